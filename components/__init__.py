@@ -1,0 +1,1 @@
+"""One ComponentResource a file; wiring only. No component reads the config."""

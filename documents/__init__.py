@@ -1,0 +1,1 @@
+"""Texts and verdicts: pure functions, no Pulumi, no I/O."""

@@ -1,0 +1,45 @@
+"""What in a bridge's log is worth a person's first look."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ERRORS = {"error", "fatal", "panic", "ERR", "FTL", "PNC"}
+_WARNINGS = {"warn", "WRN"}
+_PRETTY = re.compile(r"\S+ (?:\S+ )?(ERR|FTL|PNC|WRN) ")  # zerolog's console format: time, level, message, fields
+_CRASH = re.compile(r"(panic|fatal error): ")
+
+
+def last_error(log: str) -> str:
+    """The last line at level error or worse, else the last warning, else "". JSON lines and the console format of
+    zerolog (with its colours) are understood, and a Go crash; JSON is put as "time LEVEL message: error"."""
+    worst = warning = ""
+    for raw in log.splitlines():
+        text, level = _read(_COLOUR.sub("", raw).strip())
+        if level in _ERRORS:
+            worst = text
+        elif level in _WARNINGS:
+            warning = text
+    return worst or warning
+
+
+def _read(text: str) -> tuple[str, str]:
+    if text.startswith("{"):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return text, ""
+        return _json(found) if isinstance(found, dict) else (text, "")
+    if _CRASH.match(text):
+        return text, "panic"
+    pretty = _PRETTY.match(text)
+    return text, pretty.group(1) if pretty else ""
+
+
+def _json(found: Mapping[str, object]) -> tuple[str, str]:
+    level = str(found.get("level", ""))
+    words = [str(found[key]) for key in ("message", "error") if found.get(key)]
+    return " ".join([str(found.get("time", "")), level.upper(), ": ".join(words)]).strip(), level

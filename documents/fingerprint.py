@@ -1,0 +1,15 @@
+"""One short name for a set of texts: it changes when any of them does, and tells nothing about what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def fingerprint(*texts: str) -> str:
+    """Sha256 (64 hex characters) of the texts in their order; ("ab", "c") and ("a", "bc") differ."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8")
+        digest.update(b"%d:" % len(data))
+        digest.update(data)
+    return digest.hexdigest()

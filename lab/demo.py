@@ -1,0 +1,66 @@
+"""`python -m lab demo`: the product on the lab, as an operator would use it: preview, up, what came of it.
+
+A second demo finds all as it should be and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+from lab.box import Lab
+
+
+def demo(lab: Lab, say: Callable[[str], None]) -> None:
+    """Bring the lab up, run `pulumi preview` and `pulumi up` on it, and show that the bridge answers.
+
+    Raises LabError if a step fails; the step's own output is on the terminal by then.
+    """
+    start = time.monotonic()
+    lab.up()
+    for words in (("preview",), ("up", "--yes", "--skip-preview")):
+        say(f"pulumi {words[0]}")
+        began = time.monotonic()
+        lab.pulumi(*words, capture=False)
+        say(f"pulumi {words[0]}: {time.monotonic() - began:.1f} s")
+    shown = lab.pulumi("stack", "output", "--json")
+    known = json.loads(lab.pulumi("stack", "output", "--json", "--show-secrets").stdout)
+    outputs = json.loads(shown.stdout)
+    print(f"\nThe stop-and-check: {outputs['verdict']}\n{outputs['authCheck']}\n", flush=True)
+    say(f"Synapse pings the bridge: {_ping(lab, known['asToken'])}")
+    print("\nOutputs (secrets masked; `stack output --show-secrets` shows them)\n", flush=True)
+    for name, value in outputs.items():
+        if name not in ("authCheck", "verdict", "servicesEntry"):
+            print(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}", flush=True)
+    print(_LOOK.format(lab=lab), flush=True)
+    say(f"all in {time.monotonic() - start:.0f} s")
+
+
+_LOOK = """
+Look around
+  docker ps --filter name={lab.prefix}          the containers
+  docker logs {lab.bridge}          the bridge
+  ls -la {lab.host_dir}          the host's files
+  python -m lab pulumi preview          any Pulumi command on the lab's stack, e.g. up, refresh, stack output
+  python -m lab pulumi destroy --yes --run-program          take the bridge away
+  python -m lab reset          the host as it was in the beginning
+  make down          the lab goes away
+"""
+
+
+def _ping(lab: Lab, token: str) -> str:
+    """Status and body of Synapse's answer to the appservice's ping."""
+    request = urllib.request.Request(
+        f"{lab.synapse_url}/_matrix/client/v1/appservice/signal/ping",
+        data=b"{}",
+        headers={"Authorization": f"Bearer {token}"},
+        method="POST",
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return f"{answer.status} {answer.read().decode()}"
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.read().decode()}"

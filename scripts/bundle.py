@@ -1,0 +1,81 @@
+"""A script of ours with all it imports, packed so that a machine without a checkout can run it.
+
+The command's text stays short and the same for every script (`command`); sources and arguments travel on stdin
+(`pack`), so neither a secret nor a page of code shows up in an error message or in a process list.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from importlib.abc import InspectLoader
+from typing import Any
+
+PACKAGES = ("documents", "scripts")
+LAUNCHER = "scripts.launch"
+LAUNCH = 'import json,sys;job=json.load(sys.stdin);exec(job["launcher"]);launch(job)'
+
+
+def source(module: str) -> str:
+    """The text of a module of ours, from the checkout or from the bundle that is running."""
+    spec = importlib.util.find_spec(module) if _is_module(module) else None
+    loader = spec.loader if spec else None
+    text = loader.get_source(module) if isinstance(loader, InspectLoader) else None
+    if text is None:
+        raise LookupError(f"{module}: no source of this module is at hand")
+    return text
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is no package
+        return False
+
+
+def _imports(text: str) -> set[str]:
+    """The modules of ours that a module's text imports; `from package import name` may name a module or not."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names if name.name.split(".")[0] in PACKAGES}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PACKAGES:
+            found |= {node.module, *filter(_is_module, (f"{node.module}.{name.name}" for name in node.names))}
+    return found
+
+
+def _sources(modules: Iterable[str]) -> dict[str, str]:
+    todo = sorted(modules)
+    seen: dict[str, str] = {}
+    while todo:
+        module = todo.pop()
+        if module not in seen:
+            seen[module] = source(module)
+            todo += sorted(_imports(seen[module]) | {module.rpartition(".")[0]} - {""})
+            if module == __name__:  # it packs again, on the host
+                todo.append(LAUNCHER)
+    return dict(sorted(seen.items()))
+
+
+def pack(script: str, arguments: Mapping[str, Any], also: Iterable[str] = ()) -> str:
+    """The stdin of `command(…)`: JSON with the sources of `script`, of what it imports and of the modules `also`
+    (those it passes on by itself), and its arguments. The same input gives the same text."""
+    sources = _sources({script, *also})
+    return json.dumps(
+        {
+            "launcher": source(LAUNCHER),
+            "script": script,
+            "packages": list(PACKAGES),
+            "sources": sources,
+            "arguments": dict(arguments),
+        },
+        sort_keys=True,
+    )
+
+
+def command(script: str, verb: str) -> str:
+    """The shell text that runs `script`'s verb from the bundle on stdin; the last words say what it does."""
+    return f"python3 -c {shlex.quote(LAUNCH)} {shlex.quote(verb)} # {script}"

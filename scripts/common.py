@@ -1,0 +1,106 @@
+"""What the host's scripts share: arguments, results, Docker, atomic files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class Stop(Exception):
+    """An expected end: its text is the one line (and, below it, the evidence) that the operator reads."""
+
+
+def say(line: str) -> None:
+    """A line for the person: stderr, since stdout is the result."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def run(verbs: Mapping[str, Callable[[dict[str, Any]], Mapping[str, Any]]]) -> NoReturn:
+    """Run the verb that argv names on the JSON object of stdin; print its result as JSON; exit 0 or 1.
+
+    A `Stop` is printed as it is; anything else is a defect of ours and keeps its traceback.
+    """
+    if len(sys.argv) != 2 or sys.argv[1] not in verbs:
+        say(f"usage: one of {', '.join(sorted(verbs))}, with a JSON object of arguments on stdin")
+        sys.exit(2)
+    try:
+        result = verbs[sys.argv[1]](json.load(sys.stdin))
+    except Stop as stop:
+        say(str(stop))
+        sys.exit(1)
+    print(json.dumps(result, sort_keys=True))
+    sys.exit(0)
+
+
+def docker(*words: str, stdin: str | None = None, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """`docker WORDS`; with `check`, a failure is a Stop with Docker's own words. Secrets go to stdin, never to words."""
+    try:
+        done = subprocess.run(["docker", *words], input=stdin, text=True, capture_output=True, timeout=timeout, check=False)
+    except FileNotFoundError:
+        raise Stop("docker: command not found on the host: install Docker Engine and its client") from None
+    except subprocess.TimeoutExpired:
+        raise Stop(f"docker {words[0]}: no answer in {timeout:.0f} s") from None
+    if check and done.returncode:
+        raise Stop(f"docker {' '.join(words[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return done
+
+
+def logs(container: str, lines: int = 50, hide: Sequence[str] = ()) -> str:
+    """The last `lines` lines of a container's log (stdout and stderr in order), every string of `hide` masked."""
+    try:
+        done = subprocess.run(
+            ["docker", "logs", "--tail", str(lines), container],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=60, check=False,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        return f"(no log of {container}: {error})"
+    return mask(done.stdout, hide)
+
+
+def mask(text: str, secrets: Sequence[str]) -> str:
+    """`text` with each secret replaced by its first four characters and an ellipsis."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, f"{secret[:4]}…" if len(secret) >= 16 else "…")
+    return text
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int, uid: int, gid: int) -> None:
+    """Replace `path` (the target, if it is a symlink) by `data` in one step: a temporary file beside it with the
+    right owner and mode before any content is in it, fsync, rename. On any failure the old file is whole; Stop."""
+    target = path.resolve()
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchown(file.fileno(), uid, gid)
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        temporary = ""
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise Stop(f"{path}: not written, the old file stands: {error.strerror or error}") from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def rewrite(path: Path, data: bytes) -> bool:
+    """Give an existing file new content, same owner, group and mode. False (and nothing done) if it has it already."""
+    if path.read_bytes() == data:
+        return False
+    was = path.stat()
+    write_atomic(path, data, mode=was.st_mode & 0o7777, uid=was.st_uid, gid=was.st_gid)
+    return True

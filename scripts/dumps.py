@@ -1,0 +1,146 @@
+"""Dumps of databases on the host: how they are read, what proves them, and psql in the container that runs Postgres.
+
+Connections are local ones inside of the container, where the official image asks for no password; SQL goes to stdin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from documents.backup_script import CLOSING_LINE
+from scripts.common import Stop, docker
+
+_READERS = {b"\x1f\x8b": ["gzip", "-dc"], b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"]}
+_CUSTOM = b"PGDMP"
+_CHUNK = 1 << 20
+
+
+def name(what: str, value: str) -> str:
+    """The value, if it may stand between double quotes in SQL and in a command's words; else Stop."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}", value):
+        raise Stop(f"{what} {value!r}: it should be letters, digits, _ and -, at most 63 of them")
+    return value
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(_CHUNK), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def content(path: Path) -> Iterator[IO[bytes]]:
+    """What is in a dump, unpacked by the format its first bytes name. At the end: Stop if the unpacking failed (a cut
+    or damaged file), unless the reader itself stopped early with an exception."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    reader = next((command for magic, command in _READERS.items() if start.startswith(magic)), None)
+    if reader is None:
+        with path.open("rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen([*reader, str(path)], stdout=subprocess.PIPE, stderr=errors)
+        except FileNotFoundError:
+            raise Stop(f"{path}: cannot be read: {reader[0]} is not on the host: install it") from None
+        assert process.stdout is not None
+        try:
+            with process.stdout:
+                yield process.stdout
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if code:
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip()
+            raise Stop(f"{path}: damaged: {said or f'{reader[0]} ended with exit code {code}'}")
+
+
+def prove(path: Path, container: str) -> None:
+    """Stop unless the dump can be unpacked to its end and is a whole one: a plain one has pg_dump's closing line among
+    its last ten lines, of one in the custom format pg_restore can list the content."""
+    tail, start = b"", b""
+    with content(path) as stream:
+        for chunk in iter(lambda: stream.read(_CHUNK), b""):
+            start = start or chunk[:5]
+            tail = (tail + chunk)[-8192:]
+    if start == _CUSTOM:
+        with content(path) as stream:
+            code, said = _fed(["docker", "exec", "-i", container, "pg_restore", "--list"], stream)
+        if code:
+            raise Stop(f"{path}: not a whole dump: pg_restore: {said}")
+    elif f"-- {CLOSING_LINE}".encode() not in tail.split(b"\n")[-11:]:
+        raise Stop(f"{path}: not a whole dump: pg_dump's closing line is not at its end")
+
+
+def _fed(command: list[str], stream: IO[bytes]) -> tuple[int, str]:
+    """Run a command with the stream as its stdin: exit code and the last line of what it said on stderr."""
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+        except FileNotFoundError:
+            raise Stop("docker: command not found on the host: install Docker Engine and its client") from None
+        assert process.stdin is not None
+        try:
+            try:
+                with process.stdin:
+                    for chunk in iter(lambda: stream.read(_CHUNK), b""):
+                        process.stdin.write(chunk)
+            except BrokenPipeError:
+                for _ in iter(lambda: stream.read(_CHUNK), b""):
+                    pass
+            code = process.wait()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        errors.seek(0)
+        lines = errors.read().decode(errors="replace").strip().splitlines()
+    return code, lines[-1] if lines else f"exit code {code}"
+
+
+def _psql(user: str, database: str, *more: str) -> list[str]:
+    return ["psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", *more, "-U", user, "-d", database]
+
+
+def sql(container: str, user: str, database: str, statements: str) -> list[str]:
+    """Run SQL; the rows, unaligned, one a line. Stop with Postgres' own words if it fails."""
+    done = docker("exec", "-i", container, *_psql(user, database, "-A", "-t"), stdin=statements, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise Stop(f"{container}: database {database} as {user}: {said[0] if said else f'exit code {done.returncode}'}")
+    return [line for line in done.stdout.splitlines() if line]
+
+
+def restore(container: str, user: str, database: str, stream: IO[bytes]) -> None:
+    """Run a plain dump in one transaction: all of it, or Stop and nothing."""
+    command = ["docker", "exec", "-i", container, *_psql(user, database, "-1", "-o", "/dev/null", "-f", "-")]
+    code, said = _fed(command, stream)
+    if code:
+        raise Stop(f"{container}: the dump cannot be restored into {database}: {said}")
+
+
+def tables(container: str, user: str, database: str) -> int:
+    """How many tables there are outside of Postgres' own schemas."""
+    rows = sql(
+        container,
+        user,
+        database,
+        "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
+        " AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%';\n",
+    )
+    return int(rows[0])

@@ -1,0 +1,100 @@
+"""Files of ours on the host: the bridge's directory, its config, the registrations.
+
+`claim` makes the bridge's directory and names its stack in it, which is how a later run knows that what it finds there
+is ours; `release` takes the directory away. `create`, `update` and `erase` are a file's three moments.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from scripts.common import Stop, rewrite, run, say, write_atomic
+
+CLAIM = ".stack"
+READY = ".ready"  # the id of the container that once was ready: scripts/readiness.py writes it
+EVIDENCE = "auth-check-failed.json"  # left by a failed check: scripts/auth_check.py writes it
+OURS = (CLAIM, READY, EVIDENCE)
+
+
+def claim(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments: directory, stack, uid, gid, mode (int). Stop if the directory holds what is not this stack's."""
+    directory, stack = Path(arguments["directory"]), arguments["stack"]
+    owner = directory / CLAIM
+    if directory.exists() and not directory.is_dir():
+        raise Stop(f"{directory}: is no directory: move it away or set another bridgeDir")
+    if owner.is_file() and owner.read_text().strip() != stack:
+        raise Stop(f"{directory}: belongs to the stack {owner.read_text().strip()}: set another bridgeDir")
+    if directory.is_dir() and not owner.is_file() and any(directory.iterdir()):
+        raise Stop(f"{directory}: holds files that this stack did not make: move them away or set another bridgeDir")
+    if not directory.parent.is_dir():
+        raise Stop(f"{directory.parent}: no such directory: make it or set another bridgeDir")
+    if not directory.exists():
+        directory.mkdir()
+    os.chown(directory, arguments["uid"], arguments["gid"])
+    directory.chmod(arguments["mode"])
+    if not owner.is_file():
+        write_atomic(owner, f"{stack}\n".encode(), mode=0o600, uid=0 if os.geteuid() == 0 else os.geteuid(), gid=os.getegid())
+    return {"directory": str(directory)}
+
+
+def release(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Remove the directory with our own marks; what somebody else put there stays, with a warning."""
+    directory = Path(arguments["directory"])
+    if not directory.is_dir():
+        return {}
+    strangers = sorted(entry.name for entry in directory.iterdir() if entry.name not in OURS)
+    for name in OURS:
+        (directory / name).unlink(missing_ok=True)
+    if strangers:
+        say(f"warning: {directory} stays: it holds files that this stack did not make: {', '.join(strangers)}")
+        return {}
+    directory.rmdir()
+    return {}
+
+
+def _owned(arguments: dict[str, Any]) -> tuple[Path, bytes]:
+    return Path(arguments["path"]), str(arguments["content"]).encode()
+
+
+def create(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments: path, content (secret), mode, uid, gid; parent_mode, if its directory is to be the file's own, made
+    and removed with it. Stop if another file is there."""
+    path, data = _owned(arguments)
+    if path.exists() and path.read_bytes() != data:
+        raise Stop(f"{path}: exists and was not made by this stack: move it away, or choose another name in the settings")
+    return update(arguments)
+
+
+def update(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The file has this content, owner and mode, whatever it had before; untouched if it has them already."""
+    path, data = _owned(arguments)
+    if path.exists():
+        was = path.stat()
+        changed = rewrite(path, data)
+        if (was.st_uid, was.st_gid) != (arguments["uid"], arguments["gid"]):
+            os.chown(path, arguments["uid"], arguments["gid"])
+        if was.st_mode & 0o7777 != arguments["mode"]:
+            path.chmod(arguments["mode"])
+        return {"path": str(path), "changed": changed}
+    if not path.parent.is_dir() and "parent_mode" in arguments:
+        path.parent.mkdir(mode=arguments["parent_mode"])
+        os.chown(path.parent, arguments["uid"], arguments["gid"])
+    if not path.parent.is_dir():
+        raise Stop(f"{path.parent}: no such directory on the host")
+    write_atomic(path, data, mode=arguments["mode"], uid=arguments["uid"], gid=arguments["gid"])
+    return {"path": str(path), "changed": True}
+
+
+def erase(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Remove the file, and its directory if it was made for it and holds nothing else; missing ones are fine."""
+    path = Path(arguments["path"])
+    path.unlink(missing_ok=True)
+    if "parent_mode" in arguments and path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+    return {}
+
+
+if __name__ == "__main__":
+    run({"claim": claim, "release": release, "create": create, "update": update, "erase": erase})

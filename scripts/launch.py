@@ -1,0 +1,35 @@
+"""Runs a bundle (`scripts/bundle.py`) on a machine without a checkout: its modules are imported from the bundle."""
+
+from __future__ import annotations
+
+import io
+import json
+import runpy
+import sys
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.util import spec_from_loader
+from typing import Any
+
+
+class Sent(MetaPathFinder, InspectLoader):
+    """Finds modules in a bundle's `sources`."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job = job
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        return spec_from_loader(name, self, is_package=self.is_package(name)) if name in self.job["sources"] else None
+
+    def is_package(self, name: str) -> bool:
+        return name in self.job["packages"]
+
+    def get_source(self, name: str) -> str:
+        return str(self.job["sources"][name])
+
+
+def launch(job: dict[str, Any]) -> None:
+    """Run the bundle's script as `__main__`, with its arguments as standard input."""
+    sys.meta_path.insert(0, Sent(job))
+    sys.stdin = io.StringIO(json.dumps(job["arguments"]))
+    sys.argv[0] = job["script"]
+    runpy.run_module(job["script"], run_name="__main__")

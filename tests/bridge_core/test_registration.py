@@ -1,0 +1,80 @@
+"""Pins: a registration of ours that differs from the one that the bridge would have made for the same config."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from documents.bridge_config import BridgeConfig, bridge_config
+from documents.bridges import SIGNAL, Bridge
+from documents.registration import (
+    SENDER_LENGTH,
+    TOKEN_LENGTH,
+    BridgeRegistration,
+    bridge_registration,
+)
+from tests.bridge_core.conftest import Core
+from tests.bridge_core.test_config import CONFIG
+
+RANDOM = ("as_token", "hs_token", "sender_localpart")
+
+
+def generated(core: Core, config: BridgeConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The bridge's own registration for a config, and the config as it is afterwards."""
+    path = core.write("config.yaml", bridge_config(config))
+    done = core.run("-c", str(path), "-g", "-r", "registration.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = core.directory / "registration.yaml"
+    assert written.stat().st_mode & 0o777 == 0o600
+    return yaml.safe_load(written.read_text()), yaml.safe_load(path.read_text())
+
+
+def ours(config: BridgeConfig) -> dict[str, Any]:
+    text = bridge_registration(
+        BridgeRegistration(
+            bridge=config.bridge,
+            stack="test",
+            domain=config.domain,
+            bridge_address=config.bridge_address,
+            sender_localpart="s" * SENDER_LENGTH,
+            as_token=config.as_token,
+            hs_token=config.hs_token,
+        )
+    )
+    document = yaml.safe_load(text)
+    assert isinstance(document, dict)
+    return document
+
+
+OTHER = dataclasses.replace(
+    SIGNAL, appservice_id="signal-2", bot_localpart="signal.bot", username_template="sig+{{.}}-nal"
+)
+
+
+@pytest.mark.parametrize("domain", ["echo6.co", "a-b.c_d.example.org:8448", "[2001:db8::1]:8448", "localhost"])
+@pytest.mark.parametrize("bridge", [SIGNAL, OTHER], ids=["signal", "other"])
+def test_equal_key_by_key_and_in_order(core: Core, bridge: Bridge, domain: str) -> None:
+    config = dataclasses.replace(CONFIG, bridge=bridge, domain=domain, admin_user=f"@matt:{domain}")
+    theirs, _ = generated(core, config)
+    mine = ours(config)
+    assert list(mine) == list(theirs)
+    for key in mine:
+        if key not in RANDOM:
+            assert mine[key] == theirs[key], key
+
+
+def test_random_values_have_the_length_and_letters_that_we_give_ours(core: Core) -> None:
+    theirs, _ = generated(core, CONFIG)
+    for key, length in zip(RANDOM, (TOKEN_LENGTH, TOKEN_LENGTH, SENDER_LENGTH), strict=True):
+        assert re.fullmatch(rf"[0-9A-Za-z]{{{length}}}", theirs[key]), key
+    assert theirs["sender_localpart"] != SIGNAL.bot_localpart
+
+
+def test_g_always_makes_new_tokens_which_is_why_we_never_use_it(core: Core) -> None:
+    theirs, config = generated(core, CONFIG)
+    assert theirs["as_token"] != CONFIG.as_token
+    assert config["appservice"]["as_token"] == theirs["as_token"]

@@ -1,0 +1,156 @@
+"""The whole program under Pulumi's mocks, with every RegisterResource request kept: who depends on whom, what is a
+secret, which options it has. No engine, no provider, no host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import runpy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pulumi
+from pulumi.runtime import mocks, rpc
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+# What each script's verb prints, for the outputs that are made of it.
+RESULTS = {
+    "scripts.files claim": {"directory": "/opt/matrix/mautrix-signal"},
+    "scripts.isolation read": {"public": ["CONNECT", "TEMPORARY"]},
+    "scripts.isolation prove": {"role": "mautrix_signal"},
+    "scripts.backup apply": {"dumps": []},
+    "scripts.homeserver apply": {"changed": True, "restarted": True},
+    "scripts.auth_check check": {"verdict": "PASS", "steps": [], "table": "all well"},
+    "scripts.readiness wait": {"ready_seconds": 3},
+}
+
+
+class Answers(mocks.Mocks):
+    """Plays the providers: a Command prints what its script would, everything else has its inputs for outputs."""
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        outputs = dict(args.inputs)
+        if args.typ == "command:local:Command":
+            create = args.inputs["create"]
+            script = re.search(r"(\S+) # (scripts\.\S+)$", create)
+            if script:
+                outputs["stdout"] = json.dumps(RESULTS.get(f"{script.group(2)} {script.group(1)}", {}))
+            else:
+                outputs["stdout"] = f"secret{args.name}".replace("-", "").ljust(int(create.split()[-1]), "x")
+        if args.typ == "docker:index/remoteImage:RemoteImage":
+            outputs["imageId"] = "sha256:0123"
+        return f"{args.name}-id", outputs
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
+        raise AssertionError(f"the program asked {args.token}")
+
+
+class Monitor(mocks.MockMonitor):
+    """Keeps the requests."""
+
+    def __init__(self) -> None:
+        super().__init__(Answers())
+        self.requests: list[Any] = []
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (gRPC's name)
+        self.requests.append(request)
+        return super().RegisterResource(request)
+
+
+@dataclass
+class Resource:
+    """One registration. `needs` are the names that it depends on, its parent among them: the engine makes a child
+    after its parent, which waits for what the parent depends on, and deletes them the other way round."""
+
+    type: str
+    name: str
+    inputs: Mapping[str, Any]
+    needs: set[str]
+    options: Any
+    secret_inputs: set[str] = field(default_factory=set)
+    stdin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Recording:
+    resources: dict[str, Resource]
+    outputs: dict[str, Any]
+    told: list[str]
+
+    def __getitem__(self, name: str) -> Resource:
+        return self.resources[name]
+
+    def named(self, pattern: str) -> Iterator[Resource]:
+        return (each for name, each in self.resources.items() if re.search(pattern, name))
+
+    def after(self, name: str) -> set[str]:
+        """Everything that must be there before `name`, through any number of steps."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            for need in self.resources[todo.pop()].needs - found:
+                found.add(need)
+                todo.append(need)
+        return found
+
+
+def _name(urn: str) -> str:
+    """A resource's logical name; a component's type, since all components of a bridge have the bridge's name."""
+    head, _, name = urn.rpartition("::")
+    type_ = re.split(r"::|\$", head)[-1]
+    return type_ if type_.startswith("mautrix:") else name
+
+
+def _resource(request: Any) -> Resource:
+    plain = rpc.deserialize_properties(request.object, keep_unknowns=True)
+    secrets = {key for key, value in plain.items() if rpc.is_rpc_secret(value)}
+    inputs = {key: rpc.unwrap_rpc_secret(value) for key, value in plain.items()}
+    needs = {_name(urn) for urn in request.dependencies}
+    if request.parent and "pulumi:pulumi:Stack" not in request.parent.split("::")[-2].split("$")[-1]:
+        needs.add(_name(request.parent))
+    for dependencies in request.propertyDependencies.values():
+        needs |= {_name(urn) for urn in dependencies.urns}
+    stdin = inputs.get("stdin")
+    return Resource(
+        request.type,
+        request.name,
+        inputs,
+        needs,
+        request,
+        secrets,
+        json.loads(stdin) if isinstance(stdin, str) and stdin.startswith("{") else {},
+    )
+
+
+def record(facts: Mapping[str, Any], config: Mapping[str, str | None], stack: str = "contabo") -> Recording:
+    """Run `__main__.py` on a host that looks like `facts`. What the program raises is raised."""
+    asyncio.set_event_loop(asyncio.new_event_loop())
+    monitor, told, outputs = Monitor(), [], {}
+    mocks.set_mocks(monitor.mocks, project="mautrix-signal", stack=stack, preview=False, monitor=monitor)
+    pulumi.runtime.set_all_config({f"mautrix-signal:{key}": value for key, value in config.items() if value is not None})
+
+    def tell(message: str, *_: Any, **__: Any) -> None:
+        told.append(message)
+
+    async def program() -> None:
+        runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__")
+        await pulumi.runtime.stack.wait_for_rpcs()
+
+    from components.host import LocalHost
+
+    with (
+        patch.object(LocalHost, "read", lambda *_: facts),
+        patch.object(pulumi.log, "warn", tell),
+        patch.object(pulumi.log, "info", tell),
+        patch.object(pulumi, "export", outputs.__setitem__),
+    ):
+        asyncio.get_event_loop().run_until_complete(program())
+    made = {_name(f"{request.type}::{request.name}"): _resource(request) for request in monitor.requests}
+    assert len(made) == len(monitor.requests), "two resources of one name"
+    return Recording(made, outputs, told)

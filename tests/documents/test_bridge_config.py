@@ -1,0 +1,202 @@
+"""Pins: a password that breaks the database URL, a token that YAML reads as a number, a setting of the plan that is
+missing, a secret that the bridge would make anew at every start, a secret that shows in an error.
+
+What the real bridge makes of the text is in tests/bridge_core.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from documents.bridge_config import BridgeConfig, bridge_config, database_url
+from documents.bridges import SIGNAL
+
+CONFIG = BridgeConfig(
+    bridge=SIGNAL,
+    stack="contabo",
+    domain="echo6.co",
+    admin_user="@matt:echo6.co",
+    homeserver_address="http://matrix-synapse:8008",
+    bridge_address="http://mautrix-signal:29328",
+    port=29328,
+    database_url=database_url("mautrix_signal", "pa55", "matrix-postgres", 5432, "mautrix_signal"),
+    as_token="as" * 32,
+    hs_token="hs" * 32,
+    doublepuppet_as_token="dp" * 32,
+    pickle_key="pk" * 32,
+    provisioning_secret="ps" * 32,
+    public_media_key="pm" * 32,
+)
+SECRETS = (
+    "as_token",
+    "hs_token",
+    "doublepuppet_as_token",
+    "pickle_key",
+    "provisioning_secret",
+    "public_media_key",
+)
+
+NO_NUL = st.text(min_size=1).filter(lambda text: "\0" not in text)
+
+
+def parsed(config: BridgeConfig) -> dict[str, dict[str, object]]:
+    document = yaml.safe_load(bridge_config(config))
+    assert isinstance(document, dict)
+    return document
+
+
+def test_the_whole_document_of_the_plan() -> None:
+    assert parsed(CONFIG) == {
+        "bridge": {
+            "command_prefix": "!signal",
+            "permissions": {"*": "relay", "echo6.co": "user", "@matt:echo6.co": "admin"},
+        },
+        "database": {
+            "type": "postgres",
+            "uri": "postgres://mautrix_signal:pa55@matrix-postgres:5432/mautrix_signal?sslmode=disable",
+        },
+        "homeserver": {"address": "http://matrix-synapse:8008", "domain": "echo6.co", "software": "standard"},
+        "appservice": {
+            "address": "http://mautrix-signal:29328",
+            "hostname": "0.0.0.0",
+            "port": 29328,
+            "id": "signal",
+            "bot": {"username": "signalbot"},
+            "ephemeral_events": True,
+            "as_token": "as" * 32,
+            "hs_token": "hs" * 32,
+            "username_template": "signal_{{.}}",
+        },
+        "provisioning": {"shared_secret": "ps" * 32},
+        "public_media": {"enabled": False, "signing_key": "pm" * 32},
+        "direct_media": {"enabled": False},
+        "double_puppet": {
+            "servers": {},
+            "allow_discovery": False,
+            "secrets": {"echo6.co": "as_token:" + "dp" * 32},
+        },
+        # Section 5a of the plan, with the pickle key kept instead of generated.
+        "encryption": {
+            "allow": True,
+            "default": True,
+            "require": True,
+            "appservice": False,
+            "msc4190": True,
+            "allow_key_sharing": True,
+            "pickle_key": "pk" * 32,
+            "self_sign": True,
+        },
+        "logging": {"min_level": "debug", "writers": [{"type": "stdout", "format": "json"}]},
+    }
+
+
+def test_the_same_parameters_give_the_same_text_and_it_names_its_owner() -> None:
+    text = bridge_config(CONFIG)
+    assert text == bridge_config(dataclasses.replace(CONFIG))
+    assert text.startswith("# mautrix-signal: written by the Pulumi stack contabo.\n")
+
+
+@pytest.mark.parametrize("token", ["1e3", "0o17", "0x1F", "12345", "1_000", "null", "true", "~", "2026-11-24", ".inf"])
+def test_a_token_that_looks_like_something_else_is_quoted(token: str) -> None:
+    text = bridge_config(dataclasses.replace(CONFIG, as_token=token))
+    assert f'  as_token: "{token}"\n' in text
+    assert yaml.safe_load(text)["appservice"]["as_token"] == token
+
+
+@given(st.fixed_dictionaries({name: st.text(min_size=16) for name in SECRETS}))
+def test_any_secret_comes_back_from_the_yaml(secrets: dict[str, str]) -> None:
+    document = parsed(dataclasses.replace(CONFIG, **secrets))  # type: ignore[arg-type]
+    assert document["appservice"]["as_token"] == secrets["as_token"]
+    assert document["appservice"]["hs_token"] == secrets["hs_token"]
+    assert document["encryption"]["pickle_key"] == secrets["pickle_key"]
+    assert document["provisioning"]["shared_secret"] == secrets["provisioning_secret"]
+    assert document["public_media"]["signing_key"] == secrets["public_media_key"]
+    assert document["double_puppet"]["secrets"] == {"echo6.co": f"as_token:{secrets['doublepuppet_as_token']}"}
+
+
+@given(st.text(min_size=1))
+def test_any_domain_comes_back_from_the_yaml(domain: str) -> None:
+    document = parsed(dataclasses.replace(CONFIG, domain=domain, admin_user=f"@matt:{domain}"))
+    assert document["homeserver"]["domain"] == domain
+    assert document["bridge"]["permissions"] == {"*": "relay"} | {domain: "user"} | {f"@matt:{domain}": "admin"}
+    assert document["double_puppet"]["secrets"] == {domain: "as_token:" + "dp" * 32}
+
+
+@given(role=NO_NUL, password=NO_NUL, database=NO_NUL, port=st.integers(1, 65535))
+def test_any_password_comes_back_from_the_url(role: str, password: str, database: str, port: int) -> None:
+    url = urlsplit(database_url(role, password, "matrix-postgres", port, database))
+    assert (url.scheme, url.hostname, url.port, url.query) == ("postgres", "matrix-postgres", port, "sslmode=disable")
+    assert unquote(url.username or "") == role
+    assert unquote(url.password or "") == password
+    assert unquote(url.path[1:]) == database
+    assert url.path.count("/") == 1 and not url.fragment
+
+
+@pytest.mark.parametrize(
+    ("host", "place"), [("172.18.0.2", "172.18.0.2:5432"), ("fd00::2", "[fd00::2]:5432"), ("my_db", "my_db:5432")]
+)
+def test_hosts_of_a_url(host: str, place: str) -> None:
+    assert urlsplit(database_url("u", "p", host, 5432, "d")).netloc == f"u:p@{place}"
+
+
+@pytest.mark.parametrize("host", ["", "a b", "a/b", "a@b", "a?b", "-a", "a\n"])
+def test_a_host_that_is_none_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="host of the database URL"):
+        database_url("u", "p", host, 5432, "d")
+
+
+@pytest.mark.parametrize("port", [0, 65536, -1])
+def test_a_port_that_is_none_is_refused(port: int) -> None:
+    with pytest.raises(ValueError, match="should be 1 to 65535"):
+        database_url("u", "p", "h", port, "d")
+    with pytest.raises(ValueError, match="should be 1 to 65535"):
+        bridge_config(dataclasses.replace(CONFIG, port=port))
+
+
+def test_an_empty_or_impossible_part_of_the_url_is_refused_without_the_password() -> None:
+    for parts in (("", "p", "d"), ("u", "", "d"), ("u", "p", ""), ("u", "hidden\0", "d")):
+        with pytest.raises(ValueError, match="database URL") as caught:
+            database_url(parts[0], parts[1], "h", 5432, parts[2])
+        assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("value", ["", "generate"])
+def test_a_secret_that_the_bridge_would_make_anew_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        bridge_config(dataclasses.replace(CONFIG, **{name: value}))  # type: ignore[arg-type]
+
+
+def test_a_provisioning_secret_that_the_bridge_would_ignore_is_refused() -> None:
+    with pytest.raises(ValueError, match="shorter than 16"):
+        bridge_config(dataclasses.replace(CONFIG, provisioning_secret="x" * 15))
+
+
+def test_a_domain_that_the_bridge_takes_for_unset_is_refused() -> None:
+    with pytest.raises(ValueError, match="not configured"):
+        bridge_config(dataclasses.replace(CONFIG, domain="example.com", admin_user="@matt:example.com"))
+
+
+@pytest.mark.parametrize("user", ["matt:echo6.co", "@matt:other.org", "@matt", ""])
+def test_an_admin_of_another_domain_is_refused(user: str) -> None:
+    with pytest.raises(ValueError, match="admin user"):
+        bridge_config(dataclasses.replace(CONFIG, admin_user=user))
+
+
+@pytest.mark.parametrize("stack", ["a\nb: c", "a\rb", "a\x85b", "a\u2028b", "a\0b"])
+def test_a_stack_name_cannot_leave_its_comment(stack: str) -> None:
+    with pytest.raises(ValueError, match="not printable"):
+        bridge_config(dataclasses.replace(CONFIG, stack=stack))
+
+
+def test_secrets_are_not_in_the_repr() -> None:
+    shown = repr(CONFIG)
+    assert "pa55" not in shown
+    for name in SECRETS:
+        assert getattr(CONFIG, name) not in shown

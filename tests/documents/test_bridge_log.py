@@ -1,0 +1,39 @@
+"""Pins the failure of a status that shows the wrong line: it is the last error, in both formats the bridge logs in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from documents.bridge_log import last_error
+
+PRETTY = "2026-03-16T10:00:00Z {} text key=value"
+JSON = {"level": "error", "time": "2026-03-16T10:00:00Z", "message": "Failed", "error": "dial tcp: refused", "x": 1}
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        ("", ""),
+        (PRETTY.format("INF") + "\nERR not at its place\n[]\n{", ""),
+        (PRETTY.format("ERR") + "\n" + PRETTY.format("WRN"), PRETTY.format("ERR")),
+        (PRETTY.format("WRN") + "\n" + PRETTY.format("INF"), PRETTY.format("WRN")),
+        (PRETTY.format("ERR") + "\n" + PRETTY.format("FTL") + "\r\n", PRETTY.format("FTL")),
+        ("\x1b[90m2026-03-16 10:00:00\x1b[0m \x1b[31mERR\x1b[0m text", "2026-03-16 10:00:00 ERR text"),
+        (json.dumps(JSON), "2026-03-16T10:00:00Z ERROR Failed: dial tcp: refused"),
+        (json.dumps({**JSON, "level": "info"}), ""),
+        (json.dumps({"level": "fatal"}), "FATAL"),
+        ("panic: runtime error: nil\n\ngoroutine 1 [running]:", "panic: runtime error: nil"),
+        ("fatal error: all goroutines are asleep", "fatal error: all goroutines are asleep"),
+    ],
+)
+def test_last_error(log: str, line: str) -> None:
+    assert last_error(log) == line
+
+
+@given(st.text())
+def test_any_log_can_be_read(log: str) -> None:
+    assert "\n" not in last_error(log)

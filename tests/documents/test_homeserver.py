@@ -1,0 +1,471 @@
+"""Pins what a careful person would do by hand in somebody's homeserver.yaml, case by case: where the lines go, how
+they are marked, what comes back, and every refusal with its exact words. The laws are in test_homeserver_laws.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from documents import homeserver
+from documents.homeserver import Entries, Problem, Refused
+
+SIGNAL = Entries("mautrix-signal/contabo", ("/data/registration.yaml",), ("msc3202_transaction_extensions",))
+WHATSAPP = Entries("mautrix-whatsapp/contabo", ("/data/wa.yaml",), ("msc3202_transaction_extensions",))
+MARK = "# pulumi stack mautrix-signal/contabo"
+BOTH = f"{MARK}, mautrix-whatsapp/contabo"
+OTHER = "# pulumi stack mautrix-whatsapp/contabo"
+LIST = Entries(SIGNAL.owner, SIGNAL.registrations)
+FLAG = Entries(SIGNAL.owner, (), SIGNAL.experimental_features)
+
+
+def test_absent_keys_go_to_the_end_each_line_marked() -> None:
+    assert homeserver.add("server_name: x\n", SIGNAL) == (
+        "server_name: x\n"
+        f"app_service_config_files:  {MARK}\n"
+        f"  - /data/registration.yaml  {MARK}\n"
+        f"experimental_features:  {MARK}\n"
+        f"  msc3202_transaction_extensions: true  {MARK}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(
+            "app_service_config_files:\n- /a  # mine\n\n# next\nb: 1\n",
+            f"app_service_config_files:\n- /a  # mine\n- /data/registration.yaml  {MARK}\n\n# next\nb: 1\n",
+            id="a list that is not indented",
+        ),
+        pytest.param(
+            "app_service_config_files:\n    -   '/a'\nb: 1\n",
+            f"app_service_config_files:\n    -   '/a'\n    - /data/registration.yaml  {MARK}\nb: 1\n",
+            id="a list indented by four",
+        ),
+        pytest.param(
+            '"app_service_config_files":\r\n  - /a\r\nb: 1',
+            f'"app_service_config_files":\r\n  - /a\r\n  - /data/registration.yaml  {MARK}\r\nb: 1',
+            id="a quoted key, CRLF, no last line break",
+        ),
+        pytest.param(
+            "\ufeffb: 1\r\napp_service_config_files:\r\n  - /a",
+            f"\ufeffb: 1\r\napp_service_config_files:\r\n  - /a\r\n  - /data/registration.yaml  {MARK}",
+            id="a byte order mark; the list ends the file without a line break",
+        ),
+        pytest.param(
+            "app_service_config_files:  # none\n# - /old\nb: 1\n",
+            f"app_service_config_files:  # none\n  - /data/registration.yaml  {MARK}\n# - /old\nb: 1\n",
+            id="an empty value",
+        ),
+        pytest.param(
+            "app_service_config_files: ~ # none\nb: 1\n",
+            f"app_service_config_files: {MARK}; before: ~ # none\n  - /data/registration.yaml  {MARK}\nb: 1\n",
+            id="a tilde",
+        ),
+        pytest.param(
+            "app_service_config_files: [ ]\nb: 1\n",
+            f"app_service_config_files: {MARK}; before: [ ]\n  - /data/registration.yaml  {MARK}\nb: 1\n",
+            id="an empty flow list",
+        ),
+        pytest.param(
+            "app_service_config_files:\n  null\nb: 1\n",
+            f"app_service_config_files:\n  {MARK}; before: null\n  - /data/registration.yaml  {MARK}\nb: 1\n",
+            id="null on a line of its own",
+        ),
+        pytest.param(
+            "app_service_config_files: [/a, /b ] # two\nb: 1\n",
+            f"app_service_config_files: [/a, /b  {MARK}; before: on one line\n"
+            f"  , /data/registration.yaml  {MARK}\n   ] # two\nb: 1\n",
+            id="a flow list on one line",
+        ),
+        pytest.param(
+            "app_service_config_files: [\n  /a,\n  /b,  # two\n]\nb: 1\n",
+            f"app_service_config_files: [\n  /a,\n  /b,  # two\n  /data/registration.yaml,  {MARK}\n]\nb: 1\n",
+            id="a flow list with a comma at its end",
+        ),
+        pytest.param(
+            "app_service_config_files: [\n  /a,\n  /b\n]\nb: 1\n",
+            f"app_service_config_files: [\n  /a,\n  /b\n  , /data/registration.yaml  {MARK}\n]\nb: 1\n",
+            id="a flow list over several lines",
+        ),
+        pytest.param(
+            "app_service_config_files: [\n  # none\n]\nb: 1\n",
+            f"app_service_config_files: [\n  /data/registration.yaml,  {MARK}\n  # none\n]\nb: 1\n",
+            id="an empty flow list over several lines",
+        ),
+        pytest.param(
+            "# app_service_config_files:\n#   - /old\nb: 1\n",
+            "# app_service_config_files:\n#   - /old\nb: 1\n"
+            f"app_service_config_files:  {MARK}\n  - /data/registration.yaml  {MARK}\n",
+            id="a key that is commented out",
+        ),
+        pytest.param(
+            "b: |\n  text",
+            f"app_service_config_files:  {MARK}\n  - /data/registration.yaml  {MARK}\nb: |\n  text",
+            id="a block scalar ends the file without a line break: a break there would be part of it",
+        ),
+        pytest.param(
+            "b: |+\n  text\n\n\n",
+            f"b: |+\n  text\n\n\napp_service_config_files:  {MARK}\n  - /data/registration.yaml  {MARK}\n",
+            id="a block scalar that keeps the blank lines at the end",
+        ),
+        pytest.param(
+            "app_service_config_files:\n  - |+\n    /a\n\n\nb: 1\n",
+            f"app_service_config_files:\n  - |+\n    /a\n\n\n  - /data/registration.yaml  {MARK}\nb: 1\n",
+            id="such a block scalar as the last entry",
+        ),
+    ],
+)
+def test_a_list_in_every_style(before: str, after: str) -> None:
+    assert homeserver.add(before, LIST) == after
+    assert homeserver.remove(after, SIGNAL.owner) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(
+            "experimental_features:\n    msc1: {a: 1}\n    msc2:\n      b: 2  # two\nc: 3\n",
+            "experimental_features:\n    msc1: {a: 1}\n    msc2:\n      b: 2  # two\n"
+            f"    msc3202_transaction_extensions: true  {MARK}\nc: 3\n",
+            id="a block that ends in a nested value",
+        ),
+        pytest.param(
+            "experimental_features: {msc1: false}\n",
+            f"experimental_features: {{msc1: false  {MARK}; before: on one line\n"
+            f"  , msc3202_transaction_extensions: true  {MARK}\n  }}\n",
+            id="a flow mapping on one line",
+        ),
+        pytest.param(
+            "experimental_features: {}",
+            f"experimental_features: {MARK}; before: {{}}\n  msc3202_transaction_extensions: true  {MARK}",
+            id="an empty flow mapping, no last line break",
+        ),
+        pytest.param(
+            "x: &on true\nexperimental_features:\n  msc1: *on\n",
+            f"x: &on true\nexperimental_features:\n  msc1: *on\n  msc3202_transaction_extensions: true  {MARK}\n",
+            id="an alias as another flag's value",
+        ),
+    ],
+)
+def test_flags_in_every_style(before: str, after: str) -> None:
+    assert homeserver.add(before, FLAG) == after
+    assert homeserver.remove(after, SIGNAL.owner) == before
+
+
+def test_what_is_there_by_hand_is_neither_owned_nor_removed() -> None:
+    by_hand = "app_service_config_files:\n- /data/registration.yaml\n"
+    by_hand += "experimental_features: {msc3202_transaction_extensions: on}\n"
+    assert homeserver.add(by_hand, SIGNAL) == by_hand
+    assert homeserver.remove(by_hand, SIGNAL.owner) == by_hand
+    more = Entries(SIGNAL.owner, ("/data/registration.yaml", "/data/doublepuppet.yaml"), SIGNAL.experimental_features)
+    both = homeserver.add(by_hand, more)
+    assert both.count(MARK) == 1 and f"- /data/doublepuppet.yaml  {MARK}" in both
+    assert homeserver.remove(both, SIGNAL.owner) == by_hand
+
+
+def test_paths_and_flags_that_need_quotes_are_quoted() -> None:
+    odd = Entries("a/b", ("/data/a b: #c.yaml", 'C:\\x "y".yaml', "yes", "12", "/data/ü,].yaml"), ("null", "a: b"))
+    for text in ("x: 1\n", "app_service_config_files: [a]\nexperimental_features: {a: 1}\n"):
+        done = yaml.safe_load(homeserver.add(text, odd))
+        assert done["app_service_config_files"][-5:] == list(odd.registrations)
+        assert done["experimental_features"]["null"] is True and done["experimental_features"]["a: b"] is True
+
+
+def test_two_stacks_share_a_flag_until_the_last_one_goes() -> None:
+    plain = "server_name: x\n"
+    one = homeserver.add(plain, SIGNAL)
+    two = homeserver.add(one, WHATSAPP)
+    assert two == (
+        "server_name: x\n"
+        f"app_service_config_files:  {BOTH}\n"
+        f"  - /data/registration.yaml  {MARK}\n"
+        f"  - /data/wa.yaml  {OTHER}\n"
+        f"experimental_features:  {BOTH}\n"
+        f"  msc3202_transaction_extensions: true  {BOTH}\n"
+    )
+    assert homeserver.remove(two, WHATSAPP.owner) == one
+    assert homeserver.remove(two, SIGNAL.owner) == homeserver.add(plain, WHATSAPP)
+    assert homeserver.remove(homeserver.remove(two, SIGNAL.owner), WHATSAPP.owner) == plain
+
+
+def test_two_stacks_on_a_split_flow_list_and_a_replaced_value() -> None:
+    plain = "app_service_config_files: [/a]\nexperimental_features: ~\n"
+    two = homeserver.add(homeserver.add(plain, SIGNAL), WHATSAPP)
+    assert two == (
+        f"app_service_config_files: [/a  {BOTH}; before: on one line\n"
+        f"  , /data/registration.yaml  {MARK}\n"
+        f"  , /data/wa.yaml  {OTHER}\n"
+        "  ]\n"
+        f"experimental_features: {BOTH}; before: ~\n"
+        f"  msc3202_transaction_extensions: true  {BOTH}\n"
+    )
+    for first, second in ((SIGNAL, WHATSAPP), (WHATSAPP, SIGNAL)):
+        assert homeserver.remove(homeserver.remove(two, first.owner), second.owner) == plain
+
+
+def test_a_name_that_begins_like_another_is_another_stack() -> None:
+    long = Entries("mautrix-signal/contabo-2", ("/data/two.yaml",))
+    two = homeserver.add(homeserver.add("x: 1\n", LIST), long)
+    assert homeserver.remove(two, "mautrix-signal/contabo") == homeserver.add("x: 1\n", long)
+    assert homeserver.remove(two, "mautrix-signal") == two
+
+
+def test_somebodys_entries_under_our_keys_keep_them() -> None:
+    ours = homeserver.add("server_name: x\n", SIGNAL)
+    edited = ours.replace(
+        f"  - /data/registration.yaml  {MARK}\n", f"  - /early\n  - /data/registration.yaml  {MARK}\n  - /late # mine\n"
+    ) + ("  msc9999: true\nadded: later\n")
+    assert homeserver.remove(edited, SIGNAL.owner) == (
+        "server_name: x\napp_service_config_files:\n  - /early\n  - /late # mine\n"
+        "experimental_features:\n  msc9999: true\nadded: later\n"
+    )
+
+
+def test_somebodys_entries_where_we_replaced_or_split() -> None:
+    ours = homeserver.add("app_service_config_files: [/a] # x\nexperimental_features: ~ # none\n", SIGNAL)
+    edited = ours.replace("\n  ]", "\n  , /late]") + "  msc9999: true\n"
+    assert homeserver.remove(edited, SIGNAL.owner) == (
+        "app_service_config_files: [/a\n  , /late] # x\nexperimental_features: # none\n  msc9999: true\n"
+    )
+
+
+def test_a_comment_of_somebodys_among_our_lines_stays() -> None:
+    ours = homeserver.add("x: 1\n", SIGNAL)
+    edited = ours.replace("  msc3202", "  # why is this here?\n\n  msc3202")
+    assert homeserver.remove(edited, SIGNAL.owner) == "x: 1\n  # why is this here?\n\n"
+
+
+def test_a_remark_after_our_mark_does_not_disown_the_line() -> None:
+    ours = homeserver.add("x: 1\n", SIGNAL)
+    edited = ours.replace(f"registration.yaml  {MARK}", f"registration.yaml {MARK} -- leave it, matt").replace(
+        ":  #", ": #"
+    )
+    assert homeserver.remove(edited, SIGNAL.owner) == "x: 1\n"
+
+
+def test_our_mark_inside_a_value_is_text() -> None:
+    for text in (
+        f'note: "{MARK}"\n',
+        f"note: |\n  app_service_config_files:  {MARK}\n    - /data/registration.yaml  {MARK}\n",
+        f"note: 1  {MARK}\napp_service_config_files:\n- /a\n",
+    ):
+        assert homeserver.remove(text, SIGNAL.owner) == text
+        assert homeserver.remove(homeserver.add(text, SIGNAL), SIGNAL.owner) == text
+
+
+def test_add_again_keeps_somebodys_order() -> None:
+    ours = homeserver.add("x: 1\n", SIGNAL).replace(
+        f"  - /data/registration.yaml  {MARK}\n", f"  - /data/registration.yaml  {MARK}\n  - /late\n"
+    )
+    assert homeserver.add(ours, SIGNAL) == ours
+
+
+def test_add_puts_back_what_somebody_took_out() -> None:
+    ours = homeserver.add("x: 1\n", SIGNAL)
+    broken = ours.replace(f"  - /data/registration.yaml  {MARK}\n", "")
+    assert homeserver.missing(broken, SIGNAL) == ("app_service_config_files: /data/registration.yaml",)
+    assert homeserver.add(broken, SIGNAL) == ours
+
+
+def test_changed_entries_replace_the_old_ones() -> None:
+    for plain in (
+        "x: 1\n",
+        "app_service_config_files: [/a]\nexperimental_features: {}",
+        "experimental_features:\n  b: 1\n",
+    ):
+        for later in (LIST, FLAG, Entries(SIGNAL.owner, ("/data/other.yaml",), ("msc2409",)), Entries(SIGNAL.owner)):
+            assert homeserver.add(homeserver.add(plain, SIGNAL), later) == homeserver.add(plain, later)
+
+
+def test_missing_names_what_is_not_there() -> None:
+    assert homeserver.missing("x: 1\n", SIGNAL) == (
+        "app_service_config_files: /data/registration.yaml",
+        "experimental_features: msc3202_transaction_extensions",
+    )
+    assert homeserver.missing(homeserver.add("x: 1\n", SIGNAL), SIGNAL) == ()
+    assert homeserver.missing("app_service_config_files: x\nexperimental_features: []\n", SIGNAL) == homeserver.missing(
+        "x: 1\n", SIGNAL
+    )
+
+
+WITHOUT = "write app_service_config_files without it"
+INVALID = "mend this line, Synapse cannot load it either"
+REFUSALS = [
+    ("", 1, "the file holds no settings", "it should be the homeserver.yaml of the Synapse"),
+    ("# a\n---\n", 1, "the file holds no settings", "it should be the homeserver.yaml of the Synapse"),
+    ("\n- a\n", 2, "the top level is no mapping", "it should be `key: value` lines"),
+    ("{a: 1}\n", 1, "the top level is in braces", "write the top level as `key: value` lines"),
+    ("a: 1\nb: 2\na: 3\n", 3, "a is set a second time (first on line 1)", "keep one of them"),
+    (
+        "app_service_config_files: []\r\n'app_service_config_files': []\r\n",
+        2,
+        "app_service_config_files is set a second time (first on line 1)",
+        "keep one of them",
+    ),
+    (
+        "experimental_features: {m: 1, m: 2}\n",
+        1,
+        "experimental_features.m is set a second time (first on line 1)",
+        "keep one of them",
+    ),
+    ("a: 1\n---\nb: 1\n", 2, "a second YAML document starts here", "keep one document in the file"),
+    ("a: 1\n...\n", 2, "the document ends here (...)", "delete the line"),
+    ("a: !secret b\n", 1, "a tag that Synapse cannot load", "write the value without a tag"),
+    ("app_service_config_files: !!seq [a]\n", 1, "app_service_config_files has a tag", WITHOUT),
+    ("app_service_config_files: &x [a]\n", 1, "app_service_config_files has an anchor (&)", WITHOUT),
+    ("a: &x [a]\napp_service_config_files: *x\n", 2, "app_service_config_files has an alias (*)", WITHOUT),
+    ("app_service_config_files: &x\n", 1, "app_service_config_files has an anchor (&)", WITHOUT),
+    (
+        "app_service_config_files:\n- /a\n- !!str /b\n",
+        3,
+        "an entry of app_service_config_files has a tag",
+        "write it without the tag",
+    ),
+    (
+        "x: &x\n  app_service_config_files: [a]\n<<: *x\n",
+        3,
+        "app_service_config_files comes from a merge key (<<)",
+        "write app_service_config_files out at the top level",
+    ),
+    (
+        "x: &x {a: true}\nexperimental_features:\n  <<: *x\n",
+        3,
+        "experimental_features has a merge key (<<)",
+        "write its flags out",
+    ),
+    (
+        "x: &x a\nexperimental_features:\n  *x : true\n",
+        3,
+        "experimental_features has an alias for a key",
+        "write the flag's name out",
+    ),
+    (
+        "app_service_config_files: /a\n",
+        1,
+        "app_service_config_files has a value of the wrong type",
+        "it should be a list of file names",
+    ),
+    (
+        "app_service_config_files: {}\n",
+        1,
+        "app_service_config_files has a value of the wrong type",
+        "it should be a list of file names",
+    ),
+    ("app_service_config_files: ['']\n- 1\n", 2, "not valid YAML (expected <block end>, but found '-')", INVALID),
+    (
+        "app_service_config_files:\n- /a\n- 1\n",
+        3,
+        "an entry of app_service_config_files is no file name",
+        "it should be text",
+    ),
+    (
+        "experimental_features: []\n",
+        1,
+        "experimental_features has a value of the wrong type",
+        "it should be a mapping of flags",
+    ),
+    (
+        "experimental_features:\n  # off, see ticket\n  msc3202_transaction_extensions: no\n",
+        3,
+        "experimental_features.msc3202_transaction_extensions is false, but the bridge needs it true",
+        "set it to true, or delete the line, or take the flag out of the setting experimentalFeatures",
+    ),
+    (
+        "experimental_features:\n  msc3202_transaction_extensions:\n",
+        2,
+        "experimental_features.msc3202_transaction_extensions is empty, but the bridge needs it true",
+        "set it to true, or delete the line, or take the flag out of the setting experimentalFeatures",
+    ),
+    (
+        "experimental_features:\n  msc3202_transaction_extensions: 'true'\n",
+        2,
+        "experimental_features.msc3202_transaction_extensions has a value of the wrong type",
+        "it should be true",
+    ),
+    ("a: [1\nb: 2\n", 2, "not valid YAML (expected ',' or ']', but got ':')", INVALID),
+    ("a: 1\n\tb: 2\n", 2, "not valid YAML (found character … that cannot start any token)", INVALID),
+    ("a: 1\r\nb: x\0y\r\n", 2, "the character U+0000 is not allowed in YAML", "delete it"),
+    ("a: 1\nb: \x1b[0m\n", 2, "the character U+001B is not allowed in YAML", "delete it"),
+    (
+        "a: 2024-13-45\n",
+        1,
+        "a value that PyYAML cannot load (a date, a number?)",
+        "quote the value that is meant as text",
+    ),
+    ("a: " + "[" * 3000, 1, "nested too deeply to be read", "write it with less nesting"),
+    (
+        "experimental_features:\n  a: |\n    text",
+        1,
+        "an edit here would change other settings or could not be undone",
+        "end the file's last line with a line break",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "reason", "mend"), REFUSALS, ids=[f"{n}" for n in range(len(REFUSALS))])
+def test_refused(text: str, line: int, reason: str, mend: str) -> None:
+    with pytest.raises(Refused) as refused:
+        homeserver.add(text, SIGNAL)
+    assert refused.value.problems == (Problem(line, reason, mend),)
+    assert str(refused.value) == f"homeserver.yaml:{line}: {reason}: {mend}"
+    assert str(refused.value.named("/opt/m/homeserver.yaml")) == f"/opt/m/homeserver.yaml:{line}: {reason}: {mend}"
+
+
+def test_all_problems_at_once_in_the_order_of_the_file() -> None:
+    text = "experimental_features: {msc3202_transaction_extensions: false}\napp_service_config_files: 1\n"
+    with pytest.raises(Refused) as refused:
+        homeserver.add(text, SIGNAL)
+    assert [problem.line for problem in refused.value.problems] == [1, 2]
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def test_a_flag_of_ours_that_somebody_turned_off_is_a_conflict() -> None:
+    ours = homeserver.add("x: 1\n", SIGNAL).replace("extensions: true", "extensions: false")
+    with pytest.raises(Refused, match="is false, but the bridge needs it true"):
+        homeserver.add(ours, SIGNAL)
+    assert homeserver.remove(ours, SIGNAL.owner) == "x: 1\n"
+
+
+def test_a_refusal_does_not_quote_the_file() -> None:
+    """An unquoted password that starts with * or & is an alias or an anchor to YAML."""
+    for text in ("password: *hunter22\n", "password: &hunter22\npw: &hunter22 x\n", "password: %hunter22\n"):
+        with pytest.raises(Refused) as refused:
+            homeserver.add(text, SIGNAL)
+        assert "hunter22" not in str(refused.value)
+
+
+def test_remove_does_not_need_a_good_file_when_nothing_is_ours() -> None:
+    for text in ("", "a: [", "a: 1\na: 2\n", "\0", "a: 1\n---\nb: 2\n"):
+        assert homeserver.remove(text, SIGNAL.owner) == text
+
+
+def test_remove_refuses_what_it_cannot_check() -> None:
+    ours = homeserver.add("x: 1\n", SIGNAL)
+    with pytest.raises(Refused, match=r"homeserver\.yaml:6: not valid YAML"):
+        homeserver.remove(f"{ours}]", SIGNAL.owner)
+    with pytest.raises(Refused, match="app_service_config_files is set a second time"):
+        homeserver.remove(f"{ours}app_service_config_files: []\n", SIGNAL.owner)
+    joined = ours.replace(f"  - /data/registration.yaml  {MARK}", f"  - /data/registration.yaml  {MARK}\n    more")
+    with pytest.raises(Refused):
+        homeserver.remove(joined, SIGNAL.owner)
+    on_one = "app_service_config_files: [\n/a, /data/registration.yaml  # pulumi stack mautrix-signal/contabo\n]\n"
+    with pytest.raises(Refused, match="cannot be taken out without changing others"):
+        homeserver.remove(on_one, SIGNAL.owner)
+
+
+def test_another_duplicate_does_not_stop_a_removal() -> None:
+    ours = homeserver.add("x: 1\n", SIGNAL)
+    assert homeserver.remove(f"{ours}y: 1\ny: 2\n", SIGNAL.owner) == "x: 1\ny: 1\ny: 2\n"
+
+
+@pytest.mark.parametrize("owner", ["", "a b", "a,b", "#a", "ü", "a\nb", "a;b"])
+def test_an_owner_that_a_comment_cannot_hold(owner: str) -> None:
+    with pytest.raises(ValueError, match="owner"):
+        Entries(owner)
+
+
+@pytest.mark.parametrize("entry", ["", "a\nb", "a\0"])
+def test_an_entry_that_no_line_can_hold(entry: str) -> None:
+    with pytest.raises(ValueError, match="entry"):
+        Entries("a", (entry,))

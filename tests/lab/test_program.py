@@ -1,0 +1,122 @@
+"""What the README promises of `preview`, `up`, `up` again, `refresh` and `destroy`, on the lab, from outside."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+import pytest
+
+from lab.box import Lab
+
+pytestmark = pytest.mark.e2e
+
+
+def outputs(lab: Lab, *flags: str) -> dict[str, Any]:
+    return dict(json.loads(lab.pulumi("stack", "output", "--json", *flags).stdout))
+
+
+def ping(lab: Lab) -> int:
+    """The status of Synapse's own ping of the bridge."""
+    request = urllib.request.Request(
+        f"{lab.synapse_url}/_matrix/client/v1/appservice/signal/ping",
+        data=b"{}",
+        headers={"Authorization": f"Bearer {outputs(lab, '--show-secrets')['asToken']}"},
+        method="POST",
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return int(answer.status)
+
+
+def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
+    before = lab.snapshot()
+
+    preview = lab.pulumi("preview")
+    assert lab.snapshot() == before, "a preview touches nothing"
+    assert "+  - /data/registration.yaml" in preview.stdout.replace("    +", "+") or "/data/registration.yaml" in preview.stdout
+    assert "pg_dump" in preview.stdout, "both diffs are shown"
+
+    up = lab.pulumi("up", "--yes")
+    assert "PASS" in up.stdout
+    assert ping(lab) == 200
+
+    again = lab.pulumi("up", "--yes", "--expect-no-changes")
+    assert "unchanged" in again.stdout
+    refresh = lab.pulumi("refresh", "--yes", "--expect-no-changes")
+    assert "unchanged" in refresh.stdout
+
+    lab.pulumi("destroy", "--yes", "--run-program")
+    assert lab.snapshot() == before
+
+
+def test_the_container_is_what_the_design_says(deployed: Lab) -> None:
+    container = deployed.docker.inspect("container", [deployed.bridge])[deployed.bridge]
+    host, config = container["HostConfig"], container["Config"]
+    assert config["User"] == "1337:1337"
+    assert host["ReadonlyRootfs"] is True
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert not host["PortBindings"]
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+    assert config["Entrypoint"] == ["/usr/bin/mautrix-signal"] and config["Cmd"] == ["-c", "/data/config.yaml", "-n"]
+    assert "/_matrix/mau/ready" in " ".join(config["Healthcheck"]["Test"])
+    (mount,) = container["Mounts"]
+    assert (mount["Destination"], mount["RW"]) == ("/data", False)
+    assert config["Labels"]["mautrix-bridge.stack"] == "mautrix-signal/lab"
+
+
+def test_the_role_can_do_no_more_than_planned(deployed: Lab) -> None:
+    sql = "select rolsuper, rolcreatedb, rolcreaterole, rolcanlogin from pg_roles where rolname = 'mautrix_signal'"
+    assert deployed.psql(sql) == "f|f|f|t"
+    sql = """select datname, has_database_privilege('mautrix_signal', oid, 'CONNECT') from pg_database
+             where datname in ('synapse', 'mas', 'mautrix_signal') order by 1"""
+    assert deployed.psql(sql) == "mas|f\nmautrix_signal|t\nsynapse|f"
+    sql = """select pg_encoding_to_char(encoding), datcollate, datctype, pg_get_userbyid(datdba) from pg_database
+             where datname = 'mautrix_signal'"""
+    assert deployed.psql(sql) == "UTF8|C|C|mautrix_signal"
+
+
+def test_outputs_tell_all_and_mask_secrets(deployed: Lab) -> None:
+    masked = outputs(deployed)
+    for name in ("databaseUrl", "asToken", "hsToken", "doublepuppetAsToken", "provisioningSecret"):
+        assert masked[name] == "[secret]"
+    assert masked["verdict"] == "PASS"
+    assert "!signal login" in masked["nextSteps"] and "@signalbot:echo6.co" in masked["nextSteps"]
+    assert masked["servicesEntry"].startswith("## mautrix-signal")
+    assert {dump["database"] for dump in masked["backups"]} == {"synapse", "mas", "mautrix_signal"}
+
+
+def test_the_files_have_the_right_owner_and_mode(deployed: Lab) -> None:
+    for path, owner in (("synapse/registration.yaml", 991), ("synapse/doublepuppet.yaml", 991)):
+        was = (deployed.host_dir / path).stat()
+        assert (was.st_mode & 0o7777, was.st_uid, was.st_gid) == (0o600, owner, owner)
+    (config,) = (deployed.host_dir / "signal-bridge").glob("config-*/config.yaml")
+    was = config.stat()
+    assert (was.st_mode & 0o7777, was.st_uid, was.st_gid) == (0o600, 1337, 1337)
+
+
+def test_the_bridge_s_status_is_told_by_up_alone_and_is_no_change(deployed: Lab) -> None:
+    deployed.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+    status = outputs(deployed)["bridgeStatus"]
+    assert (status["container"], status["ready"], status["ping"]) == ("running", True, "200")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("domain", "echo6 co", "domain: 'echo6 co' should be a server_name like example.org"),
+        ("adminUser", "@matt:other.org", "adminUser: '@matt:other.org' should be a user of the domain 'echo6.co'"),
+        ("bridgePort", 0, "bridgePort: '0' should be a whole number from 1 to 65535"),
+    ],
+)
+def test_a_wrong_setting_stops_at_preview_and_nothing_is_touched(lab: Lab, key: str, value: object, line: str) -> None:
+    before = lab.snapshot()
+    lab.write_config(**{key: value})
+    done = lab.pulumi("preview", check=False)
+    assert done.returncode != 0
+    assert line in done.stdout + done.stderr
+    done = lab.pulumi("up", "--yes", "--skip-preview", check=False)
+    assert done.returncode != 0
+    assert lab.snapshot() == before

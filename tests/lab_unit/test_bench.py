@@ -1,0 +1,139 @@
+"""The speed table could say `met` of numbers that miss: each target is tested on both sides of its limit, and that the
+slowest run does not hide behind a median where every run counts. The rest: what is read from /proc, and whose it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lab import bench
+from lab.bench import Measurement, Verdict
+
+MB = 1_000_000
+
+
+def measurements() -> dict[str, list[Measurement]]:
+    """Three runs in which every target is just met."""
+    found = {row: [Measurement(1.0)] * 3 for row in bench.ROWS}
+    found[bench.BY_HAND] = [Measurement(seconds, 2.0, 1) for seconds in (4.0, 3.9, 9.0)]
+    found[bench.UP] = [Measurement(6.0, 2.4, 1, 149 * MB, 700 * MB)] * 3
+    found[bench.PREVIEW] = [Measurement(2.5, program=149 * MB)] * 3
+    found[bench.RESTART] = [Measurement(2.1, 2.0, 1)] * 3
+    return found
+
+
+def missed(found: dict[str, list[Measurement]]) -> list[str]:
+    return [item.target for item in bench.verdicts(found) if not item.met]
+
+
+def test_all_met_at_the_limits() -> None:
+    assert missed(measurements()) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "worse", "words"),
+    [
+        (bench.UP, {"seconds": 6.01}, "1.5 times as long as by hand"),
+        (bench.PREVIEW, {"seconds": 2.51}, "1.5 s longer than an empty"),
+        (bench.UP, {"restarts": 2}, "exactly once"),
+        (bench.UP, {"restarts": 0}, "exactly once"),
+        (bench.UP, {"outage": 2.41}, "1.2 times a bare restart"),
+        (bench.DESTROY, {"program": 150 * MB}, "under 150 MB"),
+    ],
+)
+def test_each_target_is_missed_beyond_its_limit(row: str, worse: dict[str, Any], words: str) -> None:
+    found = measurements()
+    found[row] = [replace(item, **worse) for item in found[row]]
+    [target] = missed(found)
+    assert words in target
+
+
+@pytest.mark.parametrize(("worse", "words"), [({"restarts": 2}, "exactly once"), ({"program": 151 * MB}, "150 MB")])
+def test_one_bad_run_is_enough_for_restarts_and_memory(worse: dict[str, int], words: str) -> None:
+    found = measurements()
+    found[bench.UP] = [*found[bench.UP][:2], replace(found[bench.UP][2], **worse)]
+    [target] = missed(found)
+    assert words in target
+
+
+def test_one_slow_run_is_not_enough_for_times() -> None:
+    found = measurements()
+    found[bench.UP] = [*found[bench.UP][:2], replace(found[bench.UP][2], seconds=60.0, outage=30.0)]
+    assert missed(found) == []
+
+
+def test_what_was_not_measured_is_no_verdict() -> None:
+    found = measurements()
+    found[bench.UP] = [Measurement(6.0)] * 3
+    with pytest.raises(ValueError, match="not measured"):
+        bench.verdicts(found)
+
+
+def test_restarts_that_differ_are_both_named() -> None:
+    found = measurements()
+    found[bench.UP] = [*found[bench.UP][:2], replace(found[bench.UP][2], restarts=2)]
+    [verdict] = [item for item in bench.verdicts(found) if "exactly once" in item.target]
+    assert verdict == Verdict("a fresh `pulumi up` restarts Synapse exactly once", "1 or 2", False)
+
+
+def test_report_shows_median_extremes_and_verdicts() -> None:
+    found = measurements()
+    found[bench.PREVIEW] = [replace(item, seconds=9.0) for item in found[bench.PREVIEW]]
+    lines = bench.report(found).splitlines()
+    [by_hand] = [line for line in lines if line.startswith(bench.BY_HAND)]
+    assert by_hand.removeprefix(bench.BY_HAND).split() == ["4.00", "3.90", "9.00", "2.00", "1", "-", "-"]
+    [fresh] = [line for line in lines if line.startswith(bench.UP + " ")]
+    assert fresh.removeprefix(bench.UP).split() == ["6.00", "6.00", "6.00", "2.40", "1", "149", "700"]
+    assert [line.split()[-1] for line in lines[-5:]] == ["met", "MISSED", "met", "met", "met"]
+
+
+def test_table_lines_up() -> None:
+    assert bench.table(["what", "s"], [["a", "1.00"], ["longer", "10.00"]]) == (
+        "what        s\n------  -----\na        1.00\nlonger  10.00"
+    )
+    with pytest.raises(ValueError, match="cells"):
+        bench.table(["what", "s"], [["a"]])
+
+
+def test_descendants_leave_out_others_and_end_in_a_loop() -> None:
+    parents = {1: 0, 10: 1, 11: 10, 12: 11, 20: 1, 21: 20}
+    assert bench.descendants(parents, [10]) == {10, 11, 12}
+    assert bench.descendants({2: 3, 3: 2}, [2]) == {2, 3}  # ids that were used again while /proc was read
+
+
+def test_parent_of_a_process_with_a_strange_name() -> None:
+    assert bench.parent_of("4711 (a) b (c) S 42 4711 4711 0 -1") == 42
+
+
+def test_status_bytes() -> None:
+    status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n"
+    assert bench.status_bytes(status, "VmRSS") == 1024 * 1024
+    assert bench.status_bytes(status, "VmHWM") == 2048 * 1024
+    assert bench.status_bytes("Name:\tkthreadd\n", "VmRSS") == 0
+
+
+def test_a_sample_finds_the_program_below_a_child_and_not_the_prober() -> None:
+    """A real tree: this process, a shell, and below it one that looks like the program and holds 50 MB."""
+    hold = "import sys; held = bytearray(b'x') * 50_000_000; print('up', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold]
+    inner = subprocess.Popen(
+        ["sh", "-c", '"$@"; true', "sh", *command, bench.PROGRAM_MARK],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    prober = subprocess.Popen([*command, "lab.prober"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        for process in (inner, prober):
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+        memory = bench.Memory()
+        memory.sample()
+        assert 50 * MB < memory.program < 90 * MB
+        assert memory.program < memory.tree < 100 * MB
+    finally:
+        for process in (inner, prober):
+            process.communicate()

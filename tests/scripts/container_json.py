@@ -1,0 +1,35 @@
+"""What `docker container inspect` prints, as far as the scripts read it (fields of Docker 20.10 and newer)."""
+
+from __future__ import annotations
+
+import json
+
+ID = "0123456789abcdef" * 4
+CREATED = "2026-11-24T14:28:01.445924776Z"
+EVENTS = (
+    f"events --since {CREATED} --until 0s --filter container={ID} --filter event=die "
+    '--format {{index .Actor.Attributes "exitCode"}}'
+)
+
+
+def inspected(
+    status: str = "running", exit_code: int = 0, restarts: int = 0, error: str = "", oom: bool = False
+) -> str:
+    return json.dumps(
+        [
+            {
+                "Id": ID,
+                "Created": CREATED,
+                "Image": "sha256:feed",
+                "RestartCount": restarts,
+                "Config": {"Image": "dock.mau.dev/mautrix/signal:v0.2603.0", "Labels": {}, "Env": ["A=b"]},
+                "State": {
+                    "Status": status,
+                    "Running": status in ("running", "restarting"),  # yes: Docker calls a restarting one running
+                    "ExitCode": exit_code,
+                    "Error": error,
+                    "OOMKilled": oom,
+                },
+            }
+        ]
+    )

@@ -1,0 +1,199 @@
+#!/usr/bin/env -S python3 -I -S
+"""A `docker` with one container in it, for tests of scripts that edit a Synapse's files and restart it.
+
+Run as `docker` it plays: `exec` and `run` execute the given code here, with a small Synapse package whose loader reads
+the files as the real one does; `restart` starts it again, which goes well unless homeserver.yaml holds the word that
+the test calls poison. Imported it gives `StubSynapse`, which sets all this up and answers /health meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+LOADER = {
+    "synapse/__init__.py": "",
+    "synapse/config/__init__.py": "",
+    "synapse/config/_base.py": """
+class ConfigError(Exception):
+    def __init__(self, msg, path=None):
+        self.msg, self.path = msg, path
+
+def find_config_files(search_paths):
+    return list(search_paths)
+""",
+    "synapse/config/homeserver.py": """
+import argparse, types, yaml
+from synapse.config._base import ConfigError
+
+class HomeServerConfig:
+    @classmethod
+    def load_config(cls, description, argv):
+        parser = argparse.ArgumentParser()
+        parser.add_argument("-c", action="append")
+        parser.add_argument("--keys-directory")
+        found = {}
+        for path in parser.parse_args(argv).c:
+            with open(path) as file:
+                found.update(yaml.safe_load(file))
+        print("noise on stdout")
+        if "server_name" not in found:
+            raise ConfigError("Missing mandatory `server_name` config option.")
+        if found.get("modules") == "broken":
+            raise ConfigError("no module named x " + found["macaroon_secret_key"], ("modules", "<item 0>"))
+        config = cls()
+        config.server = types.SimpleNamespace(server_name=found["server_name"])
+        config.appservice = types.SimpleNamespace(app_service_config_files=found.get("app_service_config_files", []))
+        return config
+""",
+    "synapse/config/appservice.py": """
+import yaml
+def load_appservices(hostname, files):
+    seen = {}
+    for path in files:
+        with open(path) as file:
+            info = yaml.safe_load(file)
+        if info["as_token"] in seen:
+            raise ValueError("Cannot reuse as_token across application services: " + info["as_token"])
+        seen[info["as_token"]] = path
+""",
+}
+
+
+class StubSynapse:
+    """One container; `state` is what the stub knows, in a file that both sides read."""
+
+    def __init__(self, folder: Path, python: str) -> None:
+        self.folder = folder
+        folder.mkdir()
+        (folder / "docker").symlink_to(Path(__file__).resolve())
+        for name, text in LOADER.items():
+            (folder / "site" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "site" / name).write_text(text)
+        stub = self
+
+        class Health(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                well = stub.state["healthy"] and self.path == "/health"
+                self.send_response(200 if well else 503)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Health)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/health"
+        self._state = {
+            "container": "matrix-synapse", "status": "running", "started": time.time() - 60, "healthy": True, "crashes": 0,
+            "restarts": 0, "poison": None, "watched": None, "log": "log of start {restarts}\n", "image": "sha256:1",
+            "python": python, "fails": None, "broken_image": False, "loops": False,
+        }  # fmt: skip
+        self.set()
+
+    def set(self, **changes: Any) -> None:
+        self._state = {**self.state, **changes} if (self.folder / "state").exists() else {**self._state, **changes}
+        _put(self.folder, self._state)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return _get(self.folder)
+
+    @property
+    def calls(self) -> list[str]:
+        log = self.folder / "calls"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def _get(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "state").read_text()))
+
+
+def _put(folder: Path, state: dict[str, Any]) -> None:
+    new = folder / f"state.{os.getpid()}"
+    new.write_text(json.dumps(state))
+    os.replace(new, folder / "state")
+
+
+def _iso(stamp: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(stamp)) + f".{int(stamp % 1 * 1e9):09d}Z"
+
+
+def _inspect(state: dict[str, Any]) -> str:
+    inside = {"Status": state["status"], "StartedAt": _iso(state["started"]), "ExitCode": 1}
+    return json.dumps([{"State": inside, "Image": state["image"], "RestartCount": state["crashes"]}])
+
+
+def _restart(folder: Path, state: dict[str, Any]) -> int:
+    if state["fails"]:
+        print(f"Error response from daemon: {state['fails']}", file=sys.stderr)
+        _put(folder, {**state, "status": "exited", "healthy": False, "restarts": state["restarts"] + 1})
+        return 1
+    poisoned = bool(state["poison"]) and state["poison"] in Path(state["watched"]).read_text()
+    crashes = 5 if poisoned and state["loops"] else 0
+    now = {"started": time.time(), "healthy": not poisoned, "restarts": state["restarts"] + 1, "crashes": 0}
+    _put(folder, {**state, **now, "status": "running"})
+    if crashes:  # Docker's restart policy: it ends and comes back, while somebody waits for it
+        subprocess.Popen([sys.executable, "-I", "-S", __file__, "crash", str(folder), str(crashes)], close_fds=True,
+                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    return 0
+
+
+def _code(folder: Path, state: dict[str, Any], words: list[str]) -> int:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder / "site")}
+    return subprocess.run([state["python"], *words], env=environment, check=False).returncode
+
+
+def play(folder: Path, words: list[str]) -> int:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    state = _get(folder)
+    with (folder / "calls").open("a") as log:
+        log.write(" ".join(word for word in words if "json.load" not in word) + "\n")
+    if words[:3] == ["inspect", "--type", "container"]:
+        if words[3:] != [state["container"]]:
+            print(f"Error: No such container: {words[3]}", file=sys.stderr)
+            return 1
+        print(_inspect(state))
+        return 0
+    if words[0] == "exec" and words[1:4] == ["-i", state["container"], "python3"] and state["status"] == "running":
+        return _code(folder, state, words[4:])
+    if words[0] == "run" and "--rm" in words and words[words.index("--network") + 1] == "none":
+        if state["broken_image"]:
+            print(f"docker: Error response from daemon: No such image: {state['image']}.", file=sys.stderr)
+            return 125
+        return _code(folder, state, words[words.index(state["image"]) + 1 :])
+    if words == ["restart", state["container"]]:
+        return _restart(folder, state)
+    if words == ["logs", "--tail", "50", state["container"]]:
+        print(state["log"].format(**state), end="")
+        return 0
+    print(f"stub docker: not known: {words[:4]}", file=sys.stderr)
+    return 64
+
+
+def crash(folder: Path, crashes: int) -> int:
+    for count in range(1, crashes + 1):
+        _put(folder, {**_get(folder), "crashes": count})
+        time.sleep(0.02)
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["crash"]:
+        sys.exit(crash(Path(sys.argv[2]), int(sys.argv[3])))
+    if shutil.which("docker") is None:
+        sys.exit("stub docker: not on PATH")
+    sys.exit(play(Path(sys.argv[0]).parent, sys.argv[1:]))

@@ -1,0 +1,173 @@
+"""Pins the failure of a status that lies or that gets in the way: a look at the bridge has to be right about each
+state of the container, must not fail a preview whatever is broken, and must be the same every time while all is well.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import bridge_status
+from tests.scripts.container_json import EVENTS, ID, inspected
+from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, drip, error, reply
+from tests.scripts.stub_docker import StubDocker, out
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "as/Tk+0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
+PING = Call("POST", "/_matrix/client/v1/appservice/signal/ping", TOKEN, {})
+INSPECT, LOGS = "container inspect mautrix-signal", f"logs --tail 200 {ID}"
+READY = (
+    f"exec {ID} curl -sS --noproxy * --max-time 5.0 -o /dev/null -w %{{http_code}} "
+    "http://127.0.0.1:29328/_matrix/mau/ready"
+)
+WELL = {
+    "container": "running",
+    "ready": True,
+    "ping": "200",
+    "last_error": "",
+    "restart_count": 0,
+    "exit_code": None,
+    "exit_meaning": "",
+    "image": "dock.mau.dev/mautrix/signal:v0.2603.0",
+    "problem": "",
+}
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubDocker:
+    stub = StubDocker(tmp_path / "bin")
+    stub.on(INSPECT, out(inspected()))
+    stub.on(READY, out("200"))
+    stub.on(LOGS, out("2026-03-16T10:00:00Z INF Bridge started\n"))
+    monkeypatch.setenv("PATH", stub.environment["PATH"])
+    return stub
+
+
+def look(url: str, **more: Any) -> dict[str, Any]:
+    arguments = {"container": "mautrix-signal", "port": 29328, "synapse_url": url, "appservice_id": "signal"}
+    return bridge_status.probe({**arguments, "as_token": TOKEN, "timeout": 5, **more})
+
+
+def test_well_and_the_same_every_time(docker: StubDocker) -> None:
+    with ScriptedServer() as server:
+        server.on(PING, reply(200, duration_ms=1), reply(200, duration_ms=7))
+        assert [look(server.url), look(server.url)] == [WELL, WELL]
+    assert docker.calls.count(INSPECT) == 2
+
+
+def test_without_a_token_no_ping(docker: StubDocker) -> None:
+    with ScriptedServer() as server:
+        assert look(server.url, as_token=None) == {**WELL, "ping": "not asked"}
+
+
+def test_not_ready(docker: StubDocker) -> None:
+    docker.on(READY, out("503"))
+    docker.on(
+        LOGS,
+        out(
+            f"\x1b[90m2026-03-16T10:00:00Z\x1b[0m \x1b[31mERR\x1b[0m Failed to connect to homeserver with {TOKEN}\n"
+            "2026-03-16T10:00:01Z WRN Retrying\n"
+        ),
+    )
+    found = look(closed_port())
+    assert found == {
+        **WELL,
+        "ready": False,
+        "ping": "connection refused",
+        "last_error": "2026-03-16T10:00:00Z ERR Failed to connect to homeserver with as/T…",
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (error(502, "M_CONNECTION_FAILED", "refused"), "502 M_CONNECTION_FAILED refused"),
+        (error(401, "M_UNKNOWN_TOKEN"), "401 M_UNKNOWN_TOKEN"),
+        (Answer(200), "200 application/json, 0 bytes"),
+        (Raw(drip), "no whole answer within the time limit"),
+    ],
+)
+def test_ping(docker: StubDocker, answer: Answer | Raw, shown: str) -> None:
+    docker.on(READY.replace("5.0", "1.0"), out("200"))
+    with ScriptedServer() as server:
+        server.on(PING, answer)
+        assert look(server.url, timeout=1)["ping"] == shown
+
+
+@pytest.mark.parametrize(
+    ("state", "events", "status", "code"),
+    [
+        (inspected("restarting", 15, 4), None, "restarting", 15),
+        (inspected("exited", 34), None, "exited", 34),
+        (inspected("exited", 0), None, "exited", 0),
+        (inspected("running", 0, 3), out("15\n15\n16\n"), "running", 16),
+        (inspected("running", 0, 3), out(), "running", None),
+        (inspected("running", 0, 3), out(err="too old", code=1), "running", None),
+    ],
+)
+def test_exits(docker: StubDocker, state: str, events: Any, status: str, code: int | None) -> None:
+    docker.on(INSPECT, out(state))
+    if events:
+        docker.on(EVENTS, events)
+    found = look(closed_port())
+    assert (found["container"], found["exit_code"]) == (status, code)
+    assert found["exit_meaning"].startswith(f"exit code {code}: ") if code is not None else not found["exit_meaning"]
+    assert found["restart_count"] == json.loads(state)[0]["RestartCount"]
+    assert found["ping"] == ("connection refused" if status == "running" else "not asked")
+
+
+def test_absent(docker: StubDocker) -> None:
+    docker.on(INSPECT, out("[]\n", err="Error: No such container: mautrix-signal\n", code=1))
+    assert look(closed_port()) == {
+        **WELL, "container": "absent", "ready": False, "ping": "not asked", "image": "",
+    }  # fmt: skip
+
+
+UNKNOWN = {**WELL, "container": "unknown", "ready": False, "ping": "not asked", "image": ""}
+
+
+@pytest.mark.parametrize(
+    ("inspect", "problem"),
+    [
+        (out(err="Cannot connect to the Docker daemon\n", code=1), "Cannot connect to the Docker daemon"),
+        (out("no json"), "JSONDecodeError: "),
+        (out("[{}]"), "KeyError: 'State'"),
+    ],
+)
+def test_it_never_fails(docker: StubDocker, inspect: Any, problem: str) -> None:
+    docker.on(INSPECT, inspect)
+    found = look(closed_port())
+    assert problem in found["problem"]
+    assert {**found, "problem": ""} == UNKNOWN
+
+
+def test_one_part_that_fails_hides_no_other(docker: StubDocker) -> None:
+    docker.on(READY, out(err='OCI runtime exec failed: exec: "curl": executable file not found\n', code=126))
+    with ScriptedServer() as server:
+        server.on(PING, reply(200, duration_ms=1))
+        found = look(server.url, as_token=TOKEN)
+        assert found == {**WELL, "ready": False, "problem": found["problem"]}
+        assert "executable file not found" in found["problem"]
+        found = look(server.url, as_token="not a token")
+        assert found["ping"] == "not asked" and found["container"] == "running" and found["problem"]
+
+
+def test_no_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert look(closed_port()) == {
+        **UNKNOWN, "problem": "docker: command not found on the host: install Docker Engine and its client",
+    }  # fmt: skip
+
+
+def test_as_a_command(docker: StubDocker) -> None:
+    arguments = {"container": "mautrix-signal", "port": 29328, "synapse_url": closed_port(), "appservice_id": "signal"}
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.bridge_status", "probe"], input=json.dumps(arguments),
+        text=True, capture_output=True, cwd=ROOT, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, json.loads(done.stdout)) == (0, {**WELL, "ping": "not asked"}), done.stderr

@@ -1,0 +1,106 @@
+"""A file of somebody else's that is overwritten or removed, a wrong owner or mode, a directory left behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import files
+from scripts.common import Stop
+
+ME = {"uid": os.geteuid(), "gid": os.getegid()}
+
+
+def claim(directory: Path, stack: str = "p/a") -> dict[str, Any]:
+    return {"directory": str(directory), "stack": stack, "mode": 0o755, **ME}
+
+
+def config(path: Path, content: str = "a: 1\n", **more: Any) -> dict[str, Any]:
+    return {"path": str(path), "content": content, "mode": 0o600, **ME, **more}
+
+
+def test_a_directory_is_claimed_and_released_without_a_trace(tmp_path: Path) -> None:
+    files.claim(claim(tmp_path / "bridge"))
+    assert (tmp_path / "bridge").stat().st_mode & 0o777 == 0o755
+    files.claim(claim(tmp_path / "bridge"))  # again: a second `up`
+    files.release(claim(tmp_path / "bridge"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_stack_s_directory_is_refused(tmp_path: Path) -> None:
+    files.claim(claim(tmp_path / "bridge", "p/a"))
+    with pytest.raises(Stop, match="belongs to the stack p/a: set another bridgeDir"):
+        files.claim(claim(tmp_path / "bridge", "p/b"))
+
+
+def test_a_directory_with_strangers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(Stop, match="holds files that this stack did not make"):
+        files.claim(claim(tmp_path))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes"]
+
+
+def test_a_parent_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(Stop, match=f"{tmp_path}/no: no such directory"):
+        files.claim(claim(tmp_path / "no" / "bridge"))
+
+
+def test_what_others_put_there_stays_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files.claim(claim(tmp_path / "bridge"))
+    (tmp_path / "bridge" / "notes").write_text("mine")
+    (tmp_path / "bridge" / files.EVIDENCE).write_text("{}")
+    files.release(claim(tmp_path / "bridge"))
+    assert [entry.name for entry in (tmp_path / "bridge").iterdir()] == ["notes"]
+    assert "warning" in capsys.readouterr().err
+
+
+def test_releasing_twice_is_fine(tmp_path: Path) -> None:
+    assert files.release(claim(tmp_path / "bridge")) == {}
+
+
+def test_a_stranger_s_file_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "registration.yaml").write_text("mine")
+    with pytest.raises(Stop, match="exists and was not made by this stack"):
+        files.create(config(tmp_path / "registration.yaml"))
+    assert (tmp_path / "registration.yaml").read_text() == "mine"
+
+
+def test_a_file_is_made_changed_and_removed(tmp_path: Path) -> None:
+    path = tmp_path / "registration.yaml"
+    assert files.create(config(path)) == {"path": str(path), "changed": True}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert files.create(config(path))["changed"] is False  # a run that was killed after the write
+    assert files.update(config(path, "a: 2\n"))["changed"] is True
+    assert path.read_text() == "a: 2\n"
+    files.erase(config(path))
+    files.erase(config(path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_update_mends_mode_and_loss(tmp_path: Path) -> None:
+    path = tmp_path / "registration.yaml"
+    files.create(config(path))
+    path.chmod(0o644)
+    files.update(config(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.unlink()
+    assert files.update(config(path))["changed"] is True
+
+
+def test_an_unchanged_file_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "registration.yaml"
+    files.create(config(path))
+    os.utime(path, (1, 1))
+    files.update(config(path))
+    assert path.stat().st_mtime == 1, "its time tells whether Synapse has to read it again"
+
+
+def test_a_directory_of_its_own_comes_and_goes_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config-1" / "config.yaml"
+    files.create(config(path, parent_mode=0o700))
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    files.erase(config(path, parent_mode=0o700))
+    assert list(tmp_path.iterdir()) == []

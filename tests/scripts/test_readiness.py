@@ -1,0 +1,263 @@
+"""Pins the failure where `up` ends well and the bridge does not work: a container that runs but is not ready, one that
+Docker starts again and again, one that Synapse does not reach; and that the error says which, without a token.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import bundle, readiness
+from scripts.common import Stop
+from tests.scripts.container_json import EVENTS, ID, inspected
+from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, hang_up, reply
+from tests.scripts.stub_docker import StubDocker, out
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "as/Tk+0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
+PING = Call("POST", "/_matrix/client/v1/appservice/signal/ping", TOKEN, {})
+PROFILE = Call("GET", "/_matrix/client/v3/profile/%40signalbot%3Aecho6.co", TOKEN)
+PONG, SHOWN = reply(200, duration_ms=2), reply(200, displayname="Signal bridge bot")
+INSPECT, LOGS = f"container inspect {ID}", f"logs --tail 50 {ID}"
+
+
+def curl(seconds: str) -> str:
+    return (
+        f"exec {ID} curl -sS --noproxy * --max-time {seconds} -o /dev/null -w %{{http_code}} "
+        "http://127.0.0.1:29328/_matrix/mau/ready"
+    )
+
+
+class Bridge:
+    """A container that plays its part, beside the homeserver that does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mark = folder / ".ready"
+        self.docker = StubDocker(folder / "bin")
+        self.docker.on(INSPECT, out(inspected()))
+        self.ready(out("200"))
+        self.docker.on(LOGS, out(f"\x1b[31mERR\x1b[0m no luck with {TOKEN}\n", err="postgres://u:hunter2pw@db/x\n"))
+        self.docker.on(EVENTS, out())
+
+    def ready(self, *answers: Any) -> None:
+        # LIMIT, and what is used when less than LAST_LIMIT of the time is left
+        for seconds in ("5.0", "2.0"):
+            self.docker.on(curl(seconds), *answers)
+
+    def arguments(self, url: str, **more: Any) -> dict[str, Any]:
+        return {
+            "container": "mautrix-signal",
+            "container_id": ID,
+            "port": 29328,
+            "synapse_url": url,
+            "domain": "echo6.co",
+            "bot_localpart": "signalbot",
+            "appservice_id": "signal",
+            "as_token": TOKEN,
+            "timeout": 30,
+            "pause": 0.01,
+            "mark": str(self.mark),
+            "reapply": 0,
+            **more,
+        }
+
+    def run(self, url: str, verb: str = "wait", **more: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "scripts.readiness", verb],
+            input=json.dumps(self.arguments(url, **more)), text=True, capture_output=True, cwd=ROOT,
+            env=self.docker.environment, timeout=60, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> Bridge:
+    return Bridge(tmp_path)
+
+
+def assert_failed(bridge: Bridge, done: subprocess.CompletedProcess[str], *lines: str) -> None:
+    assert done.returncode == 1 and done.stdout == "", done
+    for line in (*lines, "What to do: ", "--- last 50 log lines of mautrix-signal ---", "no luck with as/T…"):
+        assert line in done.stderr, done.stderr
+    assert TOKEN not in done.stderr and "hunter2pw" not in done.stderr and "\x1b" not in done.stderr
+    assert not bridge.mark.exists()
+
+
+def test_ready(bridge: Bridge) -> None:
+    bridge.ready(out("000", err="curl: (7) Failed to connect\n", code=7), out("503"), out("200"))
+    with ScriptedServer() as server:
+        server.on(PING, error(502, "M_CONNECTION_FAILED"), PONG, PONG)
+        server.on(PROFILE, error(404, "M_NOT_FOUND"), SHOWN)
+        done = bridge.run(server.url)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert 0 < result.pop("ready_seconds") < 30
+    assert result == {
+        "ping": {"status": 200, "duration_ms": 2},
+        "profile": {"status": 200, "displayname": "Signal bridge bot"},
+        "restart_count": 0,
+    }
+    assert bridge.mark.read_text() == f"{ID}\n"
+
+
+def test_one_exit_may_happen(bridge: Bridge) -> None:
+    """A database that is just starting: exit 15 once, and then it is well."""
+    restarting = inspected("restarting", 15, 1)
+    bridge.docker.on(INSPECT, out(inspected()), out(restarting), out(inspected(restarts=1)))
+    bridge.docker.on(EVENTS, out("15\n"))
+    bridge.ready(out("503"), out("200"))
+    with ScriptedServer() as server:
+        server.on(PING, PONG)
+        server.on(PROFILE, SHOWN)
+        done = bridge.run(server.url)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["restart_count"] == 1
+
+
+def test_a_code_that_no_restart_mends_ends_it_at_once(bridge: Bridge) -> None:
+    bridge.docker.on(INSPECT, out(inspected()), out(inspected("restarting", 34, 1)))
+    bridge.ready(out("503"))
+    done = bridge.run(closed_port(), timeout=600)
+    assert_failed(
+        bridge,
+        done,
+        "mautrix-signal exited, and starting it again cannot help: exit code 34: the bot's device could not be",
+        "restarting, restarted 1 times",
+    )
+    assert bridge.docker.calls.count(INSPECT) == 2
+
+
+def test_a_code_that_docker_has_forgotten(bridge: Bridge) -> None:
+    """Between two looks it exited and was started: inspect shows exit code 0, the events do not."""
+    bridge.docker.on(INSPECT, out(inspected()), out(inspected(restarts=1)))
+    bridge.docker.on(EVENTS, out("16\n"))
+    bridge.ready(out("503"))
+    done = bridge.run(closed_port(), timeout=600)
+    assert_failed(bridge, done, "exit code 16: Synapse refused the as_token", "running, restarted 1 times")
+
+
+def test_a_loop_ends_it(bridge: Bridge) -> None:
+    """15 may pass by itself, but not twice."""
+    bridge.docker.on(INSPECT, *[out(inspected("restarting", 15, restarts)) for restarts in (0, 1, 2)])
+    done = bridge.run(closed_port(), timeout=600)
+    assert_failed(bridge, done, "mautrix-signal keeps exiting: exit code 15: the database is unreachable")
+    assert bridge.docker.calls.count(INSPECT) == 3
+
+
+@pytest.mark.parametrize(
+    ("state", "lines"),
+    [
+        (inspected("exited", 23), ["mautrix-signal is exited: exit code 23: no address to listen on"]),
+        (inspected("exited", 137, oom=True), ["exit code 137", "killed for lack of memory"]),
+        (inspected("dead", 1), ["mautrix-signal is dead: exit code 1"]),
+        (inspected("paused"), ["mautrix-signal is paused"]),
+        (
+            inspected("created", 127, error="OCI runtime create failed"),
+            ["mautrix-signal could not be started", "OCI runtime create failed", "mend what Docker says above"],
+        ),
+    ],
+)
+def test_a_container_that_does_not_run(bridge: Bridge, state: str, lines: list[str]) -> None:
+    bridge.docker.on(INSPECT, out(state))
+    assert_failed(bridge, bridge.run(closed_port(), timeout=600), *lines)
+
+
+def test_a_container_that_is_gone(bridge: Bridge) -> None:
+    gone = out("[]\n", err="Error: No such container: x\n", code=1)
+    bridge.docker.on(INSPECT, gone)
+    assert bridge.run(closed_port()).stderr.startswith("mautrix-signal is not there")
+    bridge.docker.on(INSPECT, out(inspected()), gone)
+    (bridge.docker.folder / "calls").unlink()
+    bridge.ready(out("503"))
+    done = bridge.run(closed_port())
+    assert done.returncode == 1 and done.stderr.startswith("mautrix-signal was removed\n")
+
+
+def test_never_ready_since_the_homeserver_is_stopped(bridge: Bridge) -> None:
+    bridge.ready(out("503"))
+    done = bridge.run(closed_port(), timeout=0.05)
+    assert_failed(
+        bridge,
+        done,
+        "mautrix-signal is not ready after 0.05 s\n  container  running, restarted 0 times\n  ready      503\n"
+        "  ping       connection refused\n  profile    connection refused\n",
+        "What to do: Synapse does not answer at http://127.0.0.1:",
+    )
+
+
+@pytest.mark.parametrize(
+    ("ready", "ping", "profile", "todo"),
+    [
+        (out("503"), error(502, "M_CONNECTION_FAILED"), error(404, "M_NOT_FOUND"), "the bridge runs but does not get"),
+        (out(err="no curl", code=126), PONG, SHOWN, "the bridge runs but does not get"),
+        (out("200"), error(502, "M_CONNECTION_FAILED"), SHOWN, "Synapse cannot reach the bridge"),
+        (out("200"), Answer(200), SHOWN, "Synapse cannot reach the bridge"),
+        (out("200"), reply(200), SHOWN, "Synapse cannot reach the bridge"),
+        (out("200"), Raw(hang_up), SHOWN, "Synapse cannot reach the bridge"),
+        (out("200"), PONG, error(404, "M_NOT_FOUND"), "Synapse knows no profile of @signalbot:echo6.co"),
+        (out("200"), PONG, Answer(200, b"<html>"), "Synapse knows no profile of @signalbot:echo6.co"),
+    ],
+)
+def test_what_is_missing_is_named(
+    bridge: Bridge, ready: Any, ping: Answer | Raw, profile: Answer | Raw, todo: str
+) -> None:
+    """The one look that a timeout of 0 leaves, and the last one, which asks everything."""
+    bridge.ready(ready)
+    well = ready["out"] == "200"
+    with ScriptedServer() as server:
+        server.on(PING, *[ping] * (2 if well else 1))
+        server.on(PROFILE, *[profile] * (2 if well and ping is PONG else 1))
+        done = bridge.run(server.url, timeout=0)
+    assert_failed(bridge, done, f"What to do: {todo}")
+
+
+def test_docker_hangs(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exec that does not return is one answer among others."""
+    monkeypatch.setenv("PATH", bridge.docker.environment["PATH"])
+    monkeypatch.setattr(readiness, "LAST_LIMIT", 0.1)
+    bridge.docker.on(curl("0.1"), out(sleep=4))
+    with pytest.raises(Stop, match=r"ready      docker exec: no answer in 2 s"):
+        readiness.wait(bridge.arguments(closed_port(), timeout=0))
+
+
+def test_the_mark_of_an_older_container_stays_until_this_one_is_ready(bridge: Bridge) -> None:
+    bridge.mark.write_text("older\n")
+    bridge.docker.on(INSPECT, out(inspected("exited", 15)))
+    assert bridge.run(closed_port()).returncode == 1
+    assert bridge.mark.read_text() == "older\n"  # it names another container: this one never got ready
+
+
+def test_remove(bridge: Bridge) -> None:
+    bridge.mark.write_text(ID)
+    for there in (True, False):
+        done = bridge.run(closed_port(), verb="remove")
+        assert (done.returncode, json.loads(done.stdout)) == (0, {"removed": there})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"as_token": None}, "readiness: argument as_token is missing: it should be a text"),
+        ({"mark": ""}, "readiness: argument mark is missing: it should be a text"),
+        ({"synapse_url": "ftp://x"}, "synapseUrl 'ftp://x': should be a URL such as http://127.0.0.1:8008"),
+    ],
+)
+def test_bad_arguments(bridge: Bridge, wrong: dict[str, Any], line: str) -> None:
+    done = bridge.run(**{"url": "http://127.0.0.1:1", **wrong} if "synapse_url" not in wrong else {"url": "ftp://x"})
+    assert (done.returncode, done.stderr) == (1, line + "\n")
+
+
+def test_it_runs_from_a_bundle(bridge: Bridge, tmp_path: Path) -> None:
+    with ScriptedServer() as server:
+        server.on(PING, PONG)
+        server.on(PROFILE, SHOWN)
+        done = subprocess.run(
+            ["sh", "-c", bundle.command("scripts.readiness", "wait")],
+            input=bundle.pack("scripts.readiness", bridge.arguments(server.url)),
+            text=True, capture_output=True, cwd=tmp_path, env=bridge.docker.environment, timeout=60, check=False,
+        )  # fmt: skip
+    assert json.loads(done.stdout)["ping"]["status"] == 200, done.stderr
