@@ -4,6 +4,7 @@ import signal
 
 import pulumi
 
+from components.archive import FinalArchive
 from components.auth_check import AuthCheck
 from components.backup import DatabaseBackup
 from components.bridge import BridgeContainer, BridgeFiles, BridgeImage
@@ -33,7 +34,13 @@ plan = Plan(settings, bridge, stack)
 found = refuse_or_tell(host, plan)
 
 # 1. Secrets: the role's password, the tokens, the keys.
-secrets = BridgeSecrets(bridge.name, settings.token_generation)
+secrets = BridgeSecrets(
+    bridge.name,
+    host,
+    generation=settings.token_generation,
+    archive_dir=settings.archive_dir,
+    restore=settings.restore,
+)
 texts = plan.texts(secrets)
 
 # 6. The bridge's directory, first of all: by the name in it a later run knows that the rest is ours.
@@ -73,7 +80,15 @@ backup = DatabaseBackup(
 )
 
 # 7, 8. The bridge's config.
-files = BridgeFiles(bridge.name, host, directory=settings.bridge_dir, config=texts.config, reapply=settings.reapply, opts=ours)
+files = BridgeFiles(
+    bridge.name,
+    host,
+    directory=settings.bridge_dir,
+    container=settings.bridge_container,
+    config=texts.config,
+    reapply=settings.reapply,
+    opts=ours,
+)
 
 # 9 to 14. Both registrations, homeserver.yaml, and one restart of Synapse.
 registration = SynapseRegistration(
@@ -89,6 +104,19 @@ registration = SynapseRegistration(
     deadline=settings.synapse_deadline,
     reapply=settings.reapply,
     opts=pulumi.ResourceOptions(depends_on=[backup, files, image]),
+)
+
+# Rollback begins here: a destroy first takes the container away, then archives what it had, then removes the rest.
+archive = FinalArchive(
+    bridge.name,
+    host,
+    directory=settings.archive_dir,
+    container=settings.postgres_container,
+    role=database.role,
+    database=database.database,
+    files=[files.config, *plan.registration_files],
+    restore=settings.restore,
+    opts=pulumi.ResourceOptions(depends_on=[registration]),
 )
 
 # 15. STOP-AND-CHECK: no container unless Synapse accepts the appservices beside MAS.
@@ -130,7 +158,7 @@ container = BridgeContainer(
     as_token=secrets.as_token,
     ready_timeout=settings.ready_timeout,
     reapply=settings.reapply,
-    opts=pulumi.ResourceOptions(depends_on=[check]),
+    opts=pulumi.ResourceOptions(depends_on=[check, archive]),
 )
 
 # 19, 20. What is left for the operator.

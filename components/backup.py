@@ -45,6 +45,7 @@ class DatabaseBackup(pulumi.ComponentResource):
             },
             create="apply",
             delete="remove",
+            triggers=[script],
             shown=True,
             opts=pulumi.ResourceOptions(parent=self),
         )

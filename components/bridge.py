@@ -15,9 +15,10 @@ CHANGES = "mautrix-bridge.config"
 
 class BridgeFiles(pulumi.ComponentResource):
     """config.yaml in a directory of its own for each version, so that the running container keeps the one it has
-    until its successor may start. `path` is that directory; `fingerprint` names the version."""
+    until its successor may start. `path` is that directory, `config` the file, `fingerprint` names the version."""
 
     path: pulumi.Output[str]
+    config: pulumi.Output[str]
     fingerprint: pulumi.Output[str]
 
     def __init__(
@@ -26,6 +27,7 @@ class BridgeFiles(pulumi.ComponentResource):
         host: Host,
         *,
         directory: str,
+        container: str,
         config: pulumi.Output[str],
         reapply: int,
         opts: pulumi.ResourceOptions | None = None,
@@ -33,16 +35,18 @@ class BridgeFiles(pulumi.ComponentResource):
         super().__init__("mautrix:bridge:Files", name, None, opts)
         self.fingerprint = pulumi.Output.unsecret(config.apply(fingerprint))
         self.path = self.fingerprint.apply(lambda version: f"{directory}/config-{version[:12]}")
+        self.config = pulumi.Output.concat(self.path, "/", CONFIG_PATH.rpartition("/")[2])
         host.script(
             f"{name}-config",
             "scripts.files",
             {
-                "path": pulumi.Output.concat(self.path, "/", CONFIG_PATH.rpartition("/")[2]),
+                "path": self.config,
                 "content": config,
                 "mode": 0o600,
                 "uid": UID,
                 "gid": GID,
                 "parent_mode": 0o700,
+                "unless_mounted_by": container,
                 "reapply": reapply,
             },
             create="create",
@@ -51,7 +55,7 @@ class BridgeFiles(pulumi.ComponentResource):
             triggers=[self.path],
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.register_outputs({"path": self.path, "fingerprint": self.fingerprint})
+        self.register_outputs({"path": self.path, "config": self.config, "fingerprint": self.fingerprint})
 
 
 class BridgeImage(pulumi.ComponentResource):
@@ -122,9 +126,9 @@ class BridgeContainer(pulumi.ComponentResource):
             log_opts={"max-size": "10m", "max-file": "3"},
             healthcheck=docker.ContainerHealthcheckArgs(
                 tests=["CMD", "curl", "-fsS", "-o", "/dev/null", f"http://127.0.0.1:{port}{READY_PATH}"],
-                interval="30s",
+                interval="30s",  # as Go writes it: "60s" would read back as "1m0s" and show as a change
                 timeout="5s",
-                start_period="60s",
+                start_period="1m0s",
                 retries=3,
             ),
             destroy_grace_seconds=30,

@@ -21,6 +21,7 @@ class BridgeDirectory(pulumi.ComponentResource):
             {"directory": directory, "stack": stack, "uid": UID, "gid": GID, "mode": 0o755},
             create="claim",
             delete="release",
+            triggers=[directory],
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.path = claim.plain().apply(lambda made: str(made["directory"]))

@@ -9,6 +9,19 @@ from pulumi_command import local
 
 from scripts import bundle
 
+# Everything of a Command but its triggers.
+MADE_ONCE = (
+    "create",
+    "update",
+    "delete",
+    "stdin",
+    "environment",
+    "dir",
+    "interpreter",
+    "logging",
+    "addPreviousOutputInEnv",
+)
+
 
 def secret(name: str, length: int, generation: int | None, parent: pulumi.Resource) -> pulumi.Output[str]:
     """`length` letters and digits that stay the same until `generation` changes (None: for ever).
@@ -25,7 +38,7 @@ def secret(name: str, length: int, generation: int | None, parent: pulumi.Resour
         add_previous_output_in_env=False,
         opts=pulumi.ResourceOptions(
             parent=parent,
-            ignore_changes=["create", "update", "delete", "stdin", "environment", "dir", "interpreter", "logging", "addPreviousOutputInEnv"],
+            ignore_changes=[*MADE_ONCE],
             additional_secret_outputs=["stdout", "stderr"],
         ),
     )

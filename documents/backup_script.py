@@ -373,7 +373,10 @@ class _Script:
         self.assigned: dict[str, list[_Assigned]] = {}
         self.calls = [list(self._calls(statement)) for statement in self.statements]
         self._find_assignments()
-        self.dumps = [self._dumpings(calls) for calls in self.calls]
+        reached = next(
+            (i for i, calls in enumerate(self.calls) if any(_always_exits(c) for c in calls)), len(self.calls)
+        )
+        self.dumps = [self._dumpings(calls) if i <= reached else [] for i, calls in enumerate(self.calls)]
 
     def line(self, at: int) -> int:
         return self.text.count("\n", 0, at) + 1
@@ -829,6 +832,13 @@ class _Script:
             left, _, right = pieces[cut].value.rpartition("/")
             head = [*pieces[:cut], Part("text", left, left)] if left or cut else [Part("text", "/", "/")]
             base = [Part("text", right, right), *pieces[cut + 1 :]]
+        relative = not head or (head[0].kind == "text" and not head[0].value.startswith("/"))
+        if relative and any(c.name in ("cd", "pushd") for c in self._statement_of(at)):
+            raise self.refused(
+                at,
+                "dumps into a directory that only this command is in",
+                'write it as "${BACKUP_DIR}/name_${TIMESTAMP}.sql.gz"',
+            )
         directory = "".join(self._usable(piece, call.function, boundary, at) for piece in head)
         if self._dated(head, call.function):
             raise self.refused(
@@ -850,6 +860,10 @@ class _Script:
             piece.value if piece.kind == "text" else "20260101" if self._is_date(piece) else "synapse" for piece in base
         )
         return directory, stamp, self._begins_with_digit(base[dates[0]]), sample
+
+    def _statement_of(self, at: int) -> list[_Call]:
+        """The calls of the statements that run the command at the offset."""
+        return [c for calls in self.calls if any(c.command.at == at for c in calls) for c in calls]
 
     def _open(self, piece: Part, function: str) -> list[Part] | None:
         """What a variable was set to, if that is one thing."""
@@ -945,22 +959,24 @@ class _Script:
         return finds if deletes else []
 
     def _deletes_otherwise(self, index: int) -> bool:
-        """A statement that deletes by number, by -mmin or the like."""
+        """A statement that deletes by number, by -mmin or the like: a list of files that `rm` gets, or a find that
+        deletes without -mtime."""
+        if self._finds(index):
+            return False
         calls = self.calls[index]
-        words = {literal(word.raw) for call in calls for word in call.command.words}
-        removes = bool(words & {"rm", "/bin/rm", "-delete", "unlink", "tmpreaper", "tmpwatch"})
-        return (
-            removes
-            and not self._finds(index)
-            and bool(words & {"ls", "find", "tail", "head", "sort", "tmpreaper", "tmpwatch"})
-        )
+        removing = [c for c in calls if c.name == "rm" or (c.name == "xargs" and "rm" in _texts(c))]
+        listing = [c for c in calls if c.name in ("ls", "find", "head", "tail", "sort")]
+        return any(
+            c.name in ("tmpreaper", "tmpwatch") or (c.name == "find" and {"-delete", "rm", "/bin/rm"} & _texts(c))
+            for c in calls
+        ) or any(_feeds(lister, remover) for lister in listing for remover in removing)
 
     def _days(self, cleaning: Sequence[int], directory: str, name: str, boundary: int) -> str | None:
         found: list[tuple[Simple, str, str]] = []
         for index in cleaning:
             for call in self._finds(index):
                 words = [word.raw for word in call.command.words]
-                roots = [word for word in words[1 : next(i for i, w in enumerate(words) if i and (w[:1] in "-(!\\"))]]
+                roots = words[1 : next(i for i, w in enumerate(words) if i and w[:1] in "-(!\\")]
                 if roots and not any(self._same_place(root, directory, call.function) for root in roots):
                     continue
                 found.append((call.command, words[words.index("-mtime") + 1], call.function))
@@ -1049,6 +1065,30 @@ class _Script:
                 text = self.text[statement.start : statement.end]
                 names |= set(re.findall(r"\$\{?([A-Za-z_]\w*)", text))
         return [self.text[s.start : s.end] for s in reversed(chosen)]
+
+
+def _texts(call: _Call) -> set[str | None]:
+    return {literal(word.raw) for word in call.command.words}
+
+
+def _always_exits(call: _Call) -> bool:
+    """`exit` at the top level, outside of every condition."""
+    return call.name == "exit" and not (call.inner or call.nested or call.guard)
+
+
+def _feeds(lister: _Call, remover: _Call) -> bool:
+    """Whether what the one prints may be what the other gets: one pipeline, one loop, or `rm $(ls …)`."""
+    for pipeline, place in lister.around:
+        for other, there in remover.around:
+            if pipeline is other and (place != there or _is_loop(pipeline.commands[place])):
+                return True
+        if pipeline.commands[place] is remover.command and lister.command is not remover.command:
+            return True
+    return False
+
+
+def _is_loop(command: Command) -> bool:
+    return isinstance(command, Compound) and command.kind in ("for", "while", "until", "select")
 
 
 _PARTIAL = {"-s", "--schema-only", "-a", "--data-only", "-t", "--table", "-n", "--schema"}

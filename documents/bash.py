@@ -385,12 +385,12 @@ class _Reader:
                     self.at += 4
                     bodies.append(self.statements(words=("then",)))
                     self.expect("then", since, "elif")
-                elif self.reserved() == "else":
+                    continue
+                if self.reserved() == "else":
                     self.at += 4
                     bodies.append(self.statements(words=("fi",)))
-                else:
-                    self.expect("fi", since, "if")
-                    return Compound(since, "if", bodies)
+                self.expect("fi", since, "if")
+                return Compound(since, "if", bodies)
         if word == "case":
             return self.case(since)
         self.blanks()  # function NAME [()]

@@ -5,10 +5,12 @@ Nothing in this module knows what a lab is. Secrets go to containers in files or
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -92,6 +94,12 @@ class Docker:
             raise LabError(f"no Docker daemon answers, and to start one {', '.join(missing)} is missing: {PACKAGES}")
         if host:
             raise LabError(f"no Docker daemon answers at DOCKER_HOST={host}; start it, or unset DOCKER_HOST")
+        # One at a time on a machine: the second of two daemons exits.
+        with Path(tempfile.gettempdir(), "mxlab-dockerd.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return None if self.answers() else self._start(log)
+
+    def _start(self, log: Path) -> str:
         log.parent.mkdir(parents=True, exist_ok=True)
         begun = time.monotonic()
         with log.open("ab") as output:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import signal
 import sys
 import urllib.error
 import urllib.request
@@ -242,6 +243,8 @@ def main() -> int:
     except (OSError, ValueError) as error:
         print(f"ERROR mas: {sys.argv[1]}: {error}", file=sys.stderr)
         return 1
+    # The first process of a container gets no default handler: without one `docker stop` would wait, then kill.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     with server(settings) as serving:
         print(f"INFO mas: emulation listens on port {settings.port}, issuer {settings.issuer}", file=sys.stderr)
         serving.serve_forever()

@@ -253,7 +253,7 @@ def _restore_check(dump: Path, block: Block, superuser: str, scratch: str, bridg
     )  # fmt: skip
     if rows and rows != [remark]:
         raise Stop(
-            f"{container}: there is a database {scratch} that is not ours: rename or drop it, it is needed for the restore check"
+            f"{container}: database {scratch} is needed for the restore check and is not ours: rename or drop it"
         )
     drop = f'DROP DATABASE IF EXISTS "{scratch}" WITH (FORCE);\n'
     try:
@@ -340,9 +340,7 @@ def _tell_of_later_dumps(path: Path, text: str, left: str, block: Block, noted: 
     for dump in block.dumps:
         files = [p for p in directory.glob(f"{dump.database}_[0-9]*.sql.gz") if str(p) not in ours]
         if files and dump.database not in still and text != left:
-            say(
-                f"note: {len(files)} dumps of {dump.database} from other runs stay in {directory}; the script no longer deletes old ones"
-            )
+            say(f"note: {len(files)} dumps of {dump.database} by other runs stay in {directory}: none deletes them now")
 
 
 class _Undo:

@@ -15,8 +15,8 @@ from documents.bridge_log import last_error
 from documents.exit_codes import explain
 from documents.masking import clean
 from documents.verdict import came, line
-from scripts.common import Stop, logs, run
-from scripts.container import State, last_exit, look, ready
+from scripts.common import Stop, run
+from scripts.container import State, last_exit, look, ready, recent_log
 from scripts.exchange import Request, ask
 
 LINES = 200  # of the log are searched for the last error
@@ -95,7 +95,8 @@ def _exit(state: State) -> dict[str, Any]:
 
 def _log(arguments: Mapping[str, Any], state: State) -> dict[str, Any]:
     secrets = [secret for secret in (arguments.get("as_token"), *(arguments.get("hide") or [])) if secret]
-    return {"last_error": line(last_error(clean(logs(state.id, LINES), secrets)), 300)}
+    log = clean(recent_log(state, LINES, float(arguments.get("timeout", 5))), secrets)
+    return {"last_error": line(last_error(log), 300)}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import shlex
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib.abc import InspectLoader
 from typing import Any
 
@@ -47,7 +48,8 @@ def _imports(text: str) -> set[str]:
     return found
 
 
-def _sources(modules: Iterable[str]) -> dict[str, str]:
+@lru_cache(maxsize=None)
+def _sources(modules: frozenset[str]) -> dict[str, str]:
     todo = sorted(modules)
     seen: dict[str, str] = {}
     while todo:
@@ -63,7 +65,7 @@ def _sources(modules: Iterable[str]) -> dict[str, str]:
 def pack(script: str, arguments: Mapping[str, Any], also: Iterable[str] = ()) -> str:
     """The stdin of `command(…)`: JSON with the sources of `script`, of what it imports and of the modules `also`
     (those it passes on by itself), and its arguments. The same input gives the same text."""
-    sources = _sources({script, *also})
+    sources = _sources(frozenset({script, *also}))
     return json.dumps(
         {
             "launcher": source(LAUNCHER),

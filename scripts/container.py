@@ -13,7 +13,8 @@ from scripts.common import Stop, docker
 @dataclass(frozen=True)
 class State:
     """`status` is Docker's: created, running, paused, restarting, removing, exited or dead. `exit_code` is that of the
-    last run while the container does not run, and 0 while it does. `error` is why Docker could not start it."""
+    last run while the container does not run, and 0 while it does. `error` is why Docker could not start it. `created`
+    and `started` (the last time) are RFC 3339 times."""
 
     id: str
     image: str
@@ -23,6 +24,7 @@ class State:
     error: str
     oom_killed: bool
     created: str
+    started: str
 
     @property
     def ended(self) -> bool:
@@ -48,6 +50,7 @@ def look(container: str, timeout: float = 30) -> Optional[State]:
         error=state["Error"],
         oom_killed=state["OOMKilled"],
         created=raw["Created"],
+        started=state["StartedAt"],
     )
 
 
@@ -82,3 +85,11 @@ def last_exit(state: State) -> Optional[int]:
     )  # fmt: skip
     codes = [line for line in done.stdout.split() if line.isdecimal()]
     return int(codes[-1]) if codes and not done.returncode else None
+
+
+def recent_log(state: State, lines: int, timeout: float) -> str:
+    """The last lines that bear on the container's present state: of a run that goes on since somebody started it, its
+    own; of one that Docker had to start again, the runs' before it, too."""
+    since = ("--since", state.started) if state.status == "running" and not state.restarts else ()
+    done = docker("logs", "--tail", str(lines), *since, state.id, check=False, timeout=timeout)
+    return f"{done.stdout}\n{done.stderr}"  # a Go crash goes to stderr, the log to stdout

@@ -6,11 +6,12 @@ is ours; `release` takes the directory away. `create`, `update` and `erase` are 
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
-from scripts.common import Stop, rewrite, run, say, write_atomic
+from scripts.common import Stop, docker, rewrite, run, say, write_atomic
 
 CLAIM = ".stack"
 READY = ".ready"  # the id of the container that once was ready: scripts/readiness.py writes it
@@ -88,12 +89,24 @@ def update(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def erase(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Remove the file, and its directory if it was made for it and holds nothing else; missing ones are fine."""
+    """Remove the file, and its directory if it was made for it and holds nothing else; missing ones are fine.
+
+    It stays while the container `unless_mounted_by` has its directory: a failed `up` that is mended by going back to
+    the old settings would otherwise end with the removal of what the running bridge uses.
+    """
     path = Path(arguments["path"])
+    if "unless_mounted_by" in arguments and str(path.parent) in _mounted(arguments["unless_mounted_by"]):
+        return {"kept": str(path)}
     path.unlink(missing_ok=True)
     if "parent_mode" in arguments and path.parent.is_dir() and not any(path.parent.iterdir()):
         path.parent.rmdir()
     return {}
+
+
+def _mounted(container: str) -> list[str]:
+    """The host's paths that a container mounts; none if there is no such container."""
+    done = docker("container", "inspect", "--format", "{{json .Mounts}}", container, check=False)
+    return [mount.get("Source", "") for mount in json.loads(done.stdout)] if not done.returncode else []
 
 
 if __name__ == "__main__":

@@ -100,10 +100,10 @@ def _unwell(url: str) -> str | None:
         return f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}"
 
 
-def _wait(name: str, url: str, deadline: float) -> str | None:
-    """None once Synapse is healthy; else, at the deadline or when it is clear that it will not be, why."""
+def _wait(name: str, url: str, deadline: float, crashes: int = 0) -> str | None:
+    """None once Synapse is healthy; else, at the deadline or when it is clear that it will not be, why. `crashes`:
+    Docker's count of its own restarts before; it begins anew when somebody restarts the container."""
     begin = looked = time.monotonic()
-    first = _container(name).crashes
     while True:
         why = _unwell(url)
         now = time.monotonic()
@@ -114,7 +114,8 @@ def _wait(name: str, url: str, deadline: float) -> str | None:
         if now - looked >= 1:
             looked = now
             container = _container(name)
-            if container.crashes - first >= CRASHES:
+            crashes = min(crashes, container.crashes)
+            if container.crashes - crashes >= CRASHES:
                 return f"it ended {CRASHES} times with exit code {container.code}"
             if container.state in ("exited", "dead", "created", "paused", "absent"):
                 return f"its container is {container.state}, exit code {container.code}"
@@ -124,9 +125,10 @@ def _wait(name: str, url: str, deadline: float) -> str | None:
 def _restart(name: str, url: str, deadline: float) -> tuple[float, str | None]:
     """Restart the container; seconds from the command to health, and None or why it is not healthy."""
     say(f"restarting {name}")
+    crashes = _container(name).crashes
     begin = time.monotonic()
     done = docker("restart", name, check=False)
-    why = f"docker restart: {done.stderr.strip()}" if done.returncode else _wait(name, url, deadline)
+    why = f"docker restart: {done.stderr.strip()}" if done.returncode else _wait(name, url, deadline, crashes)
     return round(time.monotonic() - begin, 2), why
 
 
@@ -235,7 +237,7 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
     container = _container(name)
     if not container.up:
         raise Stop(f"container {name}: is {container.state}, nothing was touched: start Synapse, then run this again")
-    if why := _wait(name, url, ALREADY):
+    if why := _wait(name, url, min(ALREADY, deadline), container.crashes):
         raise Stop(f"container {name}: Synapse is down ({why}), nothing was touched: mend it, then run this again")
     if not path.is_file():
         raise Stop(f"{path}: no such file: check the setting synapseDir")
@@ -337,7 +339,7 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
             f"{path}: Synapse's own loader refuses it without our entries, nothing was changed:\n"
             + clean(str(made["error"]), hide)
         )
-    elif container.up and (ill := _wait(name, url, ALREADY)):
+    elif container.up and (ill := _wait(name, url, min(ALREADY, deadline), container.crashes)):
         why = f"is not healthy ({ill})"
     _write(path, old, new)
     say(f"{path}: the entries of {arguments['owner']} are out")

@@ -37,6 +37,7 @@ class Watch:
         self.url = arguments["synapse_url"]
         self.bot = f"@{arguments['bot_localpart']}:{arguments['domain']}"
         self.token = arguments["as_token"]
+        self.mark = Path(arguments["mark"])
         self.secrets = [self.token, *arguments.get("hide", [])]
         appservice = quote(arguments["appservice_id"], safe="")
         self.requests = {
@@ -71,6 +72,10 @@ class Watch:
             return "keeps exiting"
         return ""
 
+    def was_ready(self) -> bool:
+        """Whether this very container got ready once."""
+        return self.first is not None and self.mark.is_file() and self.mark.read_text().strip() == self.first.id
+
     def ask(self, seconds: float, all_of_them: bool = False) -> bool:
         """Whether the three hold; a question is asked only once the one before it is answered, or `all_of_them`."""
         runs = self.state is not None and self.state.status == "running"
@@ -104,7 +109,8 @@ class Watch:
             lines.append(f"  container  {state.status}, restarted {state.restarts} times{oom}")
             lines += [f"  docker     {state.error}"] if state.error else []
         lines += [f"  {name:<9}  {answer}" for name, answer in self.answers.items()]
-        lines.append(f"What to do: {self._todo()}. The next `pulumi up` makes the container anew.")
+        anew = "" if self.was_ready() else ". The next `pulumi up` makes the container anew, since it never got ready"
+        lines.append(f"What to do: {self._todo()}{anew}.")
         text = clean("\n".join(lines), self.secrets)
         if state:
             log = clean(logs(self.id, LINES), self.secrets).strip("\n")
@@ -149,7 +155,7 @@ def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
         why = watch.hopeless()
         left = begun + timeout - time.monotonic()
         if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
-            _mark(Path(arguments["mark"]), watch.state.id)
+            _mark(watch.mark, watch.state.id)
             return {
                 "ready_seconds": round(time.monotonic() - begun, 1),
                 "restart_count": watch.state.restarts,

@@ -27,6 +27,7 @@ RESULTS = {
     "scripts.backup apply": {"dumps": []},
     "scripts.homeserver apply": {"changed": True, "restarted": True},
     "scripts.auth_check check": {"verdict": "PASS", "steps": [], "table": "all well"},
+    "scripts.archive pickle_key": {"pickle_key": "archived-key"},
     "scripts.readiness wait": {"ready_seconds": 3},
 }
 

@@ -56,6 +56,26 @@ def test_the_container_waits_for_the_check_and_the_check_for_the_restart(plan: R
     assert "mautrix:bridge:AuthCheck" in plan["mautrix-signal-check"].needs
 
 
+def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else_goes(plan: Recording) -> None:
+    assert "mautrix-signal-archive" in plan.after("mautrix-signal-container")
+    assert plan.after("mautrix-signal-archive") >= {
+        "mautrix-signal-database",
+        "mautrix-signal-config",
+        "mautrix-signal-registration.yaml",
+        "mautrix-signal-homeserver",
+    }
+
+
+def test_an_archive_brings_its_database_and_its_pickle_key(plan: Recording) -> None:
+    restored = record(facts.fresh(), {**facts.defaults(), "restore": "latest"})
+    assert restored["mautrix-signal-restore"].inputs["create"].endswith(" restore # scripts.archive")
+    assert plan["mautrix-signal-restore"].inputs["create"].endswith(" keep # scripts.archive")
+    assert restored["mautrix-signal-pickle-key"].inputs["create"].endswith(" pickle_key # scripts.archive")
+    config = restored["mautrix-signal-config"].stdin["arguments"]["content"]
+    assert 'pickle_key: "archived-key"' in config
+    assert set(restored["mautrix-signal-pickle-key"].options.additionalSecretOutputs) == {"stdout", "stderr"}
+
+
 def test_nothing_is_made_before_the_directory_is_claimed(plan: Recording) -> None:
     made = [each for each in plan.resources.values() if each.type.startswith(("postgresql:", "docker:index"))]
     assert len(made) == 5
@@ -141,7 +161,13 @@ def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
 
     other = stdin(record(facts.fresh(), {**facts.defaults(), "reapply": "1"}))
     same = {name for name, arguments in stdin(plan).items() if arguments == other[name]}
-    assert same == {"mautrix-signal-claim", "mautrix-signal-before-synapse", "mautrix-signal-before-mas"}
+    assert same == {
+        "mautrix-signal-claim",
+        "mautrix-signal-before-synapse",
+        "mautrix-signal-before-mas",
+        "mautrix-signal-restore",
+        "mautrix-signal-archive",
+    }
 
 
 def test_a_deployed_bridge_that_never_got_ready_is_replaced_and_checked_again(plan: Recording) -> None:

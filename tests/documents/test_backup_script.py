@@ -30,6 +30,7 @@ def scripts(draw: st.DrawFn) -> str:
         st.sampled_from([("BACKUP_DIR", "TIMESTAMP", "RETENTION_DAYS"), ("dir", "now", "keep"), ("B", "D", "N")])
     )
     use = draw(st.sampled_from(["${{{}}}", "${}"]))
+    d, s = use.format(directory), f"${{{stamp}}}"
     noise = st.sampled_from(
         [
             "",
@@ -342,7 +343,8 @@ REFUSALS = {
     ),
     "a directory a day": (
         PLAIN.replace('matrix/backups"', 'matrix/backups/$(date +%F)"'),
-        "10: dumps into a directory that is another one each time: dump into one directory, with the timestamp in the file's name",
+        "10: dumps into a directory that is another one each time: "
+        "dump into one directory, with the timestamp in the file's name",
     ),
     "retention by number": (
         PLAIN.replace(FIND, "ls -1t ${BACKUP_DIR}/*.gz | tail -n +15 | xargs -r rm\n"),
@@ -386,6 +388,14 @@ REFUSALS = {
         PLAIN.replace(DUMP, DUMP.strip() + "; " + FIND),
         "10: the cleanup stands on the line of the dump: put it on a line of its own",
     ),
+    "an exit before the dump": (
+        PLAIN.replace("# Synapse database", "exit 0"),
+        "1: no pg_dump that runs is found in it: is this the backup script? (setting backupScript)",
+    ),
+    "a directory of a subshell": (
+        PLAIN.replace(DUMP, "(cd /b && docker exec pg pg_dump synapse | gzip > synapse_${TIMESTAMP}.sql.gz)\n"),
+        '10: dumps into a directory that only this command is in: write it as "${BACKUP_DIR}/name_${TIMESTAMP}.sql.gz"',
+    ),
     "our names": (
         PLAIN + "mautrix_dump mas\n",
         "21: uses the name mautrix_dump, which our block uses too: rename it, or delete what is left of a block",
@@ -423,6 +433,18 @@ def test_names_that_are_no_plain_ones_are_refused(name: str) -> None:
     ):
         with pytest.raises(Refused, match="cannot go into a shell script: it should be"):
             backup_script.add(PLAIN, block)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "if [ ${PIPESTATUS[0]} -ne 0 ]; then tail -n 3 /tmp/log; rm -f ${BACKUP_FILE}; fi\n",
+        "\n# check\nif [ ${PIPESTATUS[0]} -ne 0 ]; then\n  exit 1\nfi\n",
+    ],
+)
+def test_a_check_of_pipestatus_stays_right_behind_its_dump(check: str) -> None:
+    edited = backup_script.add(PLAIN.replace(CHECK, check), SIGNAL)
+    assert DUMP + check in edited
 
 
 def test_the_block_goes_before_an_exit_that_ends_the_script() -> None:

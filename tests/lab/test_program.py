@@ -17,6 +17,11 @@ def outputs(lab: Lab, *flags: str) -> dict[str, Any]:
     return dict(json.loads(lab.pulumi("stack", "output", "--json", *flags).stdout))
 
 
+def snapshot(lab: Lab) -> dict[str, Any]:
+    """The host, without Synapse's cache of remote media: it holds the bot's avatar, and is Synapse's own."""
+    return lab.snapshot(ignore=("synapse/media_store/*",))
+
+
 def ping(lab: Lab) -> int:
     """The status of Synapse's own ping of the bridge."""
     request = urllib.request.Request(
@@ -30,12 +35,12 @@ def ping(lab: Lab) -> int:
 
 
 def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
-    before = lab.snapshot()
+    before = snapshot(lab)
 
     preview = lab.pulumi("preview")
-    assert lab.snapshot() == before, "a preview touches nothing"
-    assert "+  - /data/registration.yaml" in preview.stdout.replace("    +", "+") or "/data/registration.yaml" in preview.stdout
-    assert "pg_dump" in preview.stdout, "both diffs are shown"
+    assert snapshot(lab) == before, "a preview touches nothing"
+    assert "+  - /data/registration.yaml  # pulumi stack mautrix-signal/lab" in preview.stdout
+    assert "+  mautrix_backup mautrix_signal mautrix_signal" in preview.stdout
 
     up = lab.pulumi("up", "--yes")
     assert "PASS" in up.stdout
@@ -47,7 +52,7 @@ def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
     assert "unchanged" in refresh.stdout
 
     lab.pulumi("destroy", "--yes", "--run-program")
-    assert lab.snapshot() == before
+    assert snapshot(lab) == before
 
 
 def test_the_container_is_what_the_design_says(deployed: Lab) -> None:
@@ -112,11 +117,11 @@ def test_the_bridge_s_status_is_told_by_up_alone_and_is_no_change(deployed: Lab)
     ],
 )
 def test_a_wrong_setting_stops_at_preview_and_nothing_is_touched(lab: Lab, key: str, value: object, line: str) -> None:
-    before = lab.snapshot()
+    before = snapshot(lab)
     lab.write_config(**{key: value})
     done = lab.pulumi("preview", check=False)
     assert done.returncode != 0
     assert line in done.stdout + done.stderr
     done = lab.pulumi("up", "--yes", "--skip-preview", check=False)
     assert done.returncode != 0
-    assert lab.snapshot() == before
+    assert snapshot(lab) == before

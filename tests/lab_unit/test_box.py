@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import socket
 from collections import namedtuple
 from pathlib import Path
@@ -240,16 +242,21 @@ def test_a_daemon_is_started_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     stubs = programs(
         tmp_path / "bin",
         docker=f"[ -e {flag} ] && echo 20.10.24",
-        dockerd=f"echo starting; : >{flag}",
+        dockerd=f"echo starting; : >{flag}; exec /bin/sleep 60",
         iptables="",
     )
     monkeypatch.setenv("PATH", stubs)
     log = tmp_path / "dockerd.log"
     started = Docker().ensure(log)
-    assert started is not None and "dockerd started" in started and str(log) in started
-    assert log.read_text() == "starting\n"
-    assert Docker().ensure(log) is None
-    assert log.read_text() == "starting\n"
+    found = re.search(r"dockerd started \(pid (\d+)\) in .* s, log (.*)", started or "")
+    assert found is not None
+    try:
+        assert found[2] == str(log)
+        assert log.read_text() == "starting\n"
+        assert Docker().ensure(log) is None
+        assert log.read_text() == "starting\n"
+    finally:
+        os.kill(int(found[1]), signal.SIGTERM)
 
 
 def test_a_program_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -41,7 +42,7 @@ namespaces: {users: [], rooms: [], aliases: []}
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A second lab on this machine, as another checkout would have it."""
     second = Lab(tmp_path_factory.mktemp("checkout"), lambda line: None)
     try:
@@ -51,10 +52,25 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         second.down()
 
 
+@pytest.fixture(scope="module")
+def first(made: Lab) -> dict[str, Any]:
+    """The host as a `reset` leaves it."""
+    made.reset()
+    return made.snapshot()
+
+
 @pytest.fixture
-def pristine(lab: Lab) -> Lab:
+def lab(made: Lab) -> Lab:
+    """The second lab, up whatever the test before did."""
+    made.up()
+    return made
+
+
+@pytest.fixture
+def spoiled(lab: Lab) -> Iterator[Lab]:
+    """The lab for a test that leaves it changed."""
+    yield lab
     lab.reset()
-    return lab
 
 
 @pytest.fixture
@@ -87,33 +103,35 @@ def run_stray(lab: Lab, name: str, *options: str) -> None:
     lab.docker("run", "--detach", "--init", "--name", name, *options, images.base_tag(), "sleep", "infinity")
 
 
-def test_synapse_is_behind_mas_and_knows_the_user(pristine: Lab) -> None:
-    whoami = f"{pristine.synapse_url}/_matrix/client/v3/account/whoami"
-    status, body = get(whoami, pristine.user_token)
+def test_synapse_is_behind_mas_and_knows_the_user(lab: Lab) -> None:
+    whoami = f"{lab.synapse_url}/_matrix/client/v3/account/whoami"
+    status, body = get(whoami, lab.user_token)
     assert (status, body["user_id"]) == (200, "@matt:echo6.co")
     status, body = get(whoami, "syt_nobody")
     assert (status, body["errcode"], body["error"]) == (401, "M_UNKNOWN_TOKEN", "Token is not active")
-    pristine.docker("stop", pristine.mas)
+    lab.docker("stop", lab.mas)
     status, body = get(whoami, "syt_somebody")
     assert (status, body["errcode"]) == (503, "M_UNKNOWN")
+    lab.up()
+    assert get(whoami, "syt_somebody")[0] == 401, "`up` has started MAS again"
 
 
-def test_synapse_is_published_on_loopback_alone(pristine: Lab) -> None:
-    found = pristine.docker.inspect("container", [pristine.synapse, pristine.postgres, pristine.mas])
+def test_synapse_is_published_on_loopback_alone(lab: Lab) -> None:
+    found = lab.docker.inspect("container", [lab.synapse, lab.postgres, lab.mas])
     published = {
         name: [
             binding["HostIp"] for bindings in item["NetworkSettings"]["Ports"].values() for binding in bindings or []
         ]
         for name, item in found.items()
     }
-    assert published == {pristine.synapse: ["127.0.0.1"], pristine.postgres: [], pristine.mas: []}
+    assert published == {lab.synapse: ["127.0.0.1"], lab.postgres: [], lab.mas: []}
     for item in found.values():
         assert item["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
 
 
-def test_postgres_asks_for_passwords_where_the_official_image_does(pristine: Lab) -> None:
-    item = pristine.docker.inspect("container", [pristine.postgres])[pristine.postgres]
-    address = item["NetworkSettings"]["Networks"][pristine.network]["IPAddress"]
+def test_postgres_asks_for_passwords_where_the_official_image_does(lab: Lab) -> None:
+    item = lab.docker.inspect("container", [lab.postgres])[lab.postgres]
+    address = item["NetworkSettings"]["Networks"][lab.network]["IPAddress"]
     environment = dict(entry.split("=", 1) for entry in item["Config"]["Env"])
     assert environment["POSTGRES_USER"] == "synapse"
     password = environment["POSTGRES_PASSWORD"]
@@ -127,24 +145,23 @@ def test_postgres_asks_for_passwords_where_the_official_image_does(pristine: Lab
             psycopg.connect(host=address, user=user, password=given, dbname="synapse", connect_timeout=10).close()
     # Inside the container, trust: by socket and by loopback.
     for words in ((), ("-h", "127.0.0.1")):
-        done = pristine.docker("exec", pristine.postgres, "psql", "-U", "mas", "-d", "mas", *words, "-Atc", "SELECT 1")
+        done = lab.docker("exec", lab.postgres, "psql", "-U", "mas", "-d", "mas", *words, "-Atc", "SELECT 1")
         assert done.stdout.strip() == "1"
 
 
-def test_the_backup_script_dumps_synapse_alone(pristine: Lab) -> None:
-    subprocess.run([pristine.host_dir / "scripts/pg_backup.sh"], check=True, capture_output=True)
-    dumps = list((pristine.host_dir / "backups").iterdir())
+def test_the_backup_script_dumps_synapse_alone(lab: Lab) -> None:
+    subprocess.run([lab.host_dir / "scripts/pg_backup.sh"], check=True, capture_output=True)
+    dumps = list((lab.host_dir / "backups").iterdir())
     assert [dump.name.split("_")[0] for dump in dumps] == ["synapse"]
     text = subprocess.run(["zcat", dumps[0]], check=True, capture_output=True, text=True).stdout
     assert "@matt:echo6.co" in text
     assert "PostgreSQL database dump complete" in text
+    dumps[0].unlink()
 
 
-def test_the_bridge_image_keeps_the_contract_of_the_real_one(pristine: Lab, tmp_path: Path) -> None:
+def test_the_bridge_image_keeps_the_contract_of_the_real_one(lab: Lab, tmp_path: Path) -> None:
     def start(*words: str) -> subprocess.CompletedProcess[str]:
-        return pristine.docker(
-            "run", "--rm", "--volume", f"{tmp_path}:/data", pristine.bridge_image, *words, check=False
-        )
+        return lab.docker("run", "--rm", "--volume", f"{tmp_path}:/data", lab.bridge_image, *words, check=False)
 
     first = start()
     assert (first.returncode, "Didn't find a config file" in first.stdout) == (0, True)
@@ -158,7 +175,7 @@ def test_the_bridge_image_keeps_the_contract_of_the_real_one(pristine: Lab, tmp_
     registration = tmp_path / "registration.yaml"
     assert (registration.stat().st_uid, registration.stat().st_mode & 0o777) == (1337, 0o600)
     assert "id: signal" in registration.read_text()
-    inspected = json.loads(pristine.docker("image", "inspect", pristine.bridge_image).stdout)[0]["Config"]
+    inspected = json.loads(lab.docker("image", "inspect", lab.bridge_image).stdout)[0]["Config"]
     assert (inspected["Cmd"], inspected["Entrypoint"], list(inspected["Volumes"])) == (
         ["/docker-run.sh"],
         None,
@@ -168,52 +185,54 @@ def test_the_bridge_image_keeps_the_contract_of_the_real_one(pristine: Lab, tmp_
         assert start("which", program).returncode == 0, program
 
 
-def test_images_hold_nothing_of_this_machine(pristine: Lab) -> None:
+def test_images_hold_nothing_of_this_machine(lab: Lab) -> None:
     for recipe in images.recipes().values():
         name = images.tag(recipe)
-        environment = json.loads(pristine.docker("image", "inspect", name).stdout)[0]["Config"]["Env"]
+        environment = json.loads(lab.docker("image", "inspect", name).stdout)[0]["Config"]["Env"]
         assert not [entry for entry in environment if entry.startswith(("PIP_", "SSL_", "http", "HTTP"))]
         look = "ls -A /mnt; find / -xdev -name certificates.pem"
-        done = pristine.docker("run", "--rm", "--entrypoint", "sh", name, "-c", look)
+        done = lab.docker("run", "--rm", "--entrypoint", "sh", name, "-c", look)
         assert done.stdout == ""
 
 
-def test_a_second_up_leaves_all_as_it_is(pristine: Lab) -> None:
-    before, containers = pristine.snapshot(), ids(pristine)
-    run_stray(pristine, pristine.bridge, "--network", pristine.network)
-    pristine.up()
-    assert ids(pristine) == containers
-    assert pristine.docker.names("container", f"name={pristine.bridge}") == {pristine.bridge}, "a deployed bridge stays"
-    pristine.docker.remove([pristine.bridge])
-    assert pristine.snapshot() == before
+def test_a_second_up_leaves_all_as_it_is(lab: Lab) -> None:
+    before, containers = lab.snapshot(), ids(lab)
+    run_stray(lab, lab.bridge, "--network", lab.network)
+    lab.up()
+    assert ids(lab) == containers
+    assert lab.docker.names("container", f"name={lab.bridge}") == {lab.bridge}, "a deployed bridge stays"
+    lab.docker.remove([lab.bridge])
+    assert lab.snapshot() == before
 
 
-def test_up_mends_what_is_stopped_or_gone_and_keeps_the_data(pristine: Lab) -> None:
-    pristine.psql("CREATE ROLE kept")
-    containers = ids(pristine)
-    pristine.docker("stop", pristine.synapse)
-    pristine.docker.remove([pristine.mas])
-    pristine.docker("rmi", pristine.bridge_image)
-    pristine.up()
-    assert pristine.status()["up"] is True
-    assert ids(pristine)[pristine.synapse] == containers[pristine.synapse]
-    assert pristine.psql("SELECT count(*) FROM pg_roles WHERE rolname = 'kept'") == "1"
-    assert pristine.docker.image_id(pristine.bridge_image)
-    pristine.docker.remove([pristine.mas, pristine.synapse, pristine.postgres])
-    pristine.docker("network", "rm", pristine.network)
-    pristine.up()
-    assert pristine.status()["up"] is True
-    assert pristine.psql("SELECT count(*) FROM pg_roles WHERE rolname = 'kept'") == "1"
+def test_up_mends_what_is_stopped_or_gone_and_keeps_the_data(spoiled: Lab) -> None:
+    lab = spoiled
+    lab.psql("CREATE ROLE kept")
+    containers = ids(lab)
+    lab.docker("stop", lab.synapse)
+    lab.docker.remove([lab.mas])
+    lab.docker("rmi", lab.bridge_image)
+    lab.up()
+    assert lab.status()["up"] is True
+    assert ids(lab)[lab.synapse] == containers[lab.synapse]
+    assert lab.psql("SELECT count(*) FROM pg_roles WHERE rolname = 'kept'") == "1"
+    assert lab.docker.image_id(lab.bridge_image)
+    lab.docker.remove([lab.mas, lab.synapse, lab.postgres])
+    lab.docker("network", "rm", lab.network)
+    lab.up()
+    assert lab.status()["up"] is True
+    assert lab.psql("SELECT count(*) FROM pg_roles WHERE rolname = 'kept'") == "1"
 
 
-def test_the_snapshot_sees_every_kind_of_change(pristine: Lab) -> None:
-    before = pristine.snapshot()
-    assert before == pristine.snapshot()
-    homeserver = pristine.host_dir / "synapse/homeserver.yaml"
+def test_the_snapshot_sees_every_kind_of_change(spoiled: Lab) -> None:
+    lab = spoiled
+    before = lab.snapshot()
+    assert before == lab.snapshot()
+    homeserver = lab.host_dir / "synapse/homeserver.yaml"
     original = homeserver.read_text()
 
     def changed(*path: str) -> bool:
-        now: dict[str, object] = pristine.snapshot()
+        now: dict[str, object] = lab.snapshot()
         then: dict[str, object] = before
         for key in path[:-1]:
             now, then = now[key], then[key]  # type: ignore[assignment]
@@ -229,109 +248,85 @@ def test_the_snapshot_sees_every_kind_of_change(pristine: Lab) -> None:
     os.chown(homeserver, 0, 0)
     assert changed("files", "synapse/homeserver.yaml")
     os.chown(homeserver, 991, 991)
-    (pristine.host_dir / "backups/new").symlink_to("nowhere")
+    (lab.host_dir / "backups/new").symlink_to("nowhere")
     assert changed("files", "backups/new")
-    assert pristine.snapshot(ignore=["backups/*"])["files"].get("backups/new") is None
-    (pristine.host_dir / "backups/new").unlink()
-    assert pristine.snapshot() == before
+    assert lab.snapshot(ignore=["backups/*"])["files"].get("backups/new") is None
+    (lab.host_dir / "backups/new").unlink()
+    assert lab.snapshot() == before
 
-    pristine.psql("CREATE ROLE someone; GRANT pg_monitor TO mas")
+    lab.psql("CREATE ROLE someone; GRANT pg_monitor TO mas")
     assert changed("postgres", "roles") and changed("postgres", "members")
-    pristine.psql("DROP ROLE someone; REVOKE pg_monitor FROM mas")
-    pristine.psql("REVOKE TEMPORARY ON DATABASE synapse FROM PUBLIC")
+    lab.psql("DROP ROLE someone; REVOKE pg_monitor FROM mas")
+    lab.psql("REVOKE TEMPORARY ON DATABASE synapse FROM PUBLIC")
     assert changed("postgres", "databases", "synapse")
-    pristine.psql("GRANT TEMPORARY ON DATABASE synapse TO PUBLIC")
-    assert pristine.snapshot() == before, "an ACL that is spelled out is the same as the one by default"
+    lab.psql("GRANT TEMPORARY ON DATABASE synapse TO PUBLIC")
+    assert lab.snapshot() == before, "an ACL that is spelled out is the same as the one by default"
 
-    run_stray(pristine, pristine.bridge, "--network", pristine.network)
+    run_stray(lab, lab.bridge, "--network", lab.network)
     assert changed("containers") and changed("networks")
-    pristine.docker.remove([pristine.bridge])
+    lab.docker.remove([lab.bridge])
 
-    (pristine.host_dir / "synapse/example.yaml").write_text(REGISTRATION)
+    (lab.host_dir / "synapse/example.yaml").write_text(REGISTRATION)
     homeserver.write_text(original + "\napp_service_config_files: [/data/example.yaml, /data/none.yaml]\n")
-    assert pristine.snapshot()["registrations"] == {
+    assert lab.snapshot()["registrations"] == {
         "configured": ["/data/none.yaml is missing", "example"],
         "running": [],
     }
     homeserver.write_text(original + "\napp_service_config_files: [/data/example.yaml]\n")
-    pristine.docker("restart", pristine.synapse)
-    pristine.wait_healthy()
+    lab.docker("restart", lab.synapse)
+    lab.wait_healthy()
     homeserver.write_text(original)
-    assert pristine.snapshot()["registrations"] == {"configured": [], "running": ["example"]}
+    assert lab.snapshot()["registrations"] == {"configured": [], "running": ["example"]}
 
 
-def test_reset_undoes_everything(pristine: Lab, stranger: str) -> None:
-    before = pristine.snapshot()
-    pristine.psql("CREATE ROLE mautrix_signal LOGIN; DROP DATABASE mas; ALTER SYSTEM SET work_mem = '5MB'")
-    (pristine.host_dir / "synapse/homeserver.yaml").write_text("server_name: broken\n")
-    (pristine.host_dir / "signal-bridge").mkdir()
-    (pristine.host_root / "var").mkdir()
-    run_stray(pristine, pristine.bridge, "--network", pristine.network, "--restart", "unless-stopped")
+def test_reset_undoes_everything(lab: Lab, first: dict[str, Any], stranger: str) -> None:
+    lab.psql("CREATE ROLE mautrix_signal LOGIN; DROP DATABASE mas; ALTER SYSTEM SET work_mem = '5MB'")
+    (lab.host_dir / "synapse/homeserver.yaml").write_text("server_name: broken\n")
+    (lab.host_dir / "signal-bridge").mkdir()
+    (lab.host_root / "var").mkdir()
+    run_stray(lab, lab.bridge, "--network", lab.network, "--restart", "unless-stopped")
     # Made from this lab's image under a name that says nothing: its label tells.
-    unnamed = pristine.docker("create", pristine.bridge_image).stdout.strip()
-    pristine.docker("network", "create", f"{pristine.prefix}-more")
-    pristine.docker("rmi", "--force", pristine.bridge_image)
-    pristine.docker.remove([pristine.postgres])
-    pristine.docker("pause", pristine.synapse)
-    pristine.write_config(domain="other.org")
-    state = pristine.dir / "state/.pulumi/stacks/mautrix-signal"
+    unnamed = lab.docker("create", lab.bridge_image).stdout.strip()
+    lab.docker("network", "create", f"{lab.prefix}-more")
+    lab.docker("rmi", "--force", lab.bridge_image)
+    lab.docker.remove([lab.postgres])
+    lab.docker("pause", lab.synapse)
+    lab.write_config(domain="other.org")
+    state = lab.dir / "state/.pulumi/stacks/mautrix-signal"
     state.mkdir(parents=True, exist_ok=True)
     (state / "lab.json").write_text("{}")
-    pristine.reset()
-    assert pristine.snapshot() == before
-    assert pristine.status()["up"] is True
-    assert pristine.psql("SHOW work_mem") == "4MB"
-    assert pristine.docker.image_id(pristine.bridge_image)
-    assert unnamed[:12] not in pristine.docker("ps", "--all", "--quiet").stdout
-    assert not (pristine.host_root / "var").exists()
-    assert "other.org" not in pristine.config_file.read_text()
+    lab.reset()
+    assert lab.snapshot() == first
+    assert lab.status()["up"] is True
+    assert lab.psql("SHOW work_mem") == "4MB"
+    assert lab.docker.image_id(lab.bridge_image)
+    assert unnamed[:12] not in lab.docker("ps", "--all", "--quiet").stdout
+    assert not (lab.host_root / "var").exists()
+    assert "other.org" not in lab.config_file.read_text()
     assert not (state / "lab.json").exists() or (state / "lab.json").read_text() != "{}"
-    assert stranger in pristine.docker.names("container")
+    assert stranger in lab.docker.names("container")
 
 
-def test_what_a_killed_run_left_is_cleared(pristine: Lab) -> None:
-    before = pristine.snapshot()
+def test_what_a_killed_run_left_is_cleared(lab: Lab, first: dict[str, Any]) -> None:
     # Killed in the middle of a reset, while an image was being built.
-    pristine._note(busy="reset")
-    shutil.rmtree(pristine.host_dir)
-    pristine.docker.remove([pristine.postgres])
-    run_stray(pristine, f"{pristine.prefix}-build-synapse")
-    run_stray(pristine, pristine.bridge)
-    pristine.up()
-    assert pristine.snapshot() == before
-
-
-def test_containers_of_a_lab_whose_notes_are_gone_are_cleared(pristine: Lab) -> None:
-    run_stray(pristine, pristine.bridge, "--network", pristine.network, "--restart", "unless-stopped")
-    containers = ids(pristine)
-    shutil.rmtree(pristine.dir)
-    pristine.up()
-    assert pristine.status()["up"] is True
-    assert set(ids(pristine)) == set(containers) and not set(ids(pristine).values()) & set(containers.values())
-    assert pristine.docker.names("container", f"name={pristine.bridge}") == set()
-
-
-def test_down_takes_what_is_the_labs_and_nothing_else(lab: Lab, stranger: str) -> None:
-    docker = Docker()
+    lab._note(busy="reset")
+    shutil.rmtree(lab.host_dir)
+    lab.docker.remove([lab.postgres])
+    run_stray(lab, f"{lab.prefix}-build-synapse")
+    run_stray(lab, lab.bridge)
     lab.up()
-    run_stray(lab, lab.bridge, "--network", lab.network)
-    docker("network", "connect", lab.network, stranger)
-    with pytest.raises(LabError, match=f"{stranger}, not the lab's, is in network {lab.network}: detach it"):
-        lab.down()
-    docker("network", "disconnect", lab.network, stranger)
-    others = {name for name in docker.names("container") if not name.startswith(lab.prefix)}
-    lab.down()
-    assert docker.names("container") == others
-    assert docker.names("container", f"label={LABEL}={lab.checkout}") == set()
-    assert docker.names("network", f"name={lab.prefix}") == set()
-    assert docker.names("volume", f"name={lab.prefix}") == set()
-    assert docker.image_id(lab.bridge_image) is None
-    assert docker.image_id(images.tag(images.recipes()["bridge"])), "images are for the machine"
-    assert {path.name for path in lab.dir.iterdir()} <= {"lock", "pulumi", "dockerd.log"}
-    assert lab.status()["up"] is False
-    with pytest.raises(LabError, match="the lab is not up: python -m lab up"):
-        lab.pulumi("preview")
-    lab.down()
+    assert lab.snapshot() == first
+
+
+def test_containers_of_a_lab_whose_notes_are_gone_are_cleared(lab: Lab) -> None:
+    run_stray(lab, lab.bridge, "--network", lab.network, "--restart", "unless-stopped")
+    containers = ids(lab)
+    lab.docker("stop", *containers)
+    shutil.rmtree(lab.dir)
+    lab.up()
+    assert lab.status()["up"] is True
+    assert set(ids(lab)) == set(containers) and not set(ids(lab).values()) & set(containers.values())
+    assert lab.docker.names("container", f"name={lab.bridge}") == set()
 
 
 def test_a_lab_whose_checkout_is_gone(lab: Lab, tmp_path: Path) -> None:
@@ -350,14 +345,40 @@ def test_a_lab_whose_checkout_is_gone(lab: Lab, tmp_path: Path) -> None:
 def test_the_command_line(lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(Lab, "here", lambda say: Lab(lab.home, say))
     assert command.main(["up"]) == 0
-    output = capsys.readouterr().out
-    assert "lab: host made in" in output and f"Synapse at {lab.synapse_url}" in output
+    assert f"lab: up: Synapse at {lab.synapse_url}" in capsys.readouterr().out
     assert command.main(["status"]) == 0
     output = capsys.readouterr().out
     assert "up: yes" in output and f"{lab.synapse}: running" in output
     assert command.main(["reset"]) == 0
     assert "lab: reset in" in capsys.readouterr().out
-    assert command.main(["down"]) == 0
-    assert f"lab: down: {lab.mas}" in capsys.readouterr().out
+    lab.docker("stop", lab.synapse)
     assert command.main(["status"]) == 1
-    assert "up: no" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "up: no" in output and f"{lab.synapse}: exited" in output
+    for words in ([], ["sideways"]):
+        with pytest.raises(SystemExit) as usage:
+            command.main(words)
+        assert usage.value.code == 2
+
+
+def test_down_takes_what_is_the_labs_and_nothing_else(lab: Lab, stranger: str) -> None:
+    docker = Docker()
+    lab.up()
+    run_stray(lab, lab.bridge, "--network", lab.network)
+    docker("network", "connect", lab.network, stranger)
+    with pytest.raises(LabError, match=f"{stranger}, not the lab's, is in network {lab.network}: detach it"):
+        lab.down()
+    docker("network", "disconnect", lab.network, stranger)
+    lab.down()
+    assert docker.inspect("container", [stranger])[stranger]["State"]["Running"]
+    assert docker.names("container", f"name={lab.prefix}") == set()
+    assert docker.names("container", f"label={LABEL}={lab.checkout}") == set()
+    assert docker.names("network", f"name={lab.prefix}") == set()
+    assert docker.names("volume", f"name={lab.prefix}") == set()
+    assert docker.image_id(lab.bridge_image) is None
+    assert docker.image_id(images.tag(images.recipes()["bridge"])), "images are for the machine"
+    assert {path.name for path in lab.dir.iterdir()} <= {"lock", "pulumi", "dockerd.log"}
+    assert lab.status()["up"] is False
+    with pytest.raises(LabError, match="the lab is not up: python -m lab up"):
+        lab.pulumi("preview")
+    lab.down()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from pulumi.provider.experimental.property_value import PropertyValue
 from lab.plugins import NAMES, wrapper
 from lab.plugins.base import (
     UNKNOWN,
+    EngineLog,
     InitFailed,
     Prop,
     diff,
@@ -189,3 +191,15 @@ def test_a_start_loads_neither_docker_nor_psycopg(name: str) -> None:
     code = f"import sys, lab.plugins.{name}; print([m for m in ('docker', 'psycopg', 'requests') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_child_of_a_component_is_of_its_own_type(direct: Any) -> None:
+    """The engine's URN of a child holds its parents' types before its own."""
+    from lab.plugins.command import CommandProvider
+    from lab.plugins.docker import DockerProvider
+
+    parents = "mautrix:bridge:Stack$mautrix:bridge:Part$"
+    command = direct(CommandProvider(EngineLog(None)), f"{parents}command:local:Command")
+    assert command.create(command.checked(create="echo hi"))[1]["stdout"] == "hi"
+    image = direct(DockerProvider(), f"{parents}docker:index/remoteImage:RemoteImage")
+    assert image.create(image.checked(name="x"), preview=True)[1]["imageId"] is UNKNOWN

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 ID = "0123456789abcdef" * 4
+STARTED = "2026-11-24T14:28:02.273427765Z"
 CREATED = "2026-11-24T14:28:01.445924776Z"
 EVENTS = (
     f"events --since {CREATED} --until 0s --filter container={ID} --filter event=die "
@@ -26,6 +27,7 @@ def inspected(
                 "State": {
                     "Status": status,
                     "Running": status in ("running", "restarting"),  # yes: Docker calls a restarting one running
+                    "StartedAt": STARTED,
                     "ExitCode": exit_code,
                     "Error": error,
                     "OOMKilled": oom,

@@ -20,7 +20,11 @@ shift
 [[ $1 == -i ]] && shift
 [[ $1 == matrix-postgres ]] || { echo "Error: No such container: $1" >&2; exit 1; }
 shift
-if [[ $1 == pg_dump && "${*: -1}" == "${FAIL_DUMP-}" ]]; then echo "-- half"; echo "pg_dump: error: gone" >&2; exit 1; fi
+if [[ $1 == pg_dump && "${*: -1}" == "${FAIL_DUMP-}" ]]; then
+  echo "-- half"
+  echo "pg_dump: error: gone" >&2
+  exit 1
+fi
 export PGHOST="$STUB_PGHOST"
 exec "$@"
 """

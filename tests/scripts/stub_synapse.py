@@ -94,9 +94,9 @@ class StubSynapse:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}/health"
         self._state = {
-            "container": "matrix-synapse", "status": "running", "started": time.time() - 60, "healthy": True, "crashes": 0,
-            "restarts": 0, "poison": None, "watched": None, "log": "log of start {restarts}\n", "image": "sha256:1",
-            "python": python, "fails": None, "broken_image": False, "loops": False,
+            "container": "matrix-synapse", "status": "running", "started": time.time() - 60, "healthy": True,
+            "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
+            "python": python, "fails": None, "broken_image": False, "loops": False, "log": "log of start {restarts}\n",
         }  # fmt: skip
         self.set()
 

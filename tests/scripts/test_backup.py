@@ -152,7 +152,7 @@ def test_later_dumps_of_the_operator_and_files_written_over_stay(box: Box) -> No
     assert done.returncode == 0, done.stderr
     assert {path.name for path in box.backups.iterdir()} == {theirs.name, over.name}
     assert f"note: {over} is not as our run made it: it stays" in done.stderr
-    assert f"note: 1 dumps of mas from other runs stay in {box.backups}: none deletes them now" in done.stderr
+    assert f"note: 1 dumps of mas by other runs stay in {box.backups}: none deletes them now" in done.stderr
 
 
 def test_a_second_apply_changes_nothing_in_the_script_and_remove_takes_both_runs_dumps(box: Box) -> None:
@@ -205,7 +205,10 @@ def test_a_failed_update_leaves_the_deployed_state(box: Box) -> None:
 
 
 def test_a_dump_that_does_not_restore_stops_and_the_scratch_database_goes(box: Box) -> None:
-    box.server.sql("CREATE ROLE other; ALTER TABLE portal OWNER TO other;", "mautrix_signal")
+    box.server.sql(
+        "CREATE ROLE other; ALTER TABLE portal OWNER TO other; GRANT SELECT ON portal TO mautrix_signal;",
+        "mautrix_signal",
+    )
     try:
         said = box.bad()
         assert "the dump cannot be restored into mautrix_signal_restore_check: psql:" in said

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 from scripts import bridge_status
-from tests.scripts.container_json import EVENTS, ID, inspected
+from tests.scripts.container_json import EVENTS, ID, STARTED, inspected
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, drip, error, reply
 from tests.scripts.stub_docker import StubDocker, out
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "as/Tk+0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
 PING = Call("POST", "/_matrix/client/v1/appservice/signal/ping", TOKEN, {})
-INSPECT, LOGS = "container inspect mautrix-signal", f"logs --tail 200 {ID}"
+INSPECT, LOGS = "container inspect mautrix-signal", f"logs --tail 200 --since {STARTED} {ID}"
+ALL_LOGS = f"logs --tail 200 {ID}"
 READY = (
     f"exec {ID} curl -sS --noproxy * --max-time 5.0 -o /dev/null -w %{{http_code}} "
     "http://127.0.0.1:29328/_matrix/mau/ready"
@@ -44,6 +45,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubDocker:
     stub.on(INSPECT, out(inspected()))
     stub.on(READY, out("200"))
     stub.on(LOGS, out("2026-03-16T10:00:00Z INF Bridge started\n"))
+    stub.on(ALL_LOGS, out("2026-03-16T09:00:00Z FTL No database\n"))
     monkeypatch.setenv("PATH", stub.environment["PATH"])
     return stub
 
@@ -118,7 +120,14 @@ def test_exits(docker: StubDocker, state: str, events: Any, status: str, code: i
     assert (found["container"], found["exit_code"]) == (status, code)
     assert found["exit_meaning"].startswith(f"exit code {code}: ") if code is not None else not found["exit_meaning"]
     assert found["restart_count"] == json.loads(state)[0]["RestartCount"]
+    assert found["last_error"] == "2026-03-16T09:00:00Z FTL No database" and not found["problem"]
     assert found["ping"] == ("connection refused" if status == "running" else "not asked")
+
+
+def test_a_crash(docker: StubDocker) -> None:
+    docker.on(INSPECT, out(inspected("restarting", 2, 1)))
+    docker.on(ALL_LOGS, out("2026-03-16T09:00:00Z ERR Something\n", err="panic: nil map\n\ngoroutine 1:\n"))
+    assert look(closed_port())["last_error"] == "panic: nil map"
 
 
 def test_absent(docker: StubDocker) -> None:

@@ -104,3 +104,14 @@ def test_a_directory_of_its_own_comes_and_goes_with_the_file(tmp_path: Path) -> 
     assert path.parent.stat().st_mode & 0o777 == 0o700
     files.erase(config(path, parent_mode=0o700))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_that_the_bridge_runs_with_is_not_erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config-1" / "config.yaml"
+    files.create(config(path, parent_mode=0o700))
+    mounted = {"running": [str(path.parent)]}
+    monkeypatch.setattr(files, "_mounted", lambda container: mounted.get(container, []))
+    assert files.erase(config(path, parent_mode=0o700, unless_mounted_by="running")) == {"kept": str(path)}
+    assert path.exists()
+    files.erase(config(path, parent_mode=0o700, unless_mounted_by="gone"))
+    assert list(tmp_path.iterdir()) == []

@@ -227,8 +227,16 @@ def test_docker_hangs(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_mark_of_an_older_container_stays_until_this_one_is_ready(bridge: Bridge) -> None:
     bridge.mark.write_text("older\n")
     bridge.docker.on(INSPECT, out(inspected("exited", 15)))
-    assert bridge.run(closed_port()).returncode == 1
+    done = bridge.run(closed_port())
+    assert done.returncode == 1 and "makes the container anew, since it never got ready." in done.stderr
     assert bridge.mark.read_text() == "older\n"  # it names another container: this one never got ready
+
+
+def test_a_container_that_was_ready_once_is_not_made_anew(bridge: Bridge) -> None:
+    bridge.mark.write_text(f"{ID}\n")
+    bridge.docker.on(INSPECT, out(inspected("exited", 15)))
+    done = bridge.run(closed_port())
+    assert done.returncode == 1 and "What to do: " in done.stderr and "anew" not in done.stderr
 
 
 def test_remove(bridge: Bridge) -> None:

@@ -1,0 +1,158 @@
+"""A bridge that goes live although Synapse does not accept it; a failed update that takes the running bridge down; a
+mend after which `up` does not go through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.box import Lab
+
+pytestmark = pytest.mark.e2e
+
+Tamper = Callable[[Lab], None]
+
+
+def _edit(lab: Lab, file: str, pattern: str, instead: str) -> None:
+    """Change a file of Synapse's by hand, as somebody else would; the pattern must be there."""
+    path = lab.host_dir / "synapse" / file
+    text, count = re.subn(pattern, instead, path.read_text(), flags=re.MULTILINE)
+    assert count, f"{file} has no {pattern}"
+    path.write_text(text)
+
+
+def another_token(lab: Lab) -> None:
+    _edit(lab, "registration.yaml", r'^as_token: .*$', "as_token: somebody-else-s-token-of-enough-characters")
+
+
+def another_id(lab: Lab) -> None:
+    _edit(lab, "registration.yaml", r'^id: .*$', "id: signal2")
+
+
+def namespace_of_another_domain(lab: Lab) -> None:
+    _edit(lab, "registration.yaml", r"echo6", "other6")
+
+
+def registration_missing(lab: Lab) -> None:
+    _edit(lab, "homeserver.yaml", r"^ +- /data/registration\.yaml.*\n", "")
+
+
+def doublepuppet_missing(lab: Lab) -> None:
+    _edit(lab, "homeserver.yaml", r"^ +- /data/doublepuppet\.yaml.*\n", "")
+
+
+CASES: list[tuple[Tamper, str]] = [
+    (another_token, "M_UNKNOWN_TOKEN"),
+    (another_id, "FAIL"),
+    (namespace_of_another_domain, "FAIL"),
+    (registration_missing, "M_UNKNOWN_TOKEN"),
+    (doublepuppet_missing, "M_UNKNOWN_TOKEN"),
+]
+
+
+def restart(lab: Lab) -> None:
+    lab.docker("restart", lab.synapse)
+    lab.wait_healthy()
+
+
+def container_id(lab: Lab) -> str | None:
+    found = lab.docker.inspect("container", [lab.bridge])
+    return str(found[lab.bridge]["Id"]) if lab.bridge in found else None
+
+
+@pytest.fixture(scope="module")
+def before_the_check(running_lab: Lab) -> Lab:
+    """Everything of an `up` but the check and what comes after it."""
+    running_lab.reset()
+    running_lab.pulumi(
+        "up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-check", "--exclude-dependents"
+    )
+    assert container_id(running_lab) is None
+    return running_lab
+
+
+@pytest.mark.parametrize(("tamper", "told"), CASES, ids=[tamper.__name__ for tamper, _ in CASES])
+def test_no_container_is_made_while_synapse_does_not_accept_it(before_the_check: Lab, tamper: Tamper, told: str) -> None:
+    lab = before_the_check
+    kept = {name: (lab.host_dir / "synapse" / name).read_bytes() for name in ("homeserver.yaml", "registration.yaml")}
+    try:
+        tamper(lab)
+        restart(lab)
+        done = lab.pulumi("up", "--yes", "--skip-preview", check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0
+        assert container_id(lab) is None
+        assert told in said
+        evidence = lab.host_dir / "signal-bridge/auth-check-failed.json"
+        assert str(evidence) in said, "the error says where the evidence is"
+        assert evidence.stat().st_mode & 0o7777 == 0o600
+    finally:
+        for name, data in kept.items():
+            (lab.host_dir / "synapse" / name).write_bytes(data)
+
+
+def test_after_the_mend_up_goes_through(before_the_check: Lab) -> None:
+    lab = before_the_check
+    restart(lab)
+    lab.pulumi("up", "--yes", "--skip-preview")
+    assert container_id(lab) is not None
+    assert not (lab.host_dir / "signal-bridge/auth-check-failed.json").exists()
+
+
+def test_an_update_that_fails_leaves_the_old_container_with_its_config_and_the_next_one_goes_through(lab: Lab) -> None:
+    lab.pulumi("up", "--yes", "--skip-preview")
+    running = container_id(lab)
+    (config,) = (lab.host_dir / "signal-bridge").glob("config-*/config.yaml")
+    kept = config.read_bytes()
+
+    lab.write_config(adminUser="@nobody:echo6.co")  # a new config, and a user whom Synapse does not know
+    done = lab.pulumi("up", "--yes", "--skip-preview", check=False)
+    assert done.returncode != 0 and "@nobody:echo6.co" in done.stdout + done.stderr
+    assert container_id(lab) == running
+    assert config.read_bytes() == kept
+    lab.docker("restart", lab.bridge)  # as after a reboot: it finds the config that it had
+
+    lab.write_config()
+    lab.pulumi("up", "--yes", "--skip-preview")
+    assert container_id(lab) == running
+    assert [config] == list((lab.host_dir / "signal-bridge").glob("config-*/config.yaml"))
+    assert config.read_bytes() == kept
+    lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+
+
+def test_a_container_that_somebody_removed_comes_back_after_a_new_check(lab: Lab) -> None:
+    lab.pulumi("up", "--yes", "--skip-preview")
+    lab.docker("rm", "-f", lab.bridge)
+    done = lab.pulumi("up", "--yes", "--skip-preview")
+    assert container_id(lab) is not None
+    assert "mautrix-signal-check" in done.stdout
+
+
+def test_somebody_s_revert_is_told_and_reapply_puts_it_back(lab: Lab) -> None:
+    pristine = (lab.host_dir / "synapse/homeserver.yaml").read_bytes()
+    lab.pulumi("up", "--yes", "--skip-preview")
+    ours = (lab.host_dir / "synapse/homeserver.yaml").read_bytes()
+    Path(lab.host_dir / "synapse/homeserver.yaml").write_bytes(pristine)
+    told = lab.pulumi("preview").stdout
+    assert "no longer holds /data/registration.yaml" in told
+    assert "`pulumi config set reapply 1` and `pulumi up` put it back" in told
+    lab.write_config(reapply=1)
+    lab.pulumi("up", "--yes", "--skip-preview")
+    assert (lab.host_dir / "synapse/homeserver.yaml").read_bytes() == ours
+
+
+def test_a_synapse_that_is_down_is_refused_at_up_and_does_not_stop_a_destroy(lab: Lab) -> None:
+    pristine = (lab.host_dir / "synapse/homeserver.yaml").read_bytes()
+    lab.pulumi("up", "--yes", "--skip-preview")
+    lab.docker("stop", lab.synapse)
+    done = lab.pulumi("preview", check=False)
+    assert done.returncode != 0
+    assert f"container {lab.synapse}: is exited, not running: start it (docker start {lab.synapse})" in done.stdout
+    done = lab.pulumi("destroy", "--yes", "--run-program")
+    assert (lab.host_dir / "synapse/homeserver.yaml").read_bytes() == pristine
+    assert "warning" in done.stdout.lower()
+    assert container_id(lab) is None

@@ -1,0 +1,143 @@
+"""Pins the difference between what a broken bridge is thought to do and what it does: readiness and status of the
+real bridge core on the lab, deployed and then broken behind our back, one way after the other.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.box import ROOT, Lab
+
+pytestmark = pytest.mark.e2e
+
+
+class Bridge:
+    """The deployed bridge, and the two scripts that look at it."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab, self.mark = lab, folder / ".ready"
+        shown = lab.pulumi("stack", "output", "--json", "--show-secrets").stdout
+        self.outputs: dict[str, Any] = json.loads(shown)
+        self.token = str(self.outputs["asToken"])
+        self.secrets = [str(self.outputs[name]) for name in ("asToken", "hsToken", "databaseUrl")]
+
+    def _run(self, script: str, verb: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        arguments = {
+            "container": self.lab.bridge,
+            "port": 29328,
+            "synapse_url": self.lab.synapse_url,
+            "domain": "echo6.co",
+            "bot_localpart": "signalbot",
+            "appservice_id": "signal",
+            "as_token": self.token,
+            "mark": str(self.mark),
+            **more,
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", script, verb],
+            input=json.dumps(arguments), text=True, capture_output=True, cwd=ROOT, timeout=180, check=False,
+        )  # fmt: skip
+        for secret in self.secrets:
+            assert secret not in done.stdout + done.stderr
+        return done
+
+    def wait(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        return self._run("scripts.readiness", "wait", timeout=timeout)
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self._run("scripts.bridge_status", "probe", timeout=5).stdout))
+
+    def restart(self) -> None:
+        self.lab.docker("restart", "--time", "5", self.lab.bridge)
+
+    def fails_with(self, code: int) -> None:
+        done = self.wait()
+        assert done.returncode == 1, done.stdout
+        assert f": exit code {code}: " in done.stderr.splitlines()[0], done.stderr
+        assert f"--- last 50 log lines of {self.lab.bridge} ---\n" in done.stderr
+        found = self.status()
+        assert found["exit_code"] == code and found["exit_meaning"].startswith(f"exit code {code}: "), found
+        assert found["last_error"] and not found["ready"], found
+
+
+@pytest.fixture
+def bridge(deployed: Lab, tmp_path: Path) -> Iterator[Bridge]:
+    found = Bridge(deployed, tmp_path)
+    yield found
+    # Mended, and well again for the next test.
+    deployed.docker("start", deployed.synapse)
+    deployed.wait_healthy()
+    found.restart()
+    assert found.wait().returncode == 0
+
+
+def test_well(bridge: Bridge) -> None:
+    done = bridge.wait()
+    assert done.returncode == 0, done.stderr
+    container = bridge.lab.docker.inspect("container", [bridge.lab.bridge])[bridge.lab.bridge]
+    assert bridge.mark.read_text().strip() == container["Id"]
+    found = bridge.status()
+    assert (found["container"], found["ready"], found["ping"], found["problem"]) == ("running", True, "200", "")
+    assert bridge.status() == found
+
+
+def test_the_homeserver_is_stopped(bridge: Bridge) -> None:
+    bridge.lab.docker("stop", bridge.lab.synapse)
+    bridge.restart()
+    done = bridge.wait(timeout=3)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"{bridge.lab.bridge} is not ready after 3 s\n  container  running, restarted 0 times"
+    )
+    assert f"What to do: Synapse does not answer at {bridge.lab.synapse_url}" in done.stderr, done.stderr
+    found = bridge.status()
+    assert (found["container"], found["ready"], found["ping"]) == ("running", False, "connection refused")
+
+
+def test_the_database_password_was_changed(bridge: Bridge) -> None:
+    url = str(bridge.outputs["databaseUrl"])
+    role, _, rest = url.partition("://")[2].partition(":")
+    password = rest.partition("@")[0]
+    bridge.lab.psql(f"ALTER ROLE {role} PASSWORD 'another'")
+    try:
+        bridge.restart()
+        bridge.fails_with(15)
+    finally:
+        bridge.lab.psql(f"ALTER ROLE {role} PASSWORD '{password}'")
+
+
+def test_the_token_was_changed_on_the_homeserver(bridge: Bridge) -> None:
+    file = bridge.lab.host_dir / "synapse/registration.yaml"
+    was = file.read_text()
+    try:
+        file.write_text(was.replace(bridge.token, "another3" * 8))
+        bridge.lab.docker("restart", bridge.lab.synapse)
+        bridge.lab.wait_healthy()
+        bridge.restart()
+        bridge.fails_with(16)
+    finally:
+        file.write_text(was)
+        bridge.lab.docker("restart", bridge.lab.synapse)
+
+
+def test_the_database_was_lost(bridge: Bridge) -> None:
+    """The last one: it takes the bot's keys with it, and they are put back under another name."""
+    psql = bridge.lab.psql
+    bridge.lab.docker("stop", "--time", "5", bridge.lab.bridge)
+    psql("ALTER DATABASE mautrix_signal RENAME TO kept")
+    collation = "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    psql(f"CREATE DATABASE mautrix_signal OWNER mautrix_signal TEMPLATE template0 {collation}")
+    try:
+        bridge.lab.docker("start", bridge.lab.bridge)
+        bridge.fails_with(34)
+    finally:
+        bridge.lab.docker("stop", "--time", "5", bridge.lab.bridge)
+        psql("DROP DATABASE mautrix_signal WITH (FORCE)")
+        psql("ALTER DATABASE kept RENAME TO mautrix_signal")
