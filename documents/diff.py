@@ -27,7 +27,7 @@ _HARMLESS = re.compile(  # a file's name, and what Synapse's options about other
     r"|suppress_key_server_warning|accept_keys_insecurely)\Z"
 )
 _SHOWN = re.compile(r"(?i)(?:true|false|yes|no|on|off|null|~|)\Z")
-_VALUE = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|[^\s,}\]#]\S*?(?=[,}\]]*(?:\s|$))"
+_VALUE = r"(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*')(?=[\s,}\]]|\Z)|[^\s,}\]#]\S*?(?=[,}\]]*(?:\s|\Z))"
 _YAML_PAIR = re.compile(rf"(?i)(?P<name>\b{_NAME})(?P<to>[\"']?[ \t]*:[ \t]+)(?P<value>(?:{_VALUE}))")
 _SHELL_PAIR = re.compile(
     rf"(?i)(?P<name>\b{_NAME})(?P<to>=)(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*'|\$\([^()]*\)|[^\s;|&)]+)"

@@ -5,6 +5,7 @@ archive  dumps the database, proves the dump, and writes `<bridge>-<UTC timestam
          paths. The archive is read back and compared with its manifest before it gets its name.
 restore  checks every SHA-256 of an archive and runs its dump, as the role, in one transaction, in a database that has
          to be empty.
+pickle_key  tells the key that the archived database needs.
 
 What is secret (tokens and keys in the files, messages in the dump) is in the 0600 archive alone; neither in a
 temporary file that others can read nor in what is printed.
@@ -32,6 +33,7 @@ from scripts.common import Stop, run, say
 
 _MANIFEST, _DATABASE = "manifest.json", "database.sql"
 _CHUNK = 1 << 20
+_PICKLE_KEY = re.compile(r"""^ +pickle_key: ["']?([A-Za-z0-9_-]+)["']? *$""", re.MULTILINE)  # as we write it
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 
 
@@ -120,6 +122,24 @@ def restore(arguments: dict[str, Any]) -> dict[str, Any]:
         "tables": tables,
         "created": manifest["created"],
     }
+
+
+def pickle_key(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments: archive, archive_dir, bridge. Result: pickle_key, the one that the archived database's keys are
+    encrypted with, out of the archived config.yaml. It is a secret."""
+    path = _chosen(arguments)
+    with _opened(path) as (tar, manifest):
+        for member in manifest["members"]:
+            stream = tar.extractfile(member["name"]) if member["name"].endswith("/config.yaml") else None
+            found = _PICKLE_KEY.search(stream.read().decode()) if stream else None
+            if found:
+                return {"pickle_key": found.group(1)}
+    raise Stop(f"{path}: holds no config.yaml with a pickle_key: without it the database's keys cannot be read")
+
+
+def keep(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Nothing, for now: the archive is written when it is deleted."""
+    return {}
 
 
 # writing ---------------------------------------------------------------------------------------------------------
@@ -279,4 +299,4 @@ def _objects(container: str, role: str, database: str) -> int:
 
 
 if __name__ == "__main__":
-    run({"archive": archive, "restore": restore})
+    run({"archive": archive, "restore": restore, "pickle_key": pickle_key, "keep": keep})

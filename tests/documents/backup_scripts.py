@@ -22,8 +22,8 @@ WHATSAPP = Block(
     "mautrix-whatsapp/contabo", "matrix-postgres", (Dump("mas", "mas"), Dump("mautrix_whatsapp", "mautrix_whatsapp"))
 )
 
-# `docker exec … pg_dump …` with the database last: a small dump. STUB_FAIL: databases whose dump stops half way with
-# exit code 1; STUB_CUT: those that end early with exit code 0. Each call is noted in $STUB_CALLS.
+# `docker exec … pg_dump …` with the database last: a small dump. Lists of databases: STUB_FAIL stops half way with exit
+# code 1, STUB_CUT ends early with exit code 0, STUB_LATE is whole with exit code 1. Each call is noted in $STUB_CALLS.
 STUB = r"""#!/bin/bash
 words="$*"
 echo "$words" >> "$STUB_CALLS"
@@ -32,6 +32,7 @@ echo "-- PostgreSQL database dump"
 case " ${STUB_FAIL-} " in *" $database "*) echo "pg_dump: error: connection to $database lost" >&2; exit 1 ;; esac
 case " ${STUB_CUT-} " in *" $database "*) exit 0 ;; esac
 printf -- '--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict 4f8e\n\n'
+case " ${STUB_LATE-} " in *" $database "*) exit 1 ;; esac
 """
 
 
@@ -52,7 +53,7 @@ def at(text: str, home: Path) -> str:
     return text.replace("/opt/matrix", str(home))
 
 
-def run(text: str, home: Path, *, fail: str = "", cut: str = "", arguments: Sequence[str] = ()) -> Ran:
+def run(text: str, home: Path, *, fail: str = "", cut: str = "", late: str = "", arguments: Sequence[str] = ()) -> Ran:
     """Run a script (its paths moved below `home`) by its own `#!` line."""
     home.mkdir(parents=True, exist_ok=True)
     tools = home / "bin"
@@ -67,7 +68,13 @@ def run(text: str, home: Path, *, fail: str = "", cut: str = "", arguments: Sequ
     script.chmod(0o755)
     done = subprocess.run(
         [str(script), *arguments],
-        env={"PATH": f"{tools}:{os.environ['PATH']}", "STUB_CALLS": str(calls), "STUB_FAIL": fail, "STUB_CUT": cut},
+        env={
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "STUB_CALLS": str(calls),
+            "STUB_FAIL": fail,
+            "STUB_CUT": cut,
+            "STUB_LATE": late,
+        },
         cwd="/",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

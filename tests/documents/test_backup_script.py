@@ -11,7 +11,7 @@ import json
 import subprocess
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from documents import backup_script
@@ -19,6 +19,8 @@ from documents.backup_script import Block, Dump, Refused
 from tests.documents.backup_scripts import CORPUS, SIGNAL, WHATSAPP
 
 PLAIN = CORPUS["plain"]
+
+law = settings(deadline=None, max_examples=60)  # a busy machine is no failure
 
 # scripts --------------------------------------------------------------------------------------------------------
 
@@ -90,11 +92,13 @@ blocks = st.sampled_from([SIGNAL, WHATSAPP, Block("x", "pg", (Dump("mautrix_x", 
 # the laws -------------------------------------------------------------------------------------------------------
 
 
+@law
 @given(texts, blocks)
 def test_remove_after_add_gives_the_same_bytes(text: str, block: Block) -> None:
     assert backup_script.remove(backup_script.add(text, block), block.owner) == text
 
 
+@law
 @given(texts, blocks)
 def test_adding_twice_is_adding_once(text: str, block: Block) -> None:
     once = backup_script.add(text, block)
@@ -102,6 +106,7 @@ def test_adding_twice_is_adding_once(text: str, block: Block) -> None:
     assert backup_script.missing(once, block) == ()
 
 
+@law
 @given(texts)
 def test_removing_what_is_not_there_changes_nothing(text: str) -> None:
     assert backup_script.remove(text, SIGNAL.owner) == text
@@ -109,6 +114,7 @@ def test_removing_what_is_not_there_changes_nothing(text: str) -> None:
     assert backup_script.remove(with_other, SIGNAL.owner) == with_other
 
 
+@law
 @given(texts, st.data())
 def test_edits_made_in_between_stand_and_only_ours_goes(text: str, data: st.DataObject) -> None:
     edited = backup_script.add(text, SIGNAL).split("\n")
@@ -123,6 +129,7 @@ def test_edits_made_in_between_stand_and_only_ours_goes(text: str, data: st.Data
     assert backup_script.remove("\n".join(edited), SIGNAL.owner) == "\n".join(expected)
 
 
+@law
 @given(texts)
 def test_two_stacks_do_not_disturb_each_other(text: str) -> None:
     one, other = backup_script.add(text, SIGNAL), backup_script.add(text, WHATSAPP)
@@ -133,6 +140,7 @@ def test_two_stacks_do_not_disturb_each_other(text: str) -> None:
     assert backup_script.add(both, SIGNAL) == both
 
 
+@law
 @given(texts, st.sampled_from([("d2", "r2"), ("mas", "other")]))
 def test_a_changed_block_converges(text: str, dump: tuple[str, str]) -> None:
     changed = Block(SIGNAL.owner, "another-postgres", (Dump(*dump),))
@@ -140,6 +148,7 @@ def test_a_changed_block_converges(text: str, dump: tuple[str, str]) -> None:
     assert again == backup_script.add(text, changed)
 
 
+@law
 @given(scripts())
 def test_bash_reads_the_result(text: str) -> None:
     for script in (text, backup_script.add(text, SIGNAL)):
@@ -147,6 +156,7 @@ def test_bash_reads_the_result(text: str) -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+@law
 @given(scripts())
 def test_the_block_stands_between_the_dump_and_the_cleanup(text: str) -> None:
     edited = backup_script.add(text, SIGNAL)

@@ -47,7 +47,7 @@ def test_the_rest_of_the_script_says_and_writes_what_it_did(name: str, tmp_path:
         assert [stat.S_IMODE(other.stat().st_mode) for other in match] == [stat.S_IMODE(path.stat().st_mode)]
 
 
-@pytest.mark.parametrize("how", ["fail", "cut"])
+@pytest.mark.parametrize("how", ["fail", "cut", "late"])
 @pytest.mark.parametrize("database", ["mas", "mautrix_signal"])
 @pytest.mark.parametrize("name", [name for name in CORPUS if "mas" not in backup_script.dumped(CORPUS[name])])
 def test_a_failed_dump_leaves_no_file_and_is_told_at_the_end(

@@ -49,7 +49,8 @@ def test_a_changed_line_hides_its_secrets_too() -> None:
 
 SECRET = [
     "password: XYZZY",
-    "password: ''XYZZY'''",
+    "password: '''XYZZY'''",
+    "password: ''XYZZY",
     'registration_shared_secret: "XY\\"ZZY XYZZY"',
     "turn_shared_secret: XYZZY  # since 2024",
     "macaroon_secret_key: |\n  XYZZY\n  XYZZY\n\nnext: 1",

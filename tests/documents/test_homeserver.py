@@ -105,6 +105,11 @@ def test_absent_keys_go_to_the_end_each_line_marked() -> None:
             id="a block scalar ends the file without a line break: a break there would be part of it",
         ),
         pytest.param(
+            "\ufeffb: |\n  text",
+            f"\ufeffapp_service_config_files:  {MARK}\n  - /data/registration.yaml  {MARK}\nb: |\n  text",
+            id="the same behind a byte order mark, which stays the first",
+        ),
+        pytest.param(
             "b: |+\n  text\n\n\n",
             f"b: |+\n  text\n\n\napp_service_config_files:  {MARK}\n  - /data/registration.yaml  {MARK}\n",
             id="a block scalar that keeps the blank lines at the end",
@@ -244,11 +249,12 @@ def test_a_remark_after_our_mark_does_not_disown_the_line() -> None:
     assert homeserver.remove(edited, SIGNAL.owner) == "x: 1\n"
 
 
-def test_our_mark_inside_a_value_is_text() -> None:
+def test_our_mark_inside_a_value_or_alone_is_text() -> None:
     for text in (
         f'note: "{MARK}"\n',
         f"note: |\n  app_service_config_files:  {MARK}\n    - /data/registration.yaml  {MARK}\n",
         f"note: 1  {MARK}\napp_service_config_files:\n- /a\n",
+        f"app_service_config_files:\n{MARK}\nb: 1\n",
     ):
         assert homeserver.remove(text, SIGNAL.owner) == text
         assert homeserver.remove(homeserver.add(text, SIGNAL), SIGNAL.owner) == text
