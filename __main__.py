@@ -1,7 +1,5 @@
 """The plan, step by step: settings, the host as it is, the bridge's parts in their order, outputs."""
 
-import signal
-
 import pulumi
 
 from components.archive import FinalArchive
@@ -11,6 +9,7 @@ from components.bridge import BridgeContainer, BridgeFiles, BridgeImage
 from components.database import BridgeDatabase
 from components.directory import BridgeDirectory
 from components.host import LocalHost
+from components.process import tame
 from components.registration import SynapseRegistration
 from components.secrets import BridgeSecrets
 from documents import operator
@@ -19,8 +18,7 @@ from plan import Plan
 from preflight import refuse_or_tell
 from settings import BadSettings, read
 
-# When a step fails, the language host ends this program with SIGINT: without a traceback of ours after the error.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+tame()
 
 try:
     settings = read()

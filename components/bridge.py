@@ -151,6 +151,7 @@ class BridgeContainer(pulumi.ComponentResource):
                 "container": container,
                 "container_id": running.id,
                 "mark": f"{directory}/.ready",
+                "attempt": attempt,
                 "port": port,
                 "synapse_url": synapse_url,
                 "domain": domain,

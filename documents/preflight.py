@@ -7,7 +7,7 @@ its mend.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -93,47 +93,82 @@ def judge(
         *_room(facts, settings, claimed),
     ]
     warnings = list(_warnings(facts, settings, bridge))
-    diffs: list[str] = []
-    for name, found, edit, missing in (
-        ("homeserver.yaml", facts["homeserver"], lambda text: homeserver.add(text, entries), lambda text: homeserver.missing(text, entries)),
-        ("pg_backup.sh", facts["backup_script"], lambda text: backup_script.add(text, block), lambda text: backup_script.missing(text, block)),
+    diffs = []
+    for edit in (
+        _Edit(
+            settings.homeserver_file,
+            "synapseDir",
+            facts["homeserver"],
+            lambda text: homeserver.add(text, entries),
+            lambda text: homeserver.missing(text, entries),
+        ),
+        _Edit(
+            settings.backup_script,
+            "backupScript",
+            facts["backup_script"],
+            lambda text: backup_script.add(text, block),
+            lambda text: backup_script.missing(text, block),
+        ),
     ):
-        path = settings.homeserver_file if name == "homeserver.yaml" else settings.backup_script
-        if found is None or found.get("error"):
-            why = f"cannot be read: {found['error']}" if found else "no such file on the host"
-            problems.append(f"{path}: {why}: check the setting {'synapseDir' if name == 'homeserver.yaml' else 'backupScript'}")
-            continue
-        if found["text"] is None:
-            problems.append(f"{path}: is not UTF-8 text: convert it")
-            continue
-        if not found["writable"]:
-            problems.append(f"{path}: it or its directory is read-only: make it writable for the user who runs this")
-        try:
-            gone = missing(found["text"])
-            change = diff(found["text"], edit(found["text"]), path)
-        except (homeserver.Refused, backup_script.Refused) as refused:
-            problems += [f"{path}:{problem.line}: {problem.reason}: {problem.mend}" for problem in refused.problems]
-            continue
-        if deployed and gone:
-            warnings.append(
-                f"{path}: no longer holds {', '.join(gone)}: somebody took it out; "
-                f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
-            )
-        if change:
-            diffs.append(change)
-    if facts["backup_script"] and facts["backup_script"].get("text") and not facts["backup_script"]["executable"]:
+        wrong, gone, change = edit.judge()
+        problems += wrong
+        warnings += [_reverted(edit.path, f"no longer holds {', '.join(gone)}", settings)] if deployed and gone else []
+        diffs += [change] if change else []
+    if deployed:
+        lost = [path for path, there in facts["registrations"].items() if not there]
+        warnings += [_reverted(path, "is no longer there", settings) for path in lost]
+    script = facts["backup_script"]
+    if script and script.get("text") and not script["executable"]:
         problems.append(f"{settings.backup_script}: is not executable: chmod u+x it")
-    return Findings(tuple(problems), tuple(warnings), tuple(diffs), deployed, _attempt(facts, settings, deployed))
+    return Findings(
+        tuple(problems), tuple(warnings), tuple(diffs), deployed, _attempt(facts, settings, claimed, deployed)
+    )
 
 
-def _attempt(facts: Mapping[str, Any], settings: Settings, deployed: bool) -> int:
-    """A number for the container's label: the next one if the container that is there never got ready, so that it is
-    replaced; otherwise the one it has."""
+@dataclass(frozen=True)
+class _Edit:
+    """A file of the operator's that `up` edits. `found` is as facts has it; `key` the setting that says where it is."""
+
+    path: str
+    key: str
+    found: Mapping[str, Any] | None
+    add: Callable[[str], str]
+    missing: Callable[[str], tuple[str, ...]]
+
+    def judge(self) -> tuple[list[str], tuple[str, ...], str]:
+        """Problems; what of ours the file does not hold; the diff that `up` makes."""
+        if self.found is None or self.found.get("error"):
+            why = f"cannot be read: {self.found['error']}" if self.found else "no such file on the host"
+            return [f"{self.path}: {why}: check the setting {self.key}"], (), ""
+        text = self.found["text"]
+        if text is None:
+            return [f"{self.path}: is not UTF-8 text: convert it"], (), ""
+        mend = "make it writable for the user who runs this"
+        problems = [] if self.found["writable"] else [f"{self.path}: it or its directory is read-only: {mend}"]
+        try:
+            return problems, self.missing(text), diff(text, self.add(text), self.path)
+        except (homeserver.Refused, backup_script.Refused) as refused:
+            told = [f"{self.path}:{problem.line}: {problem.reason}: {problem.mend}" for problem in refused.problems]
+            return [*problems, *told], (), ""
+
+
+def _reverted(path: str, what: str, settings: Settings) -> str:
+    mend = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
+    return f"{path}: {what}: somebody took it out; {mend}"
+
+
+def _attempt(facts: Mapping[str, Any], settings: Settings, claimed: bool, deployed: bool) -> int:
+    """A number for the container's label, which replaces the container when it changes.
+
+    It is the one that the container has, unless that never got ready or somebody removed it since: then the next.
+    """
+    ready, _, number = (facts["ready_container"] or "").partition(" ") if claimed else ("", "", "")
+    last = int(number) if number.isdigit() else 0
     if not deployed:
-        return 1
+        return last + 1
     container = facts["containers"][settings.bridge_container]
     now = int(container["labels"].get(ATTEMPT, "1"))
-    return now if facts["ready_container"] == container["id"] else now + 1
+    return now if ready == container["id"] else max(now, last) + 1
 
 
 def _stack(facts: Mapping[str, Any], settings: Settings) -> Iterator[str]:

@@ -74,7 +74,7 @@ class Watch:
 
     def was_ready(self) -> bool:
         """Whether this very container got ready once."""
-        return self.first is not None and self.mark.is_file() and self.mark.read_text().strip() == self.first.id
+        return self.first is not None and self.mark.is_file() and self.mark.read_text().split()[:1] == [self.first.id]
 
     def ask(self, seconds: float, all_of_them: bool = False) -> bool:
         """Whether the three hold; a question is asked only once the one before it is answered, or `all_of_them`."""
@@ -138,8 +138,8 @@ def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Wait until the bridge is ready. Arguments:
 
     container (name), container_id (optional: the one meant), port, synapse_url, domain, bot_localpart, appservice_id,
-    as_token, timeout (seconds from now), mark (a file's path; it will hold the id of the container that got ready),
-    hide (optional list: more secrets that a log could hold), pause (seconds between looks, 0.3).
+    as_token, timeout (seconds from now), mark (a file's path; it will hold the id of the container that got ready, and
+    the number attempt), attempt (1), hide (optional list: more secrets that a log could hold), pause (seconds between looks, 0.3).
 
     Result: {"ready_seconds", "ping": {"status", "duration_ms"}, "profile": {"status", "displayname"}, "restart_count"}.
     Otherwise Stop: at once if waiting cannot help, else when the time is up.
@@ -155,7 +155,7 @@ def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
         why = watch.hopeless()
         left = begun + timeout - time.monotonic()
         if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
-            _mark(watch.mark, watch.state.id)
+            _mark(watch.mark, watch.state.id, int(arguments.get("attempt", 1)))
             return {
                 "ready_seconds": round(time.monotonic() - begun, 1),
                 "restart_count": watch.state.restarts,
@@ -169,9 +169,9 @@ def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
         raise Stop(watch.report(why or f"is not ready after {timeout:g} s"))
 
 
-def _mark(path: Path, container_id: str) -> None:
+def _mark(path: Path, container_id: str, attempt: int) -> None:
     """The container got ready: later runs know it by this, and do not make it anew."""
-    write_atomic(path, f"{container_id}\n".encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
+    write_atomic(path, f"{container_id} {attempt}\n".encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
 
 
 def forget(arguments: Mapping[str, Any]) -> dict[str, Any]:

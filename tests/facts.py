@@ -117,7 +117,7 @@ def deployed() -> dict[str, Any]:
     container = _running("mautrix-signal")
     container["labels"] = {"mautrix-bridge.stack": STACK, "mautrix-bridge.attempt": "1"}
     facts["containers"]["mautrix-signal"] = container
-    facts["ready_container"] = container["id"]
+    facts["ready_container"] = f"{container['id']} 1"
     facts["directories"]["bridge_dir"].update(exists=True, entries=[".ready", ".stack"], stack=STACK)
     facts["registrations"] = dict.fromkeys(facts["registrations"], True)
     facts["postgres"]["roles"].append("mautrix_signal")

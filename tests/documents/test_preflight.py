@@ -232,8 +232,21 @@ def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_
     facts["ready_container"] = None
     assert verdict(facts).attempt == 2
     facts["containers"]["mautrix-signal"]["labels"]["mautrix-bridge.attempt"] = "2"
-    facts["ready_container"] = facts["containers"]["mautrix-signal"]["id"]
+    facts["ready_container"] = f"{facts['containers']['mautrix-signal']['id']} 2"
     assert verdict(facts).attempt == 2
+
+
+def test_a_container_that_somebody_removed_is_made_anew_though_the_state_has_it() -> None:
+    facts = deployed()
+    facts["containers"]["mautrix-signal"] = None
+    assert verdict(facts).attempt == 2
+
+
+def test_a_lost_registration_is_told() -> None:
+    facts = deployed()
+    facts["registrations"]["/opt/matrix/synapse/doublepuppet.yaml"] = False
+    (told,) = [warning for warning in verdict(facts).warnings if "took it out" in warning]
+    assert told.startswith("/opt/matrix/synapse/doublepuppet.yaml: is no longer there: ")
 
 
 def test_old_versions_are_warned_of() -> None:

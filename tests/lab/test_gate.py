@@ -138,7 +138,7 @@ def test_somebody_s_revert_is_told_and_reapply_puts_it_back(lab: Lab) -> None:
     ours = (lab.host_dir / "synapse/homeserver.yaml").read_bytes()
     Path(lab.host_dir / "synapse/homeserver.yaml").write_bytes(pristine)
     told = lab.pulumi("preview").stdout
-    assert "no longer holds /data/registration.yaml" in told
+    assert "no longer holds app_service_config_files: /data/registration.yaml, " in told
     assert "`pulumi config set reapply 1` and `pulumi up` put it back" in told
     lab.write_config(reapply=1)
     lab.pulumi("up", "--yes", "--skip-preview")

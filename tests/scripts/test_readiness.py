@@ -101,7 +101,7 @@ def test_ready(bridge: Bridge) -> None:
         "profile": {"status": 200, "displayname": "Signal bridge bot"},
         "restart_count": 0,
     }
-    assert bridge.mark.read_text() == f"{ID}\n"
+    assert bridge.mark.read_text() == f"{ID} 1\n"
 
 
 def test_one_exit_may_happen(bridge: Bridge) -> None:
@@ -233,7 +233,7 @@ def test_the_mark_of_an_older_container_stays_until_this_one_is_ready(bridge: Br
 
 
 def test_a_container_that_was_ready_once_is_not_made_anew(bridge: Bridge) -> None:
-    bridge.mark.write_text(f"{ID}\n")
+    bridge.mark.write_text(f"{ID} 1\n")
     bridge.docker.on(INSPECT, out(inspected("exited", 15)))
     done = bridge.run(closed_port())
     assert done.returncode == 1 and "What to do: " in done.stderr and "anew" not in done.stderr
