@@ -31,7 +31,7 @@ class Texts:
 
 
 class Plan:
-    """The plan for one stack: `stack` is "project/name", which is also what our lines in shared files are marked with."""
+    """The plan for one stack: `stack` is "project/name", which also marks our lines in shared files."""
 
     def __init__(self, settings: Settings, bridge: Bridge, stack: str) -> None:
         self.settings, self.bridge, self.stack = settings, bridge, stack
@@ -85,7 +85,11 @@ class Plan:
     def _database_url(self, password: str) -> str:
         settings = self.settings
         return database_url(
-            settings.bridge_role, password, settings.postgres_container, settings.postgres_port, settings.bridge_database
+            settings.bridge_role,
+            password,
+            settings.postgres_container,
+            settings.postgres_port,
+            settings.bridge_database,
         )
 
     def _config(self, known: dict[str, Any]) -> str:
@@ -138,7 +142,13 @@ class Plan:
     ) -> pulumi.Output[str]:
         """Changes with everything that replaces the container, so that the check comes before the new one."""
         settings = self.settings
-        still = (settings.bridge_container, settings.network, settings.bridge_dir, str(settings.bridge_port), str(attempt))
+        still = (
+            settings.bridge_container,
+            settings.network,
+            settings.bridge_dir,
+            str(settings.bridge_port),
+            str(attempt),
+        )
         return pulumi.Output.all(config, image_id).apply(lambda known: fingerprint(*known, *still))
 
     def services_entry(self) -> str:

@@ -13,7 +13,6 @@ from components.host import Host, HostError
 from documents.preflight import arguments, judge
 from plan import Plan
 
-
 DESTROYS = ("destroy", "down", "dn")
 OPERATIONS = (*DESTROYS, "up", "update", "preview", "pre", "refresh", "watch", "import")
 

@@ -95,7 +95,13 @@ def _matching(pattern: str, what: str) -> Callable[[str], str]:
 
 def _directory(value: str) -> str:
     path = PurePosixPath(value)
-    if not path.is_absolute() or ".." in path.parts or str(path) != value or value == "/" or re.search(r"[\s:,'\"]", value):
+    if (
+        not path.is_absolute()
+        or ".." in path.parts
+        or str(path) != value
+        or value == "/"
+        or re.search(r"[\s:,'\"]", value)
+    ):
         raise ValueError("an absolute path on the host without a slash at its end, '..', quotes, ':' or spaces")
     return value
 
@@ -107,7 +113,14 @@ def _url(value: str) -> str:
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise ValueError(what) from None
-    if parts.scheme not in ("http", "https") or not host or parts.path or parts.query or parts.fragment or parts.username:
+    if (
+        parts.scheme not in ("http", "https")
+        or not host
+        or parts.path
+        or parts.query
+        or parts.fragment
+        or parts.username
+    ):
         raise ValueError(what)
     return value
 
@@ -152,7 +165,9 @@ def _restore(value: str) -> str:
 
 
 _container = _matching(_DOCKER_NAME, "a container's name: letters, digits, '_', '.', '-'")
-_identifier = _matching(_IDENTIFIER, "a Postgres name in lower case: a letter or '_', then letters, digits, '_'; at most 63")
+_identifier = _matching(
+    _IDENTIFIER, "a Postgres name in lower case: a letter or '_', then letters, digits, '_'; at most 63"
+)
 _port = _integer(1, 65535)
 _file = _matching(_FILE, "a file name that ends in .yaml, without a directory")
 
@@ -188,7 +203,9 @@ CHECKS: dict[str, Callable[[str], Any]] = {
     "bridge_role": _identifier,
     "registration_file": _file,
     "doublepuppet_file": _file,
-    "doublepuppet_id": _matching(r"[a-z0-9][a-z0-9._-]*", "an appservice id: lower-case letters, digits, '.', '_', '-'"),
+    "doublepuppet_id": _matching(
+        r"[a-z0-9][a-z0-9._-]*", "an appservice id: lower-case letters, digits, '.', '_', '-'"
+    ),
     "experimental_features": _boolean,
     "ready_timeout": _integer(5, 3600),
     "token_generation": _integer(1, 10**6),
@@ -228,7 +245,11 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
         problems.append(f"adminUser: {admin!r} should be a user of the domain {domain!r}, like @name:{domain}")
     if image and image.endswith(":latest"):
         problems.append(f"image: {image!r} should be an image with an exact tag, so that an upgrade is a decision")
-    if parsed.get("bridge_database") in {*parsed.get("isolated_databases", ()), parsed.get("synapse_database"), parsed.get("mas_database")}:
+    if parsed.get("bridge_database") in {
+        *parsed.get("isolated_databases", ()),
+        parsed.get("synapse_database"),
+        parsed.get("mas_database"),
+    }:
         problems.append(f"bridgeDatabase: {parsed['bridge_database']!r} should be a database of the bridge's own")
     if parsed.get("bridge_role") in {parsed.get("postgres_superuser"), parsed.get("mas_role")}:
         problems.append(f"bridgeRole: {parsed['bridge_role']!r} should be a role of the bridge's own")
@@ -239,7 +260,9 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
         problems.append(f"doublepuppetFile: {parsed['doublepuppet_file']!r} should differ from registrationFile")
     directory, synapse = parsed.get("bridge_dir"), parsed.get("synapse_dir")
     if directory and synapse and (directory == synapse or synapse.startswith(f"{directory}/")):
-        problems.append(f"bridgeDir: {directory!r} should be a directory of the bridge's own, not Synapse's or above it")
+        problems.append(
+            f"bridgeDir: {directory!r} should be a directory of the bridge's own, not Synapse's or above it"
+        )
     return problems
 
 
@@ -250,5 +273,8 @@ def read() -> Settings:
     config = pulumi.Config()
     settings = parse({key_of(field.name): config.get(key_of(field.name)) for field in fields(Settings)})
     if settings.postgres_password and not pulumi.runtime.is_config_secret(config.full_key("postgresPassword")):
-        raise BadSettings("postgresPassword: is in plain text in the stack's config; set it with `pulumi config set --secret postgresPassword`")
+        raise BadSettings(
+            "postgresPassword: is in plain text in the stack's config; "
+            "set it with `pulumi config set --secret postgresPassword`"
+        )
     return settings

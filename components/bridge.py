@@ -64,7 +64,9 @@ class BridgeImage(pulumi.ComponentResource):
     engine: docker.Provider
     image_id: pulumi.Output[str]
 
-    def __init__(self, name: str, host: Host, *, image: str, keep: bool, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, host: Host, *, image: str, keep: bool, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("mautrix:bridge:Image", name, None, opts)
         self.engine = docker.Provider(f"{name}-engine", host=host.docker_host, opts=pulumi.ResourceOptions(parent=self))
         pulled = docker.RemoteImage(

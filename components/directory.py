@@ -13,7 +13,9 @@ class BridgeDirectory(pulumi.ComponentResource):
 
     path: pulumi.Output[str]
 
-    def __init__(self, name: str, host: Host, *, directory: str, stack: str, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(
+        self, name: str, host: Host, *, directory: str, stack: str, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
         super().__init__("mautrix:bridge:Directory", name, None, opts)
         claim = host.script(
             f"{name}-claim",

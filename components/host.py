@@ -57,7 +57,9 @@ class Host(ABC):
         CLI as it runs; an error's text always does. Any change of script or arguments runs the update.
         """
         also = tuple(also)
-        stdin = pulumi.Output.secret(pulumi.Output.all(**arguments)).apply(lambda known: bundle.pack(script, known, also))
+        known: pulumi.Output[dict[str, Any]] = pulumi.Output.all(**arguments)
+        text: pulumi.Output[str] = known.apply(lambda values: bundle.pack(script, values, also))
+        stdin: pulumi.Output[str] = pulumi.Output.secret(text)
         command = self._command(
             name,
             create=bundle.command(script, create),
@@ -65,7 +67,7 @@ class Host(ABC):
             delete=bundle.command(script, delete) if delete else None,
             stdin=stdin,
             triggers=triggers,
-            logging="stderr" if shown else "none",
+            logging=local.Logging.STDERR if shown else local.Logging.NONE,
             opts=opts,
         )
         return HostScript(command)

@@ -34,7 +34,7 @@ def secret(name: str, length: int, generation: int | None, parent: pulumi.Resour
         name,
         create=f"python3 -c {shlex.quote(text)} {length}",
         triggers=None if generation is None else [generation],
-        logging="none",
+        logging=local.Logging.NONE,
         add_previous_output_in_env=False,
         opts=pulumi.ResourceOptions(
             parent=parent,

@@ -15,7 +15,17 @@ def next_steps(bridge: Bridge, domain: str, admin_user: str) -> str:
 
 
 def services_entry(
-    bridge: Bridge, *, image: str, container: str, network: str, port: int, directory: str, database: str, postgres: str, domain: str, backup_script: str
+    bridge: Bridge,
+    *,
+    image: str,
+    container: str,
+    network: str,
+    port: int,
+    directory: str,
+    database: str,
+    postgres: str,
+    domain: str,
+    backup_script: str,
 ) -> str:
     """Markdown for the operator's list of services."""
     rows = (
@@ -28,4 +38,7 @@ def services_entry(
         ("Config", f"`{directory}` (written by Pulumi; do not edit)"),
         ("Backup", f"`{backup_script}`"),
     )
-    return "\n".join([f"## {bridge.name}", "", "| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)]) + "\n"
+    return (
+        "\n".join([f"## {bridge.name}", "", "| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
+        + "\n"
+    )

@@ -238,7 +238,8 @@ def _postgres(facts: Mapping[str, Any], settings: Settings, claimed: bool) -> It
         yield f"masRole: {settings.mas_role!r} should be a role of {settings.postgres_container}"
     if not claimed:
         if settings.bridge_role in postgres["roles"]:
-            yield f"role {settings.bridge_role}: exists and was not made by this stack: drop it or set another bridgeRole"
+            mend = "drop it or set another bridgeRole"
+            yield f"role {settings.bridge_role}: exists and was not made by this stack: {mend}"
         if settings.bridge_database in postgres["databases"]:
             yield (
                 f"database {settings.bridge_database}: exists and was not made by this stack: "
@@ -249,7 +250,8 @@ def _postgres(facts: Mapping[str, Any], settings: Settings, claimed: bool) -> It
         if refused:
             yield (
                 f"isolatedDatabases: {', '.join(refused)} would no longer get into the database {database}: "
-                f"grant it CONNECT there, or accept it with `pulumi config set --path 'acceptLockedOut[0]' {refused[0]}`"
+                "grant it CONNECT there, or accept it with "
+                f"`pulumi config set --path 'acceptLockedOut[0]' {refused[0]}`"
             )
 
 
@@ -273,7 +275,8 @@ def _taken(
     if directory["stack"] not in (None, stack):
         yield f"{settings.bridge_dir}: belongs to the stack {directory['stack']}: set another bridgeDir"
     elif not claimed and directory["entries"]:
-        yield f"{settings.bridge_dir}: holds files that this stack did not make: move them away or set another bridgeDir"
+        mend = "move them away or set another bridgeDir"
+        yield f"{settings.bridge_dir}: holds files that this stack did not make: {mend}"
     if facts["others"]:
         yield f"{settings.bridge_dir}: is used by the container {', '.join(facts['others'])}: set another bridgeDir"
     if not claimed:
@@ -281,7 +284,10 @@ def _taken(
             if there:
                 yield f"{path}: exists and was not made by this stack: move it away or set another file name"
     ours = {settings.seen_by_synapse(name) for name in (settings.registration_file, settings.doublepuppet_file)}
-    users = [bridge.bot_user_id(settings.domain), f"@{bridge.username_template.replace('{{.}}', 'x')}:{settings.domain}"]
+    users = [
+        bridge.bot_user_id(settings.domain),
+        f"@{bridge.username_template.replace('{{.}}', 'x')}:{settings.domain}",
+    ]
     for other in facts["synapse"].get("registrations", []):
         if other["path"] not in ours:
             yield from _conflicts(other, bridge, settings, users)

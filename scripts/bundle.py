@@ -11,7 +11,7 @@ import importlib.util
 import json
 import shlex
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from importlib.abc import InspectLoader
 from typing import Any
 
@@ -48,7 +48,7 @@ def _imports(text: str) -> set[str]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sources(modules: frozenset[str]) -> dict[str, str]:
     todo = sorted(modules)
     seen: dict[str, str] = {}

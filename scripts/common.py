@@ -38,10 +38,14 @@ def run(verbs: Mapping[str, Callable[[dict[str, Any]], Mapping[str, Any]]]) -> N
     sys.exit(0)
 
 
-def docker(*words: str, stdin: str | None = None, check: bool = True, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """`docker WORDS`; with `check`, a failure is a Stop with Docker's own words. Secrets go to stdin, never to words."""
+def docker(
+    *words: str, stdin: str | None = None, check: bool = True, timeout: float = 600
+) -> subprocess.CompletedProcess[str]:
+    """`docker WORDS`; with `check`, a failure is a Stop in Docker's own words. Secrets go to stdin, never to words."""
     try:
-        done = subprocess.run(["docker", *words], input=stdin, text=True, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            ["docker", *words], input=stdin, text=True, capture_output=True, timeout=timeout, check=False
+        )
     except FileNotFoundError:
         raise Stop("docker: command not found on the host: install Docker Engine and its client") from None
     except subprocess.TimeoutExpired:
@@ -56,7 +60,12 @@ def logs(container: str, lines: int = 50, hide: Sequence[str] = ()) -> str:
     try:
         done = subprocess.run(
             ["docker", "logs", "--tail", str(lines), container],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=60, check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
         )
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         return f"(no log of {container}: {error})"

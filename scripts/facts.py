@@ -164,7 +164,9 @@ def _bridge(arguments: dict[str, Any]) -> dict[str, Any]:
 def _docker_version() -> str:
     done = docker("version", "--format", "{{.Server.Version}}", check=False, timeout=20)
     if done.returncode:
-        raise Stop(f"Docker does not answer on the host: {done.stderr.strip().splitlines()[-1]}: start it, then run this again")
+        raise Stop(
+            f"Docker does not answer on the host: {done.stderr.strip().splitlines()[-1]}: start it, then run this again"
+        )
     return done.stdout.strip()
 
 
@@ -202,7 +204,11 @@ def read(arguments: dict[str, Any]) -> dict[str, Any]:
     found["registrations"] = {path: Path(path).exists() for path in arguments["registration_files"]}
     found["docker_free"] = shutil.disk_usage(_existing(Path(root))).free
     found["ready_container"] = _text(Path(arguments["bridge_dir"]) / ".ready")
-    found["machine"] = {"python": platform.python_version(), "root": os.geteuid() == 0, "bash": _works("bash", "--version")}
+    found["machine"] = {
+        "python": platform.python_version(),
+        "root": os.geteuid() == 0,
+        "bash": _works("bash", "--version"),
+    }
     return found
 
 

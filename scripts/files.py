@@ -36,7 +36,9 @@ def claim(arguments: dict[str, Any]) -> dict[str, Any]:
     os.chown(directory, arguments["uid"], arguments["gid"])
     directory.chmod(arguments["mode"])
     if not owner.is_file():
-        write_atomic(owner, f"{stack}\n".encode(), mode=0o600, uid=0 if os.geteuid() == 0 else os.geteuid(), gid=os.getegid())
+        write_atomic(
+            owner, f"{stack}\n".encode(), mode=0o600, uid=0 if os.geteuid() == 0 else os.geteuid(), gid=os.getegid()
+        )
     return {"directory": str(directory)}
 
 
@@ -64,7 +66,9 @@ def create(arguments: dict[str, Any]) -> dict[str, Any]:
     and removed with it. Stop if another file is there."""
     path, data = _owned(arguments)
     if path.exists() and path.read_bytes() != data:
-        raise Stop(f"{path}: exists and was not made by this stack: move it away, or choose another name in the settings")
+        raise Stop(
+            f"{path}: exists and was not made by this stack: move it away, or choose another name in the settings"
+        )
     return update(arguments)
 
 

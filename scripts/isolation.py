@@ -50,10 +50,16 @@ def revoke(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def restore(arguments: dict[str, Any]) -> dict[str, Any]:
     """PUBLIC may again what `before` (the result of `read`) says; a database that is gone is passed over."""
-    there = _psql(arguments, "select count(*) from pg_database where datname = :'database';", database=arguments["database"])
+    there = _psql(
+        arguments, "select count(*) from pg_database where datname = :'database';", database=arguments["database"]
+    )
     privileges = [each for each in json.loads(arguments["before"])["public"] if each in ("CONNECT", "TEMPORARY")]
     if there == "1" and privileges:
-        _psql(arguments, f'grant {", ".join(privileges)} on database :"database" to public;', database=arguments["database"])
+        _psql(
+            arguments,
+            f'grant {", ".join(privileges)} on database :"database" to public;',
+            database=arguments["database"],
+        )
     return {}
 
 
@@ -96,7 +102,9 @@ def prove(arguments: dict[str, Any]) -> dict[str, Any]:
         raise Stop(f"role {arguments['role']}: not there")
     more = sorted(name for name, value in attributes.items() if value)
     if more:
-        raise Stop(f"role {arguments['role']}: has {', '.join(more)}, should have none: it may do more than its own database")
+        raise Stop(
+            f"role {arguments['role']}: has {', '.join(more)}, should have none: it may do more than its own database"
+        )
     databases = [arguments["own"], *arguments["refused"]]
     with ThreadPoolExecutor(max_workers=4) as pool:
         answers = dict(zip(databases, pool.map(lambda each: _connect(arguments, each), databases)))
@@ -106,10 +114,21 @@ def prove(arguments: dict[str, Any]) -> dict[str, Any]:
     for database in arguments["refused"]:
         inside, answer = answers[database]
         if inside:
-            raise Stop(f"role {arguments['role']}: can connect to the database {database}: the bridge is not isolated from it")
-        if "permission denied for database" not in answer and "does not exist" not in answer and _may(arguments, database):
+            raise Stop(
+                f"role {arguments['role']}: can connect to the database {database}: the bridge is not isolated from it"
+            )
+        if (
+            "permission denied for database" not in answer
+            and "does not exist" not in answer
+            and _may(arguments, database)
+        ):
             raise Stop(f"role {arguments['role']}: {database} neither let it in nor refused it: {answer.strip()}")
-    return {"role": arguments["role"], "connects": [arguments["own"]], "refused": list(arguments["refused"]), "attributes": attributes}
+    return {
+        "role": arguments["role"],
+        "connects": [arguments["own"]],
+        "refused": list(arguments["refused"]),
+        "attributes": attributes,
+    }
 
 
 def _may(arguments: dict[str, Any], database: str) -> bool:

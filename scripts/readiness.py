@@ -139,7 +139,8 @@ def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     container (name), container_id (optional: the one meant), port, synapse_url, domain, bot_localpart, appservice_id,
     as_token, timeout (seconds from now), mark (a file's path; it will hold the id of the container that got ready, and
-    the number attempt), attempt (1), hide (optional list: more secrets that a log could hold), pause (seconds between looks, 0.3).
+    the number attempt), attempt (1), hide (optional list: more secrets that a log could hold),
+    pause (seconds between looks, 0.3).
 
     Result: {"ready_seconds", "ping": {"status", "duration_ms"}, "profile": {"status", "displayname"}, "restart_count"}.
     Otherwise Stop: at once if waiting cannot help, else when the time is up.

@@ -93,7 +93,13 @@ _FACTS: dict[str, Any] = {
     "backup_script": {"text": BACKUP_SCRIPT, "mode": 0o755, "executable": True, "writable": True},
     "directories": {
         "bridge_dir": {"exists": False, "entries": [], "stack": None, "writable": True, "free": 80 * 2**30},
-        "synapse_dir": {"exists": True, "entries": ["homeserver.yaml"], "stack": None, "writable": True, "free": 80 * 2**30},
+        "synapse_dir": {
+            "exists": True,
+            "entries": ["homeserver.yaml"],
+            "stack": None,
+            "writable": True,
+            "free": 80 * 2**30,
+        },
         "archive_dir": {"exists": False, "entries": [], "stack": None, "writable": True, "free": 80 * 2**30},
         "backup_dir": {"exists": True, "entries": [], "stack": None, "writable": True, "free": 80 * 2**30},
     },

@@ -1,14 +1,16 @@
-"""A wrong setting that is only found on the host, or a message that does not say which key, what value, what instead."""
+"""A wrong setting that is only found on the host; a message that does not say which key, what value, what instead."""
 
 from __future__ import annotations
 
 from dataclasses import fields
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from settings import CHECKS, BadSettings, Settings, key_of, parse
 from tests.facts import PROJECT, defaults
+
 
 def lines(**changed: str | None) -> list[str]:
     with pytest.raises(BadSettings) as bad:

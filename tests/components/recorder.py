@@ -59,7 +59,7 @@ class Monitor(mocks.MockMonitor):
         super().__init__(Answers())
         self.requests: list[Any] = []
 
-    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (gRPC's name)
+    def RegisterResource(self, request: Any) -> Any:
         self.requests.append(request)
         return super().RegisterResource(request)
 
@@ -134,7 +134,9 @@ def record(facts: Mapping[str, Any], config: Mapping[str, str | None], stack: st
     asyncio.set_event_loop(asyncio.new_event_loop())
     monitor, told, outputs = Monitor(), [], {}
     mocks.set_mocks(monitor.mocks, project="mautrix-signal", stack=stack, preview=False, monitor=monitor)
-    pulumi.runtime.set_all_config({f"mautrix-signal:{key}": value for key, value in config.items() if value is not None})
+    pulumi.runtime.set_all_config(
+        {f"mautrix-signal:{key}": value for key, value in config.items() if value is not None}
+    )
 
     def tell(message: str, *_: Any, **__: Any) -> None:
         told.append(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 
 import pulumi
 import pytest
@@ -36,7 +37,7 @@ def test_the_order_is_the_plan_s(plan: Recording) -> None:
         "mautrix-signal-container",
         "mautrix-signal-ready",
     ]
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in pairwise(chain):
         assert before in plan.after(after), f"{after} does not wait for {before}"
 
 
@@ -193,7 +194,7 @@ def test_a_problem_on_the_host_registers_nothing() -> None:
 
 
 def test_bad_settings_register_nothing() -> None:
-    with pytest.raises(pulumi.RunError, match="^bridgePort: 'x' should be a whole number from 1 to 65535$"):
+    with pytest.raises(pulumi.RunError, match=r"^bridgePort: 'x' should be a whole number from 1 to 65535$"):
         record(facts.fresh(), {**facts.defaults(), "bridgePort": "x"})
 
 

@@ -1,4 +1,4 @@
-"""A host that the deployment would break and that is let through; a refusal without a mend; a warning nobody can act on."""
+"""A host that the deployment would break and that is let through; a refusal without a mend; a warning without use."""
 
 from __future__ import annotations
 
@@ -104,12 +104,13 @@ REFUSALS: list[tuple[Callable[[Facts], None], str]] = [
     ),
     (
         lambda facts: facts["postgres"]["databases"].update(mautrix_signal={"bytes": 1, "owner": "x", "public": True}),
-        "database mautrix_signal: exists and was not made by this stack: dump and drop it, or set another bridgeDatabase",
+        "database mautrix_signal: exists and was not made by this stack: dump and drop it, or set another "
+        "bridgeDatabase",
     ),
     (
         _set("postgres/locked_out", {"synapse": ["grafana", "mas"]}),
-        "isolatedDatabases: grafana would no longer get into the database synapse: grant it CONNECT there, or accept it "
-        "with `pulumi config set --path 'acceptLockedOut[0]' grafana`",
+        "isolatedDatabases: grafana would no longer get into the database synapse: grant it CONNECT there, or accept "
+        "it with `pulumi config set --path 'acceptLockedOut[0]' grafana`",
     ),
     (
         _set("containers/mautrix-signal", {**host._running("x"), "labels": {"mautrix-bridge.stack": "other/x"}}),
@@ -133,8 +134,8 @@ REFUSALS: list[tuple[Callable[[Facts], None], str]] = [
     ),
     (
         lambda facts: facts["registrations"].update({"/opt/matrix/synapse/registration.yaml": True}),
-        "/opt/matrix/synapse/registration.yaml: exists and was not made by this stack: move it away or set another file "
-        "name",
+        "/opt/matrix/synapse/registration.yaml: exists and was not made by this stack: move it away or set another "
+        "file name",
     ),
     (
         _other(id="signal"),
@@ -150,8 +151,8 @@ REFUSALS: list[tuple[Callable[[Facts], None], str]] = [
     ),
     (
         _other(exclusive=[r"@signal_.*:echo6\.co"]),
-        r"registration /data/irc.yaml: its exclusive namespace @signal_.*:echo6\.co covers @signal_x:echo6.co: narrow it "
-        "or remove it",
+        r"registration /data/irc.yaml: its exclusive namespace @signal_.*:echo6\.co covers @signal_x:echo6.co: narrow "
+        "it or remove it",
     ),
     (
         _other(error="FileNotFoundError: no such file"),
@@ -178,7 +179,8 @@ REFUSALS: list[tuple[Callable[[Facts], None], str]] = [
     ),
     (
         _set("backup_script/writable", False),
-        "/opt/matrix/scripts/pg_backup.sh: it or its directory is read-only: make it writable for the user who runs this",
+        "/opt/matrix/scripts/pg_backup.sh: it or its directory is read-only: make it writable for the user who runs "
+        "this",
     ),
 ]  # fmt: skip
 

@@ -26,11 +26,11 @@ def _edit(lab: Lab, file: str, pattern: str, instead: str) -> None:
 
 
 def another_token(lab: Lab) -> None:
-    _edit(lab, "registration.yaml", r'^as_token: .*$', "as_token: somebody-else-s-token-of-enough-characters")
+    _edit(lab, "registration.yaml", r"^as_token: .*$", "as_token: somebody-else-s-token-of-enough-characters")
 
 
 def another_id(lab: Lab) -> None:
-    _edit(lab, "registration.yaml", r'^id: .*$', "id: signal2")
+    _edit(lab, "registration.yaml", r"^id: .*$", "id: signal2")
 
 
 def namespace_of_another_domain(lab: Lab) -> None:
@@ -68,15 +68,15 @@ def container_id(lab: Lab) -> str | None:
 def before_the_check(running_lab: Lab) -> Lab:
     """Everything of an `up` but the check and what comes after it."""
     running_lab.reset()
-    running_lab.pulumi(
-        "up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-check", "--exclude-dependents"
-    )
+    running_lab.pulumi("up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-check", "--exclude-dependents")
     assert container_id(running_lab) is None
     return running_lab
 
 
 @pytest.mark.parametrize(("tamper", "told"), CASES, ids=[tamper.__name__ for tamper, _ in CASES])
-def test_no_container_is_made_while_synapse_does_not_accept_it(before_the_check: Lab, tamper: Tamper, told: str) -> None:
+def test_no_container_is_made_while_synapse_does_not_accept_it(
+    before_the_check: Lab, tamper: Tamper, told: str
+) -> None:
     lab = before_the_check
     kept = {name: (lab.host_dir / "synapse" / name).read_bytes() for name in ("homeserver.yaml", "registration.yaml")}
     try:

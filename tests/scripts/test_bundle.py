@@ -27,7 +27,9 @@ def run(script: str, verb: str, arguments: dict[str, object], folder: Path) -> s
 
 
 def test_a_script_runs_where_there_is_no_checkout(tmp_path: Path) -> None:
-    done = run("scripts.files", "create", {"path": f"{tmp_path}/a", "content": "x", "mode": 384, "uid": 0, "gid": 0}, tmp_path)
+    done = run(
+        "scripts.files", "create", {"path": f"{tmp_path}/a", "content": "x", "mode": 384, "uid": 0, "gid": 0}, tmp_path
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == {"path": f"{tmp_path}/a", "changed": True}
     assert (tmp_path / "a").read_text() == "x"
@@ -35,7 +37,9 @@ def test_a_script_runs_where_there_is_no_checkout(tmp_path: Path) -> None:
 
 def test_a_stop_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
-    done = run("scripts.files", "create", {"path": f"{tmp_path}/a", "content": "x", "mode": 384, "uid": 0, "gid": 0}, tmp_path)
+    done = run(
+        "scripts.files", "create", {"path": f"{tmp_path}/a", "content": "x", "mode": 384, "uid": 0, "gid": 0}, tmp_path
+    )
     assert done.returncode == 1
     assert done.stderr == (
         f"{tmp_path}/a: exists and was not made by this stack: move it away, or choose another name in the settings\n"

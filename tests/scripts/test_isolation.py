@@ -75,8 +75,8 @@ def test_the_least_privileged_role_passes(prove: Any) -> None:
         ),
         (
             Postgres(NONE, good(bridge_db='FATAL:  password authentication failed for user "bridge"')),
-            "role bridge: cannot connect to its own database bridge_db: FATAL:  password authentication failed for user "
-            '"bridge"',
+            "role bridge: cannot connect to its own database bridge_db: FATAL:  password authentication failed for "
+            'user "bridge"',
         ),
         (
             Postgres(NONE, good(mas="FATAL:  sorry, too many clients already"), may="t"),
