@@ -45,7 +45,7 @@ shell: ## shellcheck on every shell file
 
 unit: ## the fast tests: no Docker, no lab
 	@tools/setup.sh base
-	@$(PYTHON_BIN) -m pytest $(wildcard tests/documents tests/components tests/scripts tests/lab_unit)
+	@$(PYTHON_BIN) -m pytest -m 'not e2e' $(wildcard tests/test_*.py tests/documents tests/components tests/scripts tests/lab_unit)
 
 e2e: ## the end-to-end tests on the lab
 	@tools/setup.sh all

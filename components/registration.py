@@ -46,6 +46,8 @@ class SynapseRegistration(pulumi.ComponentResource):
                         "mode": 0o600,
                         "uid": uid,
                         "gid": gid,
+                        "unless_listed_in": f"{directory}/homeserver.yaml",
+                        "listed_as": f"{data_mount}/{file}",
                         "reapply": reapply,
                     },
                     create="create",

@@ -8,22 +8,20 @@ from collections.abc import Mapping
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ERRORS = {"error", "fatal", "panic", "ERR", "FTL", "PNC"}
-_WARNINGS = {"warn", "WRN"}
-_PRETTY = re.compile(r"\S+ (?:\S+ )?(ERR|FTL|PNC|WRN) ")  # zerolog's console format: time, level, message, fields
+_PRETTY = re.compile(r"\S+ (?:\S+ )?(ERR|FTL|PNC) ")  # zerolog's console format: time, level, message, fields
 _CRASH = re.compile(r"(panic|fatal error): ")
 
 
 def last_error(log: str) -> str:
-    """The last line at level error or worse, else the last warning, else "". JSON lines and the console format of
-    zerolog (with its colours) are understood, and a Go crash; JSON is put as "time LEVEL message: error"."""
-    worst = warning = ""
+    """The last line at level error or worse, else "" (a bridge that is well repeats some warnings). JSON lines and
+    the console format of zerolog (with its colours) are understood, and a Go crash; JSON is put as "time LEVEL
+    message: error"."""
+    worst = ""
     for raw in log.splitlines():
         text, level = _read(_COLOUR.sub("", raw).strip())
         if level in _ERRORS:
             worst = text
-        elif level in _WARNINGS:
-            warning = text
-    return worst or warning
+    return worst
 
 
 def _read(text: str) -> tuple[str, str]:

@@ -79,9 +79,10 @@ def mask(text: str, secrets: Sequence[str]) -> str:
     return text
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int, uid: int, gid: int) -> None:
+def write_atomic(path: Path, data: bytes, *, mode: int, uid: int, gid: int, like: Path | None = None) -> None:
     """Replace `path` (the target, if it is a symlink) by `data` in one step: a temporary file beside it with the
-    right owner and mode before any content is in it, fsync, rename. On any failure the old file is whole; Stop."""
+    right owner and mode before any content is in it, fsync, rename. Extended attributes, ACLs among them, come from
+    `like`. On any failure the old file is whole; Stop."""
     target = path.resolve()
     temporary = ""
     try:
@@ -89,6 +90,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int, uid: int, gid: int) -> N
         with os.fdopen(descriptor, "wb") as file:
             os.fchown(file.fileno(), uid, gid)
             os.fchmod(file.fileno(), mode)
+            for name in os.listxattr(like) if like else ():
+                os.setxattr(file.fileno(), name, os.getxattr(like, name))  # type: ignore[arg-type]
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -111,5 +114,5 @@ def rewrite(path: Path, data: bytes) -> bool:
     if path.read_bytes() == data:
         return False
     was = path.stat()
-    write_atomic(path, data, mode=was.st_mode & 0o7777, uid=was.st_uid, gid=was.st_gid)
+    write_atomic(path, data, mode=was.st_mode & 0o7777, uid=was.st_uid, gid=was.st_gid, like=path)
     return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +97,27 @@ def erase(arguments: dict[str, Any]) -> dict[str, Any]:
     """Remove the file, and its directory if it was made for it and holds nothing else; missing ones are fine.
 
     It stays while the container `unless_mounted_by` has its directory: a failed `up` that is mended by going back to
-    the old settings would otherwise end with the removal of what the running bridge uses.
+    the old settings would otherwise end with the removal of what the running bridge uses. And it stays while the file
+    `unless_listed_in` names it as `listed_as`: Synapse does not start when a registration that it lists is missing.
     """
     path = Path(arguments["path"])
     if "unless_mounted_by" in arguments and str(path.parent) in _mounted(arguments["unless_mounted_by"]):
+        return {"kept": str(path)}
+    if "unless_listed_in" in arguments and _lists(Path(arguments["unless_listed_in"]), arguments["listed_as"]):
+        say(f"warning: {path} stays: {arguments['unless_listed_in']} lists it, in a line that this stack did not write")
         return {"kept": str(path)}
     path.unlink(missing_ok=True)
     if "parent_mode" in arguments and path.parent.is_dir() and not any(path.parent.iterdir()):
         path.parent.rmdir()
     return {}
+
+
+def _lists(file: Path, name: str) -> bool:
+    """Whether a line that is no comment names it, whatever its quotes."""
+    if not file.is_file():
+        return False
+    lines = (line.partition("#")[0] for line in file.read_text(errors="replace").splitlines())
+    return any(re.search(rf"(^|[\s\[\"',-]){re.escape(name)}($|[\s\]\"',])", line) for line in lines)
 
 
 def _mounted(container: str) -> list[str]:

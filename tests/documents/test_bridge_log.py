@@ -20,7 +20,7 @@ JSON = {"level": "error", "time": "2026-03-16T10:00:00Z", "message": "Failed", "
         ("", ""),
         (PRETTY.format("INF") + "\nERR not at its place\n[]\n{", ""),
         (PRETTY.format("ERR") + "\n" + PRETTY.format("WRN"), PRETTY.format("ERR")),
-        (PRETTY.format("WRN") + "\n" + PRETTY.format("INF"), PRETTY.format("WRN")),
+        (PRETTY.format("WRN") + "\n" + PRETTY.format("INF"), ""),
         (PRETTY.format("ERR") + "\n" + PRETTY.format("FTL") + "\r\n", PRETTY.format("FTL")),
         ("\x1b[90m2026-03-16 10:00:00\x1b[0m \x1b[31mERR\x1b[0m text", "2026-03-16 10:00:00 ERR text"),
         (json.dumps(JSON), "2026-03-16T10:00:00Z ERROR Failed: dial tcp: refused"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from documents.diff import diff
 from lab.box import Lab
 
 pytestmark = pytest.mark.e2e
@@ -36,6 +37,8 @@ def ping(lab: Lab) -> int:
 
 def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
     before = snapshot(lab)
+    edited = [lab.host_dir / "synapse/homeserver.yaml", lab.host_dir / "scripts/pg_backup.sh"]
+    texts = [path.read_text() for path in edited]
 
     preview = lab.pulumi("preview")
     assert snapshot(lab) == before, "a preview touches nothing"
@@ -45,6 +48,11 @@ def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
     up = lab.pulumi("up", "--yes")
     assert "PASS" in up.stdout
     assert ping(lab) == 200
+    for path, text in zip(edited, texts, strict=True):
+        made = diff(text, path.read_text(), str(path)).splitlines()
+        assert len(made) > 5 and set(made) <= {line.strip("\n")[4:] for line in preview.stdout.splitlines()}, (
+            "preview shows the change exactly as up makes it"
+        )
 
     again = lab.pulumi("up", "--yes", "--expect-no-changes")
     assert "unchanged" in again.stdout

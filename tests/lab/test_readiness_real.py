@@ -28,7 +28,7 @@ class Bridge:
         self.token = str(self.outputs["asToken"])
         self.secrets = [str(self.outputs[name]) for name in ("asToken", "hsToken", "databaseUrl")]
 
-    def _run(self, script: str, verb: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, verb: str, **more: Any) -> subprocess.CompletedProcess[str]:
         arguments = {
             "container": self.lab.bridge,
             "port": 29328,
@@ -49,10 +49,10 @@ class Bridge:
         return done
 
     def wait(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        return self._run("scripts.readiness", "wait", timeout=timeout)
+        return self.run("scripts.readiness", "wait", timeout=timeout)
 
     def status(self) -> dict[str, Any]:
-        return dict(json.loads(self._run("scripts.bridge_status", "probe", timeout=5).stdout))
+        return dict(json.loads(self.run("scripts.bridge_status", "probe", timeout=5).stdout))
 
     def restart(self) -> None:
         self.lab.docker("restart", "--time", "5", self.lab.bridge)
@@ -82,7 +82,7 @@ def test_well(bridge: Bridge) -> None:
     done = bridge.wait()
     assert done.returncode == 0, done.stderr
     container = bridge.lab.docker.inspect("container", [bridge.lab.bridge])[bridge.lab.bridge]
-    assert bridge.mark.read_text().strip() == container["Id"]
+    assert bridge.mark.read_text().split()[0] == container["Id"]
     found = bridge.status()
     assert (found["container"], found["ready"], found["ping"], found["problem"]) == ("running", True, "200", "")
     assert bridge.status() == found
@@ -111,6 +111,31 @@ def test_the_database_password_was_changed(bridge: Bridge) -> None:
         bridge.fails_with(15)
     finally:
         bridge.lab.psql(f"ALTER ROLE {role} PASSWORD '{password}'")
+
+
+def test_its_port_is_taken(bridge: Bridge) -> None:
+    """Another process listens there in the bridge's network namespace: the bridge goes on, and nobody reaches it."""
+    lab = bridge.lab
+    raw = lab.docker.inspect("container", [lab.bridge])[lab.bridge]
+    holder, second = f"{lab.prefix}-holder", f"{lab.prefix}-second"
+    image = lab.docker.inspect("container", [lab.synapse])[lab.synapse]["Image"]
+    listen = ("python3", "-m", "http.server", "29328")
+    mount = f"{raw['Mounts'][0]['Source']}:/data:ro"
+    try:
+        lab.docker(
+            "run", "-d", "--name", holder, "--network", lab.network, "--entrypoint", listen[0], image, *listen[1:]
+        )
+        lab.docker("stop", "--time", "5", lab.bridge)
+        lab.docker(
+            "run", "-d", "--name", second, "--network", f"container:{holder}", "--user", "1337:1337", "--read-only",
+            "-v", mount, "--entrypoint", raw["Config"]["Entrypoint"][0], raw["Image"], *raw["Config"]["Cmd"],
+        )  # fmt: skip
+        done = bridge.run("scripts.readiness", "wait", container=second, timeout=4)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"{second} is not ready after 4 s")
+        assert "bind: address already in use" in done.stderr
+    finally:
+        lab.docker("rm", "-f", second, holder, check=False)
 
 
 def test_the_token_was_changed_on_the_homeserver(bridge: Bridge) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts import files
+from scripts import common, files
 from scripts.common import Stop
 
 ME = {"uid": os.geteuid(), "gid": os.getegid()}
@@ -104,6 +104,34 @@ def test_a_directory_of_its_own_comes_and_goes_with_the_file(tmp_path: Path) -> 
     assert path.parent.stat().st_mode & 0o777 == 0o700
     files.erase(config(path, parent_mode=0o700))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "stays"),
+    [
+        ("  - /data/registration.yaml", True),
+        ('app_service_config_files: ["/data/registration.yaml", /data/b.yaml]', True),
+        ("# - /data/registration.yaml", False),
+        ("  - /data/registration.yaml.old", False),
+        ("  - /other/data/registration.yaml", False),
+    ],
+)
+def test_a_registration_that_synapse_still_reads_is_not_erased(tmp_path: Path, line: str, stays: bool) -> None:
+    homeserver, path = tmp_path / "homeserver.yaml", tmp_path / "registration.yaml"
+    homeserver.write_text(f"a: 1\n{line}\n")
+    listed = {"unless_listed_in": str(homeserver), "listed_as": "/data/registration.yaml"}
+    files.create(config(path, **listed))
+    files.erase(config(path, **listed))
+    assert path.exists() == stays
+
+
+def test_extended_attributes_come_along(tmp_path: Path) -> None:
+    """An ACL on homeserver.yaml is one of them, where the file system has them."""
+    path = tmp_path / "homeserver.yaml"
+    path.write_text("a: 1\n")
+    os.setxattr(path, "user.note", b"mine")
+    assert common.rewrite(path, b"a: 2\n")
+    assert (path.read_text(), os.getxattr(path, "user.note")) == ("a: 2\n", b"mine")
 
 
 def test_a_config_that_the_bridge_runs_with_is_not_erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
