@@ -114,7 +114,7 @@ archive = FinalArchive(
     database=database.database,
     files=[files.config, *plan.registration_files],
     restore=settings.restore,
-    opts=pulumi.ResourceOptions(depends_on=[registration]),
+    opts=pulumi.ResourceOptions(depends_on=[database, files, *registration.written]),
 )
 
 # 15. STOP-AND-CHECK: no container unless Synapse accepts the appservices beside MAS.

@@ -12,8 +12,10 @@ from documents.homeserver import Entries
 
 
 class SynapseRegistration(pulumi.ComponentResource):
-    """`files` maps a file name in Synapse's directory to its content. `restart` is done once Synapse runs with them."""
+    """`files` maps a file name in Synapse's directory to its content; `written` are those files on the host. `restart`
+    is done once Synapse runs with them."""
 
+    written: list[pulumi.Resource]
     restart: pulumi.Output[dict[str, object]]
 
     def __init__(
@@ -34,9 +36,9 @@ class SynapseRegistration(pulumi.ComponentResource):
     ) -> None:
         super().__init__("mautrix:bridge:Registration", name, None, opts)
         uid, gid = owner
-        written: list[pulumi.Resource] = []
+        self.written = []
         for file, content in files.items():
-            written.append(
+            self.written.append(
                 host.script(
                     f"{name}-{file}",
                     "scripts.files",
@@ -79,7 +81,7 @@ class SynapseRegistration(pulumi.ComponentResource):
             also=("scripts.homeserver_inside",),
             triggers=[f"{directory}/homeserver.yaml"],
             shown=True,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=written),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=self.written),
         )
         self.restart = homeserver.plain()
         self.register_outputs({"restart": self.restart})

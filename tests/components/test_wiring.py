@@ -63,7 +63,7 @@ def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else
         "mautrix-signal-database",
         "mautrix-signal-config",
         "mautrix-signal-registration.yaml",
-        "mautrix-signal-homeserver",
+        "mautrix-signal-doublepuppet.yaml",
     }
 
 

@@ -1,31 +1,65 @@
-"""One lab for all end-to-end tests of a run; each test that changes the host begins with a pristine one."""
+"""One lab for all end-to-end tests of a run. A test gets it as it was in the beginning (`lab`) or with the bridge
+deployed (`deployed`); what another test left is used again only if that test passed and says that it left it so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 
 import pytest
 
 from lab.box import Lab
 
+PASSED = pytest.StashKey[bool]()
+
+
+@dataclass
+class Shared:
+    """The lab of the run, and whether `pulumi up` has been run on it and nothing has changed since. A test that
+    cannot leave it as `deployed` gave it sets `spoilt`."""
+
+    lab: Lab
+    deployed: bool = False
+    spoilt: bool = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
 
 @pytest.fixture(scope="session")
-def running_lab() -> Lab:
+def shared() -> Shared:
     lab = Lab.here()
     lab.up()
-    return lab
+    return Shared(lab)
 
 
 @pytest.fixture
-def lab(running_lab: Lab) -> Iterator[Lab]:
+def running_lab(shared: Shared) -> Lab:
+    """The lab, in whatever state; for tests that change nothing."""
+    return shared.lab
+
+
+@pytest.fixture
+def lab(shared: Shared) -> Lab:
     """The lab as it was before any `up`, with an empty stack."""
-    running_lab.reset()
-    yield running_lab
+    shared.deployed = False
+    shared.lab.reset()
+    return shared.lab
 
 
-@pytest.fixture(scope="module")
-def deployed(running_lab: Lab) -> Iterator[Lab]:
-    """A lab on which `pulumi up` has been run; for tests of one module that leave it as they found it."""
-    running_lab.reset()
-    running_lab.pulumi("up", "--yes", "--skip-preview")
-    yield running_lab
+@pytest.fixture
+def deployed(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A lab on which `pulumi up` has been run; for tests that leave it as they found it."""
+    if not shared.deployed:
+        shared.lab.reset()
+        shared.lab.pulumi("up", "--yes", "--skip-preview")
+    shared.deployed = shared.spoilt = False
+    yield shared.lab
+    shared.deployed = request.node.stash.get(PASSED, False) and not shared.spoilt

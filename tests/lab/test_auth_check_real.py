@@ -23,6 +23,7 @@ from documents.registration import (
     doublepuppet_registration,
 )
 from lab.box import ROOT, Lab
+from tests.lab.conftest import Shared
 
 pytestmark = pytest.mark.e2e
 
@@ -95,10 +96,10 @@ class Synapse:
 
 
 @pytest.fixture(scope="module")
-def synapse(running_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
-    running_lab.reset()
-    yield Synapse(running_lab, tmp_path_factory.mktemp("evidence"))
-    running_lab.reset()
+def synapse(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Synapse:
+    shared.deployed = False
+    shared.lab.reset()
+    return Synapse(shared.lab, tmp_path_factory.mktemp("evidence"))
 
 
 @pytest.fixture

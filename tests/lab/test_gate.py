@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from lab.box import Lab
+from tests.lab.conftest import Shared
 
 pytestmark = pytest.mark.e2e
 
@@ -65,12 +65,13 @@ def container_id(lab: Lab) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def before_the_check(running_lab: Lab) -> Lab:
+def before_the_check(shared: Shared) -> Lab:
     """Everything of an `up` but the check and what comes after it."""
-    running_lab.reset()
-    running_lab.pulumi("up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-check", "--exclude-dependents")
-    assert container_id(running_lab) is None
-    return running_lab
+    shared.deployed = False
+    shared.lab.reset()
+    shared.lab.pulumi("up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-check", "--exclude-dependents")
+    assert container_id(shared.lab) is None
+    return shared.lab
 
 
 @pytest.mark.parametrize(("tamper", "told"), CASES, ids=[tamper.__name__ for tamper, _ in CASES])
@@ -103,56 +104,60 @@ def test_after_the_mend_up_goes_through(before_the_check: Lab) -> None:
     assert not (lab.host_dir / "signal-bridge/auth-check-failed.json").exists()
 
 
-def test_an_update_that_fails_leaves_the_old_container_with_its_config_and_the_next_one_goes_through(lab: Lab) -> None:
-    lab.pulumi("up", "--yes", "--skip-preview")
-    running = container_id(lab)
-    (config,) = (lab.host_dir / "signal-bridge").glob("config-*/config.yaml")
+def test_an_update_that_fails_leaves_the_old_container_with_its_config_and_the_next_one_goes_through(
+    deployed: Lab,
+) -> None:
+    running = container_id(deployed)
+    (config,) = (deployed.host_dir / "signal-bridge").glob("config-*/config.yaml")
     kept = config.read_bytes()
 
-    lab.write_config(adminUser="@nobody:echo6.co")  # a new config, and a user whom Synapse does not know
-    done = lab.pulumi("up", "--yes", "--skip-preview", check=False)
+    deployed.write_config(adminUser="@nobody:echo6.co")  # a new config, and a user whom Synapse does not know
+    done = deployed.pulumi("up", "--yes", "--skip-preview", check=False)
     assert done.returncode != 0 and "@nobody:echo6.co" in done.stdout + done.stderr
-    assert container_id(lab) == running
+    assert container_id(deployed) == running
     assert config.read_bytes() == kept
-    lab.docker("restart", lab.bridge)  # as after a reboot: it finds the config that it had
+    deployed.docker("restart", "--time", "5", deployed.bridge)  # as after a reboot: it finds the config that it had
 
-    lab.write_config()
-    lab.pulumi("up", "--yes", "--skip-preview")
-    assert container_id(lab) == running
-    assert [config] == list((lab.host_dir / "signal-bridge").glob("config-*/config.yaml"))
+    deployed.write_config()
+    deployed.pulumi("up", "--yes", "--skip-preview")
+    assert container_id(deployed) == running
+    assert [config] == list((deployed.host_dir / "signal-bridge").glob("config-*/config.yaml"))
     assert config.read_bytes() == kept
-    lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+    deployed.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
 
 
-def test_a_container_that_somebody_removed_comes_back_after_a_new_check(lab: Lab) -> None:
-    lab.pulumi("up", "--yes", "--skip-preview")
-    lab.docker("rm", "-f", lab.bridge)
-    done = lab.pulumi("up", "--yes", "--skip-preview")
-    assert container_id(lab) is not None
+def test_a_container_that_somebody_removed_comes_back_after_a_new_check(deployed: Lab) -> None:
+    deployed.docker("rm", "-f", deployed.bridge)
+    done = deployed.pulumi("up", "--yes", "--skip-preview")
+    assert container_id(deployed) is not None
     assert "mautrix-signal-check" in done.stdout
 
 
-def test_somebody_s_revert_is_told_and_reapply_puts_it_back(lab: Lab) -> None:
-    pristine = (lab.host_dir / "synapse/homeserver.yaml").read_bytes()
-    lab.pulumi("up", "--yes", "--skip-preview")
-    ours = (lab.host_dir / "synapse/homeserver.yaml").read_bytes()
-    Path(lab.host_dir / "synapse/homeserver.yaml").write_bytes(pristine)
-    told = lab.pulumi("preview").stdout
+def test_somebody_s_revert_is_told_and_reapply_puts_it_back(deployed: Lab) -> None:
+    file = deployed.host_dir / "synapse/homeserver.yaml"
+    ours = file.read_bytes()
+    file.write_bytes(re.sub(rb".*# pulumi stack mautrix-signal/lab\n", b"", ours))
+    told = deployed.pulumi("preview").stdout
     assert "no longer holds app_service_config_files: /data/registration.yaml, " in told
     assert "`pulumi config set reapply 1` and `pulumi up` put it back" in told
-    lab.write_config(reapply=1)
-    lab.pulumi("up", "--yes", "--skip-preview")
-    assert (lab.host_dir / "synapse/homeserver.yaml").read_bytes() == ours
+    deployed.write_config(reapply=1)
+    deployed.pulumi("up", "--yes", "--skip-preview")
+    assert file.read_bytes() == ours
+    deployed.write_config()
+    deployed.pulumi("up", "--yes", "--skip-preview")
 
 
-def test_a_synapse_that_is_down_is_refused_at_up_and_does_not_stop_a_destroy(lab: Lab) -> None:
-    pristine = (lab.host_dir / "synapse/homeserver.yaml").read_bytes()
-    lab.pulumi("up", "--yes", "--skip-preview")
-    lab.docker("stop", lab.synapse)
-    done = lab.pulumi("preview", check=False)
+def test_a_synapse_that_is_down_is_refused_at_up_and_does_not_stop_a_destroy(deployed: Lab, shared: Shared) -> None:
+    file = deployed.host_dir / "synapse/homeserver.yaml"
+    deployed.docker("stop", deployed.synapse)
+    done = deployed.pulumi("preview", check=False)
     assert done.returncode != 0
-    assert f"container {lab.synapse}: is exited, not running: start it (docker start {lab.synapse})" in done.stdout
-    done = lab.pulumi("destroy", "--yes", "--run-program")
-    assert (lab.host_dir / "synapse/homeserver.yaml").read_bytes() == pristine
+    assert (
+        f"- container {deployed.synapse}: is exited, not running: start it (docker start {deployed.synapse})"
+        in done.stdout
+    )
+    done = deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    assert b"pulumi stack" not in file.read_bytes()
     assert "warning" in done.stdout.lower()
-    assert container_id(lab) is None
+    assert container_id(deployed) is None
+    shared.spoilt = True

@@ -38,7 +38,7 @@ class ProcessList:
             thread.join()
 
     def _watch(self) -> None:
-        while not self._end.wait(0.02):
+        while not self._end.wait(0.05):
             for process in Path("/proc").glob("[0-9]*"):
                 for part in ("cmdline", "environ"):
                     try:
@@ -88,10 +88,10 @@ def test_no_secret_is_anywhere_but_in_the_files_that_must_hold_it(lab: Lab) -> N
         heard["evidence"] = (lab.host_dir / "signal-bridge/auth-check-failed.json").read_bytes()
         lab.write_config()
         run("second up", "up", "--yes", "--skip-preview")
-        run("refresh", "refresh", "--yes", "--diff")
+        run("refresh", "refresh", "--yes", "--skip-preview", "--diff")
         run("masked outputs", "stack", "output", "--json")
         heard["synapse log"], heard["postgres log"] = logs(lab, lab.synapse), logs(lab, lab.postgres)
-        run("destroy", "destroy", "--yes", "--run-program")
+        run("destroy", "destroy", "--yes", "--skip-preview", "--run-program")
 
     secrets = {
         resource["urn"].rpartition("::")[2]: resource["outputs"]["stdout"]["plaintext"].strip('"')
