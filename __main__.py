@@ -155,6 +155,7 @@ container = BridgeContainer(
     domain=settings.domain,
     as_token=secrets.as_token,
     ready_timeout=settings.ready_timeout,
+    new_keys=archive.new_keys,
     reapply=settings.reapply,
     opts=pulumi.ResourceOptions(depends_on=[check, archive]),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pulumi
 
@@ -14,7 +14,12 @@ NOTHING = "none"  # the setting restore: an empty database
 class FinalArchive(pulumi.ComponentResource):
     """Once the database is there it is filled from the archive `restore`, if that says so, and once only; whoever uses
     the database waits for this. Its deletion, which comes before that of what it depends on, writes the archive.
+
+    `new_keys` is where the database is, if it began empty: the bot's keys of an earlier one are lost then, and the
+    homeserver may still have them.
     """
+
+    new_keys: Mapping[str, pulumi.Input[str]] | None
 
     def __init__(
         self,
@@ -42,9 +47,10 @@ class FinalArchive(pulumi.ComponentResource):
             "scripts.archive",
             {**place, "archive": restore},
             create="keep" if restore == NOTHING else "restore",
+            update="keep",
             shown=True,
             triggers=[restore],
-            opts=pulumi.ResourceOptions(parent=self, ignore_changes=["create", "update", "stdin"]),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         host.script(
             f"{name}-archive",
@@ -55,4 +61,5 @@ class FinalArchive(pulumi.ComponentResource):
             shown=True,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[back.resource]),
         )
+        self.new_keys = {"container": container, "role": role, "database": database} if restore == NOTHING else None
         self.register_outputs({})

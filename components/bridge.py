@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pulumi
 import pulumi_docker as docker
 
@@ -82,7 +84,8 @@ class BridgeImage(pulumi.ComponentResource):
 class BridgeContainer(pulumi.ComponentResource):
     """Container and readiness. The container is Pulumi's, labelled so, and joins the network by name.
 
-    `ready` is what the readiness check found: how long it took, the ping, the bot's profile.
+    `ready` is what the readiness check found: how long it took, the ping, the bot's profile. `new_keys`: where the
+    bridge's database is (container, role, database), if its bot may get new cross-signing keys there.
     """
 
     container_id: pulumi.Output[str]
@@ -106,6 +109,7 @@ class BridgeContainer(pulumi.ComponentResource):
         domain: str,
         as_token: pulumi.Input[str],
         ready_timeout: int,
+        new_keys: Mapping[str, pulumi.Input[str]] | None,
         reapply: int,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -161,6 +165,7 @@ class BridgeContainer(pulumi.ComponentResource):
                 "appservice_id": bridge.appservice_id,
                 "as_token": as_token,
                 "timeout": ready_timeout,
+                "new_keys": new_keys,
                 "reapply": reapply,
             },
             create="wait",

@@ -40,7 +40,8 @@ _STAMP = re.compile(r"\d{8}T\d{6}Z")
 def archive(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments: archive_dir, container, database, role, files (host paths; one that is not there is left out with a
     note), bridge (the archive's first name; default: the database's with dashes), timestamp (default: now, as
-    20260131T235959Z). Result: archive (path), sha256, bytes, files (paths in it), missing (paths)."""
+    20260131T235959Z). Result: archive (path), sha256, bytes, files (paths in it), missing (paths);
+    archive is null if the database is gone."""
     container, role = arguments["container"], dumps.name("role", arguments["role"])
     database = dumps.name("database", arguments["database"])
     stamp = arguments.get("timestamp") or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
@@ -54,7 +55,9 @@ def archive(arguments: dict[str, Any]) -> dict[str, Any]:
         part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=directory))  # 0700
         try:
             dump = part / _DATABASE
-            _dump(container, role, database, dump)
+            if not _dump(container, role, database, dump):
+                say(f"warning: {container}: there is no database {database} any more: nothing to archive")
+                return {"archive": None}
             present = [Path(name) for name in arguments["files"] if Path(name).is_file()]
             missing = sorted({*arguments["files"]} - {str(path) for path in present})
             for name in missing:
@@ -179,7 +182,8 @@ def _directory(directory: Path) -> Iterator[None]:
         raise
 
 
-def _dump(container: str, role: str, database: str, target: Path) -> None:
+def _dump(container: str, role: str, database: str, target: Path) -> bool:
+    """Dump and prove it; False if there is no such database (somebody dropped it: a destroy must still go on)."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file, tempfile.TemporaryFile() as errors:
         try:
@@ -191,12 +195,15 @@ def _dump(container: str, role: str, database: str, target: Path) -> None:
             raise Stop("docker: command not found on the host: install Docker Engine and its client") from None
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip().splitlines()
+    if code and any(f'database "{database}" does not exist' in line for line in said):
+        return False
     if code:
         raise Stop(
             f"{container}: database {database} could not be dumped, and nothing was removed: "
             f"{said[-1] if said else f'exit code {code}'}"
         )
     dumps.prove(target, container)
+    return True
 
 
 def _member(name: str, path: Path) -> dict[str, Any]:

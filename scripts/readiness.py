@@ -17,11 +17,16 @@ from urllib.parse import quote
 from documents.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
 from documents.masking import clean
 from documents.verdict import Exchange, came, starting
-from scripts.common import Stop, logs, run, write_atomic
+from scripts.common import Stop, docker, logs, run, say, write_atomic
 from scripts.container import State, last_exit, look, ready
 from scripts.exchange import Request, address, ask
 
 LINES = 50
+KEYS_LOST = 34  # documents/exit_codes.py
+OVERWRITE = """
+INSERT INTO kv_store (bridge_id, key, value) VALUES ('', 'recovery_key', 'overwrite')
+ON CONFLICT (bridge_id, key) DO UPDATE SET value = excluded.value;
+"""
 RESTARTS = 2  # so many in one wait, and it is a loop
 LIMIT = 5.0  # seconds for one question
 LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
@@ -140,7 +145,8 @@ def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
     container (name), container_id (optional: the one meant), port, synapse_url, domain, bot_localpart, appservice_id,
     as_token, timeout (seconds from now), mark (a file's path; it will hold the id of the container that got ready, and
     the number attempt), attempt (1), hide (optional list: more secrets that a log could hold),
-    pause (seconds between looks, 0.3).
+    pause (seconds between looks, 0.3), new_keys (optional: container, role and database of Postgres; the bot of an
+    empty database gets new cross-signing keys where the homeserver still has those of an earlier one).
 
     Result: {"ready_seconds", "ping": {"status", "duration_ms"}, "profile": {"status", "displayname"}, "restart_count"}.
     Otherwise Stop: at once if waiting cannot help, else when the time is up.
@@ -151,7 +157,7 @@ def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
     address(arguments["synapse_url"])
     begun = time.monotonic()
     timeout, pause = float(arguments["timeout"]), float(arguments.get("pause", 0.3))
-    watch = Watch(arguments)
+    watch, new_keys = Watch(arguments), arguments.get("new_keys")
     while True:
         why = watch.hopeless()
         left = begun + timeout - time.monotonic()
@@ -165,9 +171,24 @@ def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if not why and time.monotonic() + pause < begun + timeout:
             time.sleep(pause)
             continue
+        if new_keys and watch.exit and watch.exit.code == KEYS_LOST:
+            _renew(new_keys, watch)
+            watch, new_keys = Watch(arguments), None
+            continue
         if not why:
             watch.ask(LAST_LIMIT, all_of_them=True)
         raise Stop(watch.report(why or f"is not ready after {timeout:g} s"))
+
+
+def _renew(postgres: Mapping[str, Any], watch: Watch) -> None:
+    """Have the bridge make new cross-signing keys for its bot, and start it again (bridgev2/matrix/crypto.go)."""
+    say(f"{watch.name}: Synapse has cross-signing keys of an earlier {watch.bot}, and the database is new: new ones")
+    docker(
+        "exec", "-i", postgres["container"], "psql", "-XqAt", "-v", "ON_ERROR_STOP=1",
+        "-U", postgres["role"], "-d", postgres["database"],
+        stdin=OVERWRITE, timeout=30,
+    )  # fmt: skip
+    docker("restart", watch.id, timeout=60)
 
 
 def _mark(path: Path, container_id: str, attempt: int) -> None:

@@ -204,3 +204,31 @@ def test_names_go_nowhere_unchecked(box: Box) -> None:
     for key in ("database", "role", "bridge"):
         assert box.bad("archive", **{key: '"; DROP'}).startswith(f"{key} '\"; DROP': it should be letters")
     assert box.bad("archive", timestamp="../x").startswith("timestamp '../x': it should be like 20260131T235959Z")
+
+
+def test_the_pickle_key_comes_out_of_the_archived_config(box: Box) -> None:
+    key = "k" * 64
+    home = box.config.parent / "signal"
+    home.mkdir()
+    config = home / "config.yaml"
+    config.write_text(f'encryption:\n  allow: true\n  pickle_key: "{key}"\n')
+    box.good("archive", files=[str(config)])
+    assert box.good("pickle_key", archive="latest") == {"pickle_key": key}
+
+
+def test_an_archive_without_a_pickle_key_is_said(box: Box) -> None:
+    box.good("archive", files=[str(box.registration)])
+    assert "holds no config.yaml with a pickle_key" in box.bad("pickle_key", archive="latest")
+
+
+def test_a_database_that_somebody_dropped_does_not_stop_a_destroy(box: Box) -> None:
+    box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
+    done = box.run("archive")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"archive": None})
+    assert "warning: matrix-postgres: there is no database mautrix_signal any more" in done.stderr
+    assert not list(box.directory.glob("*"))
+    box.server.sql("CREATE DATABASE mautrix_signal OWNER mautrix_signal TEMPLATE template0;")  # for the fixture's end
+
+
+def test_keep_does_nothing(box: Box) -> None:
+    assert box.good("keep") == {} and not box.directory.exists()

@@ -269,3 +269,22 @@ def test_it_runs_from_a_bundle(bridge: Bridge, tmp_path: Path) -> None:
             text=True, capture_output=True, cwd=tmp_path, env=bridge.docker.environment, timeout=60, check=False,
         )  # fmt: skip
     assert json.loads(done.stdout)["ping"]["status"] == 200, done.stderr
+
+
+def test_keys_of_an_earlier_database_are_replaced_once_where_that_is_allowed(bridge: Bridge) -> None:
+    new_keys = {"container": "pg", "role": "bridge", "database": "bridge_db"}
+    psql = "exec -i pg psql -XqAt -v ON_ERROR_STOP=1 -U bridge -d bridge_db"
+    bridge.docker.on(INSPECT, out(inspected("restarting", 34, restarts=1)))
+    bridge.docker.on(psql, out())
+    bridge.docker.on(f"restart {ID}", out())
+    done = bridge.run(closed_port(), new_keys=new_keys)
+    assert done.returncode == 1, "it goes on exiting: once is enough"
+    assert bridge.docker.calls.count(psql) == 1
+    assert "and the database is new: new ones" in done.stderr
+
+
+def test_keys_are_not_replaced_where_the_database_was_restored(bridge: Bridge) -> None:
+    bridge.docker.on(INSPECT, out(inspected("restarting", 34, restarts=1)))
+    done = bridge.run(closed_port(), new_keys=None)
+    assert done.returncode == 1 and "exit code 34" in done.stderr
+    assert not [call for call in bridge.docker.calls if "psql" in call]
