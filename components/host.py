@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ class Host(ABC):
         create: str,
         update: str | None = None,
         delete: str | None = None,
-        also: Iterable[str] = (),
         triggers: list[Any] | None = None,
         shown: bool = False,
         opts: pulumi.ResourceOptions | None = None,
@@ -56,9 +55,8 @@ class Host(ABC):
         The arguments may hold outputs and secrets. `shown`: what the script tells a person (stderr) appears in the
         CLI as it runs; an error's text always does. Any change of script or arguments runs the update.
         """
-        also = tuple(also)
         known: pulumi.Output[dict[str, Any]] = pulumi.Output.all(**arguments)
-        text: pulumi.Output[str] = known.apply(lambda values: bundle.pack(script, values, also))
+        text: pulumi.Output[str] = known.apply(lambda values: bundle.pack(script, values))
         stdin: pulumi.Output[str] = pulumi.Output.secret(text)
         command = self._command(
             name,
@@ -93,7 +91,7 @@ class LocalHost(Host):
     def read(self, script: str, verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         done = subprocess.run(
             ["python3", "-c", bundle.LAUNCH, verb],
-            input=bundle.pack(script, arguments, ("scripts.facts_inside",)),
+            input=bundle.pack(script, arguments),
             text=True,
             capture_output=True,
             timeout=300,

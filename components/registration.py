@@ -78,7 +78,6 @@ class SynapseRegistration(pulumi.ComponentResource):
             },
             create="apply",
             delete="remove",
-            also=("scripts.homeserver_inside",),
             triggers=[f"{directory}/homeserver.yaml"],
             shown=True,
             opts=pulumi.ResourceOptions(parent=self, depends_on=self.written),

@@ -10,7 +10,7 @@ import ast
 import importlib.util
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.abc import InspectLoader
 from typing import Any
@@ -49,9 +49,8 @@ def _imports(text: str) -> set[str]:
 
 
 @cache
-def _sources(modules: frozenset[str]) -> dict[str, str]:
-    todo = sorted(modules)
-    seen: dict[str, str] = {}
+def _sources(script: str) -> dict[str, str]:
+    todo, seen = [script], {}
     while todo:
         module = todo.pop()
         if module not in seen:
@@ -62,16 +61,17 @@ def _sources(modules: frozenset[str]) -> dict[str, str]:
     return dict(sorted(seen.items()))
 
 
-def pack(script: str, arguments: Mapping[str, Any], also: Iterable[str] = ()) -> str:
-    """The stdin of `command(…)`: JSON with the sources of `script`, of what it imports and of the modules `also`
-    (those it passes on by itself), and its arguments. The same input gives the same text."""
-    sources = _sources(frozenset({script, *also}))
+def pack(script: str, arguments: Mapping[str, Any]) -> str:
+    """The stdin of `command(…)`: JSON with the sources of `script` and of all that it imports, and its arguments.
+
+    The same input gives the same text. A script that sends another one on, into a container, imports that one.
+    """
     return json.dumps(
         {
             "launcher": source(LAUNCHER),
             "script": script,
             "packages": list(PACKAGES),
-            "sources": sources,
+            "sources": _sources(script),
             "arguments": dict(arguments),
         },
         sort_keys=True,

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from scripts import bundle
+from scripts import bundle, facts_inside
 from scripts.bridge_status import probe
 from scripts.common import Stop, docker, run
 
@@ -129,7 +129,7 @@ def _postgres(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _synapse(arguments: dict[str, Any]) -> dict[str, Any]:
-    inside = bundle.pack("scripts.facts_inside", {"homeserver": arguments["homeserver_inside"]})
+    inside = bundle.pack(facts_inside.__name__, {"homeserver": arguments["homeserver_inside"]})
     done = docker(
         "exec", "-i", arguments["synapse_container"], "python3", "-c", bundle.LAUNCH, "read",
         stdin=inside, check=False, timeout=30,

@@ -1,6 +1,7 @@
 """What only Synapse's own container can tell: its version, its process' user, its parsed configuration.
 
-Runs in that container's python3, which has PyYAML and Synapse; read-only, and no secret is in the result.
+Runs in that container's python3, which has PyYAML and Synapse (so PyYAML is imported there only); read-only, and no
+secret is in the result.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from scripts.common import run
 
@@ -29,6 +28,8 @@ def _process_owner(directory: str) -> tuple[int, int]:
 
 
 def _registration(path: str) -> dict[str, Any]:
+    import yaml
+
     try:
         document = yaml.safe_load(Path(path).read_text())
         users = (document.get("namespaces") or {}).get("users") or []
@@ -45,6 +46,8 @@ def _registration(path: str) -> dict[str, Any]:
 def read(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments: homeserver (path in the container). Result: version, uid, gid, server_name, mas (bool),
     registrations [{path, id, sender_localpart, exclusive} or {path, error}], error (text or null)."""
+    import yaml
+
     file = Path(arguments["homeserver"])
     try:
         synapse = version("matrix-synapse")

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from documents.masking import clean
-from scripts import bundle, homeserver_inside, launch
+from scripts import bundle, homeserver_inside
 from scripts.common import Stop, docker, logs, rewrite, run, say
 
-INSIDE, LAUNCHER = homeserver_inside.__name__, launch.__name__  # both are sent on into Synapse's container
+INSIDE = homeserver_inside.__name__  # sent on into Synapse's container
 PROBE = 0.1  # seconds between two questions for health
 ALREADY = 10.0  # seconds that a Synapse gets to answer before anything is done: it may just be starting
 CRASHES = 3  # restarts by Docker after ours until we stop waiting
@@ -159,7 +159,7 @@ def _asked(command: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
 def _inside(container: Container, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Run a verb of scripts/homeserver_inside.py where PyYAML is: in the running container; else in a short-lived
     one of its image, without network or rights; else in this machine's own python3."""
-    stdin = bundle.pack(INSIDE, arguments, also=[LAUNCHER])
+    stdin = bundle.pack(INSIDE, arguments)
     code = ["-c", bundle.LAUNCH, verb]
     if container.up:
         tries = [["docker", "exec", "-i", container.name, "python3", *code]]

@@ -10,11 +10,10 @@ import pytest
 
 from scripts import bundle
 
-# Those that end in _inside run in Synapse's container and need what is there.
 SCRIPTS = sorted(
     path.stem
     for path in (Path(__file__).parents[2] / "scripts").glob("*.py")
-    if '__name__ == "__main__"' in path.read_text() and not path.stem.endswith("_inside")
+    if '__name__ == "__main__"' in path.read_text()
 )
 
 
@@ -68,5 +67,5 @@ def test_an_unknown_script_is_said_at_once() -> None:
 
 
 def test_a_script_that_packs_another_one_can_do_so_on_the_host() -> None:
-    sources = json.loads(bundle.pack("scripts.facts", {}, ["scripts.facts_inside"]))["sources"]
+    sources = json.loads(bundle.pack("scripts.facts", {}))["sources"]
     assert {"scripts.launch", "scripts.facts_inside"} <= set(sources)
