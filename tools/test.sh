@@ -73,12 +73,12 @@ for path in tests/*/ tests/test_*.py; do
     esac
 done
 set -m
-"$python" -m pytest -m 'not e2e' -n 2 --dist loadfile "${others[@]}" --durations=10 "$@" \
+"$python" -m pytest -m 'not e2e' -n 1 --dist loadfile "${others[@]}" --durations=10 "$@" \
     </dev/null >.tools/log/tests.log 2>&1 &
 beside=$!
 set +m
 printf '\n== tests on the lab; beside them, into .tools/log/tests.log: %s\n' "${others[*]}"
-"$python" -m pytest -m e2e tests --durations=10 "$@" </dev/null || failed+=("tests on the lab")
+"$python" -m pytest -m e2e -n 2 --dist loadfile tests --durations=10 "$@" </dev/null || failed+=("tests on the lab")
 wait "$beside" || failed+=("tests beside the lab")
 beside=
 printf '\n== tests beside the lab\n'

@@ -1,4 +1,4 @@
-"""One lab for all end-to-end tests of a run. A test gets it as it was in the beginning (`lab`) or with the bridge
+"""One lab for all end-to-end tests of a run (one for each of its workers). A test gets it as it was in the beginning (`lab`) or with the bridge
 deployed (`deployed`); what another test left is used again only if that test passed and says that it left it so."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lab.box import Lab
+from lab.box import ROOT, Lab
 
 PASSED = pytest.StashKey[bool]()
 
@@ -34,10 +34,14 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session")
-def shared() -> Shared:
-    lab = Lab.here()
+def shared(worker_id: str) -> Iterator[Shared]:
+    """The checkout's own lab; a second worker has one beside it, which goes when the worker does."""
+    first = worker_id in ("master", "gw0")
+    lab = Lab.here() if first else Lab(ROOT / ".lab" / worker_id)
     lab.up()
-    return Shared(lab)
+    yield Shared(lab)
+    if not first:
+        lab.down()
 
 
 @pytest.fixture
