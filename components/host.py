@@ -9,15 +9,12 @@ import json
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pulumi
 from pulumi_command import local
 
 from scripts import bundle
-
-CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 class HostError(Exception):

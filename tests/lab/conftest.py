@@ -1,5 +1,8 @@
-"""One lab for all end-to-end tests of a run (one for each of its workers). A test gets it as it was in the beginning (`lab`) or with the bridge
-deployed (`deployed`); what another test left is used again only if that test passed and says that it left it so."""
+"""One lab for all end-to-end tests of a run, or one for each of its workers.
+
+A test gets it as it was in the beginning (`lab`) or with the bridge deployed (`deployed`); what another test left is
+used again only if that test passed and says that it left it so.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ def pytest_runtest_makereport(
 def shared(worker_id: str) -> Iterator[Shared]:
     """The checkout's own lab; a second worker has one beside it, which goes when the worker does."""
     first = worker_id in ("master", "gw0")
-    lab = Lab.here() if first else Lab(ROOT / ".lab" / worker_id)
+    home = ROOT if first else ROOT / ".lab" / worker_id
+    home.mkdir(parents=True, exist_ok=True)
+    lab = Lab(home)
     lab.up()
     yield Shared(lab)
     if not first:
