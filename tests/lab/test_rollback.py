@@ -28,6 +28,7 @@ def test_what_a_destroy_archives_comes_back_and_an_empty_start_makes_new_keys(de
         "config.yaml", "database.sql", "doublepuppet.yaml", "manifest.json", "registration.yaml",
     ]  # fmt: skip
 
+    deployed.up()  # the image went with the destroy, and a lab cannot pull it
     done = deployed.pulumi("up", "--yes", "--skip-preview")
     assert "the database is new: new ones" in done.stdout
     second = deployed.psql(KEY, "mautrix_signal")
@@ -35,6 +36,7 @@ def test_what_a_destroy_archives_comes_back_and_an_empty_start_makes_new_keys(de
     deployed.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
 
     deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    deployed.up()
     deployed.write_config(restore="latest")
     deployed.pulumi("up", "--yes", "--skip-preview")
     assert deployed.psql(KEY, "mautrix_signal") == second, "the archived database, and its pickle key reads it"
