@@ -31,7 +31,6 @@ from lab.engine import Docker, LabError, last_lines
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 SYNAPSE_VERSION = "1.147.1"
 BRIDGE_VERSION = bridge_build.TAG
 # Free bytes that building all of them takes at its worst (base tree, layers, packages on the way).
@@ -121,7 +120,7 @@ def recipes() -> dict[str, Recipe]:
 
 def base_tag() -> str:
     """Tag of the base image."""
-    return f"mxlab/base:{SUITE}-{_hash(SUITE, MIRROR, (RECIPES / 'base.sh').read_text())}"
+    return f"mxlab/base:{SUITE}-{_hash(SUITE, (RECIPES / 'base.sh').read_text())}"
 
 
 def tag(recipe: Recipe) -> str:
@@ -220,13 +219,13 @@ class Builder:
         try:
             with self._log("base") as log:
                 # A mount namespace of its own: whatever debootstrap mounts in the tree is gone with it, killed or not.
-                debootstrap = ["unshare", "--mount", "debootstrap", "--variant=minbase", SUITE, str(tree), MIRROR]
+                debootstrap = ["unshare", "--mount", "debootstrap", "--variant=minbase", SUITE, str(tree)]
                 self._logged(log, debootstrap)
                 tree.chmod(0o755)
                 shutil.copy(RECIPES / "base.sh", tree / "lab-base.sh")
                 self._logged(log, ["chroot", str(tree), "/bin/sh", "/lab-base.sh"])
                 (tree / "lab-base.sh").unlink()
-                # Security fixes and the like come from the same mirror as the rest; this machine's own files stay out.
+                # This machine's own files stay out.
                 (tree / "etc/resolv.conf").unlink(missing_ok=True)
                 (tree / "etc/hostname").write_text("localhost\n")
                 tar = subprocess.Popen(
