@@ -41,13 +41,20 @@ def demo(lab: Lab, say: Callable[[str], None]) -> None:
 
 _LOOK = """
 Look around
-  docker ps --filter name={lab.prefix}          the containers
-  docker logs {lab.bridge}          the bridge
-  ls -la {lab.host_dir}          the host's files
-  python -m lab pulumi preview          any Pulumi command on the lab's stack, e.g. up, refresh, stack output
-  python -m lab pulumi destroy --yes --run-program          take the bridge away
-  python -m lab reset          the host as it was in the beginning
-  make down          the lab goes away
+  docker ps --filter name={lab.prefix}
+      the containers
+  docker logs {lab.bridge}
+      the bridge
+  ls -la {lab.host_dir}
+      the host's files
+  .venv/bin/python -m lab pulumi preview
+      any Pulumi command on the lab's stack: up, refresh, stack output, …
+  .venv/bin/python -m lab pulumi destroy --yes --run-program
+      take the bridge away
+  .venv/bin/python -m lab reset
+      the host as it was in the beginning
+  make down
+      the lab goes away
 """
 
 
