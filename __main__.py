@@ -112,7 +112,7 @@ archive = FinalArchive(
     container=settings.postgres_container,
     role=database.role,
     database=database.database,
-    files=[files.config, *plan.registration_files],
+    files=[files.config, *settings.registration_files],
     restore=settings.restore,
     opts=pulumi.ResourceOptions(depends_on=[database, files, *registration.written]),
 )

@@ -56,12 +56,6 @@ class Plan:
         """The bridge's URL as Synapse reaches it."""
         return f"http://{self.settings.bridge_container}:{self.settings.bridge_port}"
 
-    @property
-    def registration_files(self) -> list[str]:
-        """Both registrations on the host."""
-        names = (self.settings.registration_file, self.settings.doublepuppet_file)
-        return [f"{self.settings.synapse_dir}/{name}" for name in names]
-
     def texts(self, secrets: BridgeSecrets) -> Texts:
         """The bridge's config, both registrations and the database's URL."""
         known = pulumi.Output.all(

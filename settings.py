@@ -69,6 +69,11 @@ class Settings:
         """homeserver.yaml on the host."""
         return f"{self.synapse_dir}/homeserver.yaml"
 
+    @property
+    def registration_files(self) -> list[str]:
+        """Both registrations on the host."""
+        return [f"{self.synapse_dir}/{name}" for name in (self.registration_file, self.doublepuppet_file)]
+
     def seen_by_synapse(self, file: str) -> str:
         """The path of a file of `synapse_dir` inside Synapse's container."""
         return f"{self.synapse_data_mount}/{file}"

@@ -54,7 +54,7 @@ def arguments(settings: Settings, bridge: Bridge) -> dict[str, Any]:
         "bridge_dir": settings.bridge_dir,
         "synapse_dir": settings.synapse_dir,
         "archive_dir": settings.archive_dir,
-        "registration_files": _registration_files(settings),
+        "registration_files": settings.registration_files,
         "postgres_superuser": settings.postgres_superuser,
         "isolated_databases": list(settings.isolated_databases),
         "bridge_role": settings.bridge_role,
@@ -67,10 +67,6 @@ def arguments(settings: Settings, bridge: Bridge) -> dict[str, Any]:
             "timeout": 3,
         },
     }
-
-
-def _registration_files(settings: Settings) -> list[str]:
-    return [f"{settings.synapse_dir}/{name}" for name in (settings.registration_file, settings.doublepuppet_file)]
 
 
 def judge(

@@ -136,7 +136,7 @@ def _report(
 ) -> str:
     """The error's text; on the way the evidence is written."""
     containers = (arguments["synapse_container"], arguments["mas_container"])
-    texts = {container: clean(logs(container, LINES, secrets), secrets)[-LOG:] for container in containers}
+    texts = {container: clean(logs(container, LINES), secrets)[-LOG:] for container in containers}
     decided = verdict.decided
     assert decided is not None
     lines = [

@@ -110,7 +110,7 @@ def _directory(path: str) -> dict[str, Any]:
     return {
         "exists": directory.exists(),
         "entries": sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else [],
-        "stack": owner.read_text().strip() if owner.is_file() else None,
+        "stack": _text(owner),
         "writable": os.access(there, os.W_OK) and not _read_only(there),
         "free": shutil.disk_usage(there).free,
     }

@@ -37,9 +37,7 @@ def claim(arguments: dict[str, Any]) -> dict[str, Any]:
     os.chown(directory, arguments["uid"], arguments["gid"])
     directory.chmod(arguments["mode"])
     if not owner.is_file():
-        write_atomic(
-            owner, f"{stack}\n".encode(), mode=0o600, uid=0 if os.geteuid() == 0 else os.geteuid(), gid=os.getegid()
-        )
+        write_atomic(owner, f"{stack}\n".encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
     return {"directory": str(directory)}
 
 
