@@ -1,6 +1,7 @@
 """The plan, step by step: settings, the host as it is, the bridge's parts in their order, outputs."""
 
 import pulumi
+from preflight import refuse_or_tell
 
 from components.archive import FinalArchive
 from components.auth_check import AuthCheck
@@ -9,13 +10,12 @@ from components.bridge import BridgeContainer, BridgeFiles, BridgeImage
 from components.database import BridgeDatabase
 from components.directory import BridgeDirectory
 from components.host import LocalHost
-from components.process import tame
 from components.registration import SynapseRegistration
+from components.sdk import tame
 from components.secrets import BridgeSecrets
 from documents import operator
 from documents.bridges import SIGNAL as bridge
 from plan import Plan
-from preflight import refuse_or_tell
 from settings import BadSettings, read
 
 tame()

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 
 from components.secrets import BridgeSecrets
-from documents import operator, registration
+from documents import appservice, operator
 from documents.backup_script import Block, Dump
 from documents.bridge_config import BridgeConfig, bridge_config, database_url
 from documents.bridges import Bridge
@@ -107,8 +107,8 @@ class Plan:
         )
 
     def _registration(self, known: dict[str, Any]) -> str:
-        return registration.bridge_registration(
-            registration.BridgeRegistration(
+        return appservice.bridge_registration(
+            appservice.BridgeRegistration(
                 bridge=self.bridge,
                 stack=self.stack,
                 domain=self.settings.domain,
@@ -120,8 +120,8 @@ class Plan:
         )
 
     def _doublepuppet(self, known: dict[str, Any]) -> str:
-        return registration.doublepuppet_registration(
-            registration.DoublePuppetRegistration(
+        return appservice.doublepuppet_registration(
+            appservice.DoublePuppetRegistration(
                 stack=self.stack,
                 domain=self.settings.domain,
                 as_token=known["puppet_as_token"],

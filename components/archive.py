@@ -44,7 +44,7 @@ class FinalArchive(pulumi.ComponentResource):
         }
         back = host.script(
             f"{name}-restore",
-            "scripts.archive",
+            "scripts.final_archive",
             {**place, "archive": restore},
             create="keep" if restore == NOTHING else "restore",
             update="keep",
@@ -54,7 +54,7 @@ class FinalArchive(pulumi.ComponentResource):
         )
         host.script(
             f"{name}-archive",
-            "scripts.archive",
+            "scripts.final_archive",
             {**place, "files": list(files)},
             create="keep",
             delete="archive",

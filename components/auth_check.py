@@ -42,7 +42,7 @@ class AuthCheck(pulumi.ComponentResource):
         super().__init__("mautrix:bridge:AuthCheck", name, None, opts)
         check = host.script(
             f"{name}-check",
-            "scripts.auth_check",
+            "scripts.stop_and_check",
             {
                 "synapse_url": synapse_url,
                 "domain": domain,

@@ -31,7 +31,7 @@ class DatabaseBackup(pulumi.ComponentResource):
         super().__init__("mautrix:bridge:Backup", name, None, opts)
         backup = host.script(
             f"{name}-script",
-            "scripts.backup",
+            "scripts.nightly_backup",
             {
                 "file": script,
                 "owner": block.owner,

@@ -10,7 +10,7 @@ import pulumi_docker as docker
 from components.host import Host
 from documents.bridges import CONFIG_PATH, GID, READY_PATH, UID, Bridge
 from documents.fingerprint import fingerprint
-from documents.preflight import ATTEMPT, LABEL
+from verdicts.preflight import ATTEMPT, LABEL
 
 CHANGES = "mautrix-bridge.config"
 

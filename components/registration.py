@@ -61,7 +61,7 @@ class SynapseRegistration(pulumi.ComponentResource):
             )
         homeserver = host.script(
             f"{name}-homeserver",
-            "scripts.homeserver",
+            "scripts.synapse",
             {
                 "file": f"{directory}/homeserver.yaml",
                 "container": container,

@@ -29,7 +29,7 @@ def secret(name: str, length: int, generation: int | None, parent: pulumi.Resour
     Made on the machine that runs Pulumi. All changes but the trigger's are ignored: a Command runs again whenever an
     input changes, so an edit of its text would otherwise rotate every token without a word.
     """
-    text = bundle.source("scripts.secret")
+    text = bundle.source("scripts.generate")
     command = local.Command(
         name,
         create=f"python3 -c {shlex.quote(text)} {length}",

@@ -9,7 +9,7 @@ import pulumi
 from components.archive import NOTHING
 from components.host import Host
 from components.secret import MADE_ONCE, secret
-from documents.registration import SENDER_LENGTH, TOKEN_LENGTH
+from documents.appservice import SENDER_LENGTH, TOKEN_LENGTH
 
 
 def _key(stdout: str) -> str:
@@ -62,7 +62,7 @@ class BridgeSecrets(pulumi.ComponentResource):
         else:
             archived = host.script(
                 f"{name}-pickle-key",
-                "scripts.archive",
+                "scripts.final_archive",
                 {"archive_dir": archive_dir, "archive": restore, "bridge": name},
                 create="pickle_key",
                 opts=pulumi.ResourceOptions(

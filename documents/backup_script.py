@@ -70,7 +70,7 @@ class Problem:
 
     line: int
     reason: str
-    mend: str
+    fix: str
 
 
 class Refused(Exception):
@@ -81,8 +81,8 @@ class Refused(Exception):
         super().__init__(self.report("pg_backup.sh"))
 
     def report(self, file: str) -> str:
-        """One line a problem: FILE:LINE: REASON: MEND."""
-        return "\n".join(f"{file}{f':{p.line}' if p.line else ''}: {p.reason}: {p.mend}" for p in self.problems)
+        """One line a problem: FILE:LINE: REASON: FIX."""
+        return "\n".join(f"{file}{f':{p.line}' if p.line else ''}: {p.reason}: {p.fix}" for p in self.problems)
 
 
 def add(text: str, block: Block) -> str:
@@ -366,7 +366,7 @@ class _Script:
             self.statements = read(text)
         except Unreadable as error:
             raise self.refused(
-                error.at, f"cannot be read as bash: {error}", "mend the script (bash -n shows it too)"
+                error.at, f"cannot be read as bash: {error}", "fix the script (bash -n shows it too)"
             ) from None
         self.functions: dict[str, Compound] = {}
         self._find_functions(self.statements)
@@ -381,8 +381,8 @@ class _Script:
     def line(self, at: int) -> int:
         return self.text.count("\n", 0, at) + 1
 
-    def refused(self, at: int, reason: str, mend: str) -> Refused:
-        return Refused(Problem(self.line(at), reason, mend))
+    def refused(self, at: int, reason: str, fix: str) -> Refused:
+        return Refused(Problem(self.line(at), reason, fix))
 
     def _readable(self) -> None:
         if self.text.startswith("\ufeff"):

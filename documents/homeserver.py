@@ -66,15 +66,15 @@ class Problem:
 
     line: int
     reason: str
-    mend: str
+    fix: str
 
 
 class Refused(Exception):
-    """The file cannot be edited safely. Its text has one line a problem: `NAME:LINE: reason: mend`."""
+    """The file cannot be edited safely. Its text has one line a problem: `NAME:LINE: reason: fix`."""
 
     def __init__(self, problems: Iterable[Problem], name: str = "homeserver.yaml") -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
-        super().__init__("\n".join(f"{name}:{p.line}: {p.reason}: {p.mend}" for p in self.problems))
+        super().__init__("\n".join(f"{name}:{p.line}: {p.reason}: {p.fix}" for p in self.problems))
 
     def named(self, name: str) -> Refused:
         """The same refusal with the file's own name in its lines."""
@@ -174,7 +174,7 @@ def _meaning(text: str) -> Any:
             problem = Problem(where, "a tag that Synapse cannot load", "write the value without a tag")
         else:
             reason = f"not valid YAML ({_words(error.problem)})"
-            problem = Problem(where, reason, "mend this line, Synapse cannot load it either")
+            problem = Problem(where, reason, "fix this line, Synapse cannot load it either")
         raise Refused([problem]) from None
     except RecursionError:
         raise Refused([Problem(1, "nested too deeply to be read", "write it with less nesting")]) from None
@@ -568,10 +568,10 @@ def add(text: str, entries: Entries) -> str:
 def _hopeless(file: _File) -> Problem:
     pair = file.pair(REGISTRATIONS) or file.pair(FEATURES)
     line = file.line(pair[0].start_mark.index) if pair else file.line(len(file.text))
-    mend = f"write {REGISTRATIONS} and {FEATURES} in block style, one entry a line"
+    fix = f"write {REGISTRATIONS} and {FEATURES} in block style, one entry a line"
     if not _ends_in_break(file.text):
-        mend = "end the file's last line with a line break"
-    return Problem(line, "an edit here would change other settings or could not be undone", mend)
+        fix = "end the file's last line with a line break"
+    return Problem(line, "an edit here would change other settings or could not be undone", fix)
 
 
 # ---- removing
@@ -606,8 +606,8 @@ def remove(text: str, owner: str) -> str:
         new = _remove_split(new, key, owner)
     if new != text and not _leaves(_meaning(new), rest):
         reason = f"the lines of {owner} cannot be taken out without changing others"
-        mend = "give each of its entries a line of its own, or take them out by hand"
-        raise Refused([Problem(_first_line(text, owner), reason, mend)])
+        fix = "give each of its entries a line of its own, or take them out by hand"
+        raise Refused([Problem(_first_line(text, owner), reason, fix)])
     return new
 
 

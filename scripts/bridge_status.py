@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
-from documents.bridge_log import last_error
-from documents.exit_codes import explain
 from documents.masking import clean
-from documents.verdict import came, line
-from scripts.common import Stop, run
-from scripts.container import State, last_exit, look, ready, recent_log
+from scripts.common import ScriptError, run
+from scripts.container import last_exit, look, ready, recent_log
 from scripts.exchange import Request, ask
+from verdicts.auth import came, line
+from verdicts.bridge_log import last_error
+from verdicts.exit_codes import explain
+from verdicts.host_facts import Container
 
 LINES = 200  # of the log are searched for the last error
 NOT_ASKED = "not asked"
@@ -51,11 +52,13 @@ def probe(arguments: Mapping[str, Any]) -> dict[str, Any]:
         for part in _parts(arguments, state):
             found.update(part)
     except Exception as error:  # whatever it is: a preview must not fail for it
-        found["problem"] = line(str(error) if isinstance(error, Stop) else f"{type(error).__name__}: {error}", 200)
+        found["problem"] = line(
+            str(error) if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}", 200
+        )
     return found
 
 
-def _parts(arguments: Mapping[str, Any], state: State) -> list[dict[str, Any]]:
+def _parts(arguments: Mapping[str, Any], state: Container) -> list[dict[str, Any]]:
     """Everything else, at the same time."""
     timeout, running = float(arguments.get("timeout", 5)), state.status == "running"
     jobs: list[Callable[[], dict[str, Any]]] = [lambda: _log(arguments, state), lambda: _exit(state)]
@@ -72,10 +75,12 @@ def _safe(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return job()
     except Exception as error:
-        return {"problem": line(str(error) if isinstance(error, Stop) else f"{type(error).__name__}: {error}", 200)}
+        return {
+            "problem": line(str(error) if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}", 200)
+        }
 
 
-def _ready(state: State, port: int, timeout: float) -> dict[str, Any]:
+def _ready(state: Container, port: int, timeout: float) -> dict[str, Any]:
     answer = ready(state.id, port, timeout)
     known = answer.isdigit()  # any status is the bridge's own word
     return {"ready": answer == "200", **({} if known else {"problem": line(f"ready: {answer}", 200)})}
@@ -88,16 +93,18 @@ def _ping(arguments: Mapping[str, Any], timeout: float) -> dict[str, Any]:
     return {"ping": "200" if duration else came(exchange)}
 
 
-def _exit(state: State) -> dict[str, Any]:
+def _exit(state: Container) -> dict[str, Any]:
     code = last_exit(state) if state.ended or state.restarts else None
     return {} if code is None else {"exit_code": code, "exit_meaning": str(explain(code))}
 
 
-def _log(arguments: Mapping[str, Any], state: State) -> dict[str, Any]:
+def _log(arguments: Mapping[str, Any], state: Container) -> dict[str, Any]:
     secrets = [secret for secret in (arguments.get("as_token"), *(arguments.get("hide") or [])) if secret]
     log = clean(recent_log(state, LINES, float(arguments.get("timeout", 5))), secrets)
     return {"last_error": line(last_error(log), 300)}
 
 
+VERBS = (probe,)
+
 if __name__ == "__main__":
-    run({"probe": probe})
+    run(*VERBS)

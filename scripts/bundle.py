@@ -15,7 +15,7 @@ from functools import cache
 from importlib.abc import InspectLoader
 from typing import Any
 
-PACKAGES = ("documents", "scripts")
+PACKAGES = ("documents", "verdicts", "scripts")
 LAUNCHER = "scripts.launch"
 LAUNCH = 'import json,sys;job=json.load(sys.stdin);exec(job["launcher"]);launch(job)'
 

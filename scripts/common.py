@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_type_hints
+
+from scripts.wire import WireError, plain, typed
 
 
-class Stop(Exception):
+class ScriptError(Exception):
     """An expected end: its text is the one line (and, below it, the evidence) that the operator reads."""
 
 
@@ -21,37 +23,42 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def run(verbs: Mapping[str, Callable[[dict[str, Any]], Mapping[str, Any]]]) -> NoReturn:
+def run(*verbs: Callable[[Any], Any]) -> NoReturn:
     """Run the verb that argv names on the JSON object of stdin; print its result as JSON; exit 0 or 1.
 
-    A `Stop` is printed as it is; anything else is a defect of ours and keeps its traceback.
+    Each verb takes one dataclass of arguments and returns one (scripts/wire.py). A `ScriptError` is printed as it is;
+    anything else is a defect of ours and keeps its traceback.
     """
-    if len(sys.argv) != 2 or sys.argv[1] not in verbs:
-        say(f"usage: one of {', '.join(sorted(verbs))}, with a JSON object of arguments on stdin")
+    known = {verb.__name__: verb for verb in verbs}
+    if len(sys.argv) != 2 or sys.argv[1] not in known:
+        say(f"usage: one of {', '.join(sorted(known))}, with a JSON object of arguments on stdin")
         sys.exit(2)
+    verb = known[sys.argv[1]]
+    hints = get_type_hints(verb)
+    kind = next(hint for name, hint in hints.items() if name != "return")
     try:
-        result = verbs[sys.argv[1]](json.load(sys.stdin))
-    except Stop as stop:
-        say(str(stop))
+        result = verb(typed(kind, json.load(sys.stdin), f"{verb.__name__}: arguments"))
+    except (ScriptError, WireError) as error:
+        say(str(error))
         sys.exit(1)
-    print(json.dumps(result, sort_keys=True))
+    print(json.dumps(plain(result), sort_keys=True))
     sys.exit(0)
 
 
 def docker(
     *words: str, stdin: str | None = None, check: bool = True, timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
-    """`docker WORDS`; with `check`, a failure is a Stop in Docker's own words. Secrets go to stdin, never to words."""
+    """`docker WORDS`; with `check`, a failure is a ScriptError in Docker's own words. Secrets go to stdin, never to words."""
     try:
         done = subprocess.run(
             ["docker", *words], input=stdin, text=True, capture_output=True, timeout=timeout, check=False
         )
     except FileNotFoundError:
-        raise Stop("docker: command not found on the host: install Docker Engine and its client") from None
+        raise ScriptError("docker: command not found on the host: install Docker Engine and its client") from None
     except subprocess.TimeoutExpired:
-        raise Stop(f"docker {words[0]}: no answer in {timeout:.0f} s") from None
+        raise ScriptError(f"docker {words[0]}: no answer in {timeout:.0f} s") from None
     if check and done.returncode:
-        raise Stop(f"docker {' '.join(words[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+        raise ScriptError(f"docker {' '.join(words[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done
 
 
@@ -76,7 +83,7 @@ def logs(container: str, lines: int = 50) -> str:
 def write_atomic(path: Path, data: bytes, *, mode: int, uid: int, gid: int, like: Path | None = None) -> None:
     """Replace `path` (the target, if it is a symlink) by `data` in one step: a temporary file beside it with the
     right owner and mode before any content is in it, fsync, rename. Extended attributes, ACLs among them, come from
-    `like`. On any failure the old file is whole; Stop."""
+    `like`. On any failure the old file is whole; ScriptError."""
     target = path.resolve()
     temporary = ""
     try:
@@ -97,7 +104,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int, uid: int, gid: int, like
         finally:
             os.close(directory)
     except OSError as error:
-        raise Stop(f"{path}: not written, the old file stands: {error.strerror or error}") from error
+        raise ScriptError(f"{path}: not written, the old file stands: {error.strerror or error}") from error
     finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)

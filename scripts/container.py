@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Optional
 
 from documents.bridges import READY_PATH
-from scripts.common import Stop, docker
+from scripts.common import ScriptError, docker
+from verdicts.host_facts import Container
 
 
-@dataclass(frozen=True)
-class State:
-    """`status` is Docker's: created, running, paused, restarting, removing, exited or dead. `exit_code` is that of the
-    last run while the container does not run, and 0 while it does. `error` is why Docker could not start it. `created`
-    and `started` (the last time) are RFC 3339 times."""
-
-    id: str
-    image: str
-    status: str
-    exit_code: int
-    restarts: int
-    error: str
-    oom_killed: bool
-    created: str
-    started: str
-
-    @property
-    def ended(self) -> bool:
-        """Its program ran and is gone, for good or until Docker starts it again."""
-        return self.status in ("restarting", "exited", "dead")
+def inspect(kind: str, *names: str, timeout: float = 60) -> dict[str, dict[str, Any]]:
+    """`docker KIND inspect` (container, network or image), by the names asked for; those that are not there are
+    absent. ScriptError if Docker itself fails."""
+    if not names:
+        return {}
+    done = docker(kind, "inspect", *names, check=False, timeout=timeout)
+    errors = done.stderr.lower().splitlines()
+    if done.returncode and not all("no such" in line or "not found" in line for line in errors):
+        raise ScriptError(f"docker {kind} inspect: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    found = {}
+    for raw in json.loads(done.stdout or "[]"):
+        known = {raw.get("Id", ""), raw.get("Name", "").lstrip("/"), *(raw.get("RepoTags") or [])}
+        for name in names:
+            if name in known or len(names) == 1:
+                found[name] = raw
+    return found
 
 
-def look(container: str, timeout: float = 30) -> Optional[State]:
-    """The container's state; None if there is none of that name or id. Docker failing: Stop."""
-    done = docker("container", "inspect", container, check=False, timeout=timeout)
-    if done.returncode:
-        if "no such container" in done.stderr.lower():
-            return None
-        raise Stop(f"docker container inspect {container}: {done.stderr.strip() or f'exit code {done.returncode}'}")
-    raw: dict[str, Any] = json.loads(done.stdout)[0]
+def container(raw: dict[str, Any]) -> Container:
+    """What `inspect` gave, typed."""
     state = raw["State"]
-    return State(
+    return Container(
         id=raw["Id"],
         image=raw["Config"]["Image"],
+        image_id=raw["Image"],
         status=state["Status"],
         exit_code=state["ExitCode"],
         restarts=raw["RestartCount"],
@@ -51,10 +42,19 @@ def look(container: str, timeout: float = 30) -> Optional[State]:
         oom_killed=state["OOMKilled"],
         created=raw["Created"],
         started=state["StartedAt"],
+        labels=raw["Config"].get("Labels") or {},
+        networks={name: network["IPAddress"] for name, network in raw["NetworkSettings"]["Networks"].items()},
+        mounts=tuple(mount["Source"] for mount in raw.get("Mounts") or [] if mount.get("Source")),
     )
 
 
-def ready(container: str, port: int, timeout: float) -> str:
+def look(name: str, timeout: float = 30) -> Optional[Container]:
+    """The container of that name or id; None if there is none. ScriptError if Docker fails."""
+    raw = inspect("container", name, timeout=timeout).get(name)
+    return container(raw) if raw else None
+
+
+def ready(name: str, port: int, timeout: float) -> str:
     """What the bridge says of itself: "200" when it is ready, else another status or why there is none.
 
     Asked from inside, since no port is published; the image has curl.
@@ -62,18 +62,18 @@ def ready(container: str, port: int, timeout: float) -> str:
     seconds = max(timeout, 0.1)
     try:
         done = docker(
-            "exec", container, "curl", "-sS", "--noproxy", "*", "--max-time", f"{seconds:.1f}", "-o", "/dev/null",
+            "exec", name, "curl", "-sS", "--noproxy", "*", "--max-time", f"{seconds:.1f}", "-o", "/dev/null",
             "-w", "%{http_code}", f"http://127.0.0.1:{port}{READY_PATH}",
             check=False, timeout=seconds + 2,
         )  # fmt: skip
-    except Stop as stop:
+    except ScriptError as stop:
         return str(stop)
     if done.returncode:
         return (done.stderr or done.stdout).strip().split("\n")[-1] or f"exit code {done.returncode}"
     return done.stdout.strip()
 
 
-def last_exit(state: State) -> Optional[int]:
+def last_exit(state: Container) -> Optional[int]:
     """The exit code of the last run that ended. Docker's inspect forgets it when it starts the container again; its
     events know it for a while."""
     if state.ended:
@@ -87,7 +87,7 @@ def last_exit(state: State) -> Optional[int]:
     return int(codes[-1]) if codes and not done.returncode else None
 
 
-def recent_log(state: State, lines: int, timeout: float) -> str:
+def recent_log(state: Container, lines: int, timeout: float) -> str:
     """The last lines that bear on the container's present state: of a run that goes on since somebody started it, its
     own; of one that Docker had to start again, the runs' before it, too."""
     since = ("--since", state.started) if state.status == "running" and not state.restarts else ()

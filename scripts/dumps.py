@@ -1,12 +1,8 @@
-"""Dumps of databases on the host: how they are read, what proves them, and psql in the container that runs Postgres.
-
-Connections are local ones inside of the container, where the official image asks for no password; SQL goes to stdin.
-"""
+"""Dumps of databases on the host: how they are read, what proves them, how they are restored."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,18 +11,12 @@ from pathlib import Path
 from typing import IO
 
 from documents.backup_script import CLOSING_LINE
-from scripts.common import Stop, docker
+from scripts import postgres
+from scripts.common import ScriptError
 
 _READERS = {b"\x1f\x8b": ["gzip", "-dc"], b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"]}
 _CUSTOM = b"PGDMP"
 _CHUNK = 1 << 20
-
-
-def name(what: str, value: str) -> str:
-    """The value, if it may stand between double quotes in SQL and in a command's words; else Stop."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}", value):
-        raise Stop(f"{what} {value!r}: it should be letters, digits, _ and -, at most 63 of them")
-    return value
 
 
 def sha256(path: Path) -> str:
@@ -40,7 +30,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def content(path: Path) -> Iterator[IO[bytes]]:
-    """What is in a dump, unpacked by the format its first bytes name. At the end: Stop if the unpacking failed (a cut
+    """What is in a dump, unpacked by the format its first bytes name. At the end: ScriptError if the unpacking failed (a cut
     or damaged file), unless the reader itself stopped early with an exception."""
     with path.open("rb") as file:
         start = file.read(6)
@@ -53,7 +43,7 @@ def content(path: Path) -> Iterator[IO[bytes]]:
         try:
             process = subprocess.Popen([*reader, str(path)], stdout=subprocess.PIPE, stderr=errors)
         except FileNotFoundError:
-            raise Stop(f"{path}: cannot be read: {reader[0]} is not on the host: install it") from None
+            raise ScriptError(f"{path}: cannot be read: {reader[0]} is not on the host: install it") from None
         assert process.stdout is not None
         try:
             with process.stdout:
@@ -66,11 +56,11 @@ def content(path: Path) -> Iterator[IO[bytes]]:
         if code:
             errors.seek(0)
             said = errors.read().decode(errors="replace").strip()
-            raise Stop(f"{path}: damaged: {said or f'{reader[0]} ended with exit code {code}'}")
+            raise ScriptError(f"{path}: damaged: {said or f'{reader[0]} ended with exit code {code}'}")
 
 
 def prove(path: Path, container: str) -> None:
-    """Stop unless the dump can be unpacked to its end and is a whole one: a plain one has pg_dump's closing line among
+    """ScriptError unless the dump can be unpacked to its end and is a whole one: a plain one has pg_dump's closing line among
     its last ten lines, of one in the custom format pg_restore can list the content."""
     tail, start = b"", b""
     with content(path) as stream:
@@ -81,9 +71,9 @@ def prove(path: Path, container: str) -> None:
         with content(path) as stream:
             code, said = _fed(["docker", "exec", "-i", container, "pg_restore", "--list"], stream)
         if code:
-            raise Stop(f"{path}: not a whole dump: pg_restore: {said}")
+            raise ScriptError(f"{path}: not a whole dump: pg_restore: {said}")
     elif f"-- {CLOSING_LINE}".encode() not in tail.split(b"\n")[-11:]:
-        raise Stop(f"{path}: not a whole dump: pg_dump's closing line is not at its end")
+        raise ScriptError(f"{path}: not a whole dump: pg_dump's closing line is not at its end")
 
 
 def _fed(command: list[str], stream: IO[bytes]) -> tuple[int, str]:
@@ -92,7 +82,7 @@ def _fed(command: list[str], stream: IO[bytes]) -> tuple[int, str]:
         try:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
         except FileNotFoundError:
-            raise Stop("docker: command not found on the host: install Docker Engine and its client") from None
+            raise ScriptError("docker: command not found on the host: install Docker Engine and its client") from None
         assert process.stdin is not None
         try:
             try:
@@ -112,30 +102,17 @@ def _fed(command: list[str], stream: IO[bytes]) -> tuple[int, str]:
     return code, lines[-1] if lines else f"exit code {code}"
 
 
-def _psql(user: str, database: str, *more: str) -> list[str]:
-    return ["psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", *more, "-U", user, "-d", database]
-
-
-def sql(container: str, user: str, database: str, statements: str) -> list[str]:
-    """Run SQL; the rows, unaligned, one a line. Stop with Postgres' own words if it fails."""
-    done = docker("exec", "-i", container, *_psql(user, database, "-A", "-t"), stdin=statements, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise Stop(f"{container}: database {database} as {user}: {said[0] if said else f'exit code {done.returncode}'}")
-    return [line for line in done.stdout.splitlines() if line]
-
-
 def restore(container: str, user: str, database: str, stream: IO[bytes]) -> None:
-    """Run a plain dump in one transaction: all of it, or Stop and nothing."""
-    command = ["docker", "exec", "-i", container, *_psql(user, database, "-1", "-o", "/dev/null", "-f", "-")]
+    """Run a plain dump in one transaction: all of it, or ScriptError and nothing."""
+    command = ["docker", *postgres.command(container, user, database, "-1", "-o", "/dev/null", "-f", "-")]
     code, said = _fed(command, stream)
     if code:
-        raise Stop(f"{container}: the dump cannot be restored into {database}: {said}")
+        raise ScriptError(f"{container}: the dump cannot be restored into {database}: {said}")
 
 
 def tables(container: str, user: str, database: str) -> int:
     """How many tables there are outside of Postgres' own schemas."""
-    rows = sql(
+    rows = postgres.sql(
         container,
         user,
         database,

@@ -19,8 +19,8 @@ from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from documents.masking import masked
-from documents.verdict import Exchange
-from scripts.common import Stop
+from scripts.common import ScriptError
+from verdicts.auth import Exchange
 
 BODY = 64 * 1024  # bytes of an answer that are read, and kept as evidence; Synapse's answers here have under 1 KiB
 
@@ -67,13 +67,13 @@ def ask(step: str, base: str, request: Request, seconds: float, secrets: Sequenc
 
     `seconds` is for all of it, connecting and reading included (a name's lookup is the system's own time); of the
     body at most BODY bytes are taken. Nothing the server does raises. A `base` that is no http(s) URL, or a token that
-    fits no header: Stop.
+    fits no header: ScriptError.
     """
     end = time.monotonic() + seconds
     where = address(base)
     token = request.token
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise Stop(f"{step}: the token holds characters that no token has; make new ones (tokenGeneration)")
+        raise ScriptError(f"{step}: the token holds characters that no token has; make new ones (tokenGeneration)")
     data = b"" if request.body is None else json.dumps(request.body).encode()
     headers = {"Host": where.netloc, "Authorization": "Bearer …", "Accept": "application/json", "Connection": "close"}
     if request.body is not None:
@@ -113,14 +113,14 @@ def _hidden(exchange: Exchange, secrets: Sequence[str]) -> Exchange:
 
 
 def address(base: str) -> Any:
-    """The parts of a base URL; Stop if it is not one."""
+    """The parts of a base URL; ScriptError if it is not one."""
     try:
         where = urlsplit(base)
         good = where.scheme in ("http", "https") and where.hostname and where.port != 0
     except ValueError:
         good = False
     if not good or where.query or where.fragment or where.username:
-        raise Stop(f"synapseUrl {base!r}: should be a URL such as http://127.0.0.1:8008")
+        raise ScriptError(f"synapseUrl {base!r}: should be a URL such as http://127.0.0.1:8008")
     return where
 
 

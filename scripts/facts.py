@@ -1,6 +1,6 @@
 """Everything the program must know about the host before it plans anything: one round trip, read-only.
 
-A thing that is missing is null in the result; what it means is for `documents/preflight.py` to say.
+A thing that is missing is null in the result; what it means is for `verdicts/preflight.py` to say.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from scripts import bundle, facts_inside
 from scripts.bridge_status import probe
-from scripts.common import Stop, docker, run
+from scripts.common import ScriptError, docker, run
 
 POSTGRES = """
 select json_build_object(
@@ -44,10 +44,10 @@ select json_build_object(
 
 
 def _inspect(kind: str, *names: str) -> dict[str, Any]:
-    """`docker KIND inspect` by name; the names that are not there are absent. Stop if Docker itself fails."""
+    """`docker KIND inspect` by name; the names that are not there are absent. ScriptError if Docker itself fails."""
     done = docker(kind, "inspect", *names, check=False)
     if done.returncode and "no such" not in done.stderr.lower() and "not found" not in done.stderr.lower():
-        raise Stop(f"docker {kind} inspect: {done.stderr.strip()}")
+        raise ScriptError(f"docker {kind} inspect: {done.stderr.strip()}")
     found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
     return {each.get("Name", "").lstrip("/") or names[0]: each for each in found}
 
@@ -164,14 +164,14 @@ def _bridge(arguments: dict[str, Any]) -> dict[str, Any]:
 def _docker_version() -> str:
     done = docker("version", "--format", "{{.Server.Version}}", check=False, timeout=20)
     if done.returncode:
-        raise Stop(
+        raise ScriptError(
             f"Docker does not answer on the host: {done.stderr.strip().splitlines()[-1]}: start it, then run this again"
         )
     return done.stdout.strip()
 
 
 def read(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: the settings' container, directory, file and database names (see `documents/preflight.py`,
+    """Arguments: the settings' container, directory, file and database names (see `verdicts/preflight.py`,
     `arguments`). Result: JSON with docker, containers, network, image, synapse, homeserver, backup_script,
     postgres, superuser_password (secret), directories, others, bridge (status), machine."""
     names = [arguments[f"{each}_container"] for each in ("synapse", "mas", "postgres", "bridge")]
@@ -223,5 +223,7 @@ def _works(*words: str) -> bool:
         return False
 
 
+VERBS = (read,)
+
 if __name__ == "__main__":
-    run({"read": read})
+    run(*VERBS)

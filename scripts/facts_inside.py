@@ -67,5 +67,7 @@ def read(arguments: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+VERBS = (read,)
+
 if __name__ == "__main__":
-    run({"read": read})
+    run(*VERBS)

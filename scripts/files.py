@@ -12,26 +12,28 @@ import re
 from pathlib import Path
 from typing import Any
 
-from scripts.common import Stop, docker, rewrite, run, say, write_atomic
+from scripts.common import ScriptError, docker, rewrite, run, say, write_atomic
 
 CLAIM = ".stack"
 READY = ".ready"  # the id of the container that once was ready: scripts/readiness.py writes it
-EVIDENCE = "auth-check-failed.json"  # left by a failed check: scripts/auth_check.py writes it
+EVIDENCE = "auth-check-failed.json"  # left by a failed check: scripts/stop_and_check.py writes it
 OURS = (CLAIM, READY, EVIDENCE)
 
 
 def claim(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: directory, stack, uid, gid, mode (int). Stop if the directory holds what is not this stack's."""
+    """Arguments: directory, stack, uid, gid, mode (int). ScriptError if the directory holds what is not this stack's."""
     directory, stack = Path(arguments["directory"]), arguments["stack"]
     owner = directory / CLAIM
     if directory.exists() and not directory.is_dir():
-        raise Stop(f"{directory}: is no directory: move it away or set another bridgeDir")
+        raise ScriptError(f"{directory}: is no directory: move it away or set another bridgeDir")
     if owner.is_file() and owner.read_text().strip() != stack:
-        raise Stop(f"{directory}: belongs to the stack {owner.read_text().strip()}: set another bridgeDir")
+        raise ScriptError(f"{directory}: belongs to the stack {owner.read_text().strip()}: set another bridgeDir")
     if directory.is_dir() and not owner.is_file() and any(directory.iterdir()):
-        raise Stop(f"{directory}: holds files that this stack did not make: move them away or set another bridgeDir")
+        raise ScriptError(
+            f"{directory}: holds files that this stack did not make: move them away or set another bridgeDir"
+        )
     if not directory.parent.is_dir():
-        raise Stop(f"{directory.parent}: no such directory: make it or set another bridgeDir")
+        raise ScriptError(f"{directory.parent}: no such directory: make it or set another bridgeDir")
     if not directory.exists():
         directory.mkdir()
     os.chown(directory, arguments["uid"], arguments["gid"])
@@ -62,10 +64,10 @@ def _owned(arguments: dict[str, Any]) -> tuple[Path, bytes]:
 
 def create(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments: path, content (secret), mode, uid, gid; parent_mode, if its directory is to be the file's own, made
-    and removed with it. Stop if another file is there."""
+    and removed with it. ScriptError if another file is there."""
     path, data = _owned(arguments)
     if path.exists() and path.read_bytes() != data:
-        raise Stop(
+        raise ScriptError(
             f"{path}: exists and was not made by this stack: move it away, or choose another name in the settings"
         )
     return update(arguments)
@@ -86,7 +88,7 @@ def update(arguments: dict[str, Any]) -> dict[str, Any]:
         path.parent.mkdir(mode=arguments["parent_mode"])
         os.chown(path.parent, arguments["uid"], arguments["gid"])
     if not path.parent.is_dir():
-        raise Stop(f"{path.parent}: no such directory on the host")
+        raise ScriptError(f"{path.parent}: no such directory on the host")
     write_atomic(path, data, mode=arguments["mode"], uid=arguments["uid"], gid=arguments["gid"])
     return {"path": str(path), "changed": True}
 
@@ -94,7 +96,7 @@ def update(arguments: dict[str, Any]) -> dict[str, Any]:
 def erase(arguments: dict[str, Any]) -> dict[str, Any]:
     """Remove the file, and its directory if it was made for it and holds nothing else; missing ones are fine.
 
-    It stays while the container `unless_mounted_by` has its directory: a failed `up` that is mended by going back to
+    It stays while the container `unless_mounted_by` has its directory: a failed `up` that is fixed by going back to
     the old settings would otherwise end with the removal of what the running bridge uses. And it stays while the file
     `unless_listed_in` names it as `listed_as`: Synapse does not start when a registration that it lists is missing.
     """
@@ -124,5 +126,7 @@ def _mounted(container: str) -> list[str]:
     return [mount.get("Source", "") for mount in json.loads(done.stdout)] if not done.returncode else []
 
 
+VERBS = (claim, release, create, update, erase)
+
 if __name__ == "__main__":
-    run({"claim": claim, "release": release, "create": create, "update": update, "erase": erase})
+    run(*VERBS)

@@ -11,7 +11,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from scripts.common import Stop, docker, run
+from scripts.common import ScriptError, docker, run
 
 PUBLIC = """
 select json_agg(given.privilege_type order by given.privilege_type)
@@ -33,7 +33,7 @@ def _psql(arguments: dict[str, Any], sql: str, check: bool = True, **variables: 
         stdin=sql, check=False, timeout=60,
     )  # fmt: skip
     if done.returncode and check:
-        raise Stop(f"{arguments['container']}: psql as {arguments['superuser']}: {done.stderr.strip()}")
+        raise ScriptError(f"{arguments['container']}: psql as {arguments['superuser']}: {done.stderr.strip()}")
     return done.stdout.strip() if check else f"{done.returncode}\n{done.stdout}{done.stderr}"
 
 
@@ -95,14 +95,14 @@ def _escape_psql(value: str) -> str:
 def prove(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments: container, superuser, role, password (secret), own (database), refused (databases), host, port.
 
-    Stop unless the role has no special attribute, connects to `own`, and is refused by each of `refused`.
+    ScriptError unless the role has no special attribute, connects to `own`, and is refused by each of `refused`.
     """
     attributes = json.loads(_psql(arguments, ATTRIBUTES, role=arguments["role"]) or "null")
     if attributes is None:
-        raise Stop(f"role {arguments['role']}: not there")
+        raise ScriptError(f"role {arguments['role']}: not there")
     more = sorted(name for name, value in attributes.items() if value)
     if more:
-        raise Stop(
+        raise ScriptError(
             f"role {arguments['role']}: has {', '.join(more)}, should have none: it may do more than its own database"
         )
     databases = [arguments["own"], *arguments["refused"]]
@@ -110,11 +110,13 @@ def prove(arguments: dict[str, Any]) -> dict[str, Any]:
         answers = dict(zip(databases, pool.map(lambda each: _connect(arguments, each), databases)))
     inside, answer = answers[arguments["own"]]
     if not inside:
-        raise Stop(f"role {arguments['role']}: cannot connect to its own database {arguments['own']}: {answer.strip()}")
+        raise ScriptError(
+            f"role {arguments['role']}: cannot connect to its own database {arguments['own']}: {answer.strip()}"
+        )
     for database in arguments["refused"]:
         inside, answer = answers[database]
         if inside:
-            raise Stop(
+            raise ScriptError(
                 f"role {arguments['role']}: can connect to the database {database}: the bridge is not isolated from it"
             )
         if (
@@ -122,7 +124,9 @@ def prove(arguments: dict[str, Any]) -> dict[str, Any]:
             and "does not exist" not in answer
             and _may(arguments, database)
         ):
-            raise Stop(f"role {arguments['role']}: {database} neither let it in nor refused it: {answer.strip()}")
+            raise ScriptError(
+                f"role {arguments['role']}: {database} neither let it in nor refused it: {answer.strip()}"
+            )
     return {
         "role": arguments["role"],
         "connects": [arguments["own"]],
@@ -137,5 +141,7 @@ def _may(arguments: dict[str, Any], database: str) -> bool:
     return _psql(arguments, sql, role=arguments["role"], database=database) != "f"
 
 
+VERBS = (read, revoke, restore, prove)
+
 if __name__ == "__main__":
-    run({"read": read, "revoke": revoke, "restore": restore, "prove": prove})
+    run(*VERBS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import runpy
 import sys
+from importlib import import_module
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.util import spec_from_loader
 from typing import Any
@@ -28,8 +28,8 @@ class Sent(MetaPathFinder, InspectLoader):
 
 
 def launch(job: dict[str, Any]) -> None:
-    """Run the bundle's script as `__main__`, with its arguments as standard input."""
+    """Run one of the script's VERBS, the one that argv names, with the bundle's arguments as standard input."""
     sys.meta_path.insert(0, Sent(job))
     sys.stdin = io.StringIO(json.dumps(job["arguments"]))
-    sys.argv[0] = job["script"]
-    runpy.run_module(job["script"], run_name="__main__")
+    script, common = import_module(job["script"]), import_module("scripts.common")
+    common.run(*script.VERBS)

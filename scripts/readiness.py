@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
 
-from documents.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
 from documents.masking import clean
-from documents.verdict import Exchange, came, starting
-from scripts.common import Stop, docker, logs, run, say, write_atomic
-from scripts.container import State, last_exit, look, ready
+from scripts.common import ScriptError, docker, logs, run, say, write_atomic
+from scripts.container import last_exit, look, ready
 from scripts.exchange import Request, address, ask
+from verdicts.auth import Exchange, came, starting
+from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
+from verdicts.host_facts import Container
 
 LINES = 50
-KEYS_LOST = 34  # documents/exit_codes.py
+KEYS_LOST = 34  # verdicts/exit_codes.py
 OVERWRITE = """
 INSERT INTO kv_store (bridge_id, key, value) VALUES ('', 'recovery_key', 'overwrite')
 ON CONFLICT (bridge_id, key) DO UPDATE SET value = excluded.value;
@@ -52,8 +53,8 @@ class Watch:
         self.answers: dict[str, str] = {}
         self.exchanges: dict[str, Exchange] = {}
         self.found: dict[str, dict[str, Any]] = {}  # of those that hold
-        self.first: Optional[State] = None
-        self.state: Optional[State] = None
+        self.first: Optional[Container] = None
+        self.state: Optional[Container] = None
         self.exit: Optional[ExitCode] = None
 
     def hopeless(self) -> str:
@@ -124,14 +125,14 @@ class Watch:
 
     def _todo(self) -> str:
         if self.exit:
-            return self.exit.mend
+            return self.exit.fix
         if self.state is None:
             return "find out who removed it (docker events)"
         if self.state.error:
-            return "mend what Docker says above"
+            return "fix what Docker says above"
         profile = self.exchanges.get("profile")
         if profile and (profile.fault or starting(profile)):
-            return f"Synapse does not answer at {self.url}: start it, or mend it (docker logs)"
+            return f"Synapse does not answer at {self.url}: start it, or fix it (docker logs)"
         if self.answers.get("ready") != "200":
             return "the bridge runs but does not get as far as it should: the log's last lines say what it waits for"
         if "ping" not in self.found:
@@ -149,11 +150,11 @@ def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
     empty database gets new cross-signing keys where the homeserver still has those of an earlier one).
 
     Result: {"ready_seconds", "ping": {"status", "duration_ms"}, "profile": {"status", "displayname"}, "restart_count"}.
-    Otherwise Stop: at once if waiting cannot help, else when the time is up.
+    Otherwise ScriptError: at once if waiting cannot help, else when the time is up.
     """
     for name in ("container", "synapse_url", "domain", "bot_localpart", "appservice_id", "as_token", "mark"):
         if not isinstance(arguments.get(name), str) or not arguments[name]:
-            raise Stop(f"readiness: argument {name} is missing: it should be a text")
+            raise ScriptError(f"readiness: argument {name} is missing: it should be a text")
     address(arguments["synapse_url"])
     begun = time.monotonic()
     timeout, pause = float(arguments["timeout"]), float(arguments.get("pause", 0.3))
@@ -177,7 +178,7 @@ def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if not why:
             watch.ask(LAST_LIMIT, all_of_them=True)
-        raise Stop(watch.report(why or f"is not ready after {timeout:g} s"))
+        raise ScriptError(watch.report(why or f"is not ready after {timeout:g} s"))
 
 
 def _renew(postgres: Mapping[str, Any], watch: Watch) -> None:
@@ -196,14 +197,7 @@ def _mark(path: Path, container_id: str, attempt: int) -> None:
     write_atomic(path, f"{container_id} {attempt}\n".encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
 
 
-def forget(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Take the mark away. Only `mark` is read. Result: {"removed": whether there was one}."""
-    try:
-        Path(arguments["mark"]).unlink()
-    except (FileNotFoundError, NotADirectoryError):
-        return {"removed": False}
-    return {"removed": True}
-
+VERBS = (wait,)
 
 if __name__ == "__main__":
-    run({"wait": wait, "remove": forget})
+    run(*VERBS)

@@ -24,10 +24,10 @@ import yaml
 
 from documents.bridge_config import bridge_config
 from documents.bridges import LIVE_PATH, READY_PATH
-from documents.exit_codes import EXIT_CODES
 from lab.bridge_build import SOURCES
 from tests.bridge_core.conftest import Core
 from tests.bridge_core.test_config import CONFIG
+from verdicts.exit_codes import EXIT_CODES
 
 BOT = "@signalbot:echo6.co"
 NOBODY = "http://127.0.0.1:1"

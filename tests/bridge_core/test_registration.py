@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from documents.bridge_config import BridgeConfig, bridge_config
-from documents.bridges import SIGNAL, Bridge
-from documents.registration import (
+from documents.appservice import (
     SENDER_LENGTH,
     TOKEN_LENGTH,
     BridgeRegistration,
     bridge_registration,
 )
+from documents.bridge_config import BridgeConfig, bridge_config
+from documents.bridges import SIGNAL, Bridge
 from tests.bridge_core.conftest import Core
 from tests.bridge_core.test_config import CONFIG
 

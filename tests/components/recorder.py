@@ -24,10 +24,10 @@ RESULTS = {
     "scripts.files claim": {"directory": "/opt/matrix/mautrix-signal"},
     "scripts.isolation read": {"public": ["CONNECT", "TEMPORARY"]},
     "scripts.isolation prove": {"role": "mautrix_signal"},
-    "scripts.backup apply": {"dumps": []},
-    "scripts.homeserver apply": {"changed": True, "restarted": True},
-    "scripts.auth_check check": {"verdict": "PASS", "steps": [], "table": "all well"},
-    "scripts.archive pickle_key": {"pickle_key": "archived-key"},
+    "scripts.nightly_backup apply": {"dumps": []},
+    "scripts.synapse apply": {"changed": True, "restarted": True},
+    "scripts.stop_and_check check": {"verdict": "PASS", "steps": [], "table": "all well"},
+    "scripts.final_archive pickle_key": {"pickle_key": "archived-key"},
     "scripts.readiness wait": {"ready_seconds": 3},
 }
 

@@ -69,9 +69,9 @@ def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else
 
 def test_an_archive_brings_its_database_and_its_pickle_key(plan: Recording) -> None:
     restored = record(facts.fresh(), {**facts.defaults(), "restore": "latest"})
-    assert restored["mautrix-signal-restore"].inputs["create"].endswith(" restore # scripts.archive")
-    assert plan["mautrix-signal-restore"].inputs["create"].endswith(" keep # scripts.archive")
-    assert restored["mautrix-signal-pickle-key"].inputs["create"].endswith(" pickle_key # scripts.archive")
+    assert restored["mautrix-signal-restore"].inputs["create"].endswith(" restore # scripts.final_archive")
+    assert plan["mautrix-signal-restore"].inputs["create"].endswith(" keep # scripts.final_archive")
+    assert restored["mautrix-signal-pickle-key"].inputs["create"].endswith(" pickle_key # scripts.final_archive")
     config = restored["mautrix-signal-config"].stdin["arguments"]["content"]
     assert 'pickle_key: "archived-key"' in config
     assert set(restored["mautrix-signal-pickle-key"].options.additionalSecretOutputs) == {"stdout", "stderr"}

@@ -299,15 +299,15 @@ REFUSALS = {
     ),
     "an open quote": (
         PLAIN.replace('matrix/backups"', "matrix/backups"),
-        '20: cannot be read as bash: the " has no closing one: mend the script (bash -n shows it too)',
+        '20: cannot be read as bash: the " has no closing one: fix the script (bash -n shows it too)',
     ),
     "an open if": (
         PLAIN.replace("\nfi\n", "\n"),
-        "11: cannot be read as bash: the if has no fi: mend the script (bash -n shows it too)",
+        "11: cannot be read as bash: the if has no fi: fix the script (bash -n shows it too)",
     ),
     "an open heredoc": (
         PLAIN + "cat <<END\n",
-        "21: cannot be read as bash: the heredoc has no closing line 'END': mend the script (bash -n shows it too)",
+        "21: cannot be read as bash: the heredoc has no closing line 'END': fix the script (bash -n shows it too)",
     ),
     "no dump": (
         PLAIN.replace(DUMP, ""),

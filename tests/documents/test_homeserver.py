@@ -296,7 +296,7 @@ def test_missing_names_what_is_not_there() -> None:
 
 
 WITHOUT = "write app_service_config_files without it"
-INVALID = "mend this line, Synapse cannot load it either"
+INVALID = "fix this line, Synapse cannot load it either"
 REFUSALS = [
     ("", 1, "the file holds no settings", "it should be the homeserver.yaml of the Synapse"),
     ("# a\n---\n", 1, "the file holds no settings", "it should be the homeserver.yaml of the Synapse"),
@@ -409,13 +409,13 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "reason", "mend"), REFUSALS, ids=[f"{n}" for n in range(len(REFUSALS))])
-def test_refused(text: str, line: int, reason: str, mend: str) -> None:
+@pytest.mark.parametrize(("text", "line", "reason", "fix"), REFUSALS, ids=[f"{n}" for n in range(len(REFUSALS))])
+def test_refused(text: str, line: int, reason: str, fix: str) -> None:
     with pytest.raises(Refused) as refused:
         homeserver.add(text, SIGNAL)
-    assert refused.value.problems == (Problem(line, reason, mend),)
-    assert str(refused.value) == f"homeserver.yaml:{line}: {reason}: {mend}"
-    assert str(refused.value.named("/opt/m/homeserver.yaml")) == f"/opt/m/homeserver.yaml:{line}: {reason}: {mend}"
+    assert refused.value.problems == (Problem(line, reason, fix),)
+    assert str(refused.value) == f"homeserver.yaml:{line}: {reason}: {fix}"
+    assert str(refused.value.named("/opt/m/homeserver.yaml")) == f"/opt/m/homeserver.yaml:{line}: {reason}: {fix}"
 
 
 def test_all_problems_at_once_in_the_order_of_the_file() -> None:

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from documents.bridges import SIGNAL
-from documents.registration import (
+from documents.appservice import (
     BridgeRegistration,
     DoublePuppetRegistration,
     bridge_registration,
     doublepuppet_registration,
 )
+from documents.bridges import SIGNAL
 from lab.box import ROOT, Lab
 from tests.lab.conftest import Shared
 
@@ -73,7 +73,7 @@ class Synapse:
             **more,
         }
         return subprocess.run(
-            [sys.executable, "-m", "scripts.auth_check", "check"],
+            [sys.executable, "-m", "scripts.stop_and_check", "check"],
             input=json.dumps(arguments), text=True, capture_output=True, cwd=ROOT, timeout=120, check=False,
         )  # fmt: skip
 

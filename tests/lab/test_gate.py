@@ -1,5 +1,5 @@
 """A bridge that goes live although Synapse does not accept it; a failed update that takes the running bridge down; a
-mend after which `up` does not go through.
+fix after which `up` does not go through.
 """
 
 from __future__ import annotations

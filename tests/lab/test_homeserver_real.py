@@ -66,7 +66,7 @@ class Stack:
             "health_deadline": deadline,
         }
         done = subprocess.run(
-            [sys.executable, "-m", "scripts.homeserver", verb],
+            [sys.executable, "-m", "scripts.synapse", verb],
             input=json.dumps(arguments),
             text=True,
             capture_output=True,

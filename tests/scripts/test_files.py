@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scripts import common, files
-from scripts.common import Stop
+from scripts.common import ScriptError
 
 ME = {"uid": os.geteuid(), "gid": os.getegid()}
 
@@ -32,19 +32,19 @@ def test_a_directory_is_claimed_and_released_without_a_trace(tmp_path: Path) -> 
 
 def test_another_stack_s_directory_is_refused(tmp_path: Path) -> None:
     files.claim(claim(tmp_path / "bridge", "p/a"))
-    with pytest.raises(Stop, match="belongs to the stack p/a: set another bridgeDir"):
+    with pytest.raises(ScriptError, match="belongs to the stack p/a: set another bridgeDir"):
         files.claim(claim(tmp_path / "bridge", "p/b"))
 
 
 def test_a_directory_with_strangers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
-    with pytest.raises(Stop, match="holds files that this stack did not make"):
+    with pytest.raises(ScriptError, match="holds files that this stack did not make"):
         files.claim(claim(tmp_path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes"]
 
 
 def test_a_parent_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(Stop, match=f"{tmp_path}/no: no such directory"):
+    with pytest.raises(ScriptError, match=f"{tmp_path}/no: no such directory"):
         files.claim(claim(tmp_path / "no" / "bridge"))
 
 
@@ -63,7 +63,7 @@ def test_releasing_twice_is_fine(tmp_path: Path) -> None:
 
 def test_a_stranger_s_file_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "registration.yaml").write_text("mine")
-    with pytest.raises(Stop, match="exists and was not made by this stack"):
+    with pytest.raises(ScriptError, match="exists and was not made by this stack"):
         files.create(config(tmp_path / "registration.yaml"))
     assert (tmp_path / "registration.yaml").read_text() == "mine"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scripts import isolation
-from scripts.common import Stop
+from scripts.common import ScriptError
 
 PROOF = {
     "container": "pg",
@@ -85,7 +85,7 @@ def test_the_least_privileged_role_passes(prove: Any) -> None:
     ],
 )
 def test_whatever_else_stops_the_deployment(prove: Any, postgres: Postgres, message: str) -> None:
-    with pytest.raises(Stop) as stopped:
+    with pytest.raises(ScriptError) as stopped:
         prove(postgres)
     assert str(stopped.value) == message
 

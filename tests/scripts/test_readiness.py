@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from scripts import bundle, readiness
-from scripts.common import Stop
+from scripts.common import ScriptError
 from tests.scripts.container_json import EVENTS, ID, inspected
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, hang_up, reply
 from tests.scripts.stub_docker import StubDocker, out
@@ -157,7 +157,7 @@ def test_a_loop_ends_it(bridge: Bridge) -> None:
         (inspected("paused"), ["mautrix-signal is paused"]),
         (
             inspected("created", 127, error="OCI runtime create failed"),
-            ["mautrix-signal could not be started", "OCI runtime create failed", "mend what Docker says above"],
+            ["mautrix-signal could not be started", "OCI runtime create failed", "fix what Docker says above"],
         ),
     ],
 )
@@ -220,7 +220,7 @@ def test_docker_hangs(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", bridge.docker.environment["PATH"])
     monkeypatch.setattr(readiness, "LAST_LIMIT", 0.1)
     bridge.docker.on(curl("0.1"), out(sleep=4))
-    with pytest.raises(Stop, match=r"ready      docker exec: no answer in 2 s"):
+    with pytest.raises(ScriptError, match=r"ready      docker exec: no answer in 2 s"):
         readiness.wait(bridge.arguments(closed_port(), timeout=0))
 
 

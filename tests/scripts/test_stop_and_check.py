@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import pytest
 
-from scripts import auth_check, bundle
-from scripts.common import Stop
+from scripts import bundle, stop_and_check
+from scripts.common import ScriptError
 from tests.scripts import scripted_server as play
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, reply
 from tests.scripts.stub_docker import StubDocker, out
@@ -87,7 +87,7 @@ class Check:
         # A proxy in the environment must not see a token.
         environment = {**self.docker.environment, "http_proxy": closed_port(), "all_proxy": closed_port()}
         return subprocess.run(
-            [sys.executable, "-m", "scripts.auth_check", verb],
+            [sys.executable, "-m", "scripts.stop_and_check", verb],
             input=json.dumps(self.arguments(url, **more)), text=True, capture_output=True, cwd=ROOT, env=environment,
             timeout=30, check=False,
         )  # fmt: skip
@@ -97,9 +97,9 @@ class Check:
         before = os.environ["PATH"]
         os.environ["PATH"] = self.docker.environment["PATH"]
         try:
-            result = auth_check.check(self.arguments(url, **more))
+            result = stop_and_check.check(self.arguments(url, **more))
             return subprocess.CompletedProcess([], 0, json.dumps(result), "")
-        except Stop as stop:
+        except ScriptError as stop:
             return subprocess.CompletedProcess([], 1, "", str(stop))
         finally:
             os.environ["PATH"] = before
@@ -336,7 +336,7 @@ def test_waits_while_synapse_starts(check: Check, monkeypatch: pytest.MonkeyPatc
                 server.open()
             said.append(line)
 
-        monkeypatch.setattr(auth_check, "say", say)
+        monkeypatch.setattr(stop_and_check, "say", say)
         done = check.call(server.url)
     assert done.returncode == 0, done.stderr
     assert said[0] == "waiting for Synapse ([Errno 111] Connection refused) …"
@@ -439,8 +439,8 @@ def test_it_runs_from_a_bundle(check: Check, tmp_path: Path) -> None:
     """On a host without a checkout: every module that it needs is in the bundle."""
     with check.homeserver() as url:
         done = subprocess.run(
-            ["sh", "-c", bundle.command("scripts.auth_check", "check")],
-            input=bundle.pack("scripts.auth_check", check.arguments(url)),
+            ["sh", "-c", bundle.command("scripts.stop_and_check", "check")],
+            input=bundle.pack("scripts.stop_and_check", check.arguments(url)),
             text=True, capture_output=True, cwd=tmp_path, env=check.docker.environment, timeout=30, check=False,
         )  # fmt: skip
     assert json.loads(done.stdout)["verdict"] == "PASS", done.stderr

@@ -1,7 +1,7 @@
 """The verdict on a host before anything is planned: what stops the deployment, what to know, what will change.
 
 Pure: it judges what `scripts/facts.py` found (its docstring has the shape). Each problem is one line: what, where, and
-its mend.
+its fix.
 """
 
 from __future__ import annotations
@@ -139,18 +139,18 @@ class _Edit:
         text = self.found["text"]
         if text is None:
             return [f"{self.path}: is not UTF-8 text: convert it"], (), ""
-        mend = "make it writable for the user who runs this"
-        problems = [] if self.found["writable"] else [f"{self.path}: it or its directory is read-only: {mend}"]
+        fix = "make it writable for the user who runs this"
+        problems = [] if self.found["writable"] else [f"{self.path}: it or its directory is read-only: {fix}"]
         try:
             return problems, self.missing(text), diff(text, self.add(text), self.path)
         except (homeserver.Refused, backup_script.Refused) as refused:
-            told = [f"{self.path}:{problem.line}: {problem.reason}: {problem.mend}" for problem in refused.problems]
+            told = [f"{self.path}:{problem.line}: {problem.reason}: {problem.fix}" for problem in refused.problems]
             return [*problems, *told], (), ""
 
 
 def _reverted(path: str, what: str, settings: Settings) -> str:
-    mend = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
-    return f"{path}: {what}: somebody took it out; {mend}"
+    fix = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
+    return f"{path}: {what}: somebody took it out; {fix}"
 
 
 def _attempt(facts: Mapping[str, Any], settings: Settings, claimed: bool, deployed: bool) -> int:
@@ -234,8 +234,8 @@ def _postgres(facts: Mapping[str, Any], settings: Settings, claimed: bool) -> It
         yield f"masRole: {settings.mas_role!r} should be a role of {settings.postgres_container}"
     if not claimed:
         if settings.bridge_role in postgres["roles"]:
-            mend = "drop it or set another bridgeRole"
-            yield f"role {settings.bridge_role}: exists and was not made by this stack: {mend}"
+            fix = "drop it or set another bridgeRole"
+            yield f"role {settings.bridge_role}: exists and was not made by this stack: {fix}"
         if settings.bridge_database in postgres["databases"]:
             yield (
                 f"database {settings.bridge_database}: exists and was not made by this stack: "
@@ -271,8 +271,8 @@ def _taken(
     if directory["stack"] not in (None, stack):
         yield f"{settings.bridge_dir}: belongs to the stack {directory['stack']}: set another bridgeDir"
     elif not claimed and directory["entries"]:
-        mend = "move them away or set another bridgeDir"
-        yield f"{settings.bridge_dir}: holds files that this stack did not make: {mend}"
+        fix = "move them away or set another bridgeDir"
+        yield f"{settings.bridge_dir}: holds files that this stack did not make: {fix}"
     if facts["others"]:
         yield f"{settings.bridge_dir}: is used by the container {', '.join(facts['others'])}: set another bridgeDir"
     if not claimed:
@@ -292,7 +292,7 @@ def _taken(
 def _conflicts(other: Mapping[str, Any], bridge: Bridge, settings: Settings, users: Sequence[str]) -> Iterator[str]:
     path = other["path"]
     if other.get("error"):
-        yield f"registration {path}: cannot be read: {other['error']}: mend it, or Synapse will not start again"
+        yield f"registration {path}: cannot be read: {other['error']}: fix it, or Synapse will not start again"
         return
     if other["id"] == bridge.appservice_id:
         yield f"registration {path}: has the id {other['id']} too: Synapse would not start: remove one of the two"

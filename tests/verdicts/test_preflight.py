@@ -1,4 +1,4 @@
-"""A host that the deployment would break and that is let through; a refusal without a mend; a warning without use."""
+"""A host that the deployment would break and that is let through; a refusal without a fix; a warning without use."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from documents.bridges import SIGNAL
-from documents.preflight import Findings, arguments, judge
 from tests import facts as host
 from tests.facts import STACK, block, deployed, entries, fresh, settings
+from verdicts.preflight import Findings, arguments, judge
 
 Facts = dict[str, Any]
 
@@ -156,7 +156,7 @@ REFUSALS: list[tuple[Callable[[Facts], None], str]] = [
     ),
     (
         _other(error="FileNotFoundError: no such file"),
-        "registration /data/irc.yaml: cannot be read: FileNotFoundError: no such file: mend it, or Synapse will not "
+        "registration /data/irc.yaml: cannot be read: FileNotFoundError: no such file: fix it, or Synapse will not "
         "start again",
     ),
     (

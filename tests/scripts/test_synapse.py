@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from documents import homeserver
-from scripts import bundle, homeserver_inside
+from scripts import bundle, synapse_inside
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MARK = "# pulumi stack mautrix-signal/contabo"
@@ -75,7 +75,7 @@ class Host:
     def run(self, verb: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", bundle.LAUNCH, verb],
-            input=bundle.pack("scripts.homeserver", self.arguments),
+            input=bundle.pack("scripts.synapse", self.arguments),
             env={"PATH": f"{self.synapse.folder}:{os.environ['PATH']}", "http_proxy": "http://127.0.0.1:9/"},
             text=True,
             capture_output=True,
@@ -203,7 +203,7 @@ def test_a_synapse_that_runs_but_is_not_healthy_before_is_left_alone(host: Host)
     error = host.bad("apply")
     assert error == (
         f"container matrix-synapse: Synapse is down (not healthy within 2 s: {host.synapse.url} answered 503), "
-        "nothing was touched: mend it, then run this again\n"
+        "nothing was touched: fix it, then run this again\n"
     )
     assert (host.text, host.restarts) == (BEFORE, 0)
 
@@ -318,7 +318,7 @@ def test_an_edit_meanwhile_is_not_overwritten_by_the_old_file(host: Host) -> Non
         cwd=CHECKOUT,
     )
     assert script.stdin and script.stderr
-    script.stdin.write(bundle.pack("scripts.homeserver", host.arguments))
+    script.stdin.write(bundle.pack("scripts.synapse", host.arguments))
     script.stdin.close()
     while "restarting" not in script.stderr.readline():
         assert script.poll() is None
@@ -395,7 +395,7 @@ def test_with_no_python_that_has_pyyaml_the_error_says_what_to_do(host: Host) ->
     was = host.text
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", bundle.LAUNCH, "remove"],
-        input=bundle.pack("scripts.homeserver", host.arguments).replace("sys.executable", "'/nowhere/python3'"),
+        input=bundle.pack("scripts.synapse", host.arguments).replace("sys.executable", "'/nowhere/python3'"),
         env={"PATH": f"{host.synapse.folder}:{os.environ['PATH']}"},
         text=True,
         capture_output=True,
@@ -438,9 +438,7 @@ def test_a_synapse_that_does_not_come_up_after_the_removal_is_an_error_and_the_e
     in_place(host)
     host.synapse.set(poison="server_name", log="the log {restarts}\n")
     error = host.bad("remove")
-    assert (
-        f"{host.file}: our entries are out of it and stay out; with Synapse mended, the same command goes on" in error
-    )
+    assert f"{host.file}: our entries are out of it and stay out; with Synapse fixed, the same command goes on" in error
     assert error.endswith("the last 50 log lines of matrix-synapse:\nthe log 2\n")
     assert (host.text, host.restarts) == (BEFORE, 2)
     host.synapse.set(poison=None, healthy=True)
@@ -506,7 +504,7 @@ def test_check_tells_what_is_missing_and_why_it_could_not_be_put_there(host: Hos
 )  # fmt: skip
 def test_the_loader_reads_what_synapse_reads(tmp_path: Path, command: list[str], options: list[str]) -> None:
     (tmp_path / "cmdline").write_bytes(b"\0".join(word.encode() for word in command) + b"\0")
-    assert homeserver_inside._configuration(str(tmp_path), "/data/homeserver.yaml") == options
+    assert synapse_inside._configuration(str(tmp_path), "/data/homeserver.yaml") == options
 
 
 def test_the_documents_mark_is_the_one_these_tests_look_for() -> None:

@@ -1,7 +1,7 @@
-"""The part of scripts/homeserver.py that runs where PyYAML and Synapse are: in Synapse's container.
+"""The part of scripts/synapse.py that runs where PyYAML and Synapse are: in Synapse's container.
 
 It computes the new text of homeserver.yaml and lets Synapse's own code load it before anybody writes it. What comes
-back on stdout holds the file and its secrets: the caller is scripts/homeserver.py, and nobody else sees it.
+back on stdout holds the file and its secrets: the caller is scripts/synapse.py, and nobody else sees it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import io
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -280,6 +279,7 @@ def _tokens(text: str) -> set[str]:
     return {token for token in found if len(token) >= SHORTEST}
 
 
+VERBS = (apply, remove, check)
+
 if __name__ == "__main__":
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    run({"apply": apply, "remove": remove, "check": check})
+    run(*VERBS)

@@ -14,14 +14,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from documents.bridges import SIGNAL
-from documents.registration import (
+from documents.appservice import (
     BridgeRegistration,
     DoublePuppetRegistration,
     bridge_registration,
     doublepuppet_registration,
     quote_meta,
 )
+from documents.bridges import SIGNAL
 
 BRIDGE = BridgeRegistration(
     bridge=SIGNAL,

@@ -1,6 +1,6 @@
 """homeserver.yaml on the host: our entries in (`apply`) or out (`remove`), with one restart of Synapse if it needs one.
 
-The text is computed, and judged by Synapse's own loader, in Synapse's container (scripts/homeserver_inside.py) before
+The text is computed, and judged by Synapse's own loader, in Synapse's container (scripts/synapse_inside.py) before
 anything is written. A start that fails brings the old file back, and Synapse with it.
 """
 
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from documents.masking import clean
-from scripts import bundle, homeserver_inside
-from scripts.common import Stop, docker, logs, rewrite, run, say
+from scripts import bundle, synapse_inside
+from scripts.common import ScriptError, docker, logs, rewrite, run, say
 
-INSIDE = homeserver_inside.__name__  # sent on into Synapse's container
+INSIDE = synapse_inside.__name__  # sent on into Synapse's container
 PROBE = 0.1  # seconds between two questions for health
 ALREADY = 10.0  # seconds that a Synapse gets to answer before anything is done: it may just be starting
 CRASHES = 3  # restarts by Docker after ours until we stop waiting
@@ -52,7 +52,7 @@ def _container(name: str) -> Container:
     if done.returncode:
         if "no such" in done.stderr.lower():
             return Container(name, "absent")
-        raise Stop(f"docker inspect {name}: {done.stderr.strip()}")
+        raise ScriptError(f"docker inspect {name}: {done.stderr.strip()}")
     try:
         found = json.loads(done.stdout)[0]
         state = found["State"]
@@ -65,7 +65,7 @@ def _container(name: str) -> Container:
             int(state.get("ExitCode") or 0),
         )
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise Stop(f"docker inspect {name}: not what Docker says of a container ({error!r})") from None
+        raise ScriptError(f"docker inspect {name}: not what Docker says of a container ({error!r})") from None
 
 
 def _seconds(stamp: str) -> float:
@@ -139,25 +139,25 @@ def _text(path: Path) -> tuple[bytes, str]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise Stop(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise ScriptError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
         return data, data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise Stop(f"{path}:{line}: not UTF-8 text: Synapse cannot read it: save it as UTF-8") from None
+        raise ScriptError(f"{path}:{line}: not UTF-8 text: Synapse cannot read it: save it as UTF-8") from None
 
 
 def _asked(command: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=300, check=False)
     except subprocess.TimeoutExpired:
-        raise Stop(f"{' '.join(command[:3])}: no answer in 300 s") from None
+        raise ScriptError(f"{' '.join(command[:3])}: no answer in 300 s") from None
     except OSError as error:
         return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: {error.strerror}")
 
 
 def _inside(container: Container, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Run a verb of scripts/homeserver_inside.py where PyYAML is: in the running container; else in a short-lived
+    """Run a verb of scripts/synapse_inside.py where PyYAML is: in the running container; else in a short-lived
     one of its image, without network or rights; else in this machine's own python3."""
     stdin = bundle.pack(INSIDE, arguments)
     code = ["-c", bundle.LAUNCH, verb]
@@ -175,8 +175,8 @@ def _inside(container: Container, verb: str, arguments: dict[str, Any]) -> dict[
             return dict(json.loads(done.stdout))
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         failed.append(f"{command[0]} {command[1]}: {last}" if command[0] == "docker" else f"python3 here: {last}")
-    mend = "" if container.up else f": start {container.name}, or install PyYAML here (apt install python3-yaml)"
-    raise Stop(f"{arguments['file']}: nowhere to run the edit ({'; '.join(failed)}){mend}")
+    fix = "" if container.up else f": start {container.name}, or install PyYAML here (apt install python3-yaml)"
+    raise ScriptError(f"{arguments['file']}: nowhere to run the edit ({'; '.join(failed)}){fix}")
 
 
 def _arguments(arguments: dict[str, Any], text: str, **more: Any) -> dict[str, Any]:
@@ -186,14 +186,14 @@ def _arguments(arguments: dict[str, Any], text: str, **more: Any) -> dict[str, A
 
 def _write(path: Path, old: bytes, new: str) -> None:
     if path.read_bytes() != old:
-        raise Stop(f"{path}: somebody changed it at this very moment: nothing was written, run it again")
+        raise ScriptError(f"{path}: somebody changed it at this very moment: nothing was written, run it again")
     rewrite(path, new.encode())
 
 
 def _put_back(path: Path, old: bytes, ours: bytes, times: tuple[int, int]) -> None:
     """The old content and its time of change (nothing has changed since Synapse read it)."""
     if path.read_bytes() != ours:
-        raise Stop(f"{path}: somebody changed it meanwhile, so it was not put back")
+        raise ScriptError(f"{path}: somebody changed it meanwhile, so it was not put back")
     rewrite(path, old)
     os.utime(path, ns=times)
 
@@ -202,7 +202,7 @@ def _watched_tokens(paths: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for path in paths:
         try:
-            found |= homeserver_inside._tokens(Path(path).read_text(errors="replace"))
+            found |= synapse_inside._tokens(Path(path).read_text(errors="replace"))
         except OSError:
             continue
     return found
@@ -236,28 +236,32 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
     path = Path(arguments["file"])
     container = _container(name)
     if not container.up:
-        raise Stop(f"container {name}: is {container.state}, nothing was touched: start Synapse, then run this again")
+        raise ScriptError(
+            f"container {name}: is {container.state}, nothing was touched: start Synapse, then run this again"
+        )
     if why := _wait(name, url, min(ALREADY, deadline), container.crashes):
-        raise Stop(f"container {name}: Synapse is down ({why}), nothing was touched: mend it, then run this again")
+        raise ScriptError(
+            f"container {name}: Synapse is down ({why}), nothing was touched: fix it, then run this again"
+        )
     if not path.is_file():
-        raise Stop(f"{path}: no such file: check the setting synapseDir")
+        raise ScriptError(f"{path}: no such file: check the setting synapseDir")
     stat = path.stat()
     old, text = _text(path)
     pending = _changed_since(container.started, [str(path), *arguments["watch"]])
     made = _inside(container, "apply", _arguments(arguments, text, pending=pending))
     if made.get("refused"):
-        raise Stop(str(made["refused"]))
+        raise ScriptError(str(made["refused"]))
     new = str(made["text"])
     changed = new != text
     hide = {*made["hide"], *_watched_tokens(arguments["watch"])}
     if not made["same"]:
-        raise Stop(
+        raise ScriptError(
             f"{path}: is not what {name} has as {arguments['inside_file']}, nothing was touched: "
             "check the settings synapseDir and synapseDataMount"
         )
     if made["error"] is not None:
         whose = "it refuses the file as it was, too" if made["before"] is not None else "the file is as it was"
-        raise Stop(
+        raise ScriptError(
             f"{path}: Synapse's own loader refuses the new configuration, nothing was restarted, {whose}:\n"
             + clean(str(made["error"]), hide)
         )
@@ -268,7 +272,7 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
         return {"changed": False, "restarted": False, "health_seconds": None}
     seconds, why = _restart(name, url, deadline)
     if why:
-        raise Stop(_undone(arguments, path, old, new.encode(), (stat.st_atime_ns, stat.st_mtime_ns), why, hide))
+        raise ScriptError(_undone(arguments, path, old, new.encode(), (stat.st_atime_ns, stat.st_mtime_ns), why, hide))
     say(f"{name}: healthy {seconds} s after the restart")
     return {"changed": changed, "restarted": True, "health_seconds": seconds}
 
@@ -284,8 +288,8 @@ def _undone(
         return f"{head}\n{path}: was not changed by this run, so there is nothing to put back\n{log}"
     try:
         _put_back(path, old, new, times)
-    except (Stop, OSError) as error:
-        return f"{head}\n{error}: Synapse is down: mend {path} and run docker restart {name}\n{log}"
+    except (ScriptError, OSError) as error:
+        return f"{head}\n{error}: Synapse is down: fix {path} and run docker restart {name}\n{log}"
     seconds, still = _restart(name, arguments["health_url"], float(arguments["health_deadline"]))
     end = (
         f"Synapse is still not healthy with it ({clean(still, hide)}): it has another cause"
@@ -310,19 +314,19 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
         return {"changed": False, "restarted": False, "health_seconds": None, "left": []}
     try:
         container = _container(name)
-    except Stop as stop:
+    except ScriptError as stop:
         say(f"warning: {stop}")
         container = Container(name, "absent")
     old, text = _text(path)
     made = _inside(container, "remove", _arguments(arguments, text, check=container.up))
     if made.get("refused"):
-        raise Stop(str(made["refused"]))
+        raise ScriptError(str(made["refused"]))
     new = str(made["text"])
     result = {"changed": new != text, "restarted": False, "health_seconds": None, "left": made["left"]}
     for listed in made["left"]:
         whose = f"a line that is not marked as {arguments['owner']}'s"
-        mend = "Synapse does not start without that file: take the line out by hand before the file goes"
-        say(f"warning: {path}: still lists {listed} ({whose}): {mend}")
+        fix = "Synapse does not start without that file: take the line out by hand before the file goes"
+        say(f"warning: {path}: still lists {listed} ({whose}): {fix}")
     if new == text:
         return result
     if made["others"] and made["flags"]:
@@ -335,7 +339,7 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
     elif made.get("error") is not None and made["before"] is not None:
         why = f"would not start, with our entries or without: {clean(str(made['error']), hide)}"
     elif made.get("error") is not None:
-        raise Stop(
+        raise ScriptError(
             f"{path}: Synapse's own loader refuses it without our entries, nothing was changed:\n"
             + clean(str(made["error"]), hide)
         )
@@ -348,9 +352,9 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
         return result
     seconds, ill = _restart(name, url, deadline)
     if ill:
-        raise Stop(
+        raise ScriptError(
             f"{name}: Synapse did not come up after its restart: {clean(ill, hide)}\n"
-            f"{path}: our entries are out of it and stay out; with Synapse mended, the same command goes on from here\n"
+            f"{path}: our entries are out of it and stay out; with Synapse fixed, the same command goes on from here\n"
             + _log(name, hide)
         )
     say(f"{name}: healthy {seconds} s after the restart")
@@ -365,5 +369,7 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     return _inside(_container(arguments["container"]), "check", _arguments(arguments, text))
 
 
+VERBS = (apply, remove, check)
+
 if __name__ == "__main__":
-    run({"apply": apply, "remove": remove, "check": check})
+    run(*VERBS)

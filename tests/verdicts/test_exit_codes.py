@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from documents.exit_codes import EXIT_CODES, NEEDS_A_CHANGE, explain
+from verdicts.exit_codes import EXIT_CODES, NEEDS_A_CHANGE, explain
 
 
 @pytest.mark.parametrize(
@@ -38,14 +38,14 @@ def test_a_known_code_says_what_happened(code: int, word: str) -> None:
 def test_each_is_one_line_with_number_and_mend() -> None:
     for code, known in EXIT_CODES.items():
         assert known.code == code
-        assert str(known) == f"exit code {code}: {known.meaning}; {known.mend}"
-        assert known.meaning and known.mend and "\n" not in str(known)
+        assert str(known) == f"exit code {code}: {known.meaning}; {known.fix}"
+        assert known.meaning and known.fix and "\n" not in str(known)
 
 
 def test_an_unknown_code_still_gets_an_answer() -> None:
     assert "not known" in explain(99).meaning
     assert "signal 6" in explain(134).meaning
-    assert explain(99).mend
+    assert explain(99).fix
 
 
 def test_only_known_codes_are_called_hopeless() -> None:

@@ -1,8 +1,8 @@
 """The stop-and-check: do Synapse's appservice tokens work although MAS does the logins? Asked before the bridge starts.
 
-Verb `check`: five requests (documents/verdict.py says which and why), a PASS as result, or the end: exit code 1,
+Verb `check`: five requests (verdicts/auth.py says which and why), a PASS as result, or the end: exit code 1,
 an error that a person can act on, and everything that was sent and came in a file. Verb `remove`: takes that file away.
-While Synapse starts (`documents.verdict.starting`) the check waits; any other answer counts at once.
+While Synapse starts (`verdicts.auth.starting`) the check waits; any other answer counts at once.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import quote
 
 from documents.masking import clean
-from documents.verdict import STEPS, Exchange, Expected, Verdict, judge, starting, table
-from scripts.common import Stop, logs, run, say, write_atomic
+from scripts.common import ScriptError, logs, run, say, write_atomic
 from scripts.exchange import Request, address, ask
+from verdicts.auth import STEPS, Exchange, Expected, Verdict, judge, starting, table
 
 EVIDENCE = "auth-check-failed.json"
 LINES = 50  # of each log
@@ -33,13 +33,13 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
     request_timeout (seconds for one request, 10), deadline (seconds for all, waiting included, 60), retry_pause
     (seconds between tries while Synapse starts, 0.5). Others are ignored: they are there to make it run again.
 
-    Result: {"verdict": "PASS", "steps": [{"step", "sent", "came", "rule", "todo"}], "table": text}. FAIL: Stop.
+    Result: {"verdict": "PASS", "steps": [{"step", "sent", "came", "rule", "todo"}], "table": text}. FAIL: ScriptError.
     """
     need = ("synapse_url", "domain", "bot_localpart", "appservice_id", "as_token", "doublepuppet_id",
             "doublepuppet_token", "admin_user", "synapse_container", "mas_container", "evidence_dir")  # fmt: skip
     for name in need:
         if not isinstance(arguments.get(name), str) or not arguments[name]:
-            raise Stop(f"auth_check: argument {name} is missing: it should be a text")
+            raise ScriptError(f"auth_check: argument {name} is missing: it should be a text")
     address(arguments["synapse_url"])
     secrets = [arguments["as_token"], arguments["doublepuppet_token"]]
     expected = Expected(
@@ -53,7 +53,7 @@ def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
     verdict = judge(exchanges, expected)
     evidence = Path(arguments["evidence_dir"]) / EVIDENCE
     if not verdict.passed:
-        raise Stop(_report(arguments, verdict, tries, evidence, secrets))
+        raise ScriptError(_report(arguments, verdict, tries, evidence, secrets))
     say(table(verdict))
     _unlink(evidence)
     return {"verdict": verdict.word, "steps": _steps(verdict), "table": table(verdict)}
@@ -163,7 +163,7 @@ def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: 
     data = json.dumps(found, indent=2, ensure_ascii=False).encode()
     try:
         write_atomic(path, data + b"\n", mode=0o600, uid=os.geteuid(), gid=os.getegid())
-    except Stop as stop:
+    except ScriptError as stop:
         return f"Evidence could not be kept: {stop}"
     return f"Evidence (everything sent and received, tokens masked): {path}"
 
@@ -198,5 +198,7 @@ def _unlink(path: Path) -> bool:
     return True
 
 
+VERBS = (check, remove)
+
 if __name__ == "__main__":
-    run({"check": check, "remove": remove})
+    run(*VERBS)

@@ -28,8 +28,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-from scripts import dumps
-from scripts.common import Stop, run, say
+from scripts import dumps, postgres
+from scripts.common import ScriptError, run, say
 
 _MANIFEST, _DATABASE = "manifest.json", "database.sql"
 _CHUNK = 1 << 20
@@ -42,16 +42,16 @@ def archive(arguments: dict[str, Any]) -> dict[str, Any]:
     note), bridge (the archive's first name; default: the database's with dashes), timestamp (default: now, as
     20260131T235959Z). Result: archive (path), sha256, bytes, files (paths in it), missing (paths);
     archive is null if the database is gone."""
-    container, role = arguments["container"], dumps.name("role", arguments["role"])
-    database = dumps.name("database", arguments["database"])
+    container, role = arguments["container"], postgres.name("role", arguments["role"])
+    database = postgres.name("database", arguments["database"])
     stamp = arguments.get("timestamp") or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     if not _STAMP.fullmatch(stamp):
-        raise Stop(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
+        raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
     directory = Path(arguments["archive_dir"])
     final = directory / f"{_bridge(arguments)}-{stamp}.tar.gz"
     with _directory(directory):
         if final.exists():
-            raise Stop(f"{final}: is there already: nothing was archived or removed; try again in a second")
+            raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
         part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=directory))  # 0700
         try:
             dump = part / _DATABASE
@@ -75,11 +75,11 @@ def archive(arguments: dict[str, Any]) -> dict[str, Any]:
             _pack(packed, manifest, [dump, *present])
             with _opened(packed) as (_, checked):
                 if checked != manifest:
-                    raise Stop(f"{packed}: reads back differently from what was written: is the disk sound?")
+                    raise ScriptError(f"{packed}: reads back differently from what was written: is the disk sound?")
             os.link(packed, final)  # never over an archive that is there
             _sync(directory)
         except OSError as error:
-            raise Stop(f"{final}: not written, and nothing was removed: {error.strerror or error}") from error
+            raise ScriptError(f"{final}: not written, and nothing was removed: {error.strerror or error}") from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
     size = final.stat().st_size
@@ -96,20 +96,20 @@ def archive(arguments: dict[str, Any]) -> dict[str, Any]:
 def restore(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments: archive (a path, or `latest`: the newest of archive_dir by the timestamp in its name), archive_dir,
     bridge, container, database, role. Result: archive, sha256, database, tables, created (the archive's timestamp).
-    Stop, with the database as it was, if the archive is damaged or the database is not empty."""
-    container, role = arguments["container"], dumps.name("role", arguments["role"])
-    database = dumps.name("database", arguments["database"])
+    ScriptError, with the database as it was, if the archive is damaged or the database is not empty."""
+    container, role = arguments["container"], postgres.name("role", arguments["role"])
+    database = postgres.name("database", arguments["database"])
     path = _chosen(arguments)
     digest = dumps.sha256(path) if path.is_file() else ""
     with _opened(path) as (tar, manifest):
         if manifest.get("role") != role:
-            raise Stop(
+            raise ScriptError(
                 f"{path}: its database belongs to the role {manifest.get('role')!r}, and this one to {role!r}: "
                 "use that role's name (setting bridgeRole)"
             )
         there = _objects(container, role, database)
         if there:
-            raise Stop(
+            raise ScriptError(
                 f"{container}: database {database} is not empty ({there} tables, views, types or functions): "
                 "an archive is restored only into an empty one; set restore to none, or drop the database first"
             )
@@ -137,7 +137,7 @@ def pickle_key(arguments: dict[str, Any]) -> dict[str, Any]:
             found = _PICKLE_KEY.search(stream.read().decode()) if stream else None
             if found:
                 return {"pickle_key": found.group(1)}
-    raise Stop(f"{path}: holds no config.yaml with a pickle_key: without it the database's keys cannot be read")
+    raise ScriptError(f"{path}: holds no config.yaml with a pickle_key: without it the database's keys cannot be read")
 
 
 def keep(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def keep(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bridge(arguments: Mapping[str, Any]) -> str:
-    return dumps.name("bridge", arguments.get("bridge") or arguments["database"].replace("_", "-"))
+    return postgres.name("bridge", arguments.get("bridge") or arguments["database"].replace("_", "-"))
 
 
 @contextmanager
@@ -166,7 +166,7 @@ def _directory(directory: Path) -> Iterator[None]:
         if not directory.is_dir():
             raise NotADirectoryError(20, "is not a directory")
         if directory.stat().st_mode & 0o022:
-            raise Stop(
+            raise ScriptError(
                 f"{directory}: others may write into it: chmod go-w, or set archiveDir to a directory of root's own"
             )
         yield
@@ -175,7 +175,7 @@ def _directory(directory: Path) -> Iterator[None]:
             if new.is_dir() and not any(new.iterdir()):
                 new.rmdir()
         if isinstance(error, OSError):
-            raise Stop(
+            raise ScriptError(
                 f"{directory}: {error.strerror or error}: "
                 "it should be a directory that can be written (setting archiveDir)"
             ) from error
@@ -192,13 +192,13 @@ def _dump(container: str, role: str, database: str, target: Path) -> bool:
                 stdin=subprocess.DEVNULL, stdout=file, stderr=errors,
             )  # fmt: skip
         except FileNotFoundError:
-            raise Stop("docker: command not found on the host: install Docker Engine and its client") from None
+            raise ScriptError("docker: command not found on the host: install Docker Engine and its client") from None
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip().splitlines()
     if code and any(f'database "{database}" does not exist' in line for line in said):
         return False
     if code:
-        raise Stop(
+        raise ScriptError(
             f"{container}: database {database} could not be dumped, and nothing was removed: "
             f"{said[-1] if said else f'exit code {code}'}"
         )
@@ -252,12 +252,12 @@ def _chosen(arguments: Mapping[str, Any]) -> Path:
     if wanted != "latest":
         path = Path(wanted)
         if not path.is_file():
-            raise Stop(f"{path}: there is no such archive (setting restore: none, latest, or an archive's path)")
+            raise ScriptError(f"{path}: there is no such archive (setting restore: none, latest, or an archive's path)")
         return path
     directory, bridge = Path(arguments["archive_dir"]), _bridge(arguments)
     found = [path for path in directory.glob(f"{bridge}-*.tar.gz") if _STAMP.fullmatch(path.name[len(bridge) + 1 : -7])]
     if not found:
-        raise Stop(
+        raise ScriptError(
             f"{directory}: there is no archive {bridge}-….tar.gz to restore: "
             "set restore to none, or to an archive's path"
         )
@@ -266,7 +266,7 @@ def _chosen(arguments: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, dict[str, Any]]]:
-    """An archive and its manifest, every member's SHA-256 compared; Stop if it is not whole."""
+    """An archive and its manifest, every member's SHA-256 compared; ScriptError if it is not whole."""
     try:
         with tarfile.open(path, mode="r:gz") as tar:
             head = tar.extractfile(_MANIFEST)
@@ -274,14 +274,14 @@ def _opened(path: Path) -> Iterator[tuple[tarfile.TarFile, dict[str, Any]]]:
             listed = {member["name"]: member["sha256"] for member in manifest["members"]}
             present = [info.name for info in tar.getmembers()]
             if sorted(present) != sorted([_MANIFEST, *listed]) or _DATABASE not in listed:
-                raise Stop(f"{path}: damaged: its content is not what its manifest lists")
+                raise ScriptError(f"{path}: damaged: its content is not what its manifest lists")
             for name, digest in listed.items():
                 stream = tar.extractfile(name)
                 if stream is None or _digest(stream) != digest:
-                    raise Stop(f"{path}: damaged: {name} is not what was archived (its SHA-256 differs)")
+                    raise ScriptError(f"{path}: damaged: {name} is not what was archived (its SHA-256 differs)")
             yield tar, manifest
     except (tarfile.TarError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
-        raise Stop(f"{path}: damaged, or no archive of a bridge: {error}") from error
+        raise ScriptError(f"{path}: damaged, or no archive of a bridge: {error}") from error
 
 
 def _digest(stream: IO[bytes]) -> str:
@@ -293,7 +293,7 @@ def _digest(stream: IO[bytes]) -> str:
 
 def _objects(container: str, role: str, database: str) -> int:
     """How many tables, views, sequences, types and functions there are that Postgres did not make itself."""
-    rows = dumps.sql(
+    rows = postgres.sql(
         container, role, database,
         "WITH ours AS (SELECT oid FROM pg_catalog.pg_namespace"
         " WHERE nspname NOT IN ('pg_catalog', 'information_schema')"
@@ -305,5 +305,7 @@ def _objects(container: str, role: str, database: str) -> int:
     return int(rows[0])
 
 
+VERBS = (archive, restore, pickle_key, keep)
+
 if __name__ == "__main__":
-    run({"archive": archive, "restore": restore, "pickle_key": pickle_key, "keep": keep})
+    run(*VERBS)

@@ -1,4 +1,4 @@
-"""The stop-and-check's judgement: from what Synapse answered to PASS or FAIL. Pure; `scripts/auth_check.py` asks.
+"""The stop-and-check's judgement: from what Synapse answered to PASS or FAIL. Pure; `scripts/stop_and_check.py` asks.
 
 Five requests prove that both registrations are loaded and that MAS does not stand in their way (Synapse 1.147.1):
 the bot can be registered, its token speaks for it, token and registration id belong together, and the same for the
@@ -164,7 +164,7 @@ def _fails(name: str, exchange: Exchange, expected: Expected, ours: str) -> tupl
     body = exchange.json() or {}
     status, errcode, error = exchange.status, str(body.get("errcode", "")), str(body.get("error", ""))
     if exchange.fault == "not-sent":
-        return FAULTS["not-sent"], "mend the step above it"
+        return FAULTS["not-sent"], "fix the step above it"
     if exchange.fault == "refused":
         return "Synapse is not there: connection refused until the time limit", (
             f"start Synapse, or check synapseUrl; {_SYNAPSE_LOGS}"

@@ -1,4 +1,4 @@
-"""scripts/backup.py run for real: bash, a real Postgres behind a stub `docker exec`.
+"""scripts/nightly_backup.py run for real: bash, a real Postgres behind a stub `docker exec`.
 
 Pins a backup that was never proven (a dump that is cut, empty or does not restore), a scratch database or a changed
 script left behind by a run that failed, and a removal that deletes a dump of the operator's.
@@ -70,7 +70,7 @@ class Box:
 
     def run(self, verb: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "scripts.backup", verb],
+            [sys.executable, "-m", "scripts.nightly_backup", verb],
             cwd=CHECKOUT, env=self.server.environment(**environment), input=json.dumps(self.arguments),
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
@@ -134,8 +134,8 @@ def test_what_is_said_names_the_run_the_sizes_and_the_proof(box: Box) -> None:
 
 def test_it_runs_from_a_bundle_without_the_checkout(box: Box, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["sh", "-c", bundle.command("scripts.backup", "apply")],
-        cwd="/", env=box.server.environment(), input=bundle.pack("scripts.backup", box.arguments),
+        ["sh", "-c", bundle.command("scripts.nightly_backup", "apply")],
+        cwd="/", env=box.server.environment(), input=bundle.pack("scripts.nightly_backup", box.arguments),
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -10,8 +10,8 @@ from typing import Any
 import pulumi
 
 from components.host import Host, HostError
-from documents.preflight import arguments, judge
 from plan import Plan
+from verdicts.preflight import arguments, judge
 
 DESTROYS = ("destroy", "down", "dn")
 OPERATIONS = (*DESTROYS, "up", "update", "preview", "pre", "refresh", "watch", "import")

@@ -19,7 +19,6 @@ import re
 import signal
 import stat
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,8 +27,8 @@ from typing import Any, NoReturn
 
 from documents import backup_script
 from documents.backup_script import Block, Dump, Refused
-from scripts import dumps
-from scripts.common import Stop, rewrite, run, say, write_atomic
+from scripts import dumps, postgres
+from scripts.common import ScriptError, rewrite, run, say, write_atomic
 
 RUN_LIMIT = 6 * 3600
 """Seconds that the script may take."""
@@ -42,18 +41,20 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
     prove), bridge_database, superuser, scratch_database. Result: file, changed, dumps ([{database, path, bytes,
     sha256}]), created ([{path, sha256}]: the files this run made)."""
     path, block = Path(arguments["file"]), _block(arguments)
-    superuser = dumps.name("superuser", arguments["superuser"])
-    scratch = dumps.name("scratch_database", arguments["scratch_database"])
-    databases = [dumps.name("database", name) for name in arguments["all_databases"]]
+    superuser = postgres.name("superuser", arguments["superuser"])
+    scratch = postgres.name("scratch_database", arguments["scratch_database"])
+    databases = [postgres.name("database", name) for name in arguments["all_databases"]]
     if scratch in databases:
-        raise Stop(f"scratch_database {scratch}: is one of the databases to back up: it should be a name of its own")
+        raise ScriptError(
+            f"scratch_database {scratch}: is one of the databases to back up: it should be a name of its own"
+        )
     text = _read(path)
     try:
         wanted = backup_script.add(text, block)
         directory_program = backup_script.directory(wanted)
         already = backup_script.dumped(text)
     except Refused as refused:
-        raise Stop(refused.report(str(path))) from None
+        raise ScriptError(refused.report(str(path))) from None
     ours = {dump.database for dump in block.dumps} - set(already)
 
     with _undone_on_failure(path, text.encode(errors="surrogateescape")) as undo:
@@ -75,7 +76,7 @@ def apply(arguments: dict[str, Any]) -> dict[str, Any]:
             dumps.prove(dump, block.container)
             mode = stat.S_IMODE(dump.stat().st_mode)
             if database in ours and mode != 0o600:
-                raise Stop(f"{dump}: mode {mode:04o}: it should be 0600")
+                raise ScriptError(f"{dump}: mode {mode:04o}: it should be 0600")
             if mode & 0o077:
                 say(
                     f"note: {dump.name} has mode {mode:04o}, so others on the host can read it (the script's own umask)"
@@ -105,7 +106,7 @@ def remove(arguments: dict[str, Any]) -> dict[str, Any]:
         try:
             left = backup_script.remove(text, block.owner)
         except Refused as refused:
-            raise Stop(refused.report(str(path))) from None
+            raise ScriptError(refused.report(str(path))) from None
         changed = rewrite(path, left.encode(errors="surrogateescape"))
         say(f"{path}: {f'the block of {block.owner} is out' if changed else f'holds no block of {block.owner}'}")
         _tell_of_later_dumps(path, text, left, block, _noted(path, block.owner)["files"])
@@ -127,7 +128,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode(errors="surrogateescape")
     except OSError as error:
-        raise Stop(
+        raise ScriptError(
             f"{path}: cannot be read: {error.strerror}: is this the backup script? (setting backupScript)"
         ) from None
 
@@ -150,14 +151,14 @@ def _directory(path: Path, program: str) -> Path:
     )  # fmt: skip
     if done.returncode or not done.stdout.startswith(b"/"):
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise Stop(
+        raise ScriptError(
             f"{path}: its backup directory cannot be told: {said[-1] if said else 'the assignments end in nothing'}"
         )
     return Path(os.fsdecode(done.stdout))
 
 
 def _run(path: Path) -> None:
-    """One run of the script, what it says on stderr as it says it; Stop with its last lines if it fails."""
+    """One run of the script, what it says on stderr as it says it; ScriptError with its last lines if it fails."""
     process = subprocess.Popen(
         _command(path),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=_home(), start_new_session=True,
@@ -180,7 +181,7 @@ def _run(path: Path) -> None:
     finally:
         timer.cancel()
     if code:
-        raise Stop(
+        raise ScriptError(
             "\n".join(
                 [f"{path}: its run failed with exit code {code}; its last lines:", *(f"  {line}" for line in last)]
             )
@@ -229,13 +230,13 @@ def _assign(databases: Sequence[str], written: set[str], path: Path, directory: 
         candidates = files.get(database, [])
         if len(candidates) > 1:
             undo.keep_files()
-            raise Stop(
+            raise ScriptError(
                 f"{path}: several new dumps of {database} in {directory}: {', '.join(candidates)}: "
                 "is it running from cron at this moment? Try again when that is done"
             )
         if not candidates:
             new = ", ".join(sorted(written)) or "nothing"
-            raise Stop(f"{path}: its run made no dump of {database} in {directory} (new there: {new})")
+            raise ScriptError(f"{path}: its run made no dump of {database} in {directory} (new there: {new})")
     return {database: files[database][0] for database in databases}
 
 
@@ -246,18 +247,18 @@ def _restore_check(dump: Path, block: Block, superuser: str, scratch: str, bridg
     """Restore the bridge's dump into a scratch database, as the bridge's role (what is in a dump is not run with a
     superuser's rights), with nobody else let in; the scratch database is dropped whatever happens."""
     container, remark = block.container, f"restore check of {block.owner}, may be dropped"
-    rows = dumps.sql(
+    rows = postgres.sql(
         container, superuser, "postgres",
         "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '-') FROM pg_catalog.pg_database"
         f" WHERE datname = '{scratch}';\n",
     )  # fmt: skip
     if rows and rows != [remark]:
-        raise Stop(
+        raise ScriptError(
             f"{container}: database {scratch} is needed for the restore check and is not ours: rename or drop it"
         )
     drop = f'DROP DATABASE IF EXISTS "{scratch}" WITH (FORCE);\n'
     try:
-        dumps.sql(
+        postgres.sql(
             container, superuser, "postgres",
             f"SET client_min_messages = warning;\n{drop}"
             f'CREATE DATABASE "{scratch}" OWNER "{role}" TEMPLATE template0'
@@ -271,7 +272,7 @@ def _restore_check(dump: Path, block: Block, superuser: str, scratch: str, bridg
         if restored != live:
             say(f"note: {dump.name} restores to {restored} tables, {bridge} has {live} now")
     finally:
-        dumps.sql(container, superuser, "postgres", f"SET client_min_messages = warning;\n{drop}")
+        postgres.sql(container, superuser, "postgres", f"SET client_min_messages = warning;\n{drop}")
     say(f"proven: {bridge}: {dump.name} restores ({restored} tables)")
 
 
@@ -334,7 +335,7 @@ def _tell_of_later_dumps(path: Path, text: str, left: str, block: Block, noted: 
     try:
         directory = _directory(path, backup_script.directory(left))
         still = set(backup_script.dumped(left)) | set(re.findall(r"^ *mautrix_backup (\S+) ", left, re.MULTILINE))
-    except (Refused, Stop, subprocess.TimeoutExpired):
+    except (Refused, ScriptError, subprocess.TimeoutExpired):
         return
     ours = {entry["path"] for entry in noted}
     for dump in block.dumps:
@@ -373,7 +374,7 @@ class _Undo:
 @contextmanager
 def _undone_on_failure(path: Path, data: bytes) -> Iterator[_Undo]:
     def terminated(*_: object) -> NoReturn:
-        raise Stop(f"{path}: the run was ended by a signal")
+        raise ScriptError(f"{path}: the run was ended by a signal")
 
     undo = _Undo(path, data)
     handlers = {number: signal.signal(number, terminated) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -387,6 +388,7 @@ def _undone_on_failure(path: Path, data: bytes) -> Iterator[_Undo]:
             signal.signal(number, handler)
 
 
+VERBS = (apply, remove)
+
 if __name__ == "__main__":
-    sys.setrecursionlimit(10_000)
-    run({"apply": apply, "remove": remove})
+    run(*VERBS)

@@ -1,4 +1,4 @@
-"""scripts/archive.py run for real against a real Postgres behind a stub `docker exec`.
+"""scripts/final_archive.py run for real against a real Postgres behind a stub `docker exec`.
 
 Pins a rollback that loses the bridge's data: an archive of a dump that failed, one that cannot be read back or that
 others can read, and a restore that mixes an old database into a new one.
@@ -47,7 +47,7 @@ class Box:
         self, verb: str, environment: dict[str, str] | None = None, **arguments: Any
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "scripts.archive", verb],
+            [sys.executable, "-m", "scripts.final_archive", verb],
             cwd=CHECKOUT, env=self.server.environment(**(environment or {})),
             input=json.dumps({**self.arguments, **arguments}),
             capture_output=True, text=True, timeout=120, check=False,

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ExitCode:
-    """One exit code: what happened, and the mend; each one clause for an error message."""
+    """One exit code: what happened, and the fix; each one clause for an error message."""
 
     code: int
     meaning: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"exit code {self.code}: {self.meaning}; {self.mend}"
+        return f"exit code {self.code}: {self.meaning}; {self.fix}"
 
 
 _ASK_THE_LOG = "the last lines of its log name the reason"

@@ -1,0 +1,42 @@
+"""psql in the container that runs Postgres: local connections, where the official image asks for no password.
+
+SQL goes to stdin, values into psql's variables (`:'name'` a literal, `:"name"` an identifier), never into the text.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+from scripts.common import ScriptError, docker
+
+
+def name(what: str, value: str) -> str:
+    """The value, if it may stand between double quotes in SQL and in a command's words; else ScriptError."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}", value):
+        raise ScriptError(f"{what} {value!r}: it should be letters, digits, _ and -, at most 63 of them")
+    return value
+
+
+def command(container: str, user: str, database: str, *more: str) -> list[str]:
+    """The words after `docker` that run psql on what comes from stdin."""
+    words = ["exec", "-i", container, "psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", *more]
+    return [*words, "-U", user, "-d", database]
+
+
+def psql(
+    container: str, user: str, database: str, statements: str, timeout: float = 600, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run SQL whatever comes of it: rows are unaligned, one a line."""
+    given = [word for key, value in variables.items() for word in ("-v", f"{key}={value}")]
+    words = command(container, user, database, "-A", "-t", *given)
+    return docker(*words, stdin=statements, check=False, timeout=timeout)
+
+
+def sql(container: str, user: str, database: str, statements: str, timeout: float = 600, **variables: str) -> list[str]:
+    """Run SQL; the rows, unaligned, one a line. ScriptError with Postgres' own words if it fails."""
+    done = psql(container, user, database, statements, timeout, **variables)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise ScriptError(f"{container}: database {database} as {user}: {said[0]}")
+    return [line for line in done.stdout.splitlines() if line]

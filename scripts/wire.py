@@ -1,0 +1,77 @@
+"""What a script is told and what it answers: frozen dataclasses on both sides, a JSON object between them.
+
+Each script declares one dataclass for its arguments and one for each result. The component that sends the script
+fills in the same class, so a misspelt or missing name fails where it is written. Annotations of these classes are
+evaluated on the host's Python 3.9 too: `Optional[str]`, not `str | None`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+class WireError(Exception):
+    """A JSON value that does not have the declared shape; its text says where, and what it should be."""
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON knows it: dataclasses as objects, tuples as lists; anything else as it is."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def typed(kind: type[T], value: Any, where: str = "the JSON") -> T:
+    """The value as `kind`: a dataclass, a scalar, Optional, tuple[X, ...], dict[str, X], or Any.
+
+    Raises WireError for a field that is missing, unknown or of another type. A value is never in its text: it may be
+    a secret.
+    """
+    made: Any = _typed(kind, value, where)
+    return made  # type: ignore[no-any-return]
+
+
+def _typed(kind: Any, value: Any, where: str) -> Any:
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any or origin is Mapping:
+        return value
+    if origin is Union:
+        if value is None and type(None) in inner:
+            return None
+        (kind,) = (each for each in inner if each is not type(None))  # Optional is the only union here
+        return _typed(kind, value, where)
+    if dataclasses.is_dataclass(kind):
+        return _object(kind, value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_typed(inner[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {key: _typed(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    raise WireError(f"{where}: is {type(value).__name__}, should be {getattr(kind, '__name__', kind)}")
+
+
+def _object(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise WireError(f"{where}: is {type(value).__name__}, should be an object")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    required = {name for name, field in fields.items() if _required(field)}
+    for what, names in (("missing", required - value.keys()), ("unknown", value.keys() - fields.keys())):
+        if names:
+            raise WireError(f"{where}: {what}: {', '.join(sorted(names))}")
+    hints = get_type_hints(kind)
+    return kind(**{name: _typed(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
