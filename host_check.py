@@ -5,55 +5,68 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pulumi
 
-from components.host import Host, HostError
-from plan import Plan
-from verdicts.preflight import arguments, judge
+from components.database import PostgresAccess
+from components.host import HostError, LocalHost
+from documents.places import Deployment
+from scripts import facts
+from scripts.readiness import Ready
+from settings import Settings
+from verdicts.host_facts import BridgeStatus, HostFacts
+from verdicts.preflight import judge
 
 DESTROYS = ("destroy", "down", "dn")
 OPERATIONS = (*DESTROYS, "up", "update", "preview", "pre", "refresh", "watch", "import")
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the components need to know of the host."""
+class CheckedHost:
+    """What the components need to know of the host. `synapse_owner`: uid and gid of Synapse's process; `attempt`: the
+    number of the container's label (verdicts/preflight.py)."""
 
-    postgres_address: str
-    superuser_password: pulumi.Output[str]
+    facts: HostFacts
+    postgres: PostgresAccess
     synapse_owner: tuple[int, int]
     attempt: int
-    bridge_status: dict[str, Any]
+
+    def bridge_status(self, ready: pulumi.Output[Ready]) -> pulumi.Output[BridgeStatus]:
+        """The bridge as this operation leaves it: as readiness saw it if that waited for a new container, else as it
+        was met."""
+        met = self.facts.bridge_container
+        status: pulumi.Output[BridgeStatus] = ready.apply(
+            lambda seen: self.facts.bridge if met and met.id == seen.container_id else seen.status
+        )
+        return status
 
 
-def refuse_or_tell(host: Host, plan: Plan) -> Found:
-    """Raises pulumi.RunError, one line a problem, unless the plan may go on; a destroy always may, with warnings."""
-    settings = plan.settings
-    going = destroying()
+def refuse_or_tell(host: LocalHost, settings: Settings, deployment: Deployment) -> CheckedHost:
+    """Raises pulumi.RunError, one line a problem, unless the plan may go on; a destroy always may."""
+    destroys = destroying()
     try:
-        facts = host.read("scripts.facts", "read", arguments(settings, plan.bridge))
-        findings = judge(facts, settings, plan.bridge, plan.stack, plan.entries, plan.block)
+        seen = host.read(facts.read, facts.Look(deployment, settings.isolated_databases))
     except HostError as error:
         raise pulumi.RunError(str(error)) from None
-    if findings.problems and not going:
+    findings = judge(seen, settings, deployment)
+    if findings.problems and not destroys:
         count = len(findings.problems)
         head = f"the host is not ready; nothing was changed. {count} problem{'s' * (count > 1)}:"
         raise pulumi.RunError("\n".join([head, *(f"- {problem}" for problem in findings.problems)]))
-    if pulumi.runtime.is_dry_run() and not going:
+    if pulumi.runtime.is_dry_run() and not destroys:
         for warning in findings.warnings:
             pulumi.log.warn(warning)
-        for diff in findings.diffs:
-            pulumi.log.info(f"up will make this change:\n{diff}")
-    postgres = facts["containers"][settings.postgres_container] or {"networks": {}}
-    synapse = facts["synapse"]
-    return Found(
-        postgres_address=postgres["networks"].get(settings.network, ""),
-        superuser_password=pulumi.Output.secret(settings.postgres_password or facts["superuser_password"] or ""),
-        synapse_owner=(synapse.get("uid", 0), synapse.get("gid", 0)),
+        for change in findings.changes:
+            pulumi.log.info(f"up will make this change:\n{change}")
+    postgres = seen.postgres_container
+    return CheckedHost(
+        facts=seen,
+        postgres=PostgresAccess(
+            address=postgres.networks.get(settings.network, "") if postgres else "",
+            password=pulumi.Output.secret(settings.postgres_password or seen.superuser_password),
+        ),
+        synapse_owner=(seen.synapse.uid, seen.synapse.gid),
         attempt=findings.attempt,
-        bridge_status=facts["bridge"],
     )
 
 

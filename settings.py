@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from documents.bridges import Bridge
-from documents.places import BackupPlan, BridgePlace, Database, Deployment, Mas, Postgres, Synapse
+from documents.places import ArchivePlan, BackupPlan, BridgePlace, Database, Deployment, Mas, Postgres, Synapse
 
 T = TypeVar("T")
 
@@ -212,6 +212,7 @@ class Settings:
             doublepuppet_id=self.doublepuppet_id,
             registration_file=self.registration_file,
             doublepuppet_file=self.doublepuppet_file,
+            experimental_features=self.experimental_features,
             synapse=Synapse(
                 domain=self.domain,
                 container=self.synapse_container,
@@ -237,7 +238,9 @@ class Settings:
                 days=self.backup_days,
                 filter=self.backup_filter,
                 suffix=self.backup_filter_suffix,
+                accept_plain=self.accept_plain_dumps,
             ),
+            archive=ArchivePlan(self.archive_dir, self.restore),
         )
 
 
@@ -307,13 +310,16 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
 
 
 def read() -> Settings:
-    """The running stack's settings. Raises BadSettings."""
+    """The running stack's settings. Raises pulumi.RunError, which ends the program with its text alone."""
     import pulumi
 
     config = pulumi.Config()
-    settings = parse({key_of(each.name): config.get(key_of(each.name)) for each in fields(Settings)})
+    try:
+        settings = parse({key_of(each.name): config.get(key_of(each.name)) for each in fields(Settings)})
+    except BadSettings as bad:
+        raise pulumi.RunError(str(bad)) from None
     if settings.postgres_password and not pulumi.runtime.is_config_secret(config.full_key("postgresPassword")):
-        raise BadSettings(
+        raise pulumi.RunError(
             "postgresPassword: is in plain text in the stack's config; "
             "set it with `pulumi config set --secret postgresPassword`"
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pulumi
 
-from components.host import LocalHost
+from components.host import LocalHost, later
+from documents.places import Deployment
 from scripts import final_archive
 
 
@@ -16,14 +17,22 @@ class FinalArchive(pulumi.ComponentResource):
         self,
         name: str,
         host: LocalHost,
-        archive: final_archive.Arguments,
+        deployment: Deployment,
+        config_file: pulumi.Output[str],
+        pickle_key: pulumi.Output[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`archive.files` and its pickle key may be outputs."""
         super().__init__("mautrix:bridge:Archive", name, None, opts)
         host.script(
             f"{name}-archive",
-            archive,
+            final_archive.Arguments(
+                directory=deployment.archive.directory,
+                bridge=deployment.bridge.name,
+                database=deployment.place.database,
+                restore=deployment.archive.restore,
+                files=(later(config_file), *deployment.registration_paths),
+                pickle_key=later(pickle_key),
+            ),
             create=final_archive.begin,
             update=final_archive.keep,
             delete=final_archive.archive,

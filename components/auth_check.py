@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pulumi
 
-from components.host import LocalHost
+from components.host import LocalHost, later
+from documents.credentials import Tokens
+from documents.places import Deployment
 from scripts import stop_and_check
 
 
 class AuthCheck(pulumi.ComponentResource):
     """Asks Synapse, as the appservices, whether it accepts them beside MAS; a FAIL stops the deployment.
 
-    The question's `fingerprint` is the container's own: whatever replaces the container has the check run again before.
+    `fingerprint` is the container's version: whatever replaces the container has the check run again before.
     """
 
     verdict: pulumi.Output[str]
@@ -21,14 +23,26 @@ class AuthCheck(pulumi.ComponentResource):
         self,
         name: str,
         host: LocalHost,
-        question: stop_and_check.Arguments,
+        deployment: Deployment,
+        tokens: pulumi.Output[Tokens],
+        fingerprint: pulumi.Output[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """The tokens and the fingerprint of `question` may be outputs."""
         super().__init__("mautrix:bridge:AuthCheck", name, None, opts)
         check = host.script(
             f"{name}-auth-check",
-            question,
+            stop_and_check.Arguments(
+                synapse=deployment.synapse,
+                mas=deployment.mas,
+                bot=deployment.bot,
+                appservice_id=deployment.bridge.appservice_id,
+                as_token=later(tokens.apply(lambda known: known.as_token)),
+                doublepuppet_id=deployment.doublepuppet_id,
+                doublepuppet_as_token=later(tokens.apply(lambda known: known.doublepuppet_as_token)),
+                admin_user=deployment.admin_user,
+                evidence_dir=deployment.place.directory,
+                fingerprint=later(fingerprint),
+            ),
             create=stop_and_check.check,
             delete=stop_and_check.remove,
             shown=True,

@@ -8,15 +8,14 @@ import pulumi
 import pulumi_postgresql as postgresql
 
 from components.host import LocalHost, later
-from documents.places import Database, Postgres
+from documents.places import Deployment
 from scripts import isolation
 
 
 @dataclass(frozen=True)
 class PostgresAccess:
-    """The server, its address as the Pulumi program reaches it, and its superuser's password (a secret)."""
+    """The server's address as the Pulumi program reaches it, and its superuser's password (a secret)."""
 
-    server: Postgres
     address: str
     password: pulumi.Output[str]
 
@@ -36,17 +35,20 @@ class BridgeDatabase(pulumi.ComponentResource):
         self,
         name: str,
         host: LocalHost,
+        deployment: Deployment,
         access: PostgresAccess,
-        isolate: isolation.Isolation,
+        password: pulumi.Output[str],
+        isolated: tuple[str, ...],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`isolate.password` is the role's, and may be an output."""
+        """`password` is the role's; `isolated` are the databases that it must not get into."""
         super().__init__("mautrix:bridge:Database", name, None, opts)
+        postgres, ours = deployment.postgres, deployment.place.database
         server = postgresql.Provider(
             f"{name}-postgres",
             host=access.address,
-            port=access.server.port,
-            username=access.server.superuser,
+            port=postgres.port,
+            username=postgres.superuser,
             password=access.password,
             database="postgres",
             sslmode="disable",
@@ -56,9 +58,9 @@ class BridgeDatabase(pulumi.ComponentResource):
         through = pulumi.ResourceOptions(parent=self, provider=server)
         role = postgresql.Role(
             f"{name}-role",
-            name=isolate.bridge.role,
+            name=ours.role,
             login=True,
-            password=isolate.password,
+            password=password,
             superuser=False,
             create_database=False,
             create_role=False,
@@ -66,7 +68,7 @@ class BridgeDatabase(pulumi.ComponentResource):
         )
         own = postgresql.Database(
             f"{name}-database",
-            name=isolate.bridge.database,
+            name=ours.database,
             owner=role.name,
             template="template0",
             encoding="UTF8",
@@ -76,7 +78,7 @@ class BridgeDatabase(pulumi.ComponentResource):
         )
         proven = host.script(
             f"{name}-isolation",
-            isolate,
+            isolation.Isolation(postgres, ours, later(password), isolated, deployment.place.directory),
             create=isolation.isolate,
             delete=isolation.restore,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[own]),

@@ -7,7 +7,7 @@ import pulumi
 from components.host import LocalHost, later
 from documents.fingerprint import fingerprint
 from documents.homeserver import Entries
-from documents.places import Synapse
+from documents.places import Deployment
 from scripts import files, synapse
 
 
@@ -21,26 +21,28 @@ class SynapseRegistration(pulumi.ComponentResource):
         self,
         name: str,
         host: LocalHost,
-        server: Synapse,
-        entries: Entries,
-        registrations: tuple[files.OwnedFile, ...],
+        deployment: Deployment,
+        texts: tuple[pulumi.Output[str], pulumi.Output[str]],
+        owner: tuple[int, int],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """The content of `registrations` may be outputs."""
+        """`texts`: the bridge's registration, and the one for double puppeting; `owner`: Synapse's uid and gid."""
         super().__init__("mautrix:bridge:Registration", name, None, opts)
-        paths = [file.path for file in registrations]
+        server, entries, paths = deployment.synapse, Entries.of(deployment), deployment.registration_paths
+        registrations = tuple(
+            files.OwnedFile(path, later(text), *owner) for path, text in zip(paths, texts, strict=True)
+        )
         self.written = host.script(
             f"{name}-registrations",
             files.OwnedFiles(registrations, listed_in=server.homeserver_file, listed_below=server.data_mount),
             create=files.create,
             update=files.update,
             delete=files.erase,
-            triggers=paths,
+            triggers=[*paths],
             opts=pulumi.ResourceOptions(parent=self),
         ).resource
         # New tokens have to reach Synapse: what is in the files is part of what the restart depends on.
-        contents = pulumi.Output.all(*(file.content for file in registrations))
-        version: pulumi.Output[str] = contents.apply(lambda texts: fingerprint(*texts))
+        version: pulumi.Output[str] = pulumi.Output.all(*texts).apply(lambda known: fingerprint(*known))
         restart = host.script(
             f"{name}-synapse-restart",
             synapse.Arguments(
@@ -48,7 +50,7 @@ class SynapseRegistration(pulumi.ComponentResource):
                 owner=entries.owner,
                 registrations=entries.registrations,
                 experimental_features=entries.experimental_features,
-                watch=tuple(paths),
+                watch=paths,
                 fingerprint=later(version),
             ),
             create=synapse.apply,

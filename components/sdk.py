@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 
 
-def tame() -> None:
+def prepare_process() -> None:
     """Call it before anything is registered.
 
     When a step fails, the language host ends the program with SIGINT; Python would put a traceback of ours after the

@@ -6,6 +6,7 @@ import pulumi
 
 from components.host import LocalHost
 from documents.credentials import Keys, Tokens
+from documents.places import Deployment
 from scripts import generate
 
 
@@ -20,12 +21,13 @@ class BridgeSecrets(pulumi.ComponentResource):
         self,
         name: str,
         host: LocalHost,
+        deployment: Deployment,
         generation: int,
-        archive: generate.FromArchive,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("mautrix:bridge:Secrets", name, None, opts)
-        tokens = generate.Generation(generation)
-        self.tokens = host.made_once(f"{name}-tokens", tokens, generate.tokens, [generation], self).secret
+        turn = generate.Generation(generation)
+        archive = generate.FromArchive(deployment.archive.directory, deployment.bridge.name, deployment.archive.restore)
+        self.tokens = host.made_once(f"{name}-tokens", turn, generate.tokens, [generation], self).secret
         self.keys = host.made_once(f"{name}-keys", archive, generate.keys, None, self).secret
         self.register_outputs({})

@@ -27,6 +27,10 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from documents.places import Deployment
+
+# Plan, section 5b; not needed while encryption.appservice is false, see README.
+EXPERIMENTAL_FEATURES = ("msc3202_transaction_extensions", "msc2409_to_device_messages_enabled")
 REGISTRATIONS = "app_service_config_files"
 FEATURES = "experimental_features"
 
@@ -58,6 +62,12 @@ class Entries:
         for value in (*self.registrations, *self.experimental_features):
             if not value or not value.isprintable():
                 raise ValueError(f"entry {value!r}: should be a path or a flag's name, without control characters")
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> Entries:
+        """Those of the plan's section 5b."""
+        files = tuple(map(deployment.synapse.inside, deployment.registration_files))
+        return cls(deployment.stack, files, EXPERIMENTAL_FEATURES if deployment.experimental_features else ())
 
 
 @dataclass(frozen=True)

@@ -81,20 +81,31 @@ class BridgePlace:
 class BackupPlan:
     """The nightly dumps. `script` is the operator's ("": none); `directory` an absolute path, or an expression of that
     script's like ${BACKUP_DIR}; dumps older than `days` go; `filter` ("": none) is a command that each dump is piped
-    through, which gives its name `suffix`."""
+    through, which gives its name `suffix`; `accept_plain`: whether the dumps may be plain text beside encrypted ones."""
 
     script: str
     directory: str
     days: int
     filter: str
     suffix: str
+    accept_plain: bool
+
+
+@dataclass(frozen=True)
+class ArchivePlan:
+    """Where a destroy leaves its archive, and what a deployment begins with: `restore` is none (an empty database),
+    latest or the path of an archive."""
+
+    directory: str
+    restore: str
 
 
 @dataclass(frozen=True)
 class Deployment:
     """One bridge beside one Matrix stack, as one Pulumi stack has it: all that the texts are made of, but secrets.
 
-    `stack` is "project/name", which also marks our lines in the operator's files; `admin_user` is a user id.
+    `stack` is "project/name", which also marks our lines in the operator's files; `admin_user` is a user id;
+    `experimental_features`: whether homeserver.yaml gets the plan's two flags.
     """
 
     stack: str
@@ -103,11 +114,13 @@ class Deployment:
     doublepuppet_id: str
     registration_file: str
     doublepuppet_file: str
+    experimental_features: bool
     synapse: Synapse
     mas: Mas
     postgres: Postgres
     place: BridgePlace
     backup: BackupPlan
+    archive: ArchivePlan
 
     @property
     def bot(self) -> str:
@@ -120,7 +133,15 @@ class Deployment:
         return self.registration_file, self.doublepuppet_file
 
     @property
+    def registration_paths(self) -> tuple[str, str]:
+        """The same on the host."""
+        return (
+            f"{self.synapse.directory}/{self.registration_file}",
+            f"{self.synapse.directory}/{self.doublepuppet_file}",
+        )
+
+    @property
     def dump_script(self) -> str:
         """Our dump script on the host: beside the operator's, or in the bridge's own directory if there is none."""
         beside = self.backup.script.rpartition("/")[0] if self.backup.script else self.place.directory
-        return f"{beside}/{self.bridge.name}_backup.sh"
+        return f"{beside}/{self.place.container}_backup.sh"

@@ -47,8 +47,6 @@ select json_build_object(
 """
 
 
-
-
 @dataclass(frozen=True)
 class Look:
     """What to look for: the places of one deployment, and the databases that it isolates."""
@@ -97,10 +95,7 @@ def read(arguments: Look) -> HostFacts:
             bridge_dir=_directory(place.directory),
             synapse_dir=_directory(synapse.directory),
             backup_dir=_directory(_backup_directory(deployment)),
-            registrations={
-                path: Path(path).exists()
-                for path in (f"{synapse.directory}/{file}" for file in deployment.registration_files)
-            },
+            registrations={path: Path(path).exists() for path in deployment.registration_paths},
             others=others.result(),
             ready_mark=_text(Path(place.directory) / READY) or "",
             bridge=bridge.result(),

@@ -122,8 +122,8 @@ class HostFacts:
     """The whole look at the host; what is not there is None, False or empty.
 
     `docker`: the server's version; `docker_free`: bytes free for it. `network`, `image`: whether they are there.
-    `superuser_password` is a secret, out of Postgres' container. `backup_syntax`: what the script's own interpreter says
-    against our edit of it. `dump_script_owner`: the stack that our dump script on the host names, "" if it names none,
+    `superuser_password` is a secret, out of Postgres' container. `backup_syntax`: what the script's own interpreter
+    says against our edit of it. `dump_script_owner`: the stack that our dump script on the host names, "" if it names none,
     None if there is no such file. `registrations`: path on the host -> whether it is there. `others`: names of
     containers that mount the bridge's directory. `ready_mark`: "CONTAINER_ID ATTEMPT" of the container that got ready
     last.
@@ -139,7 +139,7 @@ class HostFacts:
     bridge_container: Optional[Container]
     network: bool
     image: bool
-    superuser_password: str
+    superuser_password: str = field(repr=False)
     synapse: SynapseFacts
     postgres: PostgresFacts
     homeserver: Optional[File]
