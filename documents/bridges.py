@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Optional
 
 # The same in every bridge that is built on mautrix-go's bridgev2.
 CONFIG_PATH = "/data/config.yaml"
@@ -33,8 +34,8 @@ class Bridge:
     binary: str  # path in the image
     image: str  # default image with its tag, the plan's
     database: str  # default name of the database and of its role
-    first_linking_tag: str | None  # older releases can no longer link an account; None: none such is known
-    first_linking_source: str | None
+    first_linking_tag: Optional[str]  # older releases can no longer link an account; None: none such is known
+    first_linking_source: Optional[str]
 
     def bot_user_id(self, domain: str) -> str:
         return f"@{self.bot_localpart}:{domain}"

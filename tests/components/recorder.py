@@ -9,7 +9,7 @@ import json
 import re
 import runpy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,18 +17,29 @@ from unittest.mock import patch
 import pulumi
 from pulumi.runtime import mocks, rpc
 
+from documents.credentials import Keys, Tokens
+from scripts import files, final_archive, isolation, nightly_backup, readiness, stop_and_check, synapse
+from scripts.wire import plain
+from verdicts.host_facts import BridgeStatus, HostFacts
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# What each script's verb prints, for the outputs that are made of it.
+TOKENS = Tokens(**{each.name: f"secret-{each.name}-{'x' * 32}" for each in fields(Tokens)})
+KEYS = Keys(pickle_key=f"secret-pickle_key-{'x' * 32}", sender_localpart="abcdefghijklmnopqrstuvwxyzabcdef")
+STATUS = BridgeStatus(container="running", ready=True, ping="200", image="sha256:0123")
+
+# What each script's verb returns, for the outputs that are made of it.
 RESULTS = {
-    "scripts.files claim": {"directory": "/opt/matrix/mautrix-signal"},
-    "scripts.isolation read": {"public": ["CONNECT", "TEMPORARY"]},
-    "scripts.isolation prove": {"role": "mautrix_signal"},
-    "scripts.nightly_backup apply": {"dumps": []},
-    "scripts.synapse apply": {"changed": True, "restarted": True},
-    "scripts.stop_and_check check": {"verdict": "PASS", "steps": [], "table": "all well"},
-    "scripts.final_archive pickle_key": {"pickle_key": "archived-key"},
-    "scripts.readiness wait": {"ready_seconds": 3},
+    "scripts.generate tokens": TOKENS,
+    "scripts.generate keys": KEYS,
+    "scripts.files claim": files.Done(),
+    "scripts.files create": files.Done(),
+    "scripts.isolation isolate": isolation.Proof("mautrix_signal", ("mautrix_signal",), ("synapse", "mas"), {}),
+    "scripts.nightly_backup apply": nightly_backup.Applied(dumps=()),
+    "scripts.synapse apply": synapse.Applied(changed=True, restarted=True),
+    "scripts.final_archive begin": final_archive.Begun(),
+    "scripts.stop_and_check check": stop_and_check.Checked(verdict="PASS", table="all well"),
+    "scripts.readiness wait": readiness.Ready(container_id="mautrix-signal-container-id", status=STATUS),
 }
 
 
@@ -38,12 +49,8 @@ class Answers(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = dict(args.inputs)
         if args.typ == "command:local:Command":
-            create = args.inputs["create"]
-            script = re.search(r"(\S+) # (scripts\.\S+)$", create)
-            if script:
-                outputs["stdout"] = json.dumps(RESULTS.get(f"{script.group(2)} {script.group(1)}", {}))
-            else:
-                outputs["stdout"] = f"secret{args.name}".replace("-", "").ljust(int(create.split()[-1]), "x")
+            verb, script = args.inputs["create"].rsplit(" # ", 1)
+            outputs["stdout"] = json.dumps(plain(RESULTS[f"{script} {verb.split()[-1]}"]))
         if args.typ == "docker:index/remoteImage:RemoteImage":
             outputs["imageId"] = "sha256:0123"
         return f"{args.name}-id", outputs
@@ -129,10 +136,12 @@ def _resource(request: Any) -> Resource:
     )
 
 
-def record(facts: Mapping[str, Any], config: Mapping[str, str | None], stack: str = "contabo") -> Recording:
+def record(facts: HostFacts, config: Mapping[str, str | None], stack: str = "contabo") -> Recording:
     """Run `__main__.py` on a host that looks like `facts`. What the program raises is raised."""
     asyncio.set_event_loop(asyncio.new_event_loop())
-    monitor, told, outputs = Monitor(), [], {}
+    monitor = Monitor()
+    told: list[str] = []
+    outputs: dict[str, Any] = {}
     mocks.set_mocks(monitor.mocks, project="mautrix-signal", stack=stack, preview=False, monitor=monitor)
     pulumi.runtime.set_all_config(
         {f"mautrix-signal:{key}": value for key, value in config.items() if value is not None}

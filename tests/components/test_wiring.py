@@ -5,96 +5,115 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pulumi
 import pytest
 
+from scripts.wire import plain
 from tests import facts
-from tests.components.recorder import Recording, record
+from tests.components.recorder import KEYS, STATUS, TOKENS, Recording, record
+from verdicts.host_facts import BridgeStatus, HostFacts
 
 
 @pytest.fixture(scope="module")
 def plan() -> Recording:
-    return record(facts.fresh(), facts.defaults())
+    return record(facts.healthy(), facts.defaults())
 
 
-def secrets_of(plan: Recording) -> list[str]:
-    made = [each for each in plan.named(r"(token|password|secret|key)$") if each.type == "command:local:Command"]
-    return [f"secret{each.name}".replace("-", "").ljust(int(each.inputs["create"].split()[-1]), "x") for each in made]
+def arguments(plan: Recording, name: str) -> dict[str, Any]:
+    """What the script of the resource is told."""
+    told: dict[str, Any] = plan[f"mautrix-signal-{name}"].stdin["arguments"]
+    return told
+
+
+def output(plan: Recording, name: str) -> Any:
+    """The value of a stack output."""
+    value = plan.outputs[name]
+    return value.future().result() if isinstance(value, pulumi.Output) else value
 
 
 def test_the_order_is_the_plan_s(plan: Recording) -> None:
     chain = [
-        "mautrix-signal-claim",
+        "mautrix-signal-directory",
         "mautrix-signal-role",
         "mautrix-signal-database",
-        "mautrix-signal-proof",
-        "mautrix-signal-script",
-        "mautrix-signal-registration.yaml",
-        "mautrix-signal-homeserver",
-        "mautrix-signal-check",
+        "mautrix-signal-isolation",
+        "mautrix-signal-backup-script",
+        "mautrix-signal-registrations",
+        "mautrix-signal-synapse-restart",
+        "mautrix-signal-auth-check",
         "mautrix-signal-container",
-        "mautrix-signal-ready",
+        "mautrix-signal-readiness",
     ]
     for before, after in pairwise(chain):
         assert before in plan.after(after), f"{after} does not wait for {before}"
 
 
-def test_the_restart_waits_for_both_registrations_and_the_bridge_s_config(plan: Recording) -> None:
-    assert plan.after("mautrix-signal-homeserver") >= {
-        "mautrix-signal-registration.yaml",
-        "mautrix-signal-doublepuppet.yaml",
+def test_there_are_at_most_thirty_resources_the_stack_among_them(plan: Recording) -> None:
+    assert len(plan.resources) + 1 <= 30
+
+
+def test_the_restart_waits_for_the_registrations_the_bridge_s_config_and_its_image(plan: Recording) -> None:
+    assert plan.after("mautrix-signal-synapse-restart") >= {
+        "mautrix-signal-registrations",
         "mautrix-signal-config",
-        "mautrix-signal-remote",
+        "mautrix-signal-image",
     }
 
 
 def test_the_container_waits_for_the_check_and_the_check_for_the_restart(plan: Recording) -> None:
-    assert "mautrix-signal-check" in plan["mautrix:bridge:Container"].needs
+    assert "mautrix-signal-auth-check" in plan["mautrix:bridge:Container"].needs
     assert "mautrix:bridge:Container" in plan["mautrix-signal-container"].needs
-    assert "mautrix-signal-homeserver" in plan["mautrix:bridge:AuthCheck"].needs
-    assert "mautrix:bridge:AuthCheck" in plan["mautrix-signal-check"].needs
+    assert "mautrix-signal-synapse-restart" in plan["mautrix:bridge:AuthCheck"].needs
+    assert "mautrix:bridge:AuthCheck" in plan["mautrix-signal-auth-check"].needs
 
 
 def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else_goes(plan: Recording) -> None:
     assert "mautrix-signal-archive" in plan.after("mautrix-signal-container")
     assert plan.after("mautrix-signal-archive") >= {
         "mautrix-signal-database",
+        "mautrix-signal-isolation",
         "mautrix-signal-config",
-        "mautrix-signal-registration.yaml",
-        "mautrix-signal-doublepuppet.yaml",
+        "mautrix-signal-registrations",
     }
+    archived = arguments(plan, "archive")["files"]
+    assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]
 
 
-def test_an_archive_brings_its_database_and_its_pickle_key(plan: Recording) -> None:
-    restored = record(facts.fresh(), {**facts.defaults(), "restore": "latest"})
-    assert restored["mautrix-signal-restore"].inputs["create"].endswith(" restore # scripts.final_archive")
-    assert plan["mautrix-signal-restore"].inputs["create"].endswith(" keep # scripts.final_archive")
-    assert restored["mautrix-signal-pickle-key"].inputs["create"].endswith(" pickle_key # scripts.final_archive")
-    config = restored["mautrix-signal-config"].stdin["arguments"]["content"]
-    assert 'pickle_key: "archived-key"' in config
-    assert set(restored["mautrix-signal-pickle-key"].options.additionalSecretOutputs) == {"stdout", "stderr"}
+def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
+    restored = record(facts.healthy(), {**facts.defaults(), "restore": "latest"})
+    assert arguments(restored, "archive")["restore"] == "latest"
+    assert arguments(restored, "keys")["archive"] == "latest"
+    assert arguments(restored, "archive")["pickle_key"] == KEYS.pickle_key
+    config = arguments(restored, "config")["files"][0]["content"]
+    assert f'pickle_key: "{KEYS.pickle_key}"' in config
+    assert arguments(restored, "readiness")["new_keys"] is False, "its own cross-signing keys are in the archive"
+
+
+def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_its_key(plan: Recording) -> None:
+    """Data of one archive beside the key of another: nothing of it could be read again."""
+    assert "triggers" not in plan["mautrix-signal-keys"].inputs
+    assert "triggers" not in plan["mautrix-signal-archive"].inputs
+    assert plan["mautrix-signal-archive"].inputs["update"].endswith(" keep # scripts.final_archive")
 
 
 def test_nothing_is_made_before_the_directory_is_claimed(plan: Recording) -> None:
     made = [each for each in plan.resources.values() if each.type.startswith(("postgresql:", "docker:index"))]
-    assert len(made) == 5
+    assert len(made) == 4
     for each in made:
-        assert "mautrix-signal-claim" in plan.after(each.name), each.name
+        assert "mautrix-signal-directory" in plan.after(each.name), each.name
 
 
-def test_the_proof_waits_for_every_database_that_is_closed(plan: Recording) -> None:
-    assert plan.after("mautrix-signal-proof") >= {
-        "mautrix-signal-public",
-        "mautrix-signal-isolation-synapse",
-        "mautrix-signal-isolation-mas",
-    }
-    assert plan["mautrix-signal-proof"].stdin["arguments"]["refused"] == ["synapse", "mas"]
+def test_every_database_of_the_settings_is_isolated(plan: Recording) -> None:
+    assert arguments(plan, "isolation")["databases"] == ["synapse", "mas"]
+    assert arguments(plan, "isolation")["bridge"]["database"] == "mautrix_signal"
 
 
 def test_no_secret_is_outside_a_secret_input(plan: Recording) -> None:
-    secrets = secrets_of(plan)
+    secrets = [*vars(TOKENS).values(), KEYS.pickle_key]
     assert len(secrets) == 8
     for each in plan.resources.values():
         for name, value in each.inputs.items():
@@ -104,7 +123,7 @@ def test_no_secret_is_outside_a_secret_input(plan: Recording) -> None:
 
 def test_what_a_command_s_text_says_has_no_argument(plan: Recording) -> None:
     for each in plan.resources.values():
-        if each.type == "command:local:Command" and "stdin" in each.inputs:
+        if each.type == "command:local:Command":
             assert "stdin" in each.secret_inputs
             assert re.search(r" [a-z]+ # scripts\.[a-z_]+$", each.inputs["create"])
             assert each.inputs["addPreviousOutputInEnv"] is False
@@ -120,73 +139,77 @@ def test_the_container_has_no_secret_and_no_port(plan: Recording) -> None:
 
 
 def test_a_secret_is_made_once_and_turns_with_its_generation_alone(plan: Recording) -> None:
-    token, pickle = plan["mautrix-signal-as-token"], plan["mautrix-signal-pickle-key"]
-    assert token.inputs["triggers"] == [1]
-    assert "triggers" not in pickle.inputs, "a restored database needs its old key"
-    for each in (token, pickle):
+    tokens, keys = plan["mautrix-signal-tokens"], plan["mautrix-signal-keys"]
+    assert tokens.inputs["triggers"] == [1]
+    assert "triggers" not in keys.inputs, "a database needs its old key"
+    for each in (tokens, keys):
         assert {"create", "update", "stdin", "environment", "logging"} <= set(each.options.ignoreChanges)
         assert set(each.options.additionalSecretOutputs) == {"stdout", "stderr"}
         assert each.inputs["logging"] == "none"
 
 
-def test_what_public_could_do_is_read_once(plan: Recording) -> None:
-    assert {"create", "update", "stdin"} <= set(plan["mautrix-signal-before-synapse"].options.ignoreChanges)
-    before = plan["mautrix-signal-isolation-synapse"].stdin["arguments"]["before"]
-    assert json.loads(before) == {"public": ["CONNECT", "TEMPORARY"]}
-
-
-def test_new_tokens_replace_the_container_and_run_the_check_and_the_restart_again(plan: Recording) -> None:
+def test_another_config_replaces_the_container_and_runs_the_check_again_but_not_the_restart(plan: Recording) -> None:
     def versions(recording: Recording) -> tuple[str, str, str]:
         return (
             json.dumps(recording["mautrix-signal-container"].inputs["labels"]),
-            recording["mautrix-signal-check"].stdin["arguments"]["fingerprint"],
-            recording["mautrix-signal-homeserver"].stdin["arguments"]["fingerprint"],
+            arguments(recording, "auth-check")["fingerprint"],
+            arguments(recording, "synapse-restart")["fingerprint"],
         )
 
-    other = record(facts.fresh(), {**facts.defaults(), "homeserverAddress": "http://synapse:8008"})
+    other = record(facts.healthy(), {**facts.defaults(), "homeserverAddress": "http://synapse:8008"})
     assert versions(other)[0] != versions(plan)[0] and versions(other)[1] != versions(plan)[1]
     assert versions(other)[2] == versions(plan)[2], "the registrations are the same: no restart of Synapse"
-    same = record(facts.fresh(), facts.defaults())
+    same = record(facts.healthy(), facts.defaults())
     assert versions(same) == versions(plan)
 
 
 def test_a_new_container_is_made_after_the_old_one_is_gone_and_a_gate_never_deletes(plan: Recording) -> None:
     assert plan["mautrix-signal-container"].options.deleteBeforeReplace is True
-    assert not plan["mautrix-signal-check"].options.deleteBeforeReplace
-    assert "triggers" not in plan["mautrix-signal-check"].inputs
+    assert not plan["mautrix-signal-auth-check"].options.deleteBeforeReplace
+    assert "triggers" not in plan["mautrix-signal-auth-check"].inputs
 
 
 def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
     def stdin(recording: Recording) -> dict[str, object]:
-        return {each.name: each.stdin["arguments"] for each in recording.resources.values() if each.stdin}
+        return {each.name: each.inputs["stdin"] for each in recording.resources.values() if each.stdin}
 
-    other = stdin(record(facts.fresh(), {**facts.defaults(), "reapply": "1"}))
-    same = {name for name, arguments in stdin(plan).items() if arguments == other[name]}
-    assert same == {
-        "mautrix-signal-claim",
-        "mautrix-signal-before-synapse",
-        "mautrix-signal-before-mas",
-        "mautrix-signal-restore",
-        "mautrix-signal-archive",
-    }
+    other = stdin(record(facts.healthy(), {**facts.defaults(), "reapply": "1"}))
+    assert len(other) == 10
+    assert [name for name, text in stdin(plan).items() if text == other[name]] == []
 
 
 def test_a_deployed_bridge_that_never_got_ready_is_replaced_and_checked_again(plan: Recording) -> None:
-    host = facts.deployed()
-    host["ready_container"] = None
-    again = record(host, facts.defaults())
+    again = record(replace(facts.deployed(), ready_mark=""), facts.defaults())
     assert {"label": "mautrix-bridge.attempt", "value": "2"} in again["mautrix-signal-container"].inputs["labels"]
-    assert (
-        again["mautrix-signal-check"].stdin["arguments"]["fingerprint"]
-        != plan["mautrix-signal-check"].stdin["arguments"]["fingerprint"]
-    )
+    assert arguments(again, "auth-check")["fingerprint"] != arguments(plan, "auth-check")["fingerprint"]
+
+
+def _running_as(container_id: str) -> HostFacts:
+    host = facts.deployed()
+    assert host.bridge_container is not None
+    container = replace(host.bridge_container, id=container_id)
+    return replace(host, bridge_container=container, bridge=BridgeStatus(container="exited", exit_code=1))
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        pytest.param(facts.healthy(), STATUS, id="a first up: not `absent`, as the host was met"),
+        pytest.param(_running_as("another"), STATUS, id="a container was replaced: the new one's"),
+        pytest.param(
+            _running_as("mautrix-signal-container-id"),
+            BridgeStatus(container="exited", exit_code=1),
+            id="nothing was replaced: what is there, even if it no longer runs",
+        ),
+    ],
+)
+def test_the_bridge_s_status_is_that_of_the_container_which_up_leaves(host: HostFacts, status: BridgeStatus) -> None:
+    assert plain(output(record(host, facts.defaults()), "bridgeStatus")) == plain(status)
 
 
 def test_a_problem_on_the_host_registers_nothing() -> None:
-    host = facts.fresh()
-    host["network"] = False
     with pytest.raises(pulumi.RunError) as stopped:
-        record(host, facts.defaults())
+        record(replace(facts.healthy(), network=False), facts.defaults())
     assert str(stopped.value).splitlines() == [
         "the host is not ready; nothing was changed. 1 problem:",
         "- network matrix-net: not there: correct the setting network (docker network ls)",
@@ -195,7 +218,7 @@ def test_a_problem_on_the_host_registers_nothing() -> None:
 
 def test_bad_settings_register_nothing() -> None:
     with pytest.raises(pulumi.RunError, match=r"^bridgePort: 'x' should be a whole number from 1 to 65535$"):
-        record(facts.fresh(), {**facts.defaults(), "bridgePort": "x"})
+        record(facts.healthy(), {**facts.defaults(), "bridgePort": "x"})
 
 
 def test_names_come_from_the_settings_alone() -> None:
@@ -208,9 +231,7 @@ def test_names_come_from_the_settings_alone() -> None:
         "bridgeRole": "box_role",
         "registrationFile": "box.yaml",
     }
-    host = facts.fresh()
-    host["containers"]["box-bridge"] = host["containers"].pop("mautrix-signal")
-    box = record(host, config)
+    box = record(facts.healthy(), config)
     for each in box.resources.values():
         told = json.dumps({**each.inputs, "stdin": each.stdin.get("arguments")}, default=str)
         told = told.replace("/usr/bin/mautrix-signal", "").replace("mautrix-signal/contabo", "")
