@@ -69,7 +69,7 @@ def before_the_check(shared: Shared) -> Lab:
     """Everything of an `up` but the check and what comes after it."""
     shared.deployed = False
     shared.lab.reset()
-    shared.lab.pulumi("up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-check", "--exclude-dependents")
+    shared.lab.pulumi("up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-auth-check", "--exclude-dependents")
     assert container_id(shared.lab) is None
     return shared.lab
 
@@ -96,7 +96,7 @@ def test_no_container_is_made_while_synapse_does_not_accept_it(
             (lab.host_dir / "synapse" / name).write_bytes(data)
 
 
-def test_after_the_mend_up_goes_through(before_the_check: Lab) -> None:
+def test_after_the_fix_up_goes_through(before_the_check: Lab) -> None:
     lab = before_the_check
     restart(lab)
     lab.pulumi("up", "--yes", "--skip-preview")
@@ -130,7 +130,7 @@ def test_a_container_that_somebody_removed_comes_back_after_a_new_check(deployed
     deployed.docker("rm", "-f", deployed.bridge)
     done = deployed.pulumi("up", "--yes", "--skip-preview")
     assert container_id(deployed) is not None
-    assert "mautrix-signal-check" in done.stdout
+    assert "mautrix-signal-auth-check" in done.stdout
 
 
 def test_somebody_s_revert_is_told_and_reapply_puts_it_back(deployed: Lab) -> None:
