@@ -48,7 +48,8 @@ def run(*verbs: Callable[[Any], Any]) -> NoReturn:
 def docker(
     *words: str, stdin: str | None = None, check: bool = True, timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
-    """`docker WORDS`; with `check`, a failure is a ScriptError in Docker's own words. Secrets go to stdin, never to words."""
+    """`docker WORDS`; with `check`, a failure is a ScriptError in Docker's own words. Secrets go to stdin, never to
+    words."""
     try:
         done = subprocess.run(
             ["docker", *words], input=stdin, text=True, capture_output=True, timeout=timeout, check=False

@@ -51,7 +51,7 @@ def container(raw: dict[str, Any]) -> Container:
 def look(name: str, timeout: float = 30) -> Optional[Container]:
     """The container of that name or id; None if there is none. ScriptError if Docker fails."""
     raw = inspect("container", name, timeout=timeout).get(name)
-    return container(raw) if raw else None
+    return None if raw is None else container(raw)
 
 
 def ready(name: str, port: int, timeout: float) -> str:

@@ -32,8 +32,8 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def content(path: Path) -> Iterator[IO[bytes]]:
-    """What is in a dump, unpacked by the format its first bytes name. At the end: ScriptError if the unpacking failed (a cut
-    or damaged file), unless the reader itself stopped early with an exception."""
+    """What is in a dump, unpacked by the format its first bytes name. At the end: ScriptError if the unpacking failed
+    (a cut or damaged file), unless the reader itself stopped early with an exception."""
     with path.open("rb") as file:
         start = file.read(6)
     reader = next((command for magic, command in _READERS.items() if start.startswith(magic)), None)
@@ -85,8 +85,8 @@ def make(database: Database, target: Path) -> bool:
 
 
 def prove(path: Path, container: str) -> None:
-    """ScriptError unless the dump can be unpacked to its end and is a whole one: a plain one has pg_dump's closing line among
-    its last ten lines, of one in the custom format pg_restore can list the content."""
+    """ScriptError unless the dump can be unpacked to its end and is a whole one: a plain one has pg_dump's closing line
+    among its last ten lines, of one in the custom format pg_restore can list the content."""
     tail, start = b"", b""
     with content(path) as stream:
         for chunk in iter(lambda: stream.read(_CHUNK), b""):

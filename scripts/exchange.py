@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from documents.masking import masked
 from scripts.common import ScriptError
@@ -60,6 +60,11 @@ class _Wire:
 
     def makefile(self, mode: str) -> io.BufferedIOBase:
         return self.file
+
+
+def ping_request(appservice_id: str, as_token: str) -> Request:
+    """Synapse's ping of the appservice: it asks the bridge's own port, and says that token and id belong together."""
+    return Request("POST", f"/_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping", as_token, {})
 
 
 def ask(step: str, base: str, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
@@ -112,16 +117,16 @@ def _hidden(exchange: Exchange, secrets: Sequence[str]) -> Exchange:
     )
 
 
-def address(base: str) -> Any:
+def address(base: str) -> SplitResult:
     """The parts of a base URL; ScriptError if it is not one."""
     try:
         where = urlsplit(base)
         good = where.scheme in ("http", "https") and where.hostname and where.port != 0
+        if good and not (where.query or where.fragment or where.username):
+            return where
     except ValueError:
-        good = False
-    if not good or where.query or where.fragment or where.username:
-        raise ScriptError(f"synapseUrl {base!r}: should be a URL such as http://127.0.0.1:8008")
-    return where
+        pass  # a port that is no number, a bracket that is not closed
+    raise ScriptError(f"synapseUrl {base!r}: should be a URL such as http://127.0.0.1:8008")
 
 
 def _fault(exchange: dict[str, Any], fault: str, error: Exception) -> None:

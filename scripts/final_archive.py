@@ -253,8 +253,8 @@ def chosen(directory: str, bridge: str, wanted: str) -> Optional[Path]:
             raise ScriptError(f"{path}: there is no such archive (setting restore: none, latest, or an archive's path)")
         return path
     postgres.name("bridge", bridge)
-    names = [path for path in Path(directory).glob(f"{bridge}-*.tar.gz")]
-    stamped = [path for path in names if _STAMP.fullmatch(path.name[len(bridge) + 1 : -7])]
+    archives = Path(directory).glob(f"{bridge}-*.tar.gz")
+    stamped = [path for path in archives if _STAMP.fullmatch(path.name[len(bridge) + 1 : -7])]
     if not stamped:
         raise ScriptError(
             f"{directory}: there is no archive {bridge}-….tar.gz to restore: "

@@ -10,17 +10,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
 
 from documents.masking import clean
+from documents.places import BridgePlace, Synapse
+from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, logs, run, say, write_atomic
 from scripts.container import last_exit, look, ready
-from scripts.exchange import Request, address, ask
+from scripts.exchange import Request, address, ask, ping_request
+from scripts.postgres import sql
 from verdicts.auth import Exchange, came, starting
 from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
-from verdicts.host_facts import Container
+from verdicts.host_facts import BridgeStatus, Container
 
 LINES = 50
 KEYS_LOST = 34  # verdicts/exit_codes.py
@@ -33,33 +37,59 @@ LIMIT = 5.0  # seconds for one question
 LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
 
 
+@dataclass(frozen=True)
+class Arguments:
+    """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between two
+    looks. `mark`: a file's path; it will hold the id of the container that got ready, and the number `attempt`.
+    `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of an earlier
+    one."""
+
+    bridge: BridgePlace
+    container_id: str
+    synapse: Synapse
+    bot: str
+    appservice_id: str
+    as_token: str = field(repr=False)
+    timeout: float
+    mark: str
+    attempt: int
+    new_keys: bool
+    pause: float = 0.3
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What was seen: seconds waited, restarts meanwhile, the ping's own time, the bot's name, and the bridge's status
+    as `pulumi preview` will see it."""
+
+    container_id: str
+    ready_seconds: float
+    restart_count: int
+    ping_ms: float
+    displayname: str
+    status: BridgeStatus
+
+
 class Watch:
     """One wait: what is known of the container, and what each of the three questions was answered last."""
 
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
-        self.name = arguments["container"]
-        self.id = arguments.get("container_id") or self.name
-        self.port = int(arguments["port"])
-        self.url = arguments["synapse_url"]
-        self.bot = f"@{arguments['bot_localpart']}:{arguments['domain']}"
-        self.token = arguments["as_token"]
-        self.mark = Path(arguments["mark"])
-        self.secrets = [self.token, *arguments.get("hide", [])]
-        appservice = quote(arguments["appservice_id"], safe="")
+    def __init__(self, arguments: Arguments) -> None:
+        self.arguments = arguments
+        profile = f"/_matrix/client/v3/profile/{quote(arguments.bot, safe='')}"
         self.requests = {
-            "ping": Request("POST", f"/_matrix/client/v1/appservice/{appservice}/ping", self.token, {}),
-            "profile": Request("GET", f"/_matrix/client/v3/profile/{quote(self.bot, safe='')}", self.token),
+            "ping": ping_request(arguments.appservice_id, arguments.as_token),
+            "profile": Request("GET", profile, arguments.as_token),
         }
-        self.answers: dict[str, str] = {}
+        self.answers: dict[str, str] = {}  # for people
         self.exchanges: dict[str, Exchange] = {}
-        self.found: dict[str, dict[str, Any]] = {}  # of those that hold
+        self.bodies: dict[str, Mapping[str, Any]] = {}  # of the answers that hold
         self.first: Optional[Container] = None
         self.state: Optional[Container] = None
         self.exit: Optional[ExitCode] = None
 
-    def hopeless(self) -> str:
+    def why_not(self) -> str:
         """Look at the container: why waiting any longer is of no use, or nothing."""
-        before, now = self.state, look(self.id)
+        before, now = self.state, look(self.arguments.container_id)
         self.state = now
         if now is None:
             return "was removed" if before else "is not there"
@@ -80,48 +110,54 @@ class Watch:
 
     def was_ready(self) -> bool:
         """Whether this very container got ready once."""
-        return self.first is not None and self.mark.is_file() and self.mark.read_text().split()[:1] == [self.first.id]
+        mark = Path(self.arguments.mark)
+        return self.first is not None and mark.is_file() and mark.read_text().split()[:1] == [self.first.id]
 
     def ask(self, seconds: float, all_of_them: bool = False) -> bool:
         """Whether the three hold; a question is asked only once the one before it is answered, or `all_of_them`."""
-        runs = self.state is not None and self.state.status == "running"
-        self.answers = {"ready": ready(self.id, self.port, seconds) if runs else "the container does not run"}
-        self.found = {}
-        good = self.answers["ready"] == "200"
+        runs, id_ = self.state is not None and self.state.running, self.arguments.container_id
+        said = ready(id_, self.arguments.bridge.port, seconds) if runs else "the container does not run"
+        self.answers, self.bodies = {"ready": said}, {}
+        good = said == "200"
         for name, request in self.requests.items():
             if not good and not all_of_them:
                 return False
-            exchange = self.exchanges[name] = ask(name, self.url, request, seconds, self.secrets)
-            self.answers[name] = came(exchange)
-            body = exchange.json()
-            if (
-                exchange.fault
-                or exchange.status != 200
-                or body is None
-                or (name == "ping" and "duration_ms" not in body)
-            ):
+            exchange = ask(name, self.arguments.synapse.url, request, seconds, [self.arguments.as_token])
+            self.exchanges[name], self.answers[name] = exchange, came(exchange)
+            body = None if exchange.fault or exchange.status != 200 else exchange.json()
+            if body is None or (name == "ping" and "duration_ms" not in body):
                 good = False
             else:
-                shown = {key: body[key] for key in ("duration_ms", "displayname") if key in body}
-                self.found[name] = {"status": 200, **shown}
+                self.bodies[name] = body
         return good
+
+    def ready(self, container_id: str, restarts: int, seconds: float) -> Ready:
+        """The result, once all three hold."""
+        a = self.arguments
+        question = Question(container_id, a.bridge.port, a.synapse.url, a.appservice_id, a.as_token)
+        return Ready(
+            container_id,
+            round(seconds, 1),
+            restarts,
+            float(self.bodies["ping"]["duration_ms"]),
+            str(self.bodies["profile"].get("displayname", "")),
+            probe(question),
+        )
 
     def report(self, why: str) -> str:
         """The error's text."""
-        state, exit_ = self.state, self.exit
-        lines = [f"{self.name} {why}" + (f": exit code {exit_.code}: {exit_.meaning}" if exit_ else "")]
+        state, exit_, name = self.state, self.exit, self.arguments.bridge.container
+        lines = [f"{name} {why}" + (f": exit code {exit_.code}: {exit_.meaning}" if exit_ else "")]
         if state:
             oom = ", killed for lack of memory" if state.oom_killed else ""
             lines.append(f"  container  {state.status}, restarted {state.restarts} times{oom}")
             lines += [f"  docker     {state.error}"] if state.error else []
-        lines += [f"  {name:<9}  {answer}" for name, answer in self.answers.items()]
+        lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
         anew = "" if self.was_ready() else ". The next `pulumi up` makes the container anew, since it never got ready"
         lines.append(f"What to do: {self._todo()}{anew}.")
-        text = clean("\n".join(lines), self.secrets)
         if state:
-            log = clean(logs(self.id, LINES), self.secrets).strip("\n")
-            text += f"\n--- last {LINES} log lines of {self.name} ---\n{log or '(empty)'}"
-        return text
+            lines += [f"--- last {LINES} log lines of {name} ---", logs(state.id, LINES).strip("\n") or "(empty)"]
+        return clean("\n".join(lines), [self.arguments.as_token])
 
     def _todo(self) -> str:
         if self.exit:
@@ -132,69 +168,50 @@ class Watch:
             return "fix what Docker says above"
         profile = self.exchanges.get("profile")
         if profile and (profile.fault or starting(profile)):
-            return f"Synapse does not answer at {self.url}: start it, or fix it (docker logs)"
+            return f"Synapse does not answer at {self.arguments.synapse.url}: start it, or fix it (docker logs)"
         if self.answers.get("ready") != "200":
             return "the bridge runs but does not get as far as it should: the log's last lines say what it waits for"
-        if "ping" not in self.found:
+        if "ping" not in self.bodies:
             return "Synapse cannot reach the bridge: compare its registration's url with the container's name and port"
-        return f"Synapse knows no profile of {self.bot}: look at the bot's registration in the log"
+        return f"Synapse knows no profile of {self.arguments.bot}: look at the bot's registration in the log"
 
 
-def wait(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Wait until the bridge is ready. Arguments:
-
-    container (name), container_id (optional: the one meant), port, synapse_url, domain, bot_localpart, appservice_id,
-    as_token, timeout (seconds from now), mark (a file's path; it will hold the id of the container that got ready, and
-    the number attempt), attempt (1), hide (optional list: more secrets that a log could hold),
-    pause (seconds between looks, 0.3), new_keys (optional: container, role and database of Postgres; the bot of an
-    empty database gets new cross-signing keys where the homeserver still has those of an earlier one).
-
-    Result: {"ready_seconds", "ping": {"status", "duration_ms"}, "profile": {"status", "displayname"}, "restart_count"}.
-    Otherwise ScriptError: at once if waiting cannot help, else when the time is up.
-    """
-    for name in ("container", "synapse_url", "domain", "bot_localpart", "appservice_id", "as_token", "mark"):
-        if not isinstance(arguments.get(name), str) or not arguments[name]:
-            raise ScriptError(f"readiness: argument {name} is missing: it should be a text")
-    address(arguments["synapse_url"])
+def wait(arguments: Arguments) -> Ready:
+    """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
+    address(arguments.synapse.url)
     begun = time.monotonic()
-    timeout, pause = float(arguments["timeout"]), float(arguments.get("pause", 0.3))
-    watch, new_keys = Watch(arguments), arguments.get("new_keys")
+    watch, new_keys = Watch(arguments), arguments.new_keys
     while True:
-        why = watch.hopeless()
-        left = begun + timeout - time.monotonic()
+        why = watch.why_not()
+        left = begun + arguments.timeout - time.monotonic()
         if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
-            _mark(watch.mark, watch.state.id, int(arguments.get("attempt", 1)))
-            return {
-                "ready_seconds": round(time.monotonic() - begun, 1),
-                "restart_count": watch.state.restarts,
-                **watch.found,
-            }
-        if not why and time.monotonic() + pause < begun + timeout:
-            time.sleep(pause)
+            result = watch.ready(watch.state.id, watch.state.restarts, time.monotonic() - begun)
+            _mark(arguments, watch.state.id)
+            return result
+        if not why and time.monotonic() + arguments.pause < begun + arguments.timeout:
+            time.sleep(arguments.pause)
             continue
         if new_keys and watch.exit and watch.exit.code == KEYS_LOST:
-            _renew(new_keys, watch)
-            watch, new_keys = Watch(arguments), None
+            _renew(arguments)
+            watch, new_keys = Watch(arguments), False
             continue
         if not why:
             watch.ask(LAST_LIMIT, all_of_them=True)
-        raise ScriptError(watch.report(why or f"is not ready after {timeout:g} s"))
+        raise ScriptError(watch.report(why or f"is not ready after {arguments.timeout:g} s"))
 
 
-def _renew(postgres: Mapping[str, Any], watch: Watch) -> None:
+def _renew(arguments: Arguments) -> None:
     """Have the bridge make new cross-signing keys for its bot, and start it again (bridgev2/matrix/crypto.go)."""
-    say(f"{watch.name}: Synapse has cross-signing keys of an earlier {watch.bot}, and the database is new: new ones")
-    docker(
-        "exec", "-i", postgres["container"], "psql", "-XqAt", "-v", "ON_ERROR_STOP=1",
-        "-U", postgres["role"], "-d", postgres["database"],
-        stdin=OVERWRITE, timeout=30,
-    )  # fmt: skip
-    docker("restart", watch.id, timeout=60)
+    name, bot, database = arguments.bridge.container, arguments.bot, arguments.bridge.database
+    say(f"{name}: Synapse has cross-signing keys of an earlier {bot}, and the database is new: new ones")
+    sql(database.container, database.role, database.database, OVERWRITE, timeout=30)
+    docker("restart", arguments.container_id, timeout=60)
 
 
-def _mark(path: Path, container_id: str, attempt: int) -> None:
+def _mark(arguments: Arguments, container_id: str) -> None:
     """The container got ready: later runs know it by this, and do not make it anew."""
-    write_atomic(path, f"{container_id} {attempt}\n".encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
+    text = f"{container_id} {arguments.attempt}\n"
+    write_atomic(Path(arguments.mark), text.encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
 
 
 VERBS = (wait,)

@@ -11,70 +11,102 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from documents.masking import clean
+from documents.places import Mas, Synapse
 from scripts.common import ScriptError, logs, run, say, write_atomic
-from scripts.exchange import Request, address, ask
+from scripts.exchange import Request, address, ask, ping_request
+from scripts.files import EVIDENCE
 from verdicts.auth import STEPS, Exchange, Expected, Verdict, judge, starting, table
 
-EVIDENCE = "auth-check-failed.json"
 LINES = 50  # of each log
 LOG = 64 * 1024  # characters of each log at most
 
 
-def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask, judge, report. Arguments:
+@dataclass(frozen=True)
+class Arguments:
+    """`bot` and `admin_user` are user ids; the tokens are secrets; `evidence_dir` exists. `fingerprint`: another one
+    makes the check run again. Seconds: `request_timeout` for one request, `deadline` for all with the waiting,
+    `retry_pause` between two tries while Synapse starts."""
 
-    synapse_url, domain, bot_localpart, appservice_id, as_token, doublepuppet_id, doublepuppet_token, admin_user
-    (a user id), mas_hosts (list of host or host:port), synapse_container, mas_container, evidence_dir (exists),
-    request_timeout (seconds for one request, 10), deadline (seconds for all, waiting included, 60), retry_pause
-    (seconds between tries while Synapse starts, 0.5). Others are ignored: they are there to make it run again.
+    synapse: Synapse
+    mas: Mas
+    bot: str
+    appservice_id: str
+    as_token: str = field(repr=False)
+    doublepuppet_id: str
+    doublepuppet_as_token: str = field(repr=False)
+    admin_user: str
+    evidence_dir: str
+    fingerprint: str
+    request_timeout: float = 10.0
+    deadline: float = 60.0
+    retry_pause: float = 0.5
 
-    Result: {"verdict": "PASS", "steps": [{"step", "sent", "came", "rule", "todo"}], "table": text}. FAIL: ScriptError.
-    """
-    need = ("synapse_url", "domain", "bot_localpart", "appservice_id", "as_token", "doublepuppet_id",
-            "doublepuppet_token", "admin_user", "synapse_container", "mas_container", "evidence_dir")  # fmt: skip
-    for name in need:
-        if not isinstance(arguments.get(name), str) or not arguments[name]:
-            raise ScriptError(f"auth_check: argument {name} is missing: it should be a text")
-    address(arguments["synapse_url"])
-    secrets = [arguments["as_token"], arguments["doublepuppet_token"]]
+    @property
+    def secrets(self) -> tuple[str, str]:
+        return self.as_token, self.doublepuppet_as_token
+
+    @property
+    def evidence(self) -> Path:
+        return Path(self.evidence_dir) / EVIDENCE
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A PASS, with the table of its steps for a person."""
+
+    verdict: str
+    table: str
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Whether there was something to take away."""
+
+    removed: bool
+
+
+def check(arguments: Arguments) -> Checked:
+    """Ask, judge, report. ScriptError on a FAIL."""
+    address(arguments.synapse.url)
     expected = Expected(
-        bot=f"@{arguments['bot_localpart']}:{arguments['domain']}",
-        appservice_id=arguments["appservice_id"],
-        admin=arguments["admin_user"],
-        doublepuppet_id=arguments["doublepuppet_id"],
-        mas_hosts=tuple(arguments.get("mas_hosts") or ()),
+        bot=arguments.bot,
+        appservice_id=arguments.appservice_id,
+        admin=arguments.admin_user,
+        doublepuppet_id=arguments.doublepuppet_id,
+        mas_hosts=arguments.mas.hosts,
     )
-    exchanges, tries = _ask_all(arguments, expected)
+    exchanges, tries = _ask_all(arguments)
     verdict = judge(exchanges, expected)
-    evidence = Path(arguments["evidence_dir"]) / EVIDENCE
     if not verdict.passed:
-        raise ScriptError(_report(arguments, verdict, tries, evidence, secrets))
+        raise ScriptError(_report(arguments, verdict, tries))
     say(table(verdict))
-    _unlink(evidence)
-    return {"verdict": verdict.word, "steps": _steps(verdict), "table": table(verdict)}
+    _unlink(arguments.evidence)
+    return Checked(verdict.word, table(verdict))
 
 
-def remove(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Take away what a failed check left. Only evidence_dir is read. Result: {"removed": whether there was one}."""
-    return {"removed": _unlink(Path(str(arguments["evidence_dir"])) / EVIDENCE)}
+def remove(arguments: Arguments) -> Removed:
+    """Take away what a failed check left."""
+    return Removed(_unlink(arguments.evidence))
 
 
-def _requests(arguments: Mapping[str, Any], expected: Expected) -> dict[str, Request]:
+def _requests(arguments: Arguments) -> dict[str, Request]:
     """What each step sends, by step."""
-    bridge, puppet = arguments["as_token"], arguments["doublepuppet_token"]
+    bridge, puppet = arguments.secrets
     # With inhibit_login: behind MAS Synapse gives appservices no device and no token at registration (MSC4190).
-    bot = {"type": "m.login.application_service", "username": arguments["bot_localpart"], "inhibit_login": True}
+    localpart = arguments.bot[1:].partition(":")[0]
+    bot = {"type": "m.login.application_service", "username": localpart, "inhibit_login": True}
     sent = (
         Request("POST", "/_matrix/client/v3/register", bridge, bot),
-        Request("GET", _whoami(expected.bot), bridge),
-        Request("POST", _ping(expected.appservice_id), bridge, {}),
-        Request("GET", _whoami(expected.admin), puppet),
-        Request("POST", _ping(expected.doublepuppet_id), puppet, {}),
+        Request("GET", _whoami(arguments.bot), bridge),
+        ping_request(arguments.appservice_id, bridge),
+        Request("GET", _whoami(arguments.admin_user), puppet),
+        ping_request(arguments.doublepuppet_id, puppet),
     )
     return dict(zip(STEPS, sent))
 
@@ -83,29 +115,21 @@ def _whoami(user: str) -> str:
     return f"/_matrix/client/v3/account/whoami?user_id={quote(user, safe='')}"
 
 
-def _ping(appservice_id: str) -> str:
-    return f"/_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping"
-
-
-def _ask_all(arguments: Mapping[str, Any], expected: Expected) -> tuple[list[Exchange], list[Exchange]]:
+def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
     """The last exchange of each step, and all of them (of a start that is waited for, the first and the last)."""
-    end = time.monotonic() + float(arguments.get("deadline", 60))
-    limit, pause = float(arguments.get("request_timeout", 10)), float(arguments.get("retry_pause", 0.5))
-    secrets = [arguments["as_token"], arguments["doublepuppet_token"]]
-    last: list[Exchange] = []
-    kept: list[Exchange] = []
-    for step, request in _requests(arguments, expected).items():
-        gone = any(
-            starting(exchange) for exchange in last
-        )  # waited for until the limit, so what is left of it is no use
+    end = time.monotonic() + arguments.deadline
+    url, last, kept = arguments.synapse.url, list[Exchange](), list[Exchange]()
+    for step, request in _requests(arguments).items():
+        # A start is waited for until the limit: nothing is left for the steps behind it.
+        waited = any(starting(exchange) for exchange in last)
 
-        def once(step: str = step, request: Request = request, gone: bool = gone) -> Exchange:
-            seconds = min(limit, end - time.monotonic())
-            if seconds <= 0 or gone:
-                return Exchange(step, request.method, arguments["synapse_url"] + request.target, fault="not-sent")
-            return ask(step, arguments["synapse_url"], request, seconds, secrets)
+        def once(step: str = step, request: Request = request, waited: bool = waited) -> Exchange:
+            seconds = min(arguments.request_timeout, end - time.monotonic())
+            if seconds <= 0 or waited:
+                return Exchange(step, request.method, url + request.target, fault="not-sent")
+            return ask(step, url, request, seconds, arguments.secrets)
 
-        tried = _until_started(once, end, pause)
+        tried = _until_started(once, end, arguments.retry_pause)
         last.append(tried[-1])
         kept += tried
     return last, kept
@@ -124,19 +148,10 @@ def _until_started(once: Callable[[], Exchange], end: float, pause: float) -> li
     return [first] if exchange is first else [first, exchange]
 
 
-def _steps(verdict: Verdict) -> list[dict[str, str]]:
-    return [
-        {"step": step.step, "sent": step.sent, "came": step.came, "rule": step.rule, "todo": step.todo}
-        for step in verdict.steps
-    ]
-
-
-def _report(
-    arguments: Mapping[str, Any], verdict: Verdict, tries: list[Exchange], evidence: Path, secrets: list[str]
-) -> str:
+def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> str:
     """The error's text; on the way the evidence is written."""
-    containers = (arguments["synapse_container"], arguments["mas_container"])
-    texts = {container: clean(logs(container, LINES), secrets)[-LOG:] for container in containers}
+    containers = (arguments.synapse.container, arguments.mas.container)
+    texts = {container: clean(logs(container, LINES), arguments.secrets)[-LOG:] for container in containers}
     decided = verdict.decided
     assert decided is not None
     lines = [
@@ -144,7 +159,7 @@ def _report(
         table(verdict),
         f"Decided by: {decided.step}: {decided.rule}",
         f"What to do: {decided.todo}",
-        _write_evidence(evidence, verdict, tries, texts),
+        _write_evidence(arguments.evidence, verdict, tries, texts),
     ]
     for container, text in texts.items():
         lines += [f"--- last {LINES} log lines of {container} ---", text.rstrip("\n") or "(empty)"]
@@ -156,7 +171,7 @@ def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: 
         "verdict": verdict.word,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "table": table(verdict).split("\n"),
-        "steps": _steps(verdict),
+        "steps": [{key: value for key, value in vars(step).items() if key != "passed"} for step in verdict.steps],
         "exchanges": [_evidence(exchange) for exchange in tries],
         "logs": {container: text.split("\n") for container, text in texts.items()},
     }

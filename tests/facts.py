@@ -1,20 +1,25 @@
-"""A host as `scripts/facts.py` finds the plan's, before the first `up`; tests change what they are about."""
+"""A host as scripts/facts.py sees the plan's, before the first `up` (`healthy`) and after it (`deployed`), and the
+plan's settings; tests change what they are about, with dataclasses.replace."""
 
 from __future__ import annotations
 
 import json
-from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from documents.backup_script import Block
-from documents.homeserver import Entries
+from documents import backup_script, homeserver
+from documents.bridges import SIGNAL
+from documents.places import Deployment
 from settings import Settings, parse
+from verdicts.host_facts import BridgeStatus, Container, Directory, File, HostFacts, PostgresFacts, SynapseFacts
 
-PROJECT = yaml.safe_load((Path(__file__).parent.parent / "Pulumi.yaml").read_text())
+ROOT = Path(__file__).parent.parent
+PROJECT = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
 STACK = "mautrix-signal/contabo"
+PLAN = yaml.safe_load((ROOT / "Pulumi.contabo.yaml").read_text())["config"]
 
 HOMESERVER = """# Synapse of echo6.co
 server_name: "echo6.co"
@@ -33,11 +38,10 @@ find "${BACKUP_DIR}" -name "synapse_*.sql.gz" -mtime +14 -delete
 
 
 def defaults() -> dict[str, str | None]:
-    """The defaults of Pulumi.yaml as Pulumi hands them over: text, lists and numbers as JSON."""
-    return {
-        key: value["default"] if isinstance(value["default"], str) else json.dumps(value["default"])
-        for key, value in PROJECT["config"].items()
-    }
+    """The config of the plan's host as Pulumi hands it over: text, lists and numbers as JSON."""
+    given = {key.partition(":")[2]: value for key, value in PLAN.items()}
+    given = {**{key: value["default"] for key, value in PROJECT["config"].items() if "default" in value}, **given}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}
 
 
 def settings(**changed: str) -> Settings:
@@ -45,102 +49,89 @@ def settings(**changed: str) -> Settings:
     return parse({**defaults(), **changed})
 
 
-def _running(name: str) -> dict[str, Any]:
-    return {
-        "id": f"id-of-{name}",
-        "image": "sha256:0",
-        "running": True,
-        "status": "running",
-        "labels": {},
-        "networks": {"matrix-net": "172.20.0.3"},
-    }
+def deployment(**changed: str) -> Deployment:
+    """The plan's deployment of the Signal bridge, with some config keys changed."""
+    return settings(**changed).deployment(SIGNAL, STACK)
 
 
-_FACTS: dict[str, Any] = {
-    "docker": "27.3.1",
-    "containers": {
-        "matrix-synapse": _running("matrix-synapse"),
-        "matrix-mas": _running("matrix-mas"),
-        "matrix-postgres": _running("matrix-postgres"),
-        "mautrix-signal": None,
-    },
-    "superuser_password": "superuser-password",
-    "network": True,
-    "image": False,
-    "synapse": {
-        "version": "1.147.1",
-        "uid": 991,
-        "gid": 991,
-        "server_name": "echo6.co",
-        "mas": True,
-        "registrations": [],
-        "error": None,
-    },
-    "postgres": {
-        "version": 160004,
-        "superuser": True,
-        "roles": ["synapse", "mas"],
-        "databases": {
-            "postgres": {"owner": "synapse", "bytes": 7_000_000, "public": True},
-            "synapse": {"owner": "synapse", "bytes": 900_000_000, "public": True},
-            "mas": {"owner": "mas", "bytes": 20_000_000, "public": True},
-        },
-        "locked_out": {"synapse": ["mas"]},
-    },
-    "others": [],
-    "bridge": {"container": "absent", "ready": False},
-    "homeserver": {"text": HOMESERVER, "mode": 0o644, "executable": False, "writable": True},
-    "backup_script": {"text": BACKUP_SCRIPT, "mode": 0o755, "executable": True, "writable": True},
-    "directories": {
-        "bridge_dir": {"exists": False, "entries": [], "stack": None, "writable": True, "free": 80 * 2**30},
-        "synapse_dir": {
-            "exists": True,
-            "entries": ["homeserver.yaml"],
-            "stack": None,
-            "writable": True,
-            "free": 80 * 2**30,
-        },
-        "archive_dir": {"exists": False, "entries": [], "stack": None, "writable": True, "free": 80 * 2**30},
-        "backup_dir": {"exists": True, "entries": [], "stack": None, "writable": True, "free": 80 * 2**30},
-    },
-    "registrations": {"/opt/matrix/synapse/registration.yaml": False, "/opt/matrix/synapse/doublepuppet.yaml": False},
-    "docker_free": 80 * 2**30,
-    "ready_container": None,
-    "machine": {"python": "3.11.2", "root": True, "bash": True},
-}
+def container(name: str, **changed: Any) -> Container:
+    """A container that runs in the stack's network."""
+    running = Container(
+        id=f"id-of-{name}",
+        image=f"example/{name}:1",
+        image_id="sha256:0",
+        status="running",
+        exit_code=0,
+        restarts=0,
+        error="",
+        oom_killed=False,
+        created="2026-11-24T14:28:01.445924776Z",
+        started="2026-11-24T14:28:02.273427765Z",
+        labels={},
+        networks={"matrix-net": "172.20.0.3"},
+        mounts=(),
+    )
+    return replace(running, **changed)
 
 
-def fresh() -> dict[str, Any]:
+def _directory(**changed: Any) -> Directory:
+    return replace(Directory(exists=True, entries=(), stack=None, writable=True, free=80 * 2**30), **changed)
+
+
+def healthy() -> HostFacts:
     """The host before the first `up`."""
-    return deepcopy(_FACTS)
+    return HostFacts(
+        docker="27.3.1",
+        docker_free=80 * 2**30,
+        root=True,
+        bash=True,
+        synapse_container=container("matrix-synapse"),
+        mas_container=container("matrix-mas"),
+        postgres_container=container("matrix-postgres"),
+        bridge_container=None,
+        network=True,
+        image=False,
+        superuser_password="superuser-password",
+        synapse=SynapseFacts(version="1.147.1", uid=991, gid=991, server_name="echo6.co", mas=True),
+        postgres=PostgresFacts(
+            version=160004,
+            superuser=True,
+            roles=("synapse", "mas"),
+            databases={"postgres": 7_000_000, "synapse": 900_000_000, "mas": 20_000_000},
+            locked_out={"synapse": ("mas",)},
+        ),
+        homeserver=File(text=HOMESERVER, writable=True),
+        backup_script=File(text=BACKUP_SCRIPT, executable=True, writable=True),
+        backup_syntax="",
+        dump_script_owner=None,
+        bridge_dir=_directory(exists=False),
+        synapse_dir=_directory(entries=("homeserver.yaml",)),
+        backup_dir=_directory(),
+        registrations=dict.fromkeys(deployment().registration_paths, False),
+        others=(),
+        ready_mark="",
+        bridge=BridgeStatus(container="absent"),
+    )
 
 
-def deployed() -> dict[str, Any]:
+def deployed() -> HostFacts:
     """The host with this stack's bridge, ready."""
-    from documents import backup_script, homeserver
-
-    facts = fresh()
-    container = _running("mautrix-signal")
-    container["labels"] = {"mautrix-bridge.stack": STACK, "mautrix-bridge.attempt": "1"}
-    facts["containers"]["mautrix-signal"] = container
-    facts["ready_container"] = f"{container['id']} 1"
-    facts["directories"]["bridge_dir"].update(exists=True, entries=[".ready", ".stack"], stack=STACK)
-    facts["registrations"] = dict.fromkeys(facts["registrations"], True)
-    facts["postgres"]["roles"].append("mautrix_signal")
-    facts["postgres"]["databases"]["mautrix_signal"] = {"owner": "mautrix_signal", "bytes": 9_000_000, "public": False}
-    facts["postgres"]["locked_out"] = None
-    facts["homeserver"]["text"] = homeserver.add(HOMESERVER, entries())
-    facts["backup_script"]["text"] = backup_script.add(BACKUP_SCRIPT, block())
-    return facts
-
-
-def entries() -> Entries:
-    from plan import EXPERIMENTAL_FEATURES
-
-    return Entries(STACK, ("/data/registration.yaml", "/data/doublepuppet.yaml"), EXPERIMENTAL_FEATURES)
-
-
-def block() -> Block:
-    from documents.backup_script import Dump
-
-    return Block(STACK, "matrix-postgres", (Dump("mautrix_signal", "mautrix_signal"), Dump("mas", "mas")))
+    host, plan = healthy(), deployment()
+    bridge = container("mautrix-signal", labels={"mautrix-bridge.stack": STACK, "mautrix-bridge.attempt": "1"})
+    roles, databases = (
+        (*host.postgres.roles, "mautrix_signal"),
+        {**host.postgres.databases, "mautrix_signal": 9_000_000},
+    )
+    script = backup_script.add(BACKUP_SCRIPT, backup_script.block(plan))
+    return replace(
+        host,
+        bridge_container=bridge,
+        ready_mark=f"{bridge.id} 1",
+        bridge_dir=_directory(entries=(".ready", ".stack"), stack=STACK),
+        registrations=dict.fromkeys(host.registrations, True),
+        postgres=replace(host.postgres, roles=roles, databases=databases, locked_out={}),
+        homeserver=File(text=homeserver.add(HOMESERVER, homeserver.Entries.of(plan)), writable=True),
+        backup_script=File(text=script, executable=True, writable=True),
+        dump_script_owner=STACK,
+        bridge=BridgeStatus(container="running", ready=True, ping="200", image=bridge.image),
+    )

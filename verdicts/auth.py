@@ -44,7 +44,6 @@ class Exchange:
     body: bytes = b""
     fault: str = ""
     detail: str = ""
-    tries: int = 1
 
     def header(self, name: str) -> str:
         return next((value for key, value in self.headers if key.lower() == name.lower()), "")

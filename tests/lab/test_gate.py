@@ -69,7 +69,9 @@ def before_the_check(shared: Shared) -> Lab:
     """Everything of an `up` but the check and what comes after it."""
     shared.deployed = False
     shared.lab.reset()
-    shared.lab.pulumi("up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-auth-check", "--exclude-dependents")
+    shared.lab.pulumi(
+        "up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-auth-check", "--exclude-dependents"
+    )
     assert container_id(shared.lab) is None
     return shared.lab
 

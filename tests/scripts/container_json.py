@@ -24,6 +24,8 @@ def inspected(
                 "Image": "sha256:feed",
                 "RestartCount": restarts,
                 "Config": {"Image": "dock.mau.dev/mautrix/signal:v0.2603.0", "Labels": {}, "Env": ["A=b"]},
+                "NetworkSettings": {"Networks": {"matrix-net": {"IPAddress": "172.20.0.5"}}},
+                "Mounts": [{"Type": "bind", "Source": "/opt/matrix/mautrix-signal/config-0", "Destination": "/data"}],
                 "State": {
                     "Status": status,
                     "Running": status in ("running", "restarting"),  # yes: Docker calls a restarting one running

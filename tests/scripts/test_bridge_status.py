@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from scripts import bridge_status
+from scripts.wire import plain
 from tests.scripts.container_json import EVENTS, ID, STARTED, inspected
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, drip, error, reply
 from tests.scripts.stub_docker import StubDocker, out
@@ -50,9 +51,9 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubDocker:
     return stub
 
 
-def look(url: str, **more: Any) -> dict[str, Any]:
-    arguments = {"container": "mautrix-signal", "port": 29328, "synapse_url": url, "appservice_id": "signal"}
-    return bridge_status.probe({**arguments, "as_token": TOKEN, "timeout": 5, **more})
+def look(url: str, as_token: str = TOKEN, timeout: float = 5) -> dict[str, Any]:
+    question = bridge_status.Question("mautrix-signal", 29328, url, "signal", as_token, timeout)
+    return dict(plain(bridge_status.probe(question)))
 
 
 def test_well_and_the_same_every_time(docker: StubDocker) -> None:
@@ -64,7 +65,7 @@ def test_well_and_the_same_every_time(docker: StubDocker) -> None:
 
 def test_without_a_token_no_ping(docker: StubDocker) -> None:
     with ScriptedServer() as server:
-        assert look(server.url, as_token=None) == {**WELL, "ping": "not asked"}
+        assert look(server.url, as_token="") == {**WELL, "ping": "not asked"}
 
 
 def test_not_ready(docker: StubDocker) -> None:
@@ -174,7 +175,7 @@ def test_no_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_as_a_command(docker: StubDocker) -> None:
-    arguments = {"container": "mautrix-signal", "port": 29328, "synapse_url": closed_port(), "appservice_id": "signal"}
+    arguments = plain(bridge_status.Question("mautrix-signal", 29328, closed_port(), "signal", ""))
     done = subprocess.run(
         [sys.executable, "-m", "scripts.bridge_status", "probe"], input=json.dumps(arguments),
         text=True, capture_output=True, cwd=ROOT, timeout=60, check=False,

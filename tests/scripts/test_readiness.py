@@ -7,16 +7,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from documents.places import Database
 from scripts import bundle, readiness
 from scripts.common import ScriptError
-from tests.scripts.container_json import EVENTS, ID, inspected
+from scripts.wire import plain
+from tests import facts
+from tests.scripts.container_json import EVENTS, ID, STARTED, inspected
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, hang_up, reply
 from tests.scripts.stub_docker import StubDocker, out
+from verdicts.host_facts import BridgeStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "as/Tk+0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
@@ -24,6 +29,7 @@ PING = Call("POST", "/_matrix/client/v1/appservice/signal/ping", TOKEN, {})
 PROFILE = Call("GET", "/_matrix/client/v3/profile/%40signalbot%3Aecho6.co", TOKEN)
 PONG, SHOWN = reply(200, duration_ms=2), reply(200, displayname="Signal bridge bot")
 INSPECT, LOGS = f"container inspect {ID}", f"logs --tail 50 {ID}"
+LOOK = f"logs --tail 200 --since {STARTED} {ID}"  # the status at the end of the wait
 
 
 def curl(seconds: str) -> str:
@@ -41,6 +47,7 @@ class Bridge:
         self.docker = StubDocker(folder / "bin")
         self.docker.on(INSPECT, out(inspected()))
         self.ready(out("200"))
+        self.docker.on(LOOK, out("2026-03-16T10:00:00Z INF Bridge started\n"))
         self.docker.on(LOGS, out(f"\x1b[31mERR\x1b[0m no luck with {TOKEN}\n", err="postgres://u:hunter2pw@db/x\n"))
         self.docker.on(EVENTS, out())
 
@@ -49,27 +56,28 @@ class Bridge:
         for seconds in ("5.0", "2.0"):
             self.docker.on(curl(seconds), *answers)
 
-    def arguments(self, url: str, **more: Any) -> dict[str, Any]:
-        return {
-            "container": "mautrix-signal",
-            "container_id": ID,
-            "port": 29328,
-            "synapse_url": url,
-            "domain": "echo6.co",
-            "bot_localpart": "signalbot",
-            "appservice_id": "signal",
-            "as_token": TOKEN,
-            "timeout": 30,
-            "pause": 0.01,
-            "mark": str(self.mark),
-            "reapply": 0,
-            **more,
-        }
+    def arguments(self, url: str, **more: Any) -> readiness.Arguments:
+        place = facts.deployment().place
+        place = replace(place, database=Database("pg", "bridge_db", "bridge"))
+        arguments = readiness.Arguments(
+            bridge=place,
+            container_id=ID,
+            synapse=replace(facts.deployment().synapse, url=url),
+            bot="@signalbot:echo6.co",
+            appservice_id="signal",
+            as_token=TOKEN,
+            timeout=30.0,
+            mark=str(self.mark),
+            attempt=1,
+            new_keys=False,
+            pause=0.01,
+        )
+        return replace(arguments, **more)
 
-    def run(self, url: str, verb: str = "wait", **more: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, url: str, **more: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "scripts.readiness", verb],
-            input=json.dumps(self.arguments(url, **more)), text=True, capture_output=True, cwd=ROOT,
+            [sys.executable, "-m", "scripts.readiness", "wait"],
+            input=json.dumps(plain(self.arguments(url, **more))), text=True, capture_output=True, cwd=ROOT,
             env=self.docker.environment, timeout=60, check=False,
         )  # fmt: skip
 
@@ -90,16 +98,19 @@ def assert_failed(bridge: Bridge, done: subprocess.CompletedProcess[str], *lines
 def test_ready(bridge: Bridge) -> None:
     bridge.ready(out("000", err="curl: (7) Failed to connect\n", code=7), out("503"), out("200"))
     with ScriptedServer() as server:
-        server.on(PING, error(502, "M_CONNECTION_FAILED"), PONG, PONG)
+        server.on(PING, error(502, "M_CONNECTION_FAILED"), PONG, PONG, PONG)
         server.on(PROFILE, error(404, "M_NOT_FOUND"), SHOWN)
         done = bridge.run(server.url)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert 0 < result.pop("ready_seconds") < 30
+    image = "dock.mau.dev/mautrix/signal:v0.2603.0"
     assert result == {
-        "ping": {"status": 200, "duration_ms": 2},
-        "profile": {"status": 200, "displayname": "Signal bridge bot"},
+        "container_id": ID,
+        "ping_ms": 2,
+        "displayname": "Signal bridge bot",
         "restart_count": 0,
+        "status": plain(BridgeStatus(container="running", ready=True, ping="200", image=image)),
     }
     assert bridge.mark.read_text() == f"{ID} 1\n"
 
@@ -109,19 +120,21 @@ def test_one_exit_may_happen(bridge: Bridge) -> None:
     restarting = inspected("restarting", 15, 1)
     bridge.docker.on(INSPECT, out(inspected()), out(restarting), out(inspected(restarts=1)))
     bridge.docker.on(EVENTS, out("15\n"))
+    bridge.docker.on(f"logs --tail 200 {ID}", out())
     bridge.ready(out("503"), out("200"))
     with ScriptedServer() as server:
-        server.on(PING, PONG)
+        server.on(PING, PONG, PONG)
         server.on(PROFILE, SHOWN)
         done = bridge.run(server.url)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["restart_count"] == 1
+    result = json.loads(done.stdout)
+    assert (result["restart_count"], result["status"]["exit_code"]) == (1, 15)
 
 
-def test_a_code_that_no_restart_mends_ends_it_at_once(bridge: Bridge) -> None:
+def test_a_code_that_no_restart_repairs_ends_it_at_once(bridge: Bridge) -> None:
     bridge.docker.on(INSPECT, out(inspected()), out(inspected("restarting", 34, 1)))
     bridge.ready(out("503"))
-    done = bridge.run(closed_port(), timeout=600)
+    done = bridge.run(closed_port(), timeout=600.0)
     assert_failed(
         bridge,
         done,
@@ -136,14 +149,14 @@ def test_a_code_that_docker_has_forgotten(bridge: Bridge) -> None:
     bridge.docker.on(INSPECT, out(inspected()), out(inspected(restarts=1)))
     bridge.docker.on(EVENTS, out("16\n"))
     bridge.ready(out("503"))
-    done = bridge.run(closed_port(), timeout=600)
+    done = bridge.run(closed_port(), timeout=600.0)
     assert_failed(bridge, done, "exit code 16: Synapse refused the as_token", "running, restarted 1 times")
 
 
 def test_a_loop_ends_it(bridge: Bridge) -> None:
     """15 may pass by itself, but not twice."""
     bridge.docker.on(INSPECT, *[out(inspected("restarting", 15, restarts)) for restarts in (0, 1, 2)])
-    done = bridge.run(closed_port(), timeout=600)
+    done = bridge.run(closed_port(), timeout=600.0)
     assert_failed(bridge, done, "mautrix-signal keeps exiting: exit code 15: the database is unreachable")
     assert bridge.docker.calls.count(INSPECT) == 3
 
@@ -163,7 +176,7 @@ def test_a_loop_ends_it(bridge: Bridge) -> None:
 )
 def test_a_container_that_does_not_run(bridge: Bridge, state: str, lines: list[str]) -> None:
     bridge.docker.on(INSPECT, out(state))
-    assert_failed(bridge, bridge.run(closed_port(), timeout=600), *lines)
+    assert_failed(bridge, bridge.run(closed_port(), timeout=600.0), *lines)
 
 
 def test_a_container_that_is_gone(bridge: Bridge) -> None:
@@ -211,7 +224,7 @@ def test_what_is_missing_is_named(
     with ScriptedServer() as server:
         server.on(PING, *[ping] * (2 if well else 1))
         server.on(PROFILE, *[profile] * (2 if well and ping is PONG else 1))
-        done = bridge.run(server.url, timeout=0)
+        done = bridge.run(server.url, timeout=0.0)
     assert_failed(bridge, done, f"What to do: {todo}")
 
 
@@ -221,7 +234,7 @@ def test_docker_hangs(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "LAST_LIMIT", 0.1)
     bridge.docker.on(curl("0.1"), out(sleep=4))
     with pytest.raises(ScriptError, match=r"ready      docker exec: no answer in 2 s"):
-        readiness.wait(bridge.arguments(closed_port(), timeout=0))
+        readiness.wait(bridge.arguments(closed_port(), timeout=0.0))
 
 
 def test_the_mark_of_an_older_container_stays_until_this_one_is_ready(bridge: Bridge) -> None:
@@ -239,45 +252,30 @@ def test_a_container_that_was_ready_once_is_not_made_anew(bridge: Bridge) -> Non
     assert done.returncode == 1 and "What to do: " in done.stderr and "anew" not in done.stderr
 
 
-def test_remove(bridge: Bridge) -> None:
-    bridge.mark.write_text(ID)
-    for there in (True, False):
-        done = bridge.run(closed_port(), verb="remove")
-        assert (done.returncode, json.loads(done.stdout)) == (0, {"removed": there})
-
-
-@pytest.mark.parametrize(
-    ("wrong", "line"),
-    [
-        ({"as_token": None}, "readiness: argument as_token is missing: it should be a text"),
-        ({"mark": ""}, "readiness: argument mark is missing: it should be a text"),
-        ({"synapse_url": "ftp://x"}, "synapseUrl 'ftp://x': should be a URL such as http://127.0.0.1:8008"),
-    ],
-)
-def test_bad_arguments(bridge: Bridge, wrong: dict[str, Any], line: str) -> None:
-    done = bridge.run(**{"url": "http://127.0.0.1:1", **wrong} if "synapse_url" not in wrong else {"url": "ftp://x"})
-    assert (done.returncode, done.stderr) == (1, line + "\n")
+def test_a_url_that_is_none(bridge: Bridge) -> None:
+    done = bridge.run("ftp://x")
+    line = "synapseUrl 'ftp://x': should be a URL such as http://127.0.0.1:8008\n"
+    assert (done.returncode, done.stderr) == (1, line)
 
 
 def test_it_runs_from_a_bundle(bridge: Bridge, tmp_path: Path) -> None:
     with ScriptedServer() as server:
-        server.on(PING, PONG)
+        server.on(PING, PONG, PONG)
         server.on(PROFILE, SHOWN)
         done = subprocess.run(
             ["sh", "-c", bundle.command("scripts.readiness", "wait")],
             input=bundle.pack("scripts.readiness", bridge.arguments(server.url)),
             text=True, capture_output=True, cwd=tmp_path, env=bridge.docker.environment, timeout=60, check=False,
         )  # fmt: skip
-    assert json.loads(done.stdout)["ping"]["status"] == 200, done.stderr
+    assert json.loads(done.stdout)["ping_ms"] == 2, done.stderr
 
 
 def test_keys_of_an_earlier_database_are_replaced_once_where_that_is_allowed(bridge: Bridge) -> None:
-    new_keys = {"container": "pg", "role": "bridge", "database": "bridge_db"}
-    psql = "exec -i pg psql -XqAt -v ON_ERROR_STOP=1 -U bridge -d bridge_db"
+    psql = "exec -i pg psql -X -q -w -v ON_ERROR_STOP=1 -A -t -U bridge -d bridge_db"
     bridge.docker.on(INSPECT, out(inspected("restarting", 34, restarts=1)))
     bridge.docker.on(psql, out())
     bridge.docker.on(f"restart {ID}", out())
-    done = bridge.run(closed_port(), new_keys=new_keys)
+    done = bridge.run(closed_port(), new_keys=True)
     assert done.returncode == 1, "it goes on exiting: once is enough"
     assert bridge.docker.calls.count(psql) == 1
     assert "and the database is new: new ones" in done.stderr
@@ -285,6 +283,6 @@ def test_keys_of_an_earlier_database_are_replaced_once_where_that_is_allowed(bri
 
 def test_keys_are_not_replaced_where_the_database_was_restored(bridge: Bridge) -> None:
     bridge.docker.on(INSPECT, out(inspected("restarting", 34, restarts=1)))
-    done = bridge.run(closed_port(), new_keys=None)
+    done = bridge.run(closed_port(), new_keys=False)
     assert done.returncode == 1 and "exit code 34" in done.stderr
     assert not [call for call in bridge.docker.calls if "psql" in call]
