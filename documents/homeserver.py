@@ -28,6 +28,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from documents.places import Deployment
+from documents.refusal import Problem, Refused
 
 # Plan, section 5b; not needed while encryption.appservice is false, see README.
 EXPERIMENTAL_FEATURES = ("msc3202_transaction_extensions", "msc2409_to_device_messages_enabled")
@@ -68,27 +69,6 @@ class Entries:
         """Those of the plan's section 5b."""
         files = tuple(map(deployment.synapse.inside, deployment.registration_files))
         return cls(deployment.stack, files, EXPERIMENTAL_FEATURES if deployment.experimental_features else ())
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a file is left alone: its line (from 1, as an editor counts), the reason, and what to do about it."""
-
-    line: int
-    reason: str
-    fix: str
-
-
-class Refused(Exception):
-    """The file cannot be edited safely. Its text has one line a problem: `NAME:LINE: reason: fix`."""
-
-    def __init__(self, problems: Iterable[Problem], name: str = "homeserver.yaml") -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
-        super().__init__("\n".join(f"{name}:{p.line}: {p.reason}: {p.fix}" for p in self.problems))
-
-    def named(self, name: str) -> Refused:
-        """The same refusal with the file's own name in its lines."""
-        return Refused(self.problems, name)
 
 
 # ---- reading

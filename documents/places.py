@@ -81,7 +81,7 @@ class BridgePlace:
 class BackupPlan:
     """The nightly dumps. `script` is the operator's ("": none); `directory` an absolute path, or an expression of that
     script's like ${BACKUP_DIR}; dumps older than `days` go; `filter` ("": none) is a command that each dump is piped
-    through, which gives its name `suffix`; `accept_plain`: whether the dumps may be plain text beside encrypted ones."""
+    through, which gives its name `suffix`; `accept_plain`: whether the dumps may be plain beside encrypted ones."""
 
     script: str
     directory: str

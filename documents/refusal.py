@@ -16,12 +16,13 @@ class Problem:
 
 
 class Refused(Exception):
-    """The file cannot be edited safely. Its text is `lines`, without the file's name."""
+    """The file cannot be edited safely. Its text has one line a problem: `LINE: reason: fix`."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
-        super().__init__("\n".join(f"line {each.line}: {each.reason}: {each.fix}" for each in self.problems))
+        super().__init__("\n".join(self.lines()))
 
-    def lines(self, path: str) -> tuple[str, ...]:
-        """One line a problem: `PATH:LINE: reason: fix`."""
-        return tuple(f"{path}:{each.line}: {each.reason}: {each.fix}" for each in self.problems)
+    def lines(self, path: str = "") -> tuple[str, ...]:
+        """The same lines; with a path, `PATH:LINE: reason: fix`."""
+        where = f"{path}:" if path else ""
+        return tuple(f"{where}{each.line}: {each.reason}: {each.fix}" for each in self.problems)

@@ -7,14 +7,49 @@ secret is in the result.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from scripts.common import run
+from verdicts.host_facts import Registration, SynapseFacts
 
 
-def _process_owner(directory: str) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Arguments:
+    """`homeserver`: the path of homeserver.yaml in the container."""
+
+    homeserver: str
+
+
+def read(arguments: Arguments) -> SynapseFacts:
+    """What is there. Whatever is wrong with the configuration is `error`."""
+    import yaml
+
+    file = Path(arguments.homeserver)
+    try:
+        package = version("matrix-synapse")
+    except PackageNotFoundError:
+        package = ""
+    uid, gid = _process_owner(file.parent)
+    try:
+        config = yaml.safe_load(file.read_text())
+        mas = config.get("matrix_authentication_service") or {}
+        old = (config.get("experimental_features") or {}).get("msc3861") or {}
+        return SynapseFacts(
+            version=package,
+            uid=uid,
+            gid=gid,
+            server_name=str(config.get("server_name", "")),
+            mas=bool(mas.get("enabled") or old.get("enabled")),
+            registrations=tuple(_registration(str(path)) for path in config.get("app_service_config_files") or []),
+        )
+    except (OSError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+        return SynapseFacts(package, uid, gid, error=_told(error))
+
+
+def _process_owner(directory: Path) -> tuple[int, int]:
     """User and group of the running Synapse; of the data directory, if no process names itself so."""
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -27,44 +62,20 @@ def _process_owner(directory: str) -> tuple[int, int]:
     return owner.st_uid, owner.st_gid
 
 
-def _registration(path: str) -> dict[str, Any]:
+def _registration(path: str) -> Registration:
     import yaml
 
     try:
-        document = yaml.safe_load(Path(path).read_text())
+        document: Any = yaml.safe_load(Path(path).read_text())
         users = (document.get("namespaces") or {}).get("users") or []
-        return {
-            "path": path,
-            "id": document.get("id"),
-            "sender_localpart": document.get("sender_localpart"),
-            "exclusive": [user.get("regex") for user in users if user.get("exclusive")],
-        }
+        exclusive = tuple(str(user.get("regex")) for user in users if user.get("exclusive"))
+        return Registration(path, str(document.get("id")), str(document.get("sender_localpart")), exclusive)
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        return {"path": path, "error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        return Registration(path, error=_told(error))
 
 
-def read(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: homeserver (path in the container). Result: version, uid, gid, server_name, mas (bool),
-    registrations [{path, id, sender_localpart, exclusive} or {path, error}], error (text or null)."""
-    import yaml
-
-    file = Path(arguments["homeserver"])
-    try:
-        synapse = version("matrix-synapse")
-    except PackageNotFoundError:
-        synapse = ""
-    uid, gid = _process_owner(str(file.parent))
-    found: dict[str, Any] = {"version": synapse, "uid": uid, "gid": gid, "registrations": [], "error": None}
-    try:
-        config = yaml.safe_load(file.read_text())
-        mas = config.get("matrix_authentication_service") or {}
-        old = (config.get("experimental_features") or {}).get("msc3861") or {}
-        found["server_name"] = config.get("server_name")
-        found["mas"] = bool(mas.get("enabled") or old.get("enabled"))
-        found["registrations"] = [_registration(path) for path in config.get("app_service_config_files") or []]
-    except (OSError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
-        found["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
-    return found
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 VERBS = (read,)

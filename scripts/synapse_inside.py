@@ -12,60 +12,76 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Optional
 
+from documents.refusal import Refused
 from scripts.common import run
 
 SHORTEST = 4  # a secret below this many characters cannot be told from words
 
 
-def _entries(arguments: dict[str, Any]) -> Any:
+@dataclass(frozen=True)
+class Edit:
+    """`text`: of homeserver.yaml as the host read it; `inside_file`: its path here. `judge`: whether Synapse's loader
+    is asked about a text that changes, and with `pending` (it has to be restarted anyhow) about one that does not."""
+
+    text: str = field(repr=False)
+    inside_file: str
+    owner: str
+    registrations: tuple[str, ...]
+    experimental_features: tuple[str, ...]
+    judge: bool
+    pending: bool
+
+
+@dataclass(frozen=True)
+class Edited:
+    """`refused`: lines `LINE: reason: fix`, and nothing else is set then. `text`: the new one; `same`: whether
+    `inside_file` is what the host read; `hide`: every secret that a log of Synapse could hold; `error`: the words of
+    Synapse's own loader about the new text, None if it takes it or was not asked; `before`: its words about the old
+    text when it refused the new one. Of a removal: `left`: registrations of ours that stay listed, since others wrote
+    them there; `others`: what else is listed; `flags`: the flags that went."""
+
+    text: str = field(default="", repr=False)
+    refused: tuple[str, ...] = ()
+    same: bool = True
+    hide: tuple[str, ...] = field(default=(), repr=False)
+    error: Optional[str] = None
+    before: Optional[str] = None
+    left: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+def apply(edit: Edit) -> Edited:
+    """The text with our entries."""
     from documents import homeserver
 
-    return homeserver.Entries(
-        arguments["owner"], tuple(arguments["registrations"]), tuple(arguments["experimental_features"])
-    )
-
-
-def apply(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: text, owner, registrations, experimental_features, inside_file, pending (bool).
-
-    Result: `refused` (lines) or `text` (the new one); `same`: whether inside_file is what the host read; `hide`: every
-    secret that a log of Synapse could hold; and, if the text changes or `pending` says that Synapse has to be
-    restarted, `error`: the words of Synapse's own loader about the new text, null if it takes it, and `before`: its
-    words about the old text when it refused the new one.
-    """
-    from documents import homeserver
-
-    old = arguments["text"]
+    entries = homeserver.Entries(edit.owner, edit.registrations, edit.experimental_features)
     try:
-        new = homeserver.add(old, _entries(arguments))
-    except homeserver.Refused as refused:
-        return {"refused": str(refused.named(arguments["file"]))}
-    return _judged(arguments, old, new, arguments["pending"])
+        new = homeserver.add(edit.text, entries)
+    except Refused as refused:
+        return Edited(refused=refused.lines())
+    return _judged(edit, new)
 
 
-def remove(arguments: dict[str, Any]) -> dict[str, Any]:
-    """As `apply`, with `check` (bool: whether Synapse is to judge the text) for `pending`. The text is without this
-    owner's entries; `left`: registrations of ours that stay listed, since others wrote them there; `others`: what else
-    is listed; `flags`: the flags that went."""
+def remove(edit: Edit) -> Edited:
+    """The text without this owner's entries."""
     from documents import homeserver
 
-    old = arguments["text"]
     try:
-        new = homeserver.remove(old, arguments["owner"])
-    except homeserver.Refused as refused:
-        return {"refused": str(refused.named(arguments["file"]))}
-    result = _judged(arguments, old, new, False) if arguments["check"] else {"text": new, "same": True, "hide": []}
+        new = homeserver.remove(edit.text, edit.owner)
+    except Refused as refused:
+        return Edited(refused=refused.lines())
     listed, flags = _held(new)
-    ours = arguments["registrations"]
-    return {
-        **result,
-        "left": [path for path in listed if path in ours],
-        "others": [path for path in listed if path not in ours],
-        "flags": [flag for flag in _held(old)[1] if flag not in flags],
-    }
+    return replace(
+        _judged(edit, new),
+        left=tuple(path for path in listed if path in edit.registrations),
+        others=tuple(path for path in listed if path not in edit.registrations),
+        flags=tuple(flag for flag in _held(edit.text)[1] if flag not in flags),
+    )
 
 
 def _held(text: str) -> tuple[list[str], list[str]]:
@@ -84,30 +100,20 @@ def _held(text: str) -> tuple[list[str], list[str]]:
     )
 
 
-def check(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Result: `missing`: our entries that the file does not hold; `refused`: lines, if it cannot be read or edited."""
-    from documents import homeserver
-
-    try:
-        missing = homeserver.missing(arguments["text"], _entries(arguments))
-        homeserver.add(arguments["text"], _entries(arguments))
-    except homeserver.Refused as refused:
-        return {"missing": [], "refused": str(refused.named(arguments["file"])).splitlines()}
-    return {"missing": list(missing), "refused": []}
-
-
-def _judged(arguments: dict[str, Any], old: str, new: str, pending: bool) -> dict[str, Any]:
+def _judged(edit: Edit, new: str) -> Edited:
+    old, inside = edit.text, edit.inside_file
+    if not edit.judge:
+        return Edited(new)
     process = _synapse()
-    arguments_of = _configuration(process, arguments["inside_file"])
+    options = _configuration(process, inside)
     hide = _secrets(new) | _secrets(old)
-    result: dict[str, Any] = {"text": new, "same": _same(arguments["inside_file"], old), "error": None, "before": None}
-    if result["same"] and (new != old or pending):
+    same, error, before = _same(inside, old), None, None
+    if same and (new != old or edit.pending):
         _become(process)
-        result["error"] = _load(new, arguments["inside_file"], arguments_of, hide)
-        if result["error"] is not None and new != old:
-            result["before"] = _load(old, arguments["inside_file"], arguments_of, hide)
-    result["hide"] = sorted(hide)
-    return result
+        error = _load(new, inside, options, hide)
+        if error is not None and new != old:
+            before = _load(old, inside, options, hide)
+    return Edited(new, same=same, hide=tuple(sorted(hide)), error=error, before=before)
 
 
 def _same(path: str, text: str) -> bool:
@@ -122,13 +128,13 @@ def _same(path: str, text: str) -> bool:
 
 def _synapse() -> str:
     """The folder in /proc of Synapse's main process; of the container's first process, if none names itself so."""
-    found = []
+    numbers = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes()
             if re.search(rb"synapse[._]app[._/]homeserver|synapse_homeserver", words) and _in_here(process):
-                found.append(int(process.name))
-    return f"/proc/{min(found)}" if found else "/proc/1"
+                numbers.append(int(process.name))
+    return f"/proc/{min(numbers)}" if numbers else "/proc/1"
 
 
 def _in_here(process: Path) -> bool:
@@ -176,7 +182,7 @@ def _become(process: str) -> None:
 # ---- Synapse's own loader
 
 
-def _load(text: str, inside_file: str, options: Sequence[str], hide: set[str]) -> str | None:
+def _load(text: str, inside_file: str, options: Sequence[str], hide: set[str]) -> Optional[str]:
     """None, or why Synapse would not start with `text` as its homeserver.yaml: a line or more, secrets masked."""
     from documents.masking import clean
 
@@ -203,7 +209,7 @@ def _load_as_synapse_does(words: list[str], hide: set[str]) -> None:
     config = HomeServerConfig.load_config("Synapse Homeserver", words)
     for file in config.appservice.app_service_config_files:
         with contextlib.suppress(OSError, ValueError):
-            hide |= _tokens(Path(file).read_text())
+            hide |= tokens(Path(file).read_text())
     load_appservices(config.server.server_name, config.appservice.app_service_config_files)
 
 
@@ -265,21 +271,20 @@ def _secrets(text: str) -> set[str]:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
         return set()
-    found = {secret for secret in secrets(document) if len(secret) >= SHORTEST}
-    listed = document.get("app_service_config_files") if isinstance(document, dict) else None
-    for path in listed if isinstance(listed, list) else ():
+    hide = {secret for secret in secrets(document) if len(secret) >= SHORTEST}
+    for path in _held(text)[0]:
         with contextlib.suppress(OSError, ValueError):
-            found |= _tokens(Path(str(path)).read_text())
-    return found
+            hide |= tokens(Path(path).read_text())
+    return hide
 
 
-def _tokens(text: str) -> set[str]:
+def tokens(text: str) -> set[str]:
     """as_token and hs_token of a registration, however it is written."""
-    found = re.findall(r"""[ah]s_token["']?[ \t]*:[ \t]*["']?([^\s"',}]+)""", text)
-    return {token for token in found if len(token) >= SHORTEST}
+    values = re.findall(r"""[ah]s_token["']?[ \t]*:[ \t]*["']?([^\s"',}]+)""", text)
+    return {token for token in values if len(token) >= SHORTEST}
 
 
-VERBS = (apply, remove, check)
+VERBS = (apply, remove)
 
 if __name__ == "__main__":
     run(*VERBS)

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from documents import homeserver
-from documents.homeserver import Entries, Problem, Refused
+from documents.homeserver import Entries
+from documents.refusal import Problem, Refused
 
 SIGNAL = Entries("mautrix-signal/contabo", ("/data/registration.yaml",), ("msc3202_transaction_extensions",))
 WHATSAPP = Entries("mautrix-whatsapp/contabo", ("/data/wa.yaml",), ("msc3202_transaction_extensions",))
@@ -414,8 +415,8 @@ def test_refused(text: str, line: int, reason: str, fix: str) -> None:
     with pytest.raises(Refused) as refused:
         homeserver.add(text, SIGNAL)
     assert refused.value.problems == (Problem(line, reason, fix),)
-    assert str(refused.value) == f"homeserver.yaml:{line}: {reason}: {fix}"
-    assert str(refused.value.named("/opt/m/homeserver.yaml")) == f"/opt/m/homeserver.yaml:{line}: {reason}: {fix}"
+    assert str(refused.value) == f"{line}: {reason}: {fix}"
+    assert refused.value.lines("/opt/m/homeserver.yaml") == (f"/opt/m/homeserver.yaml:{line}: {reason}: {fix}",)
 
 
 def test_all_problems_at_once_in_the_order_of_the_file() -> None:
@@ -448,7 +449,7 @@ def test_remove_does_not_need_a_good_file_when_nothing_is_ours() -> None:
 
 def test_remove_refuses_what_it_cannot_check() -> None:
     ours = homeserver.add("x: 1\n", SIGNAL)
-    with pytest.raises(Refused, match=r"homeserver\.yaml:6: not valid YAML"):
+    with pytest.raises(Refused, match=r"^6: not valid YAML"):
         homeserver.remove(f"{ours}]", SIGNAL.owner)
     with pytest.raises(Refused, match="app_service_config_files is set a second time"):
         homeserver.remove(f"{ours}app_service_config_files: []\n", SIGNAL.owner)

@@ -90,8 +90,8 @@ class Check:
         environment = {**self.docker.environment, "http_proxy": closed_port(), "all_proxy": closed_port()}
         return subprocess.run(
             [sys.executable, "-m", "scripts.stop_and_check", verb],
-            input=json.dumps(plain(self.arguments(url, **more))), text=True, capture_output=True, cwd=ROOT, env=environment,
-            timeout=30, check=False,
+            input=json.dumps(plain(self.arguments(url, **more))), text=True, capture_output=True, cwd=ROOT,
+            env=environment, timeout=30, check=False,
         )  # fmt: skip
 
     def call(self, url: str, **more: Any) -> subprocess.CompletedProcess[str]:
