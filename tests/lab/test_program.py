@@ -10,6 +10,7 @@ import pytest
 
 from documents.diff import diff
 from lab.box import Lab
+from lab.snapshot import Snapshot
 
 pytestmark = pytest.mark.e2e
 
@@ -18,7 +19,7 @@ def outputs(lab: Lab, *flags: str) -> dict[str, Any]:
     return dict(json.loads(lab.pulumi("stack", "output", "--json", *flags).stdout))
 
 
-def snapshot(lab: Lab) -> dict[str, Any]:
+def snapshot(lab: Lab) -> Snapshot:
     """The host, without Synapse's cache of remote media: it holds the bot's avatar, and is Synapse's own."""
     return lab.snapshot(ignore=("synapse/media_store/*",))
 
