@@ -9,10 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+from documents.bridges import Bridge
+from documents.places import BackupPlan, BridgePlace, Database, Deployment, Mas, Postgres, Synapse
+
+T = TypeVar("T")
 
 _LOCALPART = r"[a-z0-9._=/+-]+"
 _HOSTNAME = r"(?=.{1,230}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -22,71 +27,12 @@ _FILE = r"[A-Za-z0-9][A-Za-z0-9._-]*\.yaml"
 _IMAGE = r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What `Pulumi.yaml` describes, key by key, in the config's order; `postgres_password` is empty when not set."""
-
-    domain: str
-    admin_user: str
-    network: str
-    synapse_container: str
-    synapse_dir: str
-    synapse_data_mount: str
-    synapse_url: str
-    homeserver_address: str
-    synapse_deadline: int
-    mas_container: str
-    mas_hosts: tuple[str, ...]
-    postgres_container: str
-    postgres_port: int
-    postgres_superuser: str
-    synapse_database: str
-    mas_database: str
-    mas_role: str
-    isolated_databases: tuple[str, ...]
-    accept_locked_out: tuple[str, ...]
-    backup_script: str
-    archive_dir: str
-    restore: str
-    image: str
-    keep_image: bool
-    bridge_container: str
-    bridge_dir: str
-    bridge_port: int
-    bridge_database: str
-    bridge_role: str
-    registration_file: str
-    doublepuppet_file: str
-    doublepuppet_id: str
-    experimental_features: bool
-    ready_timeout: int
-    token_generation: int
-    reapply: int
-    postgres_password: str
-
-    @property
-    def homeserver_file(self) -> str:
-        """homeserver.yaml on the host."""
-        return f"{self.synapse_dir}/homeserver.yaml"
-
-    @property
-    def registration_files(self) -> list[str]:
-        """Both registrations on the host."""
-        return [f"{self.synapse_dir}/{name}" for name in (self.registration_file, self.doublepuppet_file)]
-
-    def seen_by_synapse(self, file: str) -> str:
-        """The path of a file of `synapse_dir` inside Synapse's container."""
-        return f"{self.synapse_data_mount}/{file}"
-
-
 class BadSettings(Exception):
     """Its text is one line for each bad setting."""
 
 
-def key_of(field: str) -> str:
-    """The config key of a field of Settings: `admin_user` -> `adminUser`."""
-    head, *rest = field.split("_")
-    return head + "".join(word.capitalize() for word in rest)
+# Each check takes a value as Pulumi keeps it (text, lists as JSON) and gives the typed one; ValueError says what it
+# should be.
 
 
 def _matching(pattern: str, what: str) -> Callable[[str], str]:
@@ -169,6 +115,17 @@ def _restore(value: str) -> str:
     raise ValueError("none, latest or the absolute path of an archive (.tar.gz)")
 
 
+def _absolute_or_none(value: str) -> str:
+    if value == "none":
+        return value
+    try:
+        return _directory(value)
+    except ValueError:
+        raise ValueError(
+            "none, or the absolute path of a script on the host, without '..', quotes, ':' or spaces"
+        ) from None
+
+
 _container = _matching(_DOCKER_NAME, "a container's name: letters, digits, '_', '.', '-'")
 _identifier = _matching(
     _IDENTIFIER, "a Postgres name in lower case: a letter or '_', then letters, digits, '_'; at most 63"
@@ -176,47 +133,118 @@ _identifier = _matching(
 _port = _integer(1, 65535)
 _file = _matching(_FILE, "a file name that ends in .yaml, without a directory")
 
-CHECKS: dict[str, Callable[[str], Any]] = {
-    "domain": _matching(rf"{_HOSTNAME}(?::[0-9]{{1,5}})?", "a server_name like example.org"),
-    "admin_user": _matching(rf"@{_LOCALPART}:.+", "a user id like @name:domain"),
-    "network": _matching(_DOCKER_NAME, "a Docker network's name: letters, digits, '_', '.', '-'"),
-    "synapse_container": _container,
-    "synapse_dir": _directory,
-    "synapse_data_mount": _directory,
-    "synapse_url": _url,
-    "homeserver_address": _url,
-    "synapse_deadline": _integer(5, 3600),
-    "mas_container": _container,
-    "mas_hosts": _each(_matching(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", "a host or host:port"), "host or host:port names"),
-    "postgres_container": _container,
-    "postgres_port": _port,
-    "postgres_superuser": _identifier,
-    "synapse_database": _identifier,
-    "mas_database": _identifier,
-    "mas_role": _identifier,
-    "isolated_databases": _each(_identifier, "names of databases"),
-    "accept_locked_out": _each(_matching(r"[^\"\\\x00]{1,63}", "a Postgres role's name"), "names of Postgres roles"),
-    "backup_script": _directory,
-    "archive_dir": _directory,
-    "restore": _restore,
-    "image": _matching(_IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0"),
-    "keep_image": _boolean,
-    "bridge_container": _container,
-    "bridge_dir": _directory,
-    "bridge_port": _port,
-    "bridge_database": _identifier,
-    "bridge_role": _identifier,
-    "registration_file": _file,
-    "doublepuppet_file": _file,
-    "doublepuppet_id": _matching(
-        r"[a-z0-9][a-z0-9._-]*", "an appservice id: lower-case letters, digits, '.', '_', '-'"
-    ),
-    "experimental_features": _boolean,
-    "ready_timeout": _integer(5, 3600),
-    "token_generation": _integer(1, 10**6),
-    "reapply": _integer(0, 10**6),
-    "postgres_password": str,
-}
+
+def setting(check: Callable[[str], T], empty: bool = False) -> T:
+    """A field of Settings with its check; `empty`: an empty value is one, else it counts as not set."""
+    made: Any = field(metadata={"check": check, "empty": empty})
+    return made  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `Pulumi.yaml` describes, key by key, in its order."""
+
+    domain: str = setting(_matching(rf"{_HOSTNAME}(?::[0-9]{{1,5}})?", "a server_name like example.org"))
+    admin_user: str = setting(_matching(rf"@{_LOCALPART}:.+", "a user id like @name:domain"))
+    network: str = setting(_matching(_DOCKER_NAME, "a Docker network's name: letters, digits, '_', '.', '-'"))
+    synapse_container: str = setting(_container)
+    synapse_dir: str = setting(_directory)
+    synapse_data_mount: str = setting(_directory)
+    synapse_url: str = setting(_url)
+    homeserver_address: str = setting(_url)
+    synapse_deadline: int = setting(_integer(5, 3600))
+    mas_container: str = setting(_container)
+    mas_hosts: tuple[str, ...] = setting(
+        _each(_matching(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", "a host or host:port"), "host or host:port names")
+    )
+    postgres_container: str = setting(_container)
+    postgres_port: int = setting(_port)
+    postgres_superuser: str = setting(_identifier)
+    postgres_password: str = setting(str, empty=True)
+    synapse_database: str = setting(_identifier)
+    mas_database: str = setting(_identifier)
+    mas_role: str = setting(_identifier)
+    isolated_databases: tuple[str, ...] = setting(_each(_identifier, "names of databases"))
+    accept_locked_out: tuple[str, ...] = setting(
+        _each(_matching(r"[^\"\\\x00]{1,63}", "a Postgres role's name"), "names of Postgres roles")
+    )
+    backup_script: str = setting(_absolute_or_none)
+    backup_dir: str = setting(
+        _matching(r"[^\s\"'`\\;|&()<>*?]+", "an absolute path, or a variable of the backup script like ${BACKUP_DIR}")
+    )
+    backup_days: int = setting(_integer(1, 3650))
+    backup_filter: str = setting(
+        _matching(r"[^\x00-\x1f]+", "one shell command that reads a dump and writes what is kept"), empty=True
+    )
+    backup_filter_suffix: str = setting(_matching(r"\.[A-Za-z0-9.]+", "a suffix like .age"), empty=True)
+    accept_plain_dumps: bool = setting(_boolean)
+    archive_dir: str = setting(_directory)
+    restore: str = setting(_restore)
+    image: str = setting(_matching(_IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0"))
+    keep_image: bool = setting(_boolean)
+    bridge_container: str = setting(
+        _matching(
+            r"[A-Za-z0-9][A-Za-z0-9.-]+",
+            "a container's name that is a host name too (it is the host of the registration's url): "
+            "letters, digits, '.', '-'",
+        )
+    )
+    bridge_dir: str = setting(_directory)
+    bridge_port: int = setting(_port)
+    bridge_database: str = setting(_identifier)
+    bridge_role: str = setting(_identifier)
+    registration_file: str = setting(_file)
+    doublepuppet_file: str = setting(_file)
+    doublepuppet_id: str = setting(
+        _matching(r"[a-z0-9][a-z0-9._-]*", "an appservice id: lower-case letters, digits, '.', '_', '-'")
+    )
+    experimental_features: bool = setting(_boolean)
+    ready_timeout: int = setting(_integer(5, 3600))
+    token_generation: int = setting(_integer(1, 10**6))
+    reapply: int = setting(_integer(0, 10**6))
+
+    def deployment(self, bridge: Bridge, stack: str) -> Deployment:
+        """What travels together, as objects; `stack` is "project/name"."""
+        return Deployment(
+            stack=stack,
+            bridge=bridge,
+            admin_user=self.admin_user,
+            doublepuppet_id=self.doublepuppet_id,
+            registration_file=self.registration_file,
+            doublepuppet_file=self.doublepuppet_file,
+            synapse=Synapse(
+                domain=self.domain,
+                container=self.synapse_container,
+                directory=self.synapse_dir,
+                data_mount=self.synapse_data_mount,
+                url=self.synapse_url,
+                address=self.homeserver_address,
+                deadline=self.synapse_deadline,
+            ),
+            mas=Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role),
+            postgres=Postgres(self.postgres_container, self.postgres_port, self.postgres_superuser),
+            place=BridgePlace(
+                container=self.bridge_container,
+                directory=self.bridge_dir,
+                network=self.network,
+                port=self.bridge_port,
+                image=self.image,
+                database=Database(self.postgres_container, self.bridge_database, self.bridge_role),
+            ),
+            backup=BackupPlan(
+                script="" if self.backup_script == "none" else self.backup_script,
+                directory=self.backup_dir,
+                days=self.backup_days,
+                filter=self.backup_filter,
+                suffix=self.backup_filter_suffix,
+            ),
+        )
+
+
+def key_of(name: str) -> str:
+    """The config key of a field of Settings: `admin_user` -> `adminUser`."""
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
 
 
 def parse(values: Mapping[str, str | None]) -> Settings:
@@ -226,16 +254,18 @@ def parse(values: Mapping[str, str | None]) -> Settings:
     """
     parsed: dict[str, Any] = {}
     problems: list[str] = []
-    for field in fields(Settings):
-        key = key_of(field.name)
+    for each in fields(Settings):
+        key = key_of(each.name)
         raw = values.get(key)
-        if raw is None or (raw == "" and field.name != "postgres_password"):
+        if raw == "" and each.metadata["empty"]:
+            parsed[each.name] = ""
+        elif not raw:
             problems.append(f"{key}: not set; set it with `pulumi config set {key} …`")
-            continue
-        try:
-            parsed[field.name] = CHECKS[field.name](raw)
-        except ValueError as error:
-            problems.append(f"{key}: {raw!r} should be {error}")
+        else:
+            try:
+                parsed[each.name] = each.metadata["check"](raw)
+            except ValueError as error:
+                problems.append(f"{key}: {raw!r} should be {error}")
     problems += _contradictions(parsed)
     if problems:
         raise BadSettings("\n".join(problems))
@@ -263,6 +293,11 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
         problems.append(f"bridgeContainer: {parsed['bridge_container']!r} should be a name of the bridge's own")
     if parsed.get("registration_file") and parsed.get("registration_file") == parsed.get("doublepuppet_file"):
         problems.append(f"doublepuppetFile: {parsed['doublepuppet_file']!r} should differ from registrationFile")
+    script, dumps = parsed.get("backup_script"), parsed.get("backup_dir", "/")
+    if script == "none" and not dumps.startswith("/"):
+        problems.append(f"backupDir: {dumps!r} should be an absolute path, since backupScript is none")
+    if bool(parsed.get("backup_filter")) != bool(parsed.get("backup_filter_suffix")):
+        problems.append("backupFilter: should be set together with backupFilterSuffix, like `age -r …` and .age")
     directory, synapse = parsed.get("bridge_dir"), parsed.get("synapse_dir")
     if directory and synapse and (directory == synapse or synapse.startswith(f"{directory}/")):
         problems.append(
@@ -276,7 +311,7 @@ def read() -> Settings:
     import pulumi
 
     config = pulumi.Config()
-    settings = parse({key_of(field.name): config.get(key_of(field.name)) for field in fields(Settings)})
+    settings = parse({key_of(each.name): config.get(key_of(each.name)) for each in fields(Settings)})
     if settings.postgres_password and not pulumi.runtime.is_config_secret(config.full_key("postgresPassword")):
         raise BadSettings(
             "postgresPassword: is in plain text in the stack's config; "

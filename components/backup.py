@@ -1,53 +1,35 @@
-"""The nightly dumps with the bridge's among them, proven before go-live; the archive before the end."""
+"""The nightly dumps with the bridge's among them, proven before go-live."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pulumi
 
-from components.host import Host
-from documents.backup_script import Block
+from components.host import LocalHost
+from scripts import nightly_backup
 
 
 class DatabaseBackup(pulumi.ComponentResource):
-    """pg_backup.sh changed, run once, and every dump proven; `dumps` says what was found."""
+    """Our dump script installed, the operator's script with a call of it, one run, and every dump proven; `dumps` says
+    what was seen."""
 
-    dumps: pulumi.Output[list[dict[str, object]]]
+    dumps: pulumi.Output[tuple[nightly_backup.ProvenDump, ...]]
 
     def __init__(
         self,
         name: str,
-        host: Host,
-        *,
-        script: str,
-        block: Block,
-        superuser: str,
-        bridge_database: str,
-        databases: Sequence[str],
-        reapply: int,
+        host: LocalHost,
+        backup: nightly_backup.Arguments,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("mautrix:bridge:Backup", name, None, opts)
-        backup = host.script(
-            f"{name}-script",
-            "scripts.nightly_backup",
-            {
-                "file": script,
-                "owner": block.owner,
-                "container": block.container,
-                "dumps": [{"database": dump.database, "role": dump.role} for dump in block.dumps],
-                "all_databases": list(databases),
-                "bridge_database": bridge_database,
-                "superuser": superuser,
-                "scratch_database": f"{bridge_database[:48]}_restore_check",
-                "reapply": reapply,
-            },
-            create="apply",
-            delete="remove",
-            triggers=[script],
+        script = host.script(
+            f"{name}-backup-script",
+            backup,
+            create=nightly_backup.apply,
+            delete=nightly_backup.remove,
+            triggers=[backup.script, backup.dump_script_path],
             shown=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.dumps = backup.plain().apply(lambda found: list(found["dumps"]))
-        self.register_outputs({"dumps": self.dumps})
+        self.dumps = script.result.apply(lambda proven: proven.dumps)
+        self.register_outputs({})

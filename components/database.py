@@ -2,60 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_postgresql as postgresql
 
-from components.host import Host
+from components.host import LocalHost, later
+from documents.places import Database, Postgres
+from scripts import isolation
+
+
+@dataclass(frozen=True)
+class PostgresAccess:
+    """The server, its address as the Pulumi program reaches it, and its superuser's password (a secret)."""
+
+    server: Postgres
+    address: str
+    password: pulumi.Output[str]
 
 
 class BridgeDatabase(pulumi.ComponentResource):
     """Role and database as in the plan's section 3; PUBLIC shut out of both the bridge's and the stack's databases.
 
-    `proof` is what the proof found (a dict: role, connects, refused, attributes); whoever needs the role to be as
-    small as planned depends on this component.
+    `proof` says where the role got in and where it was refused; whoever needs the role to be as small as planned
+    depends on this component.
     """
 
     role: pulumi.Output[str]
     database: pulumi.Output[str]
-    proof: pulumi.Output[dict[str, object]]
+    proof: pulumi.Output[isolation.Proof]
 
     def __init__(
         self,
         name: str,
-        host: Host,
-        *,
-        address: str,
-        port: int,
-        superuser: str,
-        superuser_password: pulumi.Input[str],
-        container: str,
-        role: str,
-        database: str,
-        password: pulumi.Input[str],
-        isolated: Sequence[str],
-        reapply: int,
+        host: LocalHost,
+        access: PostgresAccess,
+        isolate: isolation.Isolation,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """`isolate.password` is the role's, and may be an output."""
         super().__init__("mautrix:bridge:Database", name, None, opts)
         server = postgresql.Provider(
-            f"{name}-server",
-            host=address,
-            port=port,
-            username=superuser,
-            password=superuser_password,
+            f"{name}-postgres",
+            host=access.address,
+            port=access.server.port,
+            username=access.server.superuser,
+            password=access.password,
             database="postgres",
             sslmode="disable",
             connect_timeout=15,
             opts=pulumi.ResourceOptions(parent=self),
         )
         through = pulumi.ResourceOptions(parent=self, provider=server)
-        account = postgresql.Role(
+        role = postgresql.Role(
             f"{name}-role",
-            name=role,
+            name=isolate.bridge.role,
             login=True,
-            password=password,
+            password=isolate.password,
             superuser=False,
             create_database=False,
             create_role=False,
@@ -63,59 +66,20 @@ class BridgeDatabase(pulumi.ComponentResource):
         )
         own = postgresql.Database(
             f"{name}-database",
-            name=database,
-            owner=account.name,
+            name=isolate.bridge.database,
+            owner=role.name,
             template="template0",
             encoding="UTF8",
             lc_collate="C",
             lc_ctype="C",
             opts=through,
         )
-        closed: list[pulumi.Resource] = [
-            postgresql.Grant(
-                f"{name}-public",
-                database=own.name,
-                role="public",
-                object_type="database",
-                privileges=[],
-                opts=through,
-            )
-        ]
-        inside = {"container": container, "superuser": superuser}
-        for other in isolated:
-            # What PUBLIC could do before us is read once and kept, for the delete to give back exactly that.
-            before = host.script(
-                f"{name}-before-{other}",
-                "scripts.isolation",
-                {**inside, "database": other},
-                create="read",
-                opts=pulumi.ResourceOptions(parent=self, ignore_changes=["create", "update", "delete", "stdin"]),
-            )
-            closed.append(
-                host.script(
-                    f"{name}-isolation-{other}",
-                    "scripts.isolation",
-                    {**inside, "database": other, "before": before.stdout, "reapply": reapply},
-                    create="revoke",
-                    delete="restore",
-                    opts=pulumi.ResourceOptions(parent=self),
-                ).resource
-            )
-        proof = host.script(
-            f"{name}-proof",
-            "scripts.isolation",
-            {
-                **inside,
-                "host": container,
-                "port": port,
-                "role": account.name,
-                "password": password,
-                "own": own.name,
-                "refused": list(isolated),
-                "reapply": reapply,
-            },
-            create="prove",
-            opts=pulumi.ResourceOptions(parent=self, depends_on=closed),
+        proven = host.script(
+            f"{name}-isolation",
+            isolate,
+            create=isolation.isolate,
+            delete=isolation.restore,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[own]),
         )
-        self.role, self.database, self.proof = account.name, own.name, proof.plain()
-        self.register_outputs({"role": self.role, "database": self.database, "proof": self.proof})
+        self.role, self.database, self.proof = role.name, own.name, proven.result
+        self.register_outputs({"role": self.role, "database": self.database})

@@ -1,104 +1,137 @@
-"""The machine with Docker: where our scripts run, at program start and as resources.
-
-A second kind of host (over SSH) is one more subclass: `read` and `_command` are all that differs.
-"""
+"""The machine with Docker: where our scripts run, at program start and as resources."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 import pulumi
 from pulumi_command import local
 
 from scripts import bundle
+from scripts.wire import typed
+
+A = TypeVar("A")
+R = TypeVar("R")
+T = TypeVar("T")
+
+# Everything of a Command but its triggers: a Command runs again whenever an input changes, so an edit of a script
+# would otherwise turn every secret without a word.
+MADE_ONCE = ["create", "update", "delete", "stdin", "environment", "dir", "interpreter", "logging"]
+MADE_ONCE += ["addPreviousOutputInEnv"]
 
 
 class HostError(Exception):
     """A script failed at program start; its text is what the script said."""
 
 
-class Host(ABC):
-    """Runs the scripts of `scripts/`; see `scripts/bundle.py` for how they travel."""
+def later(value: pulumi.Output[T]) -> T:
+    """An output where a script's arguments want a value: `Host.script` resolves it before the script is sent. To mypy
+    it is the value, so the arguments stay typed."""
+    return cast(T, value)
 
-    docker_host: str  # for the Docker provider
 
-    @abstractmethod
-    def read(self, script: str, verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+class HostScript(Generic[R]):
+    """A script's Command resource, and the dataclass that its verb returned. `secret` is as secret as the Command's
+    output; `result` is for a verb that returns no secret."""
+
+    def __init__(self, resource: local.Command, kind: type[R]) -> None:
+        self.resource = resource
+        self._kind = kind
+
+    @property
+    def secret(self) -> pulumi.Output[R]:
+        made: pulumi.Output[R] = pulumi.Output.secret(self.resource.stdout).apply(self._read)
+        return made
+
+    @property
+    def result(self) -> pulumi.Output[R]:
+        made: pulumi.Output[R] = pulumi.Output.unsecret(self.resource.stdout).apply(self._read)
+        return made
+
+    def _read(self, text: str) -> R:
+        return typed(self._kind, json.loads(text))
+
+
+class LocalHost:
+    """This machine. Runs the scripts of `scripts/`; scripts/bundle.py says how they travel. Another `reapply` number
+    runs every step again."""
+
+    docker_address = "unix:///var/run/docker.sock"
+
+    def __init__(self, reapply: int = 0) -> None:
+        self._reapply = reapply
+
+    def read(self, verb: Callable[[A], R], arguments: A) -> R:
         """Run a read-only verb now, also at preview. Raises HostError."""
-
-    @abstractmethod
-    def _command(self, name: str, *, create: str, update: str, delete: str | None, **inputs: Any) -> pulumi.Resource:
-        """A Command resource on this host."""
-
-    def script(
-        self,
-        name: str,
-        script: str,
-        arguments: Mapping[str, Any],
-        *,
-        create: str,
-        update: str | None = None,
-        delete: str | None = None,
-        triggers: list[Any] | None = None,
-        shown: bool = False,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> HostScript:
-        """A resource whose create, update (default: create) and delete run a verb of `script` with `arguments`.
-
-        The arguments may hold outputs and secrets. `shown`: what the script tells a person (stderr) appears in the
-        CLI as it runs; an error's text always does. Any change of script or arguments runs the update.
-        """
-        known: pulumi.Output[dict[str, Any]] = pulumi.Output.all(**arguments)
-        text: pulumi.Output[str] = known.apply(lambda values: bundle.pack(script, values))
-        stdin: pulumi.Output[str] = pulumi.Output.secret(text)
-        command = self._command(
-            name,
-            create=bundle.command(script, create),
-            update=bundle.command(script, update or create),
-            delete=bundle.command(script, delete) if delete else None,
-            stdin=stdin,
-            triggers=triggers,
-            logging=local.Logging.STDERR if shown else local.Logging.NONE,
-            opts=opts,
-        )
-        return HostScript(command)
-
-
-class HostScript:
-    """A script's Command resource and its result: the JSON object that it printed, a secret until `plain` says not."""
-
-    def __init__(self, resource: Any) -> None:
-        self.resource: pulumi.Resource = resource
-        self.stdout: pulumi.Output[str] = resource.stdout
-
-    def plain(self) -> pulumi.Output[dict[str, Any]]:
-        """The result of a script that returns no secret."""
-        return pulumi.Output.unsecret(self.stdout).apply(lambda text: dict(json.loads(text)) if text else {})
-
-
-class LocalHost(Host):
-    """This machine."""
-
-    docker_host = "unix:///var/run/docker.sock"
-
-    def read(self, script: str, verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         done = subprocess.run(
-            ["python3", "-c", bundle.LAUNCH, verb],
-            input=bundle.pack(script, arguments),
+            ["python3", "-c", bundle.LAUNCH, verb.__name__],
+            input=bundle.pack(verb.__module__, arguments),
             text=True,
             capture_output=True,
             timeout=300,
             check=False,
         )
         if done.returncode:
-            raise HostError(done.stderr.strip() or f"{script} {verb}: exit code {done.returncode}")
-        return dict(json.loads(done.stdout))
+            raise HostError(done.stderr.strip() or f"{verb.__module__} {verb.__name__}: exit code {done.returncode}")
+        return typed(_result_of(verb), json.loads(done.stdout))
 
-    def _command(self, name: str, *, create: str, update: str, delete: str | None, **inputs: Any) -> pulumi.Resource:
-        return local.Command(
-            name, create=create, update=update, delete=delete, add_previous_output_in_env=False, dir="/", **inputs
+    def script(
+        self,
+        name: str,
+        arguments: A,
+        *,
+        create: Callable[[A], R],
+        update: Callable[[A], R] | None = None,
+        delete: Callable[[A], object] | None = None,
+        triggers: list[Any] | None = None,
+        shown: bool = False,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> HostScript[R]:
+        """A resource whose create, update (default: create) and delete run verbs of one script with `arguments`.
+
+        The arguments may hold outputs (`later`) and secrets. `shown`: what the script tells a person (stderr) appears
+        in the CLI as it runs; an error's text always does. Any change of script or arguments runs the update.
+        """
+        script = create.__module__
+        known: pulumi.Output[Any] = pulumi.Output.from_input(_with_outputs(arguments))
+        text: pulumi.Output[str] = known.apply(lambda values: bundle.pack(script, values, self._reapply))
+        command = local.Command(
+            name,
+            create=bundle.command(script, create.__name__),
+            update=bundle.command(script, (update or create).__name__),
+            delete=bundle.command(script, delete.__name__) if delete else None,
+            stdin=pulumi.Output.secret(text),
+            triggers=triggers,
+            logging=local.Logging.STDERR if shown else local.Logging.NONE,
+            add_previous_output_in_env=False,
+            dir="/",
+            opts=opts,
         )
+        return HostScript(command, _result_of(create))
+
+    def made_once(
+        self, name: str, arguments: A, create: Callable[[A], R], triggers: list[Any] | None, parent: pulumi.Resource
+    ) -> HostScript[R]:
+        """A resource whose result is a secret, made again only when a trigger changes."""
+        secret = ["stdout", "stderr"]
+        opts = pulumi.ResourceOptions(parent=parent, ignore_changes=MADE_ONCE, additional_secret_outputs=secret)
+        return self.script(name, arguments, create=create, triggers=triggers, opts=opts)
+
+
+def _result_of(verb: Callable[[Any], R]) -> type[R]:
+    return cast(type[R], get_type_hints(verb)["return"])
+
+
+def _with_outputs(value: Any) -> Any:
+    """As scripts/wire.py's `plain`, with the outputs left where they are."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _with_outputs(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _with_outputs(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_outputs(item) for item in value]
+    return value

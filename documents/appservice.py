@@ -8,14 +8,10 @@ bridgev2/bridgeconfig/appservice.go and appservice/registration.go); a test runs
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
-from documents.bridges import Bridge
+from documents.credentials import Keys, Tokens
+from documents.places import Deployment
 from documents.yaml_text import render
-
-# Lengths that the bridge's own `-g` uses; letters and digits.
-TOKEN_LENGTH = 64
-SENDER_LENGTH = 32
 
 _GHOST_ID = "{{.}}"
 # What Go's regexp.QuoteMeta escapes. Python's re.escape escapes more (`-`, `~`): the same meaning, another text.
@@ -24,56 +20,22 @@ _META = re.compile(r"[\\.+*?()|\[\]{}^$]")
 _LOCALPART = re.compile(r"[A-Za-z0-9_.~/-]+\Z")
 
 
-@dataclass(frozen=True)
-class BridgeRegistration:
-    """What registration.yaml is made of. Tokens are kept out of repr()."""
-
-    bridge: Bridge
-    stack: str  # the Pulumi stack that owns the file, for its first line
-    domain: str
-    bridge_address: str  # the bridge's URL as Synapse reaches it
-    sender_localpart: str  # random and kept; never the bot's, for which Synapse answers /sync with 500
-    as_token: str = field(repr=False)
-    hs_token: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class DoublePuppetRegistration:
-    """What doublepuppet.yaml is made of. Tokens are kept out of repr().
-
-    Synapse refuses to start when two registrations have the same id or token: a second stack on the homeserver needs
-    another `appservice_id` and `sender_localpart`.
-    """
-
-    stack: str
-    domain: str
-    as_token: str = field(repr=False)
-    hs_token: str = field(repr=False)
-    appservice_id: str = "doublepuppet"
-    sender_localpart: str = "_doublepuppet"
-
-
 def quote_meta(text: str) -> str:
     """Escape `text` for a regular expression exactly as Go's regexp.QuoteMeta does; Python reads it the same."""
     return _META.sub(lambda found: "\\" + found.group(), text)
 
 
-def bridge_registration(registration: BridgeRegistration) -> str:
+def bridge_registration(deployment: Deployment, tokens: Tokens, keys: Keys) -> str:
     """Return the text of the bridge's registration.yaml. Raises ValueError for what Synapse or the bridge refuses."""
-    bridge = registration.bridge
-    if registration.sender_localpart == bridge.bot_localpart:
+    bridge = deployment.bridge
+    if keys.sender_localpart == bridge.bot_localpart:
         raise ValueError(f"sender_localpart is the bot {bridge.bot_localpart}; it should be a random name of its own")
     if bridge.username_template.count(_GHOST_ID) != 1:
         raise ValueError(f"the username template {bridge.username_template!r} should hold {_GHOST_ID} once")
     before, after = bridge.username_template.split(_GHOST_ID)
-    domain = quote_meta(registration.domain)
-    document = _head(
-        bridge.appservice_id,
-        registration.bridge_address,
-        registration.as_token,
-        registration.hs_token,
-        registration.sender_localpart,
-    )
+    domain = quote_meta(deployment.synapse.domain)
+    address = deployment.place.address
+    document = _head(bridge.appservice_id, address, tokens.as_token, tokens.hs_token, keys.sender_localpart)
     document["namespaces"] = {
         "users": [
             {"regex": f"^@{quote_meta(bridge.bot_localpart)}:{domain}$", "exclusive": True},
@@ -83,25 +45,32 @@ def bridge_registration(registration: BridgeRegistration) -> str:
     document["de.sorunome.msc2409.push_ephemeral"] = True
     document["receive_ephemeral"] = True
     document["io.element.msc4190"] = True
-    return render(document, *_header(f"{bridge.name}: appservice registration", registration.stack))
+    return render(document, *_header(f"{bridge.name}: appservice registration", deployment.stack))
 
 
-def doublepuppet_registration(registration: DoublePuppetRegistration) -> str:
+def doublepuppet_registration(deployment: Deployment, tokens: Tokens) -> str:
     """Return the text of doublepuppet.yaml, section 8 of the plan: no URL, every user of the domain, not exclusive.
 
-    Raises ValueError as bridge_registration does.
+    Synapse refuses to start when two registrations have the same id or token: a second stack on the homeserver needs
+    another `doublepuppet_id`. Raises ValueError as bridge_registration does.
     """
+    appservice_id = deployment.doublepuppet_id
     document = _head(
-        registration.appservice_id,
+        appservice_id,
         None,
-        registration.as_token,
-        registration.hs_token,
-        registration.sender_localpart,
+        tokens.doublepuppet_as_token,
+        tokens.doublepuppet_hs_token,
+        doublepuppet_sender(appservice_id),
     )
     document["namespaces"] = {
-        "users": [{"regex": f"@.*:{quote_meta(registration.domain)}", "exclusive": False}],
+        "users": [{"regex": f"@.*:{quote_meta(deployment.synapse.domain)}", "exclusive": False}],
     }
-    return render(document, *_header("appservice registration for double puppeting", registration.stack))
+    return render(document, *_header("appservice registration for double puppeting", deployment.stack))
+
+
+def doublepuppet_sender(appservice_id: str) -> str:
+    """The sender_localpart of the double puppet's registration."""
+    return f"_{appservice_id}"
 
 
 def _head(

@@ -10,42 +10,16 @@ dropped by the bridge without a word, so a test compares ours with the real brid
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Literal
 from urllib.parse import quote
 
-from documents.bridges import Bridge
+from documents.credentials import Keys, Tokens
+from documents.places import Deployment
 from documents.yaml_text import render
-
-LogFormat = Literal["json", "pretty"]
-LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\Z")
 
 # Below this the provisioning API is off (bridgev2/matrix/provisioning.go).
 _MIN_PROVISIONING_SECRET = 16
-
-
-@dataclass(frozen=True)
-class BridgeConfig:
-    """Everything that config.yaml is made of. Secrets are kept out of repr()."""
-
-    bridge: Bridge
-    stack: str  # the Pulumi stack that owns the file, for its first line
-    domain: str  # server_name
-    admin_user: str  # full user id, @local:domain
-    homeserver_address: str  # the homeserver's URL as the bridge reaches it
-    bridge_address: str  # the bridge's URL as the homeserver reaches it
-    port: int  # where the bridge listens
-    database_url: str = field(repr=False)
-    as_token: str = field(repr=False)
-    hs_token: str = field(repr=False)
-    doublepuppet_as_token: str = field(repr=False)
-    pickle_key: str = field(repr=False)
-    provisioning_secret: str = field(repr=False)  # at least 16 characters
-    public_media_key: str = field(repr=False)
-    log_format: LogFormat = "json"
-    log_level: LogLevel = "debug"  # the example's own; the steps of the start are only told at this level
 
 
 def database_url(role: str, password: str, host: str, port: int, database: str, sslmode: str = "disable") -> str:
@@ -65,52 +39,64 @@ def database_url(role: str, password: str, host: str, port: int, database: str, 
     return f"postgres://{user}:{secret}@{place}:{port}/{name}?sslmode={mode}"
 
 
-def bridge_config(config: BridgeConfig) -> str:
+def bridge_database_url(deployment: Deployment, tokens: Tokens) -> str:
+    """The bridge's own database, as its container reaches it. It holds the password."""
+    postgres, database = deployment.postgres, deployment.place.database
+    return database_url(database.role, tokens.database_password, postgres.container, postgres.port, database.database)
+
+
+def bridge_config(deployment: Deployment, tokens: Tokens, keys: Keys) -> str:
     """Return the text of config.yaml. Raises ValueError for a value that the bridge would replace or refuse."""
-    _check(config)
+    for name, secret in {**vars(tokens), **vars(keys)}.items():
+        if secret in ("", "generate"):
+            raise ValueError(f"{name} is empty or `generate`, which the bridge would replace at every start")
+    if len(tokens.provisioning_secret) < _MIN_PROVISIONING_SECRET:
+        raise ValueError(f"provisioning_secret is shorter than {_MIN_PROVISIONING_SECRET} characters")
+    if deployment.synapse.domain == "example.com":
+        raise ValueError("the domain is example.com, which the bridge takes for not configured")
     return render(
-        _document(config),
-        f"{config.bridge.name}: written by the Pulumi stack {config.stack}.",
+        _document(deployment, tokens, keys),
+        f"{deployment.bridge.name}: written by the Pulumi stack {deployment.stack}.",
         "Do not edit: the next `pulumi up` that changes it writes it anew. It holds secrets.",
     )
 
 
-def _document(config: BridgeConfig) -> dict[str, object]:
-    bridge = config.bridge
+def _document(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, object]:
+    bridge, place, domain = deployment.bridge, deployment.place, deployment.synapse.domain
     return {
         "bridge": {
             "command_prefix": bridge.command_prefix,
             "permissions": {
                 "*": "relay",
-                config.domain: "user",
-                config.admin_user: "admin",
+                domain: "user",
+                deployment.admin_user: "admin",
             },
         },
-        "database": {"type": "postgres", "uri": config.database_url},
+        "database": {"type": "postgres", "uri": bridge_database_url(deployment, tokens)},
         "homeserver": {
-            "address": config.homeserver_address,
-            "domain": config.domain,
+            "address": deployment.synapse.address,
+            "domain": domain,
             "software": "standard",
         },
         "appservice": {
-            "address": config.bridge_address,
+            "address": place.address,
             "hostname": "0.0.0.0",
-            "port": config.port,
+            "port": place.port,
             "id": bridge.appservice_id,
             "bot": {"username": bridge.bot_localpart},
             "ephemeral_events": True,
-            "as_token": config.as_token,
-            "hs_token": config.hs_token,
+            "as_token": tokens.as_token,
+            "hs_token": tokens.hs_token,
             "username_template": bridge.username_template,
         },
-        "provisioning": {"shared_secret": config.provisioning_secret},
-        "public_media": {"enabled": False, "signing_key": config.public_media_key},
+        "provisioning": {"shared_secret": tokens.provisioning_secret},
+        "public_media": {"enabled": False, "signing_key": tokens.public_media_key},
         "direct_media": {"enabled": False},
         "double_puppet": {
             # The example names a server of its own here, which would stay.
             "servers": {},
             "allow_discovery": False,
-            "secrets": {config.domain: f"as_token:{config.doublepuppet_as_token}"},
+            "secrets": {domain: f"as_token:{tokens.doublepuppet_as_token}"},
         },
         "encryption": {
             "allow": True,
@@ -119,33 +105,9 @@ def _document(config: BridgeConfig) -> dict[str, object]:
             "appservice": False,
             "msc4190": True,
             "allow_key_sharing": True,
-            "pickle_key": config.pickle_key,
+            "pickle_key": keys.pickle_key,
             "self_sign": True,
         },
-        "logging": {
-            "min_level": config.log_level,
-            "writers": [{"type": "stdout", "format": config.log_format}],
-        },
+        # At this level, the example's own, the log tells the steps of the bridge's start.
+        "logging": {"min_level": "debug", "writers": [{"type": "stdout", "format": "json"}]},
     }
-
-
-def _check(config: BridgeConfig) -> None:
-    for name in (
-        "as_token",
-        "hs_token",
-        "doublepuppet_as_token",
-        "pickle_key",
-        "provisioning_secret",
-        "public_media_key",
-    ):
-        secret = getattr(config, name)
-        if not secret or secret == "generate":
-            raise ValueError(f"{name} is empty or `generate`, which the bridge would replace at every start")
-    if len(config.provisioning_secret) < _MIN_PROVISIONING_SECRET:
-        raise ValueError(f"provisioning_secret is shorter than {_MIN_PROVISIONING_SECRET} characters")
-    if not 1 <= config.port <= 65535:
-        raise ValueError(f"the bridge's port is {config.port}; it should be 1 to 65535")
-    if config.domain == "example.com":
-        raise ValueError("the domain is example.com, which the bridge takes for not configured")
-    if not config.admin_user.startswith("@") or not config.admin_user.endswith(f":{config.domain}"):
-        raise ValueError(f"the admin user is {config.admin_user!r}; it should be @name:{config.domain}")

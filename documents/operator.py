@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from documents.bridges import Bridge
+from documents.places import Deployment
 
 
-def next_steps(bridge: Bridge, domain: str, admin_user: str) -> str:
+def next_steps(deployment: Deployment) -> str:
     """How to link the first account; `link` was the command of the old Python bridge."""
+    bridge = deployment.bridge
     return (
-        f"As {admin_user}, start a chat with {bridge.bot_user_id(domain)} and send `{bridge.login_command}`; "
+        f"As {deployment.admin_user}, start a chat with {deployment.bot} and send `{bridge.login_command}`; "
         f"scan the code with {bridge.network_name} on the phone (Settings, Linked devices). "
         f"`{bridge.command_prefix} help` lists the rest."
     )
 
 
-def services_entry(
-    bridge: Bridge,
-    *,
-    image: str,
-    container: str,
-    network: str,
-    port: int,
-    directory: str,
-    database: str,
-    postgres: str,
-    domain: str,
-    backup_script: str,
-) -> str:
+def backup_cron(deployment: Deployment) -> str:
+    """A line for /etc/cron.d that runs our dump script; empty where the operator's own script calls it."""
+    if deployment.backup.script:
+        return ""
+    return f"17 3 * * * root {deployment.dump_script} {deployment.backup.directory}"
+
+
+def services_entry(deployment: Deployment) -> str:
     """Markdown for the operator's list of services."""
+    bridge, place = deployment.bridge, deployment.place
     rows = (
         ("What", f"{bridge.network_name} bridge for Matrix (mautrix, bridgev2)"),
-        ("Image", f"`{image}`"),
-        ("Container", f"`{container}` in the network `{network}`, made by Pulumi, not by docker compose"),
-        ("Port", f"{port}, inside the network only"),
-        ("Bot", f"`{bridge.bot_user_id(domain)}`"),
-        ("Database", f"`{database}` in `{postgres}`, role of its own"),
-        ("Config", f"`{directory}` (written by Pulumi; do not edit)"),
-        ("Backup", f"`{backup_script}`"),
+        ("Image", f"`{place.image}`"),
+        ("Container", f"`{place.container}` in the network `{place.network}`, made by Pulumi, not by docker compose"),
+        ("Port", f"{place.port}, inside the network only"),
+        ("Bot", f"`{deployment.bot}`"),
+        ("Database", f"`{place.database.database}` in `{place.database.container}`, role of its own"),
+        ("Config", f"`{place.directory}` (written by Pulumi; do not edit)"),
+        ("Backup", f"`{deployment.backup.script or deployment.dump_script}`"),
     )
     return (
         "\n".join([f"## {bridge.name}", "", "| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])

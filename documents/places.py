@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from documents.bridges import Bridge
+
 
 @dataclass(frozen=True)
 class Synapse:
@@ -73,3 +75,52 @@ class BridgePlace:
     def address(self) -> str:
         """The bridge's URL as Synapse reaches it."""
         return f"http://{self.container}:{self.port}"
+
+
+@dataclass(frozen=True)
+class BackupPlan:
+    """The nightly dumps. `script` is the operator's ("": none); `directory` an absolute path, or an expression of that
+    script's like ${BACKUP_DIR}; dumps older than `days` go; `filter` ("": none) is a command that each dump is piped
+    through, which gives its name `suffix`."""
+
+    script: str
+    directory: str
+    days: int
+    filter: str
+    suffix: str
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One bridge beside one Matrix stack, as one Pulumi stack has it: all that the texts are made of, but secrets.
+
+    `stack` is "project/name", which also marks our lines in the operator's files; `admin_user` is a user id.
+    """
+
+    stack: str
+    bridge: Bridge
+    admin_user: str
+    doublepuppet_id: str
+    registration_file: str
+    doublepuppet_file: str
+    synapse: Synapse
+    mas: Mas
+    postgres: Postgres
+    place: BridgePlace
+    backup: BackupPlan
+
+    @property
+    def bot(self) -> str:
+        """The bot's user id."""
+        return self.bridge.bot_user_id(self.synapse.domain)
+
+    @property
+    def registration_files(self) -> tuple[str, str]:
+        """File names in Synapse's directory: the bridge's registration, and the one for double puppeting."""
+        return self.registration_file, self.doublepuppet_file
+
+    @property
+    def dump_script(self) -> str:
+        """Our dump script on the host: beside the operator's, or in the bridge's own directory if there is none."""
+        beside = self.backup.script.rpartition("/")[0] if self.backup.script else self.place.directory
+        return f"{beside}/{self.bridge.name}_backup.sh"

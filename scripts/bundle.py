@@ -10,10 +10,10 @@ import ast
 import importlib.util
 import json
 import shlex
-from collections.abc import Mapping
 from functools import cache
 from importlib.abc import InspectLoader
-from typing import Any
+
+from scripts.wire import plain
 
 PACKAGES = ("documents", "verdicts", "scripts")
 LAUNCHER = "scripts.launch"
@@ -61,8 +61,9 @@ def _sources(script: str) -> dict[str, str]:
     return dict(sorted(seen.items()))
 
 
-def pack(script: str, arguments: Mapping[str, Any]) -> str:
-    """The stdin of `command(…)`: JSON with the sources of `script` and of all that it imports, and its arguments.
+def pack(script: str, arguments: object, reapply: int = 0) -> str:
+    """The stdin of `command(…)`: JSON with the sources of `script` and of all that it imports, and its arguments (a
+    dataclass, or what scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again.
 
     The same input gives the same text. A script that sends another one on, into a container, imports that one.
     """
@@ -72,7 +73,8 @@ def pack(script: str, arguments: Mapping[str, Any]) -> str:
             "script": script,
             "packages": list(PACKAGES),
             "sources": _sources(script),
-            "arguments": dict(arguments),
+            "arguments": plain(arguments),
+            "reapply": reapply,
         },
         sort_keys=True,
     )

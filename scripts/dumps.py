@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from documents.backup_script import CLOSING_LINE
+from documents.places import Database
 from scripts import postgres
 from scripts.common import ScriptError
 
@@ -57,6 +59,29 @@ def content(path: Path) -> Iterator[IO[bytes]]:
             errors.seek(0)
             said = errors.read().decode(errors="replace").strip()
             raise ScriptError(f"{path}: damaged: {said or f'{reader[0]} ended with exit code {code}'}")
+
+
+def make(database: Database, target: Path) -> bool:
+    """Dump a database into a new file (0600), uncompressed, and prove it; False if there is no such database.
+    ScriptError if it cannot be dumped whole."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    command = ["docker", "exec", database.container, "pg_dump", "-w", "-U", database.role, "-d", database.database]
+    with os.fdopen(descriptor, "wb") as file, tempfile.TemporaryFile() as errors:
+        try:
+            code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=file, stderr=errors)
+        except FileNotFoundError:
+            raise ScriptError("docker: command not found on the host: install Docker Engine and its client") from None
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip().splitlines()
+    if code and any(f'database "{database.database}" does not exist' in line for line in said):
+        return False
+    if code:
+        raise ScriptError(
+            f"{database.container}: database {database.database} could not be dumped, and nothing was removed: "
+            f"{said[-1] if said else f'exit code {code}'}"
+        )
+    prove(target, database.container)
+    return True
 
 
 def prove(path: Path, container: str) -> None:

@@ -1,36 +1,40 @@
 """Everything the program must know about the host before it plans anything: one round trip, read-only.
 
-A thing that is missing is null in the result; what it means is for `verdicts/preflight.py` to say.
+A thing that is missing is None in the result (verdicts/host_facts.py); what it means is for verdicts/preflight.py to
+say.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
-from scripts import bundle, facts_inside
-from scripts.bridge_status import probe
+from documents import backup_script
+from documents.places import Deployment
+from scripts import bundle, facts_inside, shell_syntax
+from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, run
+from scripts.container import container, inspect
+from scripts.files import CLAIM, READY
+from scripts.postgres import psql
+from scripts.wire import typed
+from verdicts.host_facts import BridgeStatus, Container, Directory, File, HostFacts, PostgresFacts, SynapseFacts
 
 POSTGRES = """
 select json_build_object(
   'version', current_setting('server_version_num')::int,
   'superuser', (select rolsuper from pg_roles where rolname = current_user),
   'roles', (select json_agg(rolname) from pg_roles where rolname !~ '^pg_'),
-  'databases', (select json_object_agg(datname, json_build_object(
-      'owner', pg_get_userbyid(datdba),
-      'bytes', pg_database_size(oid),
-      'public', has_database_privilege('public', oid, 'CONNECT')))
+  'databases', (select json_object_agg(datname, pg_database_size(oid))
     from pg_database where datallowconn and not datistemplate),
-  'locked_out', (select json_object_agg(datname, roles) from (
+  'locked_out', (select coalesce(json_object_agg(datname, roles), '{}') from (
     select datname, json_agg(rolname order by rolname) as roles
     from pg_database, pg_roles
     where datname = any(string_to_array(:'isolated', ',')) and rolcanlogin and not rolsuper
@@ -43,53 +47,93 @@ select json_build_object(
 """
 
 
-def _inspect(kind: str, *names: str) -> dict[str, Any]:
-    """`docker KIND inspect` by name; the names that are not there are absent. ScriptError if Docker itself fails."""
-    done = docker(kind, "inspect", *names, check=False)
-    if done.returncode and "no such" not in done.stderr.lower() and "not found" not in done.stderr.lower():
-        raise ScriptError(f"docker {kind} inspect: {done.stderr.strip()}")
-    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
-    return {each.get("Name", "").lstrip("/") or names[0]: each for each in found}
 
 
-def _container(raw: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": raw["Id"],
-        "image": raw["Image"],
-        "running": raw["State"]["Running"],
-        "status": raw["State"]["Status"],
-        "labels": raw["Config"].get("Labels") or {},
-        "networks": {name: net["IPAddress"] for name, net in raw["NetworkSettings"]["Networks"].items()},
+@dataclass(frozen=True)
+class Look:
+    """What to look for: the places of one deployment, and the databases that it isolates."""
+
+    deployment: Deployment
+    isolated_databases: tuple[str, ...]
+
+
+def read(arguments: Look) -> HostFacts:
+    """The whole look. ScriptError if Docker does not answer."""
+    deployment = arguments.deployment
+    synapse, place = deployment.synapse, deployment.place
+    names = {
+        "synapse_container": synapse.container,
+        "mas_container": deployment.mas.container,
+        "postgres_container": deployment.postgres.container,
+        "bridge_container": place.container,
     }
+    script = _file(deployment.backup.script) if deployment.backup.script else None
+    with ThreadPoolExecutor(max_workers=9) as pool:
+        version = pool.submit(_docker_version)
+        raw = pool.submit(inspect, "container", *names.values())
+        network = pool.submit(inspect, "network", place.network)
+        image = pool.submit(inspect, "image", place.image)
+        inside, postgres = pool.submit(_synapse, deployment), pool.submit(_postgres, arguments)
+        others, bridge = pool.submit(_others, place.directory, place.container), pool.submit(_bridge, deployment)
+        syntax = pool.submit(_syntax, deployment, script)
+        data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
+        docker_version = version.result()  # first: if Docker is gone, this says so best
+        containers = {key: _typed_container(raw, name) for key, name in names.items()}
+        return HostFacts(
+            docker=docker_version,
+            docker_free=shutil.disk_usage(_existing(Path(data_root.result().stdout.strip()))).free,
+            root=os.geteuid() == 0,
+            bash=_works("bash", "--version"),
+            **containers,
+            network=bool(network.result()),
+            image=bool(image.result()),
+            superuser_password=_environment(raw.result().get(deployment.postgres.container), "POSTGRES_PASSWORD"),
+            synapse=inside.result(),
+            postgres=postgres.result(),
+            homeserver=_file(synapse.homeserver_file),
+            backup_script=script,
+            backup_syntax=syntax.result(),
+            dump_script_owner=_owner(Path(deployment.dump_script)),
+            bridge_dir=_directory(place.directory),
+            synapse_dir=_directory(synapse.directory),
+            backup_dir=_directory(_backup_directory(deployment)),
+            registrations={
+                path: Path(path).exists()
+                for path in (f"{synapse.directory}/{file}" for file in deployment.registration_files)
+            },
+            others=others.result(),
+            ready_mark=_text(Path(place.directory) / READY) or "",
+            bridge=bridge.result(),
+        )
 
 
-def _environment(raw: dict[str, Any] | None, name: str) -> str | None:
+def _typed_container(raw: Future[dict[str, dict[str, Any]]], name: str) -> Optional[Container]:
+    there = raw.result().get(name)
+    return container(there) if there else None
+
+
+def _environment(raw: Optional[dict[str, Any]], name: str) -> str:
     for entry in (raw or {}).get("Config", {}).get("Env") or []:
         key, _, value = entry.partition("=")
         if key == name:
             return str(value)
-    return None
+    return ""
 
 
-def _file(path: str) -> dict[str, Any] | None:
-    """Text, mode and owner of a file, and whether its directory takes a new file; null if there is none."""
+def _file(path: str) -> Optional[File]:
     file = Path(path)
     try:
         was, data = file.stat(), file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        return {"error": f"{error.strerror}"}
+        return File(error=str(error.strerror))
     try:
-        text: str | None = data.decode()
+        text: Optional[str] = data.decode()
     except UnicodeDecodeError:
         text = None
-    return {
-        "text": text,
-        "mode": was.st_mode & 0o7777,
-        "executable": bool(was.st_mode & 0o100),
-        "writable": os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK) and not _read_only(file),
-    }
+    writable = os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK) and not _read_only(file)
+    return File(text=text, executable=bool(was.st_mode & 0o100), writable=writable)
 
 
 def _read_only(path: Path) -> bool:
@@ -103,116 +147,19 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _directory(path: str) -> dict[str, Any]:
+def _directory(path: str) -> Directory:
     directory = Path(path)
     there = _existing(directory)
-    owner = directory / ".stack"
-    return {
-        "exists": directory.exists(),
-        "entries": sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else [],
-        "stack": _text(owner),
-        "writable": os.access(there, os.W_OK) and not _read_only(there),
-        "free": shutil.disk_usage(there).free,
-    }
+    return Directory(
+        exists=directory.exists(),
+        entries=tuple(sorted(entry.name for entry in directory.iterdir())) if directory.is_dir() else (),
+        stack=_text(directory / CLAIM),
+        writable=os.access(there, os.W_OK) and not _read_only(there),
+        free=shutil.disk_usage(there).free,
+    )
 
 
-def _postgres(arguments: dict[str, Any]) -> dict[str, Any]:
-    done = docker(
-        "exec", "-i", arguments["postgres_container"], "psql", "-XqAt", "-v", "ON_ERROR_STOP=1",
-        "-v", f"isolated={','.join(arguments['isolated_databases'])}", "-v", f"bridge_role={arguments['bridge_role']}",
-        "-U", arguments["postgres_superuser"], "-d", "postgres",
-        stdin=POSTGRES, check=False, timeout=30,
-    )  # fmt: skip
-    if done.returncode:
-        return {"error": (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0]}
-    return dict(json.loads(done.stdout))
-
-
-def _synapse(arguments: dict[str, Any]) -> dict[str, Any]:
-    inside = bundle.pack(facts_inside.__name__, {"homeserver": arguments["homeserver_inside"]})
-    done = docker(
-        "exec", "-i", arguments["synapse_container"], "python3", "-c", bundle.LAUNCH, "read",
-        stdin=inside, check=False, timeout=30,
-    )  # fmt: skip
-    if done.returncode:
-        return {"error": (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]}
-    return dict(json.loads(done.stdout))
-
-
-def _others(arguments: dict[str, Any]) -> list[str]:
-    """Names of containers, the bridge's own aside, that mount the bridge's directory or one above or below it."""
-    done = docker("ps", "-aq", "--no-trunc")
-    if not done.stdout.split():
-        return []
-    mine = Path(arguments["bridge_dir"])
-    named = []
-    for name, raw in _inspect("container", *done.stdout.split()).items():
-        for mount in raw.get("Mounts") or []:
-            source = Path(mount.get("Source") or "/")
-            if name != arguments["bridge_container"] and (mine == source or mine in source.parents):
-                named.append(name)
-    return sorted(set(named))
-
-
-def _bridge(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The bridge's status today; the token for the ping is in the registration on the host."""
-    registration = _text(Path(arguments["registration_file"])) or ""
-    token = re.search(r"^as_token: *[\"']?([^\s\"']+)", registration, re.MULTILINE)
-    return probe({**arguments, "as_token": token.group(1) if token else None})
-
-
-def _docker_version() -> str:
-    done = docker("version", "--format", "{{.Server.Version}}", check=False, timeout=20)
-    if done.returncode:
-        raise ScriptError(
-            f"Docker does not answer on the host: {done.stderr.strip().splitlines()[-1]}: start it, then run this again"
-        )
-    return done.stdout.strip()
-
-
-def read(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: the settings' container, directory, file and database names (see `verdicts/preflight.py`,
-    `arguments`). Result: JSON with docker, containers, network, image, synapse, homeserver, backup_script,
-    postgres, superuser_password (secret), directories, others, bridge (status), machine."""
-    names = [arguments[f"{each}_container"] for each in ("synapse", "mas", "postgres", "bridge")]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-
-        def later(job: Callable[..., Any], *words: Any) -> Callable[[], Any]:
-            return pool.submit(job, *words).result
-
-        version = later(_docker_version)
-        containers = later(_inspect, "container", *names)
-        network = later(_inspect, "network", arguments["network"])
-        image = later(_inspect, "image", arguments["image"])
-        synapse, postgres = later(_synapse, arguments), later(_postgres, arguments)
-        others, bridge = later(_others, arguments), later(_bridge, arguments["bridge"])
-        data_root = later(docker, "info", "--format", "{{.DockerRootDir}}")
-        found: dict[str, Any] = {"docker": version()}
-        raw = containers()
-        found["containers"] = {name: _container(raw[name]) if name in raw else None for name in names}
-        found["superuser_password"] = _environment(raw.get(arguments["postgres_container"]), "POSTGRES_PASSWORD")
-        found["network"] = bool(network())
-        found["image"] = bool(image())
-        found["synapse"], found["postgres"] = synapse(), postgres()
-        found["others"], found["bridge"] = others(), bridge()
-        root = data_root().stdout.strip()
-    found["homeserver"] = _file(arguments["homeserver"])
-    found["backup_script"] = _file(arguments["backup_script"])
-    found["directories"] = {
-        each: _directory(arguments[each]) for each in ("bridge_dir", "synapse_dir", "archive_dir", "backup_dir")
-    }
-    found["registrations"] = {path: Path(path).exists() for path in arguments["registration_files"]}
-    found["docker_free"] = shutil.disk_usage(_existing(Path(root))).free
-    found["ready_container"] = _text(Path(arguments["bridge_dir"]) / ".ready")
-    found["machine"] = {
-        "python": platform.python_version(),
-        "root": os.geteuid() == 0,
-        "bash": _works("bash", "--version"),
-    }
-    return found
-
-
-def _text(path: Path) -> str | None:
+def _text(path: Path) -> Optional[str]:
     return path.read_text().strip() if path.is_file() else None
 
 
@@ -221,6 +168,93 @@ def _works(*words: str) -> bool:
         return subprocess.run(words, capture_output=True, timeout=10, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+def _backup_directory(deployment: Deployment) -> str:
+    """Where the dumps go; if that is an expression of the script's, where the script is, as the best guess."""
+    directory, script = deployment.backup.directory, deployment.backup.script
+    return directory if directory.startswith("/") else str(Path(script).parent)
+
+
+def _docker_version() -> str:
+    done = docker("version", "--format", "{{.Server.Version}}", check=False, timeout=20)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+        raise ScriptError(f"Docker does not answer on the host: {said}: start it, then run this again")
+    return done.stdout.strip()
+
+
+def _postgres(arguments: Look) -> PostgresFacts:
+    postgres = arguments.deployment.postgres
+    done = psql(
+        postgres.container, postgres.superuser, "postgres", POSTGRES, timeout=30,
+        isolated=",".join(arguments.isolated_databases), bridge_role=arguments.deployment.place.database.role,
+    )  # fmt: skip
+    if done.returncode:
+        return PostgresFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0])
+    return typed(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
+
+
+def _synapse(deployment: Deployment) -> SynapseFacts:
+    inside = bundle.pack(
+        facts_inside.__name__, facts_inside.Arguments(homeserver=deployment.synapse.inside("homeserver.yaml"))
+    )
+    done = docker(
+        "exec", "-i", deployment.synapse.container, "python3", "-c", bundle.LAUNCH, "read",
+        stdin=inside, check=False, timeout=30,
+    )  # fmt: skip
+    if done.returncode:
+        return SynapseFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1])
+    return typed(SynapseFacts, json.loads(done.stdout), "the answer of Synapse's container")
+
+
+def _others(directory: str, bridge: str) -> tuple[str, ...]:
+    """Names of containers, the bridge's own aside, that mount the directory or one above or below it."""
+    mine = Path(directory)
+    named = set()
+    for raw in inspect("container", *docker("ps", "-aq", "--no-trunc").stdout.split()).values():
+        name = raw["Name"].lstrip("/")
+        for source in map(Path, container(raw).mounts):
+            if name != bridge and (mine == source or mine in source.parents):
+                named.add(name)
+    return tuple(sorted(named))
+
+
+def _bridge(deployment: Deployment) -> BridgeStatus:
+    """The bridge's status today; the token for the ping is in the registration on the host."""
+    registration = _text(Path(deployment.synapse.directory) / deployment.registration_file) or ""
+    token = re.search(r"^as_token: *[\"']?([^\s\"']+)", registration, re.MULTILINE)
+    return probe(
+        Question(
+            container=deployment.place.container,
+            port=deployment.place.port,
+            synapse_url=deployment.synapse.url,
+            appservice_id=deployment.bridge.appservice_id,
+            as_token=token.group(1) if token else "",
+            timeout=3.0,
+        )
+    )
+
+
+def _owner(path: Path) -> Optional[str]:
+    """Whose dump script this is, by its own words; None if there is none."""
+    try:
+        return backup_script.dump_script_owner(path.read_text(errors="replace"))
+    except OSError:
+        return None
+
+
+def _syntax(deployment: Deployment, script: Optional[File]) -> str:
+    """What the operator's script's interpreter says against our edit; "" if nothing, or if there is no edit."""
+    if script is None or script.text is None:
+        return ""
+    block = backup_script.block(deployment)
+    try:
+        edited = backup_script.add(script.text, block)
+        before, interpreter = backup_script.before(edited, block.owner), backup_script.interpreter(script.text)
+    except backup_script.Refused:
+        return ""  # preflight says it
+    return shell_syntax.check(edited, before, interpreter) or ""
 
 
 VERBS = (read,)

@@ -1,16 +1,60 @@
-"""A secret from the operating system's random generator, of letters and digits."""
+"""Secrets from the operating system's random generator, of letters and digits: safe in a URL, in YAML and in SQL.
+
+tokens  makes what `tokenGeneration` turns.
+keys    makes what never turns; the pickle key of a database that is restored comes out of its archive.
+
+The result is a secret as a whole: a Command that runs one of these is made once and ignores every change but that of
+its triggers, or an edit of this text would turn every token.
+"""
 
 from __future__ import annotations
 
 import secrets
 import string
-import sys
+from dataclasses import dataclass, fields
+
+from documents.credentials import SECRET_LENGTH, SENDER_LENGTH, TOKEN_LENGTH, Keys, Tokens
+from scripts import final_archive
+from scripts.common import run
 
 
-def make(length: int) -> str:
-    """`length` letters and digits: safe in a URL, in YAML and in SQL."""
+@dataclass(frozen=True)
+class Generation:
+    """`number` makes new tokens when it changes."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class FromArchive:
+    """`archive`: none (new keys), latest or a path; see scripts/final_archive.py."""
+
+    directory: str
+    bridge: str
+    archive: str
+
+
+def random_text(length: int) -> str:
+    """`length` letters and digits."""
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(length))
 
 
+def tokens(arguments: Generation) -> Tokens:
+    """Seven new secrets."""
+    lengths = {field.name: TOKEN_LENGTH if field.name.endswith("_token") else SECRET_LENGTH for field in fields(Tokens)}
+    return Tokens(**{name: random_text(length) for name, length in lengths.items()})
+
+
+def keys(arguments: FromArchive) -> Keys:
+    """A new sender, and a pickle key: new, or the one that the archived database needs. ScriptError if it has none."""
+    archive = final_archive.chosen(arguments.directory, arguments.bridge, arguments.archive)
+    return Keys(
+        pickle_key=final_archive.pickle_key(archive) if archive else random_text(SECRET_LENGTH),
+        sender_localpart=random_text(SENDER_LENGTH),
+    )
+
+
+VERBS = (tokens, keys)
+
 if __name__ == "__main__":
-    sys.stdout.write(make(int(sys.argv[1])))
+    run(*VERBS)

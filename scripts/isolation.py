@@ -3,21 +3,29 @@
 A plain LOGIN role may connect to every database, since Postgres grants CONNECT and TEMPORARY to PUBLIC
 (https://www.postgresql.org/docs/current/ddl-priv.html). A query across databases fails whatever the rights are, so
 the proof connects.
+
+What PUBLIC could do in a database before is noted in the bridge's directory, before it is taken.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from scripts.common import ScriptError, docker, run
+from documents.places import Database, Postgres
+from scripts.common import ScriptError, run, say, write_atomic
+from scripts.files import ISOLATION
+from scripts.postgres import psql, sql
 
 PUBLIC = """
-select json_agg(given.privilege_type order by given.privilege_type)
+select given.privilege_type
 from pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) as given
-where datname = :'database' and given.grantee = 0;
+where datname = :'database' and given.grantee = 0 order by 1;
 """
+DEFAULT = ("CONNECT", "TEMPORARY")
 ATTRIBUTES = """
 select json_build_object('rolsuper', rolsuper, 'rolcreatedb', rolcreatedb, 'rolcreaterole', rolcreaterole,
   'rolreplication', rolreplication, 'rolbypassrls', rolbypassrls)
@@ -25,61 +33,141 @@ from pg_roles where rolname = :'role';
 """
 
 
-def _psql(arguments: dict[str, Any], sql: str, check: bool = True, **variables: str) -> str:
-    words = [word for name, value in variables.items() for word in ("-v", f"{name}={value}")]
-    done = docker(
-        "exec", "-i", arguments["container"], "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", *words,
-        "-U", arguments["superuser"], "-d", "postgres",
-        stdin=sql, check=False, timeout=60,
-    )  # fmt: skip
-    if done.returncode and check:
-        raise ScriptError(f"{arguments['container']}: psql as {arguments['superuser']}: {done.stderr.strip()}")
-    return done.stdout.strip() if check else f"{done.returncode}\n{done.stdout}{done.stderr}"
+@dataclass(frozen=True)
+class Isolation:
+    """`bridge`: the database that the role may use, with `password`; `databases`: those that PUBLIC, and so the role,
+    must not connect to; `directory`: the bridge's own on the host, where the note is."""
+
+    postgres: Postgres
+    bridge: Database
+    password: str = field(repr=False)
+    databases: tuple[str, ...]
+    directory: str
 
 
-def read(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: container, superuser, database. Result: what PUBLIC may do there now."""
-    return {"public": json.loads(_psql(arguments, PUBLIC, database=arguments["database"]) or "[]") or []}
+@dataclass(frozen=True)
+class Proof:
+    """What was seen: where the role got in, where it was refused, and its attributes, all false."""
+
+    role: str
+    connects: tuple[str, ...]
+    refused: tuple[str, ...]
+    attributes: dict[str, bool]
 
 
-def revoke(arguments: dict[str, Any]) -> dict[str, Any]:
-    """PUBLIC may no longer connect to `database`, nor make temporary tables in it."""
-    _psql(arguments, 'revoke connect, temporary on database :"database" from public;', database=arguments["database"])
-    return {"database": arguments["database"]}
+@dataclass(frozen=True)
+class GivenBack:
+    """Databases in which PUBLIC has again what it had."""
+
+    databases: tuple[str, ...]
 
 
-def restore(arguments: dict[str, Any]) -> dict[str, Any]:
-    """PUBLIC may again what `before` (the result of `read`) says; a database that is gone is passed over."""
-    there = _psql(
-        arguments, "select count(*) from pg_database where datname = :'database';", database=arguments["database"]
-    )
-    privileges = [each for each in json.loads(arguments["before"])["public"] if each in ("CONNECT", "TEMPORARY")]
-    if there == "1" and privileges:
-        _psql(
-            arguments,
-            f'grant {", ".join(privileges)} on database :"database" to public;',
-            database=arguments["database"],
+def isolate(arguments: Isolation) -> Proof:
+    """Take CONNECT and TEMPORARY from PUBLIC in the databases and in the bridge's own; give back what it had in those
+    that are no longer named. ScriptError unless the role then has no special attribute, gets into its own database,
+    and is refused by each of the others."""
+    noted = _noted(arguments) or {}
+    for database in arguments.databases:
+        if database not in noted:
+            noted[database] = _sql(arguments, PUBLIC, database=database)
+            _note(arguments, noted)
+    for database in (arguments.bridge.database, *arguments.databases):
+        _sql(arguments, 'revoke connect, temporary on database :"database" from public;', database=database)
+    for database in [name for name in noted if name not in arguments.databases]:
+        _give_back(arguments, database, noted.pop(database))
+        _note(arguments, noted)
+    return _prove(arguments)
+
+
+def restore(arguments: Isolation) -> GivenBack:
+    """PUBLIC may again what the note says; a database that is gone is passed over."""
+    noted = _noted(arguments)
+    if noted is None:
+        say(
+            f"warning: {arguments.directory}/{ISOLATION} is gone: PUBLIC gets Postgres' default in "
+            f"{', '.join(arguments.databases)}: CONNECT and TEMPORARY; revoke by hand what it did not have before"
         )
-    return {}
+        noted = {database: list(DEFAULT) for database in arguments.databases}
+    for database, privileges in noted.items():
+        _give_back(arguments, database, privileges)
+    (Path(arguments.directory) / ISOLATION).unlink(missing_ok=True)
+    return GivenBack(tuple(noted))
 
 
-def _connect(arguments: dict[str, Any], database: str) -> tuple[bool, str]:
+def _sql(arguments: Isolation, statement: str, **variables: str) -> list[str]:
+    postgres = arguments.postgres
+    return sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)
+
+
+def _noted(arguments: Isolation) -> dict[str, list[str]] | None:
+    path = Path(arguments.directory) / ISOLATION
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise ScriptError(f"{path}: what PUBLIC could do before cannot be read: {error}: put the file right") from None
+
+
+def _note(arguments: Isolation, noted: dict[str, list[str]]) -> None:
+    data = json.dumps(noted, sort_keys=True).encode() + b"\n"
+    write_atomic(Path(arguments.directory) / ISOLATION, data, mode=0o600, uid=os.geteuid(), gid=os.getegid())
+
+
+def _give_back(arguments: Isolation, database: str, privileges: list[str]) -> None:
+    there = _sql(arguments, "select count(*) from pg_database where datname = :'database';", database=database)
+    had = [privilege for privilege in DEFAULT if privilege in privileges]
+    if there == ["1"] and had:
+        _sql(arguments, f'grant {", ".join(had)} on database :"database" to public;', database=database)
+
+
+def _prove(arguments: Isolation) -> Proof:
+    role = arguments.bridge.role
+    rows = _sql(arguments, ATTRIBUTES, role=role)
+    if not rows:
+        raise ScriptError(f"role {role}: not there")
+    attributes = dict(json.loads(rows[0]))
+    more = sorted(name for name, value in attributes.items() if value)
+    if more:
+        raise ScriptError(f"role {role}: has {', '.join(more)}, should have none: it may do more than its own database")
+    databases = (arguments.bridge.database, *arguments.databases)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        answers = dict(zip(databases, pool.map(lambda database: _connect(arguments, database), databases)))
+    inside, answer = answers[arguments.bridge.database]
+    if not inside:
+        raise ScriptError(f"role {role}: cannot connect to its own database {arguments.bridge.database}: {answer}")
+    for database in arguments.databases:
+        inside, answer = answers[database]
+        if inside:
+            raise ScriptError(
+                f"role {role}: can connect to the database {database}: the bridge is not isolated from it"
+            )
+        refused = "permission denied for database" in answer or "does not exist" in answer
+        if not refused and _may(arguments, database):
+            raise ScriptError(f"role {role}: {database} neither let it in nor refused it: {answer}")
+    return Proof(role, (arguments.bridge.database,), arguments.databases, attributes)
+
+
+def _connect(arguments: Isolation, database: str) -> tuple[bool, str]:
     """Whether the role may connect with its password over the network's address, and what psql answered.
 
     The password is in a `\\connect` line on stdin: no process list, no environment, no file.
     """
+    postgres, role = arguments.postgres, arguments.bridge.role
     info = {
-        "host": arguments["host"],
-        "port": str(arguments["port"]),
-        "user": arguments["role"],
-        "password": arguments["password"],
+        "host": postgres.container,
+        "port": str(postgres.port),
+        "user": role,
+        "password": arguments.password,
         "dbname": database,
         "sslmode": "disable",
         "connect_timeout": "10",
     }
     text = " ".join(f"{key}='{_escape(value)}'" for key, value in info.items())
-    answer = _psql(arguments, f"\\connect '{_escape_psql(text)}'\nselect 'in as ' || current_user;\n", check=False)
-    return f"in as {arguments['role']}" in answer.splitlines(), answer.replace(arguments["password"], "…")
+    script = f"\\connect '{_escape_psql(text)}'\nselect 'in as ' || current_user;\n"
+    done = psql(postgres.container, postgres.superuser, "postgres", script, timeout=60)
+    answer = f"{done.stdout}{done.stderr}".replace(arguments.password, "…").strip()
+    return f"in as {role}" in done.stdout.splitlines(), answer
 
 
 def _escape(value: str) -> str:
@@ -92,56 +180,13 @@ def _escape_psql(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "''")
 
 
-def prove(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: container, superuser, role, password (secret), own (database), refused (databases), host, port.
-
-    ScriptError unless the role has no special attribute, connects to `own`, and is refused by each of `refused`.
-    """
-    attributes = json.loads(_psql(arguments, ATTRIBUTES, role=arguments["role"]) or "null")
-    if attributes is None:
-        raise ScriptError(f"role {arguments['role']}: not there")
-    more = sorted(name for name, value in attributes.items() if value)
-    if more:
-        raise ScriptError(
-            f"role {arguments['role']}: has {', '.join(more)}, should have none: it may do more than its own database"
-        )
-    databases = [arguments["own"], *arguments["refused"]]
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        answers = dict(zip(databases, pool.map(lambda each: _connect(arguments, each), databases)))
-    inside, answer = answers[arguments["own"]]
-    if not inside:
-        raise ScriptError(
-            f"role {arguments['role']}: cannot connect to its own database {arguments['own']}: {answer.strip()}"
-        )
-    for database in arguments["refused"]:
-        inside, answer = answers[database]
-        if inside:
-            raise ScriptError(
-                f"role {arguments['role']}: can connect to the database {database}: the bridge is not isolated from it"
-            )
-        if (
-            "permission denied for database" not in answer
-            and "does not exist" not in answer
-            and _may(arguments, database)
-        ):
-            raise ScriptError(
-                f"role {arguments['role']}: {database} neither let it in nor refused it: {answer.strip()}"
-            )
-    return {
-        "role": arguments["role"],
-        "connects": [arguments["own"]],
-        "refused": list(arguments["refused"]),
-        "attributes": attributes,
-    }
-
-
-def _may(arguments: dict[str, Any], database: str) -> bool:
+def _may(arguments: Isolation, database: str) -> bool:
     """What Postgres' catalogue says, for a server whose messages are in another language."""
-    sql = "select has_database_privilege(:'role', :'database', 'CONNECT');"
-    return _psql(arguments, sql, role=arguments["role"], database=database) != "f"
+    statement = "select has_database_privilege(:'role', :'database', 'CONNECT');"
+    return _sql(arguments, statement, role=arguments.bridge.role, database=database) != ["f"]
 
 
-VERBS = (read, revoke, restore, prove)
+VERBS = (isolate, restore)
 
 if __name__ == "__main__":
     run(*VERBS)

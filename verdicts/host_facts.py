@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
 
 
@@ -78,3 +78,78 @@ class SynapseFacts:
     mas: bool = False
     registrations: tuple[Registration, ...] = ()
     error: str = ""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the operator's. `text` is None if it is not UTF-8; `error` says why it cannot be read; `writable`:
+    whether it can be replaced in its directory."""
+
+    text: Optional[str] = None
+    error: str = ""
+    executable: bool = False
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory that may not be there yet; `writable` and `free` (bytes) are then those of the nearest one above.
+    `entries`: names in it. `stack`: whose it is, by the name in its `.stack`."""
+
+    exists: bool
+    entries: tuple[str, ...]
+    stack: Optional[str]
+    writable: bool
+    free: int
+
+
+@dataclass(frozen=True)
+class PostgresFacts:
+    """What Postgres tells the superuser of the settings. `version`: server_version_num; `superuser`: whether he is one;
+    `databases`: bytes by name; `locked_out`: database -> roles that come into it through PUBLIC alone. `error`: why it
+    could not be asked."""
+
+    version: int = 0
+    superuser: bool = False
+    roles: tuple[str, ...] = ()
+    databases: dict[str, int] = field(default_factory=dict)
+    locked_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """The whole look at the host; what is not there is None, False or empty.
+
+    `docker`: the server's version; `docker_free`: bytes free for it. `network`, `image`: whether they are there.
+    `superuser_password` is a secret, out of Postgres' container. `backup_syntax`: what the script's own interpreter says
+    against our edit of it. `dump_script_owner`: the stack that our dump script on the host names, "" if it names none,
+    None if there is no such file. `registrations`: path on the host -> whether it is there. `others`: names of
+    containers that mount the bridge's directory. `ready_mark`: "CONTAINER_ID ATTEMPT" of the container that got ready
+    last.
+    """
+
+    docker: str
+    docker_free: int
+    root: bool
+    bash: bool
+    synapse_container: Optional[Container]
+    mas_container: Optional[Container]
+    postgres_container: Optional[Container]
+    bridge_container: Optional[Container]
+    network: bool
+    image: bool
+    superuser_password: str
+    synapse: SynapseFacts
+    postgres: PostgresFacts
+    homeserver: Optional[File]
+    backup_script: Optional[File]
+    backup_syntax: str
+    dump_script_owner: Optional[str]
+    bridge_dir: Directory
+    synapse_dir: Directory
+    backup_dir: Directory
+    registrations: dict[str, bool]
+    others: tuple[str, ...]
+    ready_mark: str
+    bridge: BridgeStatus

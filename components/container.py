@@ -1,0 +1,115 @@
+"""The bridge itself: its container, and the proof that it is ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from components.host import LocalHost, later
+from components.install import BridgeInstall
+from documents.bridges import GID, READY_PATH, UID
+from documents.fingerprint import fingerprint
+from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL
+from documents.places import Deployment
+from scripts import readiness
+from scripts.files import READY
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the container is started. `attempt`: another number makes a container that never got ready anew; `timeout`:
+    seconds until it must be ready; `new_keys`: whether the bot of an empty database may get new cross-signing keys."""
+
+    attempt: int
+    timeout: int
+    new_keys: bool
+
+
+def container_version(install: BridgeInstall, deployment: Deployment, start: Start) -> pulumi.Output[str]:
+    """Changes with everything that replaces the container, so that the check comes before the new one."""
+    place = deployment.place
+    still = (place.container, place.network, place.directory, str(place.port), str(start.attempt))
+    known = pulumi.Output.all(install.fingerprint, install.image_id)
+    version: pulumi.Output[str] = known.apply(lambda texts: fingerprint(*texts, *still))
+    return version
+
+
+class BridgeContainer(pulumi.ComponentResource):
+    """Container and readiness. The container is Pulumi's, labelled so, and joins the network by name.
+
+    `ready` says what the readiness check saw, the bridge's status among it.
+    """
+
+    container_id: pulumi.Output[str]
+    ready: pulumi.Output[readiness.Ready]
+
+    def __init__(
+        self,
+        name: str,
+        host: LocalHost,
+        deployment: Deployment,
+        install: BridgeInstall,
+        as_token: pulumi.Output[str],
+        start: Start,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("mautrix:bridge:Container", name, None, opts)
+        bridge, place = deployment.bridge, deployment.place
+        running = docker.Container(
+            f"{name}-container",
+            name=place.container,
+            image=install.image_id,
+            # Not the image's entrypoint: it would chown /data and write a config of its own.
+            entrypoints=[bridge.binary],
+            command=bridge.run_command()[1:],
+            user=f"{UID}:{GID}",
+            restart="unless-stopped",
+            read_only=True,
+            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+            security_opts=["no-new-privileges:true"],
+            networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=place.network, aliases=[place.container])],
+            volumes=[docker.ContainerVolumeArgs(host_path=install.config_dir, container_path="/data", read_only=True)],
+            log_driver="json-file",
+            log_opts={"max-size": "10m", "max-file": "3"},
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=["CMD", "curl", "-fsS", "-o", "/dev/null", f"http://127.0.0.1:{place.port}{READY_PATH}"],
+                interval="30s",  # as Go writes it: "60s" would read back as "1m0s" and show as a change
+                timeout="5s",
+                start_period="1m0s",
+                retries=3,
+            ),
+            destroy_grace_seconds=30,
+            labels=[
+                docker.ContainerLabelArgs(label=STACK_LABEL, value=deployment.stack),
+                docker.ContainerLabelArgs(label=CONFIG_LABEL, value=install.fingerprint),
+                docker.ContainerLabelArgs(label=ATTEMPT_LABEL, value=str(start.attempt)),
+            ],
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                provider=install.docker,
+                depends_on=[install],
+                delete_before_replace=True,  # its name can be taken once only
+            ),
+        )
+        ready = host.script(
+            f"{name}-readiness",
+            readiness.Arguments(
+                bridge=place,
+                container_id=later(running.id),
+                synapse=deployment.synapse,
+                bot=deployment.bot,
+                appservice_id=bridge.appservice_id,
+                as_token=later(as_token),
+                timeout=float(start.timeout),
+                mark=f"{place.directory}/{READY}",
+                attempt=start.attempt,
+                new_keys=start.new_keys,
+            ),
+            create=readiness.wait,
+            shown=True,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.container_id, self.ready = running.id, ready.result
+        self.register_outputs({"container_id": self.container_id})

@@ -1,0 +1,72 @@
+"""What the bridge is made of, on the host before Synapse is touched: its directory, its config, its image."""
+
+from __future__ import annotations
+
+import pulumi
+import pulumi_docker as docker
+
+from components.host import LocalHost, later
+from documents.bridges import CONFIG_PATH, GID, UID
+from documents.fingerprint import fingerprint
+from documents.places import BridgePlace
+from scripts import files
+
+
+class BridgeInstall(pulumi.ComponentResource):
+    """`directory` is the step that claims the bridge's directory, before anything else is made, and takes it away last.
+
+    config.yaml is in a directory of its own for each version (`config_dir`, `config_file`), so that the running
+    container keeps the one it has until its successor may start; `fingerprint` names the version. `docker` is the
+    host's Docker, `image_id` the image's.
+    """
+
+    directory: pulumi.Resource
+    config_dir: pulumi.Output[str]
+    config_file: pulumi.Output[str]
+    fingerprint: pulumi.Output[str]
+    docker: docker.Provider
+    image_id: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        host: LocalHost,
+        place: BridgePlace,
+        stack: str,
+        config: pulumi.Output[str],
+        keep_image: bool,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("mautrix:bridge:Install", name, None, opts)
+        self.directory = host.script(
+            f"{name}-directory",
+            files.BridgeDirectory(place.directory, stack),
+            create=files.claim,
+            delete=files.release,
+            triggers=[place.directory],
+            opts=pulumi.ResourceOptions(parent=self),
+        ).resource
+        inside = pulumi.ResourceOptions(parent=self, depends_on=[self.directory])
+        self.fingerprint = pulumi.Output.unsecret(config.apply(fingerprint))
+        self.config_dir = self.fingerprint.apply(lambda version: f"{place.directory}/config-{version[:12]}")
+        self.config_file = pulumi.Output.concat(self.config_dir, "/", CONFIG_PATH.rpartition("/")[2])
+        owned = files.OwnedFile(later(self.config_file), later(config), UID, GID, own_directory=True)
+        host.script(
+            f"{name}-config",
+            files.OwnedFiles((owned,), mounted_by=place.container),
+            create=files.create,
+            update=files.update,
+            delete=files.erase,
+            triggers=[self.config_dir],
+            opts=inside,
+        )
+        self.docker = docker.Provider(
+            f"{name}-docker", host=host.docker_address, opts=pulumi.ResourceOptions(parent=self)
+        )
+        self.image_id = docker.RemoteImage(
+            f"{name}-image",
+            name=place.image,
+            keep_locally=keep_image,
+            opts=pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(provider=self.docker)),
+        ).image_id
+        self.register_outputs({"config_file": self.config_file, "image_id": self.image_id})
