@@ -11,12 +11,12 @@ PYTHON_BIN := $(ROOT)/.venv/bin/python
 export VIRTUAL_ENV := $(ROOT)/.venv
 export PATH := $(ROOT)/.tools/bin:$(ROOT)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo test lint format types shell unit e2e bench down clean
+.PHONY: help setup demo test lint format types shell unit laws e2e bench down clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' '$(ROOT)/Makefile'
 
-setup: ## Debian packages, .venv, the Pulumi CLI (built from source where LAB_PULUMI names none)
+setup: ## Debian packages, .venv, the Pulumi CLI (an installed one, or one built from source)
 	@tools/setup.sh all
 
 demo: ## the host in a box: preview, up, the verdict, how to look around
@@ -45,11 +45,16 @@ shell: ## shellcheck on every shell file
 
 unit: ## the fast tests: no Docker, no lab
 	@tools/setup.sh base
-	@$(PYTHON_BIN) -m pytest -m 'not e2e' $(wildcard tests/test_*.py tests/documents tests/components tests/scripts tests/lab_unit)
+	@$(PYTHON_BIN) -m pytest -m 'not e2e' tests/test_settings.py tests/documents tests/verdicts tests/components tests/scripts \
+	    tests/lab_unit
+
+laws: ## the property tests, long and with random examples (a found one becomes an @example)
+	@tools/setup.sh base
+	@$(PYTHON_BIN) -m pytest -m law --hypothesis-profile=laws -n auto tests/documents tests/scripts
 
 e2e: ## the end-to-end tests on the lab
 	@tools/setup.sh all
-	@$(PYTHON_BIN) -m pytest $(wildcard tests/lab tests/e2e)
+	@$(PYTHON_BIN) -m pytest tests/lab
 
 bench: ## the speed table: by hand, pulumi up, preview, destroy, Synapse's outage, memory (RUNS=5)
 	@tools/setup.sh all

@@ -28,6 +28,7 @@ from types import TracebackType
 
 from lab.box import Lab
 from lab.engine import LabError, last_lines
+from lab.pulumi_cli import cli
 
 BY_HAND = "by hand (lab/by_hand.sh)"
 UP = "pulumi up, fresh"
@@ -307,7 +308,7 @@ class EmptyProgram:
         (self.folder / "Pulumi.yaml").write_text("name: empty\nruntime: python\n")
         (self.folder / "__main__.py").write_text("")
         self.env = {**lab.env(), "PULUMI_BACKEND_URL": f"file://{self.folder}/state"}
-        self.cli = os.environ.get("LAB_PULUMI") or shutil.which("pulumi", path=self.env["PATH"]) or "pulumi"
+        self.cli = cli()
         self.run("stack", "init", "empty")
 
     def run(self, *words: str) -> None:

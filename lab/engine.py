@@ -117,6 +117,25 @@ class Docker:
             time.sleep(0.2)
         return f"dockerd started (pid {daemon.pid}) in {time.monotonic() - begun:.1f} s, log {log}"
 
+    def check_default_bridge(self, interfaces: Path = Path("/sys/class/net")) -> None:
+        """Raises LabError if the daemon's default network cannot work: the containers of image builds start on it.
+
+        `interfaces`: the folder with an entry for each of this machine's network interfaces.
+        """
+        option = '{{index .Options "com.docker.network.bridge.name"}}'
+        done = self("network", "inspect", "--format", option, "bridge", check=False)
+        if done.returncode != 0:
+            raise LabError(
+                f"Docker has no default network `bridge` ({last_lines(done.stderr, 1)}): take `bridge` and `iptables` "
+                "out of /etc/docker/daemon.json and restart the daemon"
+            )
+        interface = done.stdout.strip()
+        if interface and not (interfaces / interface).exists():
+            raise LabError(
+                f"the interface {interface} of Docker's default network is gone, so images cannot be built: "
+                "restart the Docker daemon (systemctl restart docker), which makes it again"
+            )
+
     def root_dir(self) -> Path:
         """Where the daemon keeps images and containers."""
         return Path(self("info", "--format", "{{.DockerRootDir}}").stdout.strip())

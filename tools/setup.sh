@@ -4,11 +4,11 @@
 #
 #   tools/setup.sh            everything; the CLI is built beside the rest
 #   tools/setup.sh base       Debian packages and the virtual environment
-#   tools/setup.sh cli        the Pulumi CLI and its Python language host, into .tools/bin
-#   tools/setup.sh cli-ready  nothing; exit status 0 when the CLI is there and is the one that tools/go.mod names
+#   tools/setup.sh cli        the Pulumi CLI and its Python language host, into .tools/bin, unless one is installed
+#   tools/setup.sh cli-ready  nothing; exit status 0 when there is a CLI to use
 #
-# Environment: PYTHON (default python3), LAB_PULUMI (a CLI to use: none is built), XDG_CACHE_HOME (default ~/.cache: built
-# binaries are kept there for the machine's other checkouts).
+# Environment: PYTHON (default python3), LAB_PULUMI (a CLI to use: none is looked for or built),
+# XDG_CACHE_HOME (default ~/.cache: built binaries are kept there for the machine's other checkouts).
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -162,6 +162,22 @@ build_language_host() { # DIRECTORY
         && install -m 755 "$(go list -m -f '{{.Dir}}' "$module")/python/cmd/pulumi-language-python-exec" "$1/")
 }
 
+# An installed CLI that is good enough is used: it says which one, once. lab/which_pulumi.py decides, for the lab too.
+installed_cli=
+looked_for_cli=
+look_for_installed_cli() {
+    [ -z "$looked_for_cli" ] || return 0
+    looked_for_cli=yes
+    python_is_new_enough
+    local answer
+    if answer=$("$python" lab/which_pulumi.py 2>&1); then
+        installed_cli=$answer
+        say "Pulumi CLI: $answer, as installed; none is built"
+    elif [ -n "$answer" ]; then
+        say "Pulumi CLI: $answer; not used"
+    fi
+}
+
 cli_files=(pulumi pulumi-language-python pulumi-language-python-exec)
 
 cli_ready() {
@@ -169,6 +185,8 @@ cli_ready() {
         [ -x "$LAB_PULUMI" ] || die "LAB_PULUMI=$LAB_PULUMI is not an executable file: give the path of a Pulumi CLI"
         return 0
     fi
+    look_for_installed_cli
+    [ -z "$installed_cli" ] || return 0
     command -v go >/dev/null 2>&1 || die "no 'go' on PATH: install Go, or set LAB_PULUMI to a Pulumi CLI"
     local file key
     key=$(cli_key)

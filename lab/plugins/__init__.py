@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-NAMES = ("command", "docker", "postgresql")
+NAMES = ("docker", "postgresql", "command")
 
 
 def wrapper(name: str, python: Path, checkout: Path) -> str:

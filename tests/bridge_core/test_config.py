@@ -152,7 +152,10 @@ TRICKY = st.one_of(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=settings.default.max_examples // 5,  # a process each
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(as_token=TRICKY, pickle_key=TRICKY, secret=TRICKY, puppet=TRICKY, password=TRICKY)
 def test_the_bridge_reads_every_value_as_we_wrote_it(
     core: Core, as_token: str, pickle_key: str, secret: str, puppet: str, password: str

@@ -10,6 +10,7 @@ import pytest
 
 from documents.diff import diff
 from lab.box import Lab
+from lab.snapshot import Snapshot
 
 pytestmark = pytest.mark.e2e
 
@@ -18,7 +19,7 @@ def outputs(lab: Lab, *flags: str) -> dict[str, Any]:
     return dict(json.loads(lab.pulumi("stack", "output", "--json", *flags).stdout))
 
 
-def snapshot(lab: Lab) -> dict[str, Any]:
+def snapshot(lab: Lab) -> Snapshot:
     """The host, but for what other programs than ours made while ours ran: Synapse's cache of remote media, which holds
     the bot's avatar, and the dumps of the operator's own that his script made when the backup was proven; it takes
     them away by itself when they are old, and no program but his may."""

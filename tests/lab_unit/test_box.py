@@ -15,9 +15,12 @@ import pytest
 import yaml
 
 from lab import __main__ as command
-from lab import box, images
-from lab.box import Lab, checkout_hash, free_port, loaded_registrations, pulumi_flags
+from lab import images, place
+from lab.box import ROOT, Lab
 from lab.engine import Docker, LabError, run
+from lab.place import checkout_hash, free_port
+from lab.pulumi_cli import pulumi_flags
+from lab.snapshot import loaded_registrations
 
 NO_STACK = ["--non-interactive", "--color", "never"]
 WITH_STACK = [*NO_STACK, "--stack", "lab"]
@@ -77,7 +80,7 @@ def test_a_port_that_is_taken_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        monkeypatch.setattr(box, "PORTS", range(port, port + 1))
+        monkeypatch.setattr(place, "PORTS", range(port, port + 1))
         with pytest.raises(LabError, match="no free port"):
             free_port()
     assert free_port() == port
@@ -90,22 +93,22 @@ def test_a_port_that_is_taken_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> 
 def made(tmp_path: Path) -> Lab:
     lab = Lab(tmp_path, lambda line: None)
     lab.dir.mkdir()
-    lab._notes(make=True)
+    lab.notes(make=True)
     return lab
 
 
 def test_ports_and_secrets_are_kept(made: Lab) -> None:
     again = Lab(made.home, lambda line: None)
     assert again.synapse_url == made.synapse_url
-    assert again._notes() == made._notes()
-    assert again._notes_file.stat().st_mode & 0o777 == 0o600
+    assert again.notes() == made.notes()
+    assert again.notes_file.stat().st_mode & 0o777 == 0o600
 
 
 def test_notes_that_are_damaged_are_made_anew(made: Lab) -> None:
-    made._notes_file.write_text('{"ports": {}}')
+    made.notes_file.write_text('{"ports": {}}')
     with pytest.raises(LabError, match="the lab is not up: python -m lab up"):
-        made._notes()
-    assert made._notes(make=True)["ports"]["synapse"] in box.PORTS
+        made.notes()
+    assert made.notes(make=True).synapse_port in place.PORTS
 
 
 def test_config_is_the_committed_one_with_this_labs_own_over_it(made: Lab, tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_config_is_the_committed_one_with_this_labs_own_over_it(made: Lab, tmp_p
     (tmp_path / "Pulumi.lab.yaml").write_text(
         "encryptionsalt: old\nconfig:\n  mautrix-signal:domain: echo6.co\n  mautrix-signal:network: wrong\n"
     )
-    made._note(salt="v1:abc")
+    made.note(salt="v1:abc")
     made.write_config(domain="other.org", isolatedDatabases=["synapse"])
     written = yaml.safe_load(made.config_file.read_text())
     assert written["encryptionsalt"] == "v1:abc"
@@ -125,7 +128,7 @@ def test_config_is_the_committed_one_with_this_labs_own_over_it(made: Lab, tmp_p
 
 
 def test_every_key_of_the_config_is_declared_by_the_project(made: Lab) -> None:
-    declared = yaml.safe_load((box.ROOT / "Pulumi.yaml").read_text())["config"]
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
     assert set(made.config) <= set(declared)
 
 
@@ -135,7 +138,7 @@ def test_the_environment_of_pulumi(made: Lab, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PULUMI_ACCESS_TOKEN", "somebody's")
     env = made.env()
     path = env["PATH"].split(os.pathsep)
-    assert path[:3] == [str(made.dir / "plugins"), str(box.ROOT / ".tools/bin"), str(box.ROOT / ".venv/bin")]
+    assert path[:3] == [str(made.dir / "plugins"), str(ROOT / ".venv/bin"), str(ROOT / ".tools/bin")]
     assert "PULUMI_ACCESS_TOKEN" not in env
     assert env["PULUMI_BACKEND_URL"] == f"file://{made.dir}/state"
     assert env["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] == "true"
@@ -149,9 +152,9 @@ def test_plugins_and_cli_of_ones_own(made: Lab, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("LAB_PLUGINS", str(tmp_path))
     monkeypatch.setenv("LAB_PULUMI", str(tmp_path / "cli/pulumi"))
     path = made.env()["PATH"].split(os.pathsep)
-    assert path[:3] == [str(tmp_path), str(tmp_path / "cli"), str(box.ROOT / ".tools/bin")]
+    assert path[:4] == [str(tmp_path), str(ROOT / ".venv/bin"), str(tmp_path / "cli"), str(ROOT / ".tools/bin")]
     with pytest.raises(LabError, match="lacks pulumi-resource-docker, pulumi-resource-postgresql"):
-        made._write_plugins()
+        made.cli.write_plugins()
 
 
 def test_a_cli_that_is_not_there(made: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +175,7 @@ def test_the_lock_of_a_killed_run_goes_and_a_live_ones_stays(made: Lab) -> None:
     }
     for name, holder in holders.items():
         (folder / f"{name}.json").write_text(json.dumps(holder))
-    made._clear_stale_locks()
+    made.cli.clear_stale_locks()
     assert sorted(path.stem for path in folder.iterdir()) == ["alive", "elsewhere"]
 
 

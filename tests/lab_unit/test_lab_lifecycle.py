@@ -23,8 +23,10 @@ import pytest
 
 from lab import __main__ as command
 from lab import images
-from lab.box import LABEL, Lab
+from lab.box import Lab
 from lab.engine import Docker, LabError
+from lab.place import LABEL
+from lab.snapshot import Snapshot
 
 pytestmark = [
     pytest.mark.e2e,
@@ -53,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def first(made: Lab) -> dict[str, Any]:
+def first(made: Lab) -> Snapshot:
     """The host as a `reset` leaves it."""
     made.reset()
     return made.snapshot()
@@ -232,11 +234,11 @@ def test_the_snapshot_sees_every_kind_of_change(spoiled: Lab) -> None:
     original = homeserver.read_text()
 
     def changed(*path: str) -> bool:
-        now: dict[str, object] = lab.snapshot()
-        then: dict[str, object] = before
+        now: Any = lab.snapshot()
+        then: Any = before
         for key in path[:-1]:
-            now, then = now[key], then[key]  # type: ignore[assignment]
-        return now.get(path[-1]) != then.get(path[-1])
+            now, then = now[key], then[key]
+        return bool(now.get(path[-1]) != then.get(path[-1]))
 
     homeserver.write_text(original + "\n")
     assert changed("files", "synapse/homeserver.yaml")
@@ -279,7 +281,7 @@ def test_the_snapshot_sees_every_kind_of_change(spoiled: Lab) -> None:
     assert lab.snapshot()["registrations"] == {"configured": [], "running": ["example"]}
 
 
-def test_reset_undoes_everything(lab: Lab, first: dict[str, Any], stranger: str) -> None:
+def test_reset_undoes_everything(lab: Lab, first: Snapshot, stranger: str) -> None:
     lab.psql("CREATE ROLE mautrix_signal LOGIN; DROP DATABASE mas; ALTER SYSTEM SET work_mem = '5MB'")
     (lab.host_dir / "synapse/homeserver.yaml").write_text("server_name: broken\n")
     (lab.host_dir / "signal-bridge").mkdir()
@@ -307,9 +309,9 @@ def test_reset_undoes_everything(lab: Lab, first: dict[str, Any], stranger: str)
     assert stranger in lab.docker.names("container")
 
 
-def test_what_a_killed_run_left_is_cleared(lab: Lab, first: dict[str, Any]) -> None:
+def test_what_a_killed_run_left_is_cleared(lab: Lab, first: Snapshot) -> None:
     # Killed in the middle of a reset, while an image was being built.
-    lab._note(busy="reset")
+    lab.note(busy="reset")
     shutil.rmtree(lab.host_dir)
     lab.docker.remove([lab.postgres])
     run_stray(lab, f"{lab.prefix}-build-synapse")
@@ -333,12 +335,12 @@ def test_a_lab_whose_checkout_is_gone(lab: Lab, tmp_path: Path) -> None:
     checkout = tmp_path / "short-lived"
     checkout.mkdir()
     gone = Lab(checkout, lambda line: None)
-    run_stray(lab, f"{gone.prefix}-synapse", *gone._labels())
+    run_stray(lab, f"{gone.prefix}-synapse", *gone.containers.labels())
     assert checkout not in lab.orphans(), "its checkout is still there"
     checkout.rmdir()
     assert checkout in lab.orphans()
     assert command.main(["status"]) in (0, 1)
-    gone._clear()
+    gone.containers.clear()
     assert checkout not in lab.orphans()
 
 

@@ -40,8 +40,10 @@ from pulumi.provider.experimental.provider import (
     UpdateRequest,
 )
 
+from lab import which_pulumi
 from lab.plugins import NAMES, wrapper
 from lab.plugins.base import plain, wrap_map
+from lab.pulumi_cli import cli
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -101,14 +103,6 @@ class Direct:
         run(self.provider.delete(DeleteRequest(self.urn, resource_id, wrap_map(state), 0)))
 
 
-def _tool(name: str) -> str:
-    chosen = os.environ.get("LAB_PULUMI") if name == "pulumi" else None
-    for candidate in (chosen, CHECKOUT / ".tools/bin" / name, shutil.which(name)):
-        if candidate and Path(candidate).exists():
-            return str(candidate)
-    raise FileNotFoundError(f"{name} is neither in .tools/bin nor on PATH: `make setup` builds it")
-
-
 @dataclass
 class Workspace:
     """A Pulumi project in a temporary directory, with the emulated plugins on PATH and a file backend."""
@@ -124,11 +118,10 @@ class Workspace:
             executable = binaries / f"pulumi-resource-{name}"
             executable.write_text(wrapper(name, Path(sys.executable), CHECKOUT))
             executable.chmod(0o755)
-        places = [str(Path(sys.executable).parent), str(binaries), str(Path(_tool("pulumi")).parent)]
         self.environment = {
             **os.environ,
-            "PATH": ":".join([*places, os.environ["PATH"]]),
-            "VIRTUAL_ENV": str(Path(sys.executable).parent.parent),
+            "PATH": f"{binaries}:{which_pulumi.path_with_pulumi()}",
+            "VIRTUAL_ENV": str(which_pulumi.VENV),
             "PULUMI_HOME": str(self.folder / "home"),
             "PULUMI_BACKEND_URL": f"file://{backend}",
             "PULUMI_CONFIG_PASSPHRASE": "test",
@@ -143,7 +136,7 @@ class Workspace:
 
     def pulumi(self, *arguments: str, fails: bool = False) -> str:
         """Runs the CLI, which must succeed, or fail with `fails`; returns all that it printed."""
-        command = [_tool("pulumi"), *arguments, "--non-interactive", "--color", "never"]
+        command = [cli(), *arguments, "--non-interactive", "--color", "never"]
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -154,7 +147,7 @@ class Workspace:
         return self.pulumi("up", "--yes", "--skip-preview", *arguments, fails=fails)
 
     def outputs(self) -> dict[str, Any]:
-        command = [_tool("pulumi"), "stack", "output", "--json", "--show-secrets"]
+        command = [cli(), "stack", "output", "--json", "--show-secrets"]
         shown = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, check=True)
         outputs: dict[str, Any] = json.loads(shown.stdout)
         return outputs
@@ -174,7 +167,7 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     if space.is_empty():
         return
     subprocess.run(  # whatever a failed test has left is taken away
-        [_tool("pulumi"), "destroy", "--yes", "--skip-preview", "--non-interactive"],
+        [cli(), "destroy", "--yes", "--skip-preview", "--non-interactive"],
         cwd=space.folder,
         env=space.environment,
         capture_output=True,
@@ -204,9 +197,10 @@ class Postgres:
     def query(self, statement: str, *, database: str = "postgres", **login: str) -> list[tuple[Any, ...]]:
         import psycopg
 
-        login = {"user": "boss", "password": self.password, **login}
-        with psycopg.connect(host="127.0.0.1", port=self.port, dbname=database, autocommit=True, **login) as connection:
-            cursor = connection.execute(statement)  # type: ignore[arg-type]
+        where = {"host": "127.0.0.1", "port": str(self.port), "dbname": database}
+        login = {**where, "user": "boss", "password": self.password, **login}
+        with psycopg.connect(psycopg.conninfo.make_conninfo(**login), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     @property

@@ -157,7 +157,7 @@ def test_what_a_change_does(container: Any, key: str) -> None:
 
 
 def test_the_order_of_a_set_is_no_change(container: Any) -> None:
-    turned = {key: value[::-1] for key, value in BASE.items() if isinstance(value, list)}
+    turned: dict[str, Any] = {key: value[::-1] for key, value in BASE.items() if isinstance(value, list)}
     turned |= {key: BASE[key] for key in ("command", "entrypoints", "ports")}
     turned["networksAdvanced"] = [{"name": "y", "aliases": []}, {"aliases": ["q", "p"], "name": "x"}]
     turned["capabilities"] = {"adds": ["KILL", "CHOWN"], "drops": ["ALL"]}
