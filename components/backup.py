@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pulumi
 
 from components.host import LocalHost
+from documents import backup_script
+from documents.places import Database, Deployment
 from scripts import nightly_backup
+
+DUMP_SCRIPT = Path(nightly_backup.__file__).with_name("bridge_backup.sh")
 
 
 class DatabaseBackup(pulumi.ComponentResource):
@@ -18,16 +24,30 @@ class DatabaseBackup(pulumi.ComponentResource):
         self,
         name: str,
         host: LocalHost,
-        backup: nightly_backup.Arguments,
+        deployment: Deployment,
+        synapse_database: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """`synapse_database` is what the operator's own dumps are of."""
         super().__init__("mautrix:bridge:Backup", name, None, opts)
+        plan, mas, own = deployment.backup, deployment.mas, deployment.place.database
+        block = backup_script.block(deployment)
         script = host.script(
             f"{name}-backup-script",
-            backup,
+            nightly_backup.Arguments(
+                script=plan.script,
+                block=block,
+                dump_script=backup_script.dump_script(DUMP_SCRIPT.read_text(), deployment),
+                suffix=f".{deployment.place.container}.sql.gz{plan.suffix}",
+                databases=(own, Database(own.container, mas.database, mas.role)),
+                filtered=bool(plan.filter),
+                superuser=deployment.postgres.superuser,
+                synapse_database=synapse_database,
+                directory=deployment.place.directory,
+            ),
             create=nightly_backup.apply,
             delete=nightly_backup.remove,
-            triggers=[backup.script, backup.dump_script_path],
+            triggers=[plan.script, block.command],
             shown=True,
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -44,13 +44,12 @@ class HostScript(Generic[R]):
 
     @property
     def secret(self) -> pulumi.Output[R]:
-        made: pulumi.Output[R] = pulumi.Output.secret(self.resource.stdout).apply(self._read)
-        return made
+        text: pulumi.Output[str] = pulumi.Output.secret(self.resource.stdout)
+        return text.apply(self._read)
 
     @property
     def result(self) -> pulumi.Output[R]:
-        made: pulumi.Output[R] = pulumi.Output.unsecret(self.resource.stdout).apply(self._read)
-        return made
+        return pulumi.Output.unsecret(self.resource.stdout).apply(self._read)
 
     def _read(self, text: str) -> R:
         return typed(self._kind, json.loads(text))
@@ -99,12 +98,13 @@ class LocalHost:
         script = create.__module__
         known: pulumi.Output[Any] = pulumi.Output.from_input(_with_outputs(arguments))
         text: pulumi.Output[str] = known.apply(lambda values: bundle.pack(script, values, self._reapply))
+        stdin: pulumi.Output[str] = pulumi.Output.secret(text)
         command = local.Command(
             name,
             create=bundle.command(script, create.__name__),
             update=bundle.command(script, (update or create).__name__),
             delete=bundle.command(script, delete.__name__) if delete else None,
-            stdin=pulumi.Output.secret(text),
+            stdin=stdin,
             triggers=triggers,
             logging=local.Logging.STDERR if shown else local.Logging.NONE,
             add_previous_output_in_env=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,10 @@ from scripts import postgres
 from scripts.common import ScriptError
 
 _READERS = {b"\x1f\x8b": ["gzip", "-dc"], b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"]}
+_READERS |= {b"BZh": ["bzip2", "-dc"]}
 _CUSTOM = b"PGDMP"
+_CLOSING = (f"-- {CLOSING_LINE}".encode(), b"-- PostgreSQL database cluster dump complete")  # pg_dump, pg_dumpall
+_NAMED = re.compile(r"\.(?:sql|dump|pgdump|pg_dump)(?:\.(?:gz|xz|zst|bz2))?\Z")
 _CHUNK = 1 << 20
 
 
@@ -84,6 +88,20 @@ def make(database: Database, target: Path) -> bool:
     return True
 
 
+def looks_like_one(path: Path) -> bool:
+    """Whether a file is meant to be a dump of Postgres', by its name or by how its content begins."""
+    if _NAMED.search(path.name):
+        return True
+    try:
+        with content(path) as stream:
+            start = stream.read(512)
+            while stream.read(_CHUNK):
+                pass
+    except ScriptError:
+        return False
+    return start.startswith(_CUSTOM) or b"-- PostgreSQL database" in start
+
+
 def prove(path: Path, container: str) -> None:
     """ScriptError unless the dump can be unpacked to its end and is a whole one: a plain one has pg_dump's closing line
     among its last ten lines, of one in the custom format pg_restore can list the content."""
@@ -97,7 +115,7 @@ def prove(path: Path, container: str) -> None:
             code, said = _fed(["docker", "exec", "-i", container, "pg_restore", "--list"], stream)
         if code:
             raise ScriptError(f"{path}: not a whole dump: pg_restore: {said}")
-    elif f"-- {CLOSING_LINE}".encode() not in tail.split(b"\n")[-11:]:
+    elif not {*tail.split(b"\n")[-11:]} & {*_CLOSING}:
         raise ScriptError(f"{path}: not a whole dump: pg_dump's closing line is not at its end")
 
 

@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 from documents import backup_script
 from documents.places import Deployment
+from documents.refusal import Refused
 from scripts import bundle, facts_inside, shell_syntax
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, run
@@ -243,13 +244,10 @@ def _syntax(deployment: Deployment, script: Optional[File]) -> str:
     """What the operator's script's interpreter says against our edit; "" if nothing, or if there is no edit."""
     if script is None or script.text is None:
         return ""
-    block = backup_script.block(deployment)
     try:
-        edited = backup_script.add(script.text, block)
-        before, interpreter = backup_script.before(edited, block.owner), backup_script.interpreter(script.text)
-    except backup_script.Refused:
+        return shell_syntax.check(script.text, backup_script.block(deployment))
+    except Refused:
         return ""  # preflight says it
-    return shell_syntax.check(edited, before, interpreter) or ""
 
 
 VERBS = (read,)

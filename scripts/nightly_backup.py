@@ -1,382 +1,213 @@
-"""Puts our dumps into the operator's pg_backup.sh, runs it once and proves what it made; takes all of that back.
+"""Installs our dump script, has the operator's nightly script call it, runs that once and proves the dumps; takes all
+of that back.
 
-apply   edits the script (documents/backup_script.py), runs it, and proves a new dump of every database: it unpacks,
-        it has pg_dump's closing line, ours have mode 0600, and the bridge's restores into a scratch database. If any
-        of it fails, the script is put back and what the run made is deleted: a deployment that failed leaves nothing.
-remove  takes our block out and deletes the dumps of our own proving runs, if they are still as they were made.
+apply   installs and edits, makes a real backup before go-live, and proves it: a new dump of every database of ours,
+        whole, 0600, and the bridge's restores into a scratch database. If any of it fails, both scripts are as before
+        and the dumps that this run's dump script made are gone. A script of the operator's that uploads is not run by
+        us, only our dump script is.
+remove  takes our call out, and away the dumps of the proof (if they are still as they were made) and our dump script.
 
-The proving run is a real backup, made before go-live, so its dumps stay while the stack is deployed. `remove` gets
-only the arguments of `apply`, so `apply` notes what it made, with SHA-256, in `.<script>.<owner>.json` beside the
-script (0600); `remove` deletes the note too. A dump of another run is never in it, and one that a later run wrote
-over has another SHA-256: both stay.
+The dumps of the proof stay while the stack is deployed. They are noted with their SHA-256 in the bridge's directory.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import stat
 import subprocess
+import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, Optional
 
 from documents import backup_script
-from documents.backup_script import Block, Dump, Refused
-from scripts import dumps, postgres
+from documents.backup_script import Block
+from documents.places import Database
+from documents.refusal import Refused
+from scripts import dumps, postgres, shell_syntax
 from scripts.common import ScriptError, rewrite, run, say, write_atomic
+from scripts.files import PROVEN
+from scripts.wire import WireError, plain, typed
 
 RUN_LIMIT = 6 * 3600
-"""Seconds that the script may take."""
-
-_Files = dict[str, tuple[int, int, int]]  # name: inode, size, mtime in ns
-
-
-def apply(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments: file (the script's path), owner, container, dumps ([{database, role}]), all_databases (names to
-    prove), bridge_database, superuser, scratch_database. Result: file, changed, dumps ([{database, path, bytes,
-    sha256}]), created ([{path, sha256}]: the files this run made)."""
-    path, block = Path(arguments["file"]), _block(arguments)
-    superuser = postgres.name("superuser", arguments["superuser"])
-    scratch = postgres.name("scratch_database", arguments["scratch_database"])
-    databases = [postgres.name("database", name) for name in arguments["all_databases"]]
-    if scratch in databases:
-        raise ScriptError(
-            f"scratch_database {scratch}: is one of the databases to back up: it should be a name of its own"
-        )
-    text = _read(path)
-    try:
-        wanted = backup_script.add(text, block)
-        directory_program = backup_script.directory(wanted)
-        already = backup_script.dumped(text)
-    except Refused as refused:
-        raise ScriptError(refused.report(str(path))) from None
-    ours = {dump.database for dump in block.dumps} - set(already)
-
-    with _undone_on_failure(path, text.encode(errors="surrogateescape")) as undo:
-        changed = rewrite(path, wanted.encode(errors="surrogateescape"))
-        directory = _directory(path, directory_program)
-        say(f"{path}: {'changed' if changed else 'already as it should be'}; now one run of it, into {directory}")
-        missing = _missing_ancestors(directory)
-        before = _files(directory)
-        undo.watch(directory, before, missing)
-        _run(path)
-        after = _files(directory)
-        new = {name for name in after if name not in before}
-        written = new | {name for name in after if before.get(name, after[name]) != after[name]}
-        found = _assign(databases, written, path, directory, undo)
-
-        result = []
-        for database in databases:
-            dump = directory / found[database]
-            dumps.prove(dump, block.container)
-            mode = stat.S_IMODE(dump.stat().st_mode)
-            if database in ours and mode != 0o600:
-                raise ScriptError(f"{dump}: mode {mode:04o}: it should be 0600")
-            if mode & 0o077:
-                say(
-                    f"note: {dump.name} has mode {mode:04o}, so others on the host can read it (the script's own umask)"
-                )
-            size = dump.stat().st_size
-            result.append({"database": database, "path": str(dump), "bytes": size, "sha256": dumps.sha256(dump)})
-            say(f"proven: {database}: {dump.name}, {size} bytes: unpacks, and is whole")
-        bridge = arguments["bridge_database"]
-        if bridge in found:
-            role = next((dump.role for dump in block.dumps if dump.database == bridge), superuser)
-            _restore_check(directory / found[bridge], block, superuser, scratch, bridge, role)
-        created = [
-            {"path": str(directory / name), "sha256": dumps.sha256(directory / name)}
-            for name in sorted(new)
-            if not name.endswith(".part") and (directory / name).is_file()
-        ]
-        _note(path, block.owner, created, missing)
-    return {"file": str(path), "changed": changed, "dumps": result, "created": created}
+"""Seconds that a run may take."""
+RECORD = "MAUTRIX_BACKUP_RECORD"  # scripts/bridge_backup.sh: a line `DATABASE PATH` for each dump
 
 
-def remove(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `apply`. Result: file, changed, deleted (paths of dumps)."""
-    path, block = Path(arguments["file"]), _block(arguments)
-    changed = False
-    if path.exists():
-        text = _read(path)
+@dataclass(frozen=True)
+class Arguments:
+    """`script`: the operator's, "" if there is none; `dump_script`: the text of ours, which `block` calls; `suffix`:
+    how its dumps' names end. `databases`: what it dumps, the bridge's first; `filtered`: each dump goes through a
+    command that makes it unreadable for us. `synapse_database`: what the operator's own dumps are of. `directory`: the
+    bridge's own."""
+
+    script: str
+    block: Block
+    dump_script: str
+    suffix: str
+    databases: tuple[Database, ...]
+    filtered: bool
+    superuser: str
+    synapse_database: str
+    directory: str
+
+    @property
+    def note(self) -> Path:
+        return Path(self.directory) / PROVEN
+
+
+@dataclass(frozen=True)
+class ProvenDump:
+    """A dump of the proof. `database` is "" where a name does not tell it; `proof` says what was seen."""
+
+    database: str
+    path: str
+    bytes: int
+    proof: str
+
+
+@dataclass(frozen=True)
+class Applied:
+    """`changed`: whether one of the two scripts is another one now."""
+
+    changed: bool
+    dumps: tuple[ProvenDump, ...]
+
+
+@dataclass(frozen=True)
+class Removed:
+    """`deleted`: paths of the proof's dumps."""
+
+    changed: bool
+    deleted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NotedDump:
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the proof made: dumps, and directories that were not there, innermost first."""
+
+    files: tuple[NotedDump, ...] = ()
+    directories: tuple[str, ...] = ()
+
+
+def apply(arguments: Arguments) -> Applied:
+    """ScriptError: everything is as it was before, but for what others did meanwhile."""
+    ours = Path(arguments.block.command)
+    with _undone_on_failure() as undo, tempfile.TemporaryDirectory(prefix="mautrix-backup-") as private:
+        changed = _install(arguments, ours, undo)
+        script, runs = Path(arguments.script), bool(arguments.script)
+        if runs:
+            text = _read(script)
+            changed = _edit(arguments, script, text, undo) or changed
+            uploads = backup_script.uploads(text)
+            if uploads:
+                runs = False
+                say(f"{script}:{uploads[0][0]}: uploads ({uploads[0][1]}), so it is not run now: {ours.name} alone is")
+        target = arguments.block.directory
+        if not runs and not target.startswith("/"):  # a variable of the script's: only the script knows it
+            target = f"{private}/dumps"
+        missing = _missing(Path(target)) if target.startswith("/") else []
+        record, begin = Path(private) / "record", Path(private) / "begin"
+        begin.touch()
+        undo.record = record
+        _run([str(script)] if runs else [str(ours), target], script if runs else ours, record)
+        recorded = _recorded(arguments, record, script if runs else ours)
+        proven = [_proven(arguments, name, path) for name, path in recorded.items()]
+        folder = next(iter(recorded.values())).parent
+        if runs:
+            proven += _operators(arguments, folder, set(recorded.values()), begin.stat().st_mtime_ns)
+        bridge = arguments.databases[0]
+        dump = recorded[bridge.database]
+        if arguments.filtered:
+            dump = Path(private) / "unfiltered.sql"
+            if not dumps.make(bridge, dump):
+                raise ScriptError(f"{bridge.container}: there is no database {bridge.database}")
+        _restore_check(arguments, bridge, dump)
+        kept = [path for path in recorded.values() if private not in str(path)]
+        _add_to_note(arguments, kept, [path for path in missing if private not in str(path)])
+    return Applied(changed, tuple(proven))
+
+
+def remove(arguments: Arguments) -> Removed:
+    """ScriptError, and nothing is removed, if only one of our marks stands in the operator's script."""
+    script, owner, changed = Path(arguments.script), arguments.block.owner, False
+    if arguments.script and not script.exists():
+        say(f"warning: {script}: is gone, so there is nothing to take out")
+    elif arguments.script:
+        text = _read(script)
         try:
-            left = backup_script.remove(text, block.owner)
+            changed = rewrite(script, backup_script.remove(text, owner).encode())
         except Refused as refused:
-            raise ScriptError(refused.report(str(path))) from None
-        changed = rewrite(path, left.encode(errors="surrogateescape"))
-        say(f"{path}: {f'the block of {block.owner} is out' if changed else f'holds no block of {block.owner}'}")
-        _tell_of_later_dumps(path, text, left, block, _noted(path, block.owner)["files"])
-    else:
-        say(f"{path}: is gone already")
-    deleted = _delete_noted(path, block.owner)
-    return {"file": str(path), "changed": changed, "deleted": deleted}
-
-
-# arguments and the script ----------------------------------------------------------------------------------------
-
-
-def _block(arguments: Mapping[str, Any]) -> Block:
-    pairs = tuple(Dump(pair["database"], pair["role"]) for pair in arguments["dumps"])
-    return Block(arguments["owner"], arguments["container"], pairs)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode(errors="surrogateescape")
-    except OSError as error:
-        raise ScriptError(
-            f"{path}: cannot be read: {error.strerror}: is this the backup script? (setting backupScript)"
-        ) from None
-
-
-def _command(path: Path) -> list[str]:
-    """As cron would start it; a script that is not executable is one that cron gives to bash."""
-    return [str(path)] if os.access(path, os.X_OK) else ["bash", str(path)]
-
-
-def _home() -> str:
-    """Where cron starts a script."""
-    home = os.path.expanduser("~")
-    return home if os.path.isdir(home) else "/"
-
-
-def _directory(path: Path, program: str) -> Path:
-    done = subprocess.run(
-        ["bash", "-c", program, str(path)],
-        stdin=subprocess.DEVNULL, capture_output=True, cwd=_home(), timeout=60, check=False,
-    )  # fmt: skip
-    if done.returncode or not done.stdout.startswith(b"/"):
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise ScriptError(
-            f"{path}: its backup directory cannot be told: {said[-1] if said else 'the assignments end in nothing'}"
-        )
-    return Path(os.fsdecode(done.stdout))
-
-
-def _run(path: Path) -> None:
-    """One run of the script, what it says on stderr as it says it; ScriptError with its last lines if it fails."""
-    process = subprocess.Popen(
-        _command(path),
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=_home(), start_new_session=True,
-    )  # fmt: skip
-    timer = threading.Timer(RUN_LIMIT, os.killpg, (process.pid, signal.SIGKILL))
-    timer.daemon = True
-    timer.start()
-    last: list[str] = []
-    try:
-        assert process.stdout is not None
-        for raw in process.stdout:
-            line = raw.decode(errors="replace").rstrip("\n")
-            say(f"  {path.name} | {line}")
-            last = [*last, line][-20:]
-        code = process.wait()
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
-    finally:
-        timer.cancel()
-    if code:
-        raise ScriptError(
-            "\n".join(
-                [f"{path}: its run failed with exit code {code}; its last lines:", *(f"  {line}" for line in last)]
-            )
-        )
-
-
-# the directory of the dumps --------------------------------------------------------------------------------------
-
-
-def _files(directory: Path) -> _Files:
-    if not directory.is_dir():
-        return {}
-    found = {}
-    for entry in os.scandir(directory):
-        if entry.is_file(follow_symlinks=False):
-            status = entry.stat(follow_symlinks=False)
-            found[entry.name] = (status.st_ino, status.st_size, status.st_mtime_ns)
-    return found
-
-
-def _missing_ancestors(directory: Path) -> list[Path]:
-    """The directory and those above it that are not there, innermost first."""
-    found = []
-    while not directory.exists():
-        found.append(directory)
-        directory = directory.parent
-    return found
-
-
-def _assign(databases: Sequence[str], written: set[str], path: Path, directory: Path, undo: _Undo) -> dict[str, str]:
-    """Which written file is which database's dump: by the database's name in the file's, the longest that fits."""
-
-    def owner(file: str) -> str | None:
-        fitting = [d for d in databases if re.search(rf"(?<![A-Za-z0-9]){re.escape(d)}(?![A-Za-z0-9])", file)]
-        starting = [d for d in fitting if file.startswith(d)]
-        return max(starting or fitting, key=len, default=None)
-
-    files: dict[str, list[str]] = {}
-    for file in sorted(written):
-        if not file.endswith((".part", ".log", ".txt", ".md5", ".sha256")):
-            files.setdefault(owner(file) or "", []).append(file)
-    nameless = [database for database in databases if database not in files]
-    if len(nameless) == len(files.get("", ())) == 1:
-        files[nameless[0]] = files.pop("")
-    for database in databases:
-        candidates = files.get(database, [])
-        if len(candidates) > 1:
-            undo.keep_files()
-            raise ScriptError(
-                f"{path}: several new dumps of {database} in {directory}: {', '.join(candidates)}: "
-                "is it running from cron at this moment? Try again when that is done"
-            )
-        if not candidates:
-            new = ", ".join(sorted(written)) or "nothing"
-            raise ScriptError(f"{path}: its run made no dump of {database} in {directory} (new there: {new})")
-    return {database: files[database][0] for database in databases}
-
-
-# the restore check -----------------------------------------------------------------------------------------------
-
-
-def _restore_check(dump: Path, block: Block, superuser: str, scratch: str, bridge: str, role: str) -> None:
-    """Restore the bridge's dump into a scratch database, as the bridge's role (what is in a dump is not run with a
-    superuser's rights), with nobody else let in; the scratch database is dropped whatever happens."""
-    container, remark = block.container, f"restore check of {block.owner}, may be dropped"
-    rows = postgres.sql(
-        container, superuser, "postgres",
-        "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '-') FROM pg_catalog.pg_database"
-        f" WHERE datname = '{scratch}';\n",
-    )  # fmt: skip
-    if rows and rows != [remark]:
-        raise ScriptError(
-            f"{container}: database {scratch} is needed for the restore check and is not ours: rename or drop it"
-        )
-    drop = f'DROP DATABASE IF EXISTS "{scratch}" WITH (FORCE);\n'
-    try:
-        postgres.sql(
-            container, superuser, "postgres",
-            f"SET client_min_messages = warning;\n{drop}"
-            f'CREATE DATABASE "{scratch}" OWNER "{role}" TEMPLATE template0'
-            " ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';\n"
-            f"COMMENT ON DATABASE \"{scratch}\" IS '{remark}';\n"
-            f'REVOKE ALL ON DATABASE "{scratch}" FROM PUBLIC;\n',
-        )  # fmt: skip
-        with dumps.content(dump) as stream:
-            dumps.restore(container, role, scratch, stream)
-        restored, live = (dumps.tables(container, superuser, name) for name in (scratch, bridge))
-        if restored != live:
-            say(f"note: {dump.name} restores to {restored} tables, {bridge} has {live} now")
-    finally:
-        postgres.sql(container, superuser, "postgres", f"SET client_min_messages = warning;\n{drop}")
-    say(f"proven: {bridge}: {dump.name} restores ({restored} tables)")
-
-
-# what the proving run made ---------------------------------------------------------------------------------------
-
-
-def _note_path(path: Path, owner: str) -> Path:
-    target = path.resolve()
-    return target.parent / f".{target.name}.{owner.replace('/', '_')}.json"
-
-
-def _noted(path: Path, owner: str) -> dict[str, list[Any]]:
-    note = _note_path(path, owner)
-    try:
-        found = json.loads(note.read_text())
-        return {"files": list(found["files"]), "directories": list(found["directories"])}
-    except FileNotFoundError:
-        return {"files": [], "directories": []}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        say(f"note: {note}: cannot be read ({error}): the dumps of the proving run stay")
-        return {"files": [], "directories": []}
-
-
-def _note(path: Path, owner: str, created: Sequence[Mapping[str, str]], missing: Sequence[Path]) -> None:
-    before = _noted(path, owner)
-    files = [entry for entry in before["files"] if os.path.exists(entry["path"])] + list(created)
-    directories = list(dict.fromkeys([str(found) for found in missing] + before["directories"]))
-    data = json.dumps({"owner": owner, "files": files, "directories": directories}, indent=1) + "\n"
-    write_atomic(_note_path(path, owner), data.encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
-
-
-def _delete_noted(path: Path, owner: str) -> list[str]:
-    noted, deleted = _noted(path, owner), []
-    for entry in noted["files"]:
-        file = Path(entry["path"])
+            raise ScriptError("\n".join(refused.lines(str(script)))) from None
+        say(f"{script}: {f'the call of {owner} is out' if changed else f'holds no call of {owner}'}")
+    note, deleted = _noted(arguments), []
+    for entry in note.files:
+        file = Path(entry.path)
         if not file.is_file() or file.is_symlink():
             continue
-        if dumps.sha256(file) == entry["sha256"]:
+        if dumps.sha256(file) == entry.sha256:
             file.unlink()
-            deleted.append(str(file))
+            deleted.append(entry.path)
         else:
             say(f"note: {file} is not as our run made it: it stays")
     if deleted:
-        say(f"deleted {len(deleted)} dumps of our proving run: {', '.join(deleted)}")
-    _remove_empty(Path(name) for name in noted["directories"])
-    _note_path(path, owner).unlink(missing_ok=True)
-    return deleted
+        say(f"deleted {len(deleted)} dumps of our proof: {', '.join(deleted)}")
+    for folder in {Path(entry.path).parent for entry in note.files}:
+        later = sorted(folder.glob(f"*{arguments.suffix}"))
+        if later:
+            say(f"note: {len(later)} dumps by later runs stay in {folder}: nothing deletes them now")
+    _remove_empty(map(Path, note.directories))
+    arguments.note.unlink(missing_ok=True)
+    ours = Path(arguments.block.command)
+    if _owner(ours) == owner:
+        ours.unlink()
+        changed = True
+    return Removed(changed, tuple(deleted))
 
 
-def _remove_empty(directories: Iterator[Path]) -> None:
-    for directory in directories:
-        try:
-            directory.rmdir()
-        except OSError:
-            return
-
-
-def _tell_of_later_dumps(path: Path, text: str, left: str, block: Block, noted: Sequence[Mapping[str, str]]) -> None:
-    """The nightly runs' dumps of our databases stay, as backups do; but nothing deletes them any more."""
-    try:
-        directory = _directory(path, backup_script.directory(left))
-        still = set(backup_script.dumped(left)) | set(re.findall(r"^ *mautrix_backup (\S+) ", left, re.MULTILINE))
-    except (Refused, ScriptError, subprocess.TimeoutExpired):
-        return
-    ours = {entry["path"] for entry in noted}
-    for dump in block.dumps:
-        files = [p for p in directory.glob(f"{dump.database}_[0-9]*.sql.gz") if str(p) not in ours]
-        if files and dump.database not in still and text != left:
-            say(f"note: {len(files)} dumps of {dump.database} by other runs stay in {directory}: none deletes them now")
+# the two scripts -------------------------------------------------------------------------------------------------
 
 
 class _Undo:
-    """What a run may have left, to be taken back when it fails."""
+    """What to take back when a run fails: files as they were (None: not there) and as we wrote them, and the dumps that
+    the record names."""
 
-    def __init__(self, path: Path, data: bytes) -> None:
-        self.path, self.data = path, data
-        self.directory: Path | None = None
-        self.before: _Files = {}
-        self.missing: list[Path] = []
-
-    def watch(self, directory: Path, before: _Files, missing: list[Path]) -> None:
-        self.directory, self.before, self.missing = directory, before, missing
-
-    def keep_files(self) -> None:
-        """Which of the new files are ours cannot be told: none is deleted."""
-        self.directory = None
+    def __init__(self) -> None:
+        self.files: list[tuple[Path, Optional[bytes], bytes]] = []
+        self.record: Optional[Path] = None
 
     def back(self) -> None:
-        if rewrite(self.path, self.data):
-            say(f"{self.path}: put back as it was")
-        if self.directory is not None:
-            for name in _files(self.directory):
-                if name not in self.before:
-                    (self.directory / name).unlink(missing_ok=True)
-                    say(f"{self.directory / name}: deleted, since this run failed")
-            _remove_empty(iter(self.missing))
+        if self.record and self.record.exists():
+            for path in _lines_of(self.record).values():
+                path.unlink(missing_ok=True)
+                say(f"{path}: deleted, since this run failed")
+        for path, old, written in reversed(self.files):
+            if not path.exists() or path.read_bytes() != written:
+                say(f"note: {path}: somebody changed it meanwhile, so it was not put back")
+            elif old is None:
+                path.unlink()
+            else:
+                rewrite(path, old)
+                say(f"{path}: put back as it was")
 
 
 @contextmanager
-def _undone_on_failure(path: Path, data: bytes) -> Iterator[_Undo]:
+def _undone_on_failure() -> Iterator[_Undo]:
     def terminated(*_: object) -> NoReturn:
-        raise ScriptError(f"{path}: the run was ended by a signal")
+        raise ScriptError("the run was ended by a signal")
 
-    undo = _Undo(path, data)
+    undo = _Undo()
     handlers = {number: signal.signal(number, terminated) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield undo
@@ -386,6 +217,220 @@ def _undone_on_failure(path: Path, data: bytes) -> Iterator[_Undo]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _owner(path: Path) -> Optional[str]:
+    """Whose dump script it is; None if there is none."""
+    return backup_script.dump_script_owner(path.read_text(errors="replace")) if path.is_file() else None
+
+
+def _install(arguments: Arguments, path: Path, undo: _Undo) -> bool:
+    owner = _owner(path)
+    if owner not in (None, arguments.block.owner):
+        raise ScriptError(f"{path}: exists and is not this stack's: move it away, or set another bridgeContainer")
+    old, new = path.read_bytes() if owner else None, arguments.dump_script.encode()
+    if old == new and stat.S_IMODE(path.stat().st_mode) == 0o700:
+        return False
+    write_atomic(path, new, mode=0o700, uid=os.geteuid(), gid=os.getegid())
+    undo.files.append((path, old, new))
+    return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise ScriptError(f"{path}: cannot be read: {error.strerror}: check the setting backupScript") from None
+    except UnicodeDecodeError:
+        raise ScriptError(f"{path}: is not UTF-8 text: convert it") from None
+
+
+def _edit(arguments: Arguments, path: Path, text: str, undo: _Undo) -> bool:
+    try:
+        wrong = shell_syntax.check(text, arguments.block)
+        new = backup_script.add(text, arguments.block).encode()
+    except Refused as refused:
+        raise ScriptError("\n".join(refused.lines(str(path)))) from None
+    if wrong:
+        raise ScriptError(f"{path}:{wrong}")
+    changed = rewrite(path, new)
+    if changed:
+        undo.files.append((path, text.encode(), new))
+    say(f"{path}: {'has the call' if changed else 'already as it should be'}")
+    return changed
+
+
+def _run(command: list[str], script: Path, record: Path) -> None:
+    """One run as cron would start it, and what it says as it says it; ScriptError with its last lines if it fails."""
+    if not os.access(script, os.X_OK):
+        command = [backup_script.interpreter(script.read_text()), *command]
+    home = os.path.expanduser("~")
+    say(f"one run of {script}")
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=home if os.path.isdir(home) else "/",
+        env={**os.environ, RECORD: str(record)},
+        start_new_session=True,
+    )
+    timer = threading.Timer(RUN_LIMIT, os.killpg, (process.pid, signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+    last: list[str] = []
+    try:
+        assert process.stdout is not None
+        for raw in process.stdout:
+            line = raw.decode(errors="replace").rstrip("\n")
+            say(f"  {script.name} | {line}")
+            last = [*last, line][-20:]
+        code = process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    finally:
+        timer.cancel()
+    if code:
+        head = f"{script}: its run failed with exit code {code}; its last lines:"
+        raise ScriptError("\n".join([head, *(f"  {line}" for line in last)]))
+
+
+# the proof -------------------------------------------------------------------------------------------------------
+
+
+def _lines_of(record: Path) -> dict[str, Path]:
+    pairs = (line.split(" ", 1) for line in record.read_text().splitlines())
+    return {database: Path(path) for database, path in pairs}
+
+
+def _recorded(arguments: Arguments, record: Path, script: Path) -> dict[str, Path]:
+    """The dumps that our dump script made, by database."""
+    made = _lines_of(record) if record.exists() else {}
+    missing = [each.database for each in arguments.databases if each.database not in made]
+    if missing:
+        raise ScriptError(
+            f"{script}: its run ended well and our dump script made no dump of {', '.join(missing)}: does it end "
+            f"before the call, or clear its environment? Put `# >>> {arguments.block.owner}` and "
+            f"`# <<< {arguments.block.owner}` where the call should stand"
+        )
+    return made
+
+
+def _proven(arguments: Arguments, database: str, path: Path) -> ProvenDump:
+    status = path.stat()
+    if stat.S_IMODE(status.st_mode) != 0o600:
+        raise ScriptError(f"{path}: mode {stat.S_IMODE(status.st_mode):04o}: it should be 0600")
+    if arguments.filtered:
+        if not status.st_size:
+            raise ScriptError(f"{path}: is empty: does the command in backupFilter write to its stdout?")
+        proof = "made and filtered without an error"
+    else:
+        dumps.prove(path, arguments.databases[0].container)
+        proof = "unpacks, and is whole"
+    say(f"proven: {database}: {path.name}, {status.st_size} bytes: {proof}")
+    return ProvenDump(database, str(path), status.st_size, proof)
+
+
+def _operators(arguments: Arguments, folder: Path, ours: set[Path], begin: int) -> list[ProvenDump]:
+    """What else is new beside our dumps. A dump that is not whole is a ScriptError; what cannot be read is told.
+    `begin`: time of change, in ns, of a file that was made before the run."""
+    proven = []
+    for path in sorted(folder.iterdir()):
+        status = path.lstat()
+        new = stat.S_ISREG(status.st_mode) and status.st_ctime_ns >= begin and path not in ours
+        if not new or path.suffix in (".part", ".log", ".txt", ".md5", ".sha256", ".tmp"):
+            continue
+        if not dumps.looks_like_one(path):
+            say(f"note: {path.name}: new in {folder}, and nothing that we can read: not proven")
+            continue
+        try:
+            dumps.prove(path, arguments.databases[0].container)
+        except ScriptError as error:
+            raise ScriptError(f"{error} (if another job writes it at this moment, run this again)") from None
+        database = arguments.synapse_database if arguments.synapse_database in path.name else ""
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            say(f"note: {path.name} has mode {stat.S_IMODE(status.st_mode):04o}: others on the host can read it")
+        say(f"proven: {path.name}, {status.st_size} bytes: unpacks, and is whole")
+        proven.append(ProvenDump(database, str(path), status.st_size, "unpacks, and is whole"))
+    if not any(dump.database for dump in proven):
+        say(f"note: no new dump of {arguments.synapse_database} is in {folder}: look where your script leaves it")
+    return proven
+
+
+def _restore_check(arguments: Arguments, bridge: Database, dump: Path) -> None:
+    """Restore the bridge's dump into a scratch database, as the bridge's role (what is in a dump is not run with a
+    superuser's rights), with nobody else let in; the scratch database is dropped whatever happens."""
+    container, superuser = bridge.container, postgres.name("superuser", arguments.superuser)
+    scratch = postgres.name("database", f"{bridge.database[:50]}_check")
+    remark = f"restore check of {arguments.block.owner}, may be dropped"
+    rows = postgres.sql(
+        container, superuser, "postgres",
+        "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '-') FROM pg_catalog.pg_database"
+        " WHERE datname = :'scratch';\n", scratch=scratch,
+    )  # fmt: skip
+    if rows and rows != [remark]:
+        raise ScriptError(
+            f"{container}: database {scratch} is needed for the restore check and is not ours: rename or drop it"
+        )
+    drop = 'SET client_min_messages = warning;\nDROP DATABASE IF EXISTS :"scratch" WITH (FORCE);\n'
+    try:
+        postgres.sql(
+            container, superuser, "postgres",
+            drop + 'CREATE DATABASE :"scratch" OWNER :"role" TEMPLATE template0'
+            " ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';\n"
+            "COMMENT ON DATABASE :\"scratch\" IS :'remark';\n"
+            'REVOKE ALL ON DATABASE :"scratch" FROM PUBLIC;\n',
+            scratch=scratch, role=bridge.role, remark=remark,
+        )  # fmt: skip
+        with dumps.content(dump) as stream:
+            dumps.restore(container, bridge.role, scratch, stream)
+        restored, live = (dumps.tables(container, superuser, name) for name in (scratch, bridge.database))
+        if restored != live:
+            say(f"note: {dump.name} restores to {restored} tables, {bridge.database} has {live} now")
+    finally:
+        postgres.sql(container, superuser, "postgres", drop, scratch=scratch)
+    say(f"proven: {bridge.database}: {dump.name} restores ({restored} tables)")
+
+
+# what the proof made ---------------------------------------------------------------------------------------------
+
+
+def _noted(arguments: Arguments) -> Note:
+    try:
+        return typed(Note, json.loads(arguments.note.read_text()), PROVEN)
+    except FileNotFoundError:
+        return Note()
+    except (OSError, ValueError, WireError) as error:
+        say(f"note: {arguments.note}: cannot be read ({error}): the dumps of the proof stay")
+        return Note()
+
+
+def _add_to_note(arguments: Arguments, made: Sequence[Path], missing: Sequence[Path]) -> None:
+    before = _noted(arguments)
+    files = [entry for entry in before.files if os.path.exists(entry.path)]
+    files += [NotedDump(str(path), dumps.sha256(path)) for path in made]
+    folders = dict.fromkeys([*map(str, missing), *before.directories])
+    data = json.dumps(plain(Note(tuple(files), tuple(folders))), indent=1) + "\n"
+    write_atomic(arguments.note, data.encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
+
+
+def _missing(directory: Path) -> list[Path]:
+    """The directory and those above it that are not there, innermost first."""
+    missing = []
+    while not directory.exists():
+        missing.append(directory)
+        directory = directory.parent
+    return missing
+
+
+def _remove_empty(directories: Iterator[Path]) -> None:
+    for directory in directories:
+        try:
+            directory.rmdir()
+        except OSError:
+            return
 
 
 VERBS = (apply, remove)

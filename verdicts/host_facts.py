@@ -123,10 +123,10 @@ class HostFacts:
 
     `docker`: the server's version; `docker_free`: bytes free for it. `network`, `image`: whether they are there.
     `superuser_password` is a secret, out of Postgres' container. `backup_syntax`: what the script's own interpreter
-    says against our edit of it. `dump_script_owner`: the stack that our dump script on the host names, "" if it names none,
-    None if there is no such file. `registrations`: path on the host -> whether it is there. `others`: names of
-    containers that mount the bridge's directory. `ready_mark`: "CONTAINER_ID ATTEMPT" of the container that got ready
-    last.
+    says against our edit of it, as `LINE: reason: fix`. `dump_script_owner`: the stack that our dump script on the
+    host names, "" if it names none, None if there is no such file. `registrations`: path on the host -> whether it is
+    there. `others`: names of containers that mount the bridge's directory. `ready_mark`: "CONTAINER_ID ATTEMPT" of the
+    container that got ready last.
     """
 
     docker: str

@@ -118,7 +118,7 @@ def _backup_edit(facts: HostFacts, deployment: Deployment) -> _Edit:
         return _Edit(path, problems)
     judged = backup_script.judge(file.text, deployment)
     if facts.backup_syntax:
-        problems = (*problems, f"{path}: {facts.backup_syntax}")
+        problems = (*problems, f"{path}:{facts.backup_syntax}")
     missing = () if judged.stands else ("the call of our dump script",)
     change = diff(file.text, judged.edited, path) if judged.edited else ""
     return _Edit(path, (*problems, *judged.problems), judged.warnings, missing, change)

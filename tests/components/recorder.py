@@ -35,11 +35,11 @@ RESULTS = {
     "scripts.files claim": files.Done(),
     "scripts.files create": files.Done(),
     "scripts.isolation isolate": isolation.Proof("mautrix_signal", ("mautrix_signal",), ("synapse", "mas"), {}),
-    "scripts.nightly_backup apply": nightly_backup.Applied(dumps=()),
+    "scripts.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
     "scripts.synapse apply": synapse.Applied(changed=True, restarted=True),
     "scripts.final_archive begin": final_archive.Begun(),
     "scripts.stop_and_check check": stop_and_check.Checked(verdict="PASS", table="all well"),
-    "scripts.readiness wait": readiness.Ready(container_id="mautrix-signal-container-id", status=STATUS),
+    "scripts.readiness wait": readiness.Ready("mautrix-signal-container-id", 3.0, 0, 2.0, "Signal bridge bot", STATUS),
 }
 
 

@@ -207,8 +207,8 @@ REFUSALS: list[tuple[Change, str]] = [
         "this",
     ),
     (
-        _set("backup_syntax", "line 4: unexpected end of file: close it"),
-        "/opt/matrix/scripts/pg_backup.sh: line 4: unexpected end of file: close it",
+        _set("backup_syntax", "4: unexpected end of file: close it"),
+        "/opt/matrix/scripts/pg_backup.sh:4: unexpected end of file: close it",
     ),
 ]  # fmt: skip
 

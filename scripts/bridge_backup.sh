@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Dumps the bridge's and MAS' database into DIRECTORY, each as DATABASE_TIME.BRIDGE.sql.gz (and the filter's suffix).
+#
+#   mautrix-signal_backup.sh DIRECTORY
+#
+# For cron, for a backup script that calls it, and for a hand. One line a dump on stdout, errors on stderr. Exit status 1
+# if a dump failed; the others are made all the same. Dumps of ours that are older than `days` go, once a new one of the
+# same database is whole; nobody else's files are touched. MAUTRIX_BACKUP_RECORD names a file that gets a line
+# `DATABASE PATH` for each dump.
+
+# --- settings, written by Pulumi: do not edit
+# owner: nobody
+bridge=bridge
+container=postgres
+databases=(bridge:bridge) # database:role
+days=14
+filter='' # a command that each dump is piped through; empty: none
+suffix=''
+# --- end of the settings
+
+set -uo pipefail
+umask 077
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin # cron has a short one
+name=${0##*/}
+failed=0
+
+fail() {
+    printf '%s %s: %s\n' "$(date -u +%FT%TZ)" "$name" "$1" >&2
+    failed=1
+}
+
+# To stdout, compressed, and through the filter if there is one.
+dump() { # DATABASE ROLE
+    if [ -n "$filter" ]; then
+        docker exec "$container" pg_dump -w -U "$2" -d "$1" </dev/null | gzip | bash -c "$filter"
+    else
+        docker exec "$container" pg_dump -w -U "$2" -d "$1" </dev/null | gzip
+    fi
+}
+
+# Of a filter's output nothing but its size can be told.
+whole() { # FILE
+    [ -s "$1" ] || return 1
+    [ -z "$filter" ] || return 0
+    gzip -t "$1" && gzip -dc "$1" | tail -n 11 | grep -c '^-- PostgreSQL database dump complete' >/dev/null
+}
+
+if [ $# -ne 1 ] || [ -z "$1" ]; then
+    fail "no directory for the dumps was given: the setting backupDir should name a variable that the script has set"
+    exit 1
+fi
+directory=$1
+[[ $directory == /* ]] || directory=$PWD/$directory
+if ! mkdir -p -- "$directory"; then
+    fail "$directory: cannot be made"
+    exit 1
+fi
+
+for pair in "${databases[@]}"; do
+    database=${pair%%:*}
+    stamp=$(date -u +%Y%m%dT%H%M%SZ)
+    file=$directory/${database}_$stamp.$bridge.sql.gz$suffix
+    part=$file.$$.part
+    if dump "$database" "${pair#*:}" >"$part" && whole "$part" && chmod 600 "$part" && mv -f -- "$part" "$file"; then
+        printf '%s %s: %s: %s, %s bytes\n' "$(date -u +%FT%TZ)" "$name" "$database" "$file" "$(stat -c %s -- "$file")"
+        [ -z "${MAUTRIX_BACKUP_RECORD:-}" ] || printf '%s %s\n' "$database" "$file" >>"$MAUTRIX_BACKUP_RECORD"
+        digits='[0-9][0-9]'
+        find "$directory" -maxdepth 1 -type f -mmin "+$((days * 1440))" \
+            -name "${database}_$digits$digits$digits${digits}T$digits$digits${digits}Z.$bridge.sql.gz*" -delete
+    else
+        rm -f -- "$part"
+        fail "$database: no whole dump could be made in $directory"
+    fi
+done
+exit "$failed"
