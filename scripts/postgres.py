@@ -25,7 +25,7 @@ def command(container: str, user: str, database: str, *more: str) -> list[str]:
 
 
 def psql(
-    container: str, user: str, database: str, statements: str, timeout: float = 600, **variables: str
+    container: str, user: str, database: str, statements: str, /, timeout: float = 600, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run SQL whatever comes of it: rows are unaligned, one a line."""
     given = [word for key, value in variables.items() for word in ("-v", f"{key}={value}")]
@@ -33,7 +33,9 @@ def psql(
     return docker(*words, stdin=statements, check=False, timeout=timeout)
 
 
-def sql(container: str, user: str, database: str, statements: str, timeout: float = 600, **variables: str) -> list[str]:
+def sql(
+    container: str, user: str, database: str, statements: str, /, timeout: float = 600, **variables: str
+) -> list[str]:
     """Run SQL; the rows, unaligned, one a line. ScriptError with Postgres' own words if it fails."""
     done = psql(container, user, database, statements, timeout, **variables)
     if done.returncode:
