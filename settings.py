@@ -170,7 +170,9 @@ class Settings:
     )
     backup_script: str = setting(_absolute_or_none)
     backup_dir: str = setting(
-        _matching(r"[^\s\"'`\\;|&()<>*?]+", "an absolute path, or a variable of the backup script like ${BACKUP_DIR}")
+        _matching(
+            r"[/$][^\s\"'`\\;|&()<>*?]+", "an absolute path, or a variable of the backup script like ${BACKUP_DIR}"
+        )
     )
     backup_days: int = setting(_integer(1, 3650))
     backup_filter: str = setting(
@@ -297,7 +299,7 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
     if parsed.get("registration_file") and parsed.get("registration_file") == parsed.get("doublepuppet_file"):
         problems.append(f"doublepuppetFile: {parsed['doublepuppet_file']!r} should differ from registrationFile")
     script, dumps = parsed.get("backup_script"), parsed.get("backup_dir", "/")
-    if script == "none" and not dumps.startswith("/"):
+    if script == "none" and "$" in dumps:
         problems.append(f"backupDir: {dumps!r} should be an absolute path, since backupScript is none")
     if bool(parsed.get("backup_filter")) != bool(parsed.get("backup_filter_suffix")):
         problems.append("backupFilter: should be set together with backupFilterSuffix, like `age -r …` and .age")

@@ -36,7 +36,7 @@ _BEGIN = (
 )
 _UPLOAD = re.compile(
     _BEGIN + r"(?P<word>rclone|aws|rsync|scp|sftp|lftp|restic|borg|borgmatic|kopia|duplicity|s3cmd|s5cmd|gsutil|gcloud"
-    r"|azcopy|b2|mc|curl(?=.*\s(?:-T|--upload-file|-F|--form)\b))(?=\s|$)"
+    r"|azcopy|b2|mc|curl(?=.*\s(?:-T|--upload-file|-F|--form)\b))(?=[\s;|&)]|$)"
 )
 _ENCRYPT = re.compile(_BEGIN + r"(?P<word>gpg2?|age|rage|openssl(?=\s+(?:enc|smime|cms|pkeyutl)\b))(?=\s|$)")
 _CLEAN_UP = re.compile(_BEGIN + r"(?:find|tmpwatch|tmpreaper|ls\s+(?:-\S+\s+)*-\w*t)(?=\w*\s|\w*$)")

@@ -104,7 +104,7 @@ class Note:
 def apply(arguments: Arguments) -> Applied:
     """ScriptError: everything is as it was before, but for what others did meanwhile."""
     ours = Path(arguments.block.command)
-    with _undone_on_failure() as undo, tempfile.TemporaryDirectory(prefix="mautrix-backup-") as private:
+    with tempfile.TemporaryDirectory(prefix="mautrix-backup-") as private, _undone_on_failure() as undo:
         changed = _install(arguments, ours, undo)
         script, runs = Path(arguments.script), bool(arguments.script)
         if runs:
@@ -120,7 +120,7 @@ def apply(arguments: Arguments) -> Applied:
         missing = _missing(Path(target)) if target.startswith("/") else []
         record, begin = Path(private) / "record", Path(private) / "begin"
         begin.touch()
-        undo.record = record
+        undo.record, undo.missing = record, missing
         _run([str(script)] if runs else [str(ours), target], script if runs else ours, record)
         recorded = _recorded(arguments, record, script if runs else ours)
         proven = [_proven(arguments, name, path) for name, path in recorded.items()]
@@ -167,7 +167,7 @@ def remove(arguments: Arguments) -> Removed:
         later = sorted(folder.glob(f"*{arguments.suffix}"))
         if later:
             say(f"note: {len(later)} dumps by later runs stay in {folder}: nothing deletes them now")
-    _remove_empty(map(Path, note.directories))
+    _remove_empty([Path(name) for name in note.directories])
     arguments.note.unlink(missing_ok=True)
     ours = Path(arguments.block.command)
     if _owner(ours) == owner:
@@ -186,12 +186,14 @@ class _Undo:
     def __init__(self) -> None:
         self.files: list[tuple[Path, Optional[bytes], bytes]] = []
         self.record: Optional[Path] = None
+        self.missing: list[Path] = []  # directories that were not there, innermost first
 
     def back(self) -> None:
         if self.record and self.record.exists():
             for path in _lines_of(self.record).values():
                 path.unlink(missing_ok=True)
                 say(f"{path}: deleted, since this run failed")
+        _remove_empty(self.missing)
         for path, old, written in reversed(self.files):
             if not path.exists() or path.read_bytes() != written:
                 say(f"note: {path}: somebody changed it meanwhile, so it was not put back")
@@ -363,7 +365,7 @@ def _restore_check(arguments: Arguments, bridge: Database, dump: Path) -> None:
     """Restore the bridge's dump into a scratch database, as the bridge's role (what is in a dump is not run with a
     superuser's rights), with nobody else let in; the scratch database is dropped whatever happens."""
     container, superuser = bridge.container, postgres.name("superuser", arguments.superuser)
-    scratch = postgres.name("database", f"{bridge.database[:50]}_check")
+    scratch = postgres.name("database", f"{bridge.database[:49]}_restore_check")
     remark = f"restore check of {arguments.block.owner}, may be dropped"
     rows = postgres.sql(
         container, superuser, "postgres",
@@ -425,7 +427,7 @@ def _missing(directory: Path) -> list[Path]:
     return missing
 
 
-def _remove_empty(directories: Iterator[Path]) -> None:
+def _remove_empty(directories: Sequence[Path]) -> None:
     for directory in directories:
         try:
             directory.rmdir()

@@ -4,7 +4,8 @@ plan's settings; tests change what they are about, with dataclasses.replace."""
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from documents import backup_script, homeserver
 from documents.bridges import SIGNAL
+from documents.credentials import Keys, Tokens
 from documents.places import Deployment
 from settings import Settings, parse
 from verdicts.host_facts import BridgeStatus, Container, Directory, File, HostFacts, PostgresFacts, SynapseFacts
@@ -37,9 +39,9 @@ find "${BACKUP_DIR}" -name "synapse_*.sql.gz" -mtime +14 -delete
 """
 
 
-def defaults() -> dict[str, str | None]:
-    """The config of the plan's host as Pulumi hands it over: text, lists and numbers as JSON."""
-    given = {key.partition(":")[2]: value for key, value in PLAN.items()}
+def defaults(stack: Mapping[str, Any] = PLAN) -> dict[str, str | None]:
+    """The config of a stack, the plan's host, as Pulumi hands it over: text, lists and numbers as JSON."""
+    given = {key.partition(":")[2]: value for key, value in stack.items()}
     given = {**{key: value["default"] for key, value in PROJECT["config"].items() if "default" in value}, **given}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}
 
@@ -76,6 +78,10 @@ def container(name: str, **changed: Any) -> Container:
 
 def _directory(**changed: Any) -> Directory:
     return replace(Directory(exists=True, entries=(), stack=None, writable=True, free=80 * 2**30), **changed)
+
+
+TOKENS = Tokens(**{each.name: f"secret-{each.name}-{'x' * 40}" for each in fields(Tokens)})
+KEYS = Keys(pickle_key=f"secret-pickle_key-{'x' * 40}", sender_localpart="abcdefghijklmnopqrstuvwxyzabcdef")
 
 
 def healthy() -> HostFacts:

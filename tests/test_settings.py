@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from settings import CHECKS, BadSettings, Settings, key_of, parse
-from tests.facts import PROJECT, defaults
+from settings import BadSettings, Settings, key_of, parse
+from tests.facts import PLAN, PROJECT, defaults, deployment
 
 
 def lines(**changed: str | None) -> list[str]:
@@ -20,16 +20,31 @@ def lines(**changed: str | None) -> list[str]:
 
 def test_the_project_file_describes_every_setting_and_no_other() -> None:
     assert list(PROJECT["config"]) == [key_of(field.name) for field in fields(Settings)]
-    assert set(CHECKS) == {field.name for field in fields(Settings)}
-    assert all(value["description"] and value["type"] for value in PROJECT["config"].values())
+    types = {"str": "string", "int": "integer", "bool": "boolean", "tuple[str, ...]": "array"}
+    for each in fields(Settings):
+        described = PROJECT["config"][key_of(each.name)]
+        assert described["description"] and described["type"] == types[str(each.type)], each.name
+
+
+def test_every_default_is_a_good_value_and_one_person_s_domain_is_none() -> None:
+    without = {key for key, value in PROJECT["config"].items() if "default" not in value}
+    assert without == {"domain", "adminUser"}
+    assert not [key for key, value in PROJECT["config"].items() if "echo6" in str(value.get("default"))]
+    named = {"mautrix-signal:domain": "example.org", "mautrix-signal:adminUser": "@me:example.org"}
+    assert parse(defaults(named)).domain == "example.org"
+    assert {key.partition(":")[2] for key in PLAN} == {"domain", "adminUser", "masHosts"}
 
 
 def test_the_defaults_are_the_plan() -> None:
     plan = parse(defaults())
     assert plan.image == "dock.mau.dev/mautrix/signal:v0.2603.0"
     assert (plan.bridge_port, plan.bridge_dir, plan.network) == (29328, "/opt/matrix/mautrix-signal", "matrix-net")
-    assert plan.homeserver_file == "/opt/matrix/synapse/homeserver.yaml"
-    assert plan.seen_by_synapse(plan.registration_file) == "/data/registration.yaml"
+    assert deployment().synapse.homeserver_file == "/opt/matrix/synapse/homeserver.yaml"
+    assert deployment().synapse.inside(plan.registration_file) == "/data/registration.yaml"
+    assert deployment().dump_script == "/opt/matrix/scripts/mautrix-signal_backup.sh"
+    assert (plan.backup_dir, plan.backup_days, plan.mas_hosts) == (
+        "${BACKUP_DIR}", 14, ("matrix-mas:8080", "matrix.echo6.co"),
+    )  # fmt: skip
     assert plan.isolated_databases == ("synapse", "mas")
     assert plan.keep_image is False and plan.experimental_features is True
 
@@ -66,9 +81,21 @@ def test_the_defaults_are_the_plan() -> None:
         ("synapseUrl", "127.0.0.1:8008", "synapseUrl: '127.0.0.1:8008' should be a URL like http://127.0.0.1:8008, "
          "without a path"),
         ("bridgeDatabase", "synapse", "bridgeDatabase: 'synapse' should be a database of the bridge's own"),
+        ("bridgeContainer", "my_bridge", "bridgeContainer: 'my_bridge' should be a container's name that is a host "
+         "name too (it is the host of the registration's url): letters, digits, '.', '-'"),
         ("bridgeContainer", "matrix-synapse", "bridgeContainer: 'matrix-synapse' should be a name of the bridge's own"),
         ("restore", "yesterday", "restore: 'yesterday' should be none, latest or the absolute path of an archive "
          "(.tar.gz)"),
+        ("backupScript", "none", "backupDir: '${BACKUP_DIR}' should be an absolute path, since backupScript is none"),
+        ("backupScript", "pg_backup.sh", "backupScript: 'pg_backup.sh' should be none, or the absolute path of a "
+         "script on the host, without '..', quotes, ':' or spaces"),
+        ("backupDir", "$(pwd)", "backupDir: '$(pwd)' should be an absolute path, or a variable of the backup script "
+         "like ${BACKUP_DIR}"),
+        ("backupDir", "backups", "backupDir: 'backups' should be an absolute path, or a variable of the backup script "
+         "like ${BACKUP_DIR}"),
+        ("backupFilter", "age -r age1x", "backupFilter: should be set together with backupFilterSuffix, like `age "
+         "-r …` and .age"),
+        ("backupFilterSuffix", "age", "backupFilterSuffix: 'age' should be a suffix like .age"),
         ("bridgeDir", "mautrix", "bridgeDir: 'mautrix' should be an absolute path on the host without a slash at its "
          "end, '..', quotes, ':' or spaces"),
     ],

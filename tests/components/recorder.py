@@ -9,7 +9,7 @@ import json
 import re
 import runpy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,15 +17,13 @@ from unittest.mock import patch
 import pulumi
 from pulumi.runtime import mocks, rpc
 
-from documents.credentials import Keys, Tokens
 from scripts import files, final_archive, isolation, nightly_backup, readiness, stop_and_check, synapse
 from scripts.wire import plain
+from tests.facts import KEYS, TOKENS
 from verdicts.host_facts import BridgeStatus, HostFacts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-TOKENS = Tokens(**{each.name: f"secret-{each.name}-{'x' * 32}" for each in fields(Tokens)})
-KEYS = Keys(pickle_key=f"secret-pickle_key-{'x' * 32}", sender_localpart="abcdefghijklmnopqrstuvwxyzabcdef")
 STATUS = BridgeStatus(container="running", ready=True, ping="200", image="sha256:0123")
 
 # What each script's verb returns, for the outputs that are made of it.
@@ -68,7 +66,7 @@ class Monitor(mocks.MockMonitor):
 
     def RegisterResource(self, request: Any) -> Any:
         self.requests.append(request)
-        return super().RegisterResource(request)
+        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
 
 
 @dataclass

@@ -15,7 +15,8 @@ import pytest
 
 from scripts.wire import plain
 from tests import facts
-from tests.components.recorder import KEYS, STATUS, TOKENS, Recording, record
+from tests.components.recorder import STATUS, Recording, record
+from tests.facts import KEYS, TOKENS
 from verdicts.host_facts import BridgeStatus, HostFacts
 
 

@@ -10,10 +10,21 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
+from documents.bridges import SIGNAL
+from documents.places import Deployment
 from lab.box import ROOT, Lab
+from settings import parse
+from tests.facts import defaults
 
 PASSED = pytest.StashKey[bool]()
+
+
+def deployment_of(lab: Lab) -> Deployment:
+    """The places of the lab's stack, out of the config that the lab wrote for it."""
+    config = yaml.safe_load((lab.dir / "Pulumi.lab.yaml").read_text())["config"]
+    return parse(defaults(config)).deployment(SIGNAL, "mautrix-signal/lab")
 
 
 @dataclass

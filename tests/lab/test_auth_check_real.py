@@ -10,20 +10,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from documents.appservice import (
-    BridgeRegistration,
-    DoublePuppetRegistration,
-    bridge_registration,
-    doublepuppet_registration,
-)
-from documents.bridges import SIGNAL
+from documents.appservice import bridge_registration, doublepuppet_registration
 from lab.box import ROOT, Lab
-from tests.lab.conftest import Shared
+from scripts import stop_and_check
+from scripts.wire import plain
+from tests import facts
+from tests.lab.conftest import Shared, deployment_of
 
 pytestmark = pytest.mark.e2e
 
@@ -39,11 +37,13 @@ class Synapse:
         self.data = lab.host_dir / "synapse"
         self.config = self.data / "homeserver.yaml"
         self.plain = self.config.read_text()
-        bridge = BridgeRegistration(
-            SIGNAL, "lab", "echo6.co", f"http://{lab.bridge}:29328", "r4nd0m", AS_TOKEN, "h" * 64
-        )
-        self.bridge = bridge_registration(bridge)
-        self.puppet = doublepuppet_registration(DoublePuppetRegistration("lab", "echo6.co", PUPPET_TOKEN, "p" * 64))
+        self.deployment = deployment_of(lab)
+        tokens = replace(
+            facts.TOKENS, as_token=AS_TOKEN, hs_token="h" * 64,
+            doublepuppet_as_token=PUPPET_TOKEN, doublepuppet_hs_token="p" * 64,
+        )  # fmt: skip
+        self.bridge = bridge_registration(self.deployment, tokens, facts.KEYS)
+        self.puppet = doublepuppet_registration(self.deployment, tokens)
 
     def load(self, *, bridge: str = "", puppet: str = "", listed: tuple[str, ...] = BOTH) -> None:
         """Write both files (other texts instead of the right ones), list some, restart."""
@@ -57,24 +57,22 @@ class Synapse:
         self.lab.wait_healthy()
 
     def check(self, **more: Any) -> subprocess.CompletedProcess[str]:
-        arguments = {
-            "synapse_url": self.lab.synapse_url,
-            "domain": "echo6.co",
-            "bot_localpart": "signalbot",
-            "appservice_id": "signal",
-            "as_token": AS_TOKEN,
-            "doublepuppet_id": "doublepuppet",
-            "doublepuppet_token": PUPPET_TOKEN,
-            "admin_user": "@matt:echo6.co",
-            "mas_hosts": [f"{self.lab.mas}:8080", "matrix.echo6.co"],
-            "synapse_container": self.lab.synapse,
-            "mas_container": self.lab.mas,
-            "evidence_dir": str(self.evidence_dir),
-            **more,
-        }
+        arguments = stop_and_check.Arguments(
+            synapse=self.deployment.synapse,
+            mas=self.deployment.mas,
+            bot=self.deployment.bot,
+            appservice_id="signal",
+            as_token=AS_TOKEN,
+            doublepuppet_id="doublepuppet",
+            doublepuppet_as_token=PUPPET_TOKEN,
+            admin_user="@matt:echo6.co",
+            evidence_dir=str(self.evidence_dir),
+            fingerprint="",
+        )
         return subprocess.run(
             [sys.executable, "-m", "scripts.stop_and_check", "check"],
-            input=json.dumps(arguments), text=True, capture_output=True, cwd=ROOT, timeout=120, check=False,
+            input=json.dumps(plain(replace(arguments, **more))), text=True, capture_output=True, cwd=ROOT,
+            timeout=120, check=False,
         )  # fmt: skip
 
     def passes(self) -> dict[str, Any]:
@@ -128,15 +126,16 @@ def test_another_domain_before_the_bot_exists(synapse: Synapse) -> None:
 
 def test_right_twice(synapse: Synapse) -> None:
     synapse.load()
-    assert synapse.passes()["steps"][0]["rule"] == "registered @signalbot:echo6.co"
+    assert "registered @signalbot:echo6.co" in synapse.passes()["table"]
     again = synapse.passes()
-    assert [step["came"].split(" {")[0] for step in again["steps"]] == [
+    came = [row.partition(" <- ")[2].split(" {")[0] for row in again["table"].splitlines()[1:]]
+    assert [*came[:2], *came[3:]] == [
         "400 M_USER_IN_USE User ID already taken.",
         "200",
-        f"502 M_CONNECTION_FAILED {again['steps'][2]['came'].partition('FAILED ')[2]}",
         "200",
         "400 M_URL_NOT_SET The application service does not have a URL set",
     ]
+    assert came[2].startswith("502 M_CONNECTION_FAILED ")
 
 
 def test_right_with_mas_stopped(synapse: Synapse, mas_stopped: None) -> None:
@@ -194,7 +193,7 @@ def test_an_admin_who_is_not_there(synapse: Synapse) -> None:
 def test_it_waits_for_a_synapse_that_starts(synapse: Synapse) -> None:
     synapse.load()
     synapse.lab.docker("stop", synapse.lab.synapse)
-    evidence = synapse.fails("register bot", "Synapse is not there: connection refused", deadline=1)
+    evidence = synapse.fails("register bot", "Synapse is not there: connection refused", deadline=1.0)
     assert evidence["exchanges"][0]["came"]["fault"] == "refused"
     synapse.lab.docker("start", synapse.lab.synapse)
     synapse.lab.wait_healthy()

@@ -12,15 +12,20 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from documents.homeserver import EXPERIMENTAL_FEATURES
 from lab.box import ROOT, Lab
+from scripts import synapse
+from scripts.wire import plain
+from tests.lab.conftest import deployment_of
 
 pytestmark = pytest.mark.e2e
 
-FLAGS = ["msc3202_transaction_extensions", "msc2409_to_device_messages_enabled"]
+FLAGS = EXPERIMENTAL_FEATURES
 
 
 def registration(name: str) -> str:
@@ -45,7 +50,7 @@ class Stack:
         self.lab, self.name = lab, name
         self.data = lab.host_dir / "synapse"
         self.file = self.data / "homeserver.yaml"
-        self.registrations = [f"/data/{name}.yaml"]
+        self.registration = f"/data/{name}.yaml"
 
     def place(self) -> None:
         path = self.data / f"{self.name}.yaml"
@@ -54,20 +59,16 @@ class Stack:
         os.chown(path, self.file.stat().st_uid, self.file.stat().st_gid)
 
     def run(self, verb: str, deadline: int = 60) -> subprocess.CompletedProcess[str]:
-        arguments = {
-            "file": str(self.file),
-            "container": self.lab.synapse,
-            "inside_file": "/data/homeserver.yaml",
-            "owner": f"mautrix-{self.name}/lab",
-            "registrations": self.registrations,
-            "experimental_features": FLAGS,
-            "watch": [str(self.data / f"{self.name}.yaml")],
-            "health_url": f"{self.lab.synapse_url}/health",
-            "health_deadline": deadline,
-        }
+        arguments = synapse.Arguments(
+            synapse=replace(deployment_of(self.lab).synapse, deadline=deadline),
+            owner=f"mautrix-{self.name}/lab",
+            registrations=(self.registration,),
+            experimental_features=FLAGS,
+            watch=(str(self.data / f"{self.name}.yaml"),),
+        )
         done = subprocess.run(
             [sys.executable, "-m", "scripts.synapse", verb],
-            input=json.dumps(arguments),
+            input=json.dumps(plain(arguments)),
             text=True,
             capture_output=True,
             cwd=ROOT,
@@ -145,7 +146,7 @@ def test_two_stacks_on_one_homeserver(lab: Lab) -> None:
 def test_a_failed_start_brings_back_the_old_file_and_a_healthy_synapse(lab: Lab) -> None:
     before = lab.snapshot()
     stack = Stack(lab, "signal")
-    stack.registrations = ["/dev/shm/registration.yaml"]
+    stack.registration = "/dev/shm/registration.yaml"
     write = (
         "exec",
         "-i",

@@ -8,12 +8,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.box import ROOT, Lab
+from scripts import readiness
+from scripts.bridge_status import Question
+from scripts.wire import plain
+from tests.lab.conftest import deployment_of
 
 pytestmark = pytest.mark.e2e
 
@@ -28,31 +33,34 @@ class Bridge:
         self.token = str(self.outputs["asToken"])
         self.secrets = [str(self.outputs[name]) for name in ("asToken", "hsToken", "databaseUrl")]
 
-    def run(self, script: str, verb: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        arguments = {
-            "container": self.lab.bridge,
-            "port": 29328,
-            "synapse_url": self.lab.synapse_url,
-            "domain": "echo6.co",
-            "bot_localpart": "signalbot",
-            "appservice_id": "signal",
-            "as_token": self.token,
-            "mark": str(self.mark),
-            **more,
-        }
+    def run(self, script: str, verb: str, arguments: object) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", script, verb],
-            input=json.dumps(arguments), text=True, capture_output=True, cwd=ROOT, timeout=180, check=False,
+            input=json.dumps(plain(arguments)), text=True, capture_output=True, cwd=ROOT, timeout=180, check=False,
         )  # fmt: skip
         for secret in self.secrets:
             assert secret not in done.stdout + done.stderr
         return done
 
-    def wait(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        return self.run("scripts.readiness", "wait", timeout=timeout)
+    def wait(self, timeout: float = 60, container: str = "") -> subprocess.CompletedProcess[str]:
+        plan, name = deployment_of(self.lab), container or self.lab.bridge
+        arguments = readiness.Arguments(
+            bridge=replace(plan.place, container=name),
+            container_id=name,
+            synapse=plan.synapse,
+            bot=plan.bot,
+            appservice_id="signal",
+            as_token=self.token,
+            timeout=float(timeout),
+            mark=str(self.mark),
+            attempt=1,
+            new_keys=False,
+        )
+        return self.run("scripts.readiness", "wait", arguments)
 
     def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.run("scripts.bridge_status", "probe", timeout=5).stdout))
+        question = Question(self.lab.bridge, 29328, self.lab.synapse_url, "signal", self.token)
+        return dict(json.loads(self.run("scripts.bridge_status", "probe", question).stdout))
 
     def restart(self) -> None:
         self.lab.docker("restart", "--time", "5", self.lab.bridge)
@@ -71,7 +79,7 @@ class Bridge:
 def bridge(deployed: Lab, tmp_path: Path) -> Iterator[Bridge]:
     found = Bridge(deployed, tmp_path)
     yield found
-    # Mended, and well again for the next test.
+    # Well again for the next test.
     deployed.docker("start", deployed.synapse)
     deployed.wait_healthy()
     found.restart()
@@ -85,7 +93,7 @@ def test_well(bridge: Bridge) -> None:
     assert bridge.mark.read_text().split()[0] == container["Id"]
     found = bridge.status()
     assert (found["container"], found["ready"], found["ping"], found["problem"]) == ("running", True, "200", "")
-    assert bridge.status() == found
+    assert bridge.status() == found == json.loads(done.stdout)["status"]
 
 
 def test_the_homeserver_is_stopped(bridge: Bridge) -> None:
@@ -130,7 +138,7 @@ def test_its_port_is_taken(bridge: Bridge) -> None:
             "run", "-d", "--name", second, "--network", f"container:{holder}", "--user", "1337:1337", "--read-only",
             "-v", mount, "--entrypoint", raw["Config"]["Entrypoint"][0], raw["Image"], *raw["Config"]["Cmd"],
         )  # fmt: skip
-        done = bridge.run("scripts.readiness", "wait", container=second, timeout=4)
+        done = bridge.wait(timeout=4, container=second)
         assert done.returncode == 1
         assert done.stderr.startswith(f"{second} is not ready after 4 s")
         assert "bind: address already in use" in done.stderr

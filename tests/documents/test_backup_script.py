@@ -1,0 +1,336 @@
+"""A script of the operator's that is changed elsewhere than promised, a call at a place where it is never reached, a
+plain dump beside encrypted ones, a problem that is told only after the one before it is solved.
+
+That a shell runs the result as it should is tested in tests/scripts/test_backup_call.py.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from documents import backup_script
+from documents.backup_script import Block, Judgement
+from documents.refusal import Refused
+from tests.facts import deployment
+
+CORPUS = {path.name: path.read_text() for path in Path(__file__).parent.glob("corpus/*/*.sh")}
+CASES = {path.stem.split("-")[0]: path.read_text() for path in Path(__file__).parent.glob("corpus/backup_cases/*.sh")}
+SIGNAL = Block("mautrix-signal/contabo", "/opt/matrix/scripts/mautrix-signal_backup.sh", "${BACKUP_DIR}")
+WHATSAPP = Block("mautrix-whatsapp/contabo", "/opt/matrix/scripts/mautrix-whatsapp_backup.sh", "/srv/dumps")
+TEMPLATE = (Path(backup_script.__file__).parents[1] / "scripts/bridge_backup.sh").read_text()
+CALL = (
+    "mautrix_status=$?; /opt/matrix/scripts/mautrix-signal_backup.sh \"${BACKUP_DIR-}\" || trap 'exit 1' EXIT; "
+    '(exit "$mautrix_status") && :'
+)
+ADDED = [
+    "# >>> mautrix-signal/contabo (added by Pulumi)",
+    CALL,
+    "# <<< mautrix-signal/contabo (added by Pulumi)",
+]
+
+
+def test_the_corpus_is_there() -> None:
+    assert len(CORPUS) == 18 and len(CASES) == 10
+
+
+# ---- laws
+
+LINES = [
+    "#!/bin/bash", "set -euo pipefail", "BACKUP_DIR=/srv", "pg_dump synapse | gzip > $BACKUP_DIR/s.gz", "main() {", "}",
+    "find /srv -mtime +14 -delete", "  find /srv -delete", "rclone copy /srv r:", "exit 0", "exit $?", "", "# note",
+    "trap cleanup EXIT", "cat <<END", "END", "if true; then", "fi", 'main "$@"', "\té\r", "\x0c", "ls -1t x | tail",
+    "# >>> mautrix-whatsapp/contabo", "# <<< mautrix-whatsapp/contabo",
+]  # fmt: skip
+scripts = st.one_of(
+    st.sampled_from(sorted(CORPUS.values())),
+    st.tuples(st.lists(st.sampled_from(LINES), max_size=14), st.sampled_from(["", "\n"])).map(
+        lambda made: "\n".join(made[0]) + made[1]
+    ),
+    st.text(alphabet=st.sampled_from("ab#\n \\\t\r'\"><$"), max_size=40),
+)
+
+
+@given(scripts)
+@example("")
+@example("\n")
+@example("a")
+def test_taken_out_it_is_the_script_byte_for_byte_and_a_second_time_changes_nothing(text: str) -> None:
+    try:
+        done = backup_script.add(text, SIGNAL)
+    except Refused as refused:
+        assert refused.problems[0].reason.startswith("goes on in the next line")
+        return
+    assert backup_script.remove(done, SIGNAL.owner) == text
+    assert backup_script.add(done, SIGNAL) == done
+    assert backup_script.remove(text, SIGNAL.owner) == text
+
+
+@given(scripts, st.booleans())
+def test_two_owners_come_and_go_in_any_order(text: str, first: bool) -> None:
+    try:
+        done = backup_script.add(backup_script.add(text, SIGNAL), WHATSAPP)
+        there = backup_script.remove(text, WHATSAPP.owner) != text or "whatsapp" in text
+    except Refused:
+        return
+    one, two = (SIGNAL, WHATSAPP) if first else (WHATSAPP, SIGNAL)
+    left = backup_script.remove(done, one.owner)
+    assert one.command not in left and two.command in left
+    if not there:
+        assert backup_script.remove(left, two.owner) == text
+
+
+@given(scripts)
+def test_a_changed_call_takes_the_place_of_the_old_one(text: str) -> None:
+    other = Block(SIGNAL.owner, "/elsewhere/dump.sh", "/srv/other")
+    try:
+        assert backup_script.add(backup_script.add(text, SIGNAL), other) == backup_script.add(text, other)
+    except Refused:
+        return
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])), st.integers(1, 3650))
+def test_any_filter_comes_back_from_the_dump_script(command: str, days: int) -> None:
+    """As bash reads it: one word in quotes, which no text can leave."""
+    import shlex
+
+    made = backup_script.dump_script(TEMPLATE, deployment())
+    plan = deployment(backupDays=str(days))
+    from dataclasses import replace
+
+    text = backup_script.dump_script(TEMPLATE, replace(plan, backup=replace(plan.backup, filter=command)))
+    rest = text.partition("\nfilter=")[2]
+    assert rest.startswith(shlex.quote(command) + "\nsuffix=")
+    assert f"\ndays={days}\n" in text and made.partition("set -uo")[2] == text.partition("set -uo")[2]
+
+
+# ---- the place
+
+
+def placed(text: str, block: Block = SIGNAL) -> tuple[str, str]:
+    """The lines before and after the block."""
+    lines = ["", *backup_script.add(text, block).split("\n"), ""]
+    begin = next(n for n, line in enumerate(lines) if line.startswith(f"# >>> {block.owner}"))
+    return lines[begin - 1], lines[begin + 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "before", "after"),
+    [
+        ("pg_dump a\nfind x -delete\nexit 0\n", "pg_dump a", "find x -delete"),
+        ("pg_dump a\nsay\nrclone copy x y:\n", "say", "rclone copy x y:"),
+        ("pg_dump a\n/usr/bin/restic backup x\n", "pg_dump a", "/usr/bin/restic backup x"),
+        ("pg_dump a\nls -1t x | tail -n +8 | xargs rm\n", "pg_dump a", "ls -1t x | tail -n +8 | xargs rm"),
+        ("find x -delete\npg_dump a\necho done\n", "echo done", ""),
+        ("pg_dump a\n  find x -delete\necho done\n", "echo done", ""),
+        ("pg_dump a\nclean() { find x -delete; }\nclean\n", "clean", ""),
+        ("pg_dump a\n# find x\nexit 0\n", "# find x", "exit 0"),
+        ("pg_dump a\nexit 0\n\n# end\n", "pg_dump a", "exit 0"),
+        ("tar cf x y\nfind z\n", "find z", ""),
+        ("", "", ""),
+    ],
+)
+def test_it_goes_where_a_person_would_put_it(text: str, before: str, after: str) -> None:
+    assert placed(text) == (before, after)
+
+
+def test_a_block_or_an_empty_pair_that_stands_somewhere_stays_there_and_so_do_the_operator_s_own_marks() -> None:
+    text = "main() {\n  pg_dump a\n  # >>> mautrix-signal/contabo\n  # <<< mautrix-signal/contabo\n}\nmain\nfind x\n"
+    done = backup_script.add(text, SIGNAL)
+    assert done == text.replace("  # <<<", f"  {CALL}\n  # <<<")
+    assert backup_script.add(done, SIGNAL) == done
+    assert backup_script.remove(done, SIGNAL.owner) == text
+
+
+@pytest.mark.parametrize("lines", [ADDED[:1], ADDED[2:], ADDED[::-1], [*ADDED, *ADDED], [ADDED[0], *ADDED]])
+def test_marks_that_are_no_pair_are_refused_with_their_line(lines: list[str]) -> None:
+    text = "\n".join(["pg_dump a", *lines, "find x", ""])
+    for edit in (lambda: backup_script.add(text, SIGNAL), lambda: backup_script.remove(text, SIGNAL.owner)):
+        with pytest.raises(Refused, match=r"^2: the marks of mautrix-signal/contabo should be one pair, .*: put the"):
+            edit()
+
+
+def test_a_line_that_goes_on_is_not_cut() -> None:
+    with pytest.raises(Refused, match=r"^2: goes on in the next line, before which the call would stand: put the two"):
+        backup_script.add("pg_dump a\nsay \\\nfind x\n", SIGNAL)
+    assert backup_script.add("pg_dump a\nsay \\\\\nfind x\n", SIGNAL)
+
+
+def test_the_three_lines() -> None:
+    text = "BACKUP_DIR=x\npg_dump a\nfind x\n"
+    assert backup_script.add(text, SIGNAL).split("\n") == ["BACKUP_DIR=x", "pg_dump a", *ADDED, "find x", ""]
+    assert backup_script.before(backup_script.add(text, SIGNAL), SIGNAL.owner) == "BACKUP_DIR=x\npg_dump a\n"
+    quoted = backup_script.add(text, Block("s/t", "/opt/my scripts/dump.sh", "/srv/dumps"))
+    assert "'/opt/my scripts/dump.sh' \"/srv/dumps\" ||" in quoted
+
+
+def test_a_script_with_an_exit_trap_of_its_own_keeps_it() -> None:
+    done = backup_script.add("trap 'rm -f $tmp' EXIT\npg_dump a\n", SIGNAL)
+    assert "|| echo 'a dump failed; the EXIT trap of this script decides its exit status' >&2; (exit" in done
+    assert "|| trap 'exit 1' EXIT;" in backup_script.add("trap - EXIT\n# trap x EXIT\npg_dump a\n", SIGNAL)
+
+
+# ---- the shell
+
+
+@pytest.mark.parametrize(
+    ("first", "shell"),
+    [
+        ("#!/bin/bash", "bash"), ("#!/usr/bin/env bash", "bash"), ("#! /bin/sh -eu", "sh"), ("#!/bin/dash", "dash"),
+        ("#!/usr/bin/env -S bash -e", "bash"), ("#!/usr/bin/env LC_ALL=C zsh", "zsh"), ("", "sh"), ("pg_dump", "sh"),
+    ],
+)  # fmt: skip
+def test_the_shell_that_runs_it(first: str, shell: str) -> None:
+    assert backup_script.interpreter(f"{first}\necho\n") == shell
+
+
+@pytest.mark.parametrize("first", ["#!/usr/bin/python3", "#!/usr/bin/env perl", "#!/usr/bin/fish", "#!"])
+def test_what_is_no_shell_script_is_refused_with_the_way_out(first: str) -> None:
+    with pytest.raises(Refused, match=r"^1: is a script for .*: set backupScript to none, and have cron run our dump"):
+        backup_script.interpreter(f"{first}\n")
+
+
+# ---- the verdict
+
+
+def judged(text: str, **config: str) -> Judgement:
+    return backup_script.judge(text, deployment(**config))
+
+
+def told(lines: tuple[str, ...]) -> list[str]:
+    """The lines of a judgement, without the script's path and with their line's number and first words."""
+    assert all(line.startswith("/opt/matrix/scripts/pg_backup.sh:") for line in lines)
+    return [" ".join(line.removeprefix("/opt/matrix/scripts/pg_backup.sh:").split(" ")[:3]) for line in lines]
+
+
+DIRECTORY, ENCRYPTS = "1: backupDir is", "encrypts its"
+
+
+@pytest.mark.parametrize(
+    ("case", "directory", "problems", "warnings"),
+    [
+        # Names out of an env file: nothing of ours depends on them, so nothing is refused but the directory's name.
+        ("B01", "$OUT_DIR", [DIRECTORY], []),
+        # The dump's directory is a work place. Ours go where the operator says, here among the archives.
+        ("B02", "$STORE", [DIRECTORY], []),
+        # All at once: the directory, the encryption and the upload. Ways out: backupFilter, or accept.
+        ("B04", "$KEEP_DIR", [DIRECTORY, f"12: {ENCRYPTS}"], ["14: uploads (rclone):"]),
+        # Everything in functions: the call stands behind `main`.
+        ("B06", "$BACKUP_DIR", [], []),
+        # POSIX sh: the call is one.
+        ("B08", "$DIR", [DIRECTORY], []),
+        # No first line: it is read as cron's sh reads it; there is no variable, so backupDir is a path.
+        ("B09", "/opt/matrix/backups", [DIRECTORY], []),
+        ("B12", "${OUT}", [DIRECTORY], []),
+        ("B15", "$DIR", [DIRECTORY, f"5: {ENCRYPTS}"], ["7: uploads (rclone):"]),
+        # Kept by number: ours are kept by days, in files of their own names, which this rotation does not touch.
+        ("B17", "$BACKUP_DIR", [], []),
+        ("B20", "$BACKUP_DIR", [], ["9: uploads (aws):", "10: uploads (aws):"]),
+    ],
+)
+def test_healthy_scripts_of_all_kinds(case: str, directory: str, problems: list[str], warnings: list[str]) -> None:
+    """What each case expects is in the comments. They were written for a block that read directory, time stamp and
+    retention out of the script; this one is told its directory (backupDir), and keeps its dumps by days."""
+    text = CASES[case]
+    first = judged(text)
+    assert (told(first.problems), told(first.warnings)) == (problems, warnings)
+    accepted = judged(text, backupDir=directory, acceptPlainDumps="true")
+    assert accepted.problems == () and backup_script.remove(accepted.edited, SIGNAL.owner) == text
+    filtered = judged(text, backupDir=directory, backupFilter="age -r age1x", backupFilterSuffix=".age")
+    assert filtered.problems == ()
+    assert all("go along through backupFilter if it sends" in line for line in filtered.warnings)
+
+
+def test_where_the_call_stands_in_the_cases() -> None:
+    after = {case: placed(text)[1].split(" ")[0] for case, text in CASES.items()}
+    assert after == {
+        "B01": "find", "B02": "", "B04": "if", "B06": "", "B08": "find", "B09": "", "B12": "", "B15": "rclone",
+        "B17": "ls", "B20": "if",
+    }  # fmt: skip
+
+
+def test_a_directory_that_the_script_does_not_name_is_told_with_the_names_that_it_has() -> None:
+    (problem,) = judged("#!/bin/sh\nOUT=/srv/dumps\nDAYS=3\npg_dump a > $OUT/a\n").problems
+    assert problem == (
+        "/opt/matrix/scripts/pg_backup.sh:1: backupDir is ${BACKUP_DIR}, and the script has no BACKUP_DIR (it sets "
+        "OUT): set backupDir to the variable that it has, as '${DIR}', or to an absolute path"
+    )
+    assert judged("# BACKUP_DIR\npg_dump a\n").problems, "a comment sets nothing"
+    assert judged(". ./env\npg_dump a > $BACKUP_DIR/a\n").problems == (), "it may come out of another file"
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("  rclone sync /srv b2:x", "rclone"), ("if command -v aws; then", "aws"), ("cd /x && rsync -a y z:", "rsync"),
+        ("/usr/local/bin/restic backup x", "restic"), ("BORG_REPO=x borg create ::a /srv", "borg"),
+        ("nice scp a b:", "scp"), ("curl -fsS -T a https://x/", "curl"), ("tar c x | aws s3 cp - s3://y", "aws"),
+    ],
+)  # fmt: skip
+def test_an_upload_is_found(line: str, word: str) -> None:
+    assert backup_script.uploads(f"#!/bin/sh\n{line}\n") == [(2, word)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["# rclone copy", "echo 'rclone copy is off'", "curl -fsS https://hc-ping.com/x", "RSYNC=no", "rsync_done=1",
+     "find /srv/aws -delete", "cd /srv/restic"],
+)  # fmt: skip
+def test_what_is_no_upload(line: str) -> None:
+    assert backup_script.uploads(f"#!/bin/sh\n{line}\n") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "encrypts"),
+    [
+        ("pg_dump a | gzip | age -r x > y", True), ("gpg --batch -c x", True), ("openssl enc -aes256 -in x", True),
+        ("tar c x | GNUPGHOME=y gpg2 -e -r z", True), ("openssl dgst x", False), ("age=14", False),
+        ("find x -mtime +14 # age", False), ("echo gpg is not used", False), ("MAX_age 3", False),
+    ],
+)  # fmt: skip
+def test_encryption_is_found_where_it_is_a_command(line: str, encrypts: bool) -> None:
+    problems = judged(f"BACKUP_DIR=/srv\npg_dump a\n{line}\n").problems
+    assert [problem.partition(": ")[0][-2:] for problem in problems] == ([":3"] if encrypts else [])
+
+
+def test_an_exit_trap_of_its_own_is_a_warning() -> None:
+    (warning,) = judged("BACKUP_DIR=/srv\ntrap 'rm -f x' EXIT\npg_dump a\n").warnings
+    assert warning.startswith("/opt/matrix/scripts/pg_backup.sh:2: sets an EXIT trap of its own, which decides")
+
+
+def test_what_stands_already_is_known() -> None:
+    text = CASES["B17"]
+    first = judged(text)
+    assert not first.stands and judged(first.edited).stands
+    assert not judged(first.edited, backupDir="/srv/other").stands
+    assert judged(first.edited).problems == first.problems == ()
+
+
+# ---- our own script
+
+
+def test_the_settings_of_the_dump_script() -> None:
+    made = backup_script.dump_script(TEMPLATE, deployment(backupFilter="age -r 'x'", backupFilterSuffix=".age"))
+    settings = made.partition("do not edit\n")[2].partition("# --- end")[0]
+    assert settings.splitlines() == [
+        "# owner: mautrix-signal/contabo",
+        "bridge=mautrix-signal",
+        "container=matrix-postgres",
+        "databases=(mautrix_signal:mautrix_signal mas:mas) # database:role",
+        "days=14",
+        "filter='age -r '\"'\"'x'\"'\"''",
+        "suffix=.age",
+    ]
+    assert backup_script.dump_script_owner(made) == "mautrix-signal/contabo"
+    assert re.sub(r"(?s)# --- settings.*settings\n", "", made) == re.sub(
+        r"(?s)# --- settings.*settings\n", "", TEMPLATE
+    )
+
+
+@pytest.mark.parametrize("text", ["", "#!/bin/sh\n# owner: mautrix-signal/contabo\n", "#!/bin/bash\nrm x\n"])
+def test_another_script_has_no_owner(text: str) -> None:
+    assert backup_script.dump_script_owner(text) == ""
