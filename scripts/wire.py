@@ -41,8 +41,6 @@ def typed(kind: type[T], value: Any, where: str = "the JSON") -> T:
 
 def _typed(kind: Any, value: Any, where: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
-    if kind is Any or origin is Mapping:
-        return value
     if origin is Union:
         if value is None and type(None) in inner:
             return None

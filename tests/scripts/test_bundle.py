@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from scripts import bundle
+from scripts.files import OwnedFile, OwnedFiles
 
 SCRIPTS = sorted(
     path.stem
@@ -17,7 +19,11 @@ SCRIPTS = sorted(
 )
 
 
-def run(script: str, verb: str, arguments: dict[str, object], folder: Path) -> subprocess.CompletedProcess[str]:
+def _file(path: Path) -> OwnedFiles:
+    return OwnedFiles((OwnedFile(str(path), "x", os.geteuid(), os.getegid()),))
+
+
+def run(script: str, verb: str, arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "-c", bundle.command(script, verb)],
         input=bundle.pack(script, arguments),
@@ -26,19 +32,15 @@ def run(script: str, verb: str, arguments: dict[str, object], folder: Path) -> s
 
 
 def test_a_script_runs_where_there_is_no_checkout(tmp_path: Path) -> None:
-    done = run(
-        "scripts.files", "create", {"path": f"{tmp_path}/a", "content": "x", "mode": 384, "uid": 0, "gid": 0}, tmp_path
-    )
+    done = run("scripts.files", "create", _file(tmp_path / "a"), tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {"path": f"{tmp_path}/a", "changed": True}
+    assert json.loads(done.stdout) == {"kept": [], "paths": [f"{tmp_path}/a"]}
     assert (tmp_path / "a").read_text() == "x"
 
 
 def test_a_stop_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
-    done = run(
-        "scripts.files", "create", {"path": f"{tmp_path}/a", "content": "x", "mode": 384, "uid": 0, "gid": 0}, tmp_path
-    )
+    done = run("scripts.files", "create", _file(tmp_path / "a"), tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
         f"{tmp_path}/a: exists and was not made by this stack: move it away, or choose another name in the settings\n"
@@ -59,6 +61,11 @@ def test_the_command_holds_no_argument(tmp_path: Path) -> None:
 
 def test_the_same_input_gives_the_same_text() -> None:
     assert bundle.pack("scripts.files", {"a": 1, "b": 2}) == bundle.pack("scripts.files", {"b": 2, "a": 1})
+
+
+def test_another_reapply_makes_another_text_and_no_other_argument() -> None:
+    once, again = (json.loads(bundle.pack("scripts.files", {"a": 1}, reapply)) for reapply in (0, 1))
+    assert {key for key in once if once[key] != again[key]} == {"reapply"}
 
 
 def test_an_unknown_script_is_said_at_once() -> None:

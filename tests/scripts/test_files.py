@@ -3,62 +3,62 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scripts import common, files
 from scripts.common import ScriptError
-
-ME = {"uid": os.geteuid(), "gid": os.getegid()}
-
-
-def claim(directory: Path, stack: str = "p/a") -> dict[str, Any]:
-    return {"directory": str(directory), "stack": stack, "mode": 0o755, **ME}
+from scripts.files import BridgeDirectory, OwnedFile, OwnedFiles
+from tests.facts import container
 
 
-def config(path: Path, content: str = "a: 1\n", **more: Any) -> dict[str, Any]:
-    return {"path": str(path), "content": content, "mode": 0o600, **ME, **more}
+def claimed(directory: Path, stack: str = "p/a") -> BridgeDirectory:
+    return BridgeDirectory(str(directory), stack)
+
+
+def config(path: Path, content: str = "a: 1\n", own_directory: bool = False) -> OwnedFiles:
+    return OwnedFiles((OwnedFile(str(path), content, os.geteuid(), os.getegid(), own_directory=own_directory),))
 
 
 def test_a_directory_is_claimed_and_released_without_a_trace(tmp_path: Path) -> None:
-    files.claim(claim(tmp_path / "bridge"))
+    files.claim(claimed(tmp_path / "bridge"))
     assert (tmp_path / "bridge").stat().st_mode & 0o777 == 0o755
-    files.claim(claim(tmp_path / "bridge"))  # again: a second `up`
-    files.release(claim(tmp_path / "bridge"))
+    files.claim(claimed(tmp_path / "bridge"))  # again: a second `up`
+    files.release(claimed(tmp_path / "bridge"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_stack_s_directory_is_refused(tmp_path: Path) -> None:
-    files.claim(claim(tmp_path / "bridge", "p/a"))
+    files.claim(claimed(tmp_path / "bridge", "p/a"))
     with pytest.raises(ScriptError, match="belongs to the stack p/a: set another bridgeDir"):
-        files.claim(claim(tmp_path / "bridge", "p/b"))
+        files.claim(claimed(tmp_path / "bridge", "p/b"))
 
 
 def test_a_directory_with_strangers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(ScriptError, match="holds files that this stack did not make"):
-        files.claim(claim(tmp_path))
+        files.claim(claimed(tmp_path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes"]
 
 
 def test_a_parent_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match=f"{tmp_path}/no: no such directory"):
-        files.claim(claim(tmp_path / "no" / "bridge"))
+        files.claim(claimed(tmp_path / "no" / "bridge"))
 
 
 def test_what_others_put_there_stays_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files.claim(claim(tmp_path / "bridge"))
+    files.claim(claimed(tmp_path / "bridge"))
     (tmp_path / "bridge" / "notes").write_text("mine")
     (tmp_path / "bridge" / files.EVIDENCE).write_text("{}")
-    files.release(claim(tmp_path / "bridge"))
+    files.release(claimed(tmp_path / "bridge"))
     assert [entry.name for entry in (tmp_path / "bridge").iterdir()] == ["notes"]
     assert "warning" in capsys.readouterr().err
 
 
 def test_releasing_twice_is_fine(tmp_path: Path) -> None:
-    assert files.release(claim(tmp_path / "bridge")) == {}
+    assert files.release(claimed(tmp_path / "bridge")) == files.Done()
 
 
 def test_a_stranger_s_file_is_not_overwritten(tmp_path: Path) -> None:
@@ -70,24 +70,33 @@ def test_a_stranger_s_file_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_file_is_made_changed_and_removed(tmp_path: Path) -> None:
     path = tmp_path / "registration.yaml"
-    assert files.create(config(path)) == {"path": str(path), "changed": True}
+    assert files.create(config(path)) == files.Done((str(path),))
     assert path.stat().st_mode & 0o777 == 0o600
-    assert files.create(config(path))["changed"] is False  # a run that was killed after the write
-    assert files.update(config(path, "a: 2\n"))["changed"] is True
+    files.create(config(path))  # a run that was killed after the write
+    files.update(config(path, "a: 2\n"))
     assert path.read_text() == "a: 2\n"
     files.erase(config(path))
     files.erase(config(path))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_update_mends_mode_and_loss(tmp_path: Path) -> None:
+def test_an_update_repairs_mode_and_loss(tmp_path: Path) -> None:
     path = tmp_path / "registration.yaml"
     files.create(config(path))
     path.chmod(0o644)
     files.update(config(path))
     assert path.stat().st_mode & 0o777 == 0o600
     path.unlink()
-    assert files.update(config(path))["changed"] is True
+    files.update(config(path))
+    assert path.read_text() == "a: 1\n"
+
+
+def test_of_several_files_none_is_written_if_one_is_a_stranger_s(tmp_path: Path) -> None:
+    (tmp_path / "two").write_text("mine")
+    both = OwnedFiles((*config(tmp_path / "one").files, *config(tmp_path / "two").files))
+    with pytest.raises(ScriptError, match="two: exists and was not made by this stack"):
+        files.create(both)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["two"]
 
 
 def test_an_unchanged_file_is_not_touched(tmp_path: Path) -> None:
@@ -100,9 +109,9 @@ def test_an_unchanged_file_is_not_touched(tmp_path: Path) -> None:
 
 def test_a_directory_of_its_own_comes_and_goes_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config-1" / "config.yaml"
-    files.create(config(path, parent_mode=0o700))
+    files.create(config(path, own_directory=True))
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    files.erase(config(path, parent_mode=0o700))
+    files.erase(config(path, own_directory=True))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,9 +128,9 @@ def test_a_directory_of_its_own_comes_and_goes_with_the_file(tmp_path: Path) -> 
 def test_a_registration_that_synapse_still_reads_is_not_erased(tmp_path: Path, line: str, stays: bool) -> None:
     homeserver, path = tmp_path / "homeserver.yaml", tmp_path / "registration.yaml"
     homeserver.write_text(f"a: 1\n{line}\n")
-    listed = {"unless_listed_in": str(homeserver), "listed_as": "/data/registration.yaml"}
-    files.create(config(path, **listed))
-    files.erase(config(path, **listed))
+    listed = replace(config(path), listed_in=str(homeserver), listed_below="/data")
+    files.create(listed)
+    assert files.erase(listed).kept == ((str(path),) if stays else ())
     assert path.exists() == stays
 
 
@@ -136,10 +145,11 @@ def test_extended_attributes_come_along(tmp_path: Path) -> None:
 
 def test_a_config_that_the_bridge_runs_with_is_not_erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config-1" / "config.yaml"
-    files.create(config(path, parent_mode=0o700))
-    mounted = {"running": [str(path.parent)]}
-    monkeypatch.setattr(files, "_mounted", lambda container: mounted.get(container, []))
-    assert files.erase(config(path, parent_mode=0o700, unless_mounted_by="running")) == {"kept": str(path)}
+    own = config(path, own_directory=True)
+    files.create(own)
+    running = container("running", mounts=(str(path.parent),))
+    monkeypatch.setattr(files, "look", lambda name: running if name == "running" else None)
+    assert files.erase(replace(own, mounted_by="running")).kept == (str(path),)
     assert path.exists()
-    files.erase(config(path, parent_mode=0o700, unless_mounted_by="gone"))
+    files.erase(replace(own, mounted_by="gone"))
     assert list(tmp_path.iterdir()) == []

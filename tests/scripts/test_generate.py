@@ -1,0 +1,33 @@
+"""A token that is too short, not random, or made of signs that a URL, YAML or SQL reads as something else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from documents.credentials import Tokens
+from scripts import generate
+from scripts.common import ScriptError
+from scripts.generate import FromArchive, Generation
+
+
+def test_every_secret_has_its_length_is_of_letters_and_digits_and_never_twice_the_same() -> None:
+    first, second = vars(generate.tokens(Generation(1))), vars(generate.tokens(Generation(1)))
+    assert set(first) == {each.name for each in fields(Tokens)}
+    made = [*first.values(), *second.values()]
+    assert all(re.fullmatch(r"[A-Za-z0-9]{64}", value) for value in made)
+    assert len(set(made)) == 14
+
+
+def test_new_keys_where_there_is_no_archive_to_begin_with(tmp_path: object) -> None:
+    made, other = (generate.keys(FromArchive(str(tmp_path), "mautrix-signal", "none")) for _ in range(2))
+    assert re.fullmatch(r"[A-Za-z0-9]{64}", made.pickle_key) and re.fullmatch(r"[A-Za-z0-9]{32}", made.sender_localpart)
+    assert made.pickle_key != other.pickle_key and made.sender_localpart != other.sender_localpart
+
+
+def test_an_archive_that_is_not_there_is_an_error_and_no_new_key(tmp_path: object) -> None:
+    """A new key beside an old database could not read it."""
+    with pytest.raises(ScriptError, match="there is no archive mautrix-signal-"):
+        generate.keys(FromArchive(str(tmp_path), "mautrix-signal", "latest"))
