@@ -1,7 +1,7 @@
 """Property tests ("laws"): the same examples in every run here, many random ones with `make laws`.
 
 A test run must not fail by luck; what a random run has found is kept as an explicit `@example`. A law whose examples
-are slow or many says so relative to the profile: `@settings(max_examples=settings.default.max_examples // 5)`.
+are slow or many says so relative to the profile: `@settings(max_examples=settings().max_examples // 5)`.
 """
 
 from __future__ import annotations

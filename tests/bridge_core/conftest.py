@@ -33,7 +33,7 @@ class Core:
         return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
 
     def run(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             self.command(*words),
             cwd=self.directory,
             env={"PATH": os.environ["PATH"]},
@@ -44,6 +44,7 @@ class Core:
             check=False,
             **self.as_user(),  # type: ignore[call-overload]
         )
+        return done
 
     def write(self, name: str, text: str, mode: int = 0o600) -> Path:
         path = self.directory / name

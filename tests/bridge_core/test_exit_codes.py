@@ -22,11 +22,10 @@ from typing import Any
 import pytest
 import yaml
 
-from documents.bridge_config import bridge_config
 from documents.bridges import LIVE_PATH, READY_PATH
 from lab.bridge_build import SOURCES
 from tests.bridge_core.conftest import Core
-from tests.bridge_core.test_config import CONFIG
+from tests.bridge_core.test_config import CONFIG, KEYS, TOKENS
 from verdicts.exit_codes import EXIT_CODES
 
 BOT = "@signalbot:echo6.co"
@@ -84,7 +83,7 @@ HEALTHY: Answers = {
 
 def config_file(core: Core, change: Callable[[dict[str, Any]], object], mode: int = 0o600) -> Path:
     """Our config with an SQLite file for a database and a change."""
-    document = yaml.safe_load(bridge_config(CONFIG))
+    document = yaml.safe_load(CONFIG)
     document["database"] = {"type": "sqlite3-fk-wal", "uri": f"file:{core.directory}/bridge.db?_txlock=immediate"}
     document["appservice"] |= {"hostname": "127.0.0.1", "port": free_port()}
     change(document)
@@ -258,7 +257,7 @@ def test_34_ends_when_recovery_key_is_set_to_overwrite_in_the_database(core: Cor
         assert re.fullmatch(r"(\w{4} )+\w{1,4}", made)
         log = (core.directory / "bridge.log").read_text()
         assert "Generated new recovery key" in log
-        for secret in (made, CONFIG.as_token, CONFIG.hs_token, CONFIG.pickle_key, CONFIG.doublepuppet_as_token):
+        for secret in (made, TOKENS.as_token, TOKENS.hs_token, KEYS.pickle_key, TOKENS.doublepuppet_as_token):
             assert secret not in log
 
 

@@ -9,23 +9,20 @@ from typing import Any
 import pytest
 import yaml
 
-from documents.appservice import (
-    SENDER_LENGTH,
-    TOKEN_LENGTH,
-    BridgeRegistration,
-    bridge_registration,
-)
-from documents.bridge_config import BridgeConfig, bridge_config
+from documents.appservice import bridge_registration
+from documents.bridge_config import bridge_config
 from documents.bridges import SIGNAL, Bridge
+from documents.credentials import SENDER_LENGTH, TOKEN_LENGTH
+from documents.places import Deployment
 from tests.bridge_core.conftest import Core
-from tests.bridge_core.test_config import CONFIG
+from tests.bridge_core.test_config import DEPLOYMENT, KEYS, TOKENS
 
 RANDOM = ("as_token", "hs_token", "sender_localpart")
 
 
-def generated(core: Core, config: BridgeConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+def generated(core: Core, deployment: Deployment) -> tuple[dict[str, Any], dict[str, Any]]:
     """The bridge's own registration for a config, and the config as it is afterwards."""
-    path = core.write("config.yaml", bridge_config(config))
+    path = core.write("config.yaml", bridge_config(deployment, TOKENS, KEYS))
     done = core.run("-c", str(path), "-g", "-r", "registration.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     written = core.directory / "registration.yaml"
@@ -33,19 +30,8 @@ def generated(core: Core, config: BridgeConfig) -> tuple[dict[str, Any], dict[st
     return yaml.safe_load(written.read_text()), yaml.safe_load(path.read_text())
 
 
-def ours(config: BridgeConfig) -> dict[str, Any]:
-    text = bridge_registration(
-        BridgeRegistration(
-            bridge=config.bridge,
-            stack="test",
-            domain=config.domain,
-            bridge_address=config.bridge_address,
-            sender_localpart="s" * SENDER_LENGTH,
-            as_token=config.as_token,
-            hs_token=config.hs_token,
-        )
-    )
-    document = yaml.safe_load(text)
+def ours(deployment: Deployment) -> dict[str, Any]:
+    document = yaml.safe_load(bridge_registration(deployment, TOKENS, KEYS))
     assert isinstance(document, dict)
     return document
 
@@ -58,9 +44,10 @@ OTHER = dataclasses.replace(
 @pytest.mark.parametrize("domain", ["echo6.co", "a-b.c_d.example.org:8448", "[2001:db8::1]:8448", "localhost"])
 @pytest.mark.parametrize("bridge", [SIGNAL, OTHER], ids=["signal", "other"])
 def test_equal_key_by_key_and_in_order(core: Core, bridge: Bridge, domain: str) -> None:
-    config = dataclasses.replace(CONFIG, bridge=bridge, domain=domain, admin_user=f"@matt:{domain}")
-    theirs, _ = generated(core, config)
-    mine = ours(config)
+    synapse = dataclasses.replace(DEPLOYMENT.synapse, domain=domain)
+    deployment = dataclasses.replace(DEPLOYMENT, bridge=bridge, synapse=synapse, admin_user=f"@matt:{domain}")
+    theirs, _ = generated(core, deployment)
+    mine = ours(deployment)
     assert list(mine) == list(theirs)
     for key in mine:
         if key not in RANDOM:
@@ -68,13 +55,13 @@ def test_equal_key_by_key_and_in_order(core: Core, bridge: Bridge, domain: str) 
 
 
 def test_random_values_have_the_length_and_letters_that_we_give_ours(core: Core) -> None:
-    theirs, _ = generated(core, CONFIG)
+    theirs, _ = generated(core, DEPLOYMENT)
     for key, length in zip(RANDOM, (TOKEN_LENGTH, TOKEN_LENGTH, SENDER_LENGTH), strict=True):
         assert re.fullmatch(rf"[0-9A-Za-z]{{{length}}}", theirs[key]), key
     assert theirs["sender_localpart"] != SIGNAL.bot_localpart
 
 
 def test_g_always_makes_new_tokens_which_is_why_we_never_use_it(core: Core) -> None:
-    theirs, config = generated(core, CONFIG)
-    assert theirs["as_token"] != CONFIG.as_token
+    theirs, config = generated(core, DEPLOYMENT)
+    assert theirs["as_token"] != TOKENS.as_token
     assert config["appservice"]["as_token"] == theirs["as_token"]

@@ -30,12 +30,12 @@ TOKENS = dataclasses.replace(
 KEYS = Keys(pickle_key="pk" * 32, sender_localpart="x" * 32)
 
 
-def bridge(deployment: Deployment = DEPLOYMENT, sender_localpart: str = "x" * 32, **tokens: str) -> str:
+def bridge(deployment: Deployment = DEPLOYMENT, /, sender_localpart: str = "x" * 32, **tokens: str) -> str:
     keys = dataclasses.replace(KEYS, sender_localpart=sender_localpart)
     return bridge_registration(deployment, dataclasses.replace(TOKENS, **tokens), keys)
 
 
-def puppet(deployment: Deployment = DEPLOYMENT, **tokens: str) -> str:
+def puppet(deployment: Deployment = DEPLOYMENT, /, **tokens: str) -> str:
     return doublepuppet_registration(deployment, dataclasses.replace(TOKENS, **tokens))
 
 

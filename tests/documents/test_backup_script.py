@@ -149,9 +149,11 @@ def test_a_block_or_an_empty_pair_that_stands_somewhere_stays_there_and_so_do_th
 @pytest.mark.parametrize("lines", [ADDED[:1], ADDED[2:], ADDED[::-1], [*ADDED, *ADDED], [ADDED[0], *ADDED]])
 def test_marks_that_are_no_pair_are_refused_with_their_line(lines: list[str]) -> None:
     text = "\n".join(["pg_dump a", *lines, "find x", ""])
-    for edit in (lambda: backup_script.add(text, SIGNAL), lambda: backup_script.remove(text, SIGNAL.owner)):
-        with pytest.raises(Refused, match=r"^2: the marks of mautrix-signal/contabo should be one pair, .*: put the"):
-            edit()
+    words = r"^2: the marks of mautrix-signal/contabo should be one pair, .*: put the"
+    with pytest.raises(Refused, match=words):
+        backup_script.add(text, SIGNAL)
+    with pytest.raises(Refused, match=words):
+        backup_script.remove(text, SIGNAL.owner)
 
 
 def test_a_line_that_goes_on_is_not_cut() -> None:

@@ -35,13 +35,13 @@ SECRETS = [each.name for each in dataclasses.fields(Tokens)] + ["pickle_key"]
 NO_NUL = st.text(min_size=1).filter(lambda text: "\0" not in text)
 
 
-def text(deployment: Deployment = DEPLOYMENT, **changed: str) -> str:
+def text(deployment: Deployment = DEPLOYMENT, /, **changed: str) -> str:
     """config.yaml with some secrets changed."""
     keys = {name: changed.pop(name) for name in list(changed) if name in ("pickle_key", "sender_localpart")}
     return bridge_config(deployment, dataclasses.replace(TOKENS, **changed), dataclasses.replace(KEYS, **keys))
 
 
-def parsed(deployment: Deployment = DEPLOYMENT, **changed: str) -> dict[str, dict[str, object]]:
+def parsed(deployment: Deployment = DEPLOYMENT, /, **changed: str) -> dict[str, dict[str, object]]:
     document = yaml.safe_load(text(deployment, **changed))
     assert isinstance(document, dict)
     return document

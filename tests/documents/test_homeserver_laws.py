@@ -324,7 +324,7 @@ DAMAGE = [
 DAMAGE += ["'", '"', "---\n", "...\n", "\ufeff", "\0"]
 
 
-@settings(max_examples=2 * settings.default.max_examples, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2 * settings().max_examples, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(CORPUS)), st.data())
 def test_a_damaged_file_is_edited_right_or_refused(name: str, data: st.DataObject) -> None:
     """A few characters deleted, doubled or put in anywhere: nothing but `Refused` may come, and no wrong file."""
@@ -345,7 +345,7 @@ def test_a_damaged_file_is_edited_right_or_refused(name: str, data: st.DataObjec
     assert homeserver.remove(done, SIGNAL.owner) == text
 
 
-@settings(max_examples=2 * settings.default.max_examples)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}#&*!|>'\"%@`,?\n\r\t ~x\ufeff\0\x85"), max_size=40))
 def test_rubbish_is_refused_or_edited_right(text: str) -> None:
     try:

@@ -45,7 +45,7 @@ def _set(path: str, value: Any) -> Change:
         name, *rest = names
         return replace(facts, **{name: change(getattr(facts, name), rest) if rest else value})
 
-    return lambda facts: change(facts, path.split("."))  # type: ignore[no-any-return]
+    return lambda facts: change(facts, path.split("."))
 
 
 def _add(path: str, more: dict[str, Any]) -> Change:
