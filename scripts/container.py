@@ -75,11 +75,11 @@ def ready(name: str, port: int, timeout: float) -> str:
 
 def last_exit(state: Container) -> Optional[int]:
     """The exit code of the last run that ended. Docker's inspect forgets it when it starts the container again; its
-    events know it for a while."""
+    events know it for a while. They are asked until that start: `0s` would mean until the last full second."""
     if state.ended:
         return state.exit_code
     done = docker(
-        "events", "--since", state.created, "--until", "0s", "--filter", f"container={state.id}",
+        "events", "--since", state.created, "--until", state.started, "--filter", f"container={state.id}",
         "--filter", "event=die", "--format", '{{index .Actor.Attributes "exitCode"}}',
         check=False, timeout=10,
     )  # fmt: skip

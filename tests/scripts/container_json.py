@@ -8,7 +8,7 @@ ID = "0123456789abcdef" * 4
 STARTED = "2026-11-24T14:28:02.273427765Z"
 CREATED = "2026-11-24T14:28:01.445924776Z"
 EVENTS = (
-    f"events --since {CREATED} --until 0s --filter container={ID} --filter event=die "
+    f"events --since {CREATED} --until {STARTED} --filter container={ID} --filter event=die "
     '--format {{index .Actor.Attributes "exitCode"}}'
 )
 
