@@ -1,18 +1,18 @@
 """One HTTP request with limits that hold: a time for the whole of it and a size, whatever the server does.
 
-http.client's timeout is one for each read, so a server that sends a byte a second is never too late for it. Here
-every read of the socket gets what is left of the request's time. No redirect is followed, and no proxy of the
-environment is used: a token must go to no other place than the one named.
+http.client's timeout is one for each read, so a server that sends a byte a second is never too late for it; here a
+timer ends the connection. No redirect is followed, and no proxy of the environment is used: a token must go to no other
+place than the one named.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import io
 import json
 import socket
 import ssl
-import time
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
@@ -35,33 +35,6 @@ class Request:
     body: Optional[Mapping[str, Any]] = None
 
 
-class _Limited(io.RawIOBase):
-    """The socket as a file: each read waits until `end` (time.monotonic) at the longest."""
-
-    def __init__(self, connection: socket.socket, end: float) -> None:
-        self.connection, self.end = connection, end
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        left = self.end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.connection.settimeout(left)
-        return self.connection.recv_into(buffer)
-
-
-class _Wire:
-    """What http.client.HTTPResponse wants of a socket."""
-
-    def __init__(self, connection: socket.socket, end: float) -> None:
-        self.file = io.BufferedReader(_Limited(connection, end))
-
-    def makefile(self, mode: str) -> io.BufferedIOBase:
-        return self.file
-
-
 def ping_request(appservice_id: str, as_token: str) -> Request:
     """Synapse's ping of the appservice: it asks the bridge's own port, and says that token and id belong together."""
     return Request("POST", f"/_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping", as_token, {})
@@ -70,13 +43,11 @@ def ping_request(appservice_id: str, as_token: str) -> Request:
 def ask(step: str, base: str, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
     """Send the request to the server at `base` and give what came, as far as it came, without any of `secrets`.
 
-    `seconds` is for all of it, connecting and reading included (a name's lookup is the system's own time); of the
-    body at most BODY bytes are taken. Nothing the server does raises. A `base` that is no http(s) URL, or a token that
-    fits no header: ScriptError.
+    `seconds` is for all of it, connecting (to each address of the name) and reading included; of the body at most BODY
+    bytes are taken. Nothing the server does raises. A `base` that is no http(s) URL, or a token that fits no header:
+    ScriptError.
     """
-    end = time.monotonic() + seconds
-    where = address(base)
-    token = request.token
+    where, token = address(base), request.token
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ScriptError(f"{step}: the token holds characters that no token has; make new ones (tokenGeneration)")
     data = b"" if request.body is None else json.dumps(request.body).encode()
@@ -85,24 +56,52 @@ def ask(step: str, base: str, request: Request, seconds: float, secrets: Sequenc
         headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
     exchange: dict[str, Any] = {"step": step, "method": request.method, "url": base.rstrip("/") + request.target}
     exchange |= {"sent_body": data.decode(), "sent_headers": tuple(headers.items())}
-    head = "".join(f"{key}: {value}\r\n" for key, value in {**headers, "Authorization": f"Bearer {token}"}.items())
-    wire = f"{request.method} {where.path.rstrip('/')}{request.target} HTTP/1.1\r\n{head}\r\n".encode() + data
+    kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
+    connection, late = kind(where.hostname or "", where.port, timeout=seconds), threading.Event()
+    sockets: list[socket.socket] = []  # http.client forgets its own once a body without a length begins
+    timer = threading.Timer(seconds, _end, (sockets, late))
+    timer.daemon = True
+    timer.start()
     try:
-        with _connect(where.scheme, where.hostname or "", where.port, end) as connection:
-            connection.settimeout(max(end - time.monotonic(), 0.001))
-            connection.sendall(wire)
-            _read(request.method, connection, end, exchange)
-    except ConnectionRefusedError as error:
-        _fault(exchange, "refused", error)
-    except TimeoutError as error:
-        _fault(exchange, "timeout", error)
-    except (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionError) as error:
-        _fault(exchange, "closed", error)
-    except (http.client.HTTPException, ssl.SSLError, ValueError) as error:
-        _fault(exchange, "no-http", error)
-    except OSError as error:
-        _fault(exchange, "unreachable", error)
+        connection.connect()
+        sockets.append(connection.sock)
+        connection.putrequest(
+            request.method, where.path.rstrip("/") + request.target, skip_host=True, skip_accept_encoding=True
+        )
+        for key, value in {**headers, "Authorization": f"Bearer {token}"}.items():
+            connection.putheader(key, value)
+        connection.endheaders(data or None)
+        _read(connection.getresponse(), exchange)
+        if late.is_set():  # the end of a body without a length, as it seems
+            raise TimeoutError(f"over {seconds:g} s")
+    except Exception as error:
+        _fault(exchange, "timeout" if late.is_set() else _fault_of(error), error)
+    finally:
+        timer.cancel()
+        connection.close()
     return _hidden(Exchange(**exchange), [token, *secrets])
+
+
+def _end(sockets: Sequence[socket.socket], late: threading.Event) -> None:
+    """Whoever waits for the server finds the connection closed."""
+    late.set()
+    for each in sockets:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+def _fault_of(error: Exception) -> str:
+    """The key of verdicts.auth.FAULTS; any other error is a defect of ours and raised."""
+    for fault, kinds in (
+        ("refused", (ConnectionRefusedError,)),
+        ("timeout", (TimeoutError,)),
+        ("closed", (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionError)),
+        ("no-http", (http.client.HTTPException, ssl.SSLError, ValueError)),
+        ("unreachable", (OSError,)),
+    ):
+        if isinstance(error, kinds):
+            return fault
+    raise error
 
 
 def _hidden(exchange: Exchange, secrets: Sequence[str]) -> Exchange:
@@ -133,30 +132,8 @@ def _fault(exchange: dict[str, Any], fault: str, error: Exception) -> None:
     exchange |= {"fault": fault, "detail": str(error)[:200]}
 
 
-def _connect(scheme: str, host: str, port: int | None, end: float) -> socket.socket:
-    failed: OSError = OSError("no address")
-    found = socket.getaddrinfo(host, port or {"http": 80, "https": 443}[scheme], type=socket.SOCK_STREAM)
-    for family, kind, protocol, _, place in found:
-        connection = socket.socket(family, kind, protocol)
-        try:
-            left = end - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            connection.settimeout(left)
-            connection.connect(place)
-            if scheme == "https":
-                return ssl.create_default_context().wrap_socket(connection, server_hostname=host)
-            return connection
-        except OSError as error:
-            connection.close()
-            failed = error
-    raise failed
-
-
-def _read(method: str, connection: socket.socket, end: float, exchange: dict[str, Any]) -> None:
+def _read(response: http.client.HTTPResponse, exchange: dict[str, Any]) -> None:
     """Fill in status, headers and body as they come, so that a fault later leaves what came before it."""
-    response = http.client.HTTPResponse(_Wire(connection, end), method=method)  # type: ignore[arg-type]
-    response.begin()
     exchange |= {"status": response.status, "reason": response.reason, "headers": tuple(response.getheaders())}
     exchange["body"] = b""
     while piece := response.read1(BODY + 1 - len(exchange["body"])):
