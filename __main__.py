@@ -55,8 +55,8 @@ synapse = SynapseRegistration(
 
 # The rollback begins here: a destroy takes the container away, then archives what it had, then removes the rest.
 pickle_key = secrets.keys.apply(lambda each: each.pickle_key)
-after_writing = pulumi.ResourceOptions(depends_on=[database, install, synapse.written])
-archive = FinalArchive(name, host, deployment, install.config_file, pickle_key, opts=after_writing)
+after_all = pulumi.ResourceOptions(depends_on=[database, install, synapse])
+archive = FinalArchive(name, host, deployment, install.config_file, pickle_key, opts=after_all)
 
 # Step 15. STOP-AND-CHECK: no container unless Synapse accepts the appservices beside MAS.
 start = Start(checked.attempt, settings.ready_timeout, new_keys=settings.restore == "none")

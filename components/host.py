@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, cast, get_type_hints
 
@@ -67,7 +68,7 @@ class LocalHost:
     def read(self, verb: Callable[[A], R], arguments: A) -> R:
         """Run a read-only verb now, also at preview. Raises HostError."""
         done = subprocess.run(
-            ["python3", "-c", bundle.LAUNCH, verb.__name__],
+            [sys.executable, "-c", bundle.LAUNCH, verb.__name__],
             input=bundle.pack(verb.__module__, arguments),
             text=True,
             capture_output=True,

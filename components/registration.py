@@ -12,9 +12,8 @@ from scripts import files, synapse
 
 
 class SynapseRegistration(pulumi.ComponentResource):
-    """`written` are the registrations on the host; `restart` is done once Synapse runs with them."""
+    """`restart` is done once Synapse runs with the registrations."""
 
-    written: pulumi.Resource
     restart: pulumi.Output[synapse.Applied]
 
     def __init__(
@@ -32,7 +31,7 @@ class SynapseRegistration(pulumi.ComponentResource):
         registrations = tuple(
             files.OwnedFile(path, later(text), *owner) for path, text in zip(paths, texts, strict=True)
         )
-        self.written = host.script(
+        written = host.script(
             f"{name}-registrations",
             files.OwnedFiles(registrations, listed_in=server.homeserver_file, listed_below=server.data_mount),
             create=files.create,
@@ -57,7 +56,7 @@ class SynapseRegistration(pulumi.ComponentResource):
             delete=synapse.remove,
             triggers=[server.homeserver_file],
             shown=True,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.written]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[written]),
         )
         self.restart = restart.result
         self.register_outputs({})

@@ -138,7 +138,7 @@ def _line(text: str, index: int) -> int:
     return len(re.findall("\r\n|\n|\r", text[:index])) + 1
 
 
-def _words(problem: str | None) -> str:
+def _without_quotes(problem: str | None) -> str:
     """PyYAML's words without what it quotes from the file: an unquoted password may be read as an alias or a tag."""
     quoted = re.compile(r"'[^']*'|\"[^\"]*\"")
     known = re.compile(r".(?:.?|<[a-z ]+>).")  # a single character, or PyYAML's name of a token
@@ -163,7 +163,7 @@ def _meaning(text: str) -> Any:
         elif isinstance(error, yaml.constructor.ConstructorError) and "tag" in (error.problem or ""):
             problem = Problem(where, "a tag that Synapse cannot load", "write the value without a tag")
         else:
-            reason = f"not valid YAML ({_words(error.problem)})"
+            reason = f"not valid YAML ({_without_quotes(error.problem)})"
             problem = Problem(where, reason, "fix this line, Synapse cannot load it either")
         raise Refused([problem]) from None
     except RecursionError:
@@ -253,7 +253,7 @@ def _of_ours(file: _File, key: str, flags: Sequence[str]) -> Iterator[Problem]:
                 yield Problem(
                     at,
                     f"{key}.{name.value} is {'false' if held is False else 'empty'}, but the bridge needs it true",
-                    "set it to true, or delete the line, or take the flag out of the setting experimentalFeatures",
+                    "set it to true, or delete the line, or set experimentalFeatures to false",
                 )
             elif held is not True:
                 yield Problem(at, f"{key}.{name.value} has a value of the wrong type", "it should be true")
@@ -552,10 +552,10 @@ def add(text: str, entries: Entries) -> str:
                 return new
         except Refused:
             continue
-    raise Refused([_hopeless(file)])
+    raise Refused([_nowhere(file)])
 
 
-def _hopeless(file: _File) -> Problem:
+def _nowhere(file: _File) -> Problem:
     pair = file.pair(REGISTRATIONS) or file.pair(FEATURES)
     line = file.line(pair[0].start_mark.index) if pair else file.line(len(file.text))
     fix = f"write {REGISTRATIONS} and {FEATURES} in block style, one entry a line"

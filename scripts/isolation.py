@@ -21,9 +21,10 @@ from scripts.files import ISOLATION
 from scripts.postgres import psql, sql
 
 PUBLIC = """
-select given.privilege_type
-from pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba))) as given
-where datname = :'database' and given.grantee = 0 order by 1;
+select json_object_agg(datname, array(
+  select given.privilege_type from aclexplode(coalesce(datacl, acldefault('d', datdba))) as given
+  where given.grantee = 0 order by 1))
+from pg_database where datname = any(string_to_array(:'databases', ','));
 """
 DEFAULT = ("CONNECT", "TEMPORARY")
 ATTRIBUTES = """
@@ -67,12 +68,14 @@ def isolate(arguments: Isolation) -> Proof:
     that are no longer named. ScriptError unless the role then has no special attribute, gets into its own database,
     and is refused by each of the others."""
     noted = _noted(arguments) or {}
-    for database in arguments.databases:
-        if database not in noted:
-            noted[database] = _sql(arguments, PUBLIC, database=database)
-            _note(arguments, noted)
-    for database in (arguments.bridge.database, *arguments.databases):
-        _sql(arguments, 'revoke connect, temporary on database :"database" from public;', database=database)
+    new = [database for database in arguments.databases if database not in noted]
+    if new:
+        (row,) = _sql(arguments, PUBLIC, databases=",".join(new)) or ["{}"]
+        noted |= json.loads(row)
+        _note(arguments, noted)
+    closed = {f"d{n}": name for n, name in enumerate((arguments.bridge.database, *arguments.databases))}
+    names = ", ".join(f':"{variable}"' for variable in closed)
+    _sql(arguments, f"revoke connect, temporary on database {names} from public;", **closed)
     for database in [name for name in noted if name not in arguments.databases]:
         _give_back(arguments, database, noted.pop(database))
         _note(arguments, noted)

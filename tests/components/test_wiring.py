@@ -80,6 +80,7 @@ def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else
         "mautrix-signal-isolation",
         "mautrix-signal-config",
         "mautrix-signal-registrations",
+        "mautrix-signal-synapse-restart",
     }
     archived = arguments(plan, "archive")["files"]
     assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]

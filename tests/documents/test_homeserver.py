@@ -376,13 +376,13 @@ REFUSALS = [
         "experimental_features:\n  # off, see ticket\n  msc3202_transaction_extensions: no\n",
         3,
         "experimental_features.msc3202_transaction_extensions is false, but the bridge needs it true",
-        "set it to true, or delete the line, or take the flag out of the setting experimentalFeatures",
+        "set it to true, or delete the line, or set experimentalFeatures to false",
     ),
     (
         "experimental_features:\n  msc3202_transaction_extensions:\n",
         2,
         "experimental_features.msc3202_transaction_extensions is empty, but the bridge needs it true",
-        "set it to true, or delete the line, or take the flag out of the setting experimentalFeatures",
+        "set it to true, or delete the line, or set experimentalFeatures to false",
     ),
     (
         "experimental_features:\n  msc3202_transaction_extensions: 'true'\n",
