@@ -22,7 +22,7 @@ _LOCALPART = re.compile(r"[A-Za-z0-9_.~/-]+\Z")
 
 def quote_meta(text: str) -> str:
     """Escape `text` for a regular expression exactly as Go's regexp.QuoteMeta does; Python reads it the same."""
-    return _META.sub(lambda found: "\\" + found.group(), text)
+    return _META.sub(lambda match: "\\" + match.group(), text)
 
 
 def bridge_registration(deployment: Deployment, tokens: Tokens, keys: Keys) -> str:

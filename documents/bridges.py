@@ -80,5 +80,5 @@ def can_link(bridge: Bridge, image: str) -> bool | None:
 
 
 def _release(tag: str) -> tuple[int, ...] | None:
-    found = re.match(r"v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", tag)
-    return tuple(int(part) for part in found.group(1, 2, 3)) if found else None
+    match = re.match(r"v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", tag)
+    return tuple(int(part) for part in match.group(1, 2, 3)) if match else None

@@ -81,10 +81,10 @@ def _cover(text: str, start: int, end: int) -> str:
     return text[:start] + "".join(lines) + value[len(body) :] + text[end:]
 
 
-def _line_pair(found: re.Match[str]) -> str:
-    value = found.group("value")
-    keep = not looks_secret(found.group("name")) or _SHOWN.match(value) or HIDDEN in value or _REFERENCE.match(value)
-    return found.group(0) if keep else f"{found.group('name')}{found.group('to')}{HIDDEN}"
+def _line_pair(match: re.Match[str]) -> str:
+    value = match.group("value")
+    keep = not looks_secret(match.group("name")) or _SHOWN.match(value) or HIDDEN in value or _REFERENCE.match(value)
+    return match.group(0) if keep else f"{match.group('name')}{match.group('to')}{HIDDEN}"
 
 
 def concealed(text: str) -> str:

@@ -142,7 +142,7 @@ def _without_quotes(problem: str | None) -> str:
     """PyYAML's words without what it quotes from the file: an unquoted password may be read as an alias or a tag."""
     quoted = re.compile(r"'[^']*'|\"[^\"]*\"")
     known = re.compile(r".(?:.?|<[a-z ]+>).")  # a single character, or PyYAML's name of a token
-    return quoted.sub(lambda found: found[0] if known.fullmatch(found[0]) else "…", problem or "no reason given")
+    return quoted.sub(lambda quote: quote[0] if known.fullmatch(quote[0]) else "…", problem or "no reason given")
 
 
 @lru_cache(maxsize=16)  # an edit looks at few texts many times; nobody changes what comes back
@@ -278,22 +278,22 @@ def _checked(text: str, entries: Entries) -> _File:
 def _line_start(text: str, index: int) -> int:
     """Where the line of `index` starts; a byte order mark belongs to no line."""
     start = 1 if text.startswith("\ufeff") else 0
-    for found in _BREAK.finditer(text):
-        if found.end() > index:
+    for each in _BREAK.finditer(text):
+        if each.end() > index:
             break
-        start = found.end()
+        start = each.end()
     return start
 
 
 def _line_end(text: str, index: int) -> int:
     """Where the line after that of `index` starts (the end of the text, if there is none)."""
-    found = _BREAK.search(text, index)
-    return found.end() if found else len(text)
+    match = _BREAK.search(text, index)
+    return match.end() if match else len(text)
 
 
 def _line_break(text: str, index: int) -> str:
     """How lines end about `index`: as the line before it does, else as the first one."""
-    breaks = [found.group() for found in _BREAK.finditer(text, 0, index) if found.group() in ("\r\n", "\n", "\r")]
+    breaks = [each.group() for each in _BREAK.finditer(text, 0, index) if each.group() in ("\r\n", "\n", "\r")]
     first = re.search("\r\n|\n|\r", text)
     return breaks[-1] if breaks else first.group() if first else "\n"
 
@@ -331,7 +331,7 @@ def _without_lines(text: str, spans: Iterable[tuple[int, int]]) -> str:
         last_goes = last_goes or end >= len(text)
         text = text[:start] + text[end:]
     if bare and last_goes:
-        broken = [found for found in _BREAK.finditer(text) if found.end() == len(text)]
+        broken = [each for each in _BREAK.finditer(text) if each.end() == len(text)]
         text = text[: broken[0].start()] if broken else text
     return text
 
@@ -375,17 +375,17 @@ def _children(file: _File, key: str) -> list[_Child]:
     pair = file.pair(key)
     if pair is None or not isinstance(pair[1], (SequenceNode, MappingNode)):
         return []
-    found = []
+    children = []
     for part in pair[1].value:
         first, last = part if isinstance(part, tuple) else (part, part)
         end = _end(file.text, last)
         mark = _AFTER.match(file.text, end)
         name = first.value if isinstance(first, ScalarNode) else None
-        found.append(_Child(name, first.start_mark.index, end, None if mark and mark.group("before") else mark))
+        children.append(_Child(name, first.start_mark.index, end, None if mark and mark.group("before") else mark))
     if isinstance(pair[1], SequenceNode):  # an alias among them has no value of its own here
         names = file.document.get(key) or []
-        found = [_Child(name, c.start, c.end, c.mark) for name, c in zip(names, found)]
-    return found
+        children = [_Child(name, c.start, c.end, c.mark) for name, c in zip(names, children)]
+    return children
 
 
 def _head(file: _File, key: str) -> re.Match[str] | None:
@@ -399,9 +399,9 @@ def _head(file: _File, key: str) -> re.Match[str] | None:
     first = True
     blank = re.compile(r"[ \t]*")
     while True:
-        found = blank.match(text, at)
-        assert found
-        at = found.end()
+        match = blank.match(text, at)
+        assert match
+        at = match.end()
         if at < len(text) and text[at] == "#":
             mark = _MARK.match(text, at)
             if mark and (first or mark.group("before")):

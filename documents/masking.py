@@ -25,17 +25,17 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def forms(secrets: Iterable[str]) -> list[str]:
     """Every spelling of every secret that has to go, the longest first. In base64 a secret inside a longer text has
     three spellings, by where it begins; the characters that depend on its neighbours are left out."""
-    found: set[str] = set()
+    spellings: set[str] = set()
     for secret in filter(None, secrets):
-        found |= {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}
+        spellings |= {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}
         data = secret.encode()
         if len(data) < _SHORT:
             continue
         for before in range(3):
             coded = base64.b64encode(b"\0" * before + data).decode()
             core = coded[(0, 2, 3)[before] : (before + len(data)) * 8 // 6]
-            found |= {core, core.replace("+", "-").replace("/", "_")}
-    return sorted(found, key=lambda form: (-len(form), form))
+            spellings |= {core, core.replace("+", "-").replace("/", "_")}
+    return sorted(spellings, key=lambda form: (-len(form), form))
 
 
 def _cover(form: str) -> str:

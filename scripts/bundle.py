@@ -39,13 +39,13 @@ def _is_module(name: str) -> bool:
 
 def _imports(text: str) -> set[str]:
     """The modules of ours that a module's text imports; `from package import name` may name a module or not."""
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names if name.name.split(".")[0] in PACKAGES}
+            modules |= {name.name for name in node.names if name.name.split(".")[0] in PACKAGES}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PACKAGES:
-            found |= {node.module, *filter(_is_module, (f"{node.module}.{name.name}" for name in node.names))}
-    return found
+            modules |= {node.module, *filter(_is_module, (f"{node.module}.{name.name}" for name in node.names))}
+    return modules
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from documents.bridges import READY_PATH
@@ -10,29 +11,50 @@ from scripts.common import ScriptError, docker
 from verdicts.host_facts import Container
 
 
-def inspect(kind: str, *names: str, timeout: float = 60) -> dict[str, dict[str, Any]]:
-    """`docker KIND inspect` (container, network or image), by the names asked for; those that are not there are
-    absent. ScriptError if Docker itself fails."""
+def containers(*names: str, timeout: float = 60) -> dict[str, Container]:
+    """The containers of these names or ids, by what they were asked for; those that are not there are absent.
+    ScriptError if Docker itself fails."""
+    return {name: _container(raw) for name, raw in _inspect("container", names, timeout).items()}
+
+
+def look(name: str, timeout: float = 30) -> Optional[Container]:
+    """The container of that name or id; None if there is none. ScriptError if Docker fails."""
+    return containers(name, timeout=timeout).get(name)
+
+
+def there(kind: str, name: str) -> bool:
+    """Whether Docker has that network or image."""
+    return bool(_inspect(kind, (name,), 60))
+
+
+def variable(container: str, name: str) -> str:
+    """A variable of a container's environment; "" if it, or the container, is not there."""
+    entries = [
+        entry for raw in _inspect("container", (container,), 60).values() for entry in raw["Config"]["Env"] or []
+    ]
+    return next((value for key, _, value in (entry.partition("=") for entry in entries) if key == name), "")
+
+
+def _inspect(kind: str, names: Sequence[str], timeout: float) -> dict[str, dict[str, Any]]:
+    """`docker KIND inspect`, by the names asked for."""
     if not names:
         return {}
     done = docker(kind, "inspect", *names, check=False, timeout=timeout)
     errors = done.stderr.lower().splitlines()
     if done.returncode and not all("no such" in line or "not found" in line for line in errors):
         raise ScriptError(f"docker {kind} inspect: {done.stderr.strip() or f'exit code {done.returncode}'}")
-    found = {}
+    by_name = {}
     for raw in json.loads(done.stdout or "[]"):
         known = {raw.get("Id", ""), raw.get("Name", "").lstrip("/"), *(raw.get("RepoTags") or [])}
-        for name in names:
-            if name in known or len(names) == 1:
-                found[name] = raw
-    return found
+        by_name.update({name: raw for name in names if name in known or len(names) == 1})
+    return by_name
 
 
-def container(raw: dict[str, Any]) -> Container:
-    """What `inspect` gave, typed."""
+def _container(raw: dict[str, Any]) -> Container:
     state = raw["State"]
     return Container(
         id=raw["Id"],
+        name=raw["Name"].lstrip("/"),
         image=raw["Config"]["Image"],
         image_id=raw["Image"],
         status=state["Status"],
@@ -48,12 +70,6 @@ def container(raw: dict[str, Any]) -> Container:
     )
 
 
-def look(name: str, timeout: float = 30) -> Optional[Container]:
-    """The container of that name or id; None if there is none. ScriptError if Docker fails."""
-    raw = inspect("container", name, timeout=timeout).get(name)
-    return None if raw is None else container(raw)
-
-
 def ready(name: str, port: int, timeout: float) -> str:
     """What the bridge says of itself: "200" when it is ready, else another status or why there is none.
 
@@ -66,8 +82,8 @@ def ready(name: str, port: int, timeout: float) -> str:
             "-w", "%{http_code}", f"http://127.0.0.1:{port}{READY_PATH}",
             check=False, timeout=seconds + 2,
         )  # fmt: skip
-    except ScriptError as stop:
-        return str(stop)
+    except ScriptError as error:
+        return str(error)
     if done.returncode:
         return (done.stderr or done.stdout).strip().split("\n")[-1] or f"exit code {done.returncode}"
     return done.stdout.strip()

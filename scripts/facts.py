@@ -11,10 +11,10 @@ import os
 import re
 import shutil
 import subprocess
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from documents import backup_script
 from documents.places import Deployment
@@ -22,11 +22,11 @@ from documents.refusal import Refused
 from scripts import bundle, facts_inside, shell_syntax
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, run
-from scripts.container import container, inspect
+from scripts.container import containers, there, variable
 from scripts.files import CLAIM, READY
 from scripts.postgres import psql
 from scripts.wire import typed
-from verdicts.host_facts import BridgeStatus, Container, Directory, File, HostFacts, PostgresFacts, SynapseFacts
+from verdicts.host_facts import BridgeStatus, Directory, File, HostFacts, PostgresFacts, SynapseFacts
 
 POSTGRES = """
 select json_build_object(
@@ -69,24 +69,23 @@ def read(arguments: Look) -> HostFacts:
     script = _file(deployment.backup.script) if deployment.backup.script else None
     with ThreadPoolExecutor(max_workers=9) as pool:
         version = pool.submit(_docker_version)
-        raw = pool.submit(inspect, "container", *names.values())
-        network = pool.submit(inspect, "network", place.network)
-        image = pool.submit(inspect, "image", place.image)
+        by_name = pool.submit(containers, *names.values())
+        password = pool.submit(variable, deployment.postgres.container, "POSTGRES_PASSWORD")
+        network, image = pool.submit(there, "network", place.network), pool.submit(there, "image", place.image)
         inside, postgres = pool.submit(_synapse, deployment), pool.submit(_postgres, arguments)
         others, bridge = pool.submit(_others, place.directory, place.container), pool.submit(_bridge, deployment)
         syntax = pool.submit(_syntax, deployment, script)
         data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
-        containers = {key: _typed_container(raw, name) for key, name in names.items()}
         return HostFacts(
             docker=docker_version,
             docker_free=shutil.disk_usage(_existing(Path(data_root.result().stdout.strip()))).free,
             root=os.geteuid() == 0,
             bash=_works("bash", "--version"),
-            **containers,
-            network=bool(network.result()),
-            image=bool(image.result()),
-            superuser_password=_environment(raw.result().get(deployment.postgres.container), "POSTGRES_PASSWORD"),
+            **{key: by_name.result().get(name) for key, name in names.items()},
+            network=network.result(),
+            image=image.result(),
+            superuser_password=password.result(),
             synapse=inside.result(),
             postgres=postgres.result(),
             homeserver=_file(synapse.homeserver_file),
@@ -101,19 +100,6 @@ def read(arguments: Look) -> HostFacts:
             ready_mark=_text(Path(place.directory) / READY) or "",
             bridge=bridge.result(),
         )
-
-
-def _typed_container(raw: Future[dict[str, dict[str, Any]]], name: str) -> Optional[Container]:
-    there = raw.result().get(name)
-    return container(there) if there else None
-
-
-def _environment(raw: Optional[dict[str, Any]], name: str) -> str:
-    for entry in (raw or {}).get("Config", {}).get("Env") or []:
-        key, _, value = entry.partition("=")
-        if key == name:
-            return str(value)
-    return ""
 
 
 def _file(path: str) -> Optional[File]:
@@ -208,11 +194,10 @@ def _others(directory: str, bridge: str) -> tuple[str, ...]:
     """Names of containers, the bridge's own aside, that mount the directory or one above or below it."""
     mine = Path(directory)
     named = set()
-    for raw in inspect("container", *docker("ps", "-aq", "--no-trunc").stdout.split()).values():
-        name = raw["Name"].lstrip("/")
-        for source in map(Path, container(raw).mounts):
-            if name != bridge and (mine == source or mine in source.parents):
-                named.add(name)
+    for each in containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values():
+        for source in map(Path, each.mounts):
+            if each.name != bridge and (mine == source or mine in source.parents):
+                named.add(each.name)
     return tuple(sorted(named))
 
 

@@ -167,7 +167,7 @@ def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> st
 
 
 def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: Mapping[str, str]) -> str:
-    found = {
+    evidence = {
         "verdict": verdict.word,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "table": table(verdict).split("\n"),
@@ -175,11 +175,11 @@ def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: 
         "exchanges": [_evidence(exchange) for exchange in tries],
         "logs": {container: text.split("\n") for container, text in texts.items()},
     }
-    data = json.dumps(found, indent=2, ensure_ascii=False).encode()
+    data = json.dumps(evidence, indent=2, ensure_ascii=False).encode()
     try:
         write_atomic(path, data + b"\n", mode=0o600, uid=os.geteuid(), gid=os.getegid())
-    except ScriptError as stop:
-        return f"Evidence could not be kept: {stop}"
+    except ScriptError as error:
+        return f"Evidence could not be kept: {error}"
     return f"Evidence (everything sent and received, tokens masked): {path}"
 
 

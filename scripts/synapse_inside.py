@@ -169,8 +169,8 @@ def _become(process: str) -> None:
         status = Path(f"{process}/status").read_text()
     except OSError:
         status = ""
-    found = re.findall(r"(?m)^(Uid|Gid|Groups):(.*)$", status)
-    ids = {name: [int(word) for word in rest.split()] for name, rest in found}
+    rows = re.findall(r"(?m)^(Uid|Gid|Groups):(.*)$", status)
+    ids = {name: [int(word) for word in rest.split()] for name, rest in rows}
     if ids and os.geteuid() == 0 and ids["Uid"][1] != 0:
         os.setgroups(ids.get("Groups", []))
         os.setgid(ids["Gid"][1])

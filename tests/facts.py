@@ -60,6 +60,7 @@ def container(name: str, **changed: Any) -> Container:
     """A container that runs in the stack's network."""
     running = Container(
         id=f"id-of-{name}",
+        name=name,
         image=f"example/{name}:1",
         image_id="sha256:0",
         status="running",

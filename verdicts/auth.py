@@ -51,10 +51,10 @@ class Exchange:
     def json(self) -> Mapping[str, Any] | None:
         """The body's JSON object; None if it is no JSON or no object."""
         try:
-            found = json.loads(self.body.decode())
+            body = json.loads(self.body.decode())
         except (ValueError, RecursionError):
             return None
-        return found if isinstance(found, dict) else None
+        return body if isinstance(body, dict) else None
 
     def text(self) -> str:
         return self.body.decode(errors="replace")

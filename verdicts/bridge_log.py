@@ -27,17 +27,17 @@ def last_error(log: str) -> str:
 def _read(text: str) -> tuple[str, str]:
     if text.startswith("{"):
         try:
-            found = json.loads(text)
+            entry = json.loads(text)
         except (ValueError, RecursionError):
             return text, ""
-        return _json(found) if isinstance(found, dict) else (text, "")
+        return _json(entry) if isinstance(entry, dict) else (text, "")
     if _CRASH.match(text):
         return text, "panic"
     pretty = _PRETTY.match(text)
     return text, pretty.group(1) if pretty else ""
 
 
-def _json(found: Mapping[str, object]) -> tuple[str, str]:
-    level = str(found.get("level", ""))
-    words = [str(found[key]) for key in ("message", "error") if found.get(key)]
-    return " ".join([str(found.get("time", "")), level.upper(), ": ".join(words)]).strip(), level
+def _json(entry: Mapping[str, object]) -> tuple[str, str]:
+    level = str(entry.get("level", ""))
+    words = [str(entry[key]) for key in ("message", "error") if entry.get(key)]
+    return " ".join([str(entry.get("time", "")), level.upper(), ": ".join(words)]).strip(), level

@@ -14,6 +14,7 @@ class Container:
     are the host's paths."""
 
     id: str
+    name: str
     image: str
     image_id: str
     status: str

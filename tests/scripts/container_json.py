@@ -20,6 +20,7 @@ def inspected(
         [
             {
                 "Id": ID,
+                "Name": "/mautrix-signal",
                 "Created": CREATED,
                 "Image": "sha256:feed",
                 "RestartCount": restarts,

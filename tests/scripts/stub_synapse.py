@@ -136,7 +136,8 @@ def _iso(stamp: float) -> str:
 def _inspect(state: dict[str, Any]) -> str:
     inside = {"Status": state["status"], "StartedAt": _iso(state["started"]), "ExitCode": 1, "Error": "",
               "OOMKilled": False}  # fmt: skip
-    whole = {"Id": "0123", "Created": _iso(0), "State": inside, "Image": state["image"], "Config": {"Image": "x:1"},
+    whole = {"Id": "0123", "Name": f"/{state['container']}",
+             "Created": _iso(0), "State": inside, "Image": state["image"], "Config": {"Image": "x:1"},
              "RestartCount": state["crashes"], "NetworkSettings": {"Networks": {}}, "Mounts": []}  # fmt: skip
     return json.dumps([whole])
 
