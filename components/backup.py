@@ -49,7 +49,8 @@ class DatabaseBackup(pulumi.ComponentResource):
             delete=nightly_backup.remove,
             triggers=[plan.script, block.command],
             shown=True,
-            opts=pulumi.ResourceOptions(parent=self),
+            # Two scripts in one directory share our dump script: the old call goes, and then the new one comes.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.dumps = script.result.apply(lambda proven: proven.dumps)
         self.register_outputs({})

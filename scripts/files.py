@@ -103,10 +103,12 @@ def release(arguments: BridgeDirectory) -> Done:
 
 
 def create(arguments: OwnedFiles) -> Done:
-    """ScriptError, and nothing written, if another file is in the place of one."""
+    """ScriptError, and nothing written, if another file is in the place of one: one of other content, and without the
+    comment in its first line, which names the stack."""
     for file in arguments.files:
-        path = Path(file.path)
-        if path.exists() and path.read_bytes() != file.content.encode():
+        path, first = Path(file.path), file.content.partition("\n")[0]
+        ours = first.startswith("#") and path.exists() and path.read_text(errors="replace").startswith(f"{first}\n")
+        if path.exists() and path.read_bytes() != file.content.encode() and not ours:
             fix = "move it away, or choose another name in the settings"
             raise ScriptError(f"{path}: exists and was not made by this stack: {fix}")
     return update(arguments)

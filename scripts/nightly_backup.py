@@ -21,7 +21,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, Optional
 
@@ -63,7 +63,8 @@ class Arguments:
 
 @dataclass(frozen=True)
 class ProvenDump:
-    """A dump of the proof. `database` is "" where a name does not tell it; `proof` says what was seen."""
+    """A dump of the proof. `database` is "" where a name does not tell it, `path` where it was not kept; `proof` says
+    what was seen."""
 
     database: str
     path: str
@@ -123,20 +124,21 @@ def apply(arguments: Arguments) -> Applied:
         undo.record, undo.missing = record, missing
         _run([str(script)] if runs else [str(ours), target], script if runs else ours, record)
         recorded = _recorded(arguments, record, script if runs else ours)
-        proven = [_proven(arguments, name, path) for name, path in recorded.items()]
-        folder = next(iter(recorded.values())).parent
+        proven = [_proven(arguments, name, path) for name, path in recorded]
+        made = [path for _, path in recorded]
         if runs:
-            proven += _operators(arguments, folder, set(recorded.values()), begin.stat().st_mtime_ns)
+            proven += _operators(arguments, made[0].parent, made, begin.stat().st_mtime_ns)
         bridge = arguments.databases[0]
-        dump = recorded[bridge.database]
+        dump = dict(recorded)[bridge.database]
         if arguments.filtered:
             dump = Path(private) / "unfiltered.sql"
             if not dumps.make(bridge, dump):
                 raise ScriptError(f"{bridge.container}: there is no database {bridge.database}")
         _restore_check(arguments, bridge, dump)
-        kept = [path for path in recorded.values() if private not in str(path)]
-        _add_to_note(arguments, kept, [path for path in missing if private not in str(path)])
-    return Applied(changed, tuple(proven))
+        if target.startswith(private):
+            return Applied(changed, tuple(replace(each, path="", proof=f"{each.proof}; not kept") for each in proven))
+        _add_to_note(arguments, made, missing)
+        return Applied(changed, tuple(proven))
 
 
 def remove(arguments: Arguments) -> Removed:
@@ -145,9 +147,9 @@ def remove(arguments: Arguments) -> Removed:
     if arguments.script and not script.exists():
         say(f"warning: {script}: is gone, so there is nothing to take out")
     elif arguments.script:
-        text = _read(script)
+        text = _read(script, errors="surrogateescape")  # whatever somebody wrote into it meanwhile
         try:
-            changed = rewrite(script, backup_script.remove(text, owner).encode())
+            changed = rewrite(script, backup_script.remove(text, owner).encode(errors="surrogateescape"))
         except Refused as refused:
             raise ScriptError("\n".join(refused.lines(str(script)))) from None
         say(f"{script}: {f'the call of {owner} is out' if changed else f'holds no call of {owner}'}")
@@ -190,7 +192,7 @@ class _Undo:
 
     def back(self) -> None:
         if self.record and self.record.exists():
-            for path in _lines_of(self.record).values():
+            for _, path in _lines_of(self.record):
                 path.unlink(missing_ok=True)
                 say(f"{path}: deleted, since this run failed")
         _remove_empty(self.missing)
@@ -238,9 +240,9 @@ def _install(arguments: Arguments, path: Path, undo: _Undo) -> bool:
     return True
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, errors: str = "strict") -> str:
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().decode(errors=errors)
     except OSError as error:
         raise ScriptError(f"{path}: cannot be read: {error.strerror}: check the setting backupScript") from None
     except UnicodeDecodeError:
@@ -302,15 +304,15 @@ def _run(command: list[str], script: Path, record: Path) -> None:
 # the proof -------------------------------------------------------------------------------------------------------
 
 
-def _lines_of(record: Path) -> dict[str, Path]:
+def _lines_of(record: Path) -> list[tuple[str, Path]]:
     pairs = (line.split(" ", 1) for line in record.read_text().splitlines())
-    return {database: Path(path) for database, path in pairs}
+    return [(database, Path(path)) for database, path in pairs]
 
 
-def _recorded(arguments: Arguments, record: Path, script: Path) -> dict[str, Path]:
-    """The dumps that our dump script made, by database."""
-    made = _lines_of(record) if record.exists() else {}
-    missing = [each.database for each in arguments.databases if each.database not in made]
+def _recorded(arguments: Arguments, record: Path, script: Path) -> list[tuple[str, Path]]:
+    """The dumps that our dump script made, each with its database."""
+    made = _lines_of(record) if record.exists() else []
+    missing = [each.database for each in arguments.databases if each.database not in dict(made)]
     if missing:
         raise ScriptError(
             f"{script}: its run ended well and our dump script made no dump of {', '.join(missing)}: does it end "
@@ -335,7 +337,7 @@ def _proven(arguments: Arguments, database: str, path: Path) -> ProvenDump:
     return ProvenDump(database, str(path), status.st_size, proof)
 
 
-def _operators(arguments: Arguments, folder: Path, ours: set[Path], begin: int) -> list[ProvenDump]:
+def _operators(arguments: Arguments, folder: Path, ours: Sequence[Path], begin: int) -> list[ProvenDump]:
     """What else is new beside our dumps. A dump that is not whole is a ScriptError; what cannot be read is told.
     `begin`: time of change, in ns, of a file that was made before the run."""
     proven = []

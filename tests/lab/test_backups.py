@@ -56,6 +56,36 @@ def test_a_filter_makes_every_dump_of_ours_what_it_writes(lab: Lab, shared: Shar
         shared.spoilt = True
 
 
+def test_another_script_in_the_same_directory_gets_the_call_and_the_old_one_is_as_it_was(
+    lab: Lab, shared: Shared
+) -> None:
+    """Both call the one dump script there, which the old one's removal must not take away for good."""
+    before = snapshot(lab)
+    old = lab.host_dir / "scripts/pg_backup.sh"
+    new = old.with_name("nightly.sh")
+    was = old.read_bytes()
+    new.write_bytes(was)
+    new.chmod(0o755)
+    try:
+        lab.pulumi("up", "--yes", "--skip-preview")
+        lab.write_config(backupScript=str(new))
+        lab.pulumi("up", "--yes", "--skip-preview")
+        assert old.read_bytes() == was
+        assert subprocess.run([str(new)], check=False).returncode == 0, "it finds our dump script"
+        lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+        for path in lab.host_dir.glob(f"backups/*.{lab.bridge}.sql.gz"):
+            if str(path) not in [dump["path"] for dump in outputs(lab)["backups"]]:
+                path.unlink()
+        lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+        assert new.read_bytes() == was
+        new.unlink()
+        assert snapshot(lab) == before
+    finally:
+        new.unlink(missing_ok=True)
+        lab.write_config()
+        shared.spoilt = True
+
+
 def test_a_script_that_encrypts_and_uploads_is_told_with_every_line_and_ours_does_not_go_along(lab: Lab) -> None:
     file = lab.host_dir / "scripts/pg_backup.sh"
     was = file.read_text()

@@ -91,6 +91,16 @@ def test_an_update_repairs_mode_and_loss(tmp_path: Path) -> None:
     assert path.read_text() == "a: 1\n"
 
 
+def test_an_older_version_of_ours_is_replaced_and_another_stack_s_is_not(tmp_path: Path) -> None:
+    """Of two files one gets another name, and both new tokens: the one that keeps its name is there already."""
+    path = tmp_path / "registration.yaml"
+    files.create(config(path, "# by the stack p/a\na: 1\n"))
+    files.create(config(path, "# by the stack p/a\na: 2\n"))
+    assert path.read_text().endswith("a: 2\n")
+    with pytest.raises(ScriptError, match="exists and was not made by this stack"):
+        files.create(config(path, "# by the stack p/b\na: 2\n"))
+
+
 def test_of_several_files_none_is_written_if_one_is_a_stranger_s(tmp_path: Path) -> None:
     (tmp_path / "two").write_text("mine")
     both = OwnedFiles((*config(tmp_path / "one").files, *config(tmp_path / "two").files))

@@ -215,6 +215,27 @@ def test_remove_twice_and_remove_without_apply_do_nothing(box: Box) -> None:
     assert done.returncode == 0 and f"warning: {box.file}: is gone, so there is nothing to take out" in done.stderr
 
 
+def test_what_is_no_utf_8_any_more_stops_no_destroy(box: Box) -> None:
+    box.good("apply")
+    with box.file.open("ab") as file:
+        file.write(b"# caf\xe9\n")
+    box.good("remove")
+    data = box.file.read_bytes()
+    assert data.endswith(b"# caf\xe9\n") and b">>>" not in data
+
+
+def test_a_script_that_calls_ours_twice_leaves_nothing(box: Box) -> None:
+    before = box.tree()
+    again = f'\n"{box.ours}" "$BACKUP_DIR/second"\nfind'
+    box.write(SCRIPT.replace("\nfind", again))
+    text = box.file.read_text()
+    box.good("apply")
+    assert len(box.good("remove")["deleted"]) == 4
+    (box.backups / "second").rmdir()
+    assert {**box.tree(), "scripts/pg_backup.sh": None} == {**before, "scripts/pg_backup.sh": None}
+    assert box.file.read_text() == text
+
+
 def test_the_operators_edits_in_between_stand(box: Box) -> None:
     box.good("apply")
     box.write(box.file.read_text().replace("# Nightly backup\n", "# Nightly backup, mine\n"))
@@ -312,7 +333,9 @@ def test_a_script_that_uploads_is_not_run_by_us(box: Box) -> None:
     done = box.run("apply")
     assert done.returncode == 0, done.stderr
     assert "uploads (rclone), so it is not run now: mautrix-signal_backup.sh alone is" in done.stderr
-    assert [dump["database"] for dump in json.loads(done.stdout)["dumps"]] == ["mautrix_signal", "mas"]
+    assert [(dump["database"], dump["path"], dump["proof"]) for dump in json.loads(done.stdout)["dumps"]] == [
+        (name, "", "unpacks, and is whole; not kept") for name in ("mautrix_signal", "mas")
+    ]
     assert not list(box.backups.iterdir()), "nobody can tell where $BACKUP_DIR is but the script: a place of its own"
     assert f"# >>> {OWNER}" in box.file.read_text()
     box.good("remove")
