@@ -93,9 +93,14 @@ class _Place:
 
 
 def add(text: str, block: Block) -> str:
-    """The script with the block. Refused if only one mark stands, or the line before the place goes on in the next."""
+    """The script with the block. Refused if only one mark stands, if something else than a call stands between the two,
+    or if the line before the place goes on in the next."""
     lines, there = _lines(text), _find(text, block.owner)
     if there:
+        for number in range(there.begin + 1, there.end):
+            if not _is_call(lines[number]):
+                reason = f"stands between the marks of {block.owner}, where only its call belongs"
+                raise Refused([Problem(number + 1, reason, "move it above or below them")])
         margin = re.match(r"[ \t]*", lines[there.begin])
         lines[there.begin + 1 : there.end] = [f"{margin[0] if margin else ''}{_call(text, block)}\n"]
         return "".join(lines)
@@ -115,9 +120,10 @@ def remove(text: str, owner: str) -> str:
     lines, there = _lines(text), _find(text, owner)
     if not there:
         return text
+    kept = [line for line in lines[there.begin + 1 : there.end] if not _is_call(line)]  # somebody else's
     if not there.added:
-        return "".join([*lines[: there.begin + 1], *lines[there.end :]])
-    before, after = "".join(lines[: there.begin]), "".join(lines[there.end + 1 :])
+        return "".join([*lines[: there.begin + 1], *kept, *lines[there.end :]])
+    before, after = "".join([*lines[: there.begin], *kept]), "".join(lines[there.end + 1 :])
     at_end = not after and not lines[there.end].endswith("\n")  # it was put behind a line without an end
     return before[:-1] if at_end else before + after
 
@@ -249,6 +255,10 @@ def _place(lines: list[str], owner: str) -> int:
             return n
     said = [n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
     return said[-1] if said and re.match(r"exit\b", lines[said[-1]]) else len(lines)
+
+
+def _is_call(line: str) -> bool:
+    return line.lstrip(" \t").startswith(_CALL)
 
 
 def _call(text: str, block: Block) -> str:

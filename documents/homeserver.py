@@ -380,8 +380,13 @@ def _children(file: _File, key: str) -> list[_Child]:
         first, last = part if isinstance(part, tuple) else (part, part)
         end = _end(file.text, last)
         mark = _AFTER.match(file.text, end)
+        mark = None if mark and mark.group("before") else mark
+        if mark and _BREAK.search(file.text, first.start_mark.index, end):  # ours have one line each
+            reason = f"an entry of {mark.group('owners')} runs together with what stands above it"
+            fix = "give each a comma or a dash of its own"
+            raise Refused([Problem(file.line(first.start_mark.index), reason, fix)])
         name = first.value if isinstance(first, ScalarNode) else None
-        children.append(_Child(name, first.start_mark.index, end, None if mark and mark.group("before") else mark))
+        children.append(_Child(name, first.start_mark.index, end, mark))
     if isinstance(pair[1], SequenceNode):  # an alias among them has no value of its own here
         names = file.document.get(key) or []
         children = [_Child(name, c.start, c.end, c.mark) for name, c in zip(names, children)]

@@ -71,6 +71,7 @@ def test_taken_out_it_is_the_script_byte_for_byte_and_a_second_time_changes_noth
 
 
 @given(scripts, st.booleans())
+@example("# >>> mautrix-whatsapp/contabo\nexit 0\n# <<< mautrix-whatsapp/contabo", False)  # not a place for ours
 def test_two_owners_come_and_go_in_any_order(text: str, first: bool) -> None:
     try:
         done = backup_script.add(backup_script.add(text, SIGNAL), WHATSAPP)
@@ -144,6 +145,15 @@ def test_a_block_or_an_empty_pair_that_stands_somewhere_stays_there_and_so_do_th
     assert done == text.replace("  # <<<", f"  {CALL}\n  # <<<")
     assert backup_script.add(done, SIGNAL) == done
     assert backup_script.remove(done, SIGNAL.owner) == text
+
+
+def test_what_somebody_put_between_the_marks_is_never_written_over_and_never_taken_away() -> None:
+    text = "pg_dump a\n# >>> mautrix-signal/contabo\nexit 0\n# <<< mautrix-signal/contabo\n"
+    with pytest.raises(Refused, match=r"^3: stands between the marks of mautrix-signal/contabo, where only its call"):
+        backup_script.add(text, SIGNAL)
+    assert backup_script.remove(text, SIGNAL.owner) == text
+    ours = "\n".join(["pg_dump a", *ADDED, ""]).replace(CALL, f"mine\n{CALL}")
+    assert backup_script.remove(ours, SIGNAL.owner) == "pg_dump a\nmine\n"
 
 
 @pytest.mark.parametrize("lines", [ADDED[:1], ADDED[2:], ADDED[::-1], [*ADDED, *ADDED], [ADDED[0], *ADDED]])
