@@ -1,0 +1,65 @@
+"""Pins the drift of a house: a room that reaches into one above it, Pulumi where it cannot be tested, a component with
+more parameters than a reader can hold, a plan that no longer reads in a minute."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pulumi
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ["documents", "settings", "verdicts", "scripts", "components", "host_check", "__main__"]  # from the ground up
+FILES = [
+    path
+    for room in ROOMS
+    for path in ([ROOT / f"{room}.py"] if (ROOT / f"{room}.py").exists() else sorted((ROOT / room).glob("*.py")))
+]
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name.partition(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def room(path: Path) -> str:
+    return path.stem if path.parent == ROOT else path.parent.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{room(path)}/{path.stem}")
+def test_no_room_imports_one_above_it_and_pulumi_stays_upstairs(path: Path) -> None:
+    floor = ROOMS.index(room(path))
+    taken = set(imports(path))
+    assert not taken & set(ROOMS[floor + 1 :])
+    if floor < ROOMS.index("components"):
+        assert not [name for name in taken if name.startswith("pulumi_")]
+        assert "pulumi" not in taken or path.stem == "settings", "settings reads the config, in one function"
+    if room(path) in ("documents", "verdicts", "scripts"):
+        own = {"documents", "verdicts", "scripts", "settings", "yaml", "synapse"}  # these two in Synapse's container
+        assert taken <= own | sys.stdlib_module_names, "the host has the standard library alone"
+
+
+def test_the_plan_reads_in_a_minute_and_each_part_is_headed() -> None:
+    lines = (ROOT / "__main__.py").read_text().splitlines()
+    assert len(lines) <= 100
+    assert len([line for line in lines if line.startswith("# ") and "tep" in line]) >= 7
+
+
+def test_no_component_has_more_than_seven_parameters() -> None:
+    kinds = [
+        kind
+        for path in (ROOT / "components").glob("*.py")
+        for _, kind in inspect.getmembers(import_module(f"components.{path.stem}"), inspect.isclass)
+        if issubclass(kind, pulumi.ComponentResource) and kind.__module__.startswith("components.")
+    ]
+    assert len(set(kinds)) == 8
+    for kind in kinds:
+        assert len(inspect.signature(kind).parameters) <= 7, kind
