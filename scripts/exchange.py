@@ -56,8 +56,7 @@ def ask(step: str, base: str, request: Request, seconds: float, secrets: Sequenc
         headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
     exchange: dict[str, Any] = {"step": step, "method": request.method, "url": base.rstrip("/") + request.target}
     exchange |= {"sent_body": data.decode(), "sent_headers": tuple(headers.items())}
-    kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
-    connection, late = kind(where.hostname or "", where.port, timeout=seconds), threading.Event()
+    connection, late = connect(where, seconds), threading.Event()
     sockets: list[socket.socket] = []  # http.client forgets its own once a body without a length begins
     timer = threading.Timer(seconds, _end, (sockets, late))
     timer.daemon = True
@@ -80,6 +79,12 @@ def ask(step: str, base: str, request: Request, seconds: float, secrets: Sequenc
         timer.cancel()
         connection.close()
     return _hidden(Exchange(**exchange), [token, *secrets])
+
+
+def connect(where: SplitResult, seconds: float) -> http.client.HTTPConnection:
+    """A connection to be, which follows no redirect and asks no proxy; `seconds` for each thing that it waits for."""
+    kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
+    return kind(where.hostname or "", where.port, timeout=seconds)
 
 
 def _end(sockets: Sequence[socket.socket], late: threading.Event) -> None:

@@ -223,11 +223,8 @@ def _pack(target: Path, manifest: Manifest, paths: Sequence[Path]) -> None:
             head.size, head.mode = len(data), 0o600
             tar.addfile(head, io.BytesIO(data))
             for member, path in zip(manifest.members, paths):
-                info = tarfile.TarInfo(member.name)
-                info.size, info.mode = member.bytes, int(member.mode, 8)
-                info.uid, info.gid, info.mtime = member.uid, member.gid, int(path.stat().st_mtime)
                 with path.open("rb") as content:
-                    tar.addfile(info, content)
+                    tar.addfile(tar.gettarinfo(arcname=member.name, fileobj=content), content)
         file.flush()
         os.fsync(file.fileno())
 

@@ -14,19 +14,18 @@ import re
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from documents.masking import clean
 from documents.places import Synapse
 from scripts import bundle, synapse_inside
 from scripts.common import ScriptError, docker, logs, rewrite, run, say
 from scripts.container import look
+from scripts.exchange import address, connect
 from scripts.synapse_inside import Edit, Edited
 from scripts.wire import typed
 from verdicts.host_facts import Container
@@ -94,25 +93,17 @@ def _status(container: Optional[Container]) -> str:
 # ---- health
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-
-
 def _unwell(synapse: Synapse) -> Optional[str]:
     """None if the health address answers 200, else why not."""
-    url = f"{synapse.url}/health"
+    url, connection = f"{synapse.url}/health", connect(address(synapse.url), 3)
     try:
-        with _OPENER.open(url, timeout=3) as answer:
-            return None if answer.status == 200 else f"{url} answered {answer.status}"
-    except urllib.error.HTTPError as error:
-        error.close()
-        return f"{url} answered {error.code}"
+        connection.request("GET", "/health")
+        status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return f"{url}: {getattr(error, 'reason', None) or error or type(error).__name__}"
+        return f"{url}: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    return None if status == 200 else f"{url} answered {status}"
 
 
 def _wait(synapse: Synapse, deadline: float, restarts: int) -> Optional[str]:
