@@ -20,6 +20,7 @@ LAUNCHER = "scripts.launch"
 LAUNCH = 'import json,sys;job=json.load(sys.stdin);exec(job["launcher"]);launch(job)'
 
 
+@cache
 def source(module: str) -> str:
     """The text of a module of ours, from the checkout or from the bundle that is running."""
     spec = importlib.util.find_spec(module) if _is_module(module) else None
@@ -37,15 +38,16 @@ def _is_module(name: str) -> bool:
         return False
 
 
-def _imports(text: str) -> set[str]:
-    """The modules of ours that a module's text imports; `from package import name` may name a module or not."""
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """The modules of ours that a module imports; `from package import name` may name a module or not."""
     modules: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(ast.parse(source(module))):
         if isinstance(node, ast.Import):
             modules |= {name.name for name in node.names if name.name.split(".")[0] in PACKAGES}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PACKAGES:
             modules |= {node.module, *filter(_is_module, (f"{node.module}.{name.name}" for name in node.names))}
-    return modules
+    return frozenset(modules)
 
 
 @cache
@@ -55,7 +57,7 @@ def _sources(script: str) -> dict[str, str]:
         module = todo.pop()
         if module not in seen:
             seen[module] = source(module)
-            todo += sorted(_imports(seen[module]) | {module.rpartition(".")[0]} - {""})
+            todo += sorted(_imports(module) | {module.rpartition(".")[0]} - {""})
             if module == __name__:  # it packs again, on the host
                 todo.append(LAUNCHER)
     return dict(sorted(seen.items()))
