@@ -97,7 +97,8 @@ class StubSynapse:
         self._state = {
             "container": "matrix-synapse", "status": "running", "started": time.time() - 60, "healthy": True,
             "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
-            "python": python, "fails": None, "broken_image": False, "loops": False, "log": "log of start {restarts}\n",
+            "python": python, "fails": None, "deaf": False, "broken_image": False, "loops": False,
+            "log": "log of start {restarts}\n",
         }  # fmt: skip
         self.set()
 
@@ -175,6 +176,9 @@ def play(folder: Path, words: list[str]) -> int:
     state = _get(folder)
     with (folder / "calls").open("a") as log:
         log.write(" ".join(word for word in words if "json.load" not in word) + "\n")
+    if words[:2] == ["container", "inspect"] and state["deaf"] and state["restarts"]:
+        print("Cannot connect to the Docker daemon. Is the docker daemon running?", file=sys.stderr)
+        return 1
     if words[:2] == ["container", "inspect"]:
         if words[2:] != [state["container"]]:
             print("[]")
