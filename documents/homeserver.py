@@ -343,17 +343,19 @@ def _without_lines(text: str, spans: Iterable[tuple[int, int]]) -> str:
 
 
 def _end(text: str, node: Node) -> int:
-    """Where a node's own text ends (PyYAML lets block collections run on to the next token)."""
+    """Where a node's own text ends (PyYAML lets a collection without brackets run on to the next token)."""
     if isinstance(node, ScalarNode):
         if node.style in ("|", ">"):
             head = text[node.start_mark.index : _line_end(text, node.start_mark.index)]
             whole = text[: node.end_mark.index]
             return len(whole) - 1 if "+" in head.split("#")[0] and _ends_in_break(whole) else len(whole.rstrip())
         return int(node.end_mark.index)
-    if isinstance(node, (SequenceNode, MappingNode)) and not node.flow_style and node.value:
+    end = int(node.end_mark.index)
+    if isinstance(node, (SequenceNode, MappingNode)) and node.value:
+        closed = node.flow_style and text[end - 1] in "]}"  # a mapping in a flow list may have none: [a: b]
         last = node.value[-1]
-        return _end(text, last[1] if isinstance(last, tuple) else last)
-    return int(node.end_mark.index)
+        return end if closed else _end(text, last[1] if isinstance(last, tuple) else last)
+    return end
 
 
 @dataclass(frozen=True)

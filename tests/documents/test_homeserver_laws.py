@@ -271,6 +271,7 @@ BY_HAND = [" - /by/hand.yaml", " by_hand: true", "# by hand", "", " , /by/hand.y
 @given(good, st.integers(0, 200), st.sampled_from(BY_HAND))
 @example("app_service_config_files: [\n  /a.yaml]\n", 1, " by_hand: true,")  # a mapping in the list
 @example('\ufeffapp_service_config_files:\nserver_name: "x.org"\n', 0, " by_hand: true")  # the mark stays the first
+@example("a: 1\napp_service_config_files: [\n    /a.yaml ]\n", 2, " by_hand: true")  # with the line below, a mapping
 @example(  # without a comma it is one entry with ours, which would go with it
     '%YAML 1.1\n---\nserver_name: "x.org"\nplain: over\n  several lines\n\napp_service_config_files: [\n]\n\n'
     "experimental_features:\n   ~\n\n",
