@@ -218,47 +218,51 @@ def _unfit(file: _File, key: str, flags: Sequence[str]) -> Iterator[Problem]:
             yield Problem(at, f"{key} comes from a merge key (<<)", f"write {key} out at the top level")
         return
     node, value = pair
-    line = file.line(value.start_mark.index)
     for part in (node, value):
         if id(part) in file.decorated:
             reason = {"tag": "a tag", "anchor": "an anchor (&)", "alias": "an alias (*)"}[file.decorated[id(part)]]
             yield Problem(file.line(part.start_mark.index), f"{key} has {reason}", f"write {key} without it")
             return
-    shape: type[Node] = SequenceNode if key == REGISTRATIONS else MappingNode
-    word = "a list of file names" if key == REGISTRATIONS else "a mapping of flags"
     if isinstance(value, ScalarNode) and value.tag == _NULL:
         return
+    shape: type[Node] = SequenceNode if key == REGISTRATIONS else MappingNode
     if not isinstance(value, shape):
-        yield Problem(line, f"{key} has a value of the wrong type", f"it should be {word}")
-        return
-    if key == REGISTRATIONS:
-        for child, item in zip(value.value, file.document[key]):
-            at = file.line(child.start_mark.index)
-            if file.decorated.get(id(child)) == "tag":
-                yield Problem(at, f"an entry of {key} has a tag", "write it without the tag")
-            elif not isinstance(item, str):
-                yield Problem(at, f"an entry of {key} is no file name", "it should be text")
-        return
-    assert isinstance(value, MappingNode)
-    yield from _duplicates(file, value, f"{key}.")
-    for name, setting in value.value:
-        at = file.line(name.start_mark.index)
+        word = "a list of file names" if key == REGISTRATIONS else "a mapping of flags"
+        at = file.line(value.start_mark.index)
+        yield Problem(at, f"{key} has a value of the wrong type", f"it should be {word}")
+    elif isinstance(value, SequenceNode):
+        yield from _unfit_registrations(file, value)
+    elif isinstance(value, MappingNode):
+        yield from _duplicates(file, value, f"{key}.")
+        yield from _unfit_flags(file, value, flags)
+
+
+def _unfit_registrations(file: _File, listed: SequenceNode) -> Iterator[Problem]:
+    for child, item in zip(listed.value, file.document[REGISTRATIONS]):
+        at = file.line(child.start_mark.index)
+        if file.decorated.get(id(child)) == "tag":
+            yield Problem(at, f"an entry of {REGISTRATIONS} has a tag", "write it without the tag")
+        elif not isinstance(item, str):
+            yield Problem(at, f"an entry of {REGISTRATIONS} is no file name", "it should be text")
+
+
+def _unfit_flags(file: _File, features: MappingNode, needed: Sequence[str]) -> Iterator[Problem]:
+    for name, setting in features.value:
+        at, flag = file.line(name.start_mark.index), f"{FEATURES}.{name.value}"
         if name.tag == _MERGE:
-            yield Problem(at, f"{key} has a merge key (<<)", "write its flags out")
+            yield Problem(at, f"{FEATURES} has a merge key (<<)", "write its flags out")
         elif file.decorated.get(id(name)) == "alias":
-            yield Problem(at, f"{key} has an alias for a key", "write the flag's name out")
-        elif name.value in flags and name.tag == _STR:
-            held = file.document[key].get(name.value)
+            yield Problem(at, f"{FEATURES} has an alias for a key", "write the flag's name out")
+        elif name.value in needed and name.tag == _STR:
+            value = file.document[FEATURES].get(name.value)
             if file.decorated.get(id(setting)) == "tag":
-                yield Problem(at, f"{key}.{name.value} has a tag", "write it without the tag")
-            elif held is False or held is None:
-                yield Problem(
-                    at,
-                    f"{key}.{name.value} is {'false' if held is False else 'empty'}, but the bridge needs it true",
-                    "set it to true, or delete the line, or set experimentalFeatures to false",
-                )
-            elif held is not True:
-                yield Problem(at, f"{key}.{name.value} has a value of the wrong type", "it should be true")
+                yield Problem(at, f"{flag} has a tag", "write it without the tag")
+            elif value is False or value is None:
+                reason = f"{flag} is {'false' if value is False else 'empty'}, but the bridge needs it true"
+                fix = "set it to true, or delete the line, or set experimentalFeatures to false"
+                yield Problem(at, reason, fix)
+            elif value is not True:
+                yield Problem(at, f"{flag} has a value of the wrong type", "it should be true")
 
 
 def _checked(text: str, entries: Entries) -> _File:
@@ -399,7 +403,8 @@ def _children(file: _File, key: str) -> list[_Child]:
 
 
 def _head(file: _File, key: str) -> re.Match[str] | None:
-    """The mark between a key and its value: the key is ours, or what was there before was replaced."""
+    """The mark between a key and its value: the key is ours, or what was there before was replaced. On the key's own
+    line either; below it, among somebody's comments, only the second: null may stand on a line of its own."""
     pair = file.pair(key)
     if pair is None:
         return None
@@ -484,28 +489,30 @@ def _add(text: str, key: str, entries: Entries, at_top: bool) -> str:
     if not new and not edits:
         return text
     edits += [_rename(mark, [*_owners(mark), owner]) for mark in _key_marks(file, key)]
-    pair = file.pair(key)
     margin = " " * file.root.start_mark.column
     dash = "- " if key == REGISTRATIONS else ""
     texts = _texts(key, new)
+
+    def lines(indent: str) -> list[str]:
+        return [f"{indent}{dash}{words}{note}" for words in texts]
+
+    pair = file.pair(key)
+    value = pair[1] if pair else None
     if not texts:
-        return _apply(text, edits)
-    if pair is None:
+        pass
+    elif value is None:
         at = _line_start(text, file.root.start_mark.index) if at_top else len(text)
-        block = [f"{margin}{key}:{note}", *(f"{margin}  {dash}{words}{note}" for words in texts)]
-        return _apply(text, [*edits, _insertion(text, at, block)])
-    value = pair[1]
-    start, end = value.start_mark.index, value.end_mark.index
-    if isinstance(value, (SequenceNode, MappingNode)) and not value.flow_style:
-        indent = " " * value.start_mark.column
-        at = _line_end(text, children[-1].end)
-        return _apply(text, [*edits, _insertion(text, at, [f"{indent}{dash}{words}{note}" for words in texts])])
-    if not children and not _BREAK.search(text, start, end):  # nothing, ~, [] or {}
+        edits.append(_insertion(text, at, [f"{margin}{key}:{note}", *lines(f"{margin}  ")]))
+    elif isinstance(value, (SequenceNode, MappingNode)) and not value.flow_style:
+        edits.append(_insertion(text, _line_end(text, children[-1].end), lines(" " * value.start_mark.column)))
+    elif children or _BREAK.search(text, value.start_mark.index, value.end_mark.index):
+        edits += _into_flow(text, margin, value, children, texts, owner)
+    else:  # nothing, ~, [] or {}
+        start, end = value.start_mark.index, value.end_mark.index
         if start != end:
             edits.append(_Edit(start, start, f"{_comment([owner])}; before: "))
-        at = _line_end(text, end)
-        return _apply(text, [*edits, _insertion(text, at, [f"{margin}  {dash}{words}{note}" for words in texts])])
-    return _apply(text, [*edits, *_into_flow(text, margin, value, children, texts, owner)])
+        edits.append(_insertion(text, _line_end(text, end), lines(f"{margin}  ")))
+    return _apply(text, edits)
 
 
 def _into_flow(

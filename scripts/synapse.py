@@ -100,7 +100,7 @@ def _unwell(synapse: Synapse) -> Optional[str]:
         connection.request("GET", "/health")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return f"{url}: {error or type(error).__name__}"
+        return f"{url}: {str(error) or type(error).__name__}"
     finally:
         connection.close()
     return None if status == 200 else f"{url} answered {status}"
@@ -132,8 +132,8 @@ def _wait(synapse: Synapse, deadline: float, restarts: int) -> Optional[str]:
 
 
 def _restart(synapse: Synapse) -> tuple[float, Optional[str]]:
-    """Restart the container; seconds from the command to health, and None or why it is not healthy. Whatever Docker
-    does, it is told so and never raised: the caller has a file to put back."""
+    """Restart the container; seconds from the command to health, and None or why it is not healthy. A Docker that
+    fails is such a reason too, and raises nothing: the caller has a file to put back."""
     say(f"restarting {synapse.container}")
     before = None
     with contextlib.suppress(ScriptError):
