@@ -34,14 +34,15 @@ from documents.refusal import Problem, Refused
 EXPERIMENTAL_FEATURES = ("msc3202_transaction_extensions", "msc2409_to_device_messages_enabled")
 REGISTRATIONS = "app_service_config_files"
 FEATURES = "experimental_features"
+KEYS = (REGISTRATIONS, FEATURES)
 
 _OWNER = r"[A-Za-z0-9][A-Za-z0-9._/@+-]*"
 _MARK = re.compile(rf"# pulumi stack (?P<owners>{_OWNER}(?:, {_OWNER})*)(?P<before>; before: )?")
-_AFTER = re.compile(rf"[ \t]*,?[ \t]*{_MARK.pattern}")  # from the end of an entry to the mark on its line
-_ONE_LINE = "on one line"
+_MARK_BEHIND = re.compile(rf"[ \t]*,?[ \t]*{_MARK.pattern}")  # from the end of an entry to the mark on its line
+_ONE_LINE = "on one line"  # what stood before, of a flow collection that we split
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what PyYAML takes for the end of a line
-_NOTHING = re.compile(r"(?:~|[Nn]ull|NULL|\[[ \t]*\]|\{[ \t]*\})")
-_PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.@+-]*\Z")
+_EMPTY = re.compile(r"(?:~|[Nn]ull|NULL|\[[ \t]*\]|\{[ \t]*\})")
+_PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.@+-]*\Z")  # needs no quotes, unless it is a word like yes or null
 
 
 @dataclass(frozen=True)
@@ -194,20 +195,21 @@ def _read(text: str) -> _File:
     return _File(text, document, root, composer.decorated, composer.ended)
 
 
-def _duplicates(file: _File, node: MappingNode, inside: str) -> Iterator[Problem]:
+def _duplicates(file: _File, node: MappingNode, inside: str = "", among: Sequence[str] = ()) -> Iterator[Problem]:
+    """Keys of a mapping that are set twice (only those `among`, if given); `inside` goes before their names."""
     seen: dict[tuple[str, str], int] = {}
     for key, _ in node.value:
         if not isinstance(key, ScalarNode) or key.tag in (_MERGE, "alias"):
             continue
         name, line = (key.tag, key.value), file.line(key.start_mark.index)
-        if name in seen:
+        if name in seen and (not among or key.value in among):
             reason = f"{inside}{key.value} is set a second time (first on line {seen[name]})"
             yield Problem(line, reason, "keep one of them")
         seen.setdefault(name, line)
 
 
-def _of_ours(file: _File, key: str, flags: Sequence[str]) -> Iterator[Problem]:
-    """What is wrong with one of our two keys."""
+def _unfit(file: _File, key: str, flags: Sequence[str]) -> Iterator[Problem]:
+    """Why we cannot write below one of our two keys; `flags` are those that have to be true there."""
     pair = file.pair(key)
     if pair is None:
         if key in file.document:
@@ -260,13 +262,14 @@ def _of_ours(file: _File, key: str, flags: Sequence[str]) -> Iterator[Problem]:
 
 
 def _checked(text: str, entries: Entries) -> _File:
+    """The file, if these entries can be written into it; else Refused with every reason."""
     file = _read(text)
-    problems = list(_duplicates(file, file.root, ""))
+    problems = list(_duplicates(file, file.root))
     if file.ended is not None:
         problems.append(Problem(file.line(file.ended), "the document ends here (...)", "delete the line"))
     if not problems:
-        for key in (REGISTRATIONS, FEATURES):
-            problems += _of_ours(file, key, entries.experimental_features)
+        for key in KEYS:
+            problems += _unfit(file, key, entries.experimental_features)
     if problems:
         raise Refused(problems)
     return file
@@ -340,17 +343,19 @@ def _without_lines(text: str, spans: Iterable[tuple[int, int]]) -> str:
 
 
 def _end(text: str, node: Node) -> int:
-    """Where a node's own text ends (PyYAML lets block collections run on to the next token)."""
+    """Where a node's own text ends (PyYAML lets a collection without brackets run on to the next token)."""
     if isinstance(node, ScalarNode):
         if node.style in ("|", ">"):
             head = text[node.start_mark.index : _line_end(text, node.start_mark.index)]
             whole = text[: node.end_mark.index]
             return len(whole) - 1 if "+" in head.split("#")[0] and _ends_in_break(whole) else len(whole.rstrip())
         return int(node.end_mark.index)
-    if isinstance(node, (SequenceNode, MappingNode)) and not node.flow_style and node.value:
+    end = int(node.end_mark.index)
+    if isinstance(node, (SequenceNode, MappingNode)) and node.value:
+        closed = node.flow_style and text[end - 1] in "]}"  # a mapping in a flow list may have none: [a: b]
         last = node.value[-1]
-        return _end(text, last[1] if isinstance(last, tuple) else last)
-    return int(node.end_mark.index)
+        return end if closed else _end(text, last[1] if isinstance(last, tuple) else last)
+    return end
 
 
 @dataclass(frozen=True)
@@ -379,7 +384,7 @@ def _children(file: _File, key: str) -> list[_Child]:
     for part in pair[1].value:
         first, last = part if isinstance(part, tuple) else (part, part)
         end = _end(file.text, last)
-        mark = _AFTER.match(file.text, end)
+        mark = _MARK_BEHIND.match(file.text, end)
         mark = None if mark and mark.group("before") else mark
         if mark and _BREAK.search(file.text, first.start_mark.index, end):  # ours have one line each
             reason = f"an entry of {mark.group('owners')} runs together with what stands above it"
@@ -424,10 +429,15 @@ def _split(file: _File, key: str) -> re.Match[str] | None:
     if pair is None or not isinstance(pair[1], (SequenceNode, MappingNode)) or not pair[1].flow_style:
         return None
     for part in pair[1].value:
-        mark = _AFTER.match(file.text, _end(file.text, part[1] if isinstance(part, tuple) else part))
+        mark = _MARK_BEHIND.match(file.text, _end(file.text, part[1] if isinstance(part, tuple) else part))
         if mark and mark.group("before") and file.text.startswith(_ONE_LINE, mark.end()):
             return mark
     return None
+
+
+def _key_marks(file: _File, key: str) -> list[re.Match[str]]:
+    """Our marks that belong to the key or its value as a whole, not to one entry."""
+    return [mark for mark in (_head(file, key), _split(file, key)) if mark]
 
 
 def _comment(owners: Sequence[str]) -> str:
@@ -473,7 +483,7 @@ def _add(text: str, key: str, entries: Entries, at_top: bool) -> str:
             edits.append(_rename(mark, [*_owners(mark), owner]))
     if not new and not edits:
         return text
-    edits += [_rename(mark, [*_owners(mark), owner]) for mark in (_head(file, key), _split(file, key)) if mark]
+    edits += [_rename(mark, [*_owners(mark), owner]) for mark in _key_marks(file, key)]
     pair = file.pair(key)
     margin = " " * file.root.start_mark.column
     dash = "- " if key == REGISTRATIONS else ""
@@ -523,7 +533,7 @@ def _into_flow(
 def _settled(file: _File, entries: Entries) -> bool:
     """Whether the file holds just what this owner would add, so that there is nothing to do."""
     owner = entries.owner
-    for key in (REGISTRATIONS, FEATURES):
+    for key in KEYS:
         children, wanted = _children(file, key), _wanted(key, entries)
         mine = [child for child in children if owner in child.owners]
         if any(child.name not in wanted for child in mine):
@@ -532,7 +542,7 @@ def _settled(file: _File, entries: Entries) -> bool:
             held = [child for child in children if child.name == name]
             if not any(owner in child.owners or not child.mark for child in held):
                 return False
-        if not mine and any(mark and owner in _owners(mark) for mark in (_head(file, key), _split(file, key))):
+        if not mine and any(owner in _owners(mark) for mark in _key_marks(file, key)):
             return False
     return True
 
@@ -551,16 +561,17 @@ def add(text: str, entries: Entries) -> str:
     for at_top in (False, True):  # the end is where people look; it does not do after an open block scalar
         new = base
         try:
-            for key in (REGISTRATIONS, FEATURES):
+            for key in KEYS:
                 new = _add(new, key, entries, at_top)
             if _same(_meaning(new), want) and remove(new, entries.owner) == base:
                 return new
         except Refused:
             continue
-    raise Refused([_nowhere(file)])
+    raise Refused([_no_safe_edit(file)])
 
 
-def _nowhere(file: _File) -> Problem:
+def _no_safe_edit(file: _File) -> Problem:
+    """The refusal when every edit tried would break one of the two laws."""
     pair = file.pair(REGISTRATIONS) or file.pair(FEATURES)
     line = file.line(pair[0].start_mark.index) if pair else file.line(len(file.text))
     fix = f"write {REGISTRATIONS} and {FEATURES} in block style, one entry a line"
@@ -581,12 +592,11 @@ def remove(text: str, owner: str) -> str:
     if not any(owner in _owners(mark) for mark in _MARK.finditer(text)):
         return text
     file = _read(text)
-    twice = [p for p in _duplicates(file, file.root, "") if p.reason.split()[0] in (REGISTRATIONS, FEATURES)]
-    if twice:
+    if twice := list(_duplicates(file, file.root, among=KEYS)):
         raise Refused(twice)
     rest = dict(file.document)
     new = text
-    for key in (REGISTRATIONS, FEATURES):
+    for key in KEYS:
         now = _read(new)
         pair, children = now.pair(key), _children(now, key)
         gone = [n for n, child in enumerate(children) if set(child.owners) == {owner}]
@@ -596,9 +606,8 @@ def remove(text: str, owner: str) -> str:
             else:
                 names = {children[n].name for n in gone}
                 rest[key] = {name: value for name, value in rest[key].items() if name not in names}
-        new = _remove_entries(new, key, owner)
-        new = _remove_head(new, key, owner)
-        new = _remove_split(new, key, owner)
+        for step in (_remove_name, _remove_entries, _remove_head, _remove_split):
+            new = step(new, key, owner)
     if new != text and not _leaves(_meaning(new), rest):
         reason = f"the lines of {owner} cannot be taken out without changing others"
         fix = "give each of its entries a line of its own, or take them out by hand"
@@ -614,61 +623,56 @@ def _leaves(document: Any, rest: dict[Any, Any]) -> bool:
     """Whether `document` is `rest`, where a key of ours that is empty may be gone, null or empty."""
     if not isinstance(document, dict):
         return document is None and not any(rest.values())
-    for key in (REGISTRATIONS, FEATURES):
+    for key in KEYS:
         if not rest.get(key) and not document.get(key):
             rest = {name: value for name, value in rest.items() if name != key}
             document = {name: value for name, value in document.items() if name != key}
     return _same(document, rest)
 
 
+def _remove_name(text: str, key: str, owner: str) -> str:
+    """Where other stacks need a line too, only the owner's name goes."""
+    file = _read(text)
+    marks = [*(child.mark for child in _children(file, key) if child.mark), *_key_marks(file, key)]
+    others = [(mark, [name for name in _owners(mark) if name != owner]) for mark in marks]
+    return _apply(text, [_rename(mark, names) for mark, names in others if names and names != _owners(mark)])
+
+
 def _remove_entries(text: str, key: str, owner: str) -> str:
-    """Entries of this owner alone go with their lines; where others need one too, only its name goes."""
-    children = _children(_read(text), key)
-    text = _apply(
-        text,
-        (
-            _rename(child.mark, [name for name in child.owners if name != owner])
-            for child in children
-            if child.mark and owner in child.owners and set(child.owners) != {owner}
-        ),
-    )
+    """Entries of this owner alone go with their lines."""
     gone = [child for child in _children(_read(text), key) if set(child.owners) == {owner}]
     return _without_lines(text, [(_line_start(text, child.start), _line_end(text, child.end)) for child in gone])
 
 
 def _remove_head(text: str, key: str, owner: str) -> str:
+    """A key of this owner alone goes with its line, or loses the mark if somebody has entries there; what the mark
+    says was there before comes back."""
     file = _file_or_none(text)
     mark = _head(file, key) if file else None
-    if file is None or mark is None or owner not in _owners(mark):
+    if file is None or mark is None or set(_owners(mark)) != {owner}:
         return text
-    others = [name for name in _owners(mark) if name != owner]
-    if others:
-        return _apply(text, [_rename(mark, others)])
     pair = file.pair(key)
     assert pair
     empty = isinstance(pair[1], ScalarNode)
     if mark.group("before"):
         if empty:
             return _apply(text, [_Edit(mark.start(), mark.end(), "")])
-        old = _NOTHING.match(text, mark.end())
+        old = _EMPTY.match(text, mark.end())
         tail = re.compile(r"[ \t]*").match(text, old.end() if old else mark.end())
         assert tail
         start = mark.start() if text.startswith("#", tail.end()) else len(text[: mark.start()].rstrip(" \t"))
         return _apply(text, [_Edit(start, tail.end(), "")])
     if empty:
-        span = (_line_start(text, pair[0].start_mark.index), _line_end(text, mark.end()))
-        return _without_lines(text, [span])
+        return _without_lines(text, [(_line_start(text, pair[0].start_mark.index), _line_end(text, mark.end()))])
     return _apply(text, [_Edit(len(text[: mark.start()].rstrip(" \t")), mark.end(), "")])
 
 
 def _remove_split(text: str, key: str, owner: str) -> str:
+    """A flow collection that this owner alone had split is joined again, as far as nobody wrote in between."""
     file = _file_or_none(text)
     mark = _split(file, key) if file else None
-    if file is None or mark is None or owner not in _owners(mark):
+    if file is None or mark is None or set(_owners(mark)) != {owner}:
         return text
-    others = [name for name in _owners(mark) if name != owner]
-    if others:
-        return _apply(text, [_rename(mark, others)])
     end = mark.end() + len(_ONE_LINE)
     start = len(text[: mark.start("owners") - len("# pulumi stack ")].rstrip(" \t"))
     margin = " " * (file.root.start_mark.column + 2)

@@ -41,7 +41,7 @@ def read(arguments: Arguments) -> SynapseFacts:
             version=package,
             uid=uid,
             gid=gid,
-            server_name=str(config.get("server_name", "")),
+            server_name=_text(config.get("server_name")),
             mas=bool(mas.get("enabled") or old.get("enabled")),
             registrations=tuple(_registration(str(path)) for path in config.get("app_service_config_files") or []),
         )
@@ -49,9 +49,9 @@ def read(arguments: Arguments) -> SynapseFacts:
         return SynapseFacts(package, uid, gid, error=_told(error))
 
 
-def _process_owner(directory: Path) -> tuple[int, int]:
+def _process_owner(directory: Path, processes: Path = Path("/proc")) -> tuple[int, int]:
     """User and group of the running Synapse; of the data directory, if no process names itself so."""
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in processes.glob("[0-9]*/cmdline"):
         try:
             if b"synapse.app" in process.read_bytes():
                 owner = os.stat(process.parent)
@@ -68,10 +68,14 @@ def _registration(path: str) -> Registration:
     try:
         document: Any = yaml.safe_load(Path(path).read_text())
         users = (document.get("namespaces") or {}).get("users") or []
-        exclusive = tuple(str(user.get("regex")) for user in users if user.get("exclusive"))
-        return Registration(path, str(document.get("id")), str(document.get("sender_localpart")), exclusive)
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        exclusive = tuple(_text(user.get("regex")) for user in users if user.get("exclusive"))
+        return Registration(path, _text(document.get("id")), _text(document.get("sender_localpart")), exclusive)
+    except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
         return Registration(path, error=_told(error))
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _told(error: Exception) -> str:

@@ -119,23 +119,30 @@ def _wait(synapse: Synapse, deadline: float, restarts: int) -> Optional[str]:
             return f"not healthy within {deadline:.0f} s: {why}"
         if now - looked >= 1:
             looked = now
-            container = look(synapse.container)
-            if container is None:
-                return "its container is absent"
-            restarts = min(restarts, container.restarts)
-            if container.restarts - restarts >= CRASHES:
-                return f"it ended {CRASHES} times with exit code {container.exit_code}"
-            if container.status in ("exited", "dead", "created", "paused"):
-                return f"its container is {container.status}, exit code {container.exit_code}"
+            with contextlib.suppress(ScriptError):  # Docker does not answer just now: health alone has to tell
+                container = look(synapse.container)
+                if container is None:
+                    return "its container is absent"
+                restarts = min(restarts, container.restarts)
+                if container.restarts - restarts >= CRASHES:
+                    return f"it ended {CRASHES} times with exit code {container.exit_code}"
+                if container.status in ("exited", "dead", "created", "paused"):
+                    return f"its container is {container.status}, exit code {container.exit_code}"
         time.sleep(PROBE)
 
 
 def _restart(synapse: Synapse) -> tuple[float, Optional[str]]:
-    """Restart the container; seconds from the command to health, and None or why it is not healthy."""
+    """Restart the container; seconds from the command to health, and None or why it is not healthy. Whatever Docker
+    does, it is told so and never raised: the caller has a file to put back."""
     say(f"restarting {synapse.container}")
-    before = look(synapse.container)
+    before = None
+    with contextlib.suppress(ScriptError):
+        before = look(synapse.container)
     begin = time.monotonic()
-    done = docker("restart", synapse.container, check=False)
+    try:
+        done = docker("restart", synapse.container, check=False)
+    except ScriptError as error:  # no answer in 600 s
+        return 0.0, str(error)
     if done.returncode:
         return 0.0, f"docker restart: {done.stderr.strip()}"
     why = _wait(synapse, synapse.deadline, before.restarts if before else 0)

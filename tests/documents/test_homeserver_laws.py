@@ -80,7 +80,8 @@ def obeys(text: str, entries: Entries) -> str:
     assert homeserver.add(done, entries) == done
     assert homeserver.missing(done, entries) == ()
     assert homeserver.expected(yaml.safe_load(text), entries).keys() == meaning(done).keys()
-    added = [line for line in done.splitlines() if line not in text.splitlines()]
+    there = text.lstrip("\ufeff").splitlines()
+    added = [line for line in done.lstrip("\ufeff").splitlines() if line not in there]
     assert all(entries.owner in line or line.strip() in ("]", "}") or line.strip()[:1] in "]},#" for line in added)
     return done
 
@@ -226,6 +227,7 @@ good = files().filter(loads)
 
 @BUDGET
 @given(good, st.sampled_from(OTHERS))
+@example("\ufeffa: 1\nb: |\n  x", OTHERS[0])  # ours come first, behind the byte order mark of the line that was first
 def test_the_laws_on_any_file(text: str, entries: Entries) -> None:
     obeys(text, entries)
     assert homeserver.remove(text, entries.owner) == text
@@ -269,6 +271,7 @@ BY_HAND = [" - /by/hand.yaml", " by_hand: true", "# by hand", "", " , /by/hand.y
 @given(good, st.integers(0, 200), st.sampled_from(BY_HAND))
 @example("app_service_config_files: [\n  /a.yaml]\n", 1, " by_hand: true,")  # a mapping in the list
 @example('\ufeffapp_service_config_files:\nserver_name: "x.org"\n', 0, " by_hand: true")  # the mark stays the first
+@example("a: 1\napp_service_config_files: [\n    /a.yaml ]\n", 2, " by_hand: true")  # with the line below, a mapping
 @example(  # without a comma it is one entry with ours, which would go with it
     '%YAML 1.1\n---\nserver_name: "x.org"\nplain: over\n  several lines\n\napp_service_config_files: [\n]\n\n'
     "experimental_features:\n   ~\n\n",

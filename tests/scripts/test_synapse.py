@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from documents import homeserver
-from scripts import bundle, synapse, synapse_inside
+from scripts import bundle, common, synapse, synapse_inside
+from scripts.common import ScriptError
 from tests import facts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -296,6 +297,31 @@ def test_a_restart_that_docker_refuses_is_a_failed_start(host: Host) -> None:
     )
     assert "is as it was before; Synapse is still not healthy with it (docker restart: Error" in error
     assert host.text == BEFORE
+
+
+def test_a_docker_that_does_not_answer_after_the_restart_does_not_keep_the_old_file_out(host: Host) -> None:
+    """The question whether the container still runs would end the script, with Synapse down and the new file in."""
+    host.synapse.set(poison=MARK, deaf=True)
+    error = host.bad("apply")
+    assert f"did not come up after its restart: not healthy within 2 s: {host.synapse.url}/health answered 503" in error
+    assert f"{host.file}: is as it was before; Synapse is healthy again with it after" in error
+    assert (host.text, host.restarts) == (BEFORE, 2)
+
+
+def test_a_restart_that_docker_does_not_end_is_a_failed_start(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{host.synapse.folder}:{os.environ['PATH']}")
+    hangs = iter([ScriptError("docker restart: no answer in 600 s")])
+
+    def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        for error in hangs:
+            raise error
+        return common.docker(*words, check=check)
+
+    monkeypatch.setattr(synapse, "docker", docker)
+    with pytest.raises(ScriptError, match="restart: docker restart: no answer") as error:
+        synapse.apply(host.arguments)
+    assert f"{host.file}: is as it was before; Synapse is healthy again with it after" in str(error.value)
+    assert (host.text, host.restarts) == (BEFORE, 1)
 
 
 def test_a_failed_restart_for_registrations_alone_says_that_nothing_was_put_back(host: Host) -> None:

@@ -1,0 +1,83 @@
+"""Pins a look into Synapse's container that ends in a traceback, or judges the host by another file than Synapse's:
+whatever a registration or homeserver.yaml holds, the answer has its shape and says what is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from scripts import facts_inside
+from scripts.facts_inside import Arguments, _process_owner
+from verdicts.host_facts import Registration, SynapseFacts
+
+
+@pytest.fixture(autouse=True)
+def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs on this machine."""
+    monkeypatch.setattr(facts_inside, "_process_owner", lambda directory: (991, 992))
+    monkeypatch.setattr(facts_inside, "version", lambda package: "1.147.1")
+
+
+def read(folder: Path, text: str) -> SynapseFacts:
+    file = folder / "homeserver.yaml"
+    file.write_text(text)
+    return facts_inside.read(Arguments(homeserver=str(file)))
+
+
+def test_what_a_homeserver_behind_mas_says(tmp_path: Path) -> None:
+    bridge = tmp_path / "irc.yaml"
+    bridge.write_text(
+        "id: irc\nsender_localpart: ircbot\nas_token: secret\n"
+        "namespaces: {users: [{regex: '@irc_.*', exclusive: true}, {regex: '@x', exclusive: false}], aliases: []}\n"
+    )
+    text = "server_name: echo6.co\nmatrix_authentication_service: {enabled: true}\n"
+    assert read(tmp_path, f"{text}app_service_config_files: [{bridge}]\n") == SynapseFacts(
+        "1.147.1", 991, 992, "echo6.co", True, (Registration(str(bridge), "irc", "ircbot", ("@irc_.*",)),)
+    )
+
+
+def test_mas_by_its_old_name(tmp_path: Path) -> None:
+    assert read(tmp_path, "experimental_features: {msc3861: {enabled: true}}\n").mas
+    assert not read(tmp_path, "experimental_features: {msc3861: {enabled: false}}\n").mas
+
+
+@pytest.mark.parametrize("text", ["server_name:\n", "a: 1\n", "app_service_config_files:\nexperimental_features:\n"])
+def test_what_is_empty_or_not_there_is_empty(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text) == SynapseFacts("1.147.1", 991, 992)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: [\n", "a: \0\n", "app_service_config_files: 1\n", "a: 2024-13-45\n"])
+def test_a_file_that_cannot_be_judged_is_an_error(tmp_path: Path, text: str) -> None:
+    facts = read(tmp_path, text)
+    assert facts.error and "\n" not in facts.error
+    assert (facts.version, facts.uid, facts.gid, facts.registrations) == ("1.147.1", 991, 992, ())
+
+
+def test_no_file_is_an_error(tmp_path: Path) -> None:
+    assert facts_inside.read(Arguments(str(tmp_path / "none.yaml"))).error.startswith("FileNotFoundError: ")
+
+
+@pytest.mark.parametrize("text", [None, "", "- a\n", "a: [\n", "namespaces: 1\n", "namespaces: {users: 5}\n"])
+def test_one_bad_registration_does_not_hide_the_others(tmp_path: Path, text: str | None) -> None:
+    bad, good = tmp_path / "bad.yaml", tmp_path / "good.yaml"
+    if text is not None:
+        bad.write_text(text)
+    good.write_text("id: good\n")
+    facts = read(tmp_path, f"app_service_config_files: [{bad}, {good}]\n")
+    assert facts.error == ""
+    assert facts.registrations[0].error and facts.registrations[1:] == (Registration(str(good), "good"),)
+
+
+def test_the_user_is_that_of_synapses_process_and_else_the_directorys(tmp_path: Path) -> None:
+    mine = (os.geteuid(), os.getegid())
+    for number, words in (("1", b"/sbin/init\0"), ("23", b"python\0-m\0synapse.app.homeserver\0")):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "cmdline").write_bytes(words)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "23", 991, 992)
+        mine = (991, 992)
+    assert _process_owner(Path("/"), tmp_path) == mine
+    (tmp_path / "23/cmdline").unlink()
+    assert _process_owner(Path("/"), tmp_path) == (0, 0)
