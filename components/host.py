@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 import pulumi
 from pulumi_command import local
 
 from scripts import bundle
-from scripts.wire import typed
+from scripts.wire import plain, typed
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -97,7 +96,7 @@ class LocalHost:
         in the CLI as it runs; an error's text always does. Any change of script or arguments runs the update.
         """
         script = create.__module__
-        known: pulumi.Output[Any] = pulumi.Output.from_input(_with_outputs(arguments))
+        known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
         text: pulumi.Output[str] = known.apply(lambda values: bundle.pack(script, values, self._reapply))
         stdin: pulumi.Output[str] = pulumi.Output.secret(text)
         command = local.Command(
@@ -125,14 +124,3 @@ class LocalHost:
 
 def _result_of(verb: Callable[[Any], R]) -> type[R]:
     return cast(type[R], get_type_hints(verb)["return"])
-
-
-def _with_outputs(value: Any) -> Any:
-    """As scripts/wire.py's `plain`, with the outputs left where they are."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _with_outputs(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _with_outputs(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_outputs(item) for item in value]
-    return value

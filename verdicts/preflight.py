@@ -27,8 +27,8 @@ SPARE_BYTES = 200 * 2**20
 
 @dataclass(frozen=True)
 class Findings:
-    """What the host looks like to the plan. `changes`: what `up` will do to the operator's own files, as diffs;
-    `attempt`: see `_attempt`."""
+    """What the host looks like to the plan. `changes`: what `up` will do to the operator's own files, as diffs, and the
+    new file beside them; `attempt`: see `_attempt`."""
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -47,6 +47,7 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findi
     reverted += [f"{path}: is no longer there" for path, there in facts.registrations.items() if not there]
     if facts.dump_script_owner is None:
         reverted.append(f"{deployment.dump_script}: is no longer there")
+    new = [] if facts.dump_script_owner else [f"a new file, {deployment.dump_script} (0700): makes the dumps"]
     again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
     return Findings(
         problems=(
@@ -62,7 +63,7 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findi
             *(warning for edit in edits for warning in edit.warnings),
             *(f"{what}: somebody took it out; {again}" for what in reverted if deployed),
         ),
-        changes=tuple(edit.change for edit in edits if edit.change),
+        changes=(*(edit.change for edit in edits if edit.change), *new),
         attempt=_attempt(facts, claimed, deployed),
     )
 

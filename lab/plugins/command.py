@@ -357,7 +357,11 @@ def run_remote(processes: Processes, command: str, state: Mapping[str, Any], log
             code = _run(processes, argv, stdin=state.get("stdin"), output=output)
         finally:
             master.terminate()
-            master.wait()
+            try:
+                master.wait(2)
+            except subprocess.TimeoutExpired:  # OpenSSH loses a signal that comes just before it waits
+                master.kill()
+                master.wait()
     if code != 0:
         raise ProviderError(f"Process exited with status {code}: running {go_quote(command)}:\n{output.combined}")
     return output.texts()

@@ -25,7 +25,8 @@ def test_the_plan_s_host_is_fine() -> None:
 
 
 def test_the_changes_are_what_up_will_write() -> None:
-    homeserver, script = verdict(healthy()).changes
+    homeserver, script, new = verdict(healthy()).changes
+    assert new == "a new file, /opt/matrix/scripts/mautrix-signal_backup.sh (0700): makes the dumps"
     assert "+++ " in homeserver and "/opt/matrix/synapse/homeserver.yaml" in homeserver
     assert any(line.startswith("+") and "- /data/registration.yaml" in line for line in homeserver.splitlines())
     assert not [line for line in homeserver.splitlines() if line.startswith("-") and not line.startswith("---")]
@@ -252,7 +253,8 @@ def test_an_upload_in_the_backup_script_is_a_warning_with_its_line() -> None:
 def test_without_a_backup_script_there_is_nothing_to_edit() -> None:
     found = verdict(_set("backup_script", None)(healthy()), backupScript="none", backupDir="/srv/dumps")
     assert found.problems == ()
-    assert len(found.changes) == 1 and "homeserver.yaml" in found.changes[0]
+    assert len(found.changes) == 2 and "homeserver.yaml" in found.changes[0]
+    assert "/opt/matrix/mautrix-signal/mautrix-signal_backup.sh" in found.changes[1]
 
 
 def test_all_problems_are_told_together() -> None:
