@@ -52,7 +52,7 @@ def _imports(module: str) -> frozenset[str]:
 
 @cache
 def _sources(script: str) -> dict[str, str]:
-    job = getattr(__spec__.loader, "job", None)  # this runs from a bundle: what is sent on finds in it all that it needs
+    job = getattr(__spec__.loader, "job", None)  # from a bundle: it holds all that it may send on
     if job:
         return dict(job["sources"])
     todo, seen = [script], {}
