@@ -104,7 +104,7 @@ def add(text: str, block: Block) -> str:
         margin = re.match(r"[ \t]*", lines[there.begin])
         lines[there.begin + 1 : there.end] = [f"{margin[0] if margin else ''}{_call(text, block)}\n"]
         return "".join(lines)
-    place = _place(lines, block.owner)
+    place = _place(lines)
     if place and re.search(r"(?<!\\)(?:\\\\)*\\\n\Z", lines[place - 1]):
         fix = f"put the two lines `# >>> {block.owner}` and `# <<< {block.owner}` where the call should stand"
         raise Refused([Problem(place, "goes on in the next line, before which the call would stand", fix)])
@@ -174,22 +174,21 @@ def judge(text: str, deployment: Deployment) -> Judgement:
         edited = add(text, block(deployment))
     except Refused as refused:
         problems += refused.problems
-    rest = remove(edited, deployment.stack) if edited else text
-    problems += _directory_problems(rest, plan.directory)
+    problems += _directory_problems(text, plan.directory)
     filtered = "through backupFilter" if plan.filter else "in plain text"
     if not plan.filter and not plan.accept_plain:
         fix = "set backupFilter and backupFilterSuffix (as `age -r …` and .age), or accept it: acceptPlainDumps true"
         reason = "encrypts its dumps, and ours would lie beside them in plain text"
-        problems += [Problem(number, f"{reason} ({word})", fix) for number, word in _search(rest, _ENCRYPT)]
+        problems += [Problem(number, f"{reason} ({word})", fix) for number, word in _search(text, _ENCRYPT)]
     warnings = [
         f"{path}:{number}: uploads ({word}): our dumps go along {filtered} if it sends their directory, and stay at "
         "home if it sends a file of its own; the script is not run for the proof, our dump script is"
-        for number, word in uploads(rest)
+        for number, word in uploads(text)
     ]
     warnings += [
         f"{path}:{number}: sets an EXIT trap of its own, which decides the script's exit status: "
         "a failed dump of ours is told on stderr only"
-        for number, _ in _search(rest, _EXIT_TRAP)
+        for number, _ in _search(text, _EXIT_TRAP)
     ]
     return Judgement(Refused(problems).lines(path), tuple(warnings), edited, edited == text)
 
@@ -244,14 +243,12 @@ def _find(text: str, owner: str) -> _Place | None:
     return _Place(marks[0][0], marks[1][0], marks[0][2])
 
 
-def _place(lines: list[str], owner: str) -> int:
+def _place(lines: list[str]) -> int:
     """The index of the line before which the block goes."""
     dumps = [n for n, line in enumerate(lines) if not line.lstrip().startswith("#") and _DUMP.search(line)]
-    for n in range(dumps[-1] + 1 if dumps else 0, len(lines)):
-        line = lines[n]
-        if re.match(r"[\s#]", line) or _FUNCTION.match(line):
-            continue
-        if dumps and (_CLEAN_UP.search(line) or _UPLOAD.search(line)):
+    for n in range(dumps[-1] + 1, len(lines)) if dumps else ():
+        at_margin = not re.match(r"[\s#]", lines[n]) and not _FUNCTION.match(lines[n])
+        if at_margin and (_CLEAN_UP.search(lines[n]) or _UPLOAD.search(lines[n])):
             return n
     said = [n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
     return said[-1] if said and re.match(r"exit\b", lines[said[-1]]) else len(lines)
@@ -265,6 +262,6 @@ def _call(text: str, block: Block) -> str:
     """One line for any POSIX shell, also under `set -eu`: the script's last exit status is what it was before."""
     directory = re.sub(r"\$\{(\w+)\}|\$(\w+)", lambda name: f"${{{name[1] or name[2]}-}}", block.directory)
     fails = "trap 'exit 1' EXIT"
-    if any(True for _ in _search(remove(text, block.owner), _EXIT_TRAP)):
+    if any(True for _ in _search(text, _EXIT_TRAP)):
         fails = "echo 'a dump failed; the EXIT trap of this script decides its exit status' >&2"
     return f'{_CALL} {shlex.quote(block.command)} "{directory}" || {fails}; (exit "$mautrix_status") && :'

@@ -314,6 +314,13 @@ def test_an_exit_trap_of_its_own_is_a_warning() -> None:
     assert warning.startswith("/opt/matrix/scripts/pg_backup.sh:2: sets an EXIT trap of its own, which decides")
 
 
+def test_the_line_of_a_warning_is_the_file_s_also_below_our_call() -> None:
+    first = judged(CASES["B20"])
+    assert told(first.warnings) == ["9: uploads (aws):", "10: uploads (aws):"]
+    assert told(judged(first.edited).warnings) == ["12: uploads (aws):", "13: uploads (aws):"]
+    assert str(first.edited.split("\n").index("if command -v aws >/dev/null; then") + 1) == "12"
+
+
 def test_what_stands_already_is_known() -> None:
     text = CASES["B17"]
     first = judged(text)
