@@ -13,8 +13,9 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from documents.refusal import Refused
 from scripts.common import run
@@ -84,15 +85,21 @@ def remove(edit: Edit) -> Edited:
     )
 
 
-def _held(text: str) -> tuple[list[str], list[str]]:
-    """The registrations and the flags that a file holds, as far as it can be read."""
+@lru_cache  # two texts, each looked at more than once
+def _document(text: str) -> dict[Any, Any]:
+    """What a file says; nothing, if it cannot be read."""
     import yaml
 
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
-        return [], []
-    document = document if isinstance(document, dict) else {}
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _held(text: str) -> tuple[list[str], list[str]]:
+    """The registrations and the flags that a file holds."""
+    document = _document(text)
     listed, flags = document.get("app_service_config_files"), document.get("experimental_features")
     return (
         [str(path) for path in listed] if isinstance(listed, list) else [],
@@ -263,15 +270,9 @@ def _with(options: Sequence[str], inside_file: str, path: str) -> list[str]:
 
 
 def _secrets(text: str) -> set[str]:
-    import yaml
-
     from documents.diff import secrets
 
-    try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        return set()
-    hide = {secret for secret in secrets(document) if len(secret) >= SHORTEST}
+    hide = {secret for secret in secrets(_document(text)) if len(secret) >= SHORTEST}
     for path in _held(text)[0]:
         with contextlib.suppress(OSError, ValueError):
             hide |= tokens(Path(path).read_text())
