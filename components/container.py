@@ -42,7 +42,6 @@ class BridgeContainer(pulumi.ComponentResource):
     `ready` says what the readiness check saw, the bridge's status among it.
     """
 
-    container_id: pulumi.Output[str]
     ready: pulumi.Output[readiness.Ready]
 
     def __init__(
@@ -111,5 +110,5 @@ class BridgeContainer(pulumi.ComponentResource):
             shown=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.container_id, self.ready = running.id, ready.result
-        self.register_outputs({"container_id": self.container_id})
+        self.ready = ready.result
+        self.register_outputs({})

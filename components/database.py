@@ -27,8 +27,6 @@ class BridgeDatabase(pulumi.ComponentResource):
     depends on this component.
     """
 
-    role: pulumi.Output[str]
-    database: pulumi.Output[str]
     proof: pulumi.Output[isolation.Proof]
 
     def __init__(
@@ -83,5 +81,5 @@ class BridgeDatabase(pulumi.ComponentResource):
             delete=isolation.restore,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[own]),
         )
-        self.role, self.database, self.proof = role.name, own.name, proven.result
-        self.register_outputs({"role": self.role, "database": self.database})
+        self.proof = proven.result
+        self.register_outputs({})

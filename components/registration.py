@@ -12,9 +12,7 @@ from scripts import files, synapse
 
 
 class SynapseRegistration(pulumi.ComponentResource):
-    """`restart` is done once Synapse runs with the registrations."""
-
-    restart: pulumi.Output[synapse.Applied]
+    """Whoever needs Synapse to run with the registrations depends on this component."""
 
     def __init__(
         self,
@@ -42,7 +40,7 @@ class SynapseRegistration(pulumi.ComponentResource):
         ).resource
         # New tokens have to reach Synapse: what is in the files is part of what the restart depends on.
         version: pulumi.Output[str] = pulumi.Output.all(*texts).apply(lambda known: fingerprint(*known))
-        restart = host.script(
+        host.script(
             f"{name}-synapse-restart",
             synapse.Arguments(
                 synapse=server,
@@ -58,5 +56,4 @@ class SynapseRegistration(pulumi.ComponentResource):
             shown=True,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[written]),
         )
-        self.restart = restart.result
         self.register_outputs({})

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Optional
 
 from documents import backup_script
-from documents.places import Deployment
+from documents.places import BridgePlace, Deployment
 from documents.refusal import Refused
 from scripts import bundle, facts_inside, shell_syntax
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, run
 from scripts.container import containers, there, variable
-from scripts.files import CLAIM, READY
+from scripts.files import CLAIM, READY, dump_script_owner
 from scripts.postgres import psql
 from scripts.wire import typed
-from verdicts.host_facts import BridgeStatus, Directory, File, HostFacts, PostgresFacts, SynapseFacts
+from verdicts.host_facts import BridgeStatus, Container, Directory, File, HostFacts, PostgresFacts, SynapseFacts
 
 POSTGRES = """
 select json_build_object(
@@ -69,11 +69,11 @@ def read(arguments: Look) -> HostFacts:
     script = _file(deployment.backup.script) if deployment.backup.script else None
     with ThreadPoolExecutor(max_workers=9) as pool:
         version = pool.submit(_docker_version)
-        by_name = pool.submit(containers, *names.values())
+        by_name = pool.submit(_containers)
         password = pool.submit(variable, deployment.postgres.container, "POSTGRES_PASSWORD")
         network, image = pool.submit(there, "network", place.network), pool.submit(there, "image", place.image)
         inside, postgres = pool.submit(_synapse, deployment), pool.submit(_postgres, arguments)
-        others, bridge = pool.submit(_others, place.directory, place.container), pool.submit(_bridge, deployment)
+        bridge = pool.submit(_bridge, deployment)
         syntax = pool.submit(_syntax, deployment, script)
         data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
@@ -91,12 +91,12 @@ def read(arguments: Look) -> HostFacts:
             homeserver=_file(synapse.homeserver_file),
             backup_script=script,
             backup_syntax=syntax.result(),
-            dump_script_owner=_owner(Path(deployment.dump_script)),
+            dump_script_owner=dump_script_owner(Path(deployment.dump_script)),
             bridge_dir=_directory(place.directory),
             synapse_dir=_directory(synapse.directory),
             backup_dir=_directory(_backup_directory(deployment)),
             registrations={path: Path(path).exists() for path in deployment.registration_paths},
-            others=others.result(),
+            others=_others(by_name.result(), place),
             ready_mark=_text(Path(place.directory) / READY) or "",
             bridge=bridge.result(),
         )
@@ -105,7 +105,7 @@ def read(arguments: Look) -> HostFacts:
 def _file(path: str) -> Optional[File]:
     file = Path(path)
     try:
-        was, data = file.stat(), file.read_bytes()
+        data = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -115,7 +115,7 @@ def _file(path: str) -> Optional[File]:
     except UnicodeDecodeError:
         text = None
     writable = os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK) and not _read_only(file)
-    return File(text=text, executable=bool(was.st_mode & 0o100), writable=writable)
+    return File(text=text, writable=writable)
 
 
 def _read_only(path: Path) -> bool:
@@ -190,15 +190,20 @@ def _synapse(deployment: Deployment) -> SynapseFacts:
     return typed(SynapseFacts, json.loads(done.stdout), "the answer of Synapse's container")
 
 
-def _others(directory: str, bridge: str) -> tuple[str, ...]:
-    """Names of containers, the bridge's own aside, that mount the directory or one above or below it."""
-    mine = Path(directory)
-    named = set()
-    for each in containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values():
-        for source in map(Path, each.mounts):
-            if each.name != bridge and (mine == source or mine in source.parents):
-                named.add(each.name)
-    return tuple(sorted(named))
+def _containers() -> dict[str, Container]:
+    """All that there are, by name."""
+    every = containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values()
+    return {each.name: each for each in every}
+
+
+def _others(by_name: dict[str, Container], place: BridgePlace) -> tuple[str, ...]:
+    """Names of containers, the bridge's own aside, that mount its directory or one below it."""
+    mine = Path(place.directory)
+    return tuple(
+        name
+        for name, each in sorted(by_name.items())
+        if name != place.container and any(mine in (source, *source.parents) for source in map(Path, each.mounts))
+    )
 
 
 def _bridge(deployment: Deployment) -> BridgeStatus:
@@ -215,14 +220,6 @@ def _bridge(deployment: Deployment) -> BridgeStatus:
             timeout=3.0,
         )
     )
-
-
-def _owner(path: Path) -> Optional[str]:
-    """Whose dump script this is, by its own words; None if there is none."""
-    try:
-        return backup_script.dump_script_owner(path.read_text(errors="replace"))
-    except OSError:
-        return None
 
 
 def _syntax(deployment: Deployment, script: Optional[File]) -> str:

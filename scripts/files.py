@@ -11,7 +11,9 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Optional
 
+from documents import backup_script
 from scripts.common import ScriptError, rewrite, run, say, write_atomic
 from scripts.container import look
 
@@ -63,6 +65,14 @@ class Done:
 
     paths: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+
+
+def dump_script_owner(path: Path) -> Optional[str]:
+    """The stack that a dump script on the host names, "" if it names none; None if no such file can be read."""
+    try:
+        return backup_script.dump_script_owner(path.read_text(errors="replace"))
+    except OSError:
+        return None
 
 
 def claim(arguments: BridgeDirectory) -> Done:

@@ -31,7 +31,7 @@ from documents.places import Database
 from documents.refusal import Refused
 from scripts import dumps, postgres, shell_syntax
 from scripts.common import ScriptError, rewrite, run, say, write_atomic
-from scripts.files import PROVEN
+from scripts.files import PROVEN, dump_script_owner
 from scripts.wire import WireError, plain, typed
 
 RUN_LIMIT = 6 * 3600
@@ -172,7 +172,7 @@ def remove(arguments: Arguments) -> Removed:
     _remove_empty([Path(name) for name in note.directories])
     arguments.note.unlink(missing_ok=True)
     ours = Path(arguments.block.command)
-    if _owner(ours) == owner:
+    if dump_script_owner(ours) == owner:
         ours.unlink()
         changed = True
     return Removed(changed, tuple(deleted))
@@ -223,13 +223,8 @@ def _undone_on_failure() -> Iterator[_Undo]:
             signal.signal(number, handler)
 
 
-def _owner(path: Path) -> Optional[str]:
-    """Whose dump script it is; None if there is none."""
-    return backup_script.dump_script_owner(path.read_text(errors="replace")) if path.is_file() else None
-
-
 def _install(arguments: Arguments, path: Path, undo: _Undo) -> bool:
-    owner = _owner(path)
+    owner = dump_script_owner(path)
     if owner not in (None, arguments.block.owner):
         raise ScriptError(f"{path}: exists and is not this stack's: move it away, or set another bridgeContainer")
     old, new = path.read_bytes() if owner else None, arguments.dump_script.encode()

@@ -108,7 +108,7 @@ def healthy() -> HostFacts:
             locked_out={"synapse": ("mas",)},
         ),
         homeserver=File(text=HOMESERVER, writable=True),
-        backup_script=File(text=BACKUP_SCRIPT, executable=True, writable=True),
+        backup_script=File(text=BACKUP_SCRIPT, writable=True),
         backup_syntax="",
         dump_script_owner=None,
         bridge_dir=_directory(exists=False),
@@ -138,7 +138,7 @@ def deployed() -> HostFacts:
         registrations=dict.fromkeys(host.registrations, True),
         postgres=replace(host.postgres, roles=roles, databases=databases, locked_out={}),
         homeserver=File(text=homeserver.add(HOMESERVER, homeserver.Entries.of(plan)), writable=True),
-        backup_script=File(text=script, executable=True, writable=True),
+        backup_script=File(text=script, writable=True),
         dump_script_owner=STACK,
         bridge=BridgeStatus(container="running", ready=True, ping="200", image=bridge.image),
     )

@@ -88,7 +88,6 @@ class File:
 
     text: Optional[str] = None
     error: str = ""
-    executable: bool = False
     writable: bool = False
 
 
