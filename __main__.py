@@ -2,13 +2,14 @@
 
 import pulumi
 
-from components.archive import FinalArchive
+from components.archive import FinalArchive, archive_check
 from components.auth_check import AuthCheck
-from components.backup import DatabaseBackup
+from components.backup import DatabaseBackup, backup_arguments
 from components.container import BridgeContainer, Start, container_version
-from components.database import BridgeDatabase
+from components.database import BridgeDatabase, database_access
 from components.host import LocalHost
 from components.install import BridgeInstall
+from components.leftovers import leftovers_of
 from components.registration import SynapseRegistration
 from components.sdk import prepare_process
 from components.secrets import BridgeSecrets
@@ -17,57 +18,69 @@ from documents.appservice import bridge_registration, doublepuppet_registration
 from documents.bridge_config import bridge_config, bridge_database_url
 from documents.bridges import SIGNAL as bridge
 from host_check import refuse_or_tell
+from scripts.isolation import Isolation
 from settings import read
 
 prepare_process()
 settings, name = read(), bridge.name
 deployment = settings.deployment(bridge, f"{pulumi.get_project()}/{pulumi.get_stack()}")
-host = LocalHost(settings.reapply)
+host = LocalHost(settings.reapply, deployment.docker_host)
 
 # Before the plan: what is there, and whether the plan may touch it. Nothing below runs if not.
 checked = refuse_or_tell(host, settings, deployment)
 
+# What a destroy ends with: whatever of this stack is then still there.
+isolated = Isolation(deployment.stack, deployment.postgres, deployment.place.database, settings.isolated_databases)
+backup_plan = backup_arguments(deployment, settings.synapse_database)
+leftovers = leftovers_of(name, host, deployment, isolated, backup_plan)
+
 # Step 1. The role's password, the tokens, the keys; and the texts that are made of them.
-secrets = BridgeSecrets(name, host, deployment, settings.token_generation)
+secrets = BridgeSecrets(name, host, settings.token_generation, checked.restore)
 tokens, known = secrets.tokens, pulumi.Output.all(secrets.tokens, secrets.keys)
 config = known.apply(lambda both: bridge_config(deployment, *both))
 registration = known.apply(lambda both: bridge_registration(deployment, *both))
 doublepuppet = tokens.apply(lambda each: doublepuppet_registration(deployment, each))
 
-# Steps 6 to 8. The bridge's directory (first of all: by the name in it a later run knows that the rest is ours), its
-# config, its image.
-install = BridgeInstall(name, host, deployment.place, deployment.stack, config, settings.keep_image)
-after_directory = pulumi.ResourceOptions(depends_on=[install.directory])
+# Steps 6 to 8. The bridge's directory (first: its mark says that the rest is this stack's), its config, its image.
+first = pulumi.ResourceOptions(depends_on=[leftovers])
+install = BridgeInstall(name, host, deployment, config, checked.machine, settings.keep_image, opts=first)
 
-# Steps 2 and 3. Role and database with minimal rights, and the proof of it.
-password, isolated = tokens.apply(lambda each: each.database_password), settings.isolated_databases
-database = BridgeDatabase(name, host, deployment, checked.postgres, password, isolated, opts=after_directory)
+# Steps 2 and 3. Role and database, and PUBLIC shut out.
+after_directory = pulumi.ResourceOptions(depends_on=[install.directory])
+database = BridgeDatabase(name, host, deployment, checked.postgres, isolated, opts=after_directory)
 
 # Steps 4 and 5. The nightly dumps with the bridge's among them, and a backup that is proven, before anything goes live.
 after_database = pulumi.ResourceOptions(depends_on=[database])
-backup = DatabaseBackup(name, host, deployment, settings.synapse_database, opts=after_database)
+backup = DatabaseBackup(name, host, backup_plan, opts=after_database)
+
+# Step 3 again: the role's password, and the proof. From here on a bridge that runs has old tokens: nothing slow now.
+ready_to_turn = pulumi.ResourceOptions(depends_on=[backup, install])
+password = tokens.apply(lambda each: each.database_password)
+access = database_access(name, host, isolated, password, ready_to_turn)
 
 # Steps 9 to 14. Both registrations, homeserver.yaml, and one restart of Synapse.
 synapse = SynapseRegistration(
     name, host, deployment, (registration, doublepuppet), checked.synapse_owner,
-    opts=pulumi.ResourceOptions(depends_on=[backup, install]),
+    opts=pulumi.ResourceOptions(depends_on=[access.resource]),
 )  # fmt: skip
 
 # The rollback begins here: a destroy takes the container away, then archives what it had, then removes the rest.
-pickle_key = secrets.keys.apply(lambda each: each.pickle_key)
 after_all = pulumi.ResourceOptions(depends_on=[database, install, synapse])
-archive = FinalArchive(name, host, deployment, install.config_file, pickle_key, opts=after_all)
+archive = FinalArchive(name, host, deployment, install.config_file, secrets.keys, checked.restore, opts=after_all)
 
 # Step 15. STOP-AND-CHECK: no container unless Synapse accepts the appservices beside MAS.
-start = Start(checked.attempt, settings.ready_timeout, new_keys=settings.restore == "none")
+start = Start(checked.attempt, settings.ready_timeout, settings.token_generation, new_keys=checked.restore == "none")
 version = container_version(install, deployment, start)
 after_restart = pulumi.ResourceOptions(depends_on=[synapse])
-check = AuthCheck(name, host, deployment, tokens, version, opts=after_restart)
+check = AuthCheck(name, host, deployment, tokens, start, version, opts=after_restart)
 
 # Steps 16 to 18. The container, and the bridge that answers.
 as_token = tokens.apply(lambda each: each.as_token)
 after_check = pulumi.ResourceOptions(depends_on=[check, archive])
 container = BridgeContainer(name, host, deployment, install, as_token, start, opts=after_check)
+
+# A destroy begins here, and stops with everything as it is if the archive could not be made.
+archive_check(name, host, deployment, pulumi.ResourceOptions(depends_on=[container]))
 
 # Steps 19 and 20. What is left for the operator.
 pulumi.export("verdict", check.verdict)
@@ -75,7 +88,7 @@ pulumi.export("authCheck", check.table)
 pulumi.export("ready", container.ready)
 pulumi.export("bridgeStatus", checked.bridge_status(container.ready))
 pulumi.export("bot", deployment.bot)
-pulumi.export("isolation", database.proof)
+pulumi.export("isolation", access.result)
 pulumi.export("backups", backup.dumps)
 pulumi.export("backupCron", operator.backup_cron(deployment))
 pulumi.export("nextSteps", operator.next_steps(deployment))

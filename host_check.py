@@ -10,11 +10,13 @@ import pulumi
 
 from components.database import PostgresAccess
 from components.host import HostError, LocalHost
+from components.install import DockerMachine
+from documents.bridges import GID, UID
 from documents.places import Deployment
 from scripts import facts
 from scripts.readiness import Ready
 from settings import Settings
-from verdicts.host_facts import BridgeStatus, HostFacts
+from verdicts.host_facts import BridgeStatus, HostFacts, on_host
 from verdicts.preflight import judge
 
 DESTROYS = ("destroy", "down", "dn")
@@ -23,13 +25,16 @@ OPERATIONS = (*DESTROYS, "up", "update", "preview", "pre", "refresh", "watch", "
 
 @dataclass(frozen=True)
 class CheckedHost:
-    """What the components need to know of the host. `synapse_owner`: uid and gid of Synapse's process; `attempt`: the
-    number of the container's label (verdicts/preflight.py)."""
+    """What the components need to know of the host. `synapse_owner`: uid and gid of Synapse's process on it; `attempt`
+    (the number of the container's label) and `restore` (what the database begins or began with) are those of
+    verdicts/preflight.py."""
 
     facts: HostFacts
     postgres: PostgresAccess
+    machine: DockerMachine
     synapse_owner: tuple[int, int]
     attempt: int
+    restore: str
 
     def bridge_status(self, ready: pulumi.Output[Ready]) -> pulumi.Output[BridgeStatus]:
         """The bridge as this operation leaves it: as readiness saw it if that waited for a new container, else as it
@@ -64,10 +69,23 @@ def refuse_or_tell(host: LocalHost, settings: Settings, deployment: Deployment) 
         postgres=PostgresAccess(
             address=postgres.networks.get(settings.network, "") if postgres else "",
             password=pulumi.Output.secret(settings.postgres_password or seen.superuser_password),
+            role_there=findings.role_there,
+            database_there=findings.database_there,
         ),
-        synapse_owner=(seen.synapse.uid, seen.synapse.gid),
+        machine=DockerMachine(seen.docker_host, (on_host(UID, seen.uids), on_host(GID, seen.gids))),
+        synapse_owner=_synapse_owner(seen),
         attempt=findings.attempt,
+        restore=findings.restore,
     )
+
+
+def _synapse_owner(seen: HostFacts) -> tuple[int, int]:
+    """While Synapse is down: whose the registrations are that an earlier run wrote."""
+    uids, gids = seen.uids, seen.gids
+    written = [file for file in seen.registrations.values() if file] if seen.synapse.error else []
+    if written:
+        return written[0].uid, written[0].gid
+    return on_host(seen.synapse.uid, uids), on_host(seen.synapse.gid, gids)
 
 
 def destroying() -> bool:

@@ -6,9 +6,10 @@ line that names the key, the value and what it should be; all of them are report
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -146,6 +147,11 @@ class Settings:
 
     domain: str = setting(_matching(rf"{_HOSTNAME}(?::[0-9]{{1,5}})?", "a server_name like example.org"))
     admin_user: str = setting(_matching(rf"@{_LOCALPART}:.+", "a user id like @name:domain"))
+    docker_host: str = setting(
+        _matching(
+            r"auto|(?:unix:///|tcp://)[^\s'\"]+", "auto, or Docker's address like unix:///run/user/1000/docker.sock"
+        )
+    )
     network: str = setting(_matching(_DOCKER_NAME, "a Docker network's name: letters, digits, '_', '.', '-'"))
     synapse_container: str = setting(_container)
     synapse_dir: str = setting(_directory)
@@ -182,6 +188,9 @@ class Settings:
     accept_plain_dumps: bool = setting(_boolean)
     archive_dir: str = setting(_directory)
     restore: str = setting(_restore)
+    accept_archive_of: str = setting(
+        _matching(r"[^\s@]+/[^\s@]+@[^\s@]+", "whose an archive is, as PROJECT/STACK@DOMAIN"), empty=True
+    )
     image: str = setting(_matching(_IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0"))
     keep_image: bool = setting(_boolean)
     bridge_container: str = setting(
@@ -215,6 +224,7 @@ class Settings:
             registration_file=self.registration_file,
             doublepuppet_file=self.doublepuppet_file,
             experimental_features=self.experimental_features,
+            docker_host="" if self.docker_host == "auto" else self.docker_host,
             synapse=Synapse(
                 domain=self.domain,
                 container=self.synapse_container,
@@ -303,12 +313,25 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
         problems.append(f"backupDir: {dumps!r} should be an absolute path, since backupScript is none")
     if bool(parsed.get("backup_filter")) != bool(parsed.get("backup_filter_suffix")):
         problems.append("backupFilter: should be set together with backupFilterSuffix, like `age -r …` and .age")
-    directory, synapse = parsed.get("bridge_dir"), parsed.get("synapse_dir")
-    if directory and synapse and (directory == synapse or synapse.startswith(f"{directory}/")):
-        problems.append(
-            f"bridgeDir: {directory!r} should be a directory of the bridge's own, not Synapse's or above it"
-        )
+    problems += _entangled(parsed)
     return problems
+
+
+def _entangled(parsed: Mapping[str, Any]) -> Iterator[str]:
+    """Directories of which one would go, be read or be written with the other."""
+    apart = ("bridge_dir", "archive_dir", "synapse_dir")
+    pairs = [*itertools.combinations(apart, 2), ("backup_dir", "bridge_dir"), ("backup_script", "bridge_dir")]
+    for one, other in pairs:
+        here, there = parsed.get(one, "none"), parsed.get(other, "none")
+        if not here.startswith("/") or not there.startswith("/"):
+            continue
+        both = PurePosixPath(here), PurePosixPath(there)
+        nested = both[1] in (both[0], *both[0].parents) or (one in apart and both[0] in both[1].parents)
+        if nested:
+            yield (
+                f"{key_of(one)}: {here!r} and {key_of(other)} {there!r} should not be one inside the other: "
+                f"{key_of(one)} needs a place of its own"
+            )
 
 
 def read() -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pulumi
 
+from components.container import Start
 from components.host import LocalHost, later
 from documents.credentials import Tokens
 from documents.places import Deployment
@@ -25,6 +26,7 @@ class AuthCheck(pulumi.ComponentResource):
         host: LocalHost,
         deployment: Deployment,
         tokens: pulumi.Output[Tokens],
+        start: Start,
         fingerprint: pulumi.Output[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -40,7 +42,9 @@ class AuthCheck(pulumi.ComponentResource):
                 doublepuppet_id=deployment.doublepuppet_id,
                 doublepuppet_as_token=later(tokens.apply(lambda known: known.doublepuppet_as_token)),
                 admin_user=deployment.admin_user,
-                evidence_dir=deployment.place.directory,
+                bridge=deployment.place,
+                stack=deployment.stack,
+                generation=start.tokens,
                 fingerprint=later(fingerprint),
             ),
             create=stop_and_check.check,

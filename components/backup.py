@@ -14,6 +14,22 @@ from scripts import nightly_backup
 DUMP_SCRIPT = Path(nightly_backup.__file__).with_name("bridge_backup.sh")
 
 
+def backup_arguments(deployment: Deployment, synapse_database: str) -> nightly_backup.Arguments:
+    """`synapse_database` is what the operator's own dumps are of."""
+    plan, mas, own = deployment.backup, deployment.mas, deployment.place.database
+    return nightly_backup.Arguments(
+        script=plan.script,
+        block=backup_script.block(deployment),
+        dump_script=backup_script.dump_script(DUMP_SCRIPT.read_text(), deployment),
+        suffix=f".{deployment.place.container}.sql.gz{plan.suffix}",
+        databases=(own, Database(own.container, mas.database, mas.role)),
+        filtered=bool(plan.filter),
+        superuser=deployment.postgres.superuser,
+        synapse_database=synapse_database,
+        directory=deployment.place.directory,
+    )
+
+
 class DatabaseBackup(pulumi.ComponentResource):
     """Our dump script installed, the operator's script with a call of it, one run, and every dump proven; `dumps` says
     what was seen."""
@@ -24,30 +40,16 @@ class DatabaseBackup(pulumi.ComponentResource):
         self,
         name: str,
         host: LocalHost,
-        deployment: Deployment,
-        synapse_database: str,
+        arguments: nightly_backup.Arguments,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`synapse_database` is what the operator's own dumps are of."""
         super().__init__("mautrix:bridge:Backup", name, None, opts)
-        plan, mas, own = deployment.backup, deployment.mas, deployment.place.database
-        block = backup_script.block(deployment)
         script = host.script(
             f"{name}-backup-script",
-            nightly_backup.Arguments(
-                script=plan.script,
-                block=block,
-                dump_script=backup_script.dump_script(DUMP_SCRIPT.read_text(), deployment),
-                suffix=f".{deployment.place.container}.sql.gz{plan.suffix}",
-                databases=(own, Database(own.container, mas.database, mas.role)),
-                filtered=bool(plan.filter),
-                superuser=deployment.postgres.superuser,
-                synapse_database=synapse_database,
-                directory=deployment.place.directory,
-            ),
+            arguments,
             create=nightly_backup.apply,
             delete=nightly_backup.remove,
-            triggers=[plan.script, block.command],
+            triggers=[arguments.script, arguments.block.command, arguments.directory],
             shown=True,
             # Two scripts in one directory share our dump script: the old call goes, and then the new one comes.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),

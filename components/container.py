@@ -11,7 +11,7 @@ from components.host import LocalHost, later
 from components.install import BridgeInstall
 from documents.bridges import GID, READY_PATH, UID
 from documents.fingerprint import fingerprint
-from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL
+from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
 from documents.places import Deployment
 from scripts import readiness
 from scripts.files import READY
@@ -20,17 +20,19 @@ from scripts.files import READY
 @dataclass(frozen=True)
 class Start:
     """How the container is started. `attempt`: another number makes a container that never got ready anew; `timeout`:
-    seconds until it must be ready; `new_keys`: whether the bot of an empty database may get new cross-signing keys."""
+    seconds until it must be ready; `tokens`: their generation; `new_keys`: whether the bot of an empty database may get
+    new cross-signing keys."""
 
     attempt: int
     timeout: int
+    tokens: int
     new_keys: bool
 
 
 def container_version(install: BridgeInstall, deployment: Deployment, start: Start) -> pulumi.Output[str]:
     """Changes with everything that replaces the container, so that the check comes before the new one."""
     place = deployment.place
-    still = (place.container, place.network, place.directory, str(place.port), str(start.attempt))
+    still = (place.container, place.network, place.directory, str(place.port), str(start.attempt), str(start.tokens))
     known = pulumi.Output.all(install.fingerprint, install.image_id)
     version: pulumi.Output[str] = known.apply(lambda texts: fingerprint(*texts, *still))
     return version
@@ -84,6 +86,7 @@ class BridgeContainer(pulumi.ComponentResource):
                 docker.ContainerLabelArgs(label=STACK_LABEL, value=deployment.stack),
                 docker.ContainerLabelArgs(label=CONFIG_LABEL, value=install.fingerprint),
                 docker.ContainerLabelArgs(label=ATTEMPT_LABEL, value=str(start.attempt)),
+                docker.ContainerLabelArgs(label=TOKENS_LABEL, value=str(start.tokens)),
             ],
             opts=pulumi.ResourceOptions(
                 parent=self,

@@ -1,4 +1,4 @@
-"""The bridge's role and database, what they may not reach, and the proof of it."""
+"""The bridge's role and database, what they may not reach, the role's password, and the proof of it all."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_postgresql as postgresql
 
-from components.host import LocalHost, later
+from components.host import HostScript, LocalHost, later
 from documents.places import Deployment
 from scripts import isolation
 
 
 @dataclass(frozen=True)
 class PostgresAccess:
-    """The server's address as the Pulumi program reaches it, and its superuser's password (a secret)."""
+    """The server's address as the Pulumi program reaches it, and its superuser's password (a secret). `role_there`,
+    `database_there`: whether the bridge's are there already, and are this stack's."""
 
     address: str
     password: pulumi.Output[str]
+    role_there: bool = False
+    database_there: bool = False
 
 
 class BridgeDatabase(pulumi.ComponentResource):
-    """Role and database as in the plan's section 3; PUBLIC shut out of both the bridge's and the stack's databases.
+    """Role and database as in the plan's section 3, with PUBLIC shut out of both the bridge's and the stack's
+    databases.
 
-    `proof` says where the role got in and where it was refused; whoever needs the role to be as small as planned
-    depends on this component.
+    Neither is dropped by the provider, which cannot drop what is gone already: scripts/leftovers.py does it. One that
+    is there and ours, although the state does not hold it (a run was killed), is taken over.
     """
-
-    proof: pulumi.Output[isolation.Proof]
 
     def __init__(
         self,
@@ -35,11 +37,9 @@ class BridgeDatabase(pulumi.ComponentResource):
         host: LocalHost,
         deployment: Deployment,
         access: PostgresAccess,
-        password: pulumi.Output[str],
-        isolated: tuple[str, ...],
+        isolated: isolation.Isolation,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`password` is the role's; `isolated` are the databases that it must not get into."""
         super().__init__("mautrix:bridge:Database", name, None, opts)
         postgres, ours = deployment.postgres, deployment.place.database
         server = postgresql.Provider(
@@ -51,18 +51,22 @@ class BridgeDatabase(pulumi.ComponentResource):
             database="postgres",
             sslmode="disable",
             connect_timeout=15,
+            superuser=False,  # it is one; so the provider does not ask for the role's password, which is not its own
             opts=pulumi.ResourceOptions(parent=self),
         )
-        through = pulumi.ResourceOptions(parent=self, provider=server)
+        through = pulumi.ResourceOptions(parent=self, provider=server, retain_on_delete=True)
+
+        def known(each: str, there: bool) -> pulumi.ResourceOptions:
+            return pulumi.ResourceOptions.merge(through, pulumi.ResourceOptions(import_=each if there else None))
+
         role = postgresql.Role(
             f"{name}-role",
             name=ours.role,
             login=True,
-            password=password,
             superuser=False,
             create_database=False,
             create_role=False,
-            opts=through,
+            opts=known(ours.role, access.role_there),
         )
         own = postgresql.Database(
             f"{name}-database",
@@ -72,14 +76,28 @@ class BridgeDatabase(pulumi.ComponentResource):
             encoding="UTF8",
             lc_collate="C",
             lc_ctype="C",
-            opts=through,
+            opts=known(ours.database, access.database_there),
         )
-        proven = host.script(
+        host.script(
             f"{name}-isolation",
-            isolation.Isolation(postgres, ours, later(password), isolated, deployment.place.directory),
+            isolated,
             create=isolation.isolate,
+            update=isolation.renew,
             delete=isolation.restore,
+            shown=True,
             opts=pulumi.ResourceOptions(parent=self, depends_on=[own]),
         )
-        self.proof = proven.result
         self.register_outputs({})
+
+
+def database_access(
+    name: str,
+    host: LocalHost,
+    isolated: isolation.Isolation,
+    password: pulumi.Output[str],
+    opts: pulumi.ResourceOptions,
+) -> HostScript[isolation.Proof]:
+    """The role's password, set as late as can be (a bridge that runs may have the one before), and the proof where the
+    role gets in with it and where it is refused."""
+    access = isolation.Access(isolated.postgres, isolated.bridge, later(password), isolated.databases)
+    return host.script(f"{name}-access", access, create=isolation.prove, opts=opts)

@@ -59,16 +59,15 @@ class LocalHost:
     """This machine. Runs the scripts of `scripts/`; scripts/bundle.py says how they travel. Another `reapply` number
     runs every step again."""
 
-    docker_address = "unix:///var/run/docker.sock"
-
-    def __init__(self, reapply: int = 0) -> None:
-        self._reapply = reapply
+    def __init__(self, reapply: int = 0, docker_host: str = "") -> None:
+        """`docker_host`: as `bundle.pack`."""
+        self._reapply, self._docker_host = reapply, docker_host
 
     def read(self, verb: Callable[[A], R], arguments: A) -> R:
         """Run a read-only verb now, also at preview. Raises HostError."""
         done = subprocess.run(
             [sys.executable, "-c", bundle.LAUNCH, verb.__name__],
-            input=bundle.pack(verb.__module__, arguments),
+            input=bundle.pack(verb.__module__, arguments, docker_host=self._docker_host),
             text=True,
             capture_output=True,
             timeout=300,
@@ -97,7 +96,9 @@ class LocalHost:
         """
         script = create.__module__
         known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
-        text: pulumi.Output[str] = known.apply(lambda values: bundle.pack(script, values, self._reapply))
+        text: pulumi.Output[str] = known.apply(
+            lambda values: bundle.pack(script, values, self._reapply, self._docker_host)
+        )
         stdin: pulumi.Output[str] = pulumi.Output.secret(text)
         command = local.Command(
             name,
@@ -114,7 +115,7 @@ class LocalHost:
         return HostScript(command, _result_of(create))
 
     def made_once(
-        self, name: str, arguments: A, create: Callable[[A], R], triggers: list[Any] | None, parent: pulumi.Resource
+        self, name: str, arguments: A, create: Callable[[A], R], triggers: list[Any], parent: pulumi.Resource
     ) -> HostScript[R]:
         """A resource whose result is a secret, made again only when a trigger changes."""
         secret = ["stdout", "stderr"]

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pulumi
 import pulumi_docker as docker
 
 from components.host import LocalHost, later
-from documents.bridges import CONFIG_PATH, GID, UID
+from documents.bridges import CONFIG_PATH
 from documents.fingerprint import fingerprint
-from documents.places import BridgePlace
+from documents.places import Deployment
 from scripts import files
+
+
+@dataclass(frozen=True)
+class DockerMachine:
+    """Docker's address on the host, and uid and gid that the bridge's user in its container has there."""
+
+    address: str
+    bridge_owner: tuple[int, int]
 
 
 class BridgeInstall(pulumi.ComponentResource):
@@ -31,13 +41,14 @@ class BridgeInstall(pulumi.ComponentResource):
         self,
         name: str,
         host: LocalHost,
-        place: BridgePlace,
-        stack: str,
+        deployment: Deployment,
         config: pulumi.Output[str],
+        machine: DockerMachine,
         keep_image: bool,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("mautrix:bridge:Install", name, None, opts)
+        place, stack = deployment.place, deployment.stack
         self.directory = host.script(
             f"{name}-directory",
             files.BridgeDirectory(place.directory, stack),
@@ -50,19 +61,16 @@ class BridgeInstall(pulumi.ComponentResource):
         self.fingerprint = pulumi.Output.unsecret(config.apply(fingerprint))
         self.config_dir = self.fingerprint.apply(lambda version: f"{place.directory}/config-{version[:12]}")
         self.config_file = pulumi.Output.concat(self.config_dir, "/", CONFIG_PATH.rpartition("/")[2])
-        owned = files.OwnedFile(later(self.config_file), later(config), UID, GID, own_directory=True)
+        owned = files.OwnedFile(later(self.config_file), later(config), *machine.bridge_owner, own_directory=True)
         host.script(
             f"{name}-config",
-            files.OwnedFiles((owned,), mounted_by=place.container),
+            files.OwnedFiles(stack, (owned,), mounted_by=place.container),
             create=files.create,
-            update=files.update,
             delete=files.erase,
             triggers=[self.config_dir],
             opts=inside,
         )
-        self.docker = docker.Provider(
-            f"{name}-docker", host=host.docker_address, opts=pulumi.ResourceOptions(parent=self)
-        )
+        self.docker = docker.Provider(f"{name}-docker", host=machine.address, opts=pulumi.ResourceOptions(parent=self))
         self.image_id = docker.RemoteImage(
             f"{name}-image",
             name=place.image,

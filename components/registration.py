@@ -11,6 +11,20 @@ from documents.places import Deployment
 from scripts import files, synapse
 
 
+def homeserver_edit(deployment: Deployment, fingerprint: str = "") -> synapse.Arguments:
+    """What Synapse needs to know of this deployment."""
+    entries = Entries.of(deployment)
+    return synapse.Arguments(
+        synapse=deployment.synapse,
+        owner=entries.owner,
+        registrations=entries.registrations,
+        experimental_features=entries.experimental_features,
+        watch=deployment.registration_paths,
+        journal=f"{deployment.place.directory}/{files.JOURNAL}",
+        fingerprint=fingerprint,
+    )
+
+
 class SynapseRegistration(pulumi.ComponentResource):
     """Whoever needs Synapse to run with the registrations depends on this component."""
 
@@ -25,15 +39,16 @@ class SynapseRegistration(pulumi.ComponentResource):
     ) -> None:
         """`texts`: the bridge's registration, and the one for double puppeting; `owner`: Synapse's uid and gid."""
         super().__init__("mautrix:bridge:Registration", name, None, opts)
-        server, entries, paths = deployment.synapse, Entries.of(deployment), deployment.registration_paths
+        server, paths = deployment.synapse, deployment.registration_paths
         registrations = tuple(
             files.OwnedFile(path, later(text), *owner) for path, text in zip(paths, texts, strict=True)
         )
         written = host.script(
             f"{name}-registrations",
-            files.OwnedFiles(registrations, listed_in=server.homeserver_file, listed_below=server.data_mount),
+            files.OwnedFiles(
+                deployment.stack, registrations, listed_in=server.homeserver_file, listed_below=server.data_mount
+            ),
             create=files.create,
-            update=files.update,
             delete=files.erase,
             triggers=[*paths],
             opts=pulumi.ResourceOptions(parent=self),
@@ -42,14 +57,7 @@ class SynapseRegistration(pulumi.ComponentResource):
         version: pulumi.Output[str] = pulumi.Output.all(*texts).apply(lambda known: fingerprint(*known))
         host.script(
             f"{name}-synapse-restart",
-            synapse.Arguments(
-                synapse=server,
-                owner=entries.owner,
-                registrations=entries.registrations,
-                experimental_features=entries.experimental_features,
-                watch=paths,
-                fingerprint=later(version),
-            ),
+            homeserver_edit(deployment, later(version)),
             create=synapse.apply,
             delete=synapse.remove,
             triggers=[server.homeserver_file],

@@ -6,13 +6,12 @@ import pulumi
 
 from components.host import LocalHost
 from documents.credentials import Keys, Tokens
-from documents.places import Deployment
 from scripts import generate
 
 
 class BridgeSecrets(pulumi.ComponentResource):
-    """`tokens` turn with the setting tokenGeneration, `keys` never do; the pickle key of a deployment that begins with
-    an archived database comes out of that archive. Both are secrets as a whole."""
+    """`tokens` turn with the setting tokenGeneration. `keys` belong to what the database begins with (`restore`: none,
+    or an archive's path, which holds the pickle key) and never turn once it has. Both are secrets as a whole."""
 
     tokens: pulumi.Output[Tokens]
     keys: pulumi.Output[Keys]
@@ -21,13 +20,13 @@ class BridgeSecrets(pulumi.ComponentResource):
         self,
         name: str,
         host: LocalHost,
-        deployment: Deployment,
         generation: int,
+        restore: str,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("mautrix:bridge:Secrets", name, None, opts)
         turn = generate.Generation(generation)
-        archive = generate.FromArchive(deployment.archive.directory, deployment.bridge.name, deployment.archive.restore)
+        archive = generate.FromArchive(restore)
         self.tokens = host.made_once(f"{name}-tokens", turn, generate.tokens, [generation], self).secret
-        self.keys = host.made_once(f"{name}-keys", archive, generate.keys, None, self).secret
+        self.keys = host.made_once(f"{name}-keys", archive, generate.keys, [restore], self).secret
         self.register_outputs({})

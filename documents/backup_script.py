@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from documents.places import Deployment
@@ -43,6 +43,10 @@ _CLEAN_UP = re.compile(_BEGIN + r"(?:find|tmpwatch|tmpreaper|ls\s+(?:-\S+\s+)*-\
 _SETTINGS = re.compile(
     r"(?<=# --- settings, written by Pulumi: do not edit\n).*(?=# --- end of the settings\n)", re.DOTALL
 )
+_PLAIN_VALUE = re.compile(
+    r"""\s*(?:export\s+|readonly\s+|local\s+)?(?P<name>\w+)=(?P<quote>["']?)(?P<value>[\w/.:${}-]*)(?P=quote)\s*(?:[;#].*)?\Z"""
+)
+_REFERENCE = re.compile(r"\$\{(\w+)(?::?-([\w/.-]*))?\}|\$(\w+)")
 _OWNER = re.compile(r"^# owner: (\S+)$", re.MULTILINE)
 
 
@@ -58,6 +62,7 @@ def dump_script(template: str, deployment: Deployment) -> str:
         f"days={plan.days}",
         f"filter={shlex.quote(plan.filter)}",
         f"suffix={shlex.quote(plan.suffix)}",
+        *([f"export DOCKER_HOST={shlex.quote(deployment.docker_host)}"] if deployment.docker_host else ()),
     )
     return _SETTINGS.sub(lambda _: "".join(f"{line}\n" for line in settings), template)
 
@@ -206,6 +211,22 @@ def _directory_problems(text: str, directory: str) -> Iterator[Problem]:
             hint = f" (it sets {', '.join(names)})" if names else ""
             fix = "set backupDir to the variable that it has, as '${DIR}', or to an absolute path"
             yield Problem(1, f"backupDir is {directory}, and the script has no {name}{hint}", fix)
+
+
+def directory_of(text: str, directory: str) -> str:
+    """The absolute path that `directory` (a path, or an expression of the script's) stands for, as far as the script's
+    own plain assignments tell; "" if they do not."""
+    values: dict[str, str] = {}
+    for _, line in _code(text):
+        match = _PLAIN_VALUE.match(line)
+        if match:
+            values[match["name"]] = _expanded(match["value"], values)
+    path = _expanded(directory, values)
+    return path if path.startswith("/") and "$" not in path else ""
+
+
+def _expanded(value: str, values: Mapping[str, str]) -> str:
+    return _REFERENCE.sub(lambda name: values.get(name[1] or name[3], name[2] or name[0]), value)
 
 
 # the text --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from dataclasses import dataclass, field
 
 TOKEN_LENGTH = 64  # of as_token and hs_token, as the bridge's own `-g` makes them; letters and digits
@@ -29,3 +32,14 @@ class Keys:
 
     pickle_key: str = field(repr=False)
     sender_localpart: str
+
+
+def scram_verifier(password: str, salt: bytes) -> str:
+    """What Postgres keeps of a password of letters and digits (others would have to be normalized first), as it makes
+    it itself (RFC 5803; src/common/scram-common.c): given in place of the password, it is taken as it is."""
+    rounds = 4096
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    coded = (base64.b64encode(part).decode() for part in (salt, stored, server))
+    return "SCRAM-SHA-256${rounds}:{}${}:{}".format(*coded, rounds=rounds)

@@ -100,12 +100,18 @@ class ArchivePlan:
     restore: str
 
 
+def whose(stack: str, domain: str) -> str:
+    """Whose an archive is, in one word, as the setting acceptArchiveOf names it."""
+    return f"{stack}@{domain}"
+
+
 @dataclass(frozen=True)
 class Deployment:
     """One bridge beside one Matrix stack, as one Pulumi stack has it: all that the texts are made of, but secrets.
 
     `stack` is "project/name", which also marks our lines in the operator's files; `admin_user` is a user id;
-    `experimental_features`: whether homeserver.yaml gets the plan's two flags.
+    `experimental_features`: whether homeserver.yaml gets the plan's two flags; `docker_host`: Docker's address ("": the
+    one that the docker command takes by itself).
     """
 
     stack: str
@@ -115,12 +121,18 @@ class Deployment:
     registration_file: str
     doublepuppet_file: str
     experimental_features: bool
+    docker_host: str
     synapse: Synapse
     mas: Mas
     postgres: Postgres
     place: BridgePlace
     backup: BackupPlan
     archive: ArchivePlan
+
+    @property
+    def whose(self) -> str:
+        """Whose this deployment's archives are."""
+        return whose(self.stack, self.synapse.domain)
 
     @property
     def bot(self) -> str:

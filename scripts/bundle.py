@@ -66,9 +66,10 @@ def _sources(script: str) -> dict[str, str]:
     return dict(sorted(seen.items()))
 
 
-def pack(script: str, arguments: object, reapply: int = 0) -> str:
+def pack(script: str, arguments: object, reapply: int = 0, docker_host: str = "") -> str:
     """The stdin of `command(…)`: JSON with the sources of `script` and of all that it imports, and its arguments (a
-    dataclass, or what scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again.
+    dataclass, or what scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again;
+    `docker_host` is Docker's address for every docker command of it ("": the one that docker takes by itself).
 
     The same input gives the same text. A script that sends another one on, into a container, imports that one.
     """
@@ -80,6 +81,7 @@ def pack(script: str, arguments: object, reapply: int = 0) -> str:
             "sources": _sources(script),
             "arguments": plain(arguments),
             "reapply": reapply,
+            "docker_host": docker_host,
         },
         sort_keys=True,
     )

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from scripts.wire import WireError, plain, typed
@@ -79,42 +76,3 @@ def logs(container: str, lines: int = 50) -> str:
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         return f"(no log of {container}: {error})"
     return done.stdout
-
-
-def write_atomic(path: Path, data: bytes, *, mode: int, uid: int, gid: int, like: Path | None = None) -> None:
-    """Replace `path` (the target, if it is a symlink) by `data` in one step: a temporary file beside it with the
-    right owner and mode before any content is in it, fsync, rename. Extended attributes, ACLs among them, come from
-    `like`. On any failure the old file is whole; ScriptError."""
-    target = path.resolve()
-    temporary = ""
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchown(file.fileno(), uid, gid)
-            os.fchmod(file.fileno(), mode)
-            for name in os.listxattr(like) if like else ():
-                os.setxattr(file.fileno(), name, os.getxattr(like, name))  # type: ignore[arg-type]
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        temporary = ""
-        directory = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise ScriptError(f"{path}: not written, the old file stands: {error.strerror or error}") from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def rewrite(path: Path, data: bytes) -> bool:
-    """Give an existing file new content, same owner, group and mode. False (and nothing done) if it has it already."""
-    if path.read_bytes() == data:
-        return False
-    was = path.stat()
-    write_atomic(path, data, mode=was.st_mode & 0o7777, uid=was.st_uid, gid=was.st_gid, like=path)
-    return True

@@ -64,6 +64,7 @@ def _container(raw: dict[str, Any]) -> Container:
         oom_killed=state["OOMKilled"],
         created=raw["Created"],
         started=state["StartedAt"],
+        pid=state["Pid"],
         labels=raw["Config"].get("Labels") or {},
         networks={name: network["IPAddress"] for name, network in raw["NetworkSettings"]["Networks"].items()},
         mounts=tuple(mount["Source"] for mount in raw.get("Mounts") or [] if mount.get("Source")),
@@ -90,17 +91,21 @@ def ready(name: str, port: int, timeout: float) -> str:
 
 
 def last_exit(state: Container) -> Optional[int]:
-    """The exit code of the last run that ended. Docker's inspect forgets it when it starts the container again; its
-    events know it for a while. They are asked until that start: `0s` would mean until the last full second."""
+    """The exit code of the last run that ended by itself since somebody last stopped it. Docker's inspect forgets it
+    when it starts the container again; its events know it for a while. They are asked until that start: `0s` would mean
+    until the last full second."""
     if state.ended:
         return state.exit_code
     done = docker(
         "events", "--since", state.created, "--until", state.started, "--filter", f"container={state.id}",
-        "--filter", "event=die", "--format", '{{index .Actor.Attributes "exitCode"}}',
+        "--filter", "event=die", "--filter", "event=stop",
+        "--format", '{{.Action}} {{index .Actor.Attributes "exitCode"}}',
         check=False, timeout=10,
     )  # fmt: skip
-    codes = [line for line in done.stdout.split() if line.isdecimal()]
-    return int(codes[-1]) if codes and not done.returncode else None
+    code = None
+    for action, _, said in (line.partition(" ") for line in done.stdout.splitlines()):
+        code = int(said) if action == "die" and said.strip().isdecimal() else None  # `stop` comes after its `die`
+    return None if done.returncode else code
 
 
 def recent_log(state: Container, lines: int, timeout: float) -> str:

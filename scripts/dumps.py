@@ -10,12 +10,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Optional
 
+from documents import plain_dump
 from documents.backup_script import CLOSING_LINE
 from documents.places import Database
+from documents.refusal import Refused
 from scripts import postgres
-from scripts.common import ScriptError
+from scripts.common import ScriptError, docker
 
 _READERS = {b"\x1f\x8b": ["gzip", "-dc"], b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"]}
 _READERS |= {b"BZh": ["bzip2", "-dc"]}
@@ -69,7 +71,7 @@ def make(database: Database, target: Path) -> bool:
     """Dump a database into a new file (0600), uncompressed, and prove it; False if there is no such database.
     ScriptError if it cannot be dumped whole."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    command = ["docker", "exec", database.container, "pg_dump", "-w", "-U", database.role, "-d", database.database]
+    command = ["docker", *_pg_dump(database)]
     with os.fdopen(descriptor, "wb") as file, tempfile.TemporaryFile() as errors:
         try:
             code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=file, stderr=errors)
@@ -77,7 +79,7 @@ def make(database: Database, target: Path) -> bool:
             raise ScriptError("docker: command not found on the host: install Docker Engine and its client") from None
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip().splitlines()
-    if code and any(f'database "{database.database}" does not exist' in line for line in said):
+    if code and _absent(database, "\n".join(said)):
         return False
     if code:
         raise ScriptError(
@@ -112,15 +114,16 @@ def prove(path: Path, container: str) -> None:
             tail = (tail + chunk)[-8192:]
     if start == _CUSTOM:
         with content(path) as stream:
-            code, said = _fed(["docker", "exec", "-i", container, "pg_restore", "--list"], stream)
+            chunks = iter(lambda: stream.read(_CHUNK), b"")
+            code, said = _fed(["docker", "exec", "-i", container, "pg_restore", "--list"], chunks)
         if code:
             raise ScriptError(f"{path}: not a whole dump: pg_restore: {said}")
     elif not {*tail.split(b"\n")[-11:]} & {*_CLOSING}:
         raise ScriptError(f"{path}: not a whole dump: pg_dump's closing line is not at its end")
 
 
-def _fed(command: list[str], stream: IO[bytes]) -> tuple[int, str]:
-    """Run a command with the stream as its stdin: exit code and the last line of what it said on stderr."""
+def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
+    """Run a command with the chunks as its stdin: exit code and the last line of what it said on stderr."""
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
@@ -130,10 +133,10 @@ def _fed(command: list[str], stream: IO[bytes]) -> tuple[int, str]:
         try:
             try:
                 with process.stdin:
-                    for chunk in iter(lambda: stream.read(_CHUNK), b""):
+                    for chunk in chunks:
                         process.stdin.write(chunk)
             except BrokenPipeError:
-                for _ in iter(lambda: stream.read(_CHUNK), b""):
+                for _ in chunks:
                     pass
             code = process.wait()
         except BaseException:
@@ -145,12 +148,67 @@ def _fed(command: list[str], stream: IO[bytes]) -> tuple[int, str]:
     return code, lines[-1] if lines else f"exit code {code}"
 
 
-def restore(container: str, user: str, database: str, stream: IO[bytes]) -> None:
-    """Run a plain dump in one transaction: all of it, or ScriptError and nothing."""
-    command = ["docker", *postgres.command(container, user, database, "-1", "-o", "/dev/null", "-f", "-")]
-    code, said = _fed(command, stream)
+def refuse_commands(stream: IO[bytes], name: str) -> None:
+    """ScriptError if the plain dump holds what only psql's own commands do (documents/plain_dump.py)."""
+    try:
+        for _ in plain_dump.checked(stream):
+            pass
+    except Refused as refused:
+        raise ScriptError(f"nothing was restored: {'; '.join(refused.lines(name))}") from None
+
+
+def restore(container: str, role: str, database: str, stream: IO[bytes], last: str = "") -> None:
+    """Run a plain dump and the statement `last` in one transaction: all of it, or ScriptError and nothing, also if this
+    process ends on the way. As the role, which is no superuser, as nobody in the container, and without any command of
+    psql's own."""
+    command = postgres.command(container, role, database, "-o", "/dev/null", "-f", "-", unprivileged=True)
+
+    def lines() -> Iterator[bytes]:
+        yield b"BEGIN;\n"
+        yield from plain_dump.checked(stream)
+        yield f"\n{last}COMMIT;\n".encode()
+
+    try:
+        code, said = _fed(["docker", *command], lines())
+    except Refused as refused:
+        raise ScriptError(f"{container}: nothing was restored into {database}: {'; '.join(refused.lines())}") from None
     if code:
         raise ScriptError(f"{container}: the dump cannot be restored into {database}: {said}")
+
+
+def size(database: Database) -> Optional[int]:
+    """Bytes of the database; None if there is none. Asked as the role, in its own database."""
+    done = postgres.psql(
+        database.container, database.role, database.database, "select pg_database_size(current_database());", timeout=60
+    )
+    if done.returncode and _absent(database, done.stderr):
+        return None
+    if done.returncode:
+        raise ScriptError(
+            f"{database.container}: database {database.database} as {database.role}: {done.stderr.strip()}: nothing "
+            f"was "
+            "removed"
+        )
+    return int(done.stdout)
+
+
+def dumpable(database: Database) -> None:
+    """ScriptError unless pg_dump can read every table's definition, which takes no time; the data is for `make`."""
+    done = docker(*_pg_dump(database), "--schema-only", "-f", "/dev/null", check=False)
+    if done.returncode:
+        raise ScriptError(
+            f"{database.container}: database {database.database} could not be dumped, and nothing was removed: "
+            f"{(done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[0]}"
+        )
+
+
+def _pg_dump(database: Database) -> list[str]:
+    return ["exec", database.container, "pg_dump", "-w", "-U", database.role, "-d", database.database]
+
+
+def _absent(database: Database, said: str) -> bool:
+    """Whether Postgres says that the database, or the role that owned it alone, is gone."""
+    return f'database "{database.database}" does not exist' in said or f'role "{database.role}" does not exist' in said
 
 
 def tables(container: str, user: str, database: str) -> int:
@@ -163,4 +221,18 @@ def tables(container: str, user: str, database: str) -> int:
         " WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
         " AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%';\n",
     )
+    return int(rows[0])
+
+
+def objects(container: str, user: str, database: str) -> int:
+    """How many tables, views, sequences, types and functions there are that Postgres did not make itself."""
+    rows = postgres.sql(
+        container, user, database,
+        "WITH ours AS (SELECT oid FROM pg_catalog.pg_namespace"
+        " WHERE nspname NOT IN ('pg_catalog', 'information_schema')"
+        " AND nspname NOT LIKE 'pg\\_toast%' AND nspname NOT LIKE 'pg\\_temp%')"
+        " SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace IN (SELECT oid FROM ours))"
+        " + (SELECT count(*) FROM pg_catalog.pg_type WHERE typnamespace IN (SELECT oid FROM ours) AND typrelid = 0)"
+        " + (SELECT count(*) FROM pg_catalog.pg_proc WHERE pronamespace IN (SELECT oid FROM ours));\n",
+    )  # fmt: skip
     return int(rows[0])

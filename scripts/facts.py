@@ -6,6 +6,7 @@ say.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,20 +20,35 @@ from typing import Optional
 from documents import backup_script
 from documents.places import BridgePlace, Deployment
 from documents.refusal import Refused
-from scripts import bundle, facts_inside, shell_syntax
+from scripts import bundle, facts_inside, final_archive, safe_files, shell_syntax
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, run
 from scripts.container import containers, there, variable
-from scripts.files import CLAIM, READY, dump_script_owner
+from scripts.files import CLAIM, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
 from scripts.postgres import psql
 from scripts.wire import typed
-from verdicts.host_facts import BridgeStatus, Container, Directory, File, HostFacts, PostgresFacts, SynapseFacts
+from verdicts.host_facts import (
+    ArchiveFacts,
+    BridgeStatus,
+    Container,
+    Directory,
+    File,
+    HostFacts,
+    IdRange,
+    OwnFile,
+    PostgresFacts,
+    SynapseFacts,
+)
 
 POSTGRES = """
 select json_build_object(
   'version', current_setting('server_version_num')::int,
   'superuser', (select rolsuper from pg_roles where rolname = current_user),
   'roles', (select json_agg(rolname) from pg_roles where rolname !~ '^pg_'),
+  'role_comment', coalesce((select shobj_description(oid, 'pg_authid') from pg_roles
+    where rolname = :'bridge_role'), ''),
+  'database_comment', coalesce((select shobj_description(oid, 'pg_database') from pg_database
+    where datname = :'bridge_database'), ''),
   'databases', (select json_object_agg(datname, pg_database_size(oid))
     from pg_database where datallowconn and not datistemplate),
   'locked_out', (select coalesce(json_object_agg(datname, roles), '{}') from (
@@ -67,6 +83,7 @@ def read(arguments: Look) -> HostFacts:
         "bridge_container": place.container,
     }
     script = _file(deployment.backup.script) if deployment.backup.script else None
+    dumps_path = backup_script.directory_of((script and script.text) or "", deployment.backup.directory)
     with ThreadPoolExecutor(max_workers=9) as pool:
         version = pool.submit(_docker_version)
         by_name = pool.submit(_containers)
@@ -79,6 +96,9 @@ def read(arguments: Look) -> HostFacts:
         docker_version = version.result()  # first: if Docker is gone, this says so best
         return HostFacts(
             docker=docker_version,
+            docker_host=docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip(),
+            uids=_ids(by_name.result(), deployment, "uid_map"),
+            gids=_ids(by_name.result(), deployment, "gid_map"),
             docker_free=shutil.disk_usage(_existing(Path(data_root.result().stdout.strip()))).free,
             root=os.geteuid() == 0,
             bash=_works("bash", "--version"),
@@ -94,10 +114,15 @@ def read(arguments: Look) -> HostFacts:
             dump_script_owner=dump_script_owner(Path(deployment.dump_script)),
             bridge_dir=_directory(place.directory),
             synapse_dir=_directory(synapse.directory),
-            backup_dir=_directory(_backup_directory(deployment)),
-            registrations={path: Path(path).exists() for path in deployment.registration_paths},
+            dumps_path=dumps_path,
+            backup_dir=_directory(dumps_path or str(Path(deployment.backup.script).parent)),
+            archive_dir=_directory(deployment.archive.directory),
+            directory_writers=tuple(sorted(directory_writers(Path(place.directory)))),
+            registrations={path: _own(Path(path)) for path in deployment.registration_paths},
             others=_others(by_name.result(), place),
             ready_mark=_text(Path(place.directory) / READY) or "",
+            interrupted=(Path(place.directory) / JOURNAL).is_file(),
+            archive=_archive(deployment),
             bridge=bridge.result(),
         )
 
@@ -105,17 +130,45 @@ def read(arguments: Look) -> HostFacts:
 def _file(path: str) -> Optional[File]:
     file = Path(path)
     try:
-        data = file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        content = safe_files.read(file)
+    except ScriptError as error:
+        return File(error=str(error).partition(": ")[2])
     except OSError as error:
         return File(error=str(error.strerror))
+    if content is None:
+        return None
     try:
-        text: Optional[str] = data.decode()
+        text: Optional[str] = content.data.decode()
     except UnicodeDecodeError:
         text = None
     writable = os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK) and not _read_only(file)
     return File(text=text, writable=writable)
+
+
+def _own(path: Path) -> Optional[OwnFile]:
+    """A link in the file's place is nobody's of ours."""
+    if path.is_symlink():
+        return OwnFile("", 0, 0)
+    content = safe_files.read(path)
+    return OwnFile(file_writer(content), content.status.st_uid, content.status.st_gid) if content else None
+
+
+def _archive(deployment: Deployment) -> Optional[ArchiveFacts]:
+    """`latest` is the newest of this stack, this domain and this bridge."""
+    directory, wanted = Path(deployment.archive.directory), deployment.archive.restore
+    if wanted == final_archive.NOTHING:
+        return None
+    if wanted != "latest":
+        try:
+            return ArchiveFacts(wanted, final_archive.manifest_of(Path(wanted)))
+        except ScriptError as error:
+            return ArchiveFacts(error=str(error))
+    others: dict[str, None] = {}
+    for path, manifest in final_archive.archives(directory, deployment.bridge.name):
+        if manifest.whose == deployment.whose:
+            return ArchiveFacts(str(path), manifest)
+        others[manifest.whose] = None
+    return ArchiveFacts(error=f"{directory}: holds no archive of {deployment.whose}", others=tuple(others))
 
 
 def _read_only(path: Path) -> bool:
@@ -152,12 +205,6 @@ def _works(*words: str) -> bool:
         return False
 
 
-def _backup_directory(deployment: Deployment) -> str:
-    """Where the dumps go; if that is an expression of the script's, where the script is, as the best guess."""
-    directory, script = deployment.backup.directory, deployment.backup.script
-    return directory if directory.startswith("/") else str(Path(script).parent)
-
-
 def _docker_version() -> str:
     done = docker("version", "--format", "{{.Server.Version}}", check=False, timeout=20)
     if done.returncode:
@@ -167,10 +214,10 @@ def _docker_version() -> str:
 
 
 def _postgres(arguments: Look) -> PostgresFacts:
-    postgres = arguments.deployment.postgres
+    postgres, bridge = arguments.deployment.postgres, arguments.deployment.place.database
     done = psql(
         postgres.container, postgres.superuser, "postgres", POSTGRES, timeout=30,
-        isolated=",".join(arguments.isolated_databases), bridge_role=arguments.deployment.place.database.role,
+        isolated=",".join(arguments.isolated_databases), bridge_role=bridge.role, bridge_database=bridge.database,
     )  # fmt: skip
     if done.returncode:
         return PostgresFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0])
@@ -194,6 +241,16 @@ def _containers() -> dict[str, Container]:
     """All that there are, by name."""
     every = containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values()
     return {each.name: each for each in every}
+
+
+def _ids(by_name: dict[str, Container], deployment: Deployment, file: str) -> tuple[IdRange, ...]:
+    """The map of a container of the stack that runs; they all have the daemon's."""
+    for name in (deployment.synapse.container, deployment.postgres.container):
+        if name in by_name and by_name[name].pid:
+            with contextlib.suppress(OSError, ValueError):
+                rows = Path(f"/proc/{by_name[name].pid}/{file}").read_text().splitlines()
+                return tuple(IdRange(*map(int, row.split())) for row in rows)
+    return ()
 
 
 def _others(by_name: dict[str, Container], place: BridgePlace) -> tuple[str, ...]:

@@ -2,27 +2,29 @@
 
 claim   makes the bridge's directory and names its stack in it, which is how a later run knows that what it finds there
         is ours; `release` takes the directory away.
-create  writes files that are not there yet; `update` gives them new content; `erase` removes them.
+create  writes files, or gives them new content; `erase` removes them.
 """
 
 from __future__ import annotations
 
-import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
 from documents import backup_script
-from scripts.common import ScriptError, rewrite, run, say, write_atomic
+from documents.marks import writer
+from scripts import safe_files
+from scripts.common import ScriptError, run, say
 from scripts.container import look
 
 CLAIM = ".stack"
 READY = ".ready"  # the id of the container that once was ready: scripts/readiness.py writes it
-ISOLATION = ".isolation.json"  # what PUBLIC could do before: scripts/isolation.py writes it
+JOURNAL = ".homeserver.json"  # the edit of homeserver.yaml that goes on: scripts/synapse.py writes it
 PROVEN = ".proven.json"  # the dumps of the proof: scripts/nightly_backup.py writes it
 EVIDENCE = "auth-check-failed.json"  # left by a failed check: scripts/stop_and_check.py writes it
-OURS = (CLAIM, READY, ISOLATION, PROVEN, EVIDENCE)
+OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE)
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,12 @@ class OwnedFile:
 
 @dataclass(frozen=True)
 class OwnedFiles:
-    """Files that come and go together. They stay at `erase` while the container `mounted_by` mounts their directory
-    (a failed `up` that is undone by going back to the old settings would otherwise remove what the running bridge
-    uses), and while the file `listed_in` lists one as `listed_below`/NAME (Synapse does not start when a registration
-    that it lists is missing)."""
+    """Files of one `stack` ("project/name", which the first line of each names) that come and go together. They stay at
+    `erase` while the container `mounted_by` mounts their directory (a failed `up` that is undone by going back to the
+    old settings would otherwise remove what the running bridge uses), and while the file `listed_in` lists one as
+    `listed_below`/NAME (Synapse does not start when a registration that it lists is missing)."""
 
+    stack: str
     files: tuple[OwnedFile, ...]
     mounted_by: str = ""
     listed_in: str = ""
@@ -77,24 +80,27 @@ def dump_script_owner(path: Path) -> Optional[str]:
 
 def claim(arguments: BridgeDirectory) -> Done:
     """ScriptError if the directory holds what is not this stack's."""
-    directory, stack = Path(arguments.path), arguments.stack
-    owner = directory / CLAIM
-    if directory.exists() and not directory.is_dir():
-        raise ScriptError(f"{directory}: is no directory: move it away or set another bridgeDir")
-    if owner.is_file() and owner.read_text().strip() != stack:
-        raise ScriptError(f"{directory}: belongs to the stack {owner.read_text().strip()}: set another bridgeDir")
-    if directory.is_dir() and not owner.is_file() and any(directory.iterdir()):
+    path, stack = Path(arguments.path), arguments.stack
+    mark = safe_files.read(path / CLAIM, links=False)
+    owner = mark.data.decode(errors="replace").strip() if mark else None
+    if path.exists() and not path.is_dir():
+        raise ScriptError(f"{path}: is no directory: move it away or set another bridgeDir")
+    if owner not in (None, stack):
+        raise ScriptError(f"{path}: belongs to the stack {owner}: set another bridgeDir")
+    if owner is None and path.is_dir() and any(path.iterdir()) and stack not in directory_writers(path):
         fix = "move them away or set another bridgeDir"
-        raise ScriptError(f"{directory}: holds files that this stack did not make: {fix}")
-    if not directory.parent.is_dir():
-        raise ScriptError(f"{directory.parent}: no such directory: make it or set another bridgeDir")
-    if not directory.exists():
-        directory.mkdir()
-    os.chown(directory, os.geteuid(), os.getegid())
-    directory.chmod(0o755)
-    if not owner.is_file():
-        write_atomic(owner, f"{stack}\n".encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
-    return Done((str(directory),))
+        raise ScriptError(f"{path}: holds files that this stack did not make: {fix}")
+    if not path.parent.is_dir():
+        raise ScriptError(f"{path.parent}: no such directory: make it or set another bridgeDir")
+    safe_files.make_directory(path, 0o755)
+    if owner is None:
+        safe_files.write(path / CLAIM, f"{stack}\n".encode())
+    return Done((str(path),))
+
+
+def directory_writers(path: Path) -> set[str]:
+    """The stacks that the configs in a bridge's directory name: whose it is, should its mark be lost."""
+    return {writer(config.read_text(errors="replace")) for config in path.glob("config-*/config.yaml")} - {""}
 
 
 def release(arguments: BridgeDirectory) -> Done:
@@ -113,71 +119,79 @@ def release(arguments: BridgeDirectory) -> Done:
 
 
 def create(arguments: OwnedFiles) -> Done:
-    """ScriptError, and nothing written, if another file is in the place of one: one of other content, and without the
-    comment in its first line, which names the stack."""
-    for file in arguments.files:
-        path, first = Path(file.path), file.content.partition("\n")[0]
-        ours = first.startswith("#") and path.exists() and path.read_text(errors="replace").startswith(f"{first}\n")
-        if path.exists() and path.read_bytes() != file.content.encode() and not ours:
-            fix = "move it away, or choose another name in the settings"
-            raise ScriptError(f"{path}: exists and was not made by this stack: {fix}")
-    return update(arguments)
-
-
-def update(arguments: OwnedFiles) -> Done:
-    """Each file has its content, owner and mode, whatever it had before; untouched if it has them already."""
-    for file in arguments.files:
-        _write(file)
+    """Each file has its content, owner and mode; untouched if it has them already. ScriptError, and nothing written, if
+    another file is in the place of one: of other content, and with a first line that does not name the stack."""
+    old = [_old(arguments.stack, file) for file in arguments.files]
+    for file, was in zip(arguments.files, old):
+        _write(file, was)
     return Done(tuple(file.path for file in arguments.files))
 
 
-def _write(file: OwnedFile) -> None:
-    path, data = Path(file.path), file.content.encode()
-    if path.exists():
-        was = path.stat()
-        rewrite(path, data)
-        if (was.st_uid, was.st_gid) != (file.uid, file.gid):
-            os.chown(path, file.uid, file.gid)
-        if was.st_mode & 0o7777 != file.mode:
-            path.chmod(file.mode)
-        return
-    if not path.parent.is_dir() and file.own_directory:
-        path.parent.mkdir(mode=0o700)
-        os.chown(path.parent, file.uid, file.gid)
-    if not path.parent.is_dir():
+def _old(stack: str, file: OwnedFile) -> Optional[safe_files.Content]:
+    was = safe_files.read(Path(file.path), links=False)
+    if was is not None and was.data != file.content.encode() and file_writer(was) != stack:
+        fix = "move it away, or choose another name in the settings"
+        raise ScriptError(f"{file.path}: exists and was not made by this stack: {fix}")
+    return was
+
+
+def file_writer(content: safe_files.Content) -> str:
+    """The stack that wrote a file, by its first line; "" if that names none."""
+    return writer(content.data.decode(errors="replace"))
+
+
+def _write(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
+    path, data, owner = Path(file.path), file.content.encode(), (file.uid, file.gid)
+    if was is not None:
+        now = was.status
+        if (was.data, now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)) == (data, *owner, file.mode):
+            return
+    elif file.own_directory:
+        safe_files.make_directory(path.parent, 0o700, owner)
+    elif not path.parent.is_dir():
         raise ScriptError(f"{path.parent}: no such directory on the host")
-    write_atomic(path, data, mode=file.mode, uid=file.uid, gid=file.gid)
+    safe_files.write(path, data, mode=file.mode, owner=owner)
 
 
 def erase(arguments: OwnedFiles) -> Done:
-    """Remove the files, but those that are still used; missing ones are fine."""
+    """Remove the files, but those that are still used or are no longer this stack's; missing ones are fine."""
     container = look(arguments.mounted_by) if arguments.mounted_by else None
     mounts = container.mounts if container else ()
     gone, kept = [], []
     for file in arguments.files:
         path = Path(file.path)
-        if str(path.parent) in mounts:
+        reason = "" if str(path.parent) in mounts else _stays(arguments, path)
+        if str(path.parent) in mounts or reason:
+            if reason:
+                say(f"warning: {path} stays: {reason}")
             kept.append(file.path)
-        elif arguments.listed_in and _lists(Path(arguments.listed_in), f"{arguments.listed_below}/{path.name}"):
-            say(f"warning: {path} stays: {arguments.listed_in} lists it, in a line that this stack did not write")
-            kept.append(file.path)
-        else:
-            path.unlink(missing_ok=True)
-            if file.own_directory and path.parent.is_dir() and not any(path.parent.iterdir()):
-                path.parent.rmdir()
-            gone.append(file.path)
+            continue
+        safe_files.remove(path)
+        if file.own_directory and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+        gone.append(file.path)
     return Done(tuple(gone), tuple(kept))
+
+
+def _stays(arguments: OwnedFiles, path: Path) -> str:
+    """Why the file must not go; "" if it may."""
+    if arguments.listed_in and _lists(Path(arguments.listed_in), f"{arguments.listed_below}/{path.name}"):
+        return f"{arguments.listed_in} lists it, in a line that this stack did not write"
+    was = None if path.is_symlink() else safe_files.read(path)
+    if was is not None and file_writer(was) != arguments.stack:
+        return "somebody else wrote it: its first line does not name this stack"
+    return ""
 
 
 def _lists(file: Path, name: str) -> bool:
     """Whether a line that is no comment names it, whatever its quotes."""
-    if not file.is_file():
-        return False
-    lines = (line.partition("#")[0] for line in file.read_text(errors="replace").splitlines())
+    content = safe_files.read(file)
+    text = content.data.decode(errors="replace") if content else ""
+    lines = (line.partition("#")[0] for line in text.splitlines())
     return any(re.search(rf"(^|[\s\[\"',-]){re.escape(name)}($|[\s\]\"',])", line) for line in lines)
 
 
-VERBS = (claim, release, create, update, erase)
+VERBS = (claim, release, create, erase)
 
 if __name__ == "__main__":
     run(*VERBS)

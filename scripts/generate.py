@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 import string
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from documents.credentials import SECRET_LENGTH, SENDER_LENGTH, TOKEN_LENGTH, Keys, Tokens
 from scripts import final_archive
@@ -27,10 +28,8 @@ class Generation:
 
 @dataclass(frozen=True)
 class FromArchive:
-    """`archive`: none (new keys), latest or a path; see scripts/final_archive.py."""
+    """`archive`: none (new keys), or the path of the archive that the database begins with."""
 
-    directory: str
-    bridge: str
     archive: str
 
 
@@ -47,9 +46,9 @@ def tokens(arguments: Generation) -> Tokens:
 
 def keys(arguments: FromArchive) -> Keys:
     """A new sender, and a pickle key: new, or the one that the archived database needs. ScriptError if it has none."""
-    archive = final_archive.chosen(arguments.directory, arguments.bridge, arguments.archive)
+    new = arguments.archive == final_archive.NOTHING
     return Keys(
-        pickle_key=final_archive.pickle_key(archive) if archive else random_text(SECRET_LENGTH),
+        pickle_key=random_text(SECRET_LENGTH) if new else final_archive.pickle_key(Path(arguments.archive)),
         sender_localpart=random_text(SENDER_LENGTH),
     )
 

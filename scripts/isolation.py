@@ -4,27 +4,38 @@ A plain LOGIN role may connect to every database, since Postgres grants CONNECT 
 (https://www.postgresql.org/docs/current/ddl-priv.html). A query across databases fails whatever the rights are, so
 the proof connects.
 
-What PUBLIC could do in a database before is noted in the bridge's directory, before it is taken.
+What PUBLIC could do in a database before is noted in the comment on the bridge's role, in the transaction that takes
+it. Every stack that isolates a database has it noted so: the last of them to go gives it back.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any, Union
 
+from documents.credentials import scram_verifier
+from documents.marks import comment, commented
 from documents.places import Database, Postgres
-from scripts.common import ScriptError, run, say, write_atomic
-from scripts.files import ISOLATION
-from scripts.postgres import psql, sql
+from scripts import host_lock
+from scripts.common import ScriptError, run, say
+from scripts.postgres import psql, quoted, sql
 
 PUBLIC = """
 select json_object_agg(datname, array(
   select given.privilege_type from aclexplode(coalesce(datacl, acldefault('d', datdba))) as given
   where given.grantee = 0 order by 1))
 from pg_database where datname = any(string_to_array(:'databases', ','));
+"""
+COMMENTS = """
+select json_build_object(
+  'roles', (select coalesce(json_object_agg(rolname, shobj_description(oid, 'pg_authid')), '{}') from pg_roles
+    where shobj_description(oid, 'pg_authid') is not null),
+  'database', (select shobj_description(oid, 'pg_database') from pg_database where datname = :'database'));
 """
 DEFAULT = ("CONNECT", "TEMPORARY")
 ATTRIBUTES = """
@@ -36,14 +47,30 @@ from pg_roles where rolname = :'role';
 
 @dataclass(frozen=True)
 class Isolation:
-    """`bridge`: the database that the role may use, with `password`; `databases`: those that PUBLIC, and so the role,
-    must not connect to; `directory`: the bridge's own on the host, where the note is."""
+    """`bridge`: the database that the role may use; `databases`: those that PUBLIC, and so the role, must not connect
+    to; `stack` is "project/name"."""
+
+    stack: str
+    postgres: Postgres
+    bridge: Database
+    databases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Isolated:
+    """What PUBLIC could do before, by database."""
+
+    public: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Access:
+    """The role gets `password` (a secret), and may connect to its own database and to none of `databases`."""
 
     postgres: Postgres
     bridge: Database
     password: str = field(repr=False)
     databases: tuple[str, ...]
-    directory: str
 
 
 @dataclass(frozen=True)
@@ -63,68 +90,128 @@ class GivenBack:
     databases: tuple[str, ...]
 
 
-def isolate(arguments: Isolation) -> Proof:
-    """Take CONNECT and TEMPORARY from PUBLIC in the databases and in the bridge's own; give back what it had in those
-    that are no longer named. ScriptError unless the role then has no special attribute, gets into its own database,
-    and is refused by each of the others."""
-    noted = _noted(arguments) or {}
-    new = [database for database in arguments.databases if database not in noted]
-    if new:
-        (row,) = _sql(arguments, PUBLIC, databases=",".join(new)) or ["{}"]
-        noted |= json.loads(row)
-        _note(arguments, noted)
-    closed = {f"d{n}": name for n, name in enumerate((arguments.bridge.database, *arguments.databases))}
-    names = ", ".join(f':"{variable}"' for variable in closed)
-    _sql(arguments, f"revoke connect, temporary on database {names} from public;", **closed)
-    for database in [name for name in noted if name not in arguments.databases]:
-        _give_back(arguments, database, noted.pop(database))
-        _note(arguments, noted)
-    return _prove(arguments)
+def isolate(arguments: Isolation) -> Isolated:
+    """Name the stack on role and database, take CONNECT and TEMPORARY from PUBLIC in the databases and in the bridge's
+    own, and note what it had; give it back in those that are no longer named. One transaction."""
+    return _isolate(arguments, first=True)
+
+
+def renew(arguments: Isolation) -> Isolated:
+    """`isolate` once more: what was noted stays as it was noted."""
+    return _isolate(arguments, first=False)
+
+
+def _isolate(arguments: Isolation, first: bool) -> Isolated:
+    role, stack = arguments.bridge.role, arguments.stack
+    with _locked(arguments):
+        roles, on_database = _comments(arguments)
+        noted, others = dict(roles.pop(role, {}).get("public", {})), list(roles.values())
+        lost = not first and not noted
+        public = {}
+        for database, now in _public(arguments, arguments.databases).items():
+            known = noted.get(database, _others_note(others, database))
+            public[database] = _had(now, database, lost) if known is None else known
+        back = {database: had for database, had in noted.items() if database not in arguments.databases}
+        given = _grants({each: had for each, had in back.items() if not _others_note(others, each)})
+        closed = ", ".join(quoted(name) for name in (arguments.bridge.database, *arguments.databases))
+        _sql(
+            arguments,
+            f"begin; comment on role {quoted(role)} is :'on_role'; "
+            f"comment on database {quoted(arguments.bridge.database)} is :'on_database'; "
+            f"revoke connect, temporary on database {closed} from public; {given} commit;",
+            on_role=comment(stack, public=public),
+            on_database=comment(stack, **{key: on_database[key] for key in on_database if key != "stack"}),
+        )
+    return Isolated({database: tuple(had) for database, had in public.items()})
+
+
+def _had(now: list[str], database: str, lost: bool) -> list[str]:
+    """What PUBLIC has; not if the note is `lost`, since that is what an earlier run left of it."""
+    if lost and "CONNECT" not in now:
+        say(
+            f"warning: what PUBLIC could do in {database} before is not noted any more: it will get Postgres' default, "
+            "CONNECT and TEMPORARY, back; revoke by hand then what it did not have"
+        )
+        return [*DEFAULT]
+    return now
 
 
 def restore(arguments: Isolation) -> GivenBack:
-    """PUBLIC may again what the note says; a database that is gone is passed over."""
-    noted = _noted(arguments)
-    if noted is None:
-        say(
-            f"warning: {arguments.directory}/{ISOLATION} is gone: PUBLIC gets Postgres' default in "
-            f"{', '.join(arguments.databases)}: CONNECT and TEMPORARY; revoke by hand what it did not have before"
-        )
-        noted = {database: list(DEFAULT) for database in arguments.databases}
-    for database, privileges in noted.items():
-        _give_back(arguments, database, privileges)
-    (Path(arguments.directory) / ISOLATION).unlink(missing_ok=True)
-    return GivenBack(tuple(noted))
+    """PUBLIC may again what was noted, where no other stack still isolates the database; one that is gone is passed
+    over."""
+    with _locked(arguments):
+        roles, _ = _comments(arguments)
+        mine, others = roles.pop(arguments.bridge.role, {}), list(roles.values())
+        noted: dict[str, list[str]] = mine.get("public", {})
+        if not mine:
+            say(
+                f"warning: the comment on the role {arguments.bridge.role} is gone, and with it what PUBLIC could do "
+                f"in "
+                f"{', '.join(arguments.databases)}: it gets Postgres' default, CONNECT and TEMPORARY, unless another "
+                "stack knows; revoke by hand what it did not have before"
+            )
+            noted = {database: [*DEFAULT] for database in arguments.databases}
+        there = _public(arguments, tuple(noted))
+        for database in there:
+            if _others_note(others, database):
+                say(f"note: {database}: PUBLIC stays out, as long as another bridge is isolated from it")
+        back = {each: noted[each] for each in there if not _others_note(others, each)}
+        empty = f"comment on role {quoted(arguments.bridge.role)} is :'on_role';" if mine else ""
+        _sql(arguments, f"begin; {_grants(back)} {empty} commit;", on_role=comment(arguments.stack, public={}))
+    return GivenBack(tuple(back))
 
 
-def _sql(arguments: Isolation, statement: str, **variables: str) -> list[str]:
+def _locked(arguments: Isolation) -> AbstractContextManager[None]:
+    return host_lock.held(f"PUBLIC's rights in {arguments.postgres.container}", arguments.stack)
+
+
+def _grants(back: Mapping[str, list[str]]) -> str:
+    return " ".join(
+        f"grant {', '.join(privilege for privilege in DEFAULT if privilege in had)} on database {quoted(database)} "
+        "to public;"
+        for database, had in back.items()
+        if {*had} & {*DEFAULT}
+    )
+
+
+def _sql(arguments: Union[Isolation, Access], statement: str, **variables: str) -> list[str]:
     postgres = arguments.postgres
     return sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)
 
 
-def _noted(arguments: Isolation) -> dict[str, list[str]] | None:
-    path = Path(arguments.directory) / ISOLATION
-    try:
-        return dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise ScriptError(f"{path}: what PUBLIC could do before cannot be read: {error}: put the file right") from None
+def _comments(arguments: Isolation) -> tuple[dict[str, Mapping[str, Any]], Mapping[str, Any]]:
+    """What the comments of ours say: on each role, and on the bridge's database. ScriptError if one of the two that
+    this stack needs is another's."""
+    (row,) = _sql(arguments, COMMENTS, database=arguments.bridge.database)
+    found = json.loads(row)
+    roles = {name: commented(text) for name, text in found["roles"].items() if commented(text)}
+    on_database = commented(found["database"])
+    for what, owner in (
+        (f"role {arguments.bridge.role}", roles.get(arguments.bridge.role, {}).get("stack")),
+        (f"database {arguments.bridge.database}", on_database.get("stack")),
+    ):
+        if owner not in (None, arguments.stack):
+            raise ScriptError(f"{what}: belongs to the stack {owner}: set another bridgeRole and bridgeDatabase")
+    return roles, on_database
 
 
-def _note(arguments: Isolation, noted: dict[str, list[str]]) -> None:
-    data = json.dumps(noted, sort_keys=True).encode() + b"\n"
-    write_atomic(Path(arguments.directory) / ISOLATION, data, mode=0o600, uid=os.geteuid(), gid=os.getegid())
+def _others_note(others: list[Mapping[str, Any]], database: str) -> list[str] | None:
+    """What PUBLIC could do in the database, as another stack that isolates it has noted; None if there is none."""
+    return next((each["public"][database] for each in others if database in each.get("public", {})), None)
 
 
-def _give_back(arguments: Isolation, database: str, privileges: list[str]) -> None:
-    there = _sql(arguments, "select count(*) from pg_database where datname = :'database';", database=database)
-    had = [privilege for privilege in DEFAULT if privilege in privileges]
-    if there == ["1"] and had:
-        _sql(arguments, f'grant {", ".join(had)} on database :"database" to public;', database=database)
+def _public(arguments: Isolation, databases: tuple[str, ...]) -> dict[str, list[str]]:
+    """What PUBLIC may now, in each of the databases that are there."""
+    rows = _sql(arguments, PUBLIC, databases=",".join(databases))
+    return dict(json.loads(rows[0])) if rows else {}
 
 
-def _prove(arguments: Isolation) -> Proof:
+# the password, and the proof --------------------------------------------------------------------------------------
+
+
+def prove(arguments: Access) -> Proof:
+    """Set the password; ScriptError unless the role then has no special attribute, gets into its own database, and is
+    refused by each of the others. Postgres is given the SCRAM verifier alone: whatever it logs holds no password."""
     role = arguments.bridge.role
     rows = _sql(arguments, ATTRIBUTES, role=role)
     if not rows:
@@ -133,6 +220,8 @@ def _prove(arguments: Isolation) -> Proof:
     more = sorted(name for name, value in attributes.items() if value)
     if more:
         raise ScriptError(f"role {role}: has {', '.join(more)}, should have none: it may do more than its own database")
+    verifier = scram_verifier(arguments.password, os.urandom(16))
+    _sql(arguments, f"alter role {quoted(role)} password '{verifier}';")
     databases = (arguments.bridge.database, *arguments.databases)
     with ThreadPoolExecutor(max_workers=4) as pool:
         answers = dict(zip(databases, pool.map(lambda database: _connect(arguments, database), databases)))
@@ -151,7 +240,7 @@ def _prove(arguments: Isolation) -> Proof:
     return Proof(role, (arguments.bridge.database,), arguments.databases, attributes)
 
 
-def _connect(arguments: Isolation, database: str) -> tuple[bool, str]:
+def _connect(arguments: Access, database: str) -> tuple[bool, str]:
     """Whether the role may connect with its password over the network's address, and what psql answered.
 
     The password is in a `\\connect` line on stdin: no process list, no environment, no file.
@@ -183,13 +272,13 @@ def _escape_psql(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "''")
 
 
-def _may(arguments: Isolation, database: str) -> bool:
+def _may(arguments: Access, database: str) -> bool:
     """What Postgres' catalogue says, for a server whose messages are in another language."""
     statement = "select has_database_privilege(:'role', :'database', 'CONNECT');"
     return _sql(arguments, statement, role=arguments.bridge.role, database=database) != ["f"]
 
 
-VERBS = (isolate, restore)
+VERBS = (isolate, renew, restore, prove)
 
 if __name__ == "__main__":
     run(*VERBS)

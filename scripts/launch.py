@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from importlib import import_module
 from importlib.abc import InspectLoader, MetaPathFinder
@@ -30,6 +31,8 @@ class Sent(MetaPathFinder, InspectLoader):
 def launch(job: dict[str, Any]) -> None:
     """Run one of the script's VERBS, the one that argv names, with the bundle's arguments as standard input."""
     sys.meta_path.insert(0, Sent(job))
+    if job["docker_host"]:
+        os.environ["DOCKER_HOST"] = job["docker_host"]
     sys.stdin = io.StringIO(json.dumps(job["arguments"]))
     script, common = import_module(job["script"]), import_module("scripts.common")
     common.run(*script.VERBS)

@@ -20,17 +20,18 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, Optional
 
 from documents import backup_script
 from documents.backup_script import Block
+from documents.marks import comment
 from documents.places import Database
 from documents.refusal import Refused
-from scripts import dumps, postgres, shell_syntax
-from scripts.common import ScriptError, rewrite, run, say, write_atomic
+from scripts import dumps, host_lock, postgres, safe_files, shell_syntax
+from scripts.common import ScriptError, run, say
 from scripts.files import PROVEN, dump_script_owner
 from scripts.wire import WireError, plain, typed
 
@@ -104,6 +105,15 @@ class Note:
 
 def apply(arguments: Arguments) -> Applied:
     """ScriptError: everything is as it was before, but for what others did meanwhile."""
+    with _locked(arguments):
+        return _apply(arguments)
+
+
+def _locked(arguments: Arguments) -> AbstractContextManager[None]:
+    return host_lock.held(arguments.script or arguments.block.command, arguments.block.owner)
+
+
+def _apply(arguments: Arguments) -> Applied:
     ours = Path(arguments.block.command)
     with tempfile.TemporaryDirectory(prefix="mautrix-backup-") as private, _undone_on_failure() as undo:
         changed = _install(arguments, ours, undo)
@@ -143,13 +153,18 @@ def apply(arguments: Arguments) -> Applied:
 
 def remove(arguments: Arguments) -> Removed:
     """ScriptError, and nothing is removed, if only one of our marks stands in the operator's script."""
+    with _locked(arguments):
+        return _remove(arguments)
+
+
+def _remove(arguments: Arguments) -> Removed:
     script, owner, changed = Path(arguments.script), arguments.block.owner, False
     if arguments.script and not script.exists():
         say(f"warning: {script}: is gone, so there is nothing to take out")
     elif arguments.script:
         text = _read(script, errors="surrogateescape")  # whatever somebody wrote into it meanwhile
         try:
-            changed = rewrite(script, backup_script.remove(text, owner).encode(errors="surrogateescape"))
+            changed = safe_files.rewrite(script, backup_script.remove(text, owner).encode(errors="surrogateescape"))
         except Refused as refused:
             raise ScriptError("\n".join(refused.lines(str(script)))) from None
         say(f"{script}: {f'the call of {owner} is out' if changed else f'holds no call of {owner}'}")
@@ -202,7 +217,7 @@ class _Undo:
             elif old is None:
                 path.unlink()
             else:
-                rewrite(path, old)
+                safe_files.rewrite(path, old)
                 say(f"{path}: put back as it was")
 
 
@@ -230,7 +245,7 @@ def _install(arguments: Arguments, path: Path, undo: _Undo) -> bool:
     old, new = path.read_bytes() if owner else None, arguments.dump_script.encode()
     if old == new and stat.S_IMODE(path.stat().st_mode) == 0o700:
         return False
-    write_atomic(path, new, mode=0o700, uid=os.geteuid(), gid=os.getegid())
+    safe_files.write(path, new, mode=0o700)
     undo.files.append((path, old, new))
     return True
 
@@ -252,7 +267,7 @@ def _edit(arguments: Arguments, path: Path, text: str, undo: _Undo) -> bool:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     if wrong:
         raise ScriptError(f"{path}:{wrong}")
-    changed = rewrite(path, new)
+    changed = safe_files.rewrite(path, new)
     if changed:
         undo.files.append((path, text.encode(), new))
     say(f"{path}: {'has the call' if changed else 'already as it should be'}")
@@ -363,7 +378,7 @@ def _restore_check(arguments: Arguments, bridge: Database, dump: Path) -> None:
     superuser's rights), with nobody else let in; the scratch database is dropped whatever happens."""
     container, superuser = bridge.container, postgres.name("superuser", arguments.superuser)
     scratch = postgres.name("database", f"{bridge.database[:49]}_restore_check")
-    remark = f"restore check of {arguments.block.owner}, may be dropped"
+    remark = comment(arguments.block.owner, scratch=True)
     rows = postgres.sql(
         container, superuser, "postgres",
         "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '-') FROM pg_catalog.pg_database"
@@ -412,7 +427,7 @@ def _add_to_note(arguments: Arguments, made: Sequence[Path], missing: Sequence[P
     files += [NotedDump(str(path), dumps.sha256(path)) for path in made]
     folders = dict.fromkeys([*map(str, missing), *before.directories])
     data = json.dumps(plain(Note(tuple(files), tuple(folders))), indent=1) + "\n"
-    write_atomic(arguments.note, data.encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
+    safe_files.write(arguments.note, data.encode())
 
 
 def _missing(directory: Path) -> list[Path]:

@@ -18,9 +18,21 @@ def name(what: str, value: str) -> str:
     return value
 
 
-def command(container: str, user: str, database: str, *more: str) -> list[str]:
-    """The words after `docker` that run psql on what comes from stdin."""
-    words = ["exec", "-i", container, "psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", *more]
+def quoted(identifier: str) -> str:
+    """The name as SQL's identifier."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """The text as SQL's constant, whatever standard_conforming_strings says."""
+    escaped = text.replace("\\", "\\\\").replace("'", "''")
+    return f" E'{escaped}'"
+
+
+def command(container: str, user: str, database: str, *more: str, unprivileged: bool = False) -> list[str]:
+    """The words after `docker` that run psql on what comes from stdin; `unprivileged`: as nobody in the container."""
+    nobody = ["-u", "65534:65534"] if unprivileged else []
+    words = ["exec", "-i", *nobody, container, "psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", *more]
     return [*words, "-U", user, "-d", database]
 
 

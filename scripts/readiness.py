@@ -7,7 +7,6 @@ code's meaning or what is missing, and the last lines of the log.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,8 +16,9 @@ from urllib.parse import quote
 
 from documents.masking import clean
 from documents.places import BridgePlace, Synapse
+from scripts import safe_files
 from scripts.bridge_status import Question, probe
-from scripts.common import ScriptError, docker, logs, run, say, write_atomic
+from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import last_exit, look, ready
 from scripts.exchange import Request, address, ask, ping_request
 from scripts.postgres import sql
@@ -181,6 +181,7 @@ def wait(arguments: Arguments) -> Ready:
     address(arguments.synapse.url)
     begun = time.monotonic()
     watch, new_keys = Watch(arguments), arguments.new_keys
+    _start_anew(watch)
     while True:
         why = watch.why_not()
         left = begun + arguments.timeout - time.monotonic()
@@ -200,6 +201,19 @@ def wait(arguments: Arguments) -> Ready:
         raise ScriptError(watch.report(why or f"is not ready after {arguments.timeout:g} s"))
 
 
+def _start_anew(watch: Watch) -> None:
+    """A container that kept ending before this wait began did so for a reason that may be mended since: what counts is
+    what it does from now on, and Docker may let it wait for minutes."""
+    state = look(watch.arguments.container_id)
+    if state is None or not (state.status == "restarting" or (state.running and state.restarts)):
+        return
+    watch.state = state
+    if not watch.ask(LAST_LIMIT):
+        say(f"{state.name}: has ended {state.restarts} times before: it is started anew")
+        docker("restart", state.id, timeout=90)
+    watch.state = None
+
+
 def _renew(arguments: Arguments) -> None:
     """Have the bridge make new cross-signing keys for its bot, and start it again (bridgev2/matrix/crypto.go)."""
     name, bot, database = arguments.bridge.container, arguments.bot, arguments.bridge.database
@@ -211,7 +225,7 @@ def _renew(arguments: Arguments) -> None:
 def _mark(arguments: Arguments, container_id: str) -> None:
     """The container got ready: later runs know it by this, and do not make it anew."""
     text = f"{container_id} {arguments.attempt}\n"
-    write_atomic(Path(arguments.mark), text.encode(), mode=0o600, uid=os.geteuid(), gid=os.getegid())
+    safe_files.write(Path(arguments.mark), text.encode())
 
 
 VERBS = (wait,)

@@ -8,7 +8,6 @@ While Synapse starts (`verdicts.auth.starting`) the check waits; any other answe
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,11 +15,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from documents.marks import STACK_LABEL, TOKENS_LABEL
 from documents.masking import clean
-from documents.places import Mas, Synapse
-from scripts.common import ScriptError, logs, run, say, write_atomic
+from documents.places import BridgePlace, Mas, Synapse
+from scripts import safe_files
+from scripts.common import ScriptError, docker, logs, run, say
+from scripts.container import look
 from scripts.exchange import Request, address, ask, ping_request
-from scripts.files import EVIDENCE
+from scripts.files import EVIDENCE, READY
 from verdicts.auth import STEPS, Exchange, Expected, Verdict, judge, starting, table
 
 LINES = 50  # of each log
@@ -29,9 +31,9 @@ LOG = 64 * 1024  # characters of each log at most
 
 @dataclass(frozen=True)
 class Arguments:
-    """`bot` and `admin_user` are user ids; the tokens are secrets; `evidence_dir` exists. `fingerprint`: another one
-    makes the check run again. Seconds: `request_timeout` for one request, `deadline` for all with the waiting,
-    `retry_pause` between two tries while Synapse starts."""
+    """`bot` and `admin_user` are user ids; the tokens are secrets, of this `generation`; `bridge` is the container that
+    they are for, of `stack`. `fingerprint`: another one makes the check run again. Seconds: `request_timeout` for one
+    request, `deadline` for all with the waiting, `retry_pause` between two tries while Synapse starts."""
 
     synapse: Synapse
     mas: Mas
@@ -41,7 +43,9 @@ class Arguments:
     doublepuppet_id: str
     doublepuppet_as_token: str = field(repr=False)
     admin_user: str
-    evidence_dir: str
+    bridge: BridgePlace
+    stack: str
+    generation: int
     fingerprint: str
     request_timeout: float = 10.0
     deadline: float = 60.0
@@ -53,7 +57,7 @@ class Arguments:
 
     @property
     def evidence(self) -> Path:
-        return Path(self.evidence_dir) / EVIDENCE
+        return Path(self.bridge.directory) / EVIDENCE
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,20 @@ def check(arguments: Arguments) -> Checked:
         raise ScriptError(_report(arguments, verdict, tries))
     say(table(verdict))
     _unlink(arguments.evidence)
+    _make_way(arguments)
     return Checked(verdict.word, table(verdict))
+
+
+def _make_way(arguments: Arguments) -> None:
+    """A container of this stack that never got ready has the name that the next one needs; Pulumi's state may not know
+    it, if the run that made it was killed."""
+    there = look(arguments.bridge.container)
+    if there is None or there.labels.get(STACK_LABEL) != arguments.stack:
+        return
+    mark = Path(arguments.bridge.directory) / READY
+    if not mark.is_file() or mark.read_text().split()[:1] != [there.id]:
+        say(f"{there.name}: never got ready: it makes way for the next one")
+        docker("rm", "-f", there.id)
 
 
 def remove(arguments: Arguments) -> Removed:
@@ -155,7 +172,7 @@ def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> st
     decided = verdict.decided
     assert decided is not None
     lines = [
-        "stop-and-check: FAIL. The bridge is not started; a bridge that already runs is left as it is.",
+        f"stop-and-check: FAIL. {_bridge(arguments)}",
         table(verdict),
         f"Decided by: {decided.step}: {decided.rule}",
         f"What to do: {decided.todo}",
@@ -164,6 +181,29 @@ def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> st
     for container, text in texts.items():
         lines += [f"--- last {LINES} log lines of {container} ---", text.rstrip("\n") or "(empty)"]
     return "\n".join(lines)
+
+
+def _bridge(arguments: Arguments) -> str:
+    """What a FAIL leaves, and what brings the bridge back."""
+    name = arguments.bridge.container
+    try:
+        there = look(name)
+    except ScriptError as error:
+        return f"No bridge is started ({error})."
+    if there is None or there.labels.get(STACK_LABEL) != arguments.stack:
+        return "No bridge is started, and none was running."
+    if not there.running:
+        return f"No bridge is started; {name} is {there.status}, and is left so."
+    had = there.labels.get(TOKENS_LABEL, "")
+    if had == str(arguments.generation):
+        return f"The new container is not started; {name} runs on with the tokens that Synapse has."
+    return (
+        f"{name} still runs, but with the tokens of generation {had}, which Synapse no longer knows, and with the "
+        "database password of then: it neither sends nor receives. Synapse keeps what comes in and hands it over "
+        "later. "
+        "Fix what is below and run `pulumi up`: the bridge comes back with the new tokens (an older tokenGeneration "
+        "would make new ones, too)."
+    )
 
 
 def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: Mapping[str, str]) -> str:
@@ -177,7 +217,7 @@ def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: 
     }
     data = json.dumps(evidence, indent=2, ensure_ascii=False).encode()
     try:
-        write_atomic(path, data + b"\n", mode=0o600, uid=os.geteuid(), gid=os.getegid())
+        safe_files.write(path, data + b"\n")
     except ScriptError as error:
         return f"Evidence could not be kept: {error}"
     return f"Evidence (everything sent and received, tokens masked): {path}"

@@ -1,12 +1,15 @@
 """homeserver.yaml on the host: our entries in (`apply`) or out (`remove`), with one restart of Synapse if it needs one.
 
 The text is computed, and judged by Synapse's own loader, in Synapse's container (scripts/synapse_inside.py) before
-anything is written. A start that fails brings the old file back, and Synapse with it.
+anything is written. A start that fails brings the old file back, and Synapse with it. From the write until Synapse is
+healthy a journal in the bridge's directory holds the old file: a run that is killed in between is finished, or taken
+back, by the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -14,20 +17,20 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
 from documents.masking import clean
 from documents.places import Synapse
-from scripts import bundle, synapse_inside
-from scripts.common import ScriptError, docker, logs, rewrite, run, say
+from scripts import bundle, host_lock, safe_files, synapse_inside
+from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import look
 from scripts.exchange import address, connect
 from scripts.synapse_inside import Edit, Edited
-from scripts.wire import typed
+from scripts.wire import WireError, plain, typed
 from verdicts.host_facts import Container
 
 PROBE = 0.1  # seconds between two questions for health
@@ -39,13 +42,14 @@ CRASHES = 3  # restarts by Docker after ours until we stop waiting
 class Arguments:
     """What this stack (`owner`, as "mautrix-signal/contabo") needs in homeserver.yaml: `registrations`, paths as
     Synapse sees them, and flags. `watch`: the same registrations on the host: Synapse is restarted if one is newer
-    than its start. `fingerprint`: another one runs the step again."""
+    than its start. `journal`: a file's path on the host. `fingerprint`: another one runs the step again."""
 
     synapse: Synapse
     owner: str
     registrations: tuple[str, ...]
     experimental_features: tuple[str, ...]
     watch: tuple[str, ...]
+    journal: str
     fingerprint: str = ""
 
     @property
@@ -56,6 +60,16 @@ class Arguments:
     def inside(self) -> str:
         """The same file as Synapse sees it."""
         return self.synapse.inside("homeserver.yaml")
+
+
+@dataclass(frozen=True)
+class Journal:
+    """An edit that has begun: the file as it was with its times of access and change (ns), and the SHA-256 of what it
+    becomes."""
+
+    old: str = field(repr=False)
+    times: tuple[int, ...]
+    new: str
 
 
 @dataclass(frozen=True)
@@ -152,15 +166,17 @@ def _restart(synapse: Synapse) -> tuple[float, Optional[str]]:
 # ---- the file and its judge
 
 
-def _text(path: Path) -> tuple[bytes, str]:
+def _text(path: Path) -> tuple[safe_files.Content, str]:
     try:
-        data = path.read_bytes()
+        content = safe_files.read(path)
     except OSError as error:
         raise ScriptError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if content is None:
+        raise ScriptError(f"{path}: no such file: check the setting synapseDir")
     try:
-        return data, data.decode()
+        return content, content.data.decode()
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = content.data.count(b"\n", 0, error.start) + 1
         raise ScriptError(f"{path}:{line}: not UTF-8 text: Synapse cannot read it: save it as UTF-8") from None
 
 
@@ -209,17 +225,68 @@ def _inside(arguments: Arguments, container: Optional[Container], verb: str, tex
 
 
 def _write(path: Path, old: bytes, new: str) -> None:
-    if path.read_bytes() != old:
+    if _text(path)[0].data != old:
         raise ScriptError(f"{path}: somebody changed it at this very moment: nothing was written, run it again")
-    rewrite(path, new.encode())
+    safe_files.rewrite(path, new.encode())
 
 
-def _put_back(path: Path, old: bytes, ours: bytes, times: tuple[int, int]) -> None:
+def _put_back(path: Path, journal: Journal) -> None:
     """The old content and its time of change (nothing has changed since Synapse read it)."""
-    if path.read_bytes() != ours:
+    if _digest(_text(path)[0].data) != journal.new:
         raise ScriptError(f"{path}: somebody changed it meanwhile, so it was not put back")
-    rewrite(path, old)
-    os.utime(path, ns=times)
+    safe_files.rewrite(path, journal.old.encode(), (journal.times[0], journal.times[1]))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def _journalled(arguments: Arguments, old: safe_files.Content, new: str) -> Iterator[Journal]:
+    """The journal is there while the body runs, and after it only if this process dies in it."""
+    times = (old.status.st_atime_ns, old.status.st_mtime_ns)
+    journal, file = Journal(old.data.decode(), times, _digest(new.encode())), Path(arguments.journal)
+    if file.parent.is_dir():  # gone by hand, at a destroy
+        safe_files.write(file, json.dumps(plain(journal)).encode())
+    try:
+        yield journal
+    except ScriptError:
+        safe_files.remove(file)
+        raise
+    safe_files.remove(file)
+
+
+def _recover(arguments: Arguments) -> None:
+    """What an earlier run began and was killed in: Synapse gets the new file, or the old one back. ScriptError if that
+    run's file could not stay, or Synapse is not healthy with the old one."""
+    file, path, name = Path(arguments.journal), arguments.path, arguments.synapse.container
+    found = safe_files.read(file)
+    if found is None:
+        return
+    try:
+        journal = typed(Journal, json.loads(found.data), file.name)
+    except (ValueError, WireError) as error:
+        raise ScriptError(f"{file}: cannot be read ({error}): compare {path} with a backup, then remove it") from None
+    now, (content, _) = look(name), _text(path)
+    ours = _digest(content.data) == journal.new
+    if ours or content.data == journal.old.encode():
+        fresh = now is not None and now.running and not _changed_since(_seconds(now.started), [str(path)])
+        if not fresh or _wait(arguments.synapse, min(ALREADY, arguments.synapse.deadline), 0):
+            say(f"{path}: an earlier run was ended before {name} was healthy with what it wrote: finishing that first")
+            _, why = _restart(arguments.synapse)
+            hide = _watched_tokens(arguments.watch)
+            if why and ours:
+                text = _undone(arguments, journal, why, hide)
+                safe_files.remove(file)
+                raise ScriptError(text)
+            if why:
+                raise ScriptError(
+                    f"{name}: is not healthy ({clean(why, hide)}), though {path} is as it was before an earlier run of "
+                    f"this stack that was ended: it has another cause\n{_log(name, hide)}"
+                )
+    else:
+        say(f"{path}: somebody changed it after an earlier run was ended: it is taken as it is")
+    safe_files.remove(file)
 
 
 def _watched_tokens(paths: Iterable[str]) -> set[str]:
@@ -245,6 +312,12 @@ def apply(arguments: Arguments) -> Applied:
     """Our entries into the file. Synapse is restarted once if homeserver.yaml changes or it or a watched file is newer
     than Synapse's start; not at all otherwise. ScriptError: nothing is changed, or Synapse runs with the old file
     again, unless it says otherwise."""
+    with host_lock.held(str(arguments.path), arguments.owner):
+        _recover(arguments)
+        return _apply(arguments)
+
+
+def _apply(arguments: Arguments) -> Applied:
     synapse, path = arguments.synapse, arguments.path
     name, container = synapse.container, look(synapse.container)
     if container is None or not container.running:
@@ -255,9 +328,6 @@ def apply(arguments: Arguments) -> Applied:
         raise ScriptError(
             f"container {name}: Synapse is down ({why}), nothing was touched: fix it, then run this again"
         )
-    if not path.is_file():
-        raise ScriptError(f"{path}: no such file: check the setting synapseDir")
-    stat = path.stat()
     old, text = _text(path)
     pending = _changed_since(_seconds(container.started), [str(path), *arguments.watch])
     made = _inside(arguments, container, "apply", text, pending)
@@ -274,27 +344,32 @@ def apply(arguments: Arguments) -> Applied:
             f"{path}: Synapse's own loader refuses the new configuration, nothing was restarted, {whose}:\n"
             + clean(made.error, hide)
         )
-    if changed:
-        _write(path, old, made.text)
-        say(f"{path}: the entries of {arguments.owner} are in it")
     if not changed and not pending:
         return Applied(changed=False)
-    seconds, why = _restart(synapse)
-    if why:
-        raise ScriptError(_undone(arguments, old, made.text.encode(), (stat.st_atime_ns, stat.st_mtime_ns), why, hide))
+    with _journalled(arguments, old, made.text) as journal:
+        if changed:
+            _write(path, old.data, made.text)
+            say(f"{path}: the entries of {arguments.owner} are in it")
+        seconds, why = _restart(synapse)
+        if why:
+            raise ScriptError(_undone(arguments, journal, why, hide))
     say(f"{name}: healthy {seconds} s after the restart")
     return Applied(changed, True, seconds)
 
 
-def _undone(arguments: Arguments, old: bytes, new: bytes, times: tuple[int, int], why: str, hide: Iterable[str]) -> str:
+def _undone(arguments: Arguments, journal: Journal, why: str, hide: Iterable[str]) -> str:
     """Put the old file back and Synapse with it; the text of the error."""
     name, path = arguments.synapse.container, arguments.path
     log = _log(name, hide)  # of the failed start, before the next one
     head = f"{name}: Synapse did not come up after its restart: {clean(why, hide)}"
-    if old == new:
-        return f"{head}\n{path}: was not changed by this run, so there is nothing to put back\n{log}"
+    if _digest(journal.old.encode()) == journal.new:
+        return (
+            f"{head}\n{path}: was not changed by this run, so there is nothing to put back; the registrations are "
+            f"new: a "
+            f"bridge that runs works again once `pulumi up` goes through\n{log}"
+        )
     try:
-        _put_back(path, old, new, times)
+        _put_back(path, journal)
     except (ScriptError, OSError) as error:
         return f"{head}\n{error}: Synapse is down: fix {path} and run docker restart {name}\n{log}"
     seconds, still = _restart(arguments.synapse)
@@ -313,10 +388,17 @@ def remove(arguments: Arguments) -> Removed:
     that the restart is left. A Synapse that does not come up after the restart is a ScriptError, but the entries stay
     out: what they named is about to go.
     """
+    with host_lock.held(str(arguments.path), arguments.owner):
+        if safe_files.read(arguments.path) is None:
+            say(f"warning: {arguments.path}: is gone, so there is nothing to take out")
+            return Removed(changed=False)
+        killed = safe_files.read(Path(arguments.journal)) is not None
+        return _remove(arguments, killed)
+
+
+def _remove(arguments: Arguments, killed: bool) -> Removed:
+    """`killed`: an earlier run was ended between its write and a healthy Synapse, so that the restart is ours to do."""
     synapse, path, name = arguments.synapse, arguments.path, arguments.synapse.container
-    if not path.is_file():
-        say(f"warning: {path}: is gone, so there is nothing to take out")
-        return Removed(changed=False)
     try:
         container = look(name)
     except ScriptError as error:
@@ -328,14 +410,14 @@ def remove(arguments: Arguments) -> Removed:
         whose = f"a line that is not marked as {arguments.owner}'s"
         fix = "Synapse does not start without that file: take the line out by hand before the file goes"
         say(f"warning: {path}: still lists {listed} ({whose}): {fix}")
-    if made.text == text:
+    if made.text == text and not killed:
         return Removed(changed=False, left=made.left)
     if made.others and made.flags:
         flags, others = ", ".join(made.flags), ", ".join(made.others)
         say(f"note: {path}: {flags} went with us; should {others} need one of them, set it by hand")
     hide = {*made.hide, *_watched_tokens(arguments.watch)}
     why: Optional[str] = None
-    if container is None or not container.running:
+    if container is None or (not container.running and not killed):
         why = f"is {_status(container)}"
     elif not made.same:
         why = f"has another file as {arguments.inside}"
@@ -346,20 +428,25 @@ def remove(arguments: Arguments) -> Removed:
             f"{path}: Synapse's own loader refuses it without our entries, nothing was changed:\n"
             + clean(made.error, hide)
         )
-    elif ill := _wait(synapse, min(ALREADY, synapse.deadline), container.restarts):
+    elif not killed and (ill := _wait(synapse, min(ALREADY, synapse.deadline), container.restarts)):
         why = f"is not healthy ({ill})"
-    _write(path, old, made.text)
-    say(f"{path}: the entries of {arguments.owner} are out")
-    if why:
-        say(f"warning: container {name} {why}: the file is changed, the restart is left to you: docker restart {name}")
-        return Removed(changed=True, left=made.left)
-    seconds, ill = _restart(synapse)
-    if ill:
-        raise ScriptError(
-            f"{name}: Synapse did not come up after its restart: {clean(ill, hide)}\n"
-            f"{path}: our entries are out of it and stay out; with Synapse fixed, the same command goes on from here\n"
-            + _log(name, hide)
-        )
+    with _journalled(arguments, old, made.text):
+        if made.text != text:
+            _write(path, old.data, made.text)
+            say(f"{path}: the entries of {arguments.owner} are out")
+        if why:
+            say(
+                f"warning: container {name} {why}: the file is changed, the restart is left to you: docker restart "
+                f"{name}"
+            )
+            return Removed(changed=True, left=made.left)
+        seconds, ill = _restart(synapse)
+        if ill:
+            raise ScriptError(
+                f"{name}: Synapse did not come up after its restart: {clean(ill, hide)}\n"
+                f"{path}: our entries are out of it and stay out; with Synapse fixed, the same command goes on from "
+                f"here\n" + _log(name, hide)
+            )
     say(f"{name}: healthy {seconds} s after the restart")
     return Removed(True, True, seconds, made.left)
 

@@ -14,9 +14,20 @@ import yaml
 from documents import backup_script, homeserver
 from documents.bridges import SIGNAL
 from documents.credentials import Keys, Tokens
+from documents.marks import comment
 from documents.places import Deployment
 from settings import Settings, parse
-from verdicts.host_facts import BridgeStatus, Container, Directory, File, HostFacts, PostgresFacts, SynapseFacts
+from verdicts.host_facts import (
+    BridgeStatus,
+    Container,
+    Directory,
+    File,
+    HostFacts,
+    IdRange,
+    OwnFile,
+    PostgresFacts,
+    SynapseFacts,
+)
 
 ROOT = Path(__file__).parent.parent
 PROJECT = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
@@ -70,6 +81,7 @@ def container(name: str, **changed: Any) -> Container:
         oom_killed=False,
         created="2026-11-24T14:28:01.445924776Z",
         started="2026-11-24T14:28:02.273427765Z",
+        pid=4242,
         labels={},
         networks={"matrix-net": "172.20.0.3"},
         mounts=(),
@@ -89,6 +101,9 @@ def healthy() -> HostFacts:
     """The host before the first `up`."""
     return HostFacts(
         docker="27.3.1",
+        docker_host="unix:///var/run/docker.sock",
+        uids=(IdRange(0, 0, 2**32 - 1),),
+        gids=(IdRange(0, 0, 2**32 - 1),),
         docker_free=80 * 2**30,
         root=True,
         bash=True,
@@ -113,18 +128,26 @@ def healthy() -> HostFacts:
         dump_script_owner=None,
         bridge_dir=_directory(exists=False),
         synapse_dir=_directory(entries=("homeserver.yaml",)),
+        dumps_path="/opt/matrix/backups",
         backup_dir=_directory(),
-        registrations=dict.fromkeys(deployment().registration_paths, False),
+        archive_dir=_directory(exists=False),
+        directory_writers=(),
+        registrations=dict.fromkeys(deployment().registration_paths),
         others=(),
         ready_mark="",
+        interrupted=False,
+        archive=None,
         bridge=BridgeStatus(container="absent"),
     )
+
+
+LABELS = {"mautrix-bridge.stack": STACK, "mautrix-bridge.attempt": "1", "mautrix-bridge.tokens": "1"}
 
 
 def deployed() -> HostFacts:
     """The host with this stack's bridge, ready."""
     host, plan = healthy(), deployment()
-    bridge = container("mautrix-signal", labels={"mautrix-bridge.stack": STACK, "mautrix-bridge.attempt": "1"})
+    bridge = container("mautrix-signal", labels=LABELS)
     roles, databases = (
         (*host.postgres.roles, "mautrix_signal"),
         {**host.postgres.databases, "mautrix_signal": 9_000_000},
@@ -135,8 +158,16 @@ def deployed() -> HostFacts:
         bridge_container=bridge,
         ready_mark=f"{bridge.id} 1",
         bridge_dir=_directory(entries=(".ready", ".stack"), stack=STACK),
-        registrations=dict.fromkeys(host.registrations, True),
-        postgres=replace(host.postgres, roles=roles, databases=databases, locked_out={}),
+        directory_writers=(STACK,),
+        registrations=dict.fromkeys(host.registrations, OwnFile(STACK, 991, 991)),
+        postgres=replace(
+            host.postgres,
+            roles=roles,
+            databases=databases,
+            locked_out={},
+            role_comment=comment(STACK, public={"synapse": ["CONNECT"]}),
+            database_comment=comment(STACK, began="none", key="0123456789abcdef"),
+        ),
         homeserver=File(text=homeserver.add(HOMESERVER, homeserver.Entries.of(plan)), writable=True),
         backup_script=File(text=script, writable=True),
         dump_script_owner=STACK,

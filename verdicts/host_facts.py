@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Optional
+
+from documents.places import whose
 
 
 @dataclass(frozen=True)
 class Container:
     """A container as Docker tells it. `status`: created, running, paused, restarting, removing, exited or dead;
     `exit_code` is that of the last run while it does not run, and 0 while it does; `error` is why Docker could not
-    start it; `created` and `started` (the last time) are RFC 3339 times; `networks` maps names to addresses; `mounts`
-    are the host's paths."""
+    start it; `created` and `started` (the last time) are RFC 3339 times; `pid` is its first process', on the host;
+    `networks` maps names to addresses; `mounts` are the host's paths."""
 
     id: str
     name: str
@@ -24,6 +27,7 @@ class Container:
     oom_killed: bool
     created: str
     started: str
+    pid: int
     labels: dict[str, str]
     networks: dict[str, str]
     mounts: tuple[str, ...]
@@ -104,33 +108,112 @@ class Directory:
 
 
 @dataclass(frozen=True)
+class Member:
+    """A file in an archive. `name` is its path there; `mode` is octal text."""
+
+    name: str
+    sha256: str
+    bytes: int
+    mode: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an archive says of itself. `created` is its timestamp; `stack` is "project/name"; `image` and `schema`
+    (version by table) are the bridge's; `missing`: files that were not there."""
+
+    version: int
+    created: str
+    stack: str
+    domain: str
+    bridge: str
+    image: str
+    schema: dict[str, int]
+    database: str
+    role: str
+    members: tuple[Member, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def whose(self) -> str:
+        """As Deployment.whose."""
+        return whose(self.stack, self.domain)
+
+
+@dataclass(frozen=True)
 class PostgresFacts:
     """What Postgres tells the superuser of the settings. `version`: server_version_num; `superuser`: whether he is one;
-    `databases`: bytes by name; `locked_out`: database -> roles that come into it through PUBLIC alone. `error`: why it
-    could not be asked."""
+    `databases`: bytes by name; `locked_out`: database -> roles that come into it through PUBLIC alone; the comments on
+    the bridge's role and database (documents/marks.py). `error`: why it could not be asked."""
 
     version: int = 0
     superuser: bool = False
     roles: tuple[str, ...] = ()
     databases: dict[str, int] = field(default_factory=dict)
     locked_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    role_comment: str = ""
+    database_comment: str = ""
     error: str = ""
+
+
+@dataclass(frozen=True)
+class ArchiveFacts:
+    """The archive that the setting restore means; `error`: why there is none. `others`: whose the archives are that
+    `latest` passed over."""
+
+    path: str = ""
+    manifest: Optional[Manifest] = None
+    error: str = ""
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class IdRange:
+    """`count` ids from `inside` on in a container are those from `outside` on, on the host (user_namespaces(7))."""
+
+    inside: int
+    outside: int
+    count: int
+
+
+def on_host(number: int, ranges: Sequence[IdRange]) -> int:
+    """A container's uid or gid on the host; itself where nothing maps it."""
+    found = (each for each in ranges if 0 <= number - each.inside < each.count)
+    return next((number - each.inside + each.outside for each in found), number)
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A file that should be ours: the stack that its first line names, "" if it names none, and its owner."""
+
+    stack: str
+    uid: int
+    gid: int
 
 
 @dataclass(frozen=True)
 class HostFacts:
     """The whole look at the host; what is not there is None, False or empty.
 
-    `docker`: the server's version; `docker_free`: bytes free for it. `network`, `image`: whether they are there.
-    `superuser_password` is a secret, out of Postgres' container. `backup_syntax`: what the script's own interpreter
-    says against our edit of it, as `LINE: reason: fix`. `dump_script_owner`: the stack that our dump script on the
-    host names, "" if it names none, None if there is no such file. `registrations`: path on the host -> whether it is
-    there. `others`: names of containers that mount the bridge's directory. `ready_mark`: "CONTAINER_ID ATTEMPT" of the
-    container that got ready last.
+    `docker`: the server's version; `docker_host`: its address; `docker_free`: bytes free for it; `uids`, `gids`: what
+    those of containers are on the host, which differs where Docker runs without root or with userns-remap. `network`,
+    `image`: whether they are there. `superuser_password` is a secret, out of Postgres' container. `backup_syntax`:
+    what the script's own interpreter says against our edit of it, as `LINE: reason: fix`. `dump_script_owner`: the
+    stack that our dump script on the host names, "" if it names none, None if there is no such file. `dumps_path`:
+    where the nightly dumps go, "" if only the script knows, and then `backup_dir` is where the script is.
+    `directory_writers`: stacks that wrote a config in the bridge's directory. `registrations`: path on the host ->
+    what is there. `others`: names of containers that mount the bridge's directory. `ready_mark`: "CONTAINER_ID
+    ATTEMPT" of the container that got ready last. `interrupted`: a run was killed between its edit of homeserver.yaml
+    and a healthy Synapse. `archive`: None unless restore asks for one.
     """
 
     docker: str
+    docker_host: str
     docker_free: int
+    uids: tuple[IdRange, ...]
+    gids: tuple[IdRange, ...]
     root: bool
     bash: bool
     synapse_container: Optional[Container]
@@ -148,8 +231,13 @@ class HostFacts:
     dump_script_owner: Optional[str]
     bridge_dir: Directory
     synapse_dir: Directory
+    dumps_path: str
     backup_dir: Directory
-    registrations: dict[str, bool]
+    archive_dir: Directory
+    directory_writers: tuple[str, ...]
+    registrations: dict[str, Optional[OwnFile]]
     others: tuple[str, ...]
     ready_mark: str
+    interrupted: bool
+    archive: Optional[ArchiveFacts]
     bridge: BridgeStatus

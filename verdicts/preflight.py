@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from documents import appservice, backup_script, bridges, homeserver
 from documents.diff import diff
-from documents.marks import ATTEMPT_LABEL, STACK_LABEL
+from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL, commented
 from documents.places import Deployment
 from documents.refusal import Refused
 from settings import Settings
@@ -19,7 +19,7 @@ from verdicts.host_facts import Container, File, HostFacts, PostgresFacts, Regis
 
 OLDEST_SYNAPSE = (1, 121)  # MSC4190: https://github.com/element-hq/synapse/pull/17705
 OLDEST_DOCKER = (20, 10)  # older ones were never run with this program
-OLDEST_POSTGRES = 12
+OLDEST_POSTGRES = 15  # older ones were never run with this program
 ADVISED_POSTGRES = 16  # https://docs.mau.fi/bridges/general/docker-setup.html
 IMAGE_BYTES = 600 * 2**20  # the bridge's image unpacked, with room for its download
 SPARE_BYTES = 200 * 2**20
@@ -28,18 +28,48 @@ SPARE_BYTES = 200 * 2**20
 @dataclass(frozen=True)
 class Findings:
     """What the host looks like to the plan. `changes`: what `up` will do to the operator's own files, as diffs, and the
-    new file beside them; `attempt`: see `_attempt`."""
+    new file beside them; `attempt`, `restore`: see `_attempt`, `_restore`; `role_there`, `database_there`: whether they
+    are there and this stack's, so that a state which does not hold them takes them over."""
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     changes: tuple[str, ...]
     attempt: int
+    restore: str
+    role_there: bool
+    database_there: bool
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """What there is of this stack, each by a mark of its own. `directory`: the bridge's, by its mark or by a config in
+    it; `anything`: whether the stack was here before."""
+
+    container: bool
+    directory: bool
+    role: bool
+    database: bool
+    registration: bool
+
+    @property
+    def anything(self) -> bool:
+        return self.container or self.directory or self.role or self.database or self.registration
+
+    @classmethod
+    def seen(cls, facts: HostFacts, stack: str) -> _Ours:
+        return cls(
+            container=_owner(facts.bridge_container) == stack,
+            directory=facts.bridge_dir.stack == stack
+            or (facts.bridge_dir.stack is None and stack in facts.directory_writers),
+            role=commented(facts.postgres.role_comment).get("stack") == stack,
+            database=commented(facts.postgres.database_comment).get("stack") == stack,
+            registration=any(file and file.stack == stack for file in facts.registrations.values()),
+        )
 
 
 def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findings:
     """All that is wrong, all that is worth knowing, and the changes that `up` will make."""
-    deployed = _owner(facts.bridge_container) == deployment.stack
-    claimed = facts.bridge_dir.stack == deployment.stack
+    ours = _Ours.seen(facts, deployment.stack)
     edits = [_homeserver_edit(facts, deployment)]
     if deployment.backup.script:
         edits.append(_backup_edit(facts, deployment))
@@ -47,39 +77,57 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findi
     reverted += [f"{path}: is no longer there" for path, there in facts.registrations.items() if not there]
     if facts.dump_script_owner is None:
         reverted.append(f"{deployment.dump_script}: is no longer there")
+    if ours.directory and facts.bridge_dir.stack is None:
+        reverted.append(f"{deployment.place.directory}: its mark, the file .stack, is no longer there")
     new = [] if facts.dump_script_owner else [f"a new file, {deployment.dump_script} (0700): makes the dumps"]
     again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
     return Findings(
         problems=(
             *_stack(facts, deployment),
             *_synapse(facts, deployment),
-            *_postgres(facts, settings, deployment, claimed),
-            *_taken(facts, deployment, claimed, deployed),
-            *_room(facts, settings, deployment, claimed),
+            *_postgres(facts, settings, deployment),
+            *_bridge_s_own(facts, deployment, ours),
+            *_taken(facts, deployment, ours),
+            *_room(facts, settings, deployment),
+            *_archive(facts, settings, deployment),
             *(problem for edit in edits for problem in edit.problems),
         ),
         warnings=(
-            *_warnings(facts, settings, deployment, deployed),
+            *_warnings(facts, settings, deployment, ours),
             *(warning for edit in edits for warning in edit.warnings),
-            *(f"{what}: somebody took it out; {again}" for what in reverted if deployed),
+            *(f"{what}: somebody took it out; {again}" for what in reverted if ours.container),
         ),
         changes=(*(edit.change for edit in edits if edit.change), *new),
-        attempt=_attempt(facts, claimed, deployed),
+        attempt=_attempt(facts, ours),
+        restore=_restore(facts, settings, deployment),
+        role_there=settings.bridge_role in facts.postgres.roles and (ours.role or ours.anything),
+        database_there=settings.bridge_database in facts.postgres.databases and (ours.database or ours.anything),
     )
+
+
+def _began(facts: HostFacts, stack: str) -> str:
+    """What this stack's database began with; "" if it has not begun."""
+    says = commented(facts.postgres.database_comment)
+    return str(says.get("began", "")) if says.get("stack") == stack else ""
+
+
+def _restore(facts: HostFacts, settings: Settings, deployment: Deployment) -> str:
+    """What the database begins with, or began with: none, or an archive's path. Key and data both follow it."""
+    return _began(facts, deployment.stack) or (facts.archive.path if facts.archive else settings.restore)
 
 
 def _owner(container: Container | None) -> str | None:
     return container.labels.get(STACK_LABEL) if container else None
 
 
-def _attempt(facts: HostFacts, claimed: bool, deployed: bool) -> int:
+def _attempt(facts: HostFacts, ours: _Ours) -> int:
     """The number in the container's label ATTEMPT_LABEL. Another number makes Pulumi replace the container.
 
     It stays what it is, unless the container never got ready, or somebody removed it since: then it is the next.
     """
-    ready, _, number = facts.ready_mark.partition(" ") if claimed else ("", "", "")
+    ready, _, number = facts.ready_mark.partition(" ") if ours.directory else ("", "", "")
     last = int(number) if number.isdigit() else 0
-    if not deployed or facts.bridge_container is None:
+    if not ours.container or facts.bridge_container is None:
         return last + 1
     now = int(facts.bridge_container.labels.get(ATTEMPT_LABEL, "1"))
     return now if ready == facts.bridge_container.id else max(now, last) + 1
@@ -156,7 +204,7 @@ def _stack(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     ):
         if container is None:
             yield f"container {name}: not there: start the stack, or correct the setting {key}Container"
-        elif not container.running:
+        elif not container.running and not (key == "synapse" and facts.interrupted):
             yield f"container {name}: is {container.status}, not running: start it (docker start {name})"
         elif facts.network and network not in container.networks:
             yield f"container {name}: is not in the network {network}: correct the setting network"
@@ -165,7 +213,7 @@ def _stack(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
 
 
 def _synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
-    if facts.synapse_container is None or not facts.synapse_container.running:
+    if facts.synapse_container is None or not facts.synapse_container.running or facts.interrupted:
         return
     name, domain, synapse = deployment.synapse.container, deployment.synapse.domain, facts.synapse
     if synapse.error:
@@ -184,7 +232,7 @@ def _synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         yield f"Synapse {synapse.version}: too old for MSC4190: update it to {_dotted(OLDEST_SYNAPSE)} or newer"
 
 
-def _postgres(facts: HostFacts, settings: Settings, deployment: Deployment, claimed: bool) -> Iterator[str]:
+def _postgres(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
     if facts.postgres_container is None or not facts.postgres_container.running:
         return
     container, superuser, postgres = deployment.postgres.container, deployment.postgres.superuser, facts.postgres
@@ -206,15 +254,6 @@ def _postgres(facts: HostFacts, settings: Settings, deployment: Deployment, clai
             yield f"{key}: {name!r} should be a database of {container}"
     if settings.mas_role not in postgres.roles:
         yield f"masRole: {settings.mas_role!r} should be a role of {container}"
-    if not claimed:
-        if settings.bridge_role in postgres.roles:
-            fix = "drop it or set another bridgeRole"
-            yield f"role {settings.bridge_role}: exists and was not made by this stack: {fix}"
-        if settings.bridge_database in postgres.databases:
-            yield (
-                f"database {settings.bridge_database}: exists and was not made by this stack: "
-                "dump and drop it, or set another bridgeDatabase"
-            )
     for database, roles in _locked_out(postgres, settings):
         refused = [role for role in roles if role not in settings.accept_locked_out]
         if refused:
@@ -233,30 +272,45 @@ def _locked_out(postgres: PostgresFacts, settings: Settings) -> Iterator[tuple[s
             yield database, others
 
 
-def _taken(facts: HostFacts, deployment: Deployment, claimed: bool, deployed: bool) -> Iterator[str]:
+def _bridge_s_own(facts: HostFacts, deployment: Deployment, ours: _Ours) -> Iterator[str]:
+    """The names of role and database, if they are somebody else's. Both may be alive: nothing here may advise to drop
+    them."""
+    postgres, database = facts.postgres, deployment.place.database
+    for what, name, there, key, text in (
+        ("role", database.role, postgres.roles, "bridgeRole", postgres.role_comment),
+        ("database", database.database, postgres.databases, "bridgeDatabase", postgres.database_comment),
+    ):
+        owner = commented(text).get("stack")
+        if owner not in (None, deployment.stack):
+            yield f"{what} {name}: belongs to the stack {owner}: set another {key}"
+        elif name in there and owner is None and not ours.anything:
+            yield f"{what} {name}: is there, and nothing says that this stack made it: set another {key}"
+
+
+def _taken(facts: HostFacts, deployment: Deployment, ours: _Ours) -> Iterator[str]:
     """Names, directories, ids and namespaces that somebody else already has."""
     place, directory, stack = deployment.place, facts.bridge_dir, deployment.stack
-    if facts.bridge_container is not None and not deployed:
+    if facts.bridge_container is not None and not ours.container:
         owner = _owner(facts.bridge_container)
         whose = f"belongs to the stack {owner}" if owner else "was not made by this stack"
-        yield f"container {place.container}: exists and {whose}: remove it or set another bridgeContainer"
+        yield f"container {place.container}: is there and {whose}: set another bridgeContainer"
     if directory.stack not in (None, stack):
         yield f"{place.directory}: belongs to the stack {directory.stack}: set another bridgeDir"
-    elif not claimed and directory.entries:
-        fix = "move them away or set another bridgeDir"
-        yield f"{place.directory}: holds files that this stack did not make: {fix}"
+    elif not ours.directory and directory.entries:
+        moved = ", and its bridge is here already: was bridgeDir changed?" if ours.container else ""
+        yield f"{place.directory}: holds files that this stack did not make{moved}: set another bridgeDir"
     if facts.others:
         yield f"{place.directory}: is used by the container {', '.join(facts.others)}: set another bridgeDir"
-    if not claimed:
-        for path, there in facts.registrations.items():
-            if there:
-                yield f"{path}: exists and was not made by this stack: move it away or set another file name"
+    for key, (path, file) in zip(("registrationFile", "doublepuppetFile"), facts.registrations.items(), strict=True):
+        if file is not None and file.stack != stack:
+            whose = f"belongs to the stack {file.stack}" if file.stack else "does not name this stack in its first line"
+            yield f"{path}: is there and {whose}; Synapse may need it: set another {key}"
     if facts.dump_script_owner not in (None, stack):
         whose = f"belongs to the stack {facts.dump_script_owner}" if facts.dump_script_owner else "is not ours"
-        yield f"{deployment.dump_script}: exists and {whose}: move it away, or set another bridgeContainer"
-    ours = {deployment.synapse.inside(file) for file in deployment.registration_files}
+        yield f"{deployment.dump_script}: is there and {whose}: set another bridgeContainer, whose name it has"
+    own = {deployment.synapse.inside(file) for file in deployment.registration_files}
     for other in facts.synapse.registrations:
-        if other.path not in ours:
+        if other.path not in own:
             yield from _conflicts(other, deployment)
 
 
@@ -285,43 +339,101 @@ def _matches(regex: str, user: str) -> bool:
         return False
 
 
-def _room(facts: HostFacts, settings: Settings, deployment: Deployment, claimed: bool) -> Iterator[str]:
-    """Writable directories; disk for the image and, at the first time, for the dumps."""
-    for path, directory in ((settings.bridge_dir, facts.bridge_dir), (settings.synapse_dir, facts.synapse_dir)):
+def _archive(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
+    """The archive that a new database begins with: one of another stack or domain is a session that may be alive."""
+    archive = facts.archive
+    if archive is None or _began(facts, deployment.stack):
+        return
+    if archive.manifest is None:
+        others = f" (others are of {', '.join(archive.others)}: name one by its path)" if archive.others else ""
+        yield f"restore: {archive.error}{others}: set restore to none, or to an archive's path"
+        return
+    manifest, bridge = archive.manifest, deployment.bridge.name
+    if manifest.bridge != bridge:
+        yield f"restore: {archive.path} is of the bridge {manifest.bridge}, and this is {bridge}: name one of {bridge}"
+    elif manifest.whose not in (deployment.whose, settings.accept_archive_of):
+        yield (
+            f"restore: {archive.path} is of {manifest.whose}, and this is {deployment.whose}: two bridges with one "
+            f"{deployment.bridge.network_name} session throw each other out, and messages are lost: if that one is "
+            f"gone "
+            f"for good, `pulumi config set acceptArchiveOf {manifest.whose}`"
+        )
+
+
+def _room(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
+    """Writable directories, and disks that certainly have too little room."""
+    places = ((deployment.place.directory, facts.bridge_dir), (deployment.synapse.directory, facts.synapse_dir))
+    for path, directory in places:
         if not directory.writable:
             yield f"{path}: is read-only: make it writable for the user who runs this"
     if not facts.synapse_dir.exists:
-        yield f"{settings.synapse_dir}: no such directory on the host: correct the setting synapseDir"
-    if not facts.image and facts.docker_free < IMAGE_BYTES:
-        yield f"disk: {_mebi(facts.docker_free)} MiB free for Docker: the image needs {_mebi(IMAGE_BYTES)}"
-    if claimed or facts.postgres.error:
-        return
-    databases = facts.postgres.databases
-    names = {settings.synapse_database, settings.mas_database}
-    needed = sum(databases.get(name, 0) for name in names) // 2 + SPARE_BYTES
-    if facts.backup_dir.free < needed:
-        where = deployment.backup.script or deployment.backup.directory
-        free = _mebi(facts.backup_dir.free)
-        yield f"disk: {free} MiB free beside {where}: the dumps may need {_mebi(needed)}"
+        yield f"{deployment.synapse.directory}: no such directory on the host: correct the setting synapseDir"
+    yield from (f"{line}: make room" for line, certain in _disks(facts, settings, deployment) if certain)
 
 
-def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment, deployed: bool) -> Iterator[str]:
+def _disks(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[tuple[str, bool]]:
+    """Disks with less room than may be needed, where it really is needed; and whether it certainly is too little: what
+    is estimated here shrinks to a tenth at best."""
+    databases, own = facts.postgres.databases, deployment.place.database.database
+    wanted = [] if facts.image else [("for Docker", facts.docker_free, "the image", IMAGE_BYTES)]
+    dumped = sum(databases.get(name, 0) for name in (settings.synapse_database, settings.mas_database, own))
+    where = f"in {facts.dumps_path}" if facts.dumps_path else f"beside {deployment.backup.script}"
+    wanted.append((where, facts.backup_dir.free, "the dumps", dumped // 2 + SPARE_BYTES))
+    archived = databases.get(own, 0)
+    wanted.append(
+        (f"in {deployment.archive.directory}", facts.archive_dir.free, "an archive", archived + archived // 2)
+    )
+    for where, free, what, needed in wanted:
+        if free < needed:
+            yield f"disk: {_mebi(free)} MiB free {where}: {what} may need {_mebi(needed)}", free * 10 < needed
+
+
+def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment, ours: _Ours) -> Iterator[str]:
     if not facts.postgres.error:
         major = facts.postgres.version // 10000
         if OLDEST_POSTGRES <= major < ADVISED_POSTGRES:
-            yield f"Postgres {major}: mautrix advises {ADVISED_POSTGRES} or newer; 15 was tested and works"
+            yield f"Postgres {major}: mautrix advises {ADVISED_POSTGRES} or newer; it was tested and works"
         for database, roles in _locked_out(facts.postgres, settings):
             yield f"isolation: {', '.join(roles)} will no longer get into the database {database}"
+    yield from (line for line, certain in _disks(facts, settings, deployment) if not certain)
     bridge = deployment.bridge
     if bridges.can_link(bridge, settings.image) is False:
         yield (
             f"image {settings.image}: releases before {bridge.first_linking_tag} can no longer link an account, "
             f"users report ({bridge.first_linking_source})"
         )
-    if deployed and settings.restore != "none":
+    began = _began(facts, deployment.stack)
+    if began and settings.restore not in ("none", began):
         yield (
             f"restore: {settings.restore!r} counts at the first `up` of a deployment only, and this one keeps its "
-            "database: to begin with the archive, destroy it first; else set restore to none"
+            f"database, which began with {began}: to begin with the archive, destroy it first; else set restore to none"
+        )
+    had = facts.bridge_container.labels.get(TOKENS_LABEL) if facts.bridge_container and ours.container else None
+    if had is not None and had != str(settings.token_generation):
+        yield (
+            f"tokenGeneration: {settings.token_generation}, and the bridge runs with {had}: from the change of the "
+            f"role's "
+            "password and Synapse's restart until the new container is ready, the bridge neither sends nor receives; "
+            "Synapse keeps what comes in meanwhile and hands it over then"
+        )
+    if facts.interrupted:
+        yield (
+            f"{deployment.synapse.homeserver_file}: an earlier run was ended before Synapse was healthy with what it "
+            "wrote: `up` finishes that first, or takes it back"
+        )
+    directory, seen = (
+        deployment.place.directory,
+        [
+            *([f"the container {deployment.place.container}"] if ours.container else ()),
+            *([f"the database {deployment.place.database.database}"] if ours.database else ()),
+        ],
+    )
+    if seen and not ours.directory and not facts.bridge_dir.entries:
+        yield (
+            f"bridgeDir: {directory} does not hold this stack's files, though {' and '.join(seen)} are this stack's: "
+            f"the "
+            "setting was changed, then `up` moves them there and makes the container anew; or the directory was lost, "
+            f"then `pulumi config set reapply {settings.reapply + 1}` and `pulumi up` make it again"
         )
 
 

@@ -263,8 +263,8 @@ class Role(Resource):
             name, superuser, creates_dbs, creates_roles, inherits, login, replication, bypasses = row[:8]
             limit, valid_until, config, roles = row[8:]
             password = state.get("password")
-            if password and login and self._server.reads_passwords:
-                password = self._stored_password(connection, name, password)
+            if login and self._server.reads_passwords:
+                password = self._stored_password(connection, name, password or "")
         path: list[str] = next(
             (item.partition("=")[2].split(", ") for item in config if item.startswith("search_path=")), []
         )
@@ -299,7 +299,7 @@ class Role(Resource):
             )
         row = connection.execute("SELECT coalesce(passwd, '') FROM pg_shadow WHERE usename = %s", [name]).fetchone()
         stored = str(row[0]) if row else ""
-        if password.startswith(("md5", "SCRAM-SHA-256")):
+        if not password or password.startswith(("md5", "SCRAM-SHA-256")):
             return stored
         if stored.startswith("SCRAM-SHA-256"):
             return password

@@ -17,7 +17,7 @@ from scripts.wire import plain
 from tests import facts
 from tests.components.recorder import STATUS, Recording, record
 from tests.facts import KEYS, TOKENS
-from verdicts.host_facts import BridgeStatus, HostFacts
+from verdicts.host_facts import ArchiveFacts, BridgeStatus, HostFacts, IdRange, Manifest
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +39,19 @@ def output(plan: Recording, name: str) -> Any:
 
 def test_the_order_is_the_plan_s(plan: Recording) -> None:
     chain = [
+        "mautrix-signal-leftovers",
         "mautrix-signal-directory",
         "mautrix-signal-role",
         "mautrix-signal-database",
         "mautrix-signal-isolation",
         "mautrix-signal-backup-script",
+        "mautrix-signal-access",
         "mautrix-signal-registrations",
         "mautrix-signal-synapse-restart",
         "mautrix-signal-auth-check",
         "mautrix-signal-container",
         "mautrix-signal-readiness",
+        "mautrix-signal-archive-check",
     ]
     for before, after in pairwise(chain):
         assert before in plan.after(after), f"{after} does not wait for {before}"
@@ -86,10 +89,18 @@ def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else
     assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]
 
 
+ARCHIVE = ArchiveFacts(
+    "/archives/one.tar.gz",
+    Manifest(2, "", facts.STACK, "echo6.co", "mautrix-signal", "", {}, "mautrix_signal", "mautrix_signal", (), ()),
+)
+
+
 def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
-    restored = record(facts.healthy(), {**facts.defaults(), "restore": "latest"})
-    assert arguments(restored, "archive")["restore"] == "latest"
-    assert arguments(restored, "keys")["archive"] == "latest"
+    """Data of one archive beside the key of another: nothing of it could be read again. So both have one trigger."""
+    host = replace(facts.healthy(), archive=ARCHIVE)
+    restored = record(host, {**facts.defaults(), "restore": "latest"})
+    assert arguments(restored, "archive")["restore"] == arguments(restored, "keys")["archive"] == ARCHIVE.path
+    assert restored["mautrix-signal-keys"].inputs["triggers"] == [ARCHIVE.path]
     assert arguments(restored, "archive")["pickle_key"] == KEYS.pickle_key
     config = arguments(restored, "config")["files"][0]["content"]
     assert f'pickle_key: "{KEYS.pickle_key}"' in config
@@ -97,10 +108,55 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
 
 
 def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_its_key(plan: Recording) -> None:
-    """Data of one archive beside the key of another: nothing of it could be read again."""
-    assert "triggers" not in plan["mautrix-signal-keys"].inputs
-    assert "triggers" not in plan["mautrix-signal-archive"].inputs
-    assert plan["mautrix-signal-archive"].inputs["update"].endswith(" keep # scripts.final_archive")
+    again = record(replace(facts.deployed(), archive=ARCHIVE), {**facts.defaults(), "restore": "latest"})
+    for name in ("archive", "keys"):
+        assert arguments(again, name) == arguments(plan, name)
+    assert again["mautrix-signal-keys"].inputs["triggers"] == plan["mautrix-signal-keys"].inputs["triggers"] == ["none"]
+
+
+def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recording) -> None:
+    """It cannot drop what is gone already, and would stop a destroy there; the sweep can."""
+    for name in ("role", "database"):
+        assert plan[f"mautrix-signal-{name}"].options.retainOnDelete is True
+        assert plan[f"mautrix-signal-{name}"].options.importId == ""
+    assert "password" not in plan["mautrix-signal-role"].inputs
+    assert plan["mautrix-signal-leftovers"].inputs["delete"].endswith(" sweep # scripts.leftovers")
+    assert plan["mautrix-signal-leftovers"].needs == set()
+    again = record(facts.deployed(), facts.defaults())
+    assert again["mautrix-signal-role"].options.importId == again["mautrix-signal-database"].options.importId
+    assert again["mautrix-signal-role"].options.importId == "mautrix_signal"
+
+
+def test_nothing_slow_stands_between_the_first_new_secret_and_the_new_container(plan: Recording) -> None:
+    """A rotation: from the role's password on, the bridge that runs has old secrets."""
+    between = plan.after("mautrix-signal-container") - plan.after("mautrix-signal-access")
+    commands = {name for name in between if name.startswith("mautrix-signal-")}
+    assert commands == {
+        f"mautrix-signal-{each}" for each in ("access", "registrations", "synapse-restart", "archive", "auth-check")
+    }
+
+
+def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:
+    """Where Docker runs without root, uid 1337 of a container is another one outside of it."""
+    maps = (IdRange(0, 1000, 1), IdRange(1, 100000, 65536))
+    rootless = record(replace(facts.healthy(), uids=maps, gids=maps), facts.defaults())
+
+    def owners(recording: Recording, name: str) -> set[tuple[int, int]]:
+        return {(each["uid"], each["gid"]) for each in arguments(recording, name)["files"]}
+
+    assert (owners(plan, "config"), owners(plan, "registrations")) == ({(1337, 1337)}, {(991, 991)})
+    assert owners(rootless, "config") == {(101336, 101336)}
+    assert owners(rootless, "registrations") == {(100990, 100990)}
+
+
+def test_docker_s_address_is_one_for_all(plan: Recording) -> None:
+    assert plan["mautrix-signal-docker"].inputs["host"] == "unix:///var/run/docker.sock", "what docker context says"
+    address = "unix:///run/user/1000/docker.sock"
+    host = replace(facts.healthy(), docker_host=address)
+    other = record(host, {**facts.defaults(), "dockerHost": address})
+    assert other["mautrix-signal-docker"].inputs["host"] == address
+    assert {each.stdin["docker_host"] for each in other.resources.values() if each.stdin} == {address}
+    assert f"export DOCKER_HOST={address}" in arguments(other, "backup-script")["dump_script"]
 
 
 def test_nothing_is_made_before_the_directory_is_claimed(plan: Recording) -> None:
@@ -144,7 +200,7 @@ def test_the_container_has_no_secret_and_no_port(plan: Recording) -> None:
 def test_a_secret_is_made_once_and_turns_with_its_generation_alone(plan: Recording) -> None:
     tokens, keys = plan["mautrix-signal-tokens"], plan["mautrix-signal-keys"]
     assert tokens.inputs["triggers"] == [1]
-    assert "triggers" not in keys.inputs, "a database needs its old key"
+    assert keys.inputs["triggers"] == ["none"], "what the database began with, which it does once"
     for each in (tokens, keys):
         assert {"create", "update", "stdin", "environment", "logging"} <= set(each.options.ignoreChanges)
         assert set(each.options.additionalSecretOutputs) == {"stdout", "stderr"}
@@ -177,8 +233,11 @@ def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
         return {each.name: each.inputs["stdin"] for each in recording.resources.values() if each.stdin}
 
     other = stdin(record(facts.healthy(), {**facts.defaults(), "reapply": "1"}))
-    names = "tokens keys directory config isolation backup-script registrations synapse-restart archive auth-check"
-    assert set(other) == {f"mautrix-signal-{name}" for name in (*names.split(), "readiness")}
+    names = (
+        "leftovers tokens keys directory config isolation backup-script access registrations synapse-restart archive"
+    )
+    names += " auth-check readiness archive-check"
+    assert set(other) == {f"mautrix-signal-{name}" for name in names.split()}
     assert [name for name, text in stdin(plan).items() if text == other[name]] == []
 
 

@@ -66,7 +66,9 @@ class Synapse:
             doublepuppet_id="doublepuppet",
             doublepuppet_as_token=PUPPET_TOKEN,
             admin_user="@matt:echo6.co",
-            evidence_dir=str(self.evidence_dir),
+            bridge=replace(self.deployment.place, directory=str(self.evidence_dir)),
+            stack=self.deployment.stack,
+            generation=1,
             fingerprint="",
         )
         return subprocess.run(

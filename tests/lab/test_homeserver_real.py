@@ -65,6 +65,7 @@ class Stack:
             registrations=(self.registration,),
             experimental_features=FLAGS,
             watch=(str(self.data / f"{self.name}.yaml"),),
+            journal=str(self.lab.host_dir / "no-bridge/.homeserver.json"),
         )
         done = subprocess.run(
             [sys.executable, "-m", "scripts.synapse", verb],

@@ -9,7 +9,7 @@ STARTED = "2026-11-24T14:28:02.273427765Z"
 CREATED = "2026-11-24T14:28:01.445924776Z"
 EVENTS = (
     f"events --since {CREATED} --until {STARTED} --filter container={ID} --filter event=die "
-    '--format {{index .Actor.Attributes "exitCode"}}'
+    '--filter event=stop --format {{.Action}} {{index .Actor.Attributes "exitCode"}}'
 )
 
 
@@ -31,6 +31,7 @@ def inspected(
                     "Status": status,
                     "Running": status in ("running", "restarting"),  # yes: Docker calls a restarting one running
                     "StartedAt": STARTED,
+                    "Pid": 4242,
                     "ExitCode": exit_code,
                     "Error": error,
                     "OOMKilled": oom,

@@ -13,11 +13,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripts.container_json import inspected
+
 DOCKER = r"""#!/bin/bash
-# docker exec [-i] CONTAINER COMMAND…; FAIL_DUMP=database: pg_dump of it writes something and fails
+# docker exec [-i] [-u 65534:65534] CONTAINER COMMAND…; FAIL_DUMP=database: pg_dump of it writes something and fails
+# docker container inspect matrix-postgres: STUB_STATUS, default running
+if [[ "$*" == "container inspect matrix-postgres" ]]; then
+  sed "s/STATUS/${STUB_STATUS:-running}/" "${0%/*}/inspect.json"
+  exit
+fi
 [[ $1 == exec ]] || { echo "stub docker: $1?" >&2; exit 64; }
 shift
 [[ $1 == -i ]] && shift
+nobody=()
+if [[ $1 == -u && $2 == 65534:65534 ]]; then
+  [[ $EUID != 0 ]] || nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+  shift 2
+fi
 [[ $1 == matrix-postgres ]] || { echo "Error: No such container: $1" >&2; exit 1; }
 shift
 if [[ $1 == pg_dump && "${*: -1}" == "${FAIL_DUMP-}" ]]; then
@@ -26,7 +38,7 @@ if [[ $1 == pg_dump && "${*: -1}" == "${FAIL_DUMP-}" ]]; then
   exit 1
 fi
 export PGHOST="$STUB_PGHOST"
-exec "$@"
+exec "${nobody[@]}" "$@"
 """
 
 
@@ -67,6 +79,7 @@ def postgres() -> Iterator[Postgres]:
     """A running server with superuser synapse, databases synapse (with rows) and mas."""
     binaries = _binaries()
     home = Path(tempfile.mkdtemp(prefix="pg-test-"))
+    home.chmod(0o755)  # as a container's socket is: nobody reaches it, too
     as_user: list[str] = []
     if os.geteuid() == 0:  # Postgres refuses to run as root
         shutil.chown(home, "postgres", "postgres")
@@ -87,6 +100,7 @@ def postgres() -> Iterator[Postgres]:
         tools.mkdir()
         (tools / "docker").write_text(DOCKER)
         (tools / "docker").chmod(0o755)
+        (tools / "inspect.json").write_text(inspected("STATUS"))
         server = Postgres(home, tools)
         server.sql("CREATE DATABASE synapse; CREATE ROLE mas LOGIN; CREATE DATABASE mas OWNER mas;")
         server.sql("CREATE TABLE users (name text); INSERT INTO users VALUES ('@matt:echo6.co');", "synapse")
@@ -106,11 +120,13 @@ def bridge_database(postgres: Postgres) -> Iterator[Postgres]:
     )
     postgres.sql(
         "CREATE TABLE portal (id text PRIMARY KEY, name text); CREATE TABLE crypto (key bytea);"
+        "CREATE TABLE version (version int, compat int); INSERT INTO version VALUES (25, 9);"
+        "CREATE TABLE crypto_version (version int); INSERT INTO crypto_version VALUES (11);"
         "INSERT INTO portal SELECT 'p' || n, E'a\\\\b\\n' || n FROM generate_series(1, 500) n;",
         "mautrix_signal",
         "mautrix_signal",
     )
     yield postgres
     postgres.sql("DROP DATABASE IF EXISTS mautrix_signal_restore_check;")
-    postgres.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
-    postgres.sql("DROP ROLE mautrix_signal;")
+    postgres.sql("DROP DATABASE IF EXISTS mautrix_signal WITH (FORCE);")
+    postgres.sql("DROP ROLE IF EXISTS mautrix_signal;")

@@ -135,7 +135,7 @@ def _iso(stamp: float) -> str:
 
 
 def _inspect(state: dict[str, Any]) -> str:
-    inside = {"Status": state["status"], "StartedAt": _iso(state["started"]), "ExitCode": 1, "Error": "",
+    inside = {"Status": state["status"], "Pid": 1, "StartedAt": _iso(state["started"]), "ExitCode": 1, "Error": "",
               "OOMKilled": False}  # fmt: skip
     whole = {"Id": "0123", "Name": f"/{state['container']}",
              "Created": _iso(0), "State": inside, "Image": state["image"], "Config": {"Image": "x:1"},

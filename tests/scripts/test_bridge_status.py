@@ -108,7 +108,10 @@ def test_ping(docker: StubDocker, answer: Answer | Raw, shown: str) -> None:
         (inspected("restarting", 15, 4), None, "restarting", 15),
         (inspected("exited", 34), None, "exited", 34),
         (inspected("exited", 0), None, "exited", 0),
-        (inspected("running", 0, 3), out("15\n15\n16\n"), "running", 16),
+        (inspected("running", 0, 3), out("die 15\ndie 15\ndie 16\n"), "running", 16),
+        # somebody restarted it, and it has not ended since
+        (inspected("running", 0, 3), out("die 16\ndie 0\nstop \n"), "running", None),
+        (inspected("running", 0, 3), out("die 0\nstop \ndie 16\n"), "running", 16),
         (inspected("running", 0, 3), out(), "running", None),
         (inspected("running", 0, 3), out(err="too old", code=1), "running", None),
     ],

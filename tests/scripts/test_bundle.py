@@ -20,7 +20,7 @@ SCRIPTS = sorted(
 
 
 def _file(path: Path) -> OwnedFiles:
-    return OwnedFiles((OwnedFile(str(path), "x", os.geteuid(), os.getegid()),))
+    return OwnedFiles("p/a", (OwnedFile(str(path), "x", os.geteuid(), os.getegid()),))
 
 
 def run(script: str, verb: str, arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import common, files
+from scripts import files, safe_files
 from scripts.common import ScriptError
 from scripts.files import BridgeDirectory, OwnedFile, OwnedFiles
 from tests.facts import container
@@ -18,8 +18,11 @@ def claimed(directory: Path, stack: str = "p/a") -> BridgeDirectory:
     return BridgeDirectory(str(directory), stack)
 
 
-def config(path: Path, content: str = "a: 1\n", own_directory: bool = False) -> OwnedFiles:
-    return OwnedFiles((OwnedFile(str(path), content, os.geteuid(), os.getegid(), own_directory=own_directory),))
+HEAD = "# bridge: written by the Pulumi stack p/a.\n"
+
+
+def config(path: Path, content: str = f"{HEAD}a: 1\n", own_directory: bool = False, stack: str = "p/a") -> OwnedFiles:
+    return OwnedFiles(stack, (OwnedFile(str(path), content, os.geteuid(), os.getegid(), own_directory=own_directory),))
 
 
 def test_a_directory_is_claimed_and_released_without_a_trace(tmp_path: Path) -> None:
@@ -73,8 +76,8 @@ def test_a_file_is_made_changed_and_removed(tmp_path: Path) -> None:
     assert files.create(config(path)) == files.Done((str(path),))
     assert path.stat().st_mode & 0o777 == 0o600
     files.create(config(path))  # a run that was killed after the write
-    files.update(config(path, "a: 2\n"))
-    assert path.read_text() == "a: 2\n"
+    files.create(config(path, f"{HEAD}a: 2\n"))
+    assert path.read_text() == f"{HEAD}a: 2\n"
     files.erase(config(path))
     files.erase(config(path))
     assert list(tmp_path.iterdir()) == []
@@ -84,26 +87,50 @@ def test_an_update_repairs_mode_and_loss(tmp_path: Path) -> None:
     path = tmp_path / "registration.yaml"
     files.create(config(path))
     path.chmod(0o644)
-    files.update(config(path))
+    files.create(config(path))
     assert path.stat().st_mode & 0o777 == 0o600
     path.unlink()
-    files.update(config(path))
-    assert path.read_text() == "a: 1\n"
+    files.create(config(path))
+    assert path.read_text() == f"{HEAD}a: 1\n"
 
 
-def test_an_older_version_of_ours_is_replaced_and_another_stack_s_is_not(tmp_path: Path) -> None:
-    """Of two files one gets another name, and both new tokens: the one that keeps its name is there already."""
+def test_an_older_version_of_ours_is_replaced_and_another_stack_s_is_neither_written_nor_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "registration.yaml"
-    files.create(config(path, "# by the stack p/a\na: 1\n"))
-    files.create(config(path, "# by the stack p/a\na: 2\n"))
+    files.create(config(path))
+    files.create(config(path, f"{HEAD}a: 2\n"))
     assert path.read_text().endswith("a: 2\n")
     with pytest.raises(ScriptError, match="exists and was not made by this stack"):
-        files.create(config(path, "# by the stack p/b\na: 2\n"))
+        files.create(config(path, HEAD.replace("p/a", "p/b"), stack="p/b"))
+    assert files.erase(config(path, stack="p/b")).kept == (str(path),)
+    assert path.exists() and "its first line does not name this stack" in capsys.readouterr().err
+
+
+def test_a_link_is_not_what_we_wrote(tmp_path: Path) -> None:
+    """Synapse's directory is Synapse's: a link in it must not choose what root writes, and an erase takes the link."""
+    victim, path = tmp_path / "victim", tmp_path / "registration.yaml"
+    victim.write_text(f"{HEAD}x")
+    path.symlink_to(victim)
+    with pytest.raises(ScriptError, match=r"is a link to .*, not a file of its own: remove the link"):
+        files.create(config(path))
+    files.erase(config(path))
+    assert not path.is_symlink() and victim.read_text() == f"{HEAD}x"
+
+
+def test_a_directory_without_its_mark_is_known_by_the_config_in_it(tmp_path: Path) -> None:
+    files.claim(claimed(tmp_path / "bridge"))
+    files.create(config(tmp_path / "bridge/config-1/config.yaml", own_directory=True))
+    (tmp_path / "bridge" / files.CLAIM).unlink()
+    with pytest.raises(ScriptError, match="holds files that this stack did not make"):
+        files.claim(claimed(tmp_path / "bridge", "p/b"))
+    files.claim(claimed(tmp_path / "bridge"))
+    assert (tmp_path / "bridge" / files.CLAIM).read_text() == "p/a\n"
 
 
 def test_of_several_files_none_is_written_if_one_is_a_stranger_s(tmp_path: Path) -> None:
     (tmp_path / "two").write_text("mine")
-    both = OwnedFiles((*config(tmp_path / "one").files, *config(tmp_path / "two").files))
+    both = OwnedFiles("p/a", (*config(tmp_path / "one").files, *config(tmp_path / "two").files))
     with pytest.raises(ScriptError, match="two: exists and was not made by this stack"):
         files.create(both)
     assert [entry.name for entry in tmp_path.iterdir()] == ["two"]
@@ -113,7 +140,7 @@ def test_an_unchanged_file_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "registration.yaml"
     files.create(config(path))
     os.utime(path, (1, 1))
-    files.update(config(path))
+    files.create(config(path))
     assert path.stat().st_mtime == 1, "its time tells whether Synapse has to read it again"
 
 
@@ -149,7 +176,7 @@ def test_extended_attributes_come_along(tmp_path: Path) -> None:
     path = tmp_path / "homeserver.yaml"
     path.write_text("a: 1\n")
     os.setxattr(path, "user.note", b"mine")
-    assert common.rewrite(path, b"a: 2\n")
+    assert safe_files.rewrite(path, b"a: 2\n")
     assert (path.read_text(), os.getxattr(path, "user.note")) == ("a: 2\n", b"mine")
 
 

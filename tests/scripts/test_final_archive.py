@@ -6,6 +6,8 @@ others can read, and a restore that mixes an old database into a new one.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import re
 import stat
@@ -19,9 +21,9 @@ from typing import Any
 
 import pytest
 
+from documents.marks import commented
 from documents.places import Database
-from scripts.common import ScriptError
-from scripts.final_archive import Arguments
+from scripts.final_archive import Arguments, Check, archives
 from scripts.generate import FromArchive, keys
 from scripts.wire import plain
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
@@ -38,10 +40,13 @@ class Box:
     def __init__(self, home: Path, server: Postgres) -> None:
         self.server, self.directory = server, home / "archives/deep"
         self.config, self.registration = home / "config.yaml", home / "registration.yaml"
-        self.config.write_text(f'as_token: {TOKEN}\nencryption:\n  pickle_key: "{KEY}"\n')
+        self.config.write_text(f"as_token: {TOKEN}\n")
         self.config.chmod(0o640)
         self.registration.write_text("id: signal\n")
         self.arguments = Arguments(
+            stack="mautrix-signal/a",
+            domain="example.org",
+            image="signal:v1",
             directory=str(self.directory),
             bridge="mautrix-signal",
             database=Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),
@@ -50,6 +55,19 @@ class Box:
             pickle_key=KEY,
             timestamp=STAMP,
         )
+        self.check = Check(str(self.directory), self.arguments.database)
+
+    @property
+    def path(self) -> Path:
+        return self.directory / f"mautrix-signal-{STAMP}.tar.gz"
+
+    def began(self) -> dict[str, Any]:
+        """What the database's comment says."""
+        (text,) = self.server.sql(
+            "select coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where datname = "
+            "'mautrix_signal';"
+        )
+        return dict(commented(text))
 
     def run(
         self, verb: str, environment: dict[str, str] | None = None, **changed: Any
@@ -57,7 +75,7 @@ class Box:
         done = subprocess.run(
             [sys.executable, "-m", "scripts.final_archive", verb],
             cwd=CHECKOUT, env=self.server.environment(**(environment or {})),
-            input=json.dumps(plain(replace(self.arguments, **changed))),
+            input=json.dumps(plain(self.check if verb == "check" else replace(self.arguments, **changed))),
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert (
@@ -104,26 +122,44 @@ def test_an_archive_holds_all_and_is_private(box: Box) -> None:
         names = tar.getnames()
         config = tar.extractfile(f"files{box.config}")
         assert config is not None and TOKEN in config.read().decode()
-    assert names == ["manifest.json", "database.sql", f"files{box.config}", f"files{box.registration}"]
-    assert [(m["name"], m["mode"]) for m in manifest["members"]][1:2] == [(f"files{box.config}", "0640")]
+        keys = json.load(tar.extractfile("keys.json"))  # type: ignore[arg-type]
+    assert names == ["manifest.json", "database.sql", "keys.json", f"files{box.config}", f"files{box.registration}"]
+    assert [(m["name"], m["mode"]) for m in manifest["members"]][2:3] == [(f"files{box.config}", "0640")]
+    assert keys == {"pickle_key": KEY}, "of the state: config.yaml may be gone"
+    told = {key: manifest[key] for key in ("stack", "domain", "bridge", "image", "schema", "created")}
+    assert told == {
+        "stack": "mautrix-signal/a",
+        "domain": "example.org",
+        "bridge": "mautrix-signal",
+        "image": "signal:v1",
+        "schema": {"crypto_version": 11, "version": 25},
+        "created": STAMP,
+    }
+    assert box.began()["archived"] == str(path)
 
 
 def test_what_was_archived_comes_back(box: Box) -> None:
     before = box.rows()
     path = box.good("archive")["path"]
     box.again()
-    assert box.good("begin", restore="latest") == {"restored": path, "tables": 2}
+    assert box.good("begin", restore=path) == {"began": path}
+    assert (box.began()["began"], box.began()["stack"]) == (path, "mautrix-signal/a")
+    assert box.good("begin", restore="none") == {"began": path}, "it begins once"
     assert box.rows() == before == ["500|a\\b", "99"]
     owners = box.server.sql("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal")
     assert owners == ["mautrix_signal"]
 
 
-def test_latest_is_the_newest_of_this_bridge(box: Box) -> None:
-    for stamp in ("20251231T235959Z", "20260101T000000Z"):
-        box.good("archive", timestamp=stamp)
+def test_a_manifest_is_read_alone_and_the_newest_comes_first(box: Box) -> None:
+    for stamp, stack in (("20251231T235959Z", "p/a"), ("20260101T000000Z", "p/b")):
+        box.good("archive", timestamp=stamp, stack=stack)
     box.good("archive", timestamp="20270101T000000Z", bridge="mautrix-signal-two")
-    box.again()
-    assert box.good("begin", restore="latest")["restored"].endswith("-20260101T000000Z.tar.gz")
+    (box.directory / "mautrix-signal-20280101T000000Z.tar.gz").write_text("no archive")
+    found = list(archives(box.directory, "mautrix-signal"))
+    assert [(path.name, manifest.whose) for path, manifest in found] == [
+        ("mautrix-signal-20260101T000000Z.tar.gz", "p/b@example.org"),
+        ("mautrix-signal-20251231T235959Z.tar.gz", "p/a@example.org"),
+    ]
 
 
 def test_a_failed_dump_leaves_no_archive(box: Box) -> None:
@@ -164,9 +200,11 @@ def test_a_database_that_is_not_empty_is_not_touched(box: Box) -> None:
     box.good("archive")
     box.again()
     box.server.sql("CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1';", "mautrix_signal", "mautrix_signal")
-    assert box.bad("begin", restore="latest") == (
-        "matrix-postgres: database mautrix_signal is not empty (1 tables, views, types or functions): an archive is "
-        "restored only into an empty one; set restore to none, or drop the database first"
+    assert box.bad("begin", restore=str(box.path)) == (
+        "matrix-postgres: database mautrix_signal is not empty (1 tables, views, types or functions), and an archive "
+        "is "
+        "restored into an empty one only: nothing was restored; set restore to none to go on with what is there, or "
+        "`pulumi destroy --run-program`, which archives it"
     )
 
 
@@ -175,7 +213,7 @@ def test_a_restore_that_fails_half_way_leaves_the_database_empty(box: Box) -> No
     box.good("archive")
     box.again()
     box.server.sql("DROP ROLE other;")
-    assert 'role "other" does not exist' in box.bad("begin", restore="latest")
+    assert 'role "other" does not exist' in box.bad("begin", restore=str(box.path))
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
 
@@ -202,12 +240,13 @@ def test_a_damaged_archive_is_refused_before_the_database_is_touched(box: Box, h
 
 
 def test_what_is_not_there_and_another_role_are_named(box: Box) -> None:
-    assert box.bad("begin", restore="latest").startswith(
-        f"{box.directory}: there is no archive mautrix-signal-….tar.gz"
-    )
-    assert box.bad("begin", restore="/no/such.tar.gz").startswith("/no/such.tar.gz: there is no such archive")
+    assert "/no/such.tar.gz: damaged, or no archive of a bridge: " in box.bad("begin", restore="/no/such.tar.gz")
     box.good("archive")
-    said = box.bad("begin", restore="latest", database=Database("matrix-postgres", "mautrix_signal", "another"))
+    box.again()
+    box.server.sql("CREATE ROLE another LOGIN;")
+    other = Database("matrix-postgres", "mautrix_signal", "another")
+    said = box.bad("begin", restore=str(box.path), database=other)
+    box.server.sql("DROP ROLE another;")
     assert "its database belongs to the role 'mautrix_signal', and this one to 'another'" in said
 
 
@@ -222,28 +261,115 @@ def test_names_go_nowhere_unchecked(box: Box) -> None:
     assert box.bad("archive", timestamp="../x").startswith("timestamp '../x': it should be like 20260131T235959Z")
 
 
-def test_the_pickle_key_comes_out_of_the_archived_config(box: Box) -> None:
+def test_the_pickle_key_comes_out_of_the_archive(box: Box) -> None:
+    box.config.unlink()
     box.good("archive")
-    made = keys(FromArchive(str(box.directory), "mautrix-signal", "latest"))
+    made = keys(FromArchive(str(box.path)))
     assert made.pickle_key == KEY
     assert re.fullmatch(r"[A-Za-z0-9]{32}", made.sender_localpart), "a sender of its own"
+
+
+def test_a_state_with_another_key_than_the_database_s_goes_no_further(box: Box) -> None:
+    """The state was lost and made anew: the bridge would start with a key that reads nothing."""
+    box.again()
+    assert box.good("begin") == {"began": "none"}
+    assert "encrypted with another pickle key than this state's: was the state lost" in box.bad(
+        "begin", pickle_key="x" * 64
+    )
+    assert box.good("begin") == {"began": "none"}
 
 
 def test_another_pickle_key_than_the_stack_s_is_refused_before_the_database_is_touched(box: Box) -> None:
     """The data of one deployment beside the key of another: the bridge could never read its keys again."""
     box.good("archive")
     box.again()
-    said = box.bad("begin", restore="latest", pickle_key="another" * 9)
+    said = box.bad("begin", restore=str(box.path), pickle_key="another" * 9)
     assert "its keys are encrypted with another pickle key than this stack's" in said
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
 
-def test_an_archive_without_a_pickle_key_is_said(box: Box) -> None:
-    box.good("archive", files=(str(box.registration),))
+def test_an_archive_of_another_version_is_said(box: Box) -> None:
+    box.good("archive")
+    with tarfile.open(box.path) as tar, tarfile.open(box.path.with_suffix(".new"), "w:gz") as other:
+        for info in tar.getmembers():
+            data = tar.extractfile(info).read()  # type: ignore[union-attr]
+            data = data.replace(b'"version": 2\n', b'"version": 1\n') if info.name == "manifest.json" else data
+            info.size = len(data)
+            other.addfile(info, io.BytesIO(data))
+    box.path.with_suffix(".new").rename(box.path)
     box.again()
-    assert "holds no config.yaml with a pickle_key" in box.bad("begin", restore="latest")
-    with pytest.raises(ScriptError, match=r"holds no config\.yaml with a pickle_key"):
-        keys(FromArchive(str(box.directory), "mautrix-signal", "latest"))
+    said = box.bad("begin", restore=str(box.path))
+    assert said == f"{box.path}: is an archive of version 1, and this reads version 2 alone"
+
+
+@pytest.mark.parametrize(
+    "command", ["\\! touch MARK", "select 1 \\g |touch MARK", "\\connect - synapse", "/* a\n*/ \\! touch MARK"]
+)
+def test_a_dump_with_commands_of_psql_s_own_is_refused_before_the_database_is_touched(box: Box, command: str) -> None:
+    mark = box.directory.parent.parent / "mark"
+    box.server.sql(f"COMMENT ON TABLE portal IS '{'z' * 50}';", "mautrix_signal")
+    box.good("archive")
+    with tarfile.open(box.path) as tar, tarfile.open(box.path.with_suffix(".new"), "w:gz") as other:
+        text = tar.extractfile("database.sql").read()  # type: ignore[union-attr]
+        evil = text + f"\n{command.replace('MARK', str(mark))}\n".encode()
+        for info in tar.getmembers():
+            data = tar.extractfile(info).read()  # type: ignore[union-attr]
+            if info.name == "database.sql":
+                data = evil
+            if info.name == "manifest.json":
+                good, bad = (hashlib.sha256(each).hexdigest().encode() for each in (text, evil))
+                data = data.replace(good, bad)
+            info.size = len(data)
+            other.addfile(info, io.BytesIO(data))
+    box.path.with_suffix(".new").rename(box.path)
+    box.again()
+    said = box.bad("begin", restore=str(box.path))
+    assert said.startswith("nothing was restored: ") and "a command of psql's (a backslash outside of data" in said
+    assert not mark.exists() and "began" not in box.began()
+
+
+# before the container goes ----------------------------------------------------------------------------------------
+
+
+def test_what_an_archive_needs_is_looked_at_and_nothing_is_left_by_it(box: Box) -> None:
+    assert box.good("check")["bytes"] > 1_000_000
+    assert not box.directory.parent.exists()
+
+
+def test_a_destroy_that_could_not_archive_stops_before_the_container(box: Box, tmp_path: Path) -> None:
+    box.directory.mkdir(parents=True)
+    box.directory.chmod(0o770)
+    assert box.bad("check").startswith(f"{box.directory}: others may write into it: chmod go-w")
+    box.directory.rmdir()
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", small], check=True)
+    try:
+        box.check = replace(box.check, directory=str(small / "deep"))
+        assert "MiB free, and the archive may need" in box.bad("check")
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)
+    box.check = Check(str(box.directory), Database("matrix-postgres", "mautrix_signal", "synapse"))
+    box.server.sql(
+        "CREATE ROLE stranger; CREATE TABLE theirs (); ALTER TABLE theirs OWNER TO stranger;", "mautrix_signal"
+    )
+    box.check = Check(str(box.directory), box.arguments.database)
+    assert "could not be dumped, and nothing was removed: " in box.bad("check")
+    box.server.sql("DROP TABLE theirs; DROP ROLE stranger;", "mautrix_signal")
+    assert box.bad("check", {"STUB_STATUS": "exited"}).startswith(
+        "container matrix-postgres: is exited: without it the bridge's database cannot be archived, so nothing was "
+        "removed"
+    )
+
+
+def test_a_database_that_is_gone_is_told_and_stops_nothing(box: Box) -> None:
+    box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
+    done = box.run("check")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"bytes": 0}), done.stderr
+    assert "there is no database mautrix_signal any more: nothing to archive" in done.stderr
+    box.server.sql("DROP ROLE mautrix_signal;")
+    assert box.good("check") == {"bytes": 0}
 
 
 def test_a_database_that_somebody_dropped_does_not_stop_a_destroy(box: Box) -> None:
@@ -252,11 +378,3 @@ def test_a_database_that_somebody_dropped_does_not_stop_a_destroy(box: Box) -> N
     assert (done.returncode, json.loads(done.stdout)["path"]) == (0, "")
     assert "warning: matrix-postgres: there is no database mautrix_signal any more" in done.stderr
     assert not list(box.directory.glob("*"))
-    box.server.sql("CREATE DATABASE mautrix_signal OWNER mautrix_signal TEMPLATE template0;")  # for the fixture's end
-
-
-def test_a_beginning_without_an_archive_and_every_update_do_nothing(box: Box) -> None:
-    """An update with another `restore`: the database has begun already."""
-    for verb, restore in (("begin", "none"), ("keep", "none"), ("keep", "latest")):
-        assert box.good(verb, restore=restore) == {"restored": "", "tables": 0}
-    assert box.rows() == ["500|a\\b", "99"] and not box.directory.exists()

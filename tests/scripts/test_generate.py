@@ -21,13 +21,13 @@ def test_every_secret_has_its_length_is_of_letters_and_digits_and_never_twice_th
     assert len(set(made)) == 14
 
 
-def test_new_keys_where_there_is_no_archive_to_begin_with(tmp_path: object) -> None:
-    made, other = (generate.keys(FromArchive(str(tmp_path), "mautrix-signal", "none")) for _ in range(2))
+def test_new_keys_where_there_is_no_archive_to_begin_with() -> None:
+    made, other = (generate.keys(FromArchive("none")) for _ in range(2))
     assert re.fullmatch(r"[A-Za-z0-9]{64}", made.pickle_key) and re.fullmatch(r"[A-Za-z0-9]{32}", made.sender_localpart)
     assert made.pickle_key != other.pickle_key and made.sender_localpart != other.sender_localpart
 
 
-def test_an_archive_that_is_not_there_is_an_error_and_no_new_key(tmp_path: object) -> None:
+def test_an_archive_that_is_not_there_is_an_error_and_no_new_key() -> None:
     """A new key beside an old database could not read it."""
-    with pytest.raises(ScriptError, match="there is no archive mautrix-signal-"):
-        generate.keys(FromArchive(str(tmp_path), "mautrix-signal", "latest"))
+    with pytest.raises(ScriptError, match=r"/no/such\.tar\.gz: damaged, or no archive of a bridge: .*No such file"):
+        generate.keys(FromArchive("/no/such.tar.gz"))

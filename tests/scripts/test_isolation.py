@@ -1,59 +1,168 @@
-"""A role that can connect where it must not and is taken for isolated; rights that PUBLIC does not get back.
+"""A role that can connect where it must not and is taken for isolated; rights that PUBLIC does not get back, or gets
+back while another bridge still needs it to be out.
 
-The end-to-end tests run the same script on a real Postgres; here it is what it makes of each answer.
+What is taken, noted and given back is run against a real Postgres. The proof's connections need a network: the
+end-to-end tests have one, here it is what the script makes of each answer.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from documents.places import Database, Postgres
+from documents.credentials import scram_verifier
+from documents.marks import comment, commented
+from documents.places import Database
+from documents.places import Postgres as Place
 from scripts import isolation
 from scripts.common import ScriptError
-from scripts.isolation import Isolation, Proof
+from scripts.isolation import Access, Isolation, Proof
+from tests.scripts.private_postgres import Postgres, bridge_database, postgres
+
+__all__ = ["bridge_database", "postgres"]
+
+PLACE = Place("matrix-postgres", 5432, "synapse")
+FIRST = Isolation("p/a", PLACE, Database("matrix-postgres", "mautrix_signal", "mautrix_signal"), ("synapse", "mas"))
+SECOND = Isolation("p/b", PLACE, Database("matrix-postgres", "mautrix_two", "mautrix_two"), ("synapse", "mas"))
+DEFAULT = ["CONNECT", "TEMPORARY"]
+
+
+@pytest.fixture
+def server(bridge_database: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres]:
+    """The server with the roles and databases of two bridges; PUBLIC may only connect to mas."""
+    for key, value in bridge_database.environment().items():
+        monkeypatch.setenv(key, value)
+    bridge_database.sql("CREATE ROLE mautrix_two LOGIN;")
+    bridge_database.sql("CREATE DATABASE mautrix_two OWNER mautrix_two;")
+    bridge_database.sql("REVOKE TEMPORARY ON DATABASE mas FROM PUBLIC;")
+    yield bridge_database
+    bridge_database.sql("DROP DATABASE mautrix_two;")
+    bridge_database.sql("DROP ROLE mautrix_two;")
+    bridge_database.sql("GRANT CONNECT, TEMPORARY ON DATABASE synapse, mas TO PUBLIC;")
+
+
+def public(server: Postgres, database: str) -> list[str]:
+    """What PUBLIC may in the database."""
+    return server.sql(
+        "select privilege_type from pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))"
+        f" where datname = '{database}' and grantee = 0 order by 1;"
+    )
+
+
+def on_role(server: Postgres, role: str) -> dict[str, object]:
+    (text,) = server.sql(f"select shobj_description(oid, 'pg_authid') from pg_roles where rolname = '{role}';")
+    return dict(commented(text))
+
+
+def on_database(server: Postgres) -> str:
+    sql = "select shobj_description(oid, 'pg_database') from pg_database where datname = 'mautrix_signal';"
+    return server.sql(sql)[0]
+
+
+def test_public_is_shut_out_and_gets_back_exactly_what_it_had(server: Postgres) -> None:
+    made = isolation.isolate(FIRST)
+    assert made.public == {"synapse": tuple(DEFAULT), "mas": ("CONNECT",)}
+    assert [public(server, name) for name in ("synapse", "mas", "mautrix_signal")] == [[], [], []]
+    assert isolation.renew(FIRST) == made, "again: what was noted first counts"
+    assert set(isolation.restore(FIRST).databases) == {"mas", "synapse"}
+    assert (public(server, "synapse"), public(server, "mas")) == (DEFAULT, ["CONNECT"])
+    assert isolation.restore(FIRST).databases == (), "a run that was killed after it"
+
+
+def test_role_and_database_name_their_stack_and_another_s_are_left_alone(server: Postgres) -> None:
+    isolation.isolate(FIRST)
+    assert commented(on_database(server)) == {"stack": "p/a"} and on_role(server, "mautrix_signal")["stack"] == "p/a"
+    with pytest.raises(ScriptError, match="role mautrix_signal: belongs to the stack p/a: set another"):
+        isolation.isolate(replace(FIRST, stack="p/b"))
+
+
+def test_what_the_database_began_with_stays_in_its_comment(server: Postgres) -> None:
+    says = comment("p/a", began="none")
+    server.sql(f"comment on database mautrix_signal is '{says}';")
+    isolation.isolate(FIRST)
+    assert on_database(server) == says
+
+
+@pytest.mark.parametrize("order", [(FIRST, SECOND), (SECOND, FIRST)], ids=["first one first", "second one first"])
+def test_of_two_stacks_the_last_one_to_go_opens_it(
+    server: Postgres, order: tuple[Isolation, Isolation], capsys: pytest.CaptureFixture[str]
+) -> None:
+    isolation.isolate(FIRST)
+    isolation.isolate(SECOND)
+    assert isolation.restore(order[0]).databases == ()
+    assert "PUBLIC stays out, as long as another bridge is isolated from it" in capsys.readouterr().err
+    assert (public(server, "synapse"), public(server, "mas")) == ([], [])
+    isolation.renew(order[1])
+    isolation.restore(order[1])
+    assert (public(server, "synapse"), public(server, "mas")) == (DEFAULT, ["CONNECT"])
+
+
+def test_a_database_that_is_no_longer_named_is_opened_again(server: Postgres) -> None:
+    isolation.isolate(FIRST)
+    isolation.renew(replace(FIRST, databases=("synapse",)))
+    assert (public(server, "synapse"), public(server, "mas")) == ([], ["CONNECT"])
+    isolation.restore(replace(FIRST, databases=("synapse",)))
+    assert public(server, "synapse") == DEFAULT
+
+
+def test_note_and_change_are_one_transaction(server: Postgres) -> None:
+    """Killed in between, the next run would note that PUBLIC had nothing."""
+    with pytest.raises(ScriptError, match='database "gone" does not exist'):
+        isolation.isolate(replace(FIRST, databases=("synapse", "gone")))
+    assert public(server, "synapse") == DEFAULT and on_role(server, "mautrix_signal") == {}
+
+
+def test_a_database_that_is_gone_stops_no_destroy(server: Postgres) -> None:
+    server.sql("CREATE DATABASE other;")
+    isolation.isolate(replace(FIRST, databases=("synapse", "other")))
+    server.sql("DROP DATABASE other;")
+    isolation.restore(replace(FIRST, databases=("synapse", "other")))
+    assert public(server, "synapse") == DEFAULT
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+def test_without_its_note_postgres_default_is_given_and_said(
+    server: Postgres, renewed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is read after the change is not what PUBLIC had: it had its way in, whatever it is now."""
+    isolation.isolate(FIRST)
+    server.sql("comment on role mautrix_signal is null;")
+    if renewed:
+        isolation.renew(FIRST)
+        assert "what PUBLIC could do in synapse before is not noted any more" in capsys.readouterr().err
+    isolation.restore(FIRST)
+    assert (public(server, "synapse"), public(server, "mas")) == (DEFAULT, DEFAULT)
+    assert renewed or "the comment on the role mautrix_signal is gone" in capsys.readouterr().err
+
+
+# the proof --------------------------------------------------------------------------------------------------------
 
 PASSWORD = "hunter2-hunter2-hunter2"
 NONE = {"rolsuper": False, "rolcreatedb": False, "rolcreaterole": False, "rolreplication": False, "rolbypassrls": False}
 REFUSED = 'FATAL:  permission denied for database "synapse"\nDETAIL:  User does not have CONNECT privilege.'
 IN = "in as bridge\n"
+ACCESS = Access(Place("pg", 5432, "synapse"), Database("pg", "bridge_db", "bridge"), PASSWORD, ("synapse", "mas"))
 
 
 class Server:
-    """Plays psql: what PUBLIC may in each database, the role's attributes, and what a connection of it gets."""
+    """Plays psql: the role's attributes, and what a connection of it gets."""
 
     def __init__(self, attributes: dict[str, bool] | None = None, may: str = "f", **answers: str) -> None:
         self.attributes, self.may = attributes, may
         self.answers = {"bridge_db": IN, "synapse": REFUSED, "mas": REFUSED, **answers}
-        self.public = {"synapse": ["CONNECT", "TEMPORARY"], "mas": ["CONNECT"], "bridge_db": ["CONNECT", "TEMPORARY"]}
         self.asked: list[str] = []
-        self.dies_at = ""
 
-    def sql(self, container: str, user: str, database: str, statement: str, /, **given: object) -> list[str]:
+    def sql(self, container: str, user: str, database: str, statement: str, /, **_: object) -> list[str]:
         assert (container, user, database) == ("pg", "synapse", "postgres")
-        name = str(given.get("database", ""))
-        self.asked.append(f"{statement} {name}")
-        if self.dies_at and self.dies_at in f"{statement} {name}":
-            raise KeyboardInterrupt
-        if statement == isolation.PUBLIC:
-            return [json.dumps({each: self.public[each] for each in str(given["databases"]).split(",")})]
+        self.asked.append(statement)
         if statement == isolation.ATTRIBUTES:
             return [json.dumps(NONE if self.attributes is None else self.attributes)] if self.attributes != {} else []
-        if "has_database_privilege" in statement:
-            return [self.may]
-        if statement.startswith("revoke connect, temporary"):
-            self.public |= {str(each): [] for each in given.values() if each != 60}
-        elif granted := re.match(r"grant (.*) on database", statement):
-            self.public[name] = granted[1].split(", ")
-        elif "count(*)" in statement:
-            return ["1" if name in self.public else "0"]
-        return []
+        return [self.may] if "has_database_privilege" in statement else []
 
     def psql(
         self, container: str, user: str, database: str, statement: str, /, **_: object
@@ -76,16 +185,9 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Play:
     return start
 
 
-@pytest.fixture
-def wanted(tmp_path: Path) -> Isolation:
-    own = Database("pg", "bridge_db", "bridge")
-    return Isolation(Postgres("pg", 5432, "synapse"), own, PASSWORD, ("synapse", "mas"), str(tmp_path))
-
-
-def test_the_least_privileged_role_passes(play: Play, wanted: Isolation) -> None:
-    server = play(Server())
-    assert isolation.isolate(wanted) == Proof("bridge", ("bridge_db",), ("synapse", "mas"), NONE)
-    assert server.public == {"synapse": [], "mas": [], "bridge_db": []}
+def test_the_least_privileged_role_passes(play: Play) -> None:
+    play(Server())
+    assert isolation.prove(ACCESS) == Proof("bridge", ("bridge_db",), ("synapse", "mas"), NONE)
 
 
 @pytest.mark.parametrize(
@@ -108,75 +210,34 @@ def test_the_least_privileged_role_passes(play: Play, wanted: Isolation) -> None
         ),
     ],
 )
-def test_whatever_else_stops_the_deployment(play: Play, wanted: Isolation, server: Server, message: str) -> None:
+def test_whatever_else_stops_the_deployment(play: Play, server: Server, message: str) -> None:
     play(server)
     with pytest.raises(ScriptError) as stopped:
-        isolation.isolate(wanted)
+        isolation.prove(ACCESS)
     assert str(stopped.value) == message
 
 
-def test_a_server_in_another_language_is_asked_its_catalogue(play: Play, wanted: Isolation) -> None:
+def test_a_server_in_another_language_is_asked_its_catalogue(play: Play) -> None:
     play(Server(mas="FATAL:  keine Berechtigung für Datenbank mas", may="f"))
-    assert isolation.isolate(wanted).refused == ("synapse", "mas")
+    assert isolation.prove(ACCESS).refused == ("synapse", "mas")
 
 
-def test_the_password_is_in_stdin_alone_and_quoted_twice(play: Play, wanted: Isolation) -> None:
+def test_the_password_is_in_stdin_alone_and_quoted_twice(play: Play) -> None:
     server = play(Server())
-    isolation.isolate(wanted)
+    isolation.prove(ACCESS)
     assert sum(PASSWORD in sql for sql in server.asked) == 3
     assert isolation._escape_psql(f"password='{isolation._escape(chr(39) + chr(92))}'") == (
         "password=''\\\\''\\\\\\\\''"
     )
-    assert PASSWORD not in repr(wanted)
+    assert PASSWORD not in repr(ACCESS)
 
 
-def test_public_gets_back_exactly_what_it_had(play: Play, wanted: Isolation) -> None:
-    server = play(Server())
-    server.public["synapse"] = []
-    isolation.isolate(wanted)
-    isolation.isolate(wanted)  # again: what was noted first counts
-    assert isolation.restore(wanted).databases == ("mas", "synapse")
-    assert server.public == {"synapse": [], "mas": ["CONNECT"], "bridge_db": []}
-    assert list(Path(wanted.directory).iterdir()) == []
-
-
-def test_a_database_that_is_no_longer_named_is_opened_again(play: Play, wanted: Isolation) -> None:
-    server = play(Server())
-    isolation.isolate(wanted)
-    isolation.isolate(replace(wanted, databases=("synapse",)))
-    assert server.public == {"synapse": [], "mas": ["CONNECT"], "bridge_db": []}
-    isolation.restore(replace(wanted, databases=("synapse",)))
-    assert server.public["synapse"] == ["CONNECT", "TEMPORARY"]
-
-
-@pytest.mark.parametrize("at", ["revoke", "ATTRIBUTES"])
-def test_a_run_that_is_cut_off_forgets_nothing(play: Play, wanted: Isolation, at: str) -> None:
-    """What PUBLIC had is noted before it is taken, or the next run would note that it had nothing."""
-    server = play(Server())
-    server.dies_at = at.replace("ATTRIBUTES", isolation.ATTRIBUTES)
-    with pytest.raises(KeyboardInterrupt):
-        isolation.isolate(wanted)
-    server.dies_at = ""
-    isolation.isolate(wanted)
-    isolation.restore(wanted)
-    assert (server.public["synapse"], server.public["mas"]) == (["CONNECT", "TEMPORARY"], ["CONNECT"])
-
-
-def test_a_database_that_is_gone_stops_no_destroy(play: Play, wanted: Isolation) -> None:
-    server = play(Server())
-    isolation.isolate(wanted)
-    del server.public["mas"]
-    isolation.restore(wanted)
-    assert server.public["synapse"] == ["CONNECT", "TEMPORARY"]
-
-
-def test_without_its_note_postgres_default_is_given_and_said(
-    play: Play, wanted: Isolation, capsys: pytest.CaptureFixture[str]
-) -> None:
-    server = play(Server())
-    isolation.isolate(wanted)
-    for note in Path(wanted.directory).iterdir():
-        note.unlink()
-    isolation.restore(wanted)
-    assert server.public["mas"] == ["CONNECT", "TEMPORARY"]
-    assert "is gone: PUBLIC gets Postgres' default in synapse, mas" in capsys.readouterr().err
+def test_postgres_gets_a_verifier_and_no_password(server: Postgres) -> None:
+    """log_statement = ddl writes every ALTER ROLE into its log. The verifier is the one that Postgres would make."""
+    verifier = scram_verifier("correcthorse", b"0123456789abcdef")
+    server.sql(f"alter role mautrix_two password '{verifier}';")
+    assert server.sql("select rolpassword from pg_authid where rolname = 'mautrix_two';") == [verifier]
+    server.sql("alter role mautrix_two password 'correcthorse';")
+    (theirs,) = server.sql("select rolpassword from pg_authid where rolname = 'mautrix_two';")
+    salt = base64.b64decode(theirs.split("$")[1].partition(":")[2])
+    assert scram_verifier("correcthorse", salt) == theirs

@@ -20,6 +20,7 @@ import pytest
 
 from documents import backup_script
 from documents.backup_script import Block
+from documents.marks import comment
 from documents.places import Database
 from scripts import bundle
 from scripts.nightly_backup import Arguments
@@ -150,7 +151,7 @@ def test_apply_installs_edits_runs_and_proves_and_remove_leaves_no_trace(box: Bo
 def test_what_is_said_names_the_run_the_sizes_and_the_proof(box: Box) -> None:
     said = box.run("apply").stderr
     assert "pg_backup.sh | Backup created: " in said
-    assert "proven: mautrix_signal: mautrix_signal_" in said and "restores (2 tables)" in said
+    assert "proven: mautrix_signal: mautrix_signal_" in said and "restores (4 tables)" in said
     assert "synapse_" in said and "has mode 0644: others on the host can read it" in said
 
 
@@ -299,7 +300,7 @@ def test_somebodys_database_of_the_scratch_name_is_left_alone(box: Box) -> None:
 
 def test_our_scratch_database_of_a_killed_run_is_replaced(box: Box) -> None:
     box.server.sql("CREATE DATABASE mautrix_signal_restore_check;")
-    remark = "restore check of mautrix-signal/contabo, may be dropped"
+    remark = comment("mautrix-signal/contabo", scratch=True)
     box.server.sql(f"COMMENT ON DATABASE mautrix_signal_restore_check IS '{remark}';")
     box.good("apply")
     assert "mautrix_signal_restore_check" not in box.server.databases()
@@ -371,7 +372,7 @@ def test_filtered_dumps_are_proven_by_size_and_the_restore_check_comes_before_th
     ours = json.loads(done.stdout)["dumps"][:2]
     assert [dump["proof"] for dump in ours] == ["made and filtered without an error"] * 2
     assert all(dump["path"].endswith(".mautrix-signal.sql.gz.rot") for dump in ours)
-    assert "proven: mautrix_signal: unfiltered.sql restores (2 tables)" in done.stderr
+    assert "proven: mautrix_signal: unfiltered.sql restores (4 tables)" in done.stderr
     box.config["backupFilter"] = "cat >/dev/null"
     assert "no whole dump could be made" in box.run("apply").stderr
 

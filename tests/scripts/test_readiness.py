@@ -118,8 +118,8 @@ def test_ready(bridge: Bridge) -> None:
 def test_one_exit_may_happen(bridge: Bridge) -> None:
     """A database that is just starting: exit 15 once, and then it is well."""
     restarting = inspected("restarting", 15, 1)
-    bridge.docker.on(INSPECT, out(inspected()), out(restarting), out(inspected(restarts=1)))
-    bridge.docker.on(EVENTS, out("15\n"))
+    bridge.docker.on(INSPECT, out(inspected()), out(inspected()), out(restarting), out(inspected(restarts=1)))
+    bridge.docker.on(EVENTS, out("die 15\n"))
     bridge.docker.on(f"logs --tail 200 {ID}", out())
     bridge.ready(out("503"), out("200"))
     with ScriptedServer() as server:
@@ -132,7 +132,7 @@ def test_one_exit_may_happen(bridge: Bridge) -> None:
 
 
 def test_a_code_that_no_restart_repairs_ends_it_at_once(bridge: Bridge) -> None:
-    bridge.docker.on(INSPECT, out(inspected()), out(inspected("restarting", 34, 1)))
+    bridge.docker.on(INSPECT, out(inspected()), out(inspected()), out(inspected("restarting", 34, 1)))
     bridge.ready(out("503"))
     done = bridge.run(closed_port(), timeout=600.0)
     assert_failed(
@@ -141,13 +141,13 @@ def test_a_code_that_no_restart_repairs_ends_it_at_once(bridge: Bridge) -> None:
         "mautrix-signal exited, and starting it again cannot help: exit code 34: the bot's device could not be",
         "restarting, restarted 1 times",
     )
-    assert bridge.docker.calls.count(INSPECT) == 2
+    assert bridge.docker.calls.count(INSPECT) == 3
 
 
 def test_a_code_that_docker_has_forgotten(bridge: Bridge) -> None:
     """Between two looks it exited and was started: inspect shows exit code 0, the events do not."""
-    bridge.docker.on(INSPECT, out(inspected()), out(inspected(restarts=1)))
-    bridge.docker.on(EVENTS, out("16\n"))
+    bridge.docker.on(INSPECT, out(inspected()), out(inspected()), out(inspected(restarts=1)))
+    bridge.docker.on(EVENTS, out("die 16\n"))
     bridge.ready(out("503"))
     done = bridge.run(closed_port(), timeout=600.0)
     assert_failed(bridge, done, "exit code 16: Synapse refused the as_token", "running, restarted 1 times")
@@ -155,10 +155,37 @@ def test_a_code_that_docker_has_forgotten(bridge: Bridge) -> None:
 
 def test_a_loop_ends_it(bridge: Bridge) -> None:
     """15 may pass by itself, but not twice."""
-    bridge.docker.on(INSPECT, *[out(inspected("restarting", 15, restarts)) for restarts in (0, 1, 2)])
+    looks = [out(inspected("restarting", 15, restarts)) for restarts in (0, 1, 2)]
+    bridge.docker.on(INSPECT, out(inspected()), *looks)
     done = bridge.run(closed_port(), timeout=600.0)
     assert_failed(bridge, done, "mautrix-signal keeps exiting: exit code 15: the database is unreachable")
-    assert bridge.docker.calls.count(INSPECT) == 3
+    assert bridge.docker.calls.count(INSPECT) == 4
+
+
+@pytest.mark.parametrize("before", [inspected("restarting", 16, 8), inspected("running", 0, 8)], ids=["waits", "runs"])
+def test_what_it_did_before_does_not_count_and_it_is_started_anew(bridge: Bridge, before: str) -> None:
+    """Somebody mended what it crashed of: its eight exits are the past, and Docker's back-off would take minutes."""
+    bridge.docker.on(INSPECT, out(before), out(inspected()))
+    bridge.docker.on(f"restart {ID}", out())
+    bridge.ready(*([out("000", err="refused", code=7)] if "running" in before else []), out("200"))
+    with ScriptedServer() as server:
+        server.on(PING, PONG, PONG)
+        server.on(PROFILE, SHOWN)
+        done = bridge.run(server.url)
+    assert done.returncode == 0, done.stderr
+    assert "mautrix-signal: has ended 8 times before: it is started anew" in done.stderr
+    assert bridge.docker.calls.count(f"restart {ID}") == 1
+
+
+def test_one_that_ended_once_and_works_is_left_running(bridge: Bridge) -> None:
+    bridge.docker.on(INSPECT, out(inspected("running", 0, 1)))
+    bridge.docker.on(EVENTS, out("die 15\n"))
+    bridge.docker.on(f"logs --tail 200 {ID}", out())
+    with ScriptedServer() as server:
+        server.on(PING, PONG, PONG, PONG)
+        server.on(PROFILE, SHOWN, SHOWN)
+        assert bridge.run(server.url).returncode == 0
+    assert f"restart {ID}" not in bridge.docker.calls
 
 
 @pytest.mark.parametrize(
@@ -183,7 +210,7 @@ def test_a_container_that_is_gone(bridge: Bridge) -> None:
     gone = out("[]\n", err="Error: No such container: x\n", code=1)
     bridge.docker.on(INSPECT, gone)
     assert bridge.run(closed_port()).stderr.startswith("mautrix-signal is not there")
-    bridge.docker.on(INSPECT, out(inspected()), gone)
+    bridge.docker.on(INSPECT, out(inspected()), out(inspected()), gone)
     (bridge.docker.folder / "calls").unlink()
     bridge.ready(out("503"))
     done = bridge.run(closed_port())
@@ -282,7 +309,7 @@ def test_keys_of_an_earlier_database_are_replaced_once_where_that_is_allowed(bri
 
 
 def test_keys_are_not_replaced_where_the_database_was_restored(bridge: Bridge) -> None:
-    bridge.docker.on(INSPECT, out(inspected("restarting", 34, restarts=1)))
+    bridge.docker.on(INSPECT, out(inspected()), out(inspected("restarting", 34, restarts=1)))
     done = bridge.run(closed_port(), new_keys=False)
     assert done.returncode == 1 and "exit code 34" in done.stderr
     assert not [call for call in bridge.docker.calls if "psql" in call]

@@ -25,6 +25,7 @@ from scripts.common import ScriptError
 from scripts.wire import plain
 from tests import facts
 from tests.scripts import scripted_server as play
+from tests.scripts.container_json import ID, inspected
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, reply
 from tests.scripts.stub_docker import StubDocker, out
 
@@ -55,6 +56,9 @@ HTML = Answer(200, b"<!DOCTYPE html><title>Sign in</title>", {"Content-Type": "t
 Played = Answer | Raw | list[Answer | Raw]
 
 
+INSPECT = "container inspect mautrix-signal"
+
+
 class Check:
     """The script with a homeserver to talk to, a `docker` for the logs, and a folder for the evidence."""
 
@@ -65,6 +69,7 @@ class Check:
         self.docker = StubDocker(folder / "bin")
         self.docker.on("logs --tail 50 matrix-synapse", out("synapse says hello\n", err=f"denied {AS_TOKEN}\n"))
         self.docker.on("logs --tail 50 matrix-mas", out("mas says hello\n"))
+        self.docker.on(INSPECT, out("[]", err="Error: No such container: mautrix-signal", code=1))
 
     def arguments(self, url: str, mas_hosts: tuple[str, ...] = (), **more: Any) -> stop_and_check.Arguments:
         plan = facts.deployment()
@@ -77,7 +82,9 @@ class Check:
             doublepuppet_id="doublepuppet",
             doublepuppet_as_token=PUPPET_TOKEN,
             admin_user=ADMIN,
-            evidence_dir=str(self.evidence_dir),
+            bridge=replace(plan.place, directory=str(self.evidence_dir)),
+            stack=facts.STACK,
+            generation=2,
             fingerprint="ignored",
             request_timeout=5.0,
             deadline=15.0,
@@ -189,7 +196,7 @@ def test_pass(check: Check, instead: dict[str, Played]) -> None:
     assert all(re.search("  ok +[^ ].*  <- .", row) for row in rows)
     assert done.stderr == result["table"] + "\n"  # `pulumi up` shows stderr, a person reads it there
     assert not list(check.evidence_dir.iterdir())
-    assert check.docker.calls == []
+    assert check.docker.calls == [INSPECT], "no log is read"
     assert_no_token(done.stdout + done.stderr)
 
 
@@ -414,7 +421,8 @@ def test_remove(check: Check) -> None:
 def test_a_missing_folder_or_docker_hides_no_verdict(check: Check) -> None:
     check.docker.on("logs --tail 50 matrix-synapse", out(err="Error: No such container: matrix-synapse\n", code=1))
     with check.homeserver({"whoami": INACTIVE}) as url:
-        done = check.call(url, evidence_dir=str(check.evidence_dir / "absent"))
+        absent = replace(check.arguments(url).bridge, directory=str(check.evidence_dir / "absent"))
+        done = check.call(url, bridge=absent)
     assert done.returncode == 1
     assert "Evidence could not be kept: " in done.stderr and "absent/auth-check-failed.json" in done.stderr
     assert "Decided by: whoami as bot: 401 M_UNKNOWN_TOKEN" in done.stderr
@@ -446,3 +454,60 @@ def test_it_runs_from_a_bundle(check: Check, tmp_path: Path) -> None:
             text=True, capture_output=True, cwd=tmp_path, env=check.docker.environment, timeout=30, check=False,
         )  # fmt: skip
     assert json.loads(done.stdout)["verdict"] == "PASS", done.stderr
+
+
+# what a FAIL leaves, and what makes way ----------------------------------------------------------------------------
+
+
+def _bridge(status: str = "running", stack: str = facts.STACK, tokens: str = "2") -> str:
+    (found,) = json.loads(inspected(status))
+    found["Config"]["Labels"] = {"mautrix-bridge.stack": stack, "mautrix-bridge.tokens": tokens}
+    return json.dumps([found])
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        (out("[]", err="Error: No such container: x", code=1), "No bridge is started, and none was running."),
+        (out(_bridge(stack="other/x")), "No bridge is started, and none was running."),
+        (out(_bridge("exited")), "No bridge is started; mautrix-signal is exited, and is left so."),
+        (out(_bridge()), "The new container is not started; mautrix-signal runs on with the tokens that Synapse has."),
+        (
+            out(_bridge(tokens="1")),
+            "mautrix-signal still runs, but with the tokens of generation 1, which Synapse no longer knows, and with "
+            "the "
+            "database password of then: it neither sends nor receives.",
+        ),
+    ],
+)
+def test_a_fail_says_in_what_state_the_bridge_is(check: Check, there: dict[str, Any], words: str) -> None:
+    """After a rotation the old bridge is cut off; "it is left as it is" would be a lie."""
+    check.docker.on(INSPECT, there)
+    with check.homeserver({"puppet": error(401, "M_UNKNOWN_TOKEN")}) as url:
+        said = check.call(url).stderr
+    assert said.startswith(f"stop-and-check: FAIL. {words}")
+    if "generation 1" in words:
+        assert "run `pulumi up`: the bridge comes back with the new tokens" in said.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("bridge", "mark", "goes"),
+    [
+        (_bridge(), "", True),
+        (_bridge(), f"{'f' * 64} 1\n", True),
+        (_bridge(), f"{ID} 1\n", False),
+        (_bridge(stack="other/x"), "", False),
+    ],
+    ids=["never ready", "another one was ready", "it was ready", "another stack's"],
+)
+def test_a_container_that_never_got_ready_makes_way_for_the_next_one(
+    check: Check, bridge: str, mark: str, goes: bool
+) -> None:
+    """A run that was killed right after it made the container: the state does not know it, and its name is taken."""
+    check.docker.on(INSPECT, out(bridge))
+    check.docker.on(f"rm -f {ID}", out())
+    if mark:
+        (check.evidence_dir / ".ready").write_text(mark)
+    with check.homeserver() as url:
+        assert check.call(url).returncode == 0
+    assert (f"rm -f {ID}" in check.docker.calls) == goes

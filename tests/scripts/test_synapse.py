@@ -14,7 +14,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from documents import homeserver
-from scripts import bundle, common, synapse, synapse_inside
+from scripts import bundle, common, host_lock, synapse, synapse_inside
 from scripts.common import ScriptError
 from tests import facts
 
@@ -73,6 +73,7 @@ class Host:
             registrations=(str(inside / "registration.yaml"), str(inside / "doublepuppet.yaml")),
             experimental_features=("msc3202_transaction_extensions",),
             watch=tuple(str(self.folder / "host" / name) for name in ("registration.yaml", "doublepuppet.yaml")),
+            journal=str(self.folder / "bridge/.homeserver.json"),
         )
         return replace(arguments, **self.more)
 
@@ -330,7 +331,10 @@ def test_a_failed_restart_for_registrations_alone_says_that_nothing_was_put_back
     time.sleep(0.02)
     host.registration("registration.yaml", f"{TOKEN}-new")
     host.synapse.set(poison=MARK)
-    assert f"{host.file}: was not changed by this run, so there is nothing to put back\n" in host.bad("apply")
+    said = host.bad("apply")
+    assert (
+        f"{host.file}: was not changed by this run, so there is nothing to put back; the registrations are new" in said
+    )
     assert host.text == done and host.restarts == 2
 
 
@@ -537,3 +541,126 @@ def test_another_synapse_on_the_machine_is_not_asked(host: Host, tmp_path: Path)
 
 def test_the_documents_mark_is_the_one_these_tests_look_for() -> None:
     assert MARK in homeserver.add("a: 1\n", homeserver.Entries("mautrix-signal/contabo", ("/a",)))
+
+
+# ---- a run that is killed
+
+
+Killing = Callable[[str, int], None]
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing of ours runs after it."""
+
+
+@pytest.fixture
+def killed(host: Host, monkeypatch: pytest.MonkeyPatch) -> Killing:
+    """Run a verb that dies before its restart number `at` (from 1); the journal has a place."""
+    (host.folder / "bridge").mkdir()
+    monkeypatch.setenv("PATH", f"{host.synapse.folder}:{os.environ['PATH']}")
+    restart = synapse._restart
+
+    def run(verb: str, at: int) -> None:
+        left = [at]
+
+        def die(server: Any) -> tuple[float, str | None]:
+            left[0] -= 1
+            if not left[0]:
+                raise Killed
+            return restart(server)
+
+        monkeypatch.setattr(synapse, "_restart", die)
+        with pytest.raises(Killed):
+            {"apply": synapse.apply, "remove": synapse.remove}[verb](host.arguments)
+        monkeypatch.setattr(synapse, "_restart", restart)
+        assert (host.folder / "bridge/.homeserver.json").stat().st_mode & 0o777 == 0o600
+
+    return run
+
+
+def journal(host: Host) -> bool:
+    return (host.folder / "bridge/.homeserver.json").exists()
+
+
+def test_killed_before_the_restart_the_next_run_restarts_and_is_done(host: Host, killed: Killing) -> None:
+    killed("apply", 1)
+    assert MARK in host.text and host.restarts == 0
+    done = host.run("apply")
+    assert done.returncode == 0, done.stderr
+    assert f"{host.file}: an earlier run was ended before matrix-synapse was healthy with what it wrote" in done.stderr
+    assert (MARK in host.text, host.restarts, journal(host)) == (True, 1, False)
+    assert host.good("apply")["restarted"] is False
+
+
+def test_killed_while_synapse_did_not_come_up_the_next_run_takes_it_back(host: Host, killed: Killing) -> None:
+    """Synapse is down with our file: "Synapse is down, nothing was touched" would leave it so for ever."""
+    killed("apply", 1)
+    host.synapse.set(poison=MARK, healthy=False, status="exited")
+    error = host.bad("apply")
+    assert "Synapse did not come up after its restart" in error
+    assert f"{host.file}: is as it was before; Synapse is healthy again with it after" in error
+    assert (host.text, host.synapse.state["healthy"], journal(host)) == (BEFORE, True, False)
+    host.synapse.set(poison=None)
+    assert host.good("apply")["changed"] is True
+
+
+def test_killed_after_the_old_file_was_back_the_next_run_starts_synapse_and_goes_on(
+    host: Host, killed: Killing
+) -> None:
+    host.synapse.set(poison=MARK)
+    killed("apply", 2)
+    assert (host.text, host.synapse.state["healthy"]) == (BEFORE, False)
+    host.synapse.set(poison=None)
+    assert host.good("apply")["changed"] is True
+    assert (MARK in host.text, host.synapse.state["healthy"], journal(host)) == (True, True, False)
+
+
+def test_killed_and_edited_by_hand_it_is_taken_as_it_is(host: Host, killed: Killing) -> None:
+    killed("apply", 1)
+    host.file.write_text(host.text.replace(MARK, "# mine"))
+    done = host.run("apply")
+    assert done.returncode == 0 and "somebody changed it after an earlier run was ended" in done.stderr
+    assert "# mine" in host.text and not journal(host)
+
+
+def test_a_removal_that_was_killed_is_finished_by_the_next_one(host: Host, killed: Killing) -> None:
+    host.good("apply")
+    killed("remove", 1)
+    assert host.text == BEFORE
+    host.synapse.set(healthy=False, status="exited")
+    assert host.good("remove")["restarted"] is True
+    assert (host.synapse.state["healthy"], journal(host)) == (True, False)
+    assert host.good("remove")["restarted"] is False
+
+
+def test_a_journal_that_cannot_be_read_is_said(host: Host) -> None:
+    (host.folder / "bridge").mkdir()
+    (host.folder / "bridge/.homeserver.json").write_text("{")
+    assert "bridge/.homeserver.json: cannot be read" in host.bad("apply")
+
+
+# ---- others on the same host
+
+
+def test_two_runs_do_not_change_it_at_once_and_the_one_that_waits_names_the_other(host: Host) -> None:
+    with host_lock.held(str(host.file), "other/stack"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host_lock, "DEADLINE", 0.3)
+        patch.setenv("PATH", f"{host.synapse.folder}:{os.environ['PATH']}")
+        words = rf"other/stack \(pid {os.getpid()}\) has been changing it for over"
+        with pytest.raises(ScriptError, match=words), host_lock.held(str(host.file), "me", deadline=0.3):
+            raise AssertionError("both hold it")
+    with host_lock.held(str(host.file), "me", deadline=0.3):
+        pass
+
+
+def test_a_link_that_synapse_made_to_where_it_could_not_write_is_not_followed(host: Host) -> None:
+    """A Synapse in somebody's hands would have root change, and show, any file of the host."""
+    victim = host.folder / "victim.yaml"
+    host.file.rename(victim)
+    host.file.symlink_to(victim)
+    os.chown(host.file, 991, 991, follow_symlinks=False)
+    os.chown(host.file.parent, 991, 991)
+    error = host.bad("apply")
+    assert f"{host.file}: is a link that uid 991 made, to {victim}, where it could not write itself" in error
+    assert f"set the directory {host.folder} in its place" in error
+    assert victim.read_bytes().decode() == BEFORE

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.facts import HOMESERVER, container, deployed, deployment, healthy, settings
-from verdicts.host_facts import HostFacts, PostgresFacts, Registration, SynapseFacts
+from documents.marks import comment
+from tests.facts import HOMESERVER, STACK, container, deployed, deployment, healthy, settings
+from verdicts.host_facts import (
+    ArchiveFacts,
+    HostFacts,
+    Manifest,
+    OwnFile,
+    PostgresFacts,
+    Registration,
+    SynapseFacts,
+)
 from verdicts.preflight import Findings, judge
 
 Change = Callable[[HostFacts], HostFacts]
@@ -35,7 +45,7 @@ def test_the_changes_are_what_up_will_write() -> None:
 
 def test_a_deployed_host_has_nothing_to_change() -> None:
     found = verdict(deployed())
-    assert found == Findings((), found.warnings, (), 1)
+    assert found == Findings((), found.warnings, (), 1, "none", role_there=True, database_there=True)
     assert not [warning for warning in found.warnings if "took it out" in warning]
 
 
@@ -102,7 +112,7 @@ REFUSALS: list[tuple[Change, str]] = [
         _set("synapse", SynapseFacts(error="ScannerError: line 3")),
         "container matrix-synapse: its homeserver.yaml cannot be judged: ScannerError: line 3",
     ),
-    (_set("postgres.version", 110004), "Postgres 11: too old: this needs 12 or newer"),
+    (_set("postgres.version", 110004), "Postgres 11: too old: this needs 15 or newer"),
     (_set("postgres.superuser", False), "postgresSuperuser: 'synapse' should be a superuser of Postgres"),
     (
         _set("postgres", PostgresFacts(error='FATAL:  role "synapse" does not exist')),
@@ -115,12 +125,19 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _roles("mautrix_signal"),
-        "role mautrix_signal: exists and was not made by this stack: drop it or set another bridgeRole",
+        "role mautrix_signal: is there, and nothing says that this stack made it: set another bridgeRole",
     ),
     (
         _add("postgres.databases", {"mautrix_signal": 1}),
-        "database mautrix_signal: exists and was not made by this stack: dump and drop it, or set another "
-        "bridgeDatabase",
+        "database mautrix_signal: is there, and nothing says that this stack made it: set another bridgeDatabase",
+    ),
+    (
+        _set("postgres.role_comment", comment("other/x")),
+        "role mautrix_signal: belongs to the stack other/x: set another bridgeRole",
+    ),
+    (
+        _set("postgres.database_comment", comment("other/x", began="none")),
+        "database mautrix_signal: belongs to the stack other/x: set another bridgeDatabase",
     ),
     (
         _set("postgres.locked_out", {"synapse": ("grafana", "mas")}),
@@ -129,11 +146,11 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("bridge_container", container("x", labels={"mautrix-bridge.stack": "other/x"})),
-        "container mautrix-signal: exists and belongs to the stack other/x: remove it or set another bridgeContainer",
+        "container mautrix-signal: is there and belongs to the stack other/x: set another bridgeContainer",
     ),
     (
         _set("bridge_container", container("x")),
-        "container mautrix-signal: exists and was not made by this stack: remove it or set another bridgeContainer",
+        "container mautrix-signal: is there and was not made by this stack: set another bridgeContainer",
     ),
     (
         _set("bridge_dir.stack", "other/x"),
@@ -141,26 +158,31 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("bridge_dir.entries", ("signal.db",)),
-        "/opt/matrix/mautrix-signal: holds files that this stack did not make: move them away or set another bridgeDir",
+        "/opt/matrix/mautrix-signal: holds files that this stack did not make: set another bridgeDir",
     ),
     (
         _set("others", ("old-signal",)),
         "/opt/matrix/mautrix-signal: is used by the container old-signal: set another bridgeDir",
     ),
     (
-        _add("registrations", {"/opt/matrix/synapse/registration.yaml": True}),
-        "/opt/matrix/synapse/registration.yaml: exists and was not made by this stack: move it away or set another "
-        "file name",
+        _add("registrations", {"/opt/matrix/synapse/registration.yaml": OwnFile("", 991, 991)}),
+        "/opt/matrix/synapse/registration.yaml: is there and does not name this stack in its first line; Synapse may "
+        "need it: set another registrationFile",
+    ),
+    (
+        _add("registrations", {"/opt/matrix/synapse/doublepuppet.yaml": OwnFile("other/x", 991, 991)}),
+        "/opt/matrix/synapse/doublepuppet.yaml: is there and belongs to the stack other/x; Synapse may need it: set "
+        "another doublepuppetFile",
     ),
     (
         _set("dump_script_owner", ""),
-        "/opt/matrix/scripts/mautrix-signal_backup.sh: exists and is not ours: move it away, or set another "
-        "bridgeContainer",
+        "/opt/matrix/scripts/mautrix-signal_backup.sh: is there and is not ours: set another bridgeContainer, whose "
+        "name it has",
     ),
     (
         _set("dump_script_owner", "other/x"),
-        "/opt/matrix/scripts/mautrix-signal_backup.sh: exists and belongs to the stack other/x: move it away, or set "
-        "another bridgeContainer",
+        "/opt/matrix/scripts/mautrix-signal_backup.sh: is there and belongs to the stack other/x: set another "
+        "bridgeContainer, whose name it has",
     ),
     (
         _other(id="signal"),
@@ -192,10 +214,10 @@ REFUSALS: list[tuple[Change, str]] = [
         _set("synapse_dir.exists", False),
         "/opt/matrix/synapse: no such directory on the host: correct the setting synapseDir",
     ),
-    (_set("docker_free", 100 * 2**20), "disk: 100 MiB free for Docker: the image needs 600"),
+    (_set("docker_free", 50 * 2**20), "disk: 50 MiB free for Docker: the image may need 600: make room"),
     (
-        _set("backup_dir.free", 300 * 2**20),
-        "disk: 300 MiB free beside /opt/matrix/scripts/pg_backup.sh: the dumps may need 638",
+        _set("backup_dir.free", 30 * 2**20),
+        "disk: 30 MiB free in /opt/matrix/backups: the dumps may need 638: make room",
     ),
     (
         _set("homeserver", None),
@@ -285,7 +307,7 @@ def test_what_somebody_took_out_is_told_with_the_command_that_puts_it_back() -> 
     ("change", "path"),
     [
         (
-            _add("registrations", {"/opt/matrix/synapse/doublepuppet.yaml": False}),
+            _add("registrations", {"/opt/matrix/synapse/doublepuppet.yaml": None}),
             "/opt/matrix/synapse/doublepuppet.yaml",
         ),
         (_set("dump_script_owner", None), "/opt/matrix/scripts/mautrix-signal_backup.sh"),
@@ -312,10 +334,158 @@ def test_a_container_that_somebody_removed_is_made_anew_though_the_state_has_it(
     assert verdict(replace(deployed(), bridge_container=None)).attempt == 2
 
 
-def test_a_restore_that_would_do_nothing_is_told() -> None:
-    """Who sets it on a running deployment believes that he gets the archive's data, and would get nothing."""
-    assert [told for told in verdict(deployed(), restore="latest").warnings if told.startswith("restore: 'latest'")]
-    assert not [told for told in verdict(healthy(), restore="latest").warnings if told.startswith("restore:")]
+MANIFEST = Manifest(
+    version=2, created="20261124T120000Z", stack=STACK, domain="echo6.co", bridge="mautrix-signal", image="signal:v1",
+    schema={}, database="mautrix_signal", role="mautrix_signal", members=(), missing=(),
+)  # fmt: skip
+PATH = "/var/backups/mautrix-signal/mautrix-signal-20261124T120000Z.tar.gz"
+
+
+def _archived(**changed: Any) -> HostFacts:
+    return replace(healthy(), archive=ArchiveFacts(PATH, replace(MANIFEST, **changed)))
+
+
+def test_a_new_deployment_begins_with_the_archive_that_the_setting_means() -> None:
+    found = verdict(_archived(), restore="latest")
+    assert (found.problems, found.restore) == ((), PATH)
+    assert verdict(healthy()).restore == "none"
+
+
+def test_a_restore_that_would_do_nothing_is_told_and_does_nothing() -> None:
+    """Who sets it on a running deployment believes that he gets the archive's data, and would get nothing; the key
+    alone would be another one, and read nothing."""
+    found = verdict(replace(deployed(), archive=ArchiveFacts(PATH, MANIFEST)), restore="latest")
+    assert found.restore == "none"
+    assert [told for told in found.warnings if told.startswith("restore: 'latest' counts at the first `up`")]
+    assert not [told for told in verdict(_archived(), restore="latest").warnings if told.startswith("restore:")]
+
+
+def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
+    facts = _set("postgres.database_comment", comment(STACK, began=PATH))(deployed())
+    facts = replace(facts, archive=ArchiveFacts(error=f"{PATH}: no such file"))
+    found = verdict(facts, restore=PATH)
+    assert (found.problems, found.restore) == ((), PATH)
+    assert verdict(replace(facts, archive=None)).restore == PATH
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"stack": "mautrix-signal/prod"}, "is of mautrix-signal/prod@echo6.co, and this is mautrix-signal/contabo@"),
+        ({"domain": "example.org"}, "is of mautrix-signal/contabo@example.org, and this is "),
+    ],
+)
+def test_another_deployment_s_archive_needs_consent_by_name(changed: dict[str, str], words: str) -> None:
+    """Staging would start production's Signal session, and both would be thrown out."""
+    facts = _archived(**changed)
+    (problem,) = verdict(facts, restore=PATH).problems
+    assert words in problem
+    assert facts.archive is not None and facts.archive.manifest is not None
+    whose = facts.archive.manifest.whose
+    assert problem.endswith(f"if that one is gone for good, `pulumi config set acceptArchiveOf {whose}`")
+    assert verdict(facts, restore=PATH, acceptArchiveOf=whose).problems == ()
+    assert verdict(facts, restore=PATH, acceptArchiveOf="mautrix-signal/other@echo6.co").problems == (problem,)
+
+
+def test_another_bridge_s_archive_is_refused() -> None:
+    (problem,) = verdict(_archived(bridge="mautrix-whatsapp"), restore=PATH).problems
+    assert problem == f"restore: {PATH} is of the bridge mautrix-whatsapp, and this is mautrix-signal: name one of " + (
+        "mautrix-signal"
+    )
+
+
+def test_latest_without_one_of_ours_names_those_that_it_passed_over() -> None:
+    facts = replace(healthy(), archive=ArchiveFacts(error="/a: holds no archive of us", others=("p/prod@echo6.co",)))
+    assert verdict(facts, restore="latest").problems == (
+        "restore: /a: holds no archive of us (others are of p/prod@echo6.co: name one by its path): set restore to "
+        "none, or to an archive's path",
+    )
+
+
+# what is ours, whatever is lost ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entries", [(), ("config-0123456789ab",)])
+def test_without_its_mark_or_its_directory_the_deployment_is_still_ours(entries: tuple[str, ...]) -> None:
+    """Told to drop his own live database and to move away a registration that Synapse needs, he would have done so."""
+    facts = replace(deployed(), bridge_dir=replace(deployed().bridge_dir, stack=None, entries=entries))
+    facts = replace(facts, directory_writers=(STACK,) if entries else ())
+    found = verdict(facts)
+    assert found.problems == ()
+    told = " ".join(found.warnings)
+    assert "drop" not in told
+    if entries:
+        assert "/opt/matrix/mautrix-signal: its mark, the file .stack, is no longer there: somebody took it out" in told
+    else:
+        assert (
+            "bridgeDir: /opt/matrix/mautrix-signal does not hold this stack's files, though the container "
+            "mautrix-signal "
+            "and the database mautrix_signal are this stack's: the setting was changed, then `up` moves them there"
+        ) in told
+
+
+def test_another_directory_with_files_in_it_is_refused_and_the_cause_is_named() -> None:
+    facts = replace(deployed(), bridge_dir=replace(deployed().bridge_dir, stack=None, entries=("notes",)))
+    assert verdict(replace(facts, directory_writers=())).problems == (
+        "/opt/matrix/mautrix-signal: holds files that this stack did not make, and its bridge is here already: was "
+        "bridgeDir changed?: set another bridgeDir",
+    )
+
+
+@pytest.mark.parametrize("there", ["role", "database"])
+def test_what_a_killed_run_made_is_taken_over_and_what_somebody_else_made_is_not(there: str) -> None:
+    own = replace(healthy(), bridge_dir=replace(healthy().bridge_dir, stack=STACK, entries=(".stack",)))
+    made = _roles("mautrix_signal") if there == "role" else _add("postgres.databases", {"mautrix_signal": 1})
+    found = verdict(made(own))
+    assert (found.problems, found.role_there, found.database_there) == ((), there == "role", there == "database")
+    assert verdict(made(healthy())).problems != ()
+
+
+def test_no_advice_ever_destroys() -> None:
+    told = [line for change, _ in REFUSALS for line in verdict(change(healthy())).problems]
+    told += [line for change, _ in REFUSALS for line in verdict(change(deployed())).problems]
+    assert not [line for line in told if re.search(r"\b(drop|delete|erase)\b", line)]
+
+
+# killed between the write and the healthy restart ------------------------------------------------------------------
+
+
+def test_a_synapse_that_an_ended_run_left_down_does_not_stop_the_run_that_mends_it() -> None:
+    facts = replace(deployed(), interrupted=True, synapse=SynapseFacts(error="no such process"))
+    facts = _set("synapse_container.status", "exited")(facts)
+    found = verdict(facts)
+    assert found.problems == ()
+    assert [told for told in found.warnings if "`up` finishes that first, or takes it back" in told]
+    assert verdict(replace(facts, interrupted=False)).problems != ()
+
+
+# room --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (_set("docker_free", 500 * 2**20), "disk: 500 MiB free for Docker: the image may need 600"),
+        (_set("backup_dir.free", 300 * 2**20), "disk: 300 MiB free in /opt/matrix/backups: the dumps may need 638"),
+    ],
+)
+def test_a_disk_that_may_be_too_small_is_told_with_numbers(change: Change, line: str) -> None:
+    found = verdict(change(healthy()))
+    assert found.problems == () and line in found.warnings
+
+
+def test_the_archive_s_disk_is_looked_at_where_the_archive_goes() -> None:
+    facts = _add("postgres.databases", {"mautrix_signal": 400 * 2**20})(deployed())
+    told = "disk: 500 MiB free in /var/backups/mautrix-signal: an archive may need 600"
+    assert told in verdict(_set("archive_dir.free", 500 * 2**20)(facts)).warnings
+    assert "disk:" not in " ".join(verdict(facts).warnings)
+
+
+def test_where_only_the_script_knows_its_directory_its_own_place_is_measured_and_said() -> None:
+    facts = replace(_set("backup_dir.free", 300 * 2**20)(healthy()), dumps_path="")
+    assert (
+        "disk: 300 MiB free beside /opt/matrix/scripts/pg_backup.sh: the dumps may need 638" in verdict(facts).warnings
+    )
 
 
 def test_old_versions_are_warned_of() -> None:
