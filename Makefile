@@ -11,7 +11,7 @@ PYTHON_BIN := $(ROOT)/.venv/bin/python
 export VIRTUAL_ENV := $(ROOT)/.venv
 export PATH := $(ROOT)/.tools/bin:$(ROOT)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo test lint format types shell unit laws e2e bench down clean
+.PHONY: help setup demo test lint format types shell unit laws e2e bench faults down clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' '$(ROOT)/Makefile'
@@ -59,6 +59,10 @@ e2e: ## the end-to-end tests on the lab
 bench: ## the speed table: by hand, pulumi up, preview, destroy, Synapse's outage, memory (RUNS=5)
 	@tools/setup.sh all
 	@$(PYTHON_BIN) -m lab.bench --runs $(or $(RUNS),5)
+
+faults: ## the table of runs that are killed at every resource boundary (ONLY=word)
+	@tools/setup.sh all
+	@$(PYTHON_BIN) -m lab.faults --only '$(ONLY)'
 
 down: ## the lab goes away: its containers, its network, its files
 	@if [ -x '$(PYTHON_BIN)' ]; then $(PYTHON_BIN) -m lab down; else echo 'nothing is set up here'; fi

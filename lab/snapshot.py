@@ -43,16 +43,17 @@ class Snapshot(TypedDict):
 _CATALOG = """
 SELECT json_build_object(
   'roles', (SELECT json_agg(json_build_array(rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin,
-      rolreplication, rolbypassrls, rolconnlimit, rolvaliduntil, md5(rolpassword)) ORDER BY rolname) FROM pg_authid),
+      rolreplication, rolbypassrls, rolconnlimit, rolvaliduntil, md5(rolpassword), shobj_description(oid, 'pg_authid'))
+      ORDER BY rolname) FROM pg_authid),
   'members', (SELECT json_agg(json_build_array(roleid::regrole::text, member::regrole::text, admin_option)
       ORDER BY roleid::regrole::text, member::regrole::text) FROM pg_auth_members),
   'settings', (SELECT json_agg(json_build_array(setdatabase, setrole::regrole::text, setconfig)
       ORDER BY setdatabase, setrole::regrole::text) FROM pg_db_role_setting),
   'databases', (SELECT json_object_agg(datname, json_build_object(
       'owner', datdba::regrole::text, 'encoding', pg_encoding_to_char(encoding), 'collate', datcollate,
-      'ctype', datctype, 'template', datistemplate, 'allowconn', datallowconn, 'connlimit', datconnlimit,
-      'acl', ARRAY(SELECT unnest(coalesce(datacl, acldefault('d', datdba)))::text ORDER BY 1)
-    ) ORDER BY datname) FROM pg_database)
+      'ctype', datctype, 'comment', shobj_description(oid, 'pg_database'), 'template', datistemplate, 'allowconn',
+      datallowconn, 'connlimit', datconnlimit, 'acl', ARRAY(SELECT unnest(coalesce(datacl, acldefault('d',
+      datdba)))::text ORDER BY 1) ) ORDER BY datname) FROM pg_database)
 );
 """
 

@@ -119,3 +119,33 @@ def test_any_text_is_taken_or_refused_with_its_key(key: str, value: str) -> None
 def test_the_password_is_never_in_a_message() -> None:
     told = lines(postgresPassword="hunter2-hunter2", domain="a b")
     assert not any("hunter2" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("keys", "first"),
+    [
+        ({"archiveDir": "/opt/matrix/mautrix-signal/archives"}, "bridgeDir"),  # it would go with the bridge
+        ({"bridgeDir": "/var/backups/mautrix-signal/bridge"}, "bridgeDir"),
+        ({"archiveDir": "/opt/matrix/mautrix-signal"}, "bridgeDir"),
+        ({"bridgeDir": "/opt/matrix/synapse/bridge"}, "bridgeDir"),  # Synapse's user could put another in its place
+        ({"bridgeDir": "/opt/matrix/synapse"}, "bridgeDir"),
+        ({"archiveDir": "/opt/matrix/synapse/archives"}, "archiveDir"),
+        ({"archiveDir": "/opt/matrix"}, "bridgeDir"),
+        ({"backupDir": "/opt/matrix/mautrix-signal/dumps"}, "backupDir"),
+        ({"backupScript": "/opt/matrix/mautrix-signal/backup.sh"}, "backupScript"),
+    ],
+)
+def test_directories_that_would_go_or_be_read_with_one_another_are_refused(keys: dict[str, str], first: str) -> None:
+    told = lines(**keys)
+    assert told and all(" should not be one inside the other: " in line for line in told)
+    assert told[0].startswith(f"{first}: ")
+
+
+def test_directories_beside_each_other_are_fine() -> None:
+    parse({**defaults(), "archiveDir": "/opt/matrix/mautrix-signal-archives", "backupDir": "/opt/matrix/synapse/dumps"})
+
+
+@pytest.mark.parametrize("value", ["auto", "unix:///run/user/1000/docker.sock", "tcp://127.0.0.1:2375"])
+def test_docker_s_address(value: str) -> None:
+    parse({**defaults(), "dockerHost": value})
+    assert lines(dockerHost=f"{value} x")[0].startswith("dockerHost: ")

@@ -41,6 +41,8 @@ from pulumi.provider.experimental.provider import (
 from pulumi.runtime.proto import engine_pb2, engine_pb2_grpc, provider_pb2, status_pb2
 from pulumi.runtime.rpc import UNKNOWN as _UNKNOWN_WIRE
 
+from lab.plugins.boundary import watch
+
 DEFAULTS = "__defaults"  # the names of the inputs that `check` filled in, as the bridge keeps them
 
 
@@ -377,6 +379,7 @@ def engine_address() -> str | None:
 
 def serve(provider: Provider, package: str) -> None:
     """Runs the plugin until the engine ends it. `package` is the SDK's: its version is the plugin's."""
+    watch(provider)
     server.ProviderServicer = _Servicer  # type: ignore[misc]  # `server.main` makes it by this name
     server.main(sys.argv[1:], importlib.metadata.version(package), provider)
 

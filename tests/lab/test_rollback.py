@@ -25,7 +25,7 @@ def test_what_a_destroy_archives_comes_back_and_an_empty_start_makes_new_keys(de
     with tarfile.open(archive) as tar:
         names = [name.rpartition("/")[2] for name in tar.getnames()]
     assert sorted(names) == [
-        "config.yaml", "database.sql", "doublepuppet.yaml", "manifest.json", "registration.yaml",
+        "config.yaml", "database.sql", "doublepuppet.yaml", "keys.json", "manifest.json", "registration.yaml",
     ]  # fmt: skip
 
     deployed.up()  # the image went with the destroy, and a lab cannot pull it

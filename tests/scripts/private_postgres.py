@@ -22,6 +22,7 @@ if [[ "$*" == "container inspect matrix-postgres" ]]; then
   sed "s/STATUS/${STUB_STATUS:-running}/" "${0%/*}/inspect.json"
   exit
 fi
+[[ $1 == ps ]] && exit
 [[ $1 == exec ]] || { echo "stub docker: $1?" >&2; exit 64; }
 shift
 [[ $1 == -i ]] && shift

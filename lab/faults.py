@@ -1,0 +1,202 @@
+"""`python -m lab.faults`: the Pulumi CLI, its plugins and the program killed at every resource boundary of `up`, of a
+rotation of the tokens and of `destroy`; then the README's command, and the next `up` or `destroy`; and what the host
+looks like afterwards.
+
+A boundary is the worst point for a resource: done on the host, not yet in the state (lab/plugins/boundary.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from lab.box import Lab
+from lab.engine import LabError, run
+from lab.snapshot import Snapshot
+
+UP = ("up", "--yes", "--skip-preview")
+DESTROY = ("destroy", "--yes", "--skip-preview", "--run-program")
+# What is not ours to take away: Synapse's cache, and the dumps that the operator's script made when it was proven.
+OTHERS = ("synapse/media_store/*", "backups/synapse_*")
+OURS = "# pulumi stack mautrix-signal/lab"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fault: what was killed where, what came next, and what was wrong then ("" if nothing). `seconds`: of what
+    came next."""
+
+    killed: str
+    boundary: str
+    then: str
+    wrong: str
+    seconds: float
+
+
+class Faults:
+    """Kills, and looks at what is left. The lab is the one that `lab` is."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.log = lab.dir / "boundaries"
+        self.generation = 1
+        lab.reset()
+        self.pristine = self._snapshot()
+        self.homeserver = self._homeserver().read_text()
+
+    def boundaries(self) -> dict[str, list[str]]:
+        """Those of each kind of run, in their order, as one run of each passes them."""
+        self.lab.reset()
+        found = {"up": self._passed(UP)}
+        self._turn()
+        found["rotation"] = self._passed(UP)
+        found["destroy"] = self._passed(DESTROY)
+        return found
+
+    def at(self, killed: str, boundary: str, then: str) -> Run:
+        """One fault. `killed`: up, rotation or destroy; `then`: up or destroy."""
+        self._prepare(killed)
+        cut = self.lab.pulumi(
+            *(DESTROY if killed == "destroy" else UP), check=False, env={"LAB_FAULT": boundary}, timeout=300
+        )
+        if cut.returncode != -9:
+            return Run(killed, boundary, then, f"was not killed: exit code {cut.returncode}: {cut.stdout[-600:]}", 0.0)
+        began = time.monotonic()
+        try:
+            self.lab.pulumi("cancel", "--yes")
+            self.lab.up()  # a lab cannot pull the image that a destroy took away
+            self._turn(self.generation)
+            done = self.lab.pulumi(*(UP if then == "up" else DESTROY), check=False)
+            seconds = time.monotonic() - began
+            wrong = f"{then} failed:\n{done.stdout[-1500:]}{done.stderr[-500:]}" if done.returncode else ""
+            wrong = wrong or (self._deployed() if then == "up" else self._gone())
+        except LabError as error:
+            seconds, wrong = time.monotonic() - began, str(error)
+        return Run(killed, boundary, then, wrong, round(seconds, 1))
+
+    # before and after
+
+    def _prepare(self, killed: str) -> None:
+        """A host on which the run to be killed has something to do."""
+        if killed == "up":
+            self.lab.reset()
+            self.generation = 1
+            return
+        if self._deployed():
+            self.lab.reset()
+            self.generation = 1
+            self.lab.pulumi(*UP)
+        if killed == "rotation":
+            self._turn()
+
+    def _turn(self, generation: int = 0) -> None:
+        self.generation = generation or self.generation + 1
+        self.lab.write_config(tokenGeneration=self.generation)
+
+    def _passed(self, words: Sequence[str]) -> list[str]:
+        self.log.unlink(missing_ok=True)
+        self.lab.pulumi(*words, env={"LAB_FAULT_LOG": str(self.log)})
+        return self.log.read_text().splitlines()
+
+    def _snapshot(self) -> Snapshot:
+        return self.lab.snapshot(ignore=OTHERS)
+
+    def _homeserver(self) -> Path:
+        return self.lab.host_dir / "synapse/homeserver.yaml"
+
+    def _operators(self) -> str:
+        """What is wrong with what is the operator's, whatever happened to the bridge."""
+        text = self._homeserver().read_text()
+        document, before = yaml.safe_load(text), yaml.safe_load(self.homeserver)
+        lost = [key for key, value in before.items() if document.get(key) != value]
+        if lost:
+            return f"homeserver.yaml lost {', '.join(lost)}"
+        if [line for line in text.splitlines() if OURS not in line] != self.homeserver.splitlines():
+            return "homeserver.yaml has other lines of the operator's"
+        if not self.lab.containers.healthy():
+            return "Synapse is not healthy"
+        for name in ("synapse", "mas"):
+            now, then = (each["postgres"]["databases"].get(name) for each in (self._snapshot(), self.pristine))
+            if {**(now or {}), "acl": ""} != {**then, "acl": ""}:
+                return f"the database {name} is another one: {now}"
+        script = run([self.lab.host_dir / "scripts/pg_backup.sh"], check=False)
+        return "" if script.returncode == 0 else f"pg_backup.sh: exit code {script.returncode}: {script.stderr}"
+
+    def _deployed(self) -> str:
+        """What is wrong with a deployed bridge; "" if nothing is."""
+        again = self.lab.pulumi(*UP, "--expect-no-changes", check=False)
+        if again.returncode:
+            return f"`up` again has changes:\n{again.stdout[-1500:]}"
+        token = json.loads(self.lab.pulumi("stack", "output", "--json", "--show-secrets").stdout).get("asToken", "")
+        request = urllib.request.Request(
+            f"{self.lab.synapse_url}/_matrix/client/v1/appservice/signal/ping",
+            data=b"{}", headers={"Authorization": f"Bearer {token}"}, method="POST",
+        )  # fmt: skip
+        try:
+            with urllib.request.urlopen(request, timeout=10):
+                pass
+        except OSError as error:
+            return f"Synapse's ping of the bridge: {error}"
+        return self._operators()
+
+    def _gone(self) -> str:
+        """What is wrong with a host that the bridge has left; "" if it is as it was in the beginning."""
+        wrong = self._operators()  # first: it runs the script, whose dumps are the operator's
+        now = self._snapshot()
+        differs = [key for key, value in self.pristine.items() if now[key] != value]  # type: ignore[literal-required]
+        if not wrong and differs:
+            parts = [f"{key}: {_difference(self.pristine[key], now[key])}" for key in differs]  # type: ignore[literal-required]
+            wrong = f"the host is not as it was: {'; '.join(parts)}"
+        return wrong
+
+
+def _difference(before: object, after: object) -> str:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = [key for key in {*before, *after} if before.get(key) != after.get(key)]
+        return ", ".join(f"{key}: {before.get(key)} -> {after.get(key)}" for key in sorted(keys)[:6])
+    return f"{before} -> {after}"
+
+
+def every(boundaries: dict[str, list[str]]) -> Iterator[tuple[str, str, str]]:
+    """What `make faults` runs: (killed, boundary, then). An `up` that was cut off goes on, and is taken back."""
+    for killed, points in boundaries.items():
+        for boundary in points:
+            for then in {"up": ("up", "destroy"), "rotation": ("up",), "destroy": ("destroy",)}[killed]:
+                yield killed, boundary, then
+
+
+def table(runs: Sequence[Run]) -> str:
+    """For a person: one line a run."""
+    rows = [(run.killed, run.boundary, run.then, f"{run.seconds:.1f} s", run.wrong or "ok") for run in runs]
+    head = ("killed", "after (done, not in the state)", "then", "took", "result")
+    widths = [max(len(row[column].splitlines()[0]) for row in (head, *rows)) for column in range(4)]
+    lines = ["  ".join((*(row[n].ljust(widths[n]) for n in range(4)), row[4])) for row in (head, *rows)]
+    good = sum(not run.wrong for run in runs)
+    return "\n".join([*lines, f"{good} of {len(runs)}"])
+
+
+def main(say: Callable[[str], None] = lambda line: print(line, flush=True)) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab.faults", description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--only", default="", help="a word that the boundary, or the run that is killed, must hold")
+    wanted = parser.parse_args().only
+    began, quiet = time.monotonic(), Lab.here(lambda line: None)
+    faults, runs = Faults(quiet), list[Run]()
+    for killed, boundary, then in every(faults.boundaries()):
+        if wanted in f"{killed} {boundary}":
+            runs.append(faults.at(killed, boundary, then))
+            say(f"{'ok  ' if not runs[-1].wrong else 'FAIL'} {killed}: {boundary}, then {then}: {runs[-1].seconds} s")
+    say(f"\n{table(runs)}, in {time.monotonic() - began:.0f} s")
+    quiet.reset()
+    return int(any(run.wrong for run in runs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

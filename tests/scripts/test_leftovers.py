@@ -1,0 +1,140 @@
+"""A trace that a killed run leaves for ever; a database, a role or a file of somebody else's that goes with ours; the
+bridge's messages dropped without an archive.
+
+Against a real Postgres behind a stub `docker exec`; the containers are for the end-to-end tests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.backup import backup_arguments
+from components.registration import homeserver_edit
+from documents.marks import comment
+from scripts import files, isolation, leftovers
+from scripts.common import ScriptError
+from scripts.leftovers import Arguments
+from tests.facts import STACK, deployment
+from tests.scripts.private_postgres import Postgres, bridge_database, postgres
+
+__all__ = ["bridge_database", "postgres"]
+
+TABLES = "drop table portal, crypto, version, crypto_version;"
+
+
+class Box:
+    def __init__(self, folder: Path, server: Postgres) -> None:
+        self.server, self.synapse = server, folder / "synapse"
+        self.synapse.mkdir()
+        self.bridge = folder / "bridge"
+        plan = deployment(
+            synapseDir=str(self.synapse),
+            bridgeDir=str(self.bridge),
+            backupScript="none",
+            backupDir=str(folder / "dumps"),
+        )
+        self.isolation = isolation.Isolation(STACK, plan.postgres, plan.place.database, ("synapse", "mas"))
+        backup = backup_arguments(plan, "synapse")
+        self.arguments = Arguments(STACK, str(self.bridge), self.isolation, backup, homeserver_edit(plan))
+
+    def comments(self, database: str | None, role: str | None) -> None:
+        for kind, text in (("database", database), ("role", role)):
+            self.server.sql(f"comment on {kind} mautrix_signal is {'null' if text is None else repr(text)};")
+
+    def roles(self) -> set[str]:
+        return {*self.server.sql("select rolname from pg_roles where rolname !~ '^pg_';")} - {"synapse", "mas"}
+
+
+@pytest.fixture
+def box(tmp_path: Path, bridge_database: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    for key, value in bridge_database.environment().items():
+        monkeypatch.setenv(key, value)
+    yield Box(tmp_path, bridge_database)
+
+
+def test_the_beginning_does_nothing(box: Box) -> None:
+    assert leftovers.nothing(box.arguments) == leftovers.Swept()
+
+
+def test_with_nothing_left_nothing_is_done(box: Box, tmp_path: Path) -> None:
+    box.server.sql("drop database mautrix_signal with (force);")
+    box.server.sql("drop role mautrix_signal;")
+    before = sorted(tmp_path.rglob("*"))
+    assert leftovers.sweep(box.arguments) == leftovers.Swept()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_was_archived_is_dropped_and_public_has_its_rights_back(box: Box) -> None:
+    isolation.isolate(box.isolation)
+    box.server.sql(f"comment on database mautrix_signal is '{comment(STACK, began='none', archived='/a.tar.gz')}';")
+    assert leftovers.sweep(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+    assert box.server.databases() == {"synapse", "mas"} and box.roles() == set()
+    sql = (
+        "select has_database_privilege('public', oid, 'CONNECT') from pg_database where datname in ('synapse', 'mas');"
+    )
+    assert box.server.sql(sql) == ["t", "t"]
+
+
+def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:
+    box.comments(comment(STACK, began="none", key="k"), comment(STACK, public={}))
+    with pytest.raises(ScriptError, match="database mautrix_signal: was never archived, so it stays"):
+        leftovers.sweep(box.arguments)
+    assert "mautrix_signal" in box.server.databases()
+    box.server.sql(TABLES, "mautrix_signal")  # a run that was killed before the bridge began
+    leftovers.sweep(box.arguments)
+    assert "mautrix_signal" not in box.server.databases()
+
+
+@pytest.mark.parametrize(
+    ("database", "words"),
+    [
+        (comment("other/x", began="none", archived="/a"), "it belongs to the stack other/x"),
+        ("of the operator", "nothing in it says that this stack made it"),
+        (None, "nothing in it says that this stack made it"),
+    ],
+)
+def test_somebody_else_s_stays(box: Box, database: str | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    box.comments(database, comment("other/x", public={}))
+    assert leftovers.sweep(box.arguments) == leftovers.Swept()
+    assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
+    said = capsys.readouterr().err
+    assert f"warning: database mautrix_signal stays: {words}" in said
+    assert "warning: role mautrix_signal stays: it belongs to the stack other/x" in said
+
+
+def test_what_a_run_made_that_was_killed_before_it_could_name_it_goes(box: Box) -> None:
+    box.server.sql(TABLES, "mautrix_signal")
+    assert leftovers.sweep(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+
+
+def test_a_scratch_database_of_a_killed_proof_goes(box: Box) -> None:
+    box.server.sql("create database mautrix_signal_restore_check;")
+    box.server.sql(f"comment on database mautrix_signal_restore_check is '{comment(STACK, scratch=True)}';")
+    box.comments(comment(STACK, began="none", archived="/a"), comment(STACK, public={}))
+    leftovers.sweep(box.arguments)
+    assert box.server.databases() == {"synapse", "mas"}
+
+
+def test_files_of_ours_go_and_others_stay(box: Box) -> None:
+    box.server.sql(TABLES, "mautrix_signal")
+    files.claim(files.BridgeDirectory(str(box.bridge), STACK))
+    ours = f"# x: written by the Pulumi stack {STACK}.\n"
+    owner = os.geteuid(), os.getegid()
+    config = files.OwnedFile(str(box.bridge / "config-0123/config.yaml"), ours, *owner, own_directory=True)
+    one, two = (files.OwnedFile(path, ours, *owner) for path in box.arguments.synapse.watch)
+    files.create(files.OwnedFiles(STACK, (config, one, two)))
+    Path(two.path).write_text("id: somebody-else-s\n")
+    box.bridge.joinpath("mautrix-signal_backup.sh").write_text(box.arguments.backup.dump_script)
+    leftovers.sweep(box.arguments)
+    assert not box.bridge.exists()
+    assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
+
+
+def test_without_postgres_it_stops_and_says_what_to_do(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUB_STATUS", "exited")
+    with pytest.raises(ScriptError, match=r"matrix-postgres: is exited: the role .* cannot be removed: start it"):
+        leftovers.sweep(box.arguments)
