@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,9 @@ from documents.places import Deployment
 from scripts import facts
 from scripts.readiness import Ready
 from settings import Settings
+from verdicts import cli
 from verdicts.host_facts import BridgeStatus, HostFacts, on_host
 from verdicts.preflight import judge
-
-DESTROYS = ("destroy", "down", "dn")
-OPERATIONS = (*DESTROYS, "up", "update", "preview", "pre", "refresh", "watch", "import")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def destroying() -> bool:
             status = Path(f"/proc/{process}/stat").read_text()
         except OSError:
             return False  # no /proc, or the process is gone
-        if Path(words[0]).name == "pulumi":
-            return next((word in DESTROYS for word in words[1:] if word in OPERATIONS), False)
+        if re.fullmatch(r"pulumi(-v?\d.*)?", Path(words[0]).name):  # and not its plugins
+            return cli.destroys(words[1:])
         process = int(status.rpartition(")")[2].split()[1])
     return False
