@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, get_type_hints
 
 from scripts.wire import WireError, plain, typed
@@ -15,16 +17,35 @@ class ScriptError(Exception):
     """An expected end: its text is the one line (and, below it, the evidence) that the operator reads."""
 
 
-def say(line: str) -> None:
-    """A line for the person: stderr, since stdout is the result."""
-    print(line, file=sys.stderr, flush=True)
+LONGEST = 4096  # bytes of a line
+"""Pulumi's command provider stops reading a stream that it shows at a line of 64 KiB, and the command then hangs
+(pulumi-command 1.2.1, provider/pkg/provider/util/util.go: bufio.Scanner)."""
+
+
+def say(text: str) -> None:
+    """Lines for the person: stderr, since stdout is the result. A carriage return ends a line, too, and none is longer
+    than LONGEST."""
+    for line in re.split(r"\r\n|\n|\r", text):
+        for piece in _pieces(line):
+            print(piece, file=sys.stderr, flush=True)
+
+
+def _pieces(line: str) -> Iterator[str]:
+    data = line.encode(errors="replace")
+    while len(data) > LONGEST:
+        end = LONGEST
+        while data[end] & 0xC0 == 0x80:  # never inside of a character
+            end -= 1
+        yield data[:end].decode()
+        data = data[end:]
+    yield data.decode()
 
 
 def run(*verbs: Callable[[Any], Any]) -> NoReturn:
     """Run the verb that argv names on the JSON object of stdin; print its result as JSON; exit 0 or 1.
 
-    Each verb takes one dataclass of arguments and returns one (scripts/wire.py). A `ScriptError` is printed as it is;
-    anything else is a defect of ours and keeps its traceback.
+    Each verb takes one dataclass of arguments and returns one (scripts/wire.py). Of a `ScriptError` the text is said;
+    anything else is a defect of ours, and its traceback is.
     """
     known = {verb.__name__: verb for verb in verbs}
     if len(sys.argv) != 2 or sys.argv[1] not in known:
@@ -37,6 +58,9 @@ def run(*verbs: Callable[[Any], Any]) -> NoReturn:
         result = verb(typed(kind, json.load(sys.stdin), f"{verb.__name__}: arguments"))
     except (ScriptError, WireError) as error:
         say(str(error))
+        sys.exit(1)
+    except Exception:
+        say(traceback.format_exc().rstrip())
         sys.exit(1)
     print(json.dumps(plain(result), sort_keys=True))
     sys.exit(0)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import secrets
 import signal
@@ -135,9 +136,16 @@ def _signal_name(number: int) -> str:
 
 
 class Output:
-    """What a command has written: each stream, both together in the order they came, and the lines for the CLI."""
+    """What a command has written: each stream, both together in the order they came, and the lines for the CLI.
 
-    def __init__(self, logging: str | None, log: Log) -> None:
+    A shown line of LONGEST bytes and more ends the reading of what is shown, as in the real plugin (bufio.Scanner,
+    which gives up without a word): the pipe fills, and the command hangs until it is cancelled (`ended`).
+    """
+
+    LONGEST = 64 * 1024  # bufio.MaxScanTokenSize
+
+    def __init__(self, logging: str | None, log: Log, ended: threading.Event) -> None:
+        self._ended = ended
         self._lock = threading.Lock()
         self._streams: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         self._both = bytearray()
@@ -152,10 +160,13 @@ class Output:
             with self._lock:
                 self._streams[name] += chunk
                 self._both += chunk
-                if name in self._shown:
-                    *lines, self._partial = (self._partial + chunk).split(b"\n")
-                    for line in lines:
-                        self._log(line.rstrip(b"\r").decode(errors="replace"))
+                *lines, self._partial = (self._partial + chunk * (name in self._shown)).split(b"\n")
+                whole = list(itertools.takewhile(lambda line: len(line) < self.LONGEST, lines))
+                for line in whole:
+                    self._log(line.removesuffix(b"\r").decode(errors="replace"))
+                stuck = whole != lines or len(self._partial) >= self.LONGEST
+            if stuck:
+                self._ended.wait()
         pipe.close()
 
     def finish(self) -> None:
@@ -180,6 +191,7 @@ class Processes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
+        self.ended = threading.Event()
 
     @contextlib.contextmanager
     def started(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
@@ -195,6 +207,7 @@ class Processes:
     def kill(self) -> None:
         """Ends them all at once, as Go's CommandContext does."""
         with self._lock:
+            self.ended.set()
             for process in self._running:
                 process.kill()
 
@@ -243,7 +256,7 @@ def run_local(processes: Processes, command: str, state: Mapping[str, Any], log:
     if state.get("addPreviousOutputInEnv", True):
         environment |= {_VARIABLES[name]: state[name] for name in OUTPUTS if state.get(name)}
     argv = [*(state.get("interpreter") or ["/bin/sh", "-c"]), command]
-    output = Output(state.get("logging"), log)
+    output = Output(state.get("logging"), log, processes.ended)
     directory = state.get("dir")
     try:
         code = _run(
@@ -352,7 +365,7 @@ def run_remote(processes: Processes, command: str, state: Mapping[str, Any], log
         host = connection["host"]
         master = _dial_with_retry(processes, options, host, folder, connection["dialErrorLimit"], log)
         try:
-            output = Output(state.get("logging"), log)
+            output = Output(state.get("logging"), log, processes.ended)
             argv = ["ssh", *options, "-o", "ControlMaster=no", "--", host, command]
             code = _run(processes, argv, stdin=state.get("stdin"), output=output)
         finally:

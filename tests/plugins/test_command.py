@@ -4,6 +4,7 @@ secret that the real one hides, or hides one that the real one shows."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import threading
 import time
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from pulumi.provider.experimental.property_value import PropertyValue
 
 from lab.plugins.base import UNKNOWN, EngineLog, ProviderError, plain, wrap
-from lab.plugins.command import LOCAL, REMOTE, CommandProvider, go_quote
+from lab.plugins.command import LOCAL, REMOTE, CommandProvider, Processes, go_quote, run_local
 
 
 class Recorded(EngineLog):
@@ -312,3 +313,30 @@ def test_nothing_of_a_connection_is_left(remote: Any, sshd: Any, tmp_path: Path,
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(short) not in listed
     short.rmdir()
+
+
+# --- a line that is too long -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("size", "shown"), [(65_535, True), (65_536, False), (300_000, False)])
+def test_a_shown_line_of_64_kib_hangs_the_command_until_it_is_cancelled(log: Recorded, size: int, shown: bool) -> None:
+    """As in the real plugin, so that a test notices what would hang `up` there."""
+    processes = Processes()
+    state = {"logging": "stderr", "interpreter": ["python3", "-c"]}
+    text = f"import sys; sys.stderr.write('x' * {size} + '\\nafter\\n')"
+    lines: list[str] = []
+
+    def go() -> None:
+        with contextlib.suppress(ProviderError):
+            run_local(processes, text, state, lines.append)
+
+    run = threading.Thread(target=go, daemon=True)
+    run.start()
+    run.join(1.5 if not shown else 30)
+    assert run.is_alive() != shown
+    processes.kill()
+    run.join(30)
+    assert not run.is_alive() and (lines == ["x" * size, "after"]) == shown
+
+
+def test_one_that_is_not_shown_may_have_any_length(local: Any) -> None:
+    _, made = local.create({"create": "head -c 300000 /dev/zero | tr '\\0' x", "logging": "stderr"})
+    assert len(made["stdout"]) == 300_000
