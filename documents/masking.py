@@ -1,4 +1,4 @@
-"""Secrets out of a text before anybody reads it: as they are, URL-encoded and in base64.
+"""Secrets out of a text before anybody reads it: as they are, URL-encoded, JSON-escaped and in base64.
 
 A server may give a token back in a Location header, in a Basic header or in an error's text; logs hold other
 people's tokens. What is masked here can go into an error message or an evidence file.
@@ -7,27 +7,50 @@ people's tokens. What is masked here can go into an error message or an evidence
 from __future__ import annotations
 
 import base64
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
-_SHORT = 8  # below this many characters, base64 pieces and cut-off beginnings are too short to be told from words
-_STRANGERS = (
-    (re.compile(r"(?i)(\bbearer\s+)[A-Za-z0-9._~+/=-]{8,}"), r"\1…"),
-    (re.compile(r"(?i)(\b(?:access_token|as_token|hs_token|refresh_token|client_secret|password)[\"']?\s*[=:]\s*[\"']?)"
-                r"[^\s\"'&,}…]{8,}"), r"\1…"),
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]+:)[^\s@/]+@"), r"\1…@"),
-    (re.compile(r"\b(syt|syl|syr|mat|mar|mct|mcr)_[A-Za-z0-9_-]{8,}"), r"\1_…"),  # Synapse's and MAS's own tokens
+_SHORT = 8  # below this many bytes, base64 pieces and cut-off beginnings are too short to be told from words
+
+# Somebody else's secrets, by what stands before them. Lengths are limited, so that no line takes long.
+_NAME = (
+    r"(?<![\w.-])[a-z][a-z0-9_.-]{0,60}?"
+    r"(?:passwords?|passwd|passphrase|secrets?|tokens?|pepper|[a-z]_key|apikey|credentials?|encryption)"
+)
+_BARE = r"(?:password|passwd|passphrase|secret|token|pepper|apikey|encryption)"
+_KEY = rf"(?:{_NAME}|(?<![\w.-]){_BARE})"
+_VARIABLE = r"(?<!\w)[A-Z0-9_]{0,60}?(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|_KEY)[A-Z0-9_]{0,30}="
+_STRANGERS = tuple(
+    (re.compile(pattern), instead)
+    for pattern, instead in (
+        (r"(?i)(\bauthorization\\{0,4}[\"']?\s{0,4}[:=]\s{0,4}(?:b?\\{0,4}[\"'])?(?:basic|digest|token)\s{1,4})[^\s\"'\\…]+",
+         r"\1…"),
+        (r"(?i)(\bbearer\s{1,4})[A-Za-z0-9._~+/=-]{8,}", r"\1…"),
+        # key: "value", with any quotes, escaped ones (JSON within JSON) among them
+        (rf"({_KEY}\\{{0,4}}[\"']?\s{{0,4}}[:=]\s{{0,4}})(\\{{0,4}}[\"'])(?!…|\s)[^\n]{{1,512}}?\2", r"\1\2…\2"),
+        (rf"({_KEY}\\{{0,4}}[\"']?\s{{0,4}}[:=]\s{{0,4}})(?![\"'\\…$])[^\s\"'\\&,;|}}\])…]{{8,}}", r"\1…"),
+        (rf"({_VARIABLE})([\"'])(?!…|\$)[^\n]{{1,512}}?\2", r"\1\2…\2"),
+        (rf"({_VARIABLE})(?![\"'…$])[^\s\"'…&;|)]+", r"\1…"),
+        (r"(?i)(\bpassword\s{1,4})'(?!…)(?:[^'\n]|''){1,512}'", r"\1'…'"),  # SQL's
+        (r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s:/@]{0,200}:)[^\s@/]{1,300}@", r"\1…@"),
+        (r"((?:^|\s)(?:-u|--user)[ =][\"']?[^\s:\"'/]{1,200}:)(?!…)[^\s\"']+", r"\1…"),  # curl's
+        (r"\b(syt|syl|syr|mat|mar|mct|mcr)_[A-Za-z0-9_-]{8,}", r"\1_…"),  # Synapse's and MAS's own tokens
+        (r"(-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)[^-]{1,8000}", r"\1…"),
+    )
 )  # fmt: skip
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def forms(secrets: Iterable[str]) -> list[str]:
     """Every spelling of every secret that has to go, the longest first. In base64 a secret inside a longer text has
-    three spellings, by where it begins; the characters that depend on its neighbours are left out."""
+    three spellings, by where it begins; the characters that depend on its neighbours are left out. One of fewer than
+    eight bytes has none in base64."""
     spellings: set[str] = set()
     for secret in filter(None, secrets):
-        spellings |= {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}
+        for plain in (secret, *_escaped(secret)):
+            spellings |= {plain, *_quoted(plain)}
         data = secret.encode()
         if len(data) < _SHORT:
             continue
@@ -36,6 +59,23 @@ def forms(secrets: Iterable[str]) -> list[str]:
             core = coded[(0, 2, 3)[before] : (before + len(data)) * 8 // 6]
             spellings |= {core, core.replace("+", "-").replace("/", "_")}
     return sorted(spellings, key=lambda form: (-len(form), form))
+
+
+def _quoted(text: str) -> Iterator[str]:
+    """In a URL; some writers have lower-case digits."""
+    for quoted in (quote(text, safe=""), quote(text), quote_plus(text)):
+        yield quoted
+        yield re.sub("%..", lambda match: match[0].lower(), quoted)
+
+
+def _escaped(text: str) -> Iterator[str]:
+    """Inside a JSON string, and inside one that is inside of another."""
+    for ascii_only in (True, False):
+        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        for form in (once, once.replace("/", "\\/")):
+            yield form
+            yield json.dumps(form)[1:-1]
+            yield json.dumps(form, ensure_ascii=False)[1:-1]
 
 
 def _cover(form: str) -> str:
@@ -56,8 +96,9 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 
 
 def clean(text: str, secrets: Iterable[str]) -> str:
-    """A log for a person: no colour codes, neither our secrets nor what looks like somebody else's (bearer tokens,
-    passwords in addresses, tokens of Synapse and MAS)."""
+    """A log for a person: no colour codes, neither our secrets nor what looks like somebody else's: values of what is
+    called password, secret, token or key, in YAML, JSON, a URL, a shell or SQL; bearer and basic headers; passwords in
+    addresses; private keys; tokens of Synapse and MAS."""
     text = masked(_COLOUR.sub("", text), secrets)
     for pattern, instead in _STRANGERS:
         text = pattern.sub(instead, text)

@@ -28,6 +28,7 @@ from typing import NoReturn, Optional
 from documents import backup_script
 from documents.backup_script import Block
 from documents.marks import comment
+from documents.masking import clean
 from documents.places import Database
 from documents.refusal import Refused
 from scripts import dumps, host_lock, postgres, safe_files, shell_syntax
@@ -296,7 +297,7 @@ def _run(command: list[str], script: Path, record: Path) -> None:
     try:
         assert process.stdout is not None
         for raw in process.stdout:
-            line = raw.decode(errors="replace").rstrip("\n")
+            line = clean(raw.decode(errors="replace").rstrip("\n"), ())
             say(f"  {script.name} | {line}")
             last = [*last, line][-20:]
         code = process.wait()

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import base64
-from urllib.parse import quote
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -70,3 +75,75 @@ def test_the_longer_of_two_goes_first() -> None:
 )
 def test_clean_hides_other_peoples_too(log: str, shown: str) -> None:
     assert clean(log, []) == shown
+
+
+# ---- whatever is to be hidden, in every encoding
+
+LETTERS = st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="…")
+SPELLINGS: list[Callable[[str], str]] = [
+    lambda secret: secret,
+    lambda secret: quote(secret, safe=""),
+    quote,
+    quote_plus,
+    lambda secret: re.sub("%..", lambda match: match[0].lower(), quote(secret, safe="")),
+    lambda secret: json.dumps(secret)[1:-1],
+    lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
+    lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
+    lambda secret: json.dumps(json.dumps(secret))[3:-3],
+    lambda secret: json.dumps(json.dumps(secret, ensure_ascii=False), ensure_ascii=False)[3:-3],
+    lambda secret: quote(json.dumps(secret)[1:-1]),
+]
+
+
+@given(
+    st.lists(st.text(LETTERS, min_size=8, max_size=40), min_size=1, max_size=3),
+    st.lists(st.tuples(st.text(LETTERS, max_size=6), st.integers(0, 2), st.sampled_from(SPELLINGS)), max_size=6),
+)
+def test_whatever_is_to_be_hidden_is_in_no_output_in_any_encoding(
+    hidden: list[str], parts: list[tuple[str, int, Callable[[str], str]]]
+) -> None:
+    text = "".join(before + spell(hidden[which % len(hidden)]) for before, which, spell in parts) + " end"
+    for shown in (masked(text, hidden), clean(text, hidden)):
+        for secret in hidden:
+            assert not [spell for spell in SPELLINGS if spell(secret) in shown], (secret, shown)
+
+
+@given(st.text(LETTERS, min_size=8, max_size=40), st.binary(max_size=9), st.binary(max_size=9))
+def test_nor_in_base64_inside_of_something_longer(secret: str, before: bytes, after: bytes) -> None:
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        coded = encode(before + secret.encode() + after).decode()
+        assert not [form for form in forms([secret]) if len(form) > 9 and form in masked(coded, [secret])]
+
+
+@given(st.text(LETTERS, min_size=1, max_size=7), st.text())
+def test_a_short_secret_goes_as_it_is(secret: str, text: str) -> None:
+    assert secret not in masked(f"{text}{secret}{text}", [secret])
+
+
+# ---- the shapes of real logs
+
+LOGS = sorted((Path(__file__).parent / "corpus/logs").glob("*.log"))
+
+
+def test_the_logs_are_there() -> None:
+    assert len(LOGS) == 6
+
+
+@pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
+def test_in_a_log_of_that_shape_every_secret_goes_and_everything_else_stays(path: Path) -> None:
+    text = path.read_text()
+    shown = clean(text, ())
+    assert not re.findall(r".*S3CR3T.*", shown)
+    assert clean(shown, ()) == shown
+    if "PRIVATE KEY" not in text:
+        for before, after in zip(text.splitlines(), shown.splitlines(), strict=True):
+            assert ("S3CR3T" in before) or before == after
+
+
+@pytest.mark.parametrize("piece", ["a-", 'password="', "A_TOKEN", "://", "\\", "authorization: ", "token=", "'"])
+def test_a_long_line_takes_no_time_of_its_length_s_square(piece: str) -> None:
+    """In seconds of the processor, not of the clock: a pattern that goes back again and again would take minutes."""
+    line = piece * (200_000 // len(piece))
+    began = time.process_time()
+    clean(line, ())
+    assert time.process_time() - began < 20

@@ -155,6 +155,18 @@ def test_what_is_said_names_the_run_the_sizes_and_the_proof(box: Box) -> None:
     assert "synapse_" in said and "has mode 0644: others on the host can read it" in said
 
 
+def test_no_secret_that_the_script_prints_is_shown(box: Box) -> None:
+    """`set -x` shows every value that a script exports."""
+    box.write(
+        SCRIPT.replace("\nfind", "\necho '+ PGPASSWORD=hunter2-hunter2 restic -r rest:https://u:hunter2@x/'\nfind")
+    )
+    said = box.run("apply").stderr
+    assert "PGPASSWORD=…" in said and "hunter2" not in said
+    box.write(SCRIPT.replace("\nfind", "\necho '+ PGPASSWORD=hunter2-hunter2'\nexit 3\nfind"))
+    said = box.run("apply").stderr
+    assert "its run failed with exit code 3" in said and "hunter2" not in said
+
+
 def test_it_runs_from_a_bundle_without_the_checkout(box: Box) -> None:
     done = subprocess.run(
         ["sh", "-c", bundle.command("scripts.nightly_backup", "apply")],
