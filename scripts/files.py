@@ -104,10 +104,13 @@ def directory_writers(path: Path) -> set[str]:
 
 
 def release(arguments: BridgeDirectory) -> Done:
-    """Remove the directory with our own marks; what somebody else put there stays, with a warning."""
+    """Remove the directory with our own marks; what somebody else put there stays, with a warning. While there is a
+    note of something that is still to be taken back (a run was killed), all stays: scripts/leftovers.py ends it."""
     directory = Path(arguments.path)
     if not directory.is_dir():
         return Done()
+    if any((directory / name).exists() for name in (JOURNAL, PROVEN)):
+        return Done(kept=(str(directory),))
     others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OURS)
     for name in OURS:
         (directory / name).unlink(missing_ok=True)

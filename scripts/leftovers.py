@@ -63,6 +63,8 @@ def sweep(arguments: Arguments) -> Swept:
     for config in sorted(Path(arguments.directory).glob("config-*/config.yaml")):
         gone += _erased(arguments.stack, config, own_directory=True)
     if Path(arguments.directory).is_dir():
+        for name in (files.JOURNAL, files.PROVEN):  # what they note is done by now, or is gone
+            (Path(arguments.directory) / name).unlink(missing_ok=True)
         files.release(files.BridgeDirectory(arguments.directory, arguments.stack))
     for each in gone:
         say(f"removed: {each}")

@@ -4,7 +4,11 @@ fix after which `up` does not go through.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -163,3 +167,84 @@ def test_a_synapse_that_is_down_is_refused_at_up_and_does_not_stop_a_destroy(dep
     assert "warning" in done.stdout.lower()
     assert container_id(deployed) is None
     shared.spoilt = True
+
+
+def test_a_rotation_that_fails_says_in_what_state_the_bridge_is_and_the_next_one_brings_it_back(deployed: Lab) -> None:
+    """From Synapse's restart on the old bridge is cut off: "left as it is" would be read as "works"."""
+    deployed.write_config(tokenGeneration=2)
+    told = deployed.pulumi("preview").stdout
+    assert "tokenGeneration: 2, and the bridge runs with 1: from the change of the role's password" in " ".join(
+        told.split()
+    )
+    deployed.write_config(tokenGeneration=2, adminUser="@nobody:echo6.co")
+    done = deployed.pulumi("up", "--yes", "--skip-preview", check=False)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode != 0
+    assert "still runs, but with the tokens of generation 1, which Synapse no longer knows" in said
+    assert "run `pulumi up`: the bridge comes back with the new tokens" in said
+    deployed.write_config(tokenGeneration=2)
+    deployed.pulumi("up", "--yes", "--skip-preview")
+    deployed.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+    deployed.write_config()
+    deployed.pulumi("up", "--yes", "--skip-preview")
+
+
+def test_a_run_that_was_killed_with_synapse_down_is_finished_by_the_next_one(deployed: Lab) -> None:
+    file = deployed.host_dir / "synapse/homeserver.yaml"
+    ours = file.read_text()
+    without = re.sub(r".*# pulumi stack mautrix-signal/lab\n", "", ours)
+    journal = {"old": without, "times": [0, 0], "new": hashlib.sha256(ours.encode()).hexdigest()}
+    (deployed.host_dir / "signal-bridge/.homeserver.json").write_text(json.dumps(journal))
+    deployed.docker("stop", deployed.synapse)
+    told = " ".join(deployed.pulumi("preview").stdout.split())
+    assert "an earlier run was ended before Synapse was healthy with what it wrote: `up` finishes that first" in told
+    deployed.write_config(reapply=1)
+    deployed.pulumi("up", "--yes")
+    deployed.wait_healthy()
+    assert file.read_text() == ours
+    assert not (deployed.host_dir / "signal-bridge/.homeserver.json").exists()
+    deployed.write_config()
+    deployed.pulumi("up", "--yes", "--skip-preview")
+
+
+def test_a_bridge_that_crashes_of_what_is_mended_is_started_anew_and_not_judged_by_its_past(deployed: Lab) -> None:
+    running = container_id(deployed)
+    another_token(deployed)
+    restart(deployed)
+    deployed.docker("restart", "--time", "5", deployed.bridge)
+    for _ in range(600):
+        if int(deployed.docker.inspect("container", [deployed.bridge])[deployed.bridge]["RestartCount"]) >= 3:
+            break
+        time.sleep(0.1)
+    deployed.write_config(reapply=1)
+    deployed.pulumi("up", "--yes", "--skip-preview")
+    assert container_id(deployed) == running
+    status = json.loads(deployed.pulumi("stack", "output", "--json").stdout)["bridgeStatus"]
+    assert (status["container"], status["ready"]) == ("running", True)
+    deployed.write_config()
+    deployed.pulumi("up", "--yes", "--skip-preview")
+
+
+def test_root_follows_no_link_in_synapse_s_directory(deployed: Lab) -> None:
+    """A Synapse in somebody's hands puts a link in the place of its registration: the next `up` must not write
+    there."""
+    file, victim = deployed.host_dir / "synapse/registration.yaml", deployed.host_dir / "victim"
+    kept = file.read_bytes()
+    victim.write_text("root's own\n")
+    file.unlink()
+    file.symlink_to(victim)
+    os.chown(file, 991, 991, follow_symlinks=False)
+    try:
+        deployed.write_config(reapply=1)
+        done = deployed.pulumi("up", "--yes", "--skip-preview", check=False)
+        assert done.returncode != 0 and "does not name this stack in its first line" in " ".join(done.stdout.split())
+        assert victim.read_text() == "root's own\n" and victim.stat().st_uid == 0
+    finally:
+        file.unlink()
+        file.write_bytes(kept)
+        os.chown(file, 991, 991)
+        file.chmod(0o600)
+        victim.unlink()
+        deployed.docker("restart", deployed.synapse)
+        deployed.wait_healthy()
+        deployed.write_config()

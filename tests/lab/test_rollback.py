@@ -4,6 +4,7 @@ an archive that cannot be read by whoever needs it, or can by others.
 
 from __future__ import annotations
 
+import re
 import tarfile
 
 import pytest
@@ -44,3 +45,58 @@ def test_what_a_destroy_archives_comes_back_and_an_empty_start_makes_new_keys(de
     deployed.pulumi("up", "--yes", "--skip-preview")  # back to `none`: the pickle key stays what it is
     assert deployed.psql(KEY, "mautrix_signal") == second
     deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+
+
+def test_a_destroy_that_could_not_archive_stops_while_all_still_runs(deployed: Lab) -> None:
+    archives = deployed.host_root / "var/backups/mautrix-signal"
+    archives.mkdir(parents=True, exist_ok=True)
+    archives.chmod(0o775)
+    try:
+        done = deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program", check=False)
+        assert done.returncode != 0
+        assert f"{archives}: others may write into it: chmod go-w" in done.stdout + done.stderr
+        container = deployed.docker.inspect("container", [deployed.bridge])[deployed.bridge]
+        assert container["State"]["Running"]
+    finally:
+        archives.rmdir()
+    deployed.pulumi("up", "--yes", "--skip-preview")
+
+
+def test_a_destroy_passes_whatever_is_gone_already(deployed: Lab, shared: Shared) -> None:
+    """Everything at once: the database and the role, the container, its image, the registrations, our lines."""
+    shared.spoilt = True
+    homeserver = deployed.host_dir / "synapse/homeserver.yaml"
+    deployed.docker("rm", "-f", deployed.bridge)
+    deployed.docker("rmi", "-f", deployed.bridge_image)
+    deployed.psql("drop database mautrix_signal with (force)")
+    deployed.psql("drop role mautrix_signal")
+    homeserver.write_text(re.sub(r".*# pulumi stack mautrix-signal/lab\n", "", homeserver.read_text()))
+    for name in ("registration.yaml", "doublepuppet.yaml"):
+        (deployed.host_dir / "synapse" / name).unlink()
+    deployed.docker("restart", deployed.synapse)
+    deployed.wait_healthy()
+    done = deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    assert "there is no database mautrix_signal any more: nothing to archive" in done.stdout
+    assert not (deployed.host_dir / "signal-bridge").exists()
+    assert "pulumi stack" not in homeserver.read_text()
+    public = "select bool_and(has_database_privilege('public', oid, 'CONNECT')) from pg_database where datname in "
+    assert deployed.psql(f"{public}('synapse', 'mas')") == "t"
+
+
+def test_another_postgres_container_with_the_same_data_does_not_stop_a_destroy(deployed: Lab, shared: Shared) -> None:
+    """It has another address than the one in the state; and this time the program does not run."""
+    shared.spoilt = True
+    network = deployed.network
+    deployed.docker("network", "disconnect", network, deployed.postgres)
+    taken = [f"{deployed.prefix}-taken-{n}" for n in range(3)]
+    image = deployed.docker.inspect("container", [deployed.postgres])[deployed.postgres]["Image"]
+    for name in taken:  # the address that is free now goes to somebody else
+        deployed.docker("run", "-d", "--name", name, "--network", network, "--entrypoint", "sleep", image, "600")
+    try:
+        deployed.docker("network", "connect", "--alias", deployed.postgres, network, deployed.postgres)
+        deployed.docker("restart", deployed.synapse)
+        deployed.wait_healthy()
+        deployed.pulumi("destroy", "--yes", "--skip-preview")
+        assert deployed.psql("select count(*) from pg_database where datname = 'mautrix_signal'") == "0"
+    finally:
+        deployed.docker("rm", "-f", *taken)

@@ -6,6 +6,7 @@ Against a real Postgres behind a stub `docker exec`; the containers are for the 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 from components.backup import backup_arguments
 from components.registration import homeserver_edit
 from documents.marks import comment
-from scripts import files, isolation, leftovers
+from scripts import dumps, files, isolation, leftovers, nightly_backup
 from scripts.common import ScriptError
 from scripts.leftovers import Arguments
+from scripts.wire import plain
 from tests.facts import STACK, deployment
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
@@ -132,6 +134,19 @@ def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     leftovers.sweep(box.arguments)
     assert not box.bridge.exists()
     assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
+
+
+def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None:
+    """The directory is released before the sweep: its note must outlive that."""
+    box.server.sql(TABLES, "mautrix_signal")
+    files.claim(files.BridgeDirectory(str(box.bridge), STACK))
+    dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.mautrix-signal.sql.gz"
+    dump.write_bytes(b"x")
+    noted = nightly_backup.Note((nightly_backup.NotedDump(str(dump), dumps.sha256(dump)),))
+    (box.bridge / files.PROVEN).write_text(json.dumps(plain(noted)))
+    assert files.release(files.BridgeDirectory(str(box.bridge), STACK)).kept == (str(box.bridge),)
+    leftovers.sweep(box.arguments)
+    assert not dump.exists() and not box.bridge.exists()
 
 
 def test_without_postgres_it_stops_and_says_what_to_do(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

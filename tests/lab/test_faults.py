@@ -1,0 +1,35 @@
+"""A run that is killed and leaves something that no later run takes over, finishes or removes: a sample of `make
+faults`, at the points that have failed, or would without something that is there for them alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.box import Lab
+from lab.faults import Faults, Run, every, table
+from tests.lab.conftest import Shared
+
+pytestmark = pytest.mark.e2e
+
+SAMPLE = [
+    ("up", "create mautrix-signal-role", "up"),  # it is there, and the state does not know it
+    ("up", "create mautrix-signal-backup-script", "destroy"),  # dumps that only a note in a directory names
+    ("up", "create mautrix-signal-container", "up"),  # its name is taken
+    ("rotation", "update mautrix-signal-synapse-restart", "up"),
+    ("destroy", "delete mautrix-signal-archive", "destroy"),
+]
+
+
+def test_the_next_run_converges(lab: Lab, shared: Shared) -> None:
+    shared.spoilt = True
+    faults = Faults(lab)
+    runs = [faults.at(*each) for each in SAMPLE]
+    assert not [run for run in runs if run.wrong], table(runs)
+
+
+def test_the_table_counts_what_went_well() -> None:
+    runs = [Run("up", "create a", "up", "", 1.0), Run("destroy", "delete a", "destroy", "broken\nmore", 2.0)]
+    assert table(runs).splitlines()[-1] == "1 of 2"
+    assert list(every({"up": ["create a"], "destroy": ["delete a"]})) == [
+        ("up", "create a", "up"), ("up", "create a", "destroy"), ("destroy", "delete a", "destroy"),
+    ]  # fmt: skip
