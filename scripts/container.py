@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from documents.bridges import READY_PATH
+from documents.marks import STACK_LABEL
 from scripts.common import ScriptError, docker
 from verdicts.host_facts import Container
 
@@ -20,6 +21,15 @@ def containers(*names: str, timeout: float = 60) -> dict[str, Container]:
 def look(name: str, timeout: float = 30) -> Optional[Container]:
     """The container of that name or id; None if there is none. ScriptError if Docker fails."""
     return containers(name, timeout=timeout).get(name)
+
+
+def remove_all(stack: str) -> list[str]:
+    """Stop and remove the containers of a stack; what went, in words."""
+    found = docker("ps", "-aq", "--no-trunc", "--filter", f"label={STACK_LABEL}={stack}").stdout.split()
+    for each in found:
+        docker("stop", "--time", "30", each, check=False)
+        docker("rm", "-f", each)
+    return [f"container {each[:12]}" for each in found]
 
 
 def there(kind: str, name: str) -> bool:

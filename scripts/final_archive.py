@@ -35,7 +35,7 @@ from documents.marks import comment, commented
 from documents.places import Database
 from scripts import dumps, postgres
 from scripts.common import ScriptError, run, say
-from scripts.container import look
+from scripts.container import look, remove_all
 from scripts.wire import WireError, plain, typed
 from verdicts.host_facts import Manifest, Member
 
@@ -113,9 +113,10 @@ def begin(arguments: Arguments) -> Begun:
                 "with another pickle key than this state's: was the state lost, or made anew? Bring the old one back "
                 "(`pulumi stack import`), or begin with an archive, which holds its key (setting restore)"
             )
+        if "archived" in known:  # a destroy that stopped behind its archive: from now on that is an old one
+            _sql(arguments.database, _comment(arguments, began=known["began"], key=key))
         return Begun(str(known["began"]))
-    mark = comment(arguments.stack, began=arguments.restore, key=key)
-    statement = f"comment on database {postgres.quoted(arguments.database.database)} is {postgres.literal(mark)};\n"
+    statement = _comment(arguments, began=arguments.restore, key=key)
     if arguments.restore == NOTHING:
         _sql(arguments.database, statement)
         return Begun(NOTHING)
@@ -185,6 +186,8 @@ def archive(arguments: Arguments) -> Archived:
     if not _STAMP.fullmatch(stamp):
         raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
     database, directory = arguments.database, Path(arguments.directory)
+    for gone in remove_all(arguments.stack):  # the state did not know it: a run was killed; it must not write any more
+        say(f"removed: {gone}")
     for what, value in (("bridge", arguments.bridge), ("database", database.database), ("role", database.role)):
         postgres.name(what, value)
     final = directory / f"{arguments.bridge}-{stamp}.tar.gz"
@@ -230,14 +233,18 @@ def archive(arguments: Arguments) -> Archived:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     size = final.stat().st_size
-    mark = comment(arguments.stack, **{**_known(database), "archived": str(final)})
-    _sql(database, f"comment on database {postgres.quoted(database.database)} is {postgres.literal(mark)};\n")
+    _sql(database, _comment(arguments, **{**_known(database), "archived": str(final)}))
     say(f"archived: {final}, {size} bytes: the database {database.database} and {len(present)} files")
     return Archived(str(final), dumps.sha256(final), size, tuple(str(path) for path in present), missing)
 
 
 def _sql(database: Database, statement: str) -> list[str]:
     return postgres.sql(database.container, database.role, database.database, statement)
+
+
+def _comment(arguments: Arguments, **values: object) -> str:
+    mark = comment(arguments.stack, **values)
+    return f"comment on database {postgres.quoted(arguments.database.database)} is {postgres.literal(mark)};\n"
 
 
 def _known(database: Database) -> Mapping[str, Any]:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from documents import backup_script
-from documents.marks import STACK_LABEL, commented
+from documents.marks import commented
 from documents.places import Database
 from documents.refusal import Refused
 from scripts import dumps, files, isolation, nightly_backup, postgres, safe_files, synapse
-from scripts.common import ScriptError, docker, run, say
-from scripts.container import look
+from scripts.common import ScriptError, run, say
+from scripts.container import look, remove_all
 
 OURS = """
 select json_build_object(
@@ -59,7 +59,7 @@ def nothing(arguments: Arguments) -> Swept:
 
 def sweep(arguments: Arguments) -> Swept:
     """Each in the order of a destroy; what is not there is passed over."""
-    gone = [*_containers(arguments.stack), *_synapse(arguments), *_backup(arguments), *_postgres(arguments)]
+    gone = [*remove_all(arguments.stack), *_synapse(arguments), *_backup(arguments), *_postgres(arguments)]
     for config in sorted(Path(arguments.directory).glob("config-*/config.yaml")):
         gone += _erased(arguments.stack, config, own_directory=True)
     if Path(arguments.directory).is_dir():
@@ -69,14 +69,6 @@ def sweep(arguments: Arguments) -> Swept:
     for each in gone:
         say(f"removed: {each}")
     return Swept(tuple(gone))
-
-
-def _containers(stack: str) -> list[str]:
-    found = docker("ps", "-aq", "--no-trunc", "--filter", f"label={STACK_LABEL}={stack}").stdout.split()
-    for each in found:
-        docker("stop", "--time", "30", each, check=False)
-        docker("rm", "-f", each)
-    return [f"container {each[:12]}" for each in found]
 
 
 def _synapse(arguments: Arguments) -> list[str]:

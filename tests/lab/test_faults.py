@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 SAMPLE = [
     ("up", "create mautrix-signal-role", "up"),  # it is there, and the state does not know it
     ("up", "create mautrix-signal-backup-script", "destroy"),  # dumps that only a note in a directory names
-    ("up", "create mautrix-signal-container", "up"),  # its name is taken
+    ("up", "create mautrix-signal-container", "destroy"),  # it would write on while it is archived
     ("rotation", "update mautrix-signal-synapse-restart", "up"),
     ("destroy", "delete mautrix-signal-archive", "destroy"),
 ]

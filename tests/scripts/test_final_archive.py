@@ -23,9 +23,11 @@ import pytest
 
 from documents.marks import commented
 from documents.places import Database
+from scripts import facts
 from scripts.final_archive import Arguments, Check, archives
 from scripts.generate import FromArchive, keys
 from scripts.wire import plain
+from tests.facts import STACK, deployment
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]
@@ -326,6 +328,37 @@ def test_a_dump_with_commands_of_psql_s_own_is_refused_before_the_database_is_to
     said = box.bad("begin", restore=str(box.path))
     assert said.startswith("nothing was restored: ") and "a command of psql's (a backslash outside of data" in said
     assert not mark.exists() and "began" not in box.began()
+
+
+def test_an_up_after_an_archive_makes_it_an_old_one(box: Box) -> None:
+    """A destroy that stopped behind it, and then the bridge goes on: what comes now is in no archive."""
+    box.again()
+    box.good("begin")
+    box.good("archive")
+    assert box.began()["archived"] == str(box.path)
+    assert box.good("begin") == {"began": "none"}
+    assert "archived" not in box.began() and box.began()["began"] == "none"
+
+
+def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
+    """Staging's `latest` must never be production's: both would run one session."""
+    plan = deployment(archiveDir=str(box.directory), restore="latest")
+    made = (
+        ("20260101T000000Z", STACK, "echo6.co"),
+        ("20260102T000000Z", "mautrix-signal/prod", "echo6.co"),
+        ("20260103T000000Z", STACK, "example.org"),
+    )
+    for stamp, stack, domain in made[1:]:
+        box.good("archive", timestamp=stamp, stack=stack, domain=domain)
+    found = facts._archive(plan)
+    assert found is not None and found.manifest is None and plan.whose in found.error
+    assert found.others == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
+    box.good("archive", timestamp=made[0][0], stack=STACK, domain="echo6.co")
+    found = facts._archive(plan)
+    assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
+    by_path = facts._archive(deployment(archiveDir=str(box.directory), restore=str(box.directory / "x.tar.gz")))
+    assert by_path is not None and "x.tar.gz: damaged, or no archive of a bridge" in by_path.error
+    assert facts._archive(deployment()) is None
 
 
 # before the container goes ----------------------------------------------------------------------------------------
