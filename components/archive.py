@@ -33,6 +33,7 @@ class FinalArchive(pulumi.ComponentResource):
                 domain=deployment.synapse.domain,
                 bridge=deployment.bridge.name,
                 image=deployment.place.image,
+                container=deployment.place.container,
                 directory=deployment.archive.directory,
                 database=deployment.place.database,
                 restore=restore,

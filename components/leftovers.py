@@ -18,6 +18,7 @@ def leftovers_of(
         f"{name}-leftovers",
         leftovers.Arguments(
             stack=deployment.stack,
+            container=deployment.place.container,
             directory=deployment.place.directory,
             isolation=isolated,
             backup=backup,

@@ -196,7 +196,8 @@ def main(say: Callable[[str], None] = lambda line: print(line, flush=True)) -> i
     for killed, boundary, then in every(faults.boundaries()):
         if wanted in f"{killed} {boundary}":
             runs.append(faults.at(killed, boundary, then))
-            say(f"{'ok  ' if not runs[-1].wrong else 'FAIL'} {killed}: {boundary}, then {then}: {runs[-1].seconds} s")
+            result = f"FAIL {runs[-1].wrong[:2000]}" if runs[-1].wrong else "ok"
+            say(f"{killed}: {boundary}, then {then}: {runs[-1].seconds} s: {result}")
     say(f"\n{table(runs)}, in {time.monotonic() - began:.0f} s")
     quiet.reset()
     return int(any(run.wrong for run in runs))

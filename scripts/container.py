@@ -23,13 +23,14 @@ def look(name: str, timeout: float = 30) -> Optional[Container]:
     return containers(name, timeout=timeout).get(name)
 
 
-def remove_all(stack: str) -> list[str]:
-    """Stop and remove the containers of a stack; what went, in words."""
-    found = docker("ps", "-aq", "--no-trunc", "--filter", f"label={STACK_LABEL}={stack}").stdout.split()
-    for each in found:
-        docker("stop", "--time", "30", each, check=False)
-        docker("rm", "-f", each)
-    return [f"container {each[:12]}" for each in found]
+def remove_own(name: str, stack: str) -> list[str]:
+    """Stop and remove the container of that name, if it is this stack's; what went, in words."""
+    found = look(name)
+    if found is None or found.labels.get(STACK_LABEL) != stack:
+        return []
+    docker("stop", "--time", "30", found.id, check=False)
+    docker("rm", "-f", found.id)
+    return [f"container {name}"]
 
 
 def there(kind: str, name: str) -> bool:

@@ -35,7 +35,7 @@ from documents.marks import comment, commented
 from documents.places import Database
 from scripts import dumps, postgres
 from scripts.common import ScriptError, run, say
-from scripts.container import look, remove_all
+from scripts.container import look, remove_own
 from scripts.wire import WireError, plain, typed
 from verdicts.host_facts import Manifest, Member
 
@@ -52,14 +52,15 @@ COMMENT = (
 @dataclass(frozen=True)
 class Arguments:
     """The archives of `stack` ("project/name"), its bridge and domain, are in `directory`. `restore`: none, or the path
-    of the archive that the database begins with. `image` is the bridge's. `files` (host paths) go into the archive; one
-    that is not there is left out with a note. `pickle_key` (secret) is the stack's own. `timestamp`: default now, as
-    20260131T235959Z."""
+    of the archive that the database begins with. `image` and `container` are the bridge's. `files` (host paths) go
+    into the archive; one that is not there is left out with a note. `pickle_key` (secret) is the stack's own.
+    `timestamp`: default now, as 20260131T235959Z."""
 
     stack: str
     domain: str
     bridge: str
     image: str
+    container: str
     directory: str
     database: Database
     restore: str
@@ -186,7 +187,9 @@ def archive(arguments: Arguments) -> Archived:
     if not _STAMP.fullmatch(stamp):
         raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
     database, directory = arguments.database, Path(arguments.directory)
-    for gone in remove_all(arguments.stack):  # the state did not know it: a run was killed; it must not write any more
+    for gone in remove_own(
+        arguments.container, arguments.stack
+    ):  # the state did not know it: a run was killed; it must not write any more
         say(f"removed: {gone}")
     for what, value in (("bridge", arguments.bridge), ("database", database.database), ("role", database.role)):
         postgres.name(what, value)

@@ -19,7 +19,7 @@ from documents.places import Database
 from documents.refusal import Refused
 from scripts import dumps, files, isolation, nightly_backup, postgres, safe_files, synapse
 from scripts.common import ScriptError, run, say
-from scripts.container import look, remove_all
+from scripts.container import look, remove_own
 
 OURS = """
 select json_build_object(
@@ -32,9 +32,10 @@ select json_build_object(
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the stack's parts are told at their own removal; `directory` is the bridge's."""
+    """What the stack's parts are told at their own removal; `container` and `directory` are the bridge's."""
 
     stack: str
+    container: str
     directory: str
     isolation: isolation.Isolation
     backup: nightly_backup.Arguments
@@ -59,7 +60,12 @@ def nothing(arguments: Arguments) -> Swept:
 
 def sweep(arguments: Arguments) -> Swept:
     """Each in the order of a destroy; what is not there is passed over."""
-    gone = [*remove_all(arguments.stack), *_synapse(arguments), *_backup(arguments), *_postgres(arguments)]
+    gone = [
+        *remove_own(arguments.container, arguments.stack),
+        *_synapse(arguments),
+        *_backup(arguments),
+        *_postgres(arguments),
+    ]
     for config in sorted(Path(arguments.directory).glob("config-*/config.yaml")):
         gone += _erased(arguments.stack, config, own_directory=True)
     if Path(arguments.directory).is_dir():

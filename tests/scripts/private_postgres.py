@@ -22,7 +22,10 @@ if [[ "$*" == "container inspect matrix-postgres" ]]; then
   sed "s/STATUS/${STUB_STATUS:-running}/" "${0%/*}/inspect.json"
   exit
 fi
-[[ $1 == ps ]] && exit
+if [[ "$*" == "container inspect"* ]]; then
+  echo "Error: No such container: $3" >&2
+  exit 1
+fi
 [[ $1 == exec ]] || { echo "stub docker: $1?" >&2; exit 64; }
 shift
 [[ $1 == -i ]] && shift

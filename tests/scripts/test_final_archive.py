@@ -49,6 +49,7 @@ class Box:
             stack="mautrix-signal/a",
             domain="example.org",
             image="signal:v1",
+            container="mautrix-signal",
             directory=str(self.directory),
             bridge="mautrix-signal",
             database=Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),

@@ -41,7 +41,9 @@ class Box:
         )
         self.isolation = isolation.Isolation(STACK, plan.postgres, plan.place.database, ("synapse", "mas"))
         backup = backup_arguments(plan, "synapse")
-        self.arguments = Arguments(STACK, str(self.bridge), self.isolation, backup, homeserver_edit(plan))
+        self.arguments = Arguments(
+            STACK, "mautrix-signal", str(self.bridge), self.isolation, backup, homeserver_edit(plan)
+        )
 
     def comments(self, database: str | None, role: str | None) -> None:
         for kind, text in (("database", database), ("role", role)):
