@@ -36,11 +36,10 @@ class CheckedHost:
     restore: str
 
     def bridge_status(self, ready: pulumi.Output[Ready]) -> pulumi.Output[BridgeStatus]:
-        """The bridge as this operation leaves it: as readiness saw it if that waited for a new container, else as it
-        was met."""
-        met = self.facts.bridge_container
+        """The bridge as this operation leaves it: as it was met, unless readiness has waited for it since."""
+        waited = self.facts.ready_mark.split()[2:]
         status: pulumi.Output[BridgeStatus] = ready.apply(
-            lambda seen: self.facts.bridge if met and met.id == seen.container_id else seen.status
+            lambda seen: self.facts.bridge if waited == [seen.wait] else seen.status
         )
         return status
 

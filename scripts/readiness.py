@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
+from uuid import uuid4
 
 from documents.masking import clean
 from documents.places import BridgePlace, Synapse
@@ -40,7 +41,7 @@ LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
 @dataclass(frozen=True)
 class Arguments:
     """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between two
-    looks. `mark`: a file's path; it will hold the id of the container that got ready, and the number `attempt`.
+    looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT" of the container that got ready.
     `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of an earlier
     one."""
 
@@ -60,8 +61,9 @@ class Arguments:
 @dataclass(frozen=True)
 class Ready:
     """What was seen: seconds waited, restarts meanwhile, the ping's own time, the bot's name, and the bridge's status
-    as `pulumi preview` will see it."""
+    as `pulumi preview` will see it. `wait` names the wait that saw it, as the mark does."""
 
+    wait: str
     container_id: str
     ready_seconds: float
     restart_count: int
@@ -136,6 +138,7 @@ class Watch:
         a = self.arguments
         question = Question(container_id, a.bridge.port, a.synapse.url, a.appservice_id, a.as_token)
         return Ready(
+            uuid4().hex,
             container_id,
             round(seconds, 1),
             restarts,
@@ -187,7 +190,7 @@ def wait(arguments: Arguments) -> Ready:
         left = begun + arguments.timeout - time.monotonic()
         if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
             result = watch.ready(watch.state.id, watch.state.restarts, time.monotonic() - begun)
-            _mark(arguments, watch.state.id)
+            _mark(arguments, result)
             return result
         if not why and time.monotonic() + arguments.pause < begun + arguments.timeout:
             time.sleep(arguments.pause)
@@ -222,9 +225,9 @@ def _renew(arguments: Arguments) -> None:
     docker("restart", arguments.container_id, timeout=60)
 
 
-def _mark(arguments: Arguments, container_id: str) -> None:
+def _mark(arguments: Arguments, seen: Ready) -> None:
     """The container got ready: later runs know it by this, and do not make it anew."""
-    text = f"{container_id} {arguments.attempt}\n"
+    text = f"{seen.container_id} {arguments.attempt} {seen.wait}\n"
     safe_files.write(Path(arguments.mark), text.encode())
 
 

@@ -156,7 +156,7 @@ def deployed() -> HostFacts:
     return replace(
         host,
         bridge_container=bridge,
-        ready_mark=f"{bridge.id} 1",
+        ready_mark=f"{bridge.id} 1 0123abcd",
         bridge_dir=_directory(entries=(".ready", ".stack"), stack=STACK),
         directory_writers=(STACK,),
         registrations=dict.fromkeys(host.registrations, OwnFile(STACK, 991, 991)),

@@ -205,8 +205,8 @@ class HostFacts:
     where the nightly dumps go, "" if only the script knows, and then `backup_dir` is where the script is.
     `directory_writers`: stacks that wrote a config in the bridge's directory. `registrations`: path on the host ->
     what is there. `others`: names of containers that mount the bridge's directory. `ready_mark`: "CONTAINER_ID
-    ATTEMPT" of the container that got ready last. `interrupted`: a run was killed between its edit of homeserver.yaml
-    and a healthy Synapse. `archive`: None unless restore asks for one.
+    ATTEMPT WAIT" of the container that got ready last. `interrupted`: a run was killed between its edit of
+    homeserver.yaml and a healthy Synapse. `archive`: None unless restore asks for one.
     """
 
     docker: str

@@ -125,7 +125,8 @@ def _attempt(facts: HostFacts, ours: _Ours) -> int:
 
     It stays what it is, unless the container never got ready, or somebody removed it since: then it is the next.
     """
-    ready, _, number = facts.ready_mark.partition(" ") if ours.directory else ("", "", "")
+    mark = facts.ready_mark if ours.directory else ""
+    ready, number, *_ = [*mark.split(), "", ""]
     last = int(number) if number.isdigit() else 0
     if not ours.container or facts.bridge_container is None:
         return last + 1

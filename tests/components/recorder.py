@@ -40,7 +40,9 @@ RESULTS = {
     "scripts.final_archive begin": final_archive.Begun("none"),
     "scripts.final_archive keep": final_archive.Checked(),
     "scripts.stop_and_check check": stop_and_check.Checked(verdict="PASS", table="all well"),
-    "scripts.readiness wait": readiness.Ready("mautrix-signal-container-id", 3.0, 0, 2.0, "Signal bridge bot", STATUS),
+    "scripts.readiness wait": readiness.Ready(
+        "0123abcd", "mautrix-signal-container-id", 3.0, 0, 2.0, "Signal bridge bot", STATUS
+    ),
 }
 
 

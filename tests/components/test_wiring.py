@@ -247,26 +247,24 @@ def test_a_deployed_bridge_that_never_got_ready_is_replaced_and_checked_again(pl
     assert arguments(again, "auth-check")["fingerprint"] != arguments(plan, "auth-check")["fingerprint"]
 
 
-def _running_as(container_id: str) -> HostFacts:
-    host = facts.deployed()
-    assert host.bridge_container is not None
-    container = replace(host.bridge_container, id=container_id)
-    return replace(host, bridge_container=container, bridge=BridgeStatus(container="exited", exit_code=1))
+def _waited(wait: str) -> HostFacts:
+    mark = f"mautrix-signal-container-id 1 {wait}"
+    return replace(facts.deployed(), ready_mark=mark, bridge=BridgeStatus(container="exited", exit_code=1))
 
 
 @pytest.mark.parametrize(
     ("host", "status"),
     [
         pytest.param(facts.healthy(), STATUS, id="a first up: not `absent`, as the host was met"),
-        pytest.param(_running_as("another"), STATUS, id="a container was replaced: the new one's"),
+        pytest.param(_waited("another"), STATUS, id="this up has waited for it: as the wait saw it"),
         pytest.param(
-            _running_as("mautrix-signal-container-id"),
+            _waited("0123abcd"),
             BridgeStatus(container="exited", exit_code=1),
-            id="nothing was replaced: what is there, even if it no longer runs",
+            id="nothing has waited since: as it was met, even if it no longer runs",
         ),
     ],
 )
-def test_the_bridge_s_status_is_that_of_the_container_which_up_leaves(host: HostFacts, status: BridgeStatus) -> None:
+def test_the_bridge_s_status_is_the_newest_that_was_seen(host: HostFacts, status: BridgeStatus) -> None:
     assert plain(output(record(host, facts.defaults()), "bridgeStatus")) == plain(status)
 
 

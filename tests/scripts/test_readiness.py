@@ -103,6 +103,7 @@ def test_ready(bridge: Bridge) -> None:
         done = bridge.run(server.url)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
+    wait = result.pop("wait")
     assert 0 < result.pop("ready_seconds") < 30
     image = "dock.mau.dev/mautrix/signal:v0.2603.0"
     assert result == {
@@ -112,7 +113,7 @@ def test_ready(bridge: Bridge) -> None:
         "restart_count": 0,
         "status": plain(BridgeStatus(container="running", ready=True, ping="200", image=image)),
     }
-    assert bridge.mark.read_text() == f"{ID} 1\n"
+    assert bridge.mark.read_text() == f"{ID} 1 {wait}\n"
 
 
 def test_one_exit_may_happen(bridge: Bridge) -> None:
