@@ -186,8 +186,7 @@ def size(database: Database) -> Optional[int]:
     if done.returncode:
         raise ScriptError(
             f"{database.container}: database {database.database} as {database.role}: {done.stderr.strip()}: nothing "
-            f"was "
-            "removed"
+            "was removed"
         )
     return int(done.stdout)
 

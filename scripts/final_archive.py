@@ -174,8 +174,7 @@ def check(arguments: Check) -> Checked:
     if free < needed:
         raise ScriptError(
             f"{directory}: {free >> 20} MiB free, and the archive may need {needed >> 20} MiB: nothing was removed: "
-            f"make "
-            "room, or set archiveDir to another disk (`pulumi up`, then destroy)"
+            "make room, or set archiveDir to another disk (`pulumi up`, then destroy)"
         )
     dumps.dumpable(database)
     return Checked(size)
@@ -187,9 +186,8 @@ def archive(arguments: Arguments) -> Archived:
     if not _STAMP.fullmatch(stamp):
         raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
     database, directory = arguments.database, Path(arguments.directory)
-    for gone in remove_own(
-        arguments.container, arguments.stack
-    ):  # the state did not know it: a run was killed; it must not write any more
+    # One that is still there, since the state did not know it (a run was killed), must not write any more.
+    for gone in remove_own(arguments.container, arguments.stack):
         say(f"removed: {gone}")
     for what, value in (("bridge", arguments.bridge), ("database", database.database), ("role", database.role)):
         postgres.name(what, value)

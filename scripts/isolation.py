@@ -146,9 +146,8 @@ def restore(arguments: Isolation) -> GivenBack:
         if not mine:
             say(
                 f"warning: the comment on the role {arguments.bridge.role} is gone, and with it what PUBLIC could do "
-                f"in "
-                f"{', '.join(arguments.databases)}: it gets Postgres' default, CONNECT and TEMPORARY, unless another "
-                "stack knows; revoke by hand what it did not have before"
+                f"in {', '.join(arguments.databases)}: it gets Postgres' default, CONNECT and TEMPORARY, unless "
+                "another stack knows; revoke by hand what it did not have before"
             )
             noted = {database: [*DEFAULT] for database in arguments.databases}
         there = _public(arguments, tuple(noted))
@@ -167,8 +166,8 @@ def _locked(arguments: Isolation) -> AbstractContextManager[None]:
 
 def _grants(back: Mapping[str, list[str]]) -> str:
     return " ".join(
-        f"grant {', '.join(privilege for privilege in DEFAULT if privilege in had)} on database {quoted(database)} "
-        "to public;"
+        f"grant {', '.join(privilege for privilege in DEFAULT if privilege in had)} on database {quoted(database)} to "
+        "public;"
         for database, had in back.items()
         if {*had} & {*DEFAULT}
     )

@@ -123,8 +123,7 @@ def _postgres(arguments: Arguments) -> list[str]:
         state = container.status if container else "not there"
         raise ScriptError(
             f"container {server.container}: is {state}: the role {bridge.role} and the database {bridge.database} "
-            f"cannot "
-            f"be removed: start it (docker start {server.container}), then run this again"
+            f"cannot be removed: start it (docker start {server.container}), then run this again"
         )
     found = json.loads(_sql(arguments, OURS)[0])
     databases, roles = found["databases"], found["roles"]

@@ -183,8 +183,7 @@ def _may_lead(path: Path, owner: int, target: Path) -> None:
     if not (own or around.st_mode & stat.S_IWOTH) or not (_roots(its) or its == owner):
         raise ScriptError(
             f"{path}: is a link that uid {owner} made, to {target}, where it could not write itself: it is not "
-            f"followed: "
-            f"set the directory {target.parent} in its place"
+            f"followed: set the directory {target.parent} in its place"
         )
 
 

@@ -200,9 +200,8 @@ def _bridge(arguments: Arguments) -> str:
     return (
         f"{name} still runs, but with the tokens of generation {had}, which Synapse no longer knows, and with the "
         "database password of then: it neither sends nor receives. Synapse keeps what comes in and hands it over "
-        "later. "
-        "Fix what is below and run `pulumi up`: the bridge comes back with the new tokens (an older tokenGeneration "
-        "would make new ones, too)."
+        "later. Fix what is below and run `pulumi up`: the bridge comes back with the new tokens (an older "
+        "tokenGeneration would make new ones, too)."
     )
 
 

@@ -365,8 +365,7 @@ def _undone(arguments: Arguments, journal: Journal, why: str, hide: Iterable[str
     if _digest(journal.old.encode()) == journal.new:
         return (
             f"{head}\n{path}: was not changed by this run, so there is nothing to put back; the registrations are "
-            f"new: a "
-            f"bridge that runs works again once `pulumi up` goes through\n{log}"
+            f"new: a bridge that runs works again once `pulumi up` goes through\n{log}"
         )
     try:
         _put_back(path, journal)
@@ -436,8 +435,8 @@ def _remove(arguments: Arguments, killed: bool) -> Removed:
             say(f"{path}: the entries of {arguments.owner} are out")
         if why:
             say(
-                f"warning: container {name} {why}: the file is changed, the restart is left to you: docker restart "
-                f"{name}"
+                f"warning: container {name} {why}: the file is changed, the restart is left to you: docker "
+                f"restart {name}"
             )
             return Removed(changed=True, left=made.left)
         seconds, ill = _restart(synapse)

@@ -356,8 +356,7 @@ def _archive(facts: HostFacts, settings: Settings, deployment: Deployment) -> It
         yield (
             f"restore: {archive.path} is of {manifest.whose}, and this is {deployment.whose}: two bridges with one "
             f"{deployment.bridge.network_name} session throw each other out, and messages are lost: if that one is "
-            f"gone "
-            f"for good, `pulumi config set acceptArchiveOf {manifest.whose}`"
+            f"gone for good, `pulumi config set acceptArchiveOf {manifest.whose}`"
         )
 
 
@@ -413,28 +412,25 @@ def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment, ours
     if had is not None and had != str(settings.token_generation):
         yield (
             f"tokenGeneration: {settings.token_generation}, and the bridge runs with {had}: from the change of the "
-            f"role's "
-            "password and Synapse's restart until the new container is ready, the bridge neither sends nor receives; "
-            "Synapse keeps what comes in meanwhile and hands it over then"
+            "role's password and Synapse's restart until the new container is ready, the bridge neither sends nor "
+            "receives; Synapse keeps what comes in meanwhile and hands it over then"
         )
     if facts.interrupted:
         yield (
             f"{deployment.synapse.homeserver_file}: an earlier run was ended before Synapse was healthy with what it "
             "wrote: `up` finishes that first, or takes it back"
         )
-    directory, seen = (
-        deployment.place.directory,
-        [
-            *([f"the container {deployment.place.container}"] if ours.container else ()),
-            *([f"the database {deployment.place.database.database}"] if ours.database else ()),
-        ],
-    )
+    directory = deployment.place.directory
+    seen: list[str] = []
+    if ours.container:
+        seen.append(f"the container {deployment.place.container}")
+    if ours.database:
+        seen.append(f"the database {deployment.place.database.database}")
     if seen and not ours.directory and not facts.bridge_dir.entries:
         yield (
             f"bridgeDir: {directory} does not hold this stack's files, though {' and '.join(seen)} are this stack's: "
-            f"the "
-            "setting was changed, then `up` moves them there and makes the container anew; or the directory was lost, "
-            f"then `pulumi config set reapply {settings.reapply + 1}` and `pulumi up` make it again"
+            "the setting was changed, then `up` moves them there and makes the container anew; or the directory was "
+            f"lost, then `pulumi config set reapply {settings.reapply + 1}` and `pulumi up` make it again"
         )
 
 
