@@ -127,6 +127,15 @@ def _absolute_or_none(value: str) -> str:
         ) from None
 
 
+def _yaml_file(value: str) -> str:
+    try:
+        if value.endswith((".yaml", ".yml")):
+            return _directory(value)
+    except ValueError:
+        pass
+    raise ValueError("an absolute path on the host that ends in .yaml, without '..', quotes, ':' or spaces; or empty")
+
+
 _container = _matching(_DOCKER_NAME, "a container's name: letters, digits, '_', '.', '-'")
 _identifier = _matching(
     _IDENTIFIER, "a Postgres name in lower case: a letter or '_', then letters, digits, '_'; at most 63"
@@ -156,6 +165,7 @@ class Settings:
     synapse_container: str = setting(_container)
     synapse_dir: str = setting(_directory)
     synapse_data_mount: str = setting(_directory)
+    homeserver_file: str = setting(_yaml_file, empty=True)
     synapse_url: str = setting(_url)
     homeserver_address: str = setting(_url)
     synapse_deadline: int = setting(_integer(5, 3600))
@@ -230,6 +240,7 @@ class Settings:
                 container=self.synapse_container,
                 directory=self.synapse_dir,
                 data_mount=self.synapse_data_mount,
+                homeserver_file=self.homeserver_file or f"{self.synapse_dir}/homeserver.yaml",
                 url=self.synapse_url,
                 address=self.homeserver_address,
                 deadline=self.synapse_deadline,

@@ -208,6 +208,14 @@ def _duplicates(file: _File, node: MappingNode, inside: str = "", among: Sequenc
         seen.setdefault(name, line)
 
 
+def doubled(text: str) -> tuple[Problem, ...]:
+    """Top-level keys, our two aside, that the file sets twice: Synapse takes the last one without a word. Refused if
+    the file cannot be read."""
+    file = _read(text)
+    refused = {*_duplicates(file, file.root, among=KEYS)}
+    return tuple(each for each in _duplicates(file, file.root) if each not in refused)
+
+
 def _unfit(file: _File, key: str, flags: Sequence[str]) -> Iterator[Problem]:
     """Why we cannot write below one of our two keys; `flags` are those that have to be true there."""
     pair = file.pair(key)
@@ -268,7 +276,7 @@ def _unfit_flags(file: _File, features: MappingNode, needed: Sequence[str]) -> I
 def _checked(text: str, entries: Entries) -> _File:
     """The file, if these entries can be written into it; else Refused with every reason."""
     file = _read(text)
-    problems = list(_duplicates(file, file.root))
+    problems = list(_duplicates(file, file.root, among=KEYS))
     if file.ended is not None:
         problems.append(Problem(file.line(file.ended), "the document ends here (...)", "delete the line"))
     if not problems:

@@ -9,21 +9,18 @@ from documents.bridges import Bridge
 
 @dataclass(frozen=True)
 class Synapse:
-    """The homeserver. `directory` on the host is `data_mount` inside its container; `url` is its client-server API as
+    """The homeserver. `directory` on the host is `data_mount` inside its container: the registrations go there;
+    `homeserver_file` is on the host; `url` is its client-server API as
     the host reaches it, `address` as the bridge's container does; `deadline` (seconds) is for a restart."""
 
     domain: str
     container: str
     directory: str
     data_mount: str
+    homeserver_file: str
     url: str
     address: str
     deadline: int
-
-    @property
-    def homeserver_file(self) -> str:
-        """homeserver.yaml on the host."""
-        return f"{self.directory}/homeserver.yaml"
 
     def inside(self, file: str) -> str:
         """The path of a file of `directory` as Synapse sees it."""

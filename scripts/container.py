@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Optional
 
 from documents.bridges import READY_PATH
 from documents.marks import STACK_LABEL
 from scripts.common import ScriptError, docker
-from verdicts.host_facts import Container
+from verdicts.host_facts import Container, Mount
 
 
 def containers(*names: str, timeout: float = 60) -> dict[str, Container]:
@@ -21,6 +23,28 @@ def containers(*names: str, timeout: float = 60) -> dict[str, Container]:
 def look(name: str, timeout: float = 30) -> Optional[Container]:
     """The container of that name or id; None if there is none. ScriptError if Docker fails."""
     return containers(name, timeout=timeout).get(name)
+
+
+def inside(container: Container, path: str) -> Optional[str]:
+    """Where the container has a path of the host; None if it has not, or has another file there."""
+    here = Path(os.path.realpath(path))
+    for mount in container.mounts:
+        source = Path(os.path.realpath(mount.source))
+        if source in (here, *here.parents):
+            there = os.path.normpath(Path(mount.destination) / here.relative_to(source))
+            if os.path.realpath(on_host(container, there) or "") == str(here):
+                return there
+    return None
+
+
+def on_host(container: Container, path: str) -> Optional[str]:
+    """Where the host has a path of the container; None if no mount brings it there."""
+    there = Path(path)
+    mounts = [each for each in container.mounts if Path(each.destination) in (there, *there.parents)]
+    if not mounts:
+        return None
+    nearest = max(mounts, key=lambda mount: len(mount.destination))
+    return os.path.normpath(Path(nearest.source) / there.relative_to(nearest.destination))
 
 
 def remove_own(name: str, stack: str) -> list[str]:
@@ -78,7 +102,9 @@ def _container(raw: dict[str, Any]) -> Container:
         pid=state["Pid"],
         labels=raw["Config"].get("Labels") or {},
         networks={name: network["IPAddress"] for name, network in raw["NetworkSettings"]["Networks"].items()},
-        mounts=tuple(mount["Source"] for mount in raw.get("Mounts") or [] if mount.get("Source")),
+        mounts=tuple(
+            Mount(mount["Source"], mount["Destination"]) for mount in raw.get("Mounts") or [] if mount.get("Source")
+        ),
     )
 
 

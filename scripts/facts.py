@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Optional
 
 from documents import backup_script
-from documents.places import BridgePlace, Deployment
+from documents.places import BridgePlace, Deployment, Synapse
 from documents.refusal import Refused
 from scripts import bundle, facts_inside, final_archive, safe_files, shell_syntax
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, run
-from scripts.container import containers, there, variable
+from scripts.container import containers, inside, look, on_host, there, variable
 from scripts.files import CLAIM, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
 from scripts.postgres import psql
 from scripts.wire import typed
@@ -89,7 +89,7 @@ def read(arguments: Look) -> HostFacts:
         by_name = pool.submit(_containers)
         password = pool.submit(variable, deployment.postgres.container, "POSTGRES_PASSWORD")
         network, image = pool.submit(there, "network", place.network), pool.submit(there, "image", place.image)
-        inside, postgres = pool.submit(_synapse, deployment), pool.submit(_postgres, arguments)
+        seen, postgres = pool.submit(_synapse, deployment), pool.submit(_postgres, arguments)
         bridge = pool.submit(_bridge, deployment)
         syntax = pool.submit(_syntax, deployment, script)
         data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
@@ -106,9 +106,11 @@ def read(arguments: Look) -> HostFacts:
             network=network.result(),
             image=image.result(),
             superuser_password=password.result(),
-            synapse=inside.result(),
+            synapse=seen.result(),
             postgres=postgres.result(),
             homeserver=_file(synapse.homeserver_file),
+            mounted=_mounted(by_name.result().get(synapse.container), synapse),
+            on_host=_on_host(by_name.result().get(synapse.container), seen.result()),
             backup_script=script,
             backup_syntax=syntax.result(),
             dump_script_owner=dump_script_owner(Path(deployment.dump_script)),
@@ -224,13 +226,26 @@ def _postgres(arguments: Look) -> PostgresFacts:
     return typed(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
 
 
-def _synapse(deployment: Deployment) -> SynapseFacts:
-    inside = bundle.pack(
-        facts_inside.__name__, facts_inside.Arguments(homeserver=deployment.synapse.inside("homeserver.yaml"))
+def _mounted(container: Optional[Container], synapse: Synapse) -> dict[str, str]:
+    places = (
+        {path: inside(container, path) for path in (synapse.directory, synapse.homeserver_file)} if container else {}
     )
+    return {path: there for path, there in places.items() if there}
+
+
+def _on_host(container: Optional[Container], synapse: SynapseFacts) -> dict[str, str]:
+    places = {file: on_host(container, file) for file in synapse.files} if container else {}
+    return {file: here for file, here in places.items() if here}
+
+
+def _synapse(deployment: Deployment) -> SynapseFacts:
+    synapse = deployment.synapse
+    container = look(synapse.container)
+    file = (inside(container, synapse.homeserver_file) if container else None) or synapse.inside("homeserver.yaml")
+    inside_of = bundle.pack(facts_inside.__name__, facts_inside.Arguments(homeserver=file))
     done = docker(
         "exec", "-i", deployment.synapse.container, "python3", "-c", bundle.LAUNCH, "read",
-        stdin=inside, check=False, timeout=30,
+        stdin=inside_of, check=False, timeout=30,
     )  # fmt: skip
     if done.returncode:
         return SynapseFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1])
@@ -259,7 +274,8 @@ def _others(by_name: dict[str, Container], place: BridgePlace) -> tuple[str, ...
     return tuple(
         name
         for name, each in sorted(by_name.items())
-        if name != place.container and any(mine in (source, *source.parents) for source in map(Path, each.mounts))
+        if name != place.container
+        and any(mine in (source, *source.parents) for source in (Path(mount.source) for mount in each.mounts))
     )
 
 

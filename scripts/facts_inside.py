@@ -1,4 +1,5 @@
-"""What only Synapse's own container can tell: its version, its process' user, its parsed configuration.
+"""What only Synapse's own container can tell: its version, its process' user, its configuration as its files have it
+together.
 
 Runs in that container's python3, which has PyYAML and Synapse (so PyYAML is imported there only); read-only, and no
 secret is in the result.
@@ -7,13 +8,18 @@ secret is in the result.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from scripts import synapse_process
 from scripts.common import run
 from verdicts.host_facts import Registration, SynapseFacts
+
+REGISTRATIONS = "app_service_config_files"
+KEYS = (REGISTRATIONS, "experimental_features")
 
 
 @dataclass(frozen=True)
@@ -27,38 +33,51 @@ def read(arguments: Arguments) -> SynapseFacts:
     """What is there. Whatever is wrong with the configuration is `error`."""
     import yaml
 
-    file = Path(arguments.homeserver)
     try:
         package = version("matrix-synapse")
     except PackageNotFoundError:
         package = ""
-    uid, gid = _process_owner(file.parent)
+    process = synapse_process.find()
+    uid, gid = _owner(process, Path(arguments.homeserver).parent)
+    synapse_process.enter(process)
+    file = arguments.homeserver
     try:
-        config = yaml.safe_load(file.read_text())
-        mas = config.get("matrix_authentication_service") or {}
-        old = (config.get("experimental_features") or {}).get("msc3861") or {}
+        files = synapse_process.files(synapse_process.options(process, arguments.homeserver))
+        documents = {}
+        for file in files:
+            documents[file] = yaml.safe_load(Path(file).read_text())
+            if not isinstance(documents[file], dict):
+                raise TypeError("the top level is no mapping")
+        config = synapse_process.merged(documents.values())
+        mas, old = _mapping(config, "matrix_authentication_service"), _mapping(config, "experimental_features")
+        listed = config.get(REGISTRATIONS)
         return SynapseFacts(
             version=package,
             uid=uid,
             gid=gid,
             server_name=_text(config.get("server_name")),
-            mas=bool(mas.get("enabled") or old.get("enabled")),
-            registrations=tuple(_registration(str(path)) for path in config.get("app_service_config_files") or []),
+            mas=bool(mas.get("enabled") or _mapping(old, "msc3861").get("enabled")),
+            registrations=tuple(_registration(str(path)) for path in (listed if isinstance(listed, list) else [])),
+            files=tuple(os.path.realpath(file) for file in files),
+            decided_in={key: os.path.realpath(file) for file in files for key in KEYS if key in documents[file]},
         )
-    except (OSError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
-        return SynapseFacts(package, uid, gid, error=_told(error))
+    except (OSError, ImportError, TypeError, ValueError, yaml.YAMLError) as error:
+        return SynapseFacts(package, uid, gid, error=f"{file}: {_told(error)}")
 
 
-def _process_owner(directory: Path, processes: Path = Path("/proc")) -> tuple[int, int]:
+def _mapping(document: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
+    """Empty if it is of another type, which the edit of the file says."""
+    value = document.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _owner(process: Path, directory: Path) -> tuple[int, int]:
     """User and group of the running Synapse; of the data directory, if no process names itself so."""
-    for process in processes.glob("[0-9]*/cmdline"):
-        try:
-            if b"synapse.app" in process.read_bytes():
-                owner = os.stat(process.parent)
-                return owner.st_uid, owner.st_gid
-        except OSError:
-            continue  # it ended meanwhile
-    owner = os.stat(directory)
+    try:
+        named = b"synapse" in (process / "cmdline").read_bytes()
+        owner = os.stat(process if named else directory)
+    except OSError:
+        owner = os.stat(directory)
     return owner.st_uid, owner.st_gid
 
 

@@ -159,7 +159,7 @@ def _write(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
 def erase(arguments: OwnedFiles) -> Done:
     """Remove the files, but those that are still used or are no longer this stack's; missing ones are fine."""
     container = look(arguments.mounted_by) if arguments.mounted_by else None
-    mounts = container.mounts if container else ()
+    mounts = [mount.source for mount in container.mounts] if container else []
     gone, kept = [], []
     for file in arguments.files:
         path = Path(file.path)

@@ -77,7 +77,9 @@ class Watch:
 
     def __init__(self, arguments: Arguments) -> None:
         self.arguments = arguments
-        profile = f"/_matrix/client/v3/profile/{quote(arguments.bot, safe='')}"
+        # Asked as the bot: a hardened Synapse shows a profile to those alone who share a room with it, and to itself.
+        bot = quote(arguments.bot, safe="")
+        profile = f"/_matrix/client/v3/profile/{bot}?user_id={bot}"
         self.requests = {
             "ping": ping_request(arguments.appservice_id, arguments.as_token),
             "profile": Request("GET", profile, arguments.as_token),

@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,8 +27,8 @@ from documents.masking import clean
 from documents.places import Synapse
 from scripts import bundle, host_lock, safe_files, synapse_inside
 from scripts.common import ScriptError, docker, logs, run, say
-from scripts.container import look
-from scripts.exchange import address, connect
+from scripts.container import inside, look
+from scripts.exchange import Request, address, ask, connect
 from scripts.synapse_inside import Edit, Edited
 from scripts.wire import WireError, plain, typed
 from verdicts.host_facts import Container
@@ -56,10 +56,9 @@ class Arguments:
     def path(self) -> Path:
         return Path(self.synapse.homeserver_file)
 
-    @property
-    def inside(self) -> str:
+    def inside(self, container: Optional[Container]) -> str:
         """The same file as Synapse sees it."""
-        return self.synapse.inside("homeserver.yaml")
+        return (inside(container, str(self.path)) if container else None) or self.synapse.inside(self.path.name)
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def _inside(arguments: Arguments, container: Optional[Container], verb: str, tex
     up = container is not None and container.running
     edit = Edit(
         text=text,
-        inside_file=arguments.inside,
+        inside_file=arguments.inside(container),
         owner=arguments.owner,
         registrations=arguments.registrations,
         experimental_features=arguments.experimental_features,
@@ -335,8 +334,8 @@ def _apply(arguments: Arguments) -> Applied:
     hide = {*made.hide, *_watched_tokens(arguments.watch)}
     if not made.same:
         raise ScriptError(
-            f"{path}: is not what {name} has as {arguments.inside}, nothing was touched: "
-            "check the settings synapseDir and synapseDataMount"
+            f"{path}: is not what {name} has as {arguments.inside(container)}, nothing was touched: "
+            "check the settings synapseDir, synapseDataMount and homeserverFile"
         )
     if made.error is not None:
         whose = "it refuses the file as it was, too" if made.before is not None else "the file is as it was"
@@ -344,17 +343,38 @@ def _apply(arguments: Arguments) -> Applied:
             f"{path}: Synapse's own loader refuses the new configuration, nothing was restarted, {whose}:\n"
             + clean(made.error, hide)
         )
+    if made.unheard:
+        raise ScriptError(
+            f"{path}: Synapse would not load {', '.join(made.unheard)} with it, since another file of its "
+            f"configuration "
+            "sets the same key and the last one counts: nothing was touched: set homeserverFile to that file"
+        )
     if not changed and not pending:
         return Applied(changed=False)
+    known = _known(synapse, made.tokens)
     with _journalled(arguments, old, made.text) as journal:
         if changed:
             _write(path, old.data, made.text)
             say(f"{path}: the entries of {arguments.owner} are in it")
         seconds, why = _restart(synapse)
+        if why is None:
+            gone = {*known, *arguments.registrations} - _known(synapse, made.tokens)
+            why = f"it runs, but does not know the as_token of {', '.join(sorted(gone))}" if gone else None
         if why:
             raise ScriptError(_undone(arguments, journal, why, hide))
     say(f"{name}: healthy {seconds} s after the restart")
     return Applied(changed, True, seconds)
+
+
+def _known(synapse: Synapse, tokens: Mapping[str, str]) -> set[str]:
+    """Those of the registrations (path -> as_token) whose token Synapse accepts: it has loaded them."""
+    return {path for path, token in tokens.items() if _whoami(synapse, token) == 200}
+
+
+def _whoami(synapse: Synapse, token: str) -> Optional[int]:
+    with contextlib.suppress(ScriptError):  # a token that no header can hold is nobody's
+        return ask("whoami", synapse.url, Request("GET", "/_matrix/client/v3/account/whoami", token), 10).status
+    return None
 
 
 def _undone(arguments: Arguments, journal: Journal, why: str, hide: Iterable[str]) -> str:
@@ -419,7 +439,7 @@ def _remove(arguments: Arguments, killed: bool) -> Removed:
     if container is None or (not container.running and not killed):
         why = f"is {_status(container)}"
     elif not made.same:
-        why = f"has another file as {arguments.inside}"
+        why = f"has another file as {arguments.inside(container)}"
     elif made.error is not None and made.before is not None:
         why = f"would not start, with our entries or without: {clean(made.error, hide)}"
     elif made.error is not None:

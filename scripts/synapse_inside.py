@@ -11,15 +11,17 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Optional
 
 from documents.refusal import Refused
+from scripts import synapse_process
 from scripts.common import run
 
+_TOKEN = r"""\b{}s_token["']?[ \t]*:[ \t]*["']?([^\s"',}}]+)"""
 SHORTEST = 4  # a secret below this many characters cannot be told from words
 
 
@@ -42,8 +44,10 @@ class Edited:
     """`refused`: lines `LINE: reason: fix`, and nothing else is set then. `text`: the new one; `same`: whether
     `inside_file` is what the host read; `hide`: every secret that a log of Synapse could hold; `error`: the words of
     Synapse's own loader about the new text, None if it takes it or was not asked; `before`: its words about the old
-    text when it refused the new one. Of a removal: `left`: registrations of ours that stay listed, since others wrote
-    them there; `others`: what else is listed; `flags`: the flags that went."""
+    text when it refused the new one; `unheard`: entries that would not count beside Synapse's other files, and then
+    nothing may be written; `tokens`: the as_token of each registration that is to be loaded, by path. Of a removal:
+    `left`: registrations of ours that stay listed, since others wrote them there; `others`: what else is listed;
+    `flags`: the flags that went."""
 
     text: str = field(default="", repr=False)
     refused: tuple[str, ...] = ()
@@ -51,6 +55,8 @@ class Edited:
     hide: tuple[str, ...] = field(default=(), repr=False)
     error: Optional[str] = None
     before: Optional[str] = None
+    unheard: tuple[str, ...] = ()
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)
     left: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
@@ -65,7 +71,7 @@ def apply(edit: Edit) -> Edited:
         new = homeserver.add(edit.text, entries)
     except Refused as refused:
         return Edited(refused=refused.lines())
-    return _judged(edit, new)
+    return _judged(edit, new, wanted=True)
 
 
 def remove(edit: Edit) -> Edited:
@@ -76,12 +82,12 @@ def remove(edit: Edit) -> Edited:
         new = homeserver.remove(edit.text, edit.owner)
     except Refused as refused:
         return Edited(refused=refused.lines())
-    listed, flags = _held(new)
+    listed, flags = _held(_document(new))
     return replace(
-        _judged(edit, new),
+        _judged(edit, new, wanted=False),
         left=tuple(path for path in listed if path in edit.registrations),
         others=tuple(path for path in listed if path not in edit.registrations),
-        flags=tuple(flag for flag in _held(edit.text)[1] if flag not in flags),
+        flags=tuple(flag for flag in _held(_document(edit.text))[1] if flag not in flags),
     )
 
 
@@ -97,9 +103,8 @@ def _document(text: str) -> dict[Any, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _held(text: str) -> tuple[list[str], list[str]]:
-    """The registrations and the flags that a file holds."""
-    document = _document(text)
+def _held(document: dict[Any, Any]) -> tuple[list[str], list[str]]:
+    """The registrations and the flags that a file, or all of them together, hold."""
     listed, flags = document.get("app_service_config_files"), document.get("experimental_features")
     return (
         [str(path) for path in listed] if isinstance(listed, list) else [],
@@ -107,20 +112,62 @@ def _held(text: str) -> tuple[list[str], list[str]]:
     )
 
 
-def _judged(edit: Edit, new: str) -> Edited:
+def _judged(edit: Edit, new: str, wanted: bool) -> Edited:
+    """`wanted`: whether our entries have to count from now on."""
     old, inside = edit.text, edit.inside_file
     if not edit.judge:
         return Edited(new)
-    process = _synapse()
-    options = _configuration(process, inside)
+    process = synapse_process.find()
+    options = synapse_process.options(process, inside)
     hide = _secrets(new) | _secrets(old)
     same, error, before = _same(inside, old), None, None
+    unheard: tuple[str, ...] = ()
+    listed: dict[str, str] = {}
     if same and (new != old or edit.pending):
         _become(process)
         error = _load(new, inside, options, hide)
         if error is not None and new != old:
             before = _load(old, inside, options, hide)
-    return Edited(new, same=same, hide=tuple(sorted(hide)), error=error, before=before)
+        if error is None:
+            unheard = _unheard(edit, new, options) if wanted else ()
+            listed = _listed(_together(options, inside, new))
+    return Edited(new, same=same, hide=tuple(sorted(hide)), error=error, before=before, unheard=unheard, tokens=listed)
+
+
+def _together(options: list[str], inside_file: str, text: str) -> dict[Any, Any]:
+    """What all files of Synapse's configuration say, with `text` in the place of `inside_file`."""
+    documents = []
+    for file in synapse_process.files(options):
+        mine = os.path.realpath(file) == os.path.realpath(inside_file)
+        documents.append(_document(text if mine else Path(file).read_text()))
+    return synapse_process.merged(documents)
+
+
+def _unheard(edit: Edit, new: str, options: list[str]) -> tuple[str, ...]:
+    """What Synapse would not have, though the file says it, or would have no longer: another file's list counts."""
+    unheard: list[str] = []
+    (was, now), (before, after) = (
+        [_held(document) for document in pair]
+        for pair in (
+            (_document(edit.text), _document(new)),
+            [_together(options, edit.inside_file, text) for text in (edit.text, new)],
+        )
+    )
+    for kind, ours in enumerate((edit.registrations, edit.experimental_features)):
+        taken_out = {*was[kind]} - {*now[kind]}  # ours, of an earlier setting
+        wanted = dict.fromkeys([*(each for each in before[kind] if each not in taken_out), *ours])
+        unheard += [each for each in wanted if each not in after[kind]]
+    return tuple(unheard)
+
+
+def _listed(document: dict[Any, Any]) -> dict[str, str]:
+    """The as_token of each registration that can be read."""
+    found: dict[str, str] = {}
+    for path in _held(document)[0]:
+        with contextlib.suppress(OSError, ValueError):
+            match = re.search(_TOKEN.format("a"), Path(path).read_text())
+            found |= {path: match[1]} if match else {}
+    return found
 
 
 def _same(path: str, text: str) -> bool:
@@ -130,50 +177,13 @@ def _same(path: str, text: str) -> bool:
         return False
 
 
-# ---- Synapse's process: its user, its directory, its configuration files
+# ---- Synapse's process
 
 
-def _synapse() -> str:
-    """The folder in /proc of Synapse's main process; of the container's first process, if none names itself so."""
-    numbers = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (process / "cmdline").read_bytes()
-            if re.search(rb"synapse[._]app[._/]homeserver|synapse_homeserver", words) and _in_here(process):
-                numbers.append(int(process.name))
-    return f"/proc/{min(numbers)}" if numbers else "/proc/1"
-
-
-def _in_here(process: Path) -> bool:
-    """Not in a container below this one (on a host, where all are seen)."""
-    try:
-        return os.path.samefile(process / "root", "/")
-    except OSError:
-        return True  # another user's, in a container without the right to look
-
-
-def _configuration(process: str, inside_file: str) -> list[str]:
-    """The options of that process that say where its configuration is, as for `load_config`."""
-    try:
-        words = Path(f"{process}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
-    except OSError:
-        words = []
-    options: list[str] = []
-    for n, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in ("-c", "--config-path", "--keys-directory"):
-            options += [name, value if equals else (words[n + 1] if n + 1 < len(words) else "")]
-        elif word.startswith("-c") and len(word) > 2:
-            options += ["-c", word[2:]]
-        elif word == "--no-secrets-in-config":
-            options.append(word)
-    return options if {"-c", "--config-path"} & set(options) else ["-c", inside_file]
-
-
-def _become(process: str) -> None:
+def _become(process: Path) -> None:
     """Work where Synapse works, as the user that Synapse is: a file that only root can read must not pass."""
     try:
-        status = Path(f"{process}/status").read_text()
+        status = (process / "status").read_text()
     except OSError:
         status = ""
     rows = re.findall(r"(?m)^(Uid|Gid|Groups):(.*)$", status)
@@ -182,14 +192,13 @@ def _become(process: str) -> None:
         os.setgroups(ids.get("Groups", []))
         os.setgid(ids["Gid"][1])
         os.setuid(ids["Uid"][1])
-    with contextlib.suppress(OSError):  # root without CAP_SYS_PTRACE may not see another user's: so not before this
-        os.chdir(f"{process}/cwd")
+    synapse_process.enter(process)  # not before this: root may not have the right to
 
 
 # ---- Synapse's own loader
 
 
-def _load(text: str, inside_file: str, options: Sequence[str], hide: set[str]) -> Optional[str]:
+def _load(text: str, inside_file: str, options: list[str], hide: set[str]) -> Optional[str]:
     """None, or why Synapse would not start with `text` as its homeserver.yaml: a line or more, secrets masked."""
     from documents.masking import clean
 
@@ -248,15 +257,12 @@ def _written(text: str) -> Iterator[str]:
         os.unlink(path)
 
 
-def _with(options: Sequence[str], inside_file: str, path: str) -> list[str]:
+def _with(options: list[str], inside_file: str, path: str) -> list[str]:
     """The options with `path` in the place of `inside_file`; defaults that hang on its directory stay."""
-    from synapse.config._base import find_config_files  # type: ignore[import-not-found, unused-ignore]
-
-    searched = [options[n + 1] for n, word in enumerate(options) if word in ("-c", "--config-path")]
-    files = find_config_files(searched)
+    files = synapse_process.files(options)
     if not any(os.path.realpath(file) == os.path.realpath(inside_file) for file in files):
         raise ValueError(
-            f"Synapse does not read {inside_file}, but {', '.join(files) or 'nothing'}: set synapseDataMount"
+            f"Synapse does not read {inside_file}, but {', '.join(files) or 'nothing'}: set homeserverFile"
         )
     words = [word for n, word in enumerate(options) if word == "--no-secrets-in-config"]
     keys = [options[n + 1] for n, word in enumerate(options) if word == "--keys-directory"]
@@ -273,7 +279,7 @@ def _secrets(text: str) -> set[str]:
     from documents.diff import secrets
 
     hide = {secret for secret in secrets(_document(text)) if len(secret) >= SHORTEST}
-    for path in _held(text)[0]:
+    for path in _held(_document(text))[0]:
         with contextlib.suppress(OSError, ValueError):
             hide |= tokens(Path(path).read_text())
     return hide
@@ -281,7 +287,7 @@ def _secrets(text: str) -> set[str]:
 
 def tokens(text: str) -> set[str]:
     """as_token and hs_token of a registration, however it is written."""
-    values = re.findall(r"""[ah]s_token["']?[ \t]*:[ \t]*["']?([^\s"',}]+)""", text)
+    values = re.findall(_TOKEN.format("[ah]"), text)
     return {token for token in values if len(token) >= SHORTEST}
 
 

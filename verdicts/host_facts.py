@@ -10,11 +10,19 @@ from documents.places import whose
 
 
 @dataclass(frozen=True)
+class Mount:
+    """`source` on the host (a volume's, too) is `destination` in the container."""
+
+    source: str
+    destination: str
+
+
+@dataclass(frozen=True)
 class Container:
     """A container as Docker tells it. `status`: created, running, paused, restarting, removing, exited or dead;
     `exit_code` is that of the last run while it does not run, and 0 while it does; `error` is why Docker could not
     start it; `created` and `started` (the last time) are RFC 3339 times; `pid` is its first process', on the host;
-    `networks` maps names to addresses; `mounts` are the host's paths."""
+    `networks` maps names to addresses."""
 
     id: str
     name: str
@@ -30,7 +38,7 @@ class Container:
     pid: int
     labels: dict[str, str]
     networks: dict[str, str]
-    mounts: tuple[str, ...]
+    mounts: tuple[Mount, ...]
 
     @property
     def running(self) -> bool:
@@ -73,8 +81,9 @@ class Registration:
 
 @dataclass(frozen=True)
 class SynapseFacts:
-    """What Synapse's own container tells: the package's version ("" if it holds none), its process' user and group,
-    and what its homeserver.yaml says. `error`: why that cannot be judged."""
+    """What Synapse's own container tells: the package's version ("" if it holds none), its process' user and group, and
+    what its configuration says. `files`: those of its command line, in their order; `decided_in`: for each of the keys
+    that we edit, the last of them that has it, which is the one that counts. `error`: why that cannot be judged."""
 
     version: str = ""
     uid: int = 0
@@ -82,6 +91,8 @@ class SynapseFacts:
     server_name: str = ""
     mas: bool = False
     registrations: tuple[Registration, ...] = ()
+    files: tuple[str, ...] = ()
+    decided_in: dict[str, str] = field(default_factory=dict)
     error: str = ""
 
 
@@ -199,14 +210,15 @@ class HostFacts:
 
     `docker`: the server's version; `docker_host`: its address; `docker_free`: bytes free for it; `uids`, `gids`: what
     those of containers are on the host, which differs where Docker runs without root or with userns-remap. `network`,
-    `image`: whether they are there. `superuser_password` is a secret, out of Postgres' container. `backup_syntax`:
-    what the script's own interpreter says against our edit of it, as `LINE: reason: fix`. `dump_script_owner`: the
-    stack that our dump script on the host names, "" if it names none, None if there is no such file. `dumps_path`:
-    where the nightly dumps go, "" if only the script knows, and then `backup_dir` is where the script is.
-    `directory_writers`: stacks that wrote a config in the bridge's directory. `registrations`: path on the host ->
-    what is there. `others`: names of containers that mount the bridge's directory. `ready_mark`: "CONTAINER_ID
-    ATTEMPT WAIT" of the container that got ready last. `interrupted`: a run was killed between its edit of
-    homeserver.yaml and a healthy Synapse. `archive`: None unless restore asks for one.
+    `image`: whether they are there. `superuser_password` is a secret, out of Postgres' container. `mounted`: where
+    Synapse's container has our two places on the host, `on_host`: where the host has the files of its configuration;
+    what one does not have of the other is absent. `backup_syntax`: what the script's own interpreter says against our
+    edit of it, as `LINE: reason: fix`. `dump_script_owner`: the stack that our dump script on the host names, "" if it
+    names none, None if there is no such file. `dumps_path`: where the nightly dumps go, "" if only the script knows,
+    and then `backup_dir` is where the script is. `directory_writers`: stacks that wrote a config in the bridge's
+    directory. `registrations`: path on the host -> what is there. `others`: names of containers that mount the bridge's
+    directory. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the container that got ready last. `interrupted`: a run was
+    killed between its edit of homeserver.yaml and a healthy Synapse. `archive`: None unless restore asks for one.
     """
 
     docker: str
@@ -226,6 +238,8 @@ class HostFacts:
     synapse: SynapseFacts
     postgres: PostgresFacts
     homeserver: Optional[File]
+    mounted: dict[str, str]
+    on_host: dict[str, str]
     backup_script: Optional[File]
     backup_syntax: str
     dump_script_owner: Optional[str]

@@ -158,7 +158,8 @@ def _homeserver_edit(facts: HostFacts, deployment: Deployment) -> _Edit:
     except Refused as refused:
         return _Edit(path, (*problems, *refused.lines(path)))
     missing = homeserver.missing(file.text, entries)
-    return _Edit(path, problems, missing=missing, change=diff(file.text, edited, path))
+    warnings = Refused(homeserver.doubled(file.text)).lines(path)
+    return _Edit(path, problems, warnings, missing, change=diff(file.text, edited, path))
 
 
 def _backup_edit(facts: HostFacts, deployment: Deployment) -> _Edit:
@@ -222,6 +223,7 @@ def _synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         return
     if synapse.server_name != domain:
         yield f"domain: {domain!r} should be Synapse's server_name, {synapse.server_name!r}"
+    yield from _places(facts, deployment)
     if not synapse.mas:
         yield (
             f"{deployment.synapse.homeserver_file}: MAS is not enabled (matrix_authentication_service): "
@@ -231,6 +233,47 @@ def _synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         yield f"container {name}: holds no Synapse: correct the setting synapseContainer"
     elif _version(synapse.version) < OLDEST_SYNAPSE:
         yield f"Synapse {synapse.version}: too old for MSC4190: update it to {_dotted(OLDEST_SYNAPSE)} or newer"
+
+
+def _places(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """Whether Synapse has what we write where we think that it has it, and whether it counts there."""
+    synapse, files, name = deployment.synapse, facts.synapse.files, deployment.synapse.container
+    directory, file = facts.mounted.get(synapse.directory), facts.mounted.get(synapse.homeserver_file)
+    if directory is None:
+        mounts = facts.synapse_container.mounts if facts.synapse_container else ()
+        pairs = ", ".join(f"{mount.source} as {mount.destination}" for mount in mounts) or "nothing of the host's"
+        yield (
+            f"synapseDir: container {name} does not have {synapse.directory}; it has {pairs}: "
+            "set synapseDir and synapseDataMount to the two names of one directory"
+        )
+    elif directory != synapse.data_mount:
+        yield f"synapseDataMount: {synapse.data_mount!r} should be {directory!r}: there {name} has {synapse.directory}"
+    if facts.homeserver is None:
+        return
+    if file is None or file not in files:
+        how = "has another file, or none, in the place of" if file is None else "does not read"
+        yield (
+            f"{synapse.homeserver_file}: Synapse {how} it; its configuration is {_named(files, facts)}: "
+            "set homeserverFile to the one that lists the registrations"
+        )
+        return
+    keys = homeserver.KEYS if deployment.experimental_features else (homeserver.REGISTRATIONS,)
+    decided = {facts.synapse.decided_in[key] for key in keys if key in facts.synapse.decided_in}
+    for key in keys:
+        other = facts.synapse.decided_in.get(key, file)
+        if other != file:
+            fix = f"set homeserverFile to {facts.on_host.get(other, 'a file on the host, and move the key there')}"
+            if len(decided) > 1:
+                fix = f"move {' and '.join(keys)} into one file, and set homeserverFile to it"
+            yield (
+                f"{synapse.homeserver_file}: {_named([other], facts)} sets {key}, and Synapse takes the whole of it "
+                f"from the last file that has it ({_named(files, facts)}): one of the two would not count: {fix}"
+            )
+
+
+def _named(files: Sequence[str], facts: HostFacts) -> str:
+    """Files of Synapse's as the host has them."""
+    return ", ".join(facts.on_host.get(each, f"{each} (in the container alone)") for each in files)
 
 
 def _postgres(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:

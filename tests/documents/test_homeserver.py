@@ -303,7 +303,6 @@ REFUSALS = [
     ("# a\n---\n", 1, "the file holds no settings", "it should be the homeserver.yaml of the Synapse"),
     ("\n- a\n", 2, "the top level is no mapping", "it should be `key: value` lines"),
     ("{a: 1}\n", 1, "the top level is in braces", "write the top level as `key: value` lines"),
-    ("a: 1\nb: 2\na: 3\n", 3, "a is set a second time (first on line 1)", "keep one of them"),
     (
         "app_service_config_files: []\r\n'app_service_config_files': []\r\n",
         2,
@@ -440,6 +439,16 @@ def test_a_refusal_does_not_quote_the_file() -> None:
         with pytest.raises(Refused) as refused:
             homeserver.add(text, SIGNAL)
         assert "hunter22" not in str(refused.value)
+
+
+def test_another_key_that_is_set_twice_is_told_and_edited_around() -> None:
+    """Synapse runs with such a file (the last one counts): a refusal would be no use to anybody."""
+    text = "a: 1\nb: 2\na: 3\n"
+    assert yaml.safe_load(homeserver.add(text, SIGNAL))["a"] == 3
+    assert Refused(homeserver.doubled(text)).lines("h.yaml") == (
+        "h.yaml:3: a is set a second time (first on line 1): keep one of them",
+    )
+    assert homeserver.doubled("app_service_config_files: []\napp_service_config_files: []\n") == ()
 
 
 def test_remove_does_not_need_a_good_file_when_nothing_is_ours() -> None:

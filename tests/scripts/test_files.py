@@ -12,6 +12,7 @@ from scripts import files, safe_files
 from scripts.common import ScriptError
 from scripts.files import BridgeDirectory, OwnedFile, OwnedFiles
 from tests.facts import container
+from verdicts.host_facts import Mount
 
 
 def claimed(directory: Path, stack: str = "p/a") -> BridgeDirectory:
@@ -184,7 +185,7 @@ def test_a_config_that_the_bridge_runs_with_is_not_erased(tmp_path: Path, monkey
     path = tmp_path / "config-1" / "config.yaml"
     own = config(path, own_directory=True)
     files.create(own)
-    running = container("running", mounts=(str(path.parent),))
+    running = container("running", mounts=(Mount(str(path.parent), "/data"),))
     monkeypatch.setattr(files, "look", lambda name: running if name == "running" else None)
     assert files.erase(replace(own, mounted_by="running")).kept == (str(path),)
     assert path.exists()

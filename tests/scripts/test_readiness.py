@@ -26,7 +26,7 @@ from verdicts.host_facts import BridgeStatus
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "as/Tk+0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
 PING = Call("POST", "/_matrix/client/v1/appservice/signal/ping", TOKEN, {})
-PROFILE = Call("GET", "/_matrix/client/v3/profile/%40signalbot%3Aecho6.co", TOKEN)
+PROFILE = Call("GET", "/_matrix/client/v3/profile/%40signalbot%3Aecho6.co?user_id=%40signalbot%3Aecho6.co", TOKEN)
 PONG, SHOWN = reply(200, duration_ms=2), reply(200, displayname="Signal bridge bot")
 INSPECT, LOGS = f"container inspect {ID}", f"logs --tail 50 {ID}"
 LOOK = f"logs --tail 200 --since {STARTED} {ID}"  # the status at the end of the wait

@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import pytest
 
 from documents import homeserver
-from scripts import bundle, common, host_lock, synapse, synapse_inside
+from scripts import bundle, common, host_lock, synapse, synapse_inside, synapse_process
 from scripts.common import ScriptError
 from tests import facts
 
@@ -63,6 +64,7 @@ class Host:
         server = replace(
             facts.deployment().synapse,
             directory=str(self.folder / "host"),
+            homeserver_file=str(self.file),
             data_mount=str(inside),
             url=self.synapse.url,
             deadline=2,
@@ -213,10 +215,10 @@ def test_a_synapse_that_runs_but_is_not_healthy_before_is_left_alone(host: Host)
 
 
 def test_a_refusal_names_file_line_reason_and_fix(host: Host) -> None:
-    host.file.write_text(f"{BEFORE}\nreport_stats: yes\nexperimental_features: 1\n")
+    host.file.write_text(f"{BEFORE}\nexperimental_features: 1\n")
     was = host.text
     assert host.bad("apply") == (
-        f"{host.file}:5: report_stats is set a second time (first on line 4): keep one of them\n"
+        f"{host.file}:5: experimental_features has a value of the wrong type: it should be a mapping of flags\n"
     )
     assert (host.text, host.restarts) == (was, 0)
 
@@ -230,7 +232,9 @@ def test_another_file_than_synapses_is_refused(host: Host) -> None:
     (host.folder / "other").mkdir()
     (host.folder / "other/homeserver.yaml").write_text("server_name: elsewhere\n")
     host.server = {"data_mount": str(host.folder / "other")}
-    assert "nothing was touched: check the settings synapseDir and synapseDataMount" in host.bad("apply")
+    assert "nothing was touched: check the settings synapseDir, synapseDataMount and homeserverFile" in host.bad(
+        "apply"
+    )
     assert (host.text, host.restarts) == (BEFORE, 0)
 
 
@@ -277,6 +281,34 @@ def test_a_failed_restart_brings_the_old_file_back(host: Host) -> None:
     assert host.file.stat().st_mtime_ns == was.st_mtime_ns  # or the next run would restart for nothing
     host.synapse.set(poison=None)
     assert host.good("apply")["changed"] is True
+
+
+@pytest.mark.parametrize("whose", ["doublepuppet.yaml", "irc.yaml"])
+def test_a_synapse_that_comes_up_without_a_registration_gets_the_old_file_back(host: Host, whose: str) -> None:
+    """Healthy, but ours is not loaded, or another bridge's no longer is: a success would leave one of them dead."""
+    host.registration("irc.yaml", f"{TOKEN}-irc")
+    listed = f"{BEFORE}\r\napp_service_config_files: [{host.folder}/data/irc.yaml]\r\n"
+    host.file.write_bytes(listed.encode())
+    host.old()
+    host.synapse.set(forgets=(host.folder / "host" / whose).read_text().split()[-1])
+    error = host.bad("apply")
+    assert f"it runs, but does not know the as_token of {host.folder}/data/{whose}\n" in error
+    assert (host.text, host.restarts) == (listed, 2)
+
+
+def test_what_another_file_of_synapse_s_shuts_out_is_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synapse takes a key from the last file that has it: our list would go unheard, or unload another bridge."""
+    monkeypatch.setitem(sys.modules, "synapse.config._base", types.SimpleNamespace(find_config_files=list))
+    ours, other = tmp_path / "homeserver.yaml", tmp_path / "bridges.yaml"
+    new = "app_service_config_files: [/data/registration.yaml]\n"
+    other.write_text("app_service_config_files: [/data/irc.yaml]\n")
+    edit = synapse_inside.Edit("a: 1\n", str(ours), "p/s", ("/data/registration.yaml",), (), True, False)
+    assert synapse_inside._unheard(edit, new, ["-c", str(ours), "-c", str(other)]) == ("/data/registration.yaml",)
+    assert synapse_inside._unheard(edit, new, ["-c", str(other), "-c", str(ours)]) == ("/data/irc.yaml",)
+    other.write_text("b: 1\n")
+    assert synapse_inside._unheard(edit, new, ["-c", str(other), "-c", str(ours)]) == ()
 
 
 def test_a_synapse_that_crashes_again_and_again_is_not_waited_for(host: Host) -> None:
@@ -524,7 +556,7 @@ def test_two_stacks_on_one_homeserver(host: Host) -> None:
 )  # fmt: skip
 def test_the_loader_reads_what_synapse_reads(tmp_path: Path, command: list[str], options: list[str]) -> None:
     (tmp_path / "cmdline").write_bytes(b"\0".join(word.encode() for word in command) + b"\0")
-    assert synapse_inside._configuration(str(tmp_path), "/data/homeserver.yaml") == options
+    assert synapse_process.options(tmp_path, "/data/homeserver.yaml") == options
 
 
 def test_another_synapse_on_the_machine_is_not_asked(host: Host, tmp_path: Path) -> None:

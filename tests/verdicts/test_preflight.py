@@ -80,6 +80,13 @@ def _roles(*more: str) -> Change:
     return lambda facts: _set("postgres.roles", (*facts.postgres.roles, *more))(facts)
 
 
+def _several(*files: str, **decided_in: str) -> Change:
+    """A configuration of several files."""
+    here = {each: each.replace("/data", "/opt/matrix/synapse") for each in files if each.startswith("/data")}
+    seen = (_set("synapse.files", files), _set("on_host", here), _set("synapse.decided_in", decided_in))
+    return lambda facts: seen[0](seen[1](seen[2](facts)))
+
+
 REFUSALS: list[tuple[Change, str]] = [
     (_set("docker", "19.03.15"), "Docker 19.03.15: too old: this needs 20.10 or newer"),
     (_set("root", False), "the host's scripts do not run as root: they change the owner of files: run pulumi as root"),
@@ -97,6 +104,34 @@ REFUSALS: list[tuple[Change, str]] = [
         "container matrix-postgres: is not in the network matrix-net: correct the setting network",
     ),
     (_set("network", False), "network matrix-net: not there: correct the setting network (docker network ls)"),
+    (
+        _set("mounted", {"/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml"}),
+        "synapseDir: container matrix-synapse does not have /opt/matrix/synapse; it has /opt/matrix/synapse as /data: "
+        "set synapseDir and synapseDataMount to the two names of one directory",
+    ),
+    (
+        _add("mounted", {"/opt/matrix/synapse": "/var/lib/synapse"}),
+        "synapseDataMount: '/data' should be '/var/lib/synapse': there matrix-synapse has /opt/matrix/synapse",
+    ),
+    (
+        _several("/data/conf.d/a.yaml"),
+        "/opt/matrix/synapse/homeserver.yaml: Synapse does not read it; its configuration is "
+        "/opt/matrix/synapse/conf.d/a.yaml: set homeserverFile to the one that lists the registrations",
+    ),
+    (
+        _several("/data/homeserver.yaml", "/data/conf.d/a.yaml", app_service_config_files="/data/conf.d/a.yaml"),
+        "/opt/matrix/synapse/homeserver.yaml: /opt/matrix/synapse/conf.d/a.yaml sets app_service_config_files, and "
+        "Synapse takes the whole of it from the last file that has it (/opt/matrix/synapse/homeserver.yaml, "
+        "/opt/matrix/synapse/conf.d/a.yaml): one of the two would not count: "
+        "set homeserverFile to /opt/matrix/synapse/conf.d/a.yaml",
+    ),
+    (
+        _several("/data/homeserver.yaml", "/conf/made.yaml", app_service_config_files="/conf/made.yaml"),
+        "/opt/matrix/synapse/homeserver.yaml: /conf/made.yaml (in the container alone) sets app_service_config_files, "
+        "and Synapse takes the whole of it from the last file that has it (/opt/matrix/synapse/homeserver.yaml, "
+        "/conf/made.yaml (in the container alone)): one of the two would not count: "
+        "set homeserverFile to a file on the host, and move the key there",
+    ),
     (_set("synapse.server_name", "echo7.co"), "domain: 'echo6.co' should be Synapse's server_name, 'echo7.co'"),
     (
         _set("synapse.mas", False),

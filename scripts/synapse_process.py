@@ -1,0 +1,78 @@
+"""Synapse's main process, as its own container sees it: whose it is, where it works, what it is configured by.
+
+Synapse reads its files in the order of its command line and takes each top-level key from the last one that has it
+(synapse/config/_base.py: read_config_files); two lists are never joined.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+PROC = Path("/proc")
+
+
+def find(processes: Optional[Path] = None) -> Path:
+    """The process' folder in /proc; that of the container's first process, if none names itself so."""
+    processes, numbers = processes or PROC, []
+    for process in processes.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes()
+            if re.search(rb"synapse[._]app[._/]homeserver|synapse_homeserver", words) and _in_here(process):
+                numbers.append(int(process.name))
+    return processes / str(min(numbers, default=1))
+
+
+def _in_here(process: Path) -> bool:
+    """Not in a container below this one (on a host, where all are seen)."""
+    try:
+        return os.path.samefile(process / "root", "/")
+    except OSError:
+        return True  # another user's, in a container without the right to look
+
+
+def options(process: Path, homeserver: str) -> list[str]:
+    """The options of that process that say where its configuration is, as for Synapse's `load_config`; `homeserver` if
+    there are none."""
+    try:
+        words = (process / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+    except OSError:
+        words = []
+    found: list[str] = []
+    for n, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in ("-c", "--config-path", "--keys-directory"):
+            found += [name, value if equals else (words[n + 1] if n + 1 < len(words) else "")]
+        elif word.startswith("-c") and len(word) > 2:
+            found += ["-c", word[2:]]
+        elif word == "--no-secrets-in-config":
+            found.append(word)
+    return found if {"-c", "--config-path"} & set(found) else ["-c", homeserver]
+
+
+def enter(process: Path) -> None:
+    """Work where Synapse works: its paths may be relative."""
+    with contextlib.suppress(OSError):  # root without CAP_SYS_PTRACE may not see another user's
+        os.chdir(process / "cwd")
+
+
+def files(words: list[str]) -> list[str]:
+    """The configuration's files in their order, from `options`."""
+    searched = [words[n + 1] for n, word in enumerate(words) if word in ("-c", "--config-path")]
+    if len(searched) == 1 and not os.path.isdir(searched[0]):
+        return searched
+    from synapse.config._base import find_config_files  # type: ignore[import-not-found, unused-ignore]
+
+    return list(find_config_files(searched))
+
+
+def merged(documents: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
+    """What they say together."""
+    together: dict[Any, Any] = {}
+    for document in documents:
+        together.update(document)
+    return together
