@@ -65,7 +65,7 @@ def refuse_or_tell(host: LocalHost, settings: Settings, deployment: Deployment) 
     return CheckedHost(
         facts=seen,
         postgres=PostgresAccess(
-            address=postgres.networks.get(settings.network, "") if postgres else "",
+            address=postgres.host_on(settings.network) if postgres else "",
             password=pulumi.Output.secret(settings.postgres_password or seen.superuser_password),
             role_there=findings.role_there,
             database_there=findings.database_there,

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _LOCALPART = r"[a-z0-9._=/+-]+"
 _HOSTNAME = r"(?=.{1,230}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 _DOCKER_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]+"
-_IDENTIFIER = r"[a-z_][a-z0-9_]{0,62}"
+_IDENTIFIER = r"[a-z_][a-z0-9_-]{0,62}"
 _FILE = r"[A-Za-z0-9][A-Za-z0-9._-]*\.yaml"
 _IMAGE = r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 
@@ -138,7 +138,7 @@ def _yaml_file(value: str) -> str:
 
 _container = _matching(_DOCKER_NAME, "a container's name: letters, digits, '_', '.', '-'")
 _identifier = _matching(
-    _IDENTIFIER, "a Postgres name in lower case: a letter or '_', then letters, digits, '_'; at most 63"
+    _IDENTIFIER, "a Postgres name in lower case: a letter or '_', then letters, digits, '_', '-'; at most 63"
 )
 _port = _integer(1, 65535)
 _file = _matching(_FILE, "a file name that ends in .yaml, without a directory")
@@ -166,6 +166,7 @@ class Settings:
     synapse_dir: str = setting(_directory)
     synapse_data_mount: str = setting(_directory)
     homeserver_file: str = setting(_yaml_file, empty=True)
+    accept_generated: bool = setting(_boolean)
     synapse_url: str = setting(_url)
     homeserver_address: str = setting(_url)
     synapse_deadline: int = setting(_integer(5, 3600))
@@ -176,6 +177,7 @@ class Settings:
     postgres_container: str = setting(_container)
     postgres_port: int = setting(_port)
     postgres_superuser: str = setting(_identifier)
+    postgres_sslmode: str = setting(_matching("disable|require", "disable or require"))
     postgres_password: str = setting(str, empty=True)
     synapse_database: str = setting(_identifier)
     mas_database: str = setting(_identifier)
@@ -246,7 +248,9 @@ class Settings:
                 deadline=self.synapse_deadline,
             ),
             mas=Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role),
-            postgres=Postgres(self.postgres_container, self.postgres_port, self.postgres_superuser),
+            postgres=Postgres(
+                self.postgres_container, self.postgres_port, self.postgres_superuser, self.postgres_sslmode
+            ),
             place=BridgePlace(
                 container=self.bridge_container,
                 directory=self.bridge_dir,

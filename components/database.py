@@ -49,7 +49,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             username=postgres.superuser,
             password=access.password,
             database="postgres",
-            sslmode="disable",
+            sslmode=postgres.sslmode,
             connect_timeout=15,
             superuser=False,  # it is one; so the provider does not ask for the role's password, which is not its own
             opts=pulumi.ResourceOptions(parent=self),

@@ -42,7 +42,8 @@ def database_url(role: str, password: str, host: str, port: int, database: str, 
 def bridge_database_url(deployment: Deployment, tokens: Tokens) -> str:
     """The bridge's own database, as its container reaches it. It holds the password."""
     postgres, database = deployment.postgres, deployment.place.database
-    return database_url(database.role, tokens.database_password, postgres.container, postgres.port, database.database)
+    server = (postgres.container, postgres.port)
+    return database_url(database.role, tokens.database_password, *server, database.database, postgres.sslmode)
 
 
 def bridge_config(deployment: Deployment, tokens: Tokens, keys: Keys) -> str:

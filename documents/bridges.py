@@ -28,6 +28,7 @@ class Bridge:
     appservice_id: str
     bot_localpart: str
     username_template: str  # Go template of a ghost's localpart; {{.}} is the id on the network
+    ghost_ids: tuple[str, ...]  # ids on the network, one of each shape that the bridge makes ghosts of
     default_port: int
     command_prefix: str
     login_command: str  # what a user sends to the bot to link an account
@@ -52,6 +53,12 @@ SIGNAL = Bridge(
     appservice_id="signal",
     bot_localpart="signalbot",
     username_template="signal_{{.}}",
+    # An account, a phone number's identity (pni), and the number that older releases took.
+    ghost_ids=(
+        "0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94",
+        "pni_0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94",
+        "4915112345678",
+    ),
     default_port=29328,
     command_prefix="!signal",
     login_command="!signal login",

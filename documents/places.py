@@ -40,11 +40,13 @@ class Mas:
 
 @dataclass(frozen=True)
 class Postgres:
-    """The server that the stack shares; `container` is also its name on the network, where it listens on `port`."""
+    """The server that the stack shares; `container` is also its name on the network, where it listens on `port`;
+    `sslmode` is disable or require."""
 
     container: str
     port: int
     superuser: str
+    sslmode: str = "disable"
 
 
 @dataclass(frozen=True)

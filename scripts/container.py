@@ -101,7 +101,10 @@ def _container(raw: dict[str, Any]) -> Container:
         started=state["StartedAt"],
         pid=state["Pid"],
         labels=raw["Config"].get("Labels") or {},
-        networks={name: network["IPAddress"] for name, network in raw["NetworkSettings"]["Networks"].items()},
+        networks={
+            name: network["IPAddress"] or network.get("GlobalIPv6Address", "")
+            for name, network in raw["NetworkSettings"]["Networks"].items()
+        },
         mounts=tuple(
             Mount(mount["Source"], mount["Destination"]) for mount in raw.get("Mounts") or [] if mount.get("Source")
         ),

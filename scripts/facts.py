@@ -87,7 +87,7 @@ def read(arguments: Look) -> HostFacts:
     with ThreadPoolExecutor(max_workers=9) as pool:
         version = pool.submit(_docker_version)
         by_name = pool.submit(_containers)
-        password = pool.submit(variable, deployment.postgres.container, "POSTGRES_PASSWORD")
+        password = pool.submit(_superuser_password, deployment.postgres.container)
         network, image = pool.submit(there, "network", place.network), pool.submit(there, "image", place.image)
         seen, postgres = pool.submit(_synapse, deployment), pool.submit(_postgres, arguments)
         bridge = pool.submit(_bridge, deployment)
@@ -213,6 +213,15 @@ def _docker_version() -> str:
         said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
         raise ScriptError(f"Docker does not answer on the host: {said}: start it, then run this again")
     return done.stdout.strip()
+
+
+def _superuser_password(container: str) -> str:
+    """As the official image takes it: from its variable, or from the file that another one names."""
+    file = variable(container, "POSTGRES_PASSWORD_FILE")
+    if not file:
+        return variable(container, "POSTGRES_PASSWORD")
+    done = docker("exec", container, "cat", file, check=False, timeout=20)
+    return "" if done.returncode else done.stdout.rstrip("\n")
 
 
 def _postgres(arguments: Look) -> PostgresFacts:

@@ -251,7 +251,7 @@ def _connect(arguments: Access, database: str) -> tuple[bool, str]:
         "user": role,
         "password": arguments.password,
         "dbname": database,
-        "sslmode": "disable",
+        "sslmode": postgres.sslmode,
         "connect_timeout": "10",
     }
     text = " ".join(f"{key}='{_escape(value)}'" for key, value in info.items())

@@ -84,6 +84,7 @@ def check(arguments: Arguments) -> Checked:
         admin=arguments.admin_user,
         doublepuppet_id=arguments.doublepuppet_id,
         mas_hosts=arguments.mas.hosts,
+        bridge_host=arguments.bridge.container,
     )
     exchanges, tries = _ask_all(arguments)
     verdict = judge(exchanges, expected)

@@ -70,7 +70,7 @@ def test_the_defaults_are_the_plan() -> None:
             "isolatedDatabases",
             '["synapse", "MAS"]',
             "isolatedDatabases: '[\"synapse\", \"MAS\"]' should be a list: names of databases; 'MAS' is not a Postgres "
-            "name in lower case: a letter or '_', then letters, digits, '_'; at most 63",
+            "name in lower case: a letter or '_', then letters, digits, '_', '-'; at most 63",
         ),
         (
             "image",

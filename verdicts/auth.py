@@ -9,6 +9,7 @@ the plan's FAIL list that fits, and by the last rule, "neither PASS nor known", 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,13 +63,15 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a PASS has to show. User ids with @ and domain; `mas_hosts`: host or host:port that mean MAS."""
+    """What a PASS has to show. User ids with @ and domain; `mas_hosts`: host or host:port that mean MAS;
+    `bridge_host`: of the url in the bridge's registration ("": any)."""
 
     bot: str
     appservice_id: str
     admin: str
     doublepuppet_id: str
     mas_hosts: tuple[str, ...] = ()
+    bridge_host: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,9 +152,19 @@ def _passes(name: str, exchange: Exchange, expected: Expected, ours: str) -> str
     duration = body.get("duration_ms")
     if status == 200 and isinstance(duration, (int, float)) and not isinstance(duration, bool):
         return f"token and id {ours} match, a bridge answers"
+    if _wrong_host(body, expected):
+        return ""
     if (status, errcode) in ((502, "M_CONNECTION_FAILED"), (502, "M_BAD_STATUS"), (504, "M_CONNECTION_TIMEOUT")):
         return f"token and id {ours} match, no bridge yet"
     return ""
+
+
+def _wrong_host(body: Mapping[str, Any], expected: Expected) -> str:
+    """The host that Synapse could not find, in Twisted's words, if it is not the bridge's: that one may not be there
+    yet."""
+    found = re.search(r"hostname lookup: (\S+?)\.?$", str(body.get("error", "")))
+    host = found[1] if found else ""
+    return host if expected.bridge_host and host.lower() != expected.bridge_host.lower() else ""
 
 
 _SYNAPSE_LOGS = "read Synapse's log below"
@@ -200,11 +213,20 @@ def _fails(name: str, exchange: Exchange, expected: Expected, ours: str) -> tupl
         return f"{status} M_UNKNOWN_TOKEN: no appservice's token{asked}", loaded
     if status == 503 and "introspect" in error:
         return "503: no appservice's token, and MAS, which Synapse then asked, is down", f"{loaded}; start MAS as well"
+    user = expected.admin if name in STEPS[3:] else expected.bot
+    if errcode in ("M_USER_LOCKED", "M_USER_DEACTIVATED"):
+        how = "locked" if errcode == "M_USER_LOCKED" else "deactivated"
+        return f"{status} {errcode}: {user} is {how}", (
+            f"unlock or reactivate {user} in MAS (or Synapse's admin API), or set another adminUser"
+        )
     if status == 401:
         return f"401 {errcode}: the as_token was rejected".replace("  ", " "), loaded
     if status == 403:
         return _forbidden(error, ours)
-    user = expected.admin if name == "whoami as admin" else expected.bot
+    if name == "ping" and (host := _wrong_host(body, expected)):
+        return f"the loaded registration {ours} names the host {host}, which is not there", (
+            f"its url should name {expected.bridge_host}: another file is loaded as {ours}: put ours in place"
+        )
     if errcode == "M_EXCLUSIVE":
         return f"{user} is not in the namespace of {ours}, or is in another's", (
             f"compare namespaces.users of the loaded registration {ours} with the domain, and look for a second"
@@ -242,7 +264,8 @@ def _forbidden(error: str, ours: str) -> tuple[str, str]:
         )
     if "has not registered this user" in error:
         return "403: Synapse has no such user", (
-            "the bot: see the step `register bot`; the admin: check adminUser, and log in to Matrix once as this user"
+            "the bot: see the step `register bot`; the admin: check adminUser; an account that MAS alone knows comes "
+            "to Synapse when this user logs in to Matrix once"
         )
     return "403: MAS or Synapse refused the as_token", _SYNAPSE_LOGS
 

@@ -22,7 +22,7 @@ class Container:
     """A container as Docker tells it. `status`: created, running, paused, restarting, removing, exited or dead;
     `exit_code` is that of the last run while it does not run, and 0 while it does; `error` is why Docker could not
     start it; `created` and `started` (the last time) are RFC 3339 times; `pid` is its first process', on the host;
-    `networks` maps names to addresses."""
+    `networks` maps names to addresses (IPv6 where there is no other)."""
 
     id: str
     name: str
@@ -48,6 +48,11 @@ class Container:
     def ended(self) -> bool:
         """Its program ran and is gone, for good or until Docker starts it again."""
         return self.status in ("restarting", "exited", "dead")
+
+    def host_on(self, network: str) -> str:
+        """Its address as a URL has it, an IPv6 one in brackets; "" if it is not in that network."""
+        address = self.networks.get(network, "")
+        return f"[{address}]" if ":" in address else address
 
 
 @dataclass(frozen=True)

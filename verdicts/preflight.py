@@ -70,7 +70,7 @@ class _Ours:
 def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findings:
     """All that is wrong, all that is worth knowing, and the changes that `up` will make."""
     ours = _Ours.seen(facts, deployment.stack)
-    edits = [_homeserver_edit(facts, deployment)]
+    edits = [_homeserver_edit(facts, settings, deployment)]
     if deployment.backup.script:
         edits.append(_backup_edit(facts, deployment))
     reverted = [*(f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing)]
@@ -148,7 +148,7 @@ class _Edit:
     change: str = ""
 
 
-def _homeserver_edit(facts: HostFacts, deployment: Deployment) -> _Edit:
+def _homeserver_edit(facts: HostFacts, settings: Settings, deployment: Deployment) -> _Edit:
     path, file, entries = deployment.synapse.homeserver_file, facts.homeserver, homeserver.Entries.of(deployment)
     problems = tuple(_file_problems(path, "synapseDir", file))
     if file is None or file.text is None:
@@ -159,6 +159,16 @@ def _homeserver_edit(facts: HostFacts, deployment: Deployment) -> _Edit:
         return _Edit(path, (*problems, *refused.lines(path)))
     missing = homeserver.missing(file.text, entries)
     warnings = Refused(homeserver.doubled(file.text)).lines(path)
+    made = homeserver.generated(file.text)
+    if made and edited != file.text:
+        line = (
+            f"{path}:{made.line}: {made.reason}: our entries go when that happens, and the bridge is dead then: "
+            f"put them into its template: {', '.join(missing)}"
+        )
+        if settings.accept_generated:
+            warnings = (*warnings, line)
+        else:
+            problems = (*problems, f"{line}; or `pulumi config set acceptGenerated true`")
     return _Edit(path, problems, warnings, missing, change=diff(file.text, edited, path))
 
 
@@ -289,7 +299,7 @@ def _postgres(facts: HostFacts, settings: Settings, deployment: Deployment) -> I
         yield f"postgresSuperuser: {superuser!r} should be a superuser of Postgres"
     if not settings.postgres_password and not facts.superuser_password:
         yield (
-            f"postgresPassword: not set, and container {container} has no POSTGRES_PASSWORD: "
+            f"postgresPassword: not set, and container {container} has no POSTGRES_PASSWORD (or _FILE): "
             "set it with `pulumi config set --secret postgresPassword`"
         )
     needed = [("synapseDatabase", settings.synapse_database), ("masDatabase", settings.mas_database)]
@@ -369,11 +379,12 @@ def _conflicts(other: Registration, deployment: Deployment) -> Iterator[str]:
         yield f"registration {path}: has the id {other.id} too: set another doublepuppetId"
     if other.sender_localpart in (bridge.bot_localpart, appservice.doublepuppet_sender(deployment.doublepuppet_id)):
         yield f"registration {path}: has the sender {other.sender_localpart}, which this deployment needs: remove it"
-    users = [deployment.bot, f"@{bridge.username_template.replace('{{.}}', 'x')}:{domain}"]
+    ghosts = (f"@{bridge.username_template.replace('{{.}}', each)}:{domain}" for each in bridge.ghost_ids)
+    users = [deployment.bot, *ghosts]
     for regex in other.exclusive:
-        for user in users:
-            if _matches(regex, user):
-                yield f"registration {path}: its exclusive namespace {regex} covers {user}: narrow it or remove it"
+        covered = next((user for user in users if _matches(regex, user)), None)
+        if covered:
+            yield f"registration {path}: its exclusive namespace {regex} covers {covered}: narrow it or remove it"
 
 
 def _matches(regex: str, user: str) -> bool:

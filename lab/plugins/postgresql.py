@@ -103,10 +103,12 @@ class Server:
         host = self._setting("host", "PGHOST")
         if not host:
             raise ProviderError("the postgresql provider has no host: set it on the provider or in PGHOST")
+        if ":" in host and not host.startswith("["):  # it puts the host into a URL as it is
+            raise ProviderError(f"the postgresql provider's host {host}: an IPv6 address belongs in brackets")
         password = self._setting("password", "PGPASSWORD")
         timeout = int(self._setting("connectTimeout", "PGCONNECT_TIMEOUT", 180))
         options = {
-            "host": host,
+            "host": host.strip("[]"),
             "port": self._setting("port", "PGPORT", 5432),
             "user": self._setting("username", "PGUSER", "postgres"),
             "password": password,

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from verdicts.auth import FAULTS, STEPS, Exchange, Expected, came, judge, starting, table
 
 BOT, ADMIN = "@signalbot:echo6.co", "@matt:echo6.co"
-EXPECTED = Expected(BOT, "signal", ADMIN, "doublepuppet", ("matrix-mas:8080", "matrix.echo6.co", "[::1]:8080"))
+EXPECTED = Expected(
+    BOT, "signal", ADMIN, "doublepuppet", ("matrix-mas:8080", "matrix.echo6.co", "[::1]:8080"), "mautrix-signal"
+)
 JSON = (("Content-Type", "application/json"),)
 
 
@@ -43,6 +45,30 @@ def decided(changed: Exchange) -> str:
     step = verdict.decided
     assert step is not None and step.step == changed.step and step.todo
     return step.rule
+
+
+def _lookup(host: str) -> Exchange:
+    error = f"DNSLookupError: DNS lookup failed: no results for hostname lookup: {host}."
+    return answer("ping", 502, errcode="M_CONNECTION_FAILED", error=error)
+
+
+def test_a_host_that_is_not_there_is_the_bridge_s_or_a_wrong_one() -> None:
+    """Before its start the bridge's own name is unknown too; another one stays unknown for ever."""
+    assert judge(with_one(_lookup("mautrix-signal")), EXPECTED).passed
+    assert decided(_lookup("signal-bridge")) == (
+        "the loaded registration signal names the host signal-bridge, which is not there"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "errcode", "rule"),
+    [
+        (401, "M_USER_LOCKED", f"401 M_USER_LOCKED: {ADMIN} is locked"),
+        (403, "M_USER_DEACTIVATED", f"403 M_USER_DEACTIVATED: {ADMIN} is deactivated"),
+    ],
+)
+def test_an_account_that_is_shut_is_no_rejected_token(status: int, errcode: str, rule: str) -> None:
+    assert decided(answer("whoami as admin", status, errcode=errcode)) == rule
 
 
 def test_pass_in_any_order() -> None:
