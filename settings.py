@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from documents.bridges import Bridge
-from documents.places import ArchivePlan, BackupPlan, BridgePlace, Database, Deployment, Mas, Postgres, Synapse
+from documents.places import AUTO, ArchivePlan, BackupPlan, BridgePlace, Database, Deployment, Mas, Postgres, Synapse
 
 T = TypeVar("T")
 
@@ -75,6 +75,13 @@ def _url(value: str) -> str:
     ):
         raise ValueError(what)
     return value
+
+
+def _url_or_auto(value: str) -> str:
+    try:
+        return value if value == AUTO else _url(value)
+    except ValueError as error:
+        raise ValueError(f"auto, or {error}") from None
 
 
 def _boolean(value: str) -> bool:
@@ -167,7 +174,7 @@ class Settings:
     synapse_data_mount: str = setting(_directory)
     homeserver_file: str = setting(_yaml_file, empty=True)
     accept_generated: bool = setting(_boolean)
-    synapse_url: str = setting(_url)
+    synapse_url: str = setting(_url_or_auto)
     homeserver_address: str = setting(_url)
     synapse_deadline: int = setting(_integer(5, 3600))
     mas_container: str = setting(_container)
@@ -243,6 +250,7 @@ class Settings:
                 directory=self.synapse_dir,
                 data_mount=self.synapse_data_mount,
                 homeserver_file=self.homeserver_file or f"{self.synapse_dir}/homeserver.yaml",
+                network=self.network,
                 url=self.synapse_url,
                 address=self.homeserver_address,
                 deadline=self.synapse_deadline,

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 
 from documents.bridges import Bridge
 
+AUTO = "auto"  # the setting synapseUrl: as Docker has it
+
 
 @dataclass(frozen=True)
 class Synapse:
     """The homeserver. `directory` on the host is `data_mount` inside its container: the registrations go there;
-    `homeserver_file` is on the host; `url` is its client-server API as
-    the host reaches it, `address` as the bridge's container does; `deadline` (seconds) is for a restart."""
+    `homeserver_file` is on the host; `network` is Docker's; `url` is its client-server API as
+    the host reaches it (or auto), `address` as the bridge's container does; `deadline` (seconds) is for a restart."""
 
     domain: str
     container: str
     directory: str
     data_mount: str
     homeserver_file: str
+    network: str
     url: str
     address: str
     deadline: int

@@ -276,7 +276,7 @@ def by_hand_environment(lab: Lab) -> dict[str, str]:
         "NETWORK": lab.network,
         "SYNAPSE_CONTAINER": lab.synapse,
         "SYNAPSE_DIR": config["synapseDir"],
-        "SYNAPSE_URL": config["synapseUrl"],
+        "SYNAPSE_URL": lab.synapse_url,
         "HOMESERVER_ADDRESS": config["homeserverAddress"],
         "POSTGRES_CONTAINER": lab.postgres,
         "BACKUP_SCRIPT": config["backupScript"],

@@ -96,7 +96,6 @@ class Place:
             "network": self.network,
             "synapseContainer": self.synapse,
             "synapseDir": str(self.host_dir / "synapse"),
-            "synapseUrl": self.synapse_url,
             "homeserverAddress": f"http://{self.synapse}:8008",
             "masContainer": self.mas,
             "masHosts": [f"{self.mas}:8080", "matrix.echo6.co"],

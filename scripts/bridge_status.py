@@ -45,7 +45,7 @@ def probe(question: Question) -> BridgeStatus:
         jobs: list[Callable[[], dict[str, Any]]] = [lambda: _log(question, state), lambda: _exit(state)]
         if state.running:
             jobs.append(lambda: _ready(question, state))
-            jobs += [lambda: _ping(question)] if question.as_token else []
+            jobs += [lambda: _ping(question)] if question.as_token and question.synapse_url else []
         seen: dict[str, Any] = {"container": state.status, "restart_count": state.restarts, "image": state.image}
         with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
             for part in pool.map(_safe, jobs):

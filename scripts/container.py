@@ -105,10 +105,23 @@ def _container(raw: dict[str, Any]) -> Container:
             name: network["IPAddress"] or network.get("GlobalIPv6Address", "")
             for name, network in raw["NetworkSettings"]["Networks"].items()
         },
+        published=_published(raw["NetworkSettings"].get("Ports") or {}),
         mounts=tuple(
             Mount(mount["Source"], mount["Destination"]) for mount in raw.get("Mounts") or [] if mount.get("Source")
         ),
     )
+
+
+def _published(ports: dict[str, Optional[list[dict[str, str]]]]) -> dict[int, str]:
+    found = {}
+    for name, places in ports.items():
+        port, _, protocol = name.partition("/")
+        if places and protocol == "tcp":
+            host = places[0]["HostIp"]
+            host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+            host = f"[{host}]" if ":" in host else host
+            found[int(port)] = f"{host}:{places[0]['HostPort']}"
+    return found
 
 
 def ready(name: str, port: int, timeout: float) -> str:

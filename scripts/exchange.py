@@ -27,11 +27,12 @@ BODY = 64 * 1024  # bytes of an answer that are read, and kept as evidence; Syna
 
 @dataclass(frozen=True)
 class Request:
-    """One request: path and query from the server's root, the token for its header, a JSON body or none."""
+    """One request: path and query from the server's root, the token for its header (None: none), a JSON body or
+    none."""
 
     method: str
     target: str
-    token: str = field(repr=False)
+    token: Optional[str] = field(default=None, repr=False)
     body: Optional[Mapping[str, Any]] = None
 
 
@@ -48,10 +49,11 @@ def ask(step: str, base: str, request: Request, seconds: float, secrets: Sequenc
     ScriptError.
     """
     where, token = address(base), request.token
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    if token is not None and (not token or not token.isascii() or not token.isprintable() or " " in token):
         raise ScriptError(f"{step}: the token holds characters that no token has; make new ones (tokenGeneration)")
     data = b"" if request.body is None else json.dumps(request.body).encode()
-    headers = {"Host": where.netloc, "Authorization": "Bearer …", "Accept": "application/json", "Connection": "close"}
+    headers = {"Host": where.netloc, **({"Authorization": "Bearer …"} if token else {})}
+    headers |= {"Accept": "application/json", "Connection": "close"}
     if request.body is not None:
         headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
     exchange: dict[str, Any] = {"step": step, "method": request.method, "url": base.rstrip("/") + request.target}
@@ -67,7 +69,7 @@ def ask(step: str, base: str, request: Request, seconds: float, secrets: Sequenc
         connection.putrequest(
             request.method, where.path.rstrip("/") + request.target, skip_host=True, skip_accept_encoding=True
         )
-        for key, value in {**headers, "Authorization": f"Bearer {token}"}.items():
+        for key, value in {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}.items():
             connection.putheader(key, value)
         connection.endheaders(data or None)
         _read(connection.getresponse(), exchange)
@@ -78,7 +80,7 @@ def ask(step: str, base: str, request: Request, seconds: float, secrets: Sequenc
     finally:
         timer.cancel()
         connection.close()
-    return _hidden(Exchange(**exchange), [token, *secrets])
+    return _hidden(Exchange(**exchange), [*([token] if token else []), *secrets])
 
 
 def connect(where: SplitResult, seconds: float) -> http.client.HTTPConnection:

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -20,13 +20,15 @@ from typing import Optional
 from documents import backup_script
 from documents.places import BridgePlace, Deployment, Synapse
 from documents.refusal import Refused
-from scripts import bundle, facts_inside, final_archive, safe_files, shell_syntax
+from scripts import bundle, facts_inside, final_archive, safe_files, shell_syntax, synapse_address
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, run
 from scripts.container import containers, inside, look, on_host, there, variable
+from scripts.exchange import Request, ask
 from scripts.files import CLAIM, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
 from scripts.postgres import psql
 from scripts.wire import typed
+from verdicts.auth import came
 from verdicts.host_facts import (
     ArchiveFacts,
     BridgeStatus,
@@ -84,13 +86,14 @@ def read(arguments: Look) -> HostFacts:
     }
     script = _file(deployment.backup.script) if deployment.backup.script else None
     dumps_path = backup_script.directory_of((script and script.text) or "", deployment.backup.directory)
-    with ThreadPoolExecutor(max_workers=9) as pool:
+    with ThreadPoolExecutor(max_workers=10) as pool:
         version = pool.submit(_docker_version)
         by_name = pool.submit(_containers)
         password = pool.submit(_superuser_password, deployment.postgres.container)
         network, image = pool.submit(there, "network", place.network), pool.submit(there, "image", place.image)
         seen, postgres = pool.submit(_synapse, deployment), pool.submit(_postgres, arguments)
-        bridge = pool.submit(_bridge, deployment)
+        url = pool.submit(_answers, synapse)
+        bridge = pool.submit(_bridge, deployment, url)
         syntax = pool.submit(_syntax, deployment, script)
         data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
@@ -110,6 +113,8 @@ def read(arguments: Look) -> HostFacts:
             postgres=postgres.result(),
             homeserver=_file(synapse.homeserver_file),
             mounted=_mounted(by_name.result().get(synapse.container), synapse),
+            synapse_url=url.result()[0],
+            synapse_silent=url.result()[1],
             on_host=_on_host(by_name.result().get(synapse.container), seen.result()),
             backup_script=script,
             backup_syntax=syntax.result(),
@@ -261,6 +266,18 @@ def _synapse(deployment: Deployment) -> SynapseFacts:
     return typed(SynapseFacts, json.loads(done.stdout), "the answer of Synapse's container")
 
 
+def _answers(synapse: Synapse) -> tuple[str, str]:
+    """Where the host reaches Synapse, and why its client-server API does not answer there."""
+    url = ""
+    try:
+        url = synapse_address.base(synapse)
+        exchange = ask("versions", url, Request("GET", "/_matrix/client/versions"), 5)
+    except ScriptError as error:
+        return url, str(error)
+    good = exchange.status == 200 and "versions" in (exchange.json() or {})
+    return url, "" if good else came(exchange)
+
+
 def _containers() -> dict[str, Container]:
     """All that there are, by name."""
     every = containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values()
@@ -288,7 +305,7 @@ def _others(by_name: dict[str, Container], place: BridgePlace) -> tuple[str, ...
     )
 
 
-def _bridge(deployment: Deployment) -> BridgeStatus:
+def _bridge(deployment: Deployment, url: Future[tuple[str, str]]) -> BridgeStatus:
     """The bridge's status today; the token for the ping is in the registration on the host."""
     registration = _text(Path(deployment.synapse.directory) / deployment.registration_file) or ""
     token = re.search(r"^as_token: *[\"']?([^\s\"']+)", registration, re.MULTILINE)
@@ -296,7 +313,7 @@ def _bridge(deployment: Deployment) -> BridgeStatus:
         Question(
             container=deployment.place.container,
             port=deployment.place.port,
-            synapse_url=deployment.synapse.url,
+            synapse_url=url.result()[0],
             appservice_id=deployment.bridge.appservice_id,
             as_token=token.group(1) if token else "",
             timeout=3.0,

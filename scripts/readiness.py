@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from documents.masking import clean
 from documents.places import BridgePlace, Synapse
-from scripts import safe_files
+from scripts import safe_files, synapse_address
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import last_exit, look, ready
@@ -76,7 +76,7 @@ class Watch:
     """One wait: what is known of the container, and what each of the three questions was answered last."""
 
     def __init__(self, arguments: Arguments) -> None:
-        self.arguments = arguments
+        self.arguments, self.url = arguments, synapse_address.base(arguments.synapse)
         # Asked as the bot: a hardened Synapse shows a profile to those alone who share a room with it, and to itself.
         bot = quote(arguments.bot, safe="")
         profile = f"/_matrix/client/v3/profile/{bot}?user_id={bot}"
@@ -126,7 +126,7 @@ class Watch:
         for name, request in self.requests.items():
             if not good and not all_of_them:
                 return False
-            exchange = ask(name, self.arguments.synapse.url, request, seconds, [self.arguments.as_token])
+            exchange = ask(name, self.url, request, seconds, [self.arguments.as_token])
             self.exchanges[name], self.answers[name] = exchange, came(exchange)
             body = None if exchange.fault or exchange.status != 200 else exchange.json()
             if body is None or (name == "ping" and "duration_ms" not in body):
@@ -138,7 +138,7 @@ class Watch:
     def ready(self, container_id: str, restarts: int, seconds: float) -> Ready:
         """The result, once all three hold."""
         a = self.arguments
-        question = Question(container_id, a.bridge.port, a.synapse.url, a.appservice_id, a.as_token)
+        question = Question(container_id, a.bridge.port, self.url, a.appservice_id, a.as_token)
         return Ready(
             uuid4().hex,
             container_id,
@@ -173,7 +173,7 @@ class Watch:
             return "fix what Docker says above"
         profile = self.exchanges.get("profile")
         if profile and (profile.fault or starting(profile)):
-            return f"Synapse does not answer at {self.arguments.synapse.url}: start it, or fix it (docker logs)"
+            return f"Synapse does not answer at {self.url}: start it, or fix it (docker logs)"
         if self.answers.get("ready") != "200":
             return "the bridge runs but does not get as far as it should: the log's last lines say what it waits for"
         if "ping" not in self.bodies:
@@ -183,7 +183,7 @@ class Watch:
 
 def wait(arguments: Arguments) -> Ready:
     """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
-    address(arguments.synapse.url)
+    address(synapse_address.base(arguments.synapse))
     begun = time.monotonic()
     watch, new_keys = Watch(arguments), arguments.new_keys
     _start_anew(watch)

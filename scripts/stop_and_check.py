@@ -18,7 +18,7 @@ from urllib.parse import quote
 from documents.marks import STACK_LABEL, TOKENS_LABEL
 from documents.masking import clean
 from documents.places import BridgePlace, Mas, Synapse
-from scripts import safe_files
+from scripts import safe_files, synapse_address
 from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import look
 from scripts.exchange import Request, address, ask, ping_request
@@ -77,7 +77,8 @@ class Removed:
 
 def check(arguments: Arguments) -> Checked:
     """Ask, judge, report. ScriptError on a FAIL."""
-    address(arguments.synapse.url)
+    url = synapse_address.base(arguments.synapse)
+    address(url)
     expected = Expected(
         bot=arguments.bot,
         appservice_id=arguments.appservice_id,
@@ -86,7 +87,7 @@ def check(arguments: Arguments) -> Checked:
         mas_hosts=arguments.mas.hosts,
         bridge_host=arguments.bridge.container,
     )
-    exchanges, tries = _ask_all(arguments)
+    exchanges, tries = _ask_all(arguments, url)
     verdict = judge(exchanges, expected)
     if not verdict.passed:
         raise ScriptError(_report(arguments, verdict, tries))
@@ -133,10 +134,10 @@ def _whoami(user: str) -> str:
     return f"/_matrix/client/v3/account/whoami?user_id={quote(user, safe='')}"
 
 
-def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
+def _ask_all(arguments: Arguments, url: str) -> tuple[list[Exchange], list[Exchange]]:
     """The last exchange of each step, and all of them (of a start that is waited for, the first and the last)."""
     end = time.monotonic() + arguments.deadline
-    url, last, kept = arguments.synapse.url, list[Exchange](), list[Exchange]()
+    last, kept = list[Exchange](), list[Exchange]()
     for step, request in _requests(arguments).items():
         # A start is waited for until the limit: nothing is left for the steps behind it.
         waited = any(starting(exchange) for exchange in last)

@@ -25,7 +25,7 @@ from typing import Optional
 
 from documents.masking import clean
 from documents.places import Synapse
-from scripts import bundle, host_lock, safe_files, synapse_inside
+from scripts import bundle, host_lock, safe_files, synapse_address, synapse_inside
 from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import inside, look
 from scripts.exchange import Request, address, ask, connect
@@ -106,16 +106,20 @@ def _status(container: Optional[Container]) -> str:
 # ---- health
 
 
-def _unwell(synapse: Synapse) -> Optional[str]:
-    """None if the health address answers 200, else why not."""
-    url, connection = f"{synapse.url}/health", connect(address(synapse.url), 3)
-    try:
-        connection.request("GET", "/health")
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        return f"{url}: {str(error) or type(error).__name__}"
-    finally:
-        connection.close()
+def _unwell(base: str) -> Optional[str]:
+    """None if the health address answers 200, or, where a proxy does not hand that through, the API's versions; else
+    why not."""
+    for path in ("/health", "/_matrix/client/versions"):
+        url, connection = f"{base}{path}", connect(address(base), 3)
+        try:
+            connection.request("GET", path)
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            return f"{url}: {str(error) or type(error).__name__}"
+        finally:
+            connection.close()
+        if status != 404:
+            break
     return None if status == 200 else f"{url} answered {status}"
 
 
@@ -123,8 +127,9 @@ def _wait(synapse: Synapse, deadline: float, restarts: int) -> Optional[str]:
     """None once Synapse is healthy; else, at the deadline or when it is clear that it will not be, why. `restarts`:
     Docker's count of its own restarts before; it begins anew when somebody restarts the container."""
     begin = looked = time.monotonic()
+    url, nowhere = _base(synapse)
     while True:
-        why = _unwell(synapse)
+        why = nowhere or _unwell(url)
         now = time.monotonic()
         if why is None:
             return None
@@ -141,7 +146,16 @@ def _wait(synapse: Synapse, deadline: float, restarts: int) -> Optional[str]:
                     return f"it ended {CRASHES} times with exit code {container.exit_code}"
                 if container.status in ("exited", "dead", "created", "paused"):
                     return f"its container is {container.status}, exit code {container.exit_code}"
+                url, nowhere = _base(synapse)  # each start may give it another address
         time.sleep(PROBE)
+
+
+def _base(synapse: Synapse) -> tuple[str, str]:
+    """Where Synapse answers, or why that is not known."""
+    try:
+        return synapse_address.base(synapse), ""
+    except ScriptError as error:
+        return "", str(error)
 
 
 def _restart(synapse: Synapse) -> tuple[float, Optional[str]]:
@@ -368,12 +382,15 @@ def _apply(arguments: Arguments) -> Applied:
 
 def _known(synapse: Synapse, tokens: Mapping[str, str]) -> set[str]:
     """Those of the registrations (path -> as_token) whose token Synapse accepts: it has loaded them."""
-    return {path for path, token in tokens.items() if _whoami(synapse, token) == 200}
+    url, nowhere = _base(synapse)
+    if nowhere:
+        return set()
+    return {path for path, token in tokens.items() if _whoami(url, token) == 200}
 
 
-def _whoami(synapse: Synapse, token: str) -> Optional[int]:
+def _whoami(url: str, token: str) -> Optional[int]:
     with contextlib.suppress(ScriptError):  # a token that no header can hold is nobody's
-        return ask("whoami", synapse.url, Request("GET", "/_matrix/client/v3/account/whoami", token), 10).status
+        return ask("whoami", url, Request("GET", "/_matrix/client/v3/account/whoami", token), 10).status
     return None
 
 

@@ -85,6 +85,7 @@ def container(name: str, **changed: Any) -> Container:
         pid=4242,
         labels={},
         networks={"matrix-net": "172.20.0.3"},
+        published={},
         mounts=(),
     )
     return replace(running, **changed)
@@ -127,6 +128,8 @@ def healthy() -> HostFacts:
         ),
         homeserver=File(text=HOMESERVER, writable=True),
         mounted={"/opt/matrix/synapse": "/data", "/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml"},
+        synapse_url="http://172.20.0.3:8008",
+        synapse_silent="",
         on_host={"/data/homeserver.yaml": "/opt/matrix/synapse/homeserver.yaml"},
         backup_script=File(text=BACKUP_SCRIPT, writable=True),
         backup_syntax="",

@@ -78,8 +78,12 @@ def test_the_defaults_are_the_plan() -> None:
             "image: 'dock.mau.dev/mautrix/signal:latest' should be an image with an exact tag, so that an upgrade is "
             "a decision",
         ),
-        ("synapseUrl", "127.0.0.1:8008", "synapseUrl: '127.0.0.1:8008' should be a URL like http://127.0.0.1:8008, "
-         "without a path"),
+        (
+            "synapseUrl",
+            "127.0.0.1:8008",
+            "synapseUrl: '127.0.0.1:8008' should be auto, or a URL like http://127.0.0.1:8008, "
+            "without a path",
+        ),
         ("bridgeDatabase", "synapse", "bridgeDatabase: 'synapse' should be a database of the bridge's own"),
         ("bridgeContainer", "my_bridge", "bridgeContainer: 'my_bridge' should be a container's name that is a host "
          "name too (it is the host of the registration's url): letters, digits, '.', '-'"),

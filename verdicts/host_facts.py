@@ -22,7 +22,8 @@ class Container:
     """A container as Docker tells it. `status`: created, running, paused, restarting, removing, exited or dead;
     `exit_code` is that of the last run while it does not run, and 0 while it does; `error` is why Docker could not
     start it; `created` and `started` (the last time) are RFC 3339 times; `pid` is its first process', on the host;
-    `networks` maps names to addresses (IPv6 where there is no other)."""
+    `networks` maps names to addresses (IPv6 where there is no other); `published` maps ports (TCP) to where the host
+    has them, as 127.0.0.1:8008."""
 
     id: str
     name: str
@@ -38,6 +39,7 @@ class Container:
     pid: int
     labels: dict[str, str]
     networks: dict[str, str]
+    published: dict[int, str]
     mounts: tuple[Mount, ...]
 
     @property
@@ -217,13 +219,14 @@ class HostFacts:
     those of containers are on the host, which differs where Docker runs without root or with userns-remap. `network`,
     `image`: whether they are there. `superuser_password` is a secret, out of Postgres' container. `mounted`: where
     Synapse's container has our two places on the host, `on_host`: where the host has the files of its configuration;
-    what one does not have of the other is absent. `backup_syntax`: what the script's own interpreter says against our
-    edit of it, as `LINE: reason: fix`. `dump_script_owner`: the stack that our dump script on the host names, "" if it
-    names none, None if there is no such file. `dumps_path`: where the nightly dumps go, "" if only the script knows,
-    and then `backup_dir` is where the script is. `directory_writers`: stacks that wrote a config in the bridge's
-    directory. `registrations`: path on the host -> what is there. `others`: names of containers that mount the bridge's
-    directory. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the container that got ready last. `interrupted`: a run was
-    killed between its edit of homeserver.yaml and a healthy Synapse. `archive`: None unless restore asks for one.
+    what one does not have of the other is absent. `synapse_url`: where the host reaches Synapse, `synapse_silent`: why
+    it does not answer there, "" if it does. `backup_syntax`: what the script's own interpreter says against our edit of
+    it, as `LINE: reason: fix`. `dump_script_owner`: the stack that our dump script on the host names, "" if it names
+    none, None if there is no such file. `dumps_path`: where the nightly dumps go, "" if only the script knows, and then
+    `backup_dir` is where the script is. `directory_writers`: stacks that wrote a config in the bridge's directory.
+    `registrations`: path on the host -> what is there. `others`: names of containers that mount the bridge's directory.
+    `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the container that got ready last. `interrupted`: a run was killed
+    between its edit of homeserver.yaml and a healthy Synapse. `archive`: None unless restore asks for one.
     """
 
     docker: str
@@ -245,6 +248,8 @@ class HostFacts:
     homeserver: Optional[File]
     mounted: dict[str, str]
     on_host: dict[str, str]
+    synapse_url: str
+    synapse_silent: str
     backup_script: Optional[File]
     backup_syntax: str
     dump_script_owner: Optional[str]

@@ -233,6 +233,12 @@ def _synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         return
     if synapse.server_name != domain:
         yield f"domain: {domain!r} should be Synapse's server_name, {synapse.server_name!r}"
+    if facts.synapse_silent:
+        yield (
+            f"synapseUrl: {facts.synapse_url or deployment.synapse.url} does not answer as Synapse's client API "
+            f"({facts.synapse_silent}), though container {name} runs: publish its port on 127.0.0.1, or set synapseUrl "
+            "(auto: as Docker has it)"
+        )
     yield from _places(facts, deployment)
     if not synapse.mas:
         yield (

@@ -85,11 +85,11 @@ class StubSynapse:
         class Health(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 state = stub.state
-                well = state["healthy"] and self.path == "/health"
+                well = state["healthy"] and self.path == state["health"]
                 token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
                 forgotten = state["restarts"] == 1 and token == state["forgets"]
                 known = state["healthy"] and self.path.endswith("/whoami") and not forgotten
-                self.send_response(200 if well or known else 503)
+                self.send_response(200 if well or known else 404 if self.path != state["health"] else 503)
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
@@ -102,6 +102,7 @@ class StubSynapse:
             "container": "matrix-synapse", "status": "running", "started": time.time() - 60, "healthy": True,
             "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
             "python": python, "fails": None, "deaf": False, "broken_image": False, "loops": False, "forgets": None,
+            "health": "/health",
             "log": "log of start {restarts}\n",
         }  # fmt: skip
         self.set()

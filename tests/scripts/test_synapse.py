@@ -214,6 +214,11 @@ def test_a_synapse_that_runs_but_is_not_healthy_before_is_left_alone(host: Host)
     assert (host.text, host.restarts) == (BEFORE, 0)
 
 
+def test_a_proxy_that_does_not_hand_the_health_address_through_is_asked_for_versions(host: Host) -> None:
+    host.synapse.set(health="/_matrix/client/versions")
+    assert host.good("apply")["restarted"] is True
+
+
 def test_a_refusal_names_file_line_reason_and_fix(host: Host) -> None:
     host.file.write_text(f"{BEFORE}\nexperimental_features: 1\n")
     was = host.text

@@ -105,6 +105,11 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (_set("network", False), "network matrix-net: not there: correct the setting network (docker network ls)"),
     (
+        _set("synapse_silent", "connection refused"),
+        "synapseUrl: http://172.20.0.3:8008 does not answer as Synapse's client API (connection refused), though "
+        "container matrix-synapse runs: publish its port on 127.0.0.1, or set synapseUrl (auto: as Docker has it)",
+    ),
+    (
         _set("mounted", {"/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml"}),
         "synapseDir: container matrix-synapse does not have /opt/matrix/synapse; it has /opt/matrix/synapse as /data: "
         "set synapseDir and synapseDataMount to the two names of one directory",
