@@ -1,7 +1,7 @@
-"""The bridge is up only when it says so itself, Synapse reaches it, and its bot is there. A running container proves
-nothing: a bridge that cannot reach Synapse tries again for ever.
+"""The bridge is up only when it says so itself, Synapse reaches it, its bot is there, and an event arrives
+(scripts/delivery.py). A running container proves nothing: a bridge that cannot reach Synapse tries again for ever.
 
-Verb `wait`: right after the container's start, until all three hold. If they do not, the error says why: the exit
+Verb `wait`: right after the container's start, until all of it holds. If it does not, the error says why: the exit
 code's meaning or what is missing, and the last lines of the log.
 """
 
@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from documents.masking import clean
 from documents.places import BridgePlace, Synapse
-from scripts import safe_files, synapse_address
+from scripts import delivery, safe_files, synapse_address
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import last_exit, look, ready
@@ -34,6 +34,7 @@ INSERT INTO kv_store (bridge_id, key, value) VALUES ('', 'recovery_key', 'overwr
 ON CONFLICT (bridge_id, key) DO UPDATE SET value = excluded.value;
 """
 RESTARTS = 2  # so many in one wait, and it is a loop
+DELIVERY_PAUSE = 0.05  # seconds between two looks for what the bridge does about an event
 LIMIT = 5.0  # seconds for one question
 LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
 
@@ -60,14 +61,16 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Ready:
-    """What was seen: seconds waited, restarts meanwhile, the ping's own time, the bot's name, and the bridge's status
-    as `pulumi preview` will see it. `wait` names the wait that saw it, as the mark does."""
+    """What was seen: seconds waited, restarts meanwhile, the ping's own time, an event's way to the bridge and back,
+    the bot's name, and the bridge's status as `pulumi preview` will see it. `wait` names the wait that saw it, as the
+    mark does."""
 
     wait: str
     container_id: str
     ready_seconds: float
     restart_count: int
     ping_ms: float
+    event_ms: int
     displayname: str
     status: BridgeStatus
 
@@ -135,16 +138,25 @@ class Watch:
                 self.bodies[name] = body
         return good
 
-    def ready(self, container_id: str, restarts: int, seconds: float) -> Ready:
-        """The result, once all three hold."""
+    def ready(self, container_id: str, restarts: int, begun: float) -> Optional[Ready]:
+        """The result, once all three hold and an event has arrived; None if none did before the time was up."""
         a = self.arguments
+        deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
+        try:
+            arrived = delivery.prove(self.url, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
+        except ScriptError as error:
+            raise ScriptError(clean(str(error), [a.as_token])) from None
+        self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
+        if arrived is None:
+            return None
         question = Question(container_id, a.bridge.port, self.url, a.appservice_id, a.as_token)
         return Ready(
             uuid4().hex,
             container_id,
-            round(seconds, 1),
+            round(time.monotonic() - begun, 1),
             restarts,
             float(self.bodies["ping"]["duration_ms"]),
+            round(arrived * 1000),
             str(self.bodies["profile"].get("displayname", "")),
             probe(question),
         )
@@ -176,6 +188,13 @@ class Watch:
             return f"Synapse does not answer at {self.url}: start it, or fix it (docker logs)"
         if self.answers.get("ready") != "200":
             return "the bridge runs but does not get as far as it should: the log's last lines say what it waits for"
+        if "event" in self.answers:
+            return (
+                "Synapse pings the bridge and delivers nothing to it: restart the process of Synapse that pushes to "
+                "appservices (notify_appservices_from_worker), or wait, if it was long without a bridge: it tries "
+                "again "
+                "after minutes"
+            )
         if "ping" not in self.bodies:
             return "Synapse cannot reach the bridge: compare its registration's url with the container's name and port"
         return f"Synapse knows no profile of {self.arguments.bot}: look at the bot's registration in the log"
@@ -191,7 +210,9 @@ def wait(arguments: Arguments) -> Ready:
         why = watch.why_not()
         left = begun + arguments.timeout - time.monotonic()
         if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
-            result = watch.ready(watch.state.id, watch.state.restarts, time.monotonic() - begun)
+            result = watch.ready(watch.state.id, watch.state.restarts, begun)
+            if result is None:
+                raise ScriptError(watch.report(f"is not handed events within {arguments.timeout:g} s"))
             _mark(arguments, result)
             return result
         if not why and time.monotonic() + arguments.pause < begun + arguments.timeout:

@@ -41,7 +41,7 @@ RESULTS = {
     "scripts.final_archive keep": final_archive.Checked(),
     "scripts.stop_and_check check": stop_and_check.Checked(verdict="PASS", table="all well"),
     "scripts.readiness wait": readiness.Ready(
-        "0123abcd", "mautrix-signal-container-id", 3.0, 0, 2.0, "Signal bridge bot", STATUS
+        "0123abcd", "mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot", STATUS
     ),
 }
 

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from documents.places import Database
-from scripts import bundle, readiness
+from scripts import bundle, delivery, readiness
 from scripts.common import ScriptError
-from scripts.wire import plain
 from tests import facts
 from tests.scripts.container_json import EVENTS, ID, STARTED, inspected
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, hang_up, reply
@@ -30,6 +29,21 @@ PROFILE = Call("GET", "/_matrix/client/v3/profile/%40signalbot%3Aecho6.co?user_i
 PONG, SHOWN = reply(200, duration_ms=2), reply(200, displayname="Signal bridge bot")
 INSPECT, LOGS = f"container inspect {ID}", f"logs --tail 50 {ID}"
 LOOK = f"logs --tail 200 --since {STARTED} {ID}"  # the status at the end of the wait
+
+
+BOT = "%40signalbot%3Aecho6.co"
+ROOM = "/_matrix/client/v3/rooms/%21r%3Aecho6.co"
+INVITE = {"preset": "private_chat", "invite": ["@signalbot:echo6.co"], "creation_content": {"m.federate": False}}
+
+
+def delivers(server: ScriptedServer, *memberships: str) -> None:
+    """The room of the proof: what the bot's membership is, look by look; both leave it whatever comes."""
+    server.on(Call("POST", "/_matrix/client/v3/createRoom", TOKEN, INVITE), reply(200, room_id="!r:echo6.co"))
+    looks = [reply(200, membership=each) for each in memberships or ("join",)]
+    server.on(Call("GET", f"{ROOM}/state/m.room.member/{BOT}", TOKEN), *looks)
+    for user in (f"?user_id={BOT}", ""):
+        for step in ("leave", "forget"):
+            server.on(Call("POST", f"{ROOM}/{step}{user}", TOKEN, {}), reply(200))
 
 
 def curl(seconds: str) -> str:
@@ -100,11 +114,13 @@ def test_ready(bridge: Bridge) -> None:
     with ScriptedServer() as server:
         server.on(PING, error(502, "M_CONNECTION_FAILED"), PONG, PONG, PONG)
         server.on(PROFILE, error(404, "M_NOT_FOUND"), SHOWN)
+        delivers(server)
         done = bridge.run(server.url)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     wait = result.pop("wait")
     assert 0 < result.pop("ready_seconds") < 30
+    assert 0 <= result.pop("event_ms") < 30_000
     image = "dock.mau.dev/mautrix/signal:v0.2603.0"
     assert result == {
         "container_id": ID,
@@ -114,6 +130,49 @@ def test_ready(bridge: Bridge) -> None:
         "status": plain(BridgeStatus(container="running", ready=True, ping="200", image=image)),
     }
     assert bridge.mark.read_text() == f"{ID} 1 {wait}\n"
+
+
+def test_a_bridge_that_synapse_pings_and_tells_nothing_is_not_ready(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker with registrations of before pushes the events; the main process answers the ping."""
+    for name, value in bridge.docker.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(delivery, "prove", lambda *arguments: None)
+    with ScriptedServer() as server, pytest.raises(ScriptError) as failed:
+        server.on(PING, PONG)
+        server.on(PROFILE, SHOWN)
+        readiness.wait(bridge.arguments(server.url))
+    said = str(failed.value)
+    assert said.startswith("mautrix-signal is not handed events within 30 s\n")
+    assert "event      an invitation of the bot was not handed over\n" in said
+    assert "restart the process of Synapse that pushes to appservices (notify_appservices_from_worker)" in said
+    assert not bridge.mark.exists()
+
+
+def test_in_the_room_of_the_proof_nobody_stays() -> None:
+    with ScriptedServer() as server:
+        delivers(server, "invite")
+        assert delivery.prove(server.url, "@signalbot:echo6.co", TOKEN, deadline=0.0, pause=0.0) is None
+
+
+@pytest.mark.parametrize("acts", ["join", "leave"])
+def test_whatever_the_bridge_does_about_the_invitation_shows_that_it_came(bridge: Bridge, acts: str) -> None:
+    with ScriptedServer() as server:
+        server.on(PING, PONG, PONG)
+        server.on(PROFILE, SHOWN)
+        delivers(server, "invite", "invite", acts)
+        assert bridge.run(server.url).returncode == 0
+
+
+def test_a_synapse_that_makes_no_room_is_named(bridge: Bridge) -> None:
+    with ScriptedServer() as server:
+        server.on(PING, PONG)
+        server.on(PROFILE, SHOWN)
+        server.on(Call("POST", "/_matrix/client/v3/createRoom", TOKEN, INVITE), error(403, "M_FORBIDDEN", "no rooms"))
+        done = bridge.run(server.url)
+    asked = "POST /_matrix/client/v3/createRoom: 403 M_FORBIDDEN no rooms"
+    assert done.stderr == f"whether events arrive could not be seen: {asked}\n"
 
 
 def test_one_exit_may_happen(bridge: Bridge) -> None:
@@ -126,6 +185,7 @@ def test_one_exit_may_happen(bridge: Bridge) -> None:
     with ScriptedServer() as server:
         server.on(PING, PONG, PONG)
         server.on(PROFILE, SHOWN)
+        delivers(server)
         done = bridge.run(server.url)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -172,6 +232,7 @@ def test_what_it_did_before_does_not_count_and_it_is_started_anew(bridge: Bridge
     with ScriptedServer() as server:
         server.on(PING, PONG, PONG)
         server.on(PROFILE, SHOWN)
+        delivers(server)
         done = bridge.run(server.url)
     assert done.returncode == 0, done.stderr
     assert "mautrix-signal: has ended 8 times before: it is started anew" in done.stderr
@@ -185,6 +246,7 @@ def test_one_that_ended_once_and_works_is_left_running(bridge: Bridge) -> None:
     with ScriptedServer() as server:
         server.on(PING, PONG, PONG, PONG)
         server.on(PROFILE, SHOWN, SHOWN)
+        delivers(server)
         assert bridge.run(server.url).returncode == 0
     assert f"restart {ID}" not in bridge.docker.calls
 
@@ -290,6 +352,7 @@ def test_it_runs_from_a_bundle(bridge: Bridge, tmp_path: Path) -> None:
     with ScriptedServer() as server:
         server.on(PING, PONG, PONG)
         server.on(PROFILE, SHOWN)
+        delivers(server)
         done = subprocess.run(
             ["sh", "-c", bundle.command("scripts.readiness", "wait")],
             input=bundle.pack("scripts.readiness", bridge.arguments(server.url)),
