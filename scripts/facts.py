@@ -127,6 +127,7 @@ def read(arguments: Look) -> HostFacts:
             directory_writers=tuple(sorted(directory_writers(Path(place.directory)))),
             registrations={path: _own(Path(path)) for path in deployment.registration_paths},
             others=_others(by_name.result(), place),
+            workers=_workers(by_name.result(), synapse),
             ready_mark=_text(Path(place.directory) / READY) or "",
             interrupted=(Path(place.directory) / JOURNAL).is_file(),
             archive=_archive(deployment),
@@ -303,6 +304,26 @@ def _others(by_name: dict[str, Container], place: BridgePlace) -> tuple[str, ...
         if name != place.container
         and any(mine in (source, *source.parents) for source in (Path(mount.source) for mount in each.mounts))
     )
+
+
+def _workers(by_name: dict[str, Container], synapse: Synapse) -> tuple[str, ...]:
+    """Names of other containers that have this Synapse's homeserver.yaml and run Synapse."""
+    main = by_name.get(synapse.container)
+    if main is None:
+        return ()
+    return tuple(
+        name
+        for name, each in sorted(by_name.items())
+        if each.id != main.id and inside(each, synapse.homeserver_file) and _runs_synapse(each, main)
+    )
+
+
+def _runs_synapse(container: Container, main: Container) -> bool:
+    if not container.running:
+        return container.image_id == main.image_id
+    with contextlib.suppress(OSError):
+        return b"synapse.app" in Path(f"/proc/{container.pid}/cmdline").read_bytes()
+    return False
 
 
 def _bridge(deployment: Deployment, url: Future[tuple[str, str]]) -> BridgeStatus:

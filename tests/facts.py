@@ -142,6 +142,7 @@ def healthy() -> HostFacts:
         directory_writers=(),
         registrations=dict.fromkeys(deployment().registration_paths),
         others=(),
+        workers=(),
         ready_mark="",
         interrupted=False,
         archive=None,

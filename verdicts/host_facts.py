@@ -224,9 +224,10 @@ class HostFacts:
     it, as `LINE: reason: fix`. `dump_script_owner`: the stack that our dump script on the host names, "" if it names
     none, None if there is no such file. `dumps_path`: where the nightly dumps go, "" if only the script knows, and then
     `backup_dir` is where the script is. `directory_writers`: stacks that wrote a config in the bridge's directory.
-    `registrations`: path on the host -> what is there. `others`: names of containers that mount the bridge's directory.
-    `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the container that got ready last. `interrupted`: a run was killed
-    between its edit of homeserver.yaml and a healthy Synapse. `archive`: None unless restore asks for one.
+    `registrations`: path on the host -> what is there. `others`: names of containers that mount the bridge's directory;
+    `workers`: of those that run another process of this Synapse. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the
+    container that got ready last. `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy
+    Synapse. `archive`: None unless restore asks for one.
     """
 
     docker: str
@@ -261,6 +262,7 @@ class HostFacts:
     directory_writers: tuple[str, ...]
     registrations: dict[str, Optional[OwnFile]]
     others: tuple[str, ...]
+    workers: tuple[str, ...]
     ready_mark: str
     interrupted: bool
     archive: Optional[ArchiveFacts]

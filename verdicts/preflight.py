@@ -245,6 +245,12 @@ def _synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
             f"{deployment.synapse.homeserver_file}: MAS is not enabled (matrix_authentication_service): "
             "this deploys beside MAS only; check that synapseContainer is the right one"
         )
+    if facts.workers:
+        yield (
+            f"container {', '.join(facts.workers)}: runs a worker of {name}, and workers are not restarted by this: "
+            f"they "
+            "would go on without the registrations: run Synapse as one process, or its workers in its own container"
+        )
     if not synapse.version:
         yield f"container {name}: holds no Synapse: correct the setting synapseContainer"
     elif _version(synapse.version) < OLDEST_SYNAPSE:

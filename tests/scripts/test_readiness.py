@@ -16,6 +16,7 @@ import pytest
 from documents.places import Database
 from scripts import bundle, delivery, readiness
 from scripts.common import ScriptError
+from scripts.wire import plain
 from tests import facts
 from tests.scripts.container_json import EVENTS, ID, STARTED, inspected
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, hang_up, reply

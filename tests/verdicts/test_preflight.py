@@ -105,6 +105,12 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (_set("network", False), "network matrix-net: not there: correct the setting network (docker network ls)"),
     (
+        _set("workers", ("synapse-worker-1", "synapse-worker-2")),
+        "container synapse-worker-1, synapse-worker-2: runs a worker of matrix-synapse, and workers are not restarted "
+        "by this: they would go on without the registrations: run Synapse as one process, or its workers in its own "
+        "container",
+    ),
+    (
         _set("synapse_silent", "connection refused"),
         "synapseUrl: http://172.20.0.3:8008 does not answer as Synapse's client API (connection refused), though "
         "container matrix-synapse runs: publish its port on 127.0.0.1, or set synapseUrl (auto: as Docker has it)",
