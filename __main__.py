@@ -30,7 +30,7 @@ host = LocalHost(settings.reapply, deployment.docker_host)
 checked = refuse_or_tell(host, settings, deployment)
 
 # What a destroy ends with: whatever of this stack is then still there.
-isolated = Isolation(deployment.stack, deployment.postgres, deployment.place.database, settings.isolated_databases)
+isolated = Isolation(deployment.stack, deployment.postgres, deployment.place.database, settings.isolated)
 backup_plan = backup_arguments(deployment, settings.synapse_database)
 leftovers = leftovers_of(name, host, deployment, isolated, backup_plan)
 

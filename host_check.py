@@ -48,7 +48,7 @@ def refuse_or_tell(host: LocalHost, settings: Settings, deployment: Deployment) 
     """Raises pulumi.RunError, one line a problem, unless the plan may go on; a destroy always may."""
     destroys = destroying()
     try:
-        seen = host.read(facts.read, facts.Look(deployment, settings.isolated_databases))
+        seen = host.read(facts.read, facts.Look(deployment, settings.isolated))
     except HostError as error:
         raise pulumi.RunError(str(error)) from None
     findings = judge(seen, settings, deployment)

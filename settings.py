@@ -177,7 +177,7 @@ class Settings:
     synapse_url: str = setting(_url_or_auto)
     homeserver_address: str = setting(_url)
     synapse_deadline: int = setting(_integer(5, 3600))
-    mas_container: str = setting(_container)
+    mas_container: str = setting(_container)  # or none
     mas_hosts: tuple[str, ...] = setting(
         _each(_matching(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", "a host or host:port"), "host or host:port names")
     )
@@ -233,6 +233,16 @@ class Settings:
     token_generation: int = setting(_integer(1, 10**6))
     reapply: int = setting(_integer(0, 10**6))
 
+    @property
+    def has_mas(self) -> bool:
+        """False where Synapse has its own logins: nothing of MAS counts then."""
+        return self.mas_container != "none"
+
+    @property
+    def isolated(self) -> tuple[str, ...]:
+        """The databases to isolate that the stack has."""
+        return tuple(each for each in self.isolated_databases if self.has_mas or each != self.mas_database)
+
     def deployment(self, bridge: Bridge, stack: str) -> Deployment:
         """What travels together, as objects; `stack` is "project/name"."""
         return Deployment(
@@ -255,7 +265,7 @@ class Settings:
                 address=self.homeserver_address,
                 deadline=self.synapse_deadline,
             ),
-            mas=Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role),
+            mas=Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role) if self.has_mas else None,
             postgres=Postgres(
                 self.postgres_container, self.postgres_port, self.postgres_superuser, self.postgres_sslmode
             ),

@@ -8,7 +8,7 @@ import pulumi
 
 from components.host import LocalHost
 from documents import backup_script
-from documents.places import Database, Deployment
+from documents.places import Deployment
 from scripts import nightly_backup
 
 DUMP_SCRIPT = Path(nightly_backup.__file__).with_name("bridge_backup.sh")
@@ -16,13 +16,13 @@ DUMP_SCRIPT = Path(nightly_backup.__file__).with_name("bridge_backup.sh")
 
 def backup_arguments(deployment: Deployment, synapse_database: str) -> nightly_backup.Arguments:
     """`synapse_database` is what the operator's own dumps are of."""
-    plan, mas, own = deployment.backup, deployment.mas, deployment.place.database
+    plan = deployment.backup
     return nightly_backup.Arguments(
         script=plan.script,
         block=backup_script.block(deployment),
         dump_script=backup_script.dump_script(DUMP_SCRIPT.read_text(), deployment),
         suffix=f".{deployment.place.container}.sql.gz{plan.suffix}",
-        databases=(own, Database(own.container, mas.database, mas.role)),
+        databases=deployment.dumped,
         filtered=bool(plan.filter),
         superuser=deployment.postgres.superuser,
         synapse_database=synapse_database,

@@ -44,7 +44,8 @@ def bridge_registration(deployment: Deployment, tokens: Tokens, keys: Keys) -> s
     }
     document["de.sorunome.msc2409.push_ephemeral"] = True
     document["receive_ephemeral"] = True
-    document["io.element.msc4190"] = True
+    if deployment.mas:
+        document["io.element.msc4190"] = True
     return render(document, *_header(f"{bridge.name}: appservice registration", deployment.stack))
 
 

@@ -52,8 +52,8 @@ _OWNER = re.compile(r"^# owner: (\S+)$", re.MULTILINE)
 
 def dump_script(template: str, deployment: Deployment) -> str:
     """scripts/bridge_backup.sh with the settings of one deployment."""
-    plan, own, mas = deployment.backup, deployment.place.database, deployment.mas
-    pairs = ((own.database, own.role), (mas.database, mas.role))
+    plan, own = deployment.backup, deployment.place.database
+    pairs = ((each.database, each.role) for each in deployment.dumped)
     settings = (
         f"# owner: {deployment.stack}",
         f"bridge={shlex.quote(deployment.place.container)}",

@@ -104,7 +104,8 @@ def _document(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, o
             "default": True,
             "require": True,
             "appservice": False,
-            "msc4190": True,
+            # Behind MAS the bridge cannot log in as an appservice; beside Synapse's own logins it does.
+            "msc4190": deployment.mas is not None,
             "allow_key_sharing": True,
             "pickle_key": keys.pickle_key,
             "self_sign": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 from documents.bridges import Bridge
 
@@ -110,6 +111,7 @@ def whose(stack: str, domain: str) -> str:
 @dataclass(frozen=True)
 class Deployment:
     """One bridge beside one Matrix stack, as one Pulumi stack has it: all that the texts are made of, but secrets.
+    `mas` is None where Synapse has its own logins.
 
     `stack` is "project/name", which also marks our lines in the operator's files; `admin_user` is a user id;
     `experimental_features`: whether homeserver.yaml gets the plan's two flags; `docker_host`: Docker's address ("": the
@@ -125,7 +127,7 @@ class Deployment:
     experimental_features: bool
     docker_host: str
     synapse: Synapse
-    mas: Mas
+    mas: Optional[Mas]
     postgres: Postgres
     place: BridgePlace
     backup: BackupPlan
@@ -135,6 +137,12 @@ class Deployment:
     def whose(self) -> str:
         """Whose this deployment's archives are."""
         return whose(self.stack, self.synapse.domain)
+
+    @property
+    def dumped(self) -> tuple[Database, ...]:
+        """The databases that our dump script dumps."""
+        own = self.place.database
+        return (own, Database(own.container, self.mas.database, self.mas.role)) if self.mas else (own,)
 
     @property
     def bot(self) -> str:

@@ -31,6 +31,7 @@ import yaml
 from lab import host, snapshot
 from lab.containers import Containers
 from lab.engine import Docker, LabError, run
+from lab.flavours import FLAVOURS
 from lab.mas import provision
 from lab.place import ROOT, Place, Say, free_port, port_is_free
 from lab.prober import Prober
@@ -70,6 +71,15 @@ class Lab(Place):
         """The lab of the checkout that this module is in."""
         return cls(ROOT, say)
 
+    @property
+    def synapse_url(self) -> str:
+        """Where the host reaches Synapse's client-server API."""
+        if FLAVOURS[self.flavour].published:
+            return super().synapse_url
+        found = self.docker.inspect("container", [self.synapse])
+        networks = found[self.synapse]["NetworkSettings"]["Networks"] if found else {}
+        return f"http://{networks[self.network]['IPAddress'] if networks else 'not-there'}:8008"
+
     def prober(self) -> Prober:
         """A context manager that measures Synapse's outages; see lab/prober.py."""
         return Prober(self.synapse_url)
@@ -88,6 +98,8 @@ class Lab(Place):
         with self._at_work() as (tags, key, is_made):
             if not is_made:
                 self._make(tags, key)
+            if self.notes().flavour != self.flavour:
+                self._restore(tags)
             elif self.notes().busy or not (self.postgres_data.is_dir() and self.host_dir.is_dir()):
                 self._say("what an interrupted run left is cleared")
                 self._restore(tags)
@@ -104,7 +116,7 @@ class Lab(Place):
         with self._at_work() as (tags, key, is_made):
             if not is_made:
                 self._make(tags, key)
-            else:
+            if is_made or self.flavour != "plain":
                 begun = time.monotonic()
                 self._restore(tags)
                 self._say(f"reset in {time.monotonic() - begun:.1f} s")
@@ -231,7 +243,7 @@ class Lab(Place):
         self.containers.wait_postgres()
         self.docker("start", self.synapse)
         self.wait_healthy()
-        self.note(made=key, busy=None)
+        self.note(made=key, busy=None, flavour="plain")
         self._say(f"host made in {time.monotonic() - begun:.1f} s")
 
     def _restore(self, tags: Mapping[str, str]) -> None:
@@ -243,9 +255,10 @@ class Lab(Place):
         _copy(self.pristine / "host", self.host_root)
         if (self.pristine / "state").is_dir():
             _copy(self.pristine / "state", self.state_dir)
+        FLAVOURS[self.flavour].change(self.host_dir)
         self.containers.start_all(tags)
         self.wait_healthy()
-        self.note(busy=None)
+        self.note(busy=None, flavour=self.flavour)
 
     def _write_files(self) -> None:
         self.host_dir.mkdir(parents=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab import host, images
 from lab.engine import Docker, LabError, last_lines
+from lab.flavours import FLAVOURS, Flavour
 from lab.place import LABEL, PATH_LABEL, Place, Say, write
 
 HEALTHY_SECONDS = 90
@@ -23,6 +24,10 @@ class Containers:
         self.place = place
         self.docker = docker
         self.say = say
+
+    @property
+    def flavour(self) -> Flavour:
+        return FLAVOURS[self.place.flavour]
 
     # images
 
@@ -98,9 +103,14 @@ class Containers:
     def start_all(self, tags: Mapping[str, str]) -> None:
         """The network and the three containers, none of which is there; Synapse when Postgres accepts connections."""
         self._make_network()
-        _together(lambda: self._run("postgres", tags), lambda: self._run("mas", tags))
+        mas = [lambda: self._run("mas", tags)] if self.flavour.mas else []
+        _together(lambda: self._run("postgres", tags), *mas)
         self.wait_postgres()
-        if self.psql("SELECT count(*) FROM pg_database WHERE datname = 'mas'") == "0":
+        there = self.psql("SELECT count(*) FROM pg_database WHERE datname = 'mas'") != "0"
+        if there and not self.flavour.mas:
+            self.psql("DROP DATABASE mas")
+            self.psql("DROP ROLE mas")
+        elif not there and self.flavour.mas:
             self._make_mas_database()
         self._run("synapse", tags)
 
@@ -113,7 +123,8 @@ class Containers:
             self.docker.remove(present)
             present = {}
             self._make_network()
-        for part, name in (("postgres", place.postgres), ("mas", place.mas), ("synapse", place.synapse)):
+        mas = [("mas", place.mas)] if self.flavour.mas else []
+        for part, name in (("postgres", place.postgres), *mas, ("synapse", place.synapse)):
             if name not in present:
                 self.say(f"{name} is gone; made again")
                 self._run(part, tags)
@@ -155,8 +166,12 @@ class Containers:
             options += ["--volume", f"{place.postgres_data}:/var/lib/postgresql/data"]
             options += ["--health-cmd", "pg_isready -U synapse", "--health-interval", "10s"]
         elif part == "synapse":
-            options += ["--volume", f"{place.host_dir}/synapse:/data"]
-            options += ["--publish", f"127.0.0.1:{notes.synapse_port}:8008"]
+            for source, inside in self.flavour.mounts.items():
+                options += ["--volume", f"{place.host_dir}/{source}:{inside}"]
+            options += ["--publish", f"127.0.0.1:{notes.synapse_port}:8008"] if self.flavour.published else []
+            if self.flavour.words:
+                options += ["--user", f"{host.SYNAPSE_UID}:{host.SYNAPSE_UID}", "--entrypoint", "python3"]
+                command = ["-m", "synapse.app.homeserver", *self.flavour.words]
         else:
             options += ["--volume", f"{place.host_dir}/mas:/config:ro"]
             if os.environ.get("LAB_IMAGE_MAS"):
@@ -223,6 +238,8 @@ class Containers:
 
     def check_mas(self) -> None:
         """Raises LabError, with MAS' log, if MAS does not answer Synapse."""
+        if not self.flavour.mas:
+            return
         ask = ("exec", self.place.synapse, "curl", "-fsS", "--retry", "5", "--retry-connrefused", "--retry-delay", "1")
         done = self.docker(*ask, f"http://{self.place.mas}:8080/health", check=False)
         if done.returncode != 0:

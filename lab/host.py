@@ -45,6 +45,9 @@ class Stack:
     secrets: Mapping[str, str]
 
 
+# As the real one's `mas-cli config generate` has them: without, it serves nothing.
+MAS_RESOURCES = ("discovery", "human", "oauth", "compat", "graphql", "assets", "health")
+
 # Names of the secrets that a Stack needs; hex strings of 64 characters.
 SECRETS = (
     "postgres_password",
@@ -85,7 +88,13 @@ def mas_config(stack: Stack) -> dict[str, object]:
     return {
         "http": {
             "public_base": "https://matrix.echo6.co/",
-            "listeners": [{"name": "web", "binds": [{"address": "0.0.0.0:8080"}]}],
+            "listeners": [
+                {
+                    "name": "web",
+                    "binds": [{"address": "0.0.0.0:8080"}],
+                    "resources": [{"name": name} for name in MAS_RESOURCES],
+                }
+            ],
         },
         "database": {
             "host": stack.postgres,

@@ -15,6 +15,7 @@ from typing import Any
 
 from lab import host, images
 from lab.engine import LabError
+from lab.flavours import FLAVOURS, from_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 LABEL = "mxlab.checkout"
@@ -31,7 +32,7 @@ class Notes:
 
     `checkout`: path of the lab's home. `secrets`: by the names of host.SECRETS. `passphrase`: of Pulumi's secrets.
     `made`: hash of what the host was made from. `busy`: what a run is changing; still there when the run was killed.
-    `salt`: the stack's encryption salt.
+    `salt`: the stack's encryption salt. `flavour`: the one that the host now has.
     """
 
     checkout: str
@@ -41,6 +42,7 @@ class Notes:
     made: str | None = None
     busy: str | None = None
     salt: str | None = None
+    flavour: str = "plain"
 
 
 class Place:
@@ -52,6 +54,7 @@ class Place:
     def __init__(self, home: Path) -> None:
         self.root = ROOT
         self.home = home.resolve()
+        self.flavour = from_environment()  # its name; `reset` lays it over the host
         self.dir = self.home / ".lab"
         self.checkout = checkout_hash(self.home)
         self.prefix = f"mxlab-{self.checkout}"
@@ -105,6 +108,7 @@ class Place:
             "bridgeContainer": self.bridge,
             "bridgeDir": str(self.host_dir / "signal-bridge"),
             "image": self.bridge_image,
+            **FLAVOURS[self.flavour].config(self.host_dir),
         }
 
     def stack(self) -> host.Stack:

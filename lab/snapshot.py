@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 import yaml
 
 from lab.containers import Containers
+from lab.flavours import FLAVOURS
 from lab.place import Place
 
 
@@ -72,7 +73,7 @@ def take(place: Place, containers: Containers, ignore: Sequence[str]) -> Snapsho
             for name, item in sorted(networks.items())
         },
         "registrations": {
-            "configured": _configured_registrations(place.host_dir / "synapse"),
+            "configured": _configured_registrations(place),
             "running": _running_registrations(containers, mine.get(place.synapse)),
         },
     }
@@ -85,11 +86,13 @@ def loaded_registrations(log: str) -> list[str]:
     return sorted({match[1] for line in lines if (match := re.search(r"'id': '([^']*)'", line))})
 
 
-def _configured_registrations(synapse_dir: Path) -> list[str]:
-    document = yaml.safe_load((synapse_dir / "homeserver.yaml").read_text()) or {}
+def _configured_registrations(place: Place) -> list[str]:
+    document: dict[str, Any] = {}
+    for name in FLAVOURS[place.flavour].files:
+        document |= yaml.safe_load((place.host_dir / name).read_text()) or {}
     ids = []
     for path in document.get("app_service_config_files") or []:
-        file = synapse_dir / Path(path).relative_to("/data")
+        file = place.host_dir / "synapse" / Path(path).relative_to("/data")
         ids.append(str(yaml.safe_load(file.read_text())["id"]) if file.is_file() else f"{path} is missing")
     return sorted(ids)
 

@@ -80,7 +80,7 @@ def read(arguments: Look) -> HostFacts:
     synapse, place = deployment.synapse, deployment.place
     names = {
         "synapse_container": synapse.container,
-        "mas_container": deployment.mas.container,
+        "mas_container": deployment.mas.container if deployment.mas else "",
         "postgres_container": deployment.postgres.container,
         "bridge_container": place.container,
     }

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 from urllib.parse import quote
 
 from documents.marks import STACK_LABEL, TOKENS_LABEL
@@ -36,7 +36,7 @@ class Arguments:
     request, `deadline` for all with the waiting, `retry_pause` between two tries while Synapse starts."""
 
     synapse: Synapse
-    mas: Mas
+    mas: Optional[Mas]
     bot: str
     appservice_id: str
     as_token: str = field(repr=False)
@@ -84,7 +84,7 @@ def check(arguments: Arguments) -> Checked:
         appservice_id=arguments.appservice_id,
         admin=arguments.admin_user,
         doublepuppet_id=arguments.doublepuppet_id,
-        mas_hosts=arguments.mas.hosts,
+        mas_hosts=arguments.mas.hosts if arguments.mas else (),
         bridge_host=arguments.bridge.container,
     )
     exchanges, tries = _ask_all(arguments, url)
@@ -169,7 +169,7 @@ def _until_started(once: Callable[[], Exchange], end: float, pause: float) -> li
 
 def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> str:
     """The error's text; on the way the evidence is written."""
-    containers = (arguments.synapse.container, arguments.mas.container)
+    containers = [arguments.synapse.container, *([arguments.mas.container] if arguments.mas else [])]
     texts = {container: clean(logs(container, LINES), arguments.secrets)[-LOG:] for container in containers}
     decided = verdict.decided
     assert decided is not None

@@ -45,7 +45,7 @@ def test_the_defaults_are_the_plan() -> None:
     assert (plan.backup_dir, plan.backup_days, plan.mas_hosts) == (
         "${BACKUP_DIR}", 14, ("matrix-mas:8080", "matrix.echo6.co"),
     )  # fmt: skip
-    assert plan.isolated_databases == ("synapse", "mas")
+    assert plan.isolated == ("synapse", "mas")
     assert plan.keep_image is False and plan.experimental_features is True
 
 

@@ -211,7 +211,7 @@ def _stack(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         yield "bash: not there, or it does not run: the nightly dumps are made with it: install it"
     for key, name, container in (
         ("synapse", deployment.synapse.container, facts.synapse_container),
-        ("mas", deployment.mas.container, facts.mas_container),
+        *([("mas", deployment.mas.container, facts.mas_container)] if deployment.mas else []),
         ("postgres", deployment.postgres.container, facts.postgres_container),
     ):
         if container is None:
@@ -240,10 +240,16 @@ def _synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
             "(auto: as Docker has it)"
         )
     yield from _places(facts, deployment)
-    if not synapse.mas:
+    if deployment.mas and not synapse.mas:
         yield (
-            f"{deployment.synapse.homeserver_file}: MAS is not enabled (matrix_authentication_service): "
-            "this deploys beside MAS only; check that synapseContainer is the right one"
+            f"masContainer: {deployment.mas.container!r}, but Synapse has its own logins (no "
+            f"matrix_authentication_service "
+            f"in {deployment.synapse.homeserver_file}): set it to none, or check that synapseContainer is the right one"
+        )
+    if synapse.mas and not deployment.mas:
+        yield (
+            f"masContainer: none, but {deployment.synapse.homeserver_file} has matrix_authentication_service: "
+            "set it to the name of MAS' container"
         )
     if facts.workers:
         yield (
@@ -253,7 +259,7 @@ def _synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         )
     if not synapse.version:
         yield f"container {name}: holds no Synapse: correct the setting synapseContainer"
-    elif _version(synapse.version) < OLDEST_SYNAPSE:
+    elif deployment.mas and _version(synapse.version) < OLDEST_SYNAPSE:
         yield f"Synapse {synapse.version}: too old for MSC4190: update it to {_dotted(OLDEST_SYNAPSE)} or newer"
 
 
@@ -314,11 +320,12 @@ def _postgres(facts: HostFacts, settings: Settings, deployment: Deployment) -> I
             f"postgresPassword: not set, and container {container} has no POSTGRES_PASSWORD (or _FILE): "
             "set it with `pulumi config set --secret postgresPassword`"
         )
-    needed = [("synapseDatabase", settings.synapse_database), ("masDatabase", settings.mas_database)]
-    for key, name in [*needed, *(("isolatedDatabases", name) for name in settings.isolated_databases)]:
+    needed = [("synapseDatabase", settings.synapse_database)]
+    needed += [("masDatabase", settings.mas_database)] if settings.has_mas else []
+    for key, name in [*needed, *(("isolatedDatabases", name) for name in settings.isolated)]:
         if name not in postgres.databases:
             yield f"{key}: {name!r} should be a database of {container}"
-    if settings.mas_role not in postgres.roles:
+    if settings.has_mas and settings.mas_role not in postgres.roles:
         yield f"masRole: {settings.mas_role!r} should be a role of {container}"
     for database, roles in _locked_out(postgres, settings):
         refused = [role for role in roles if role not in settings.accept_locked_out]
@@ -333,7 +340,8 @@ def _postgres(facts: HostFacts, settings: Settings, deployment: Deployment) -> I
 def _locked_out(postgres: PostgresFacts, settings: Settings) -> Iterator[tuple[str, list[str]]]:
     """Roles that come into an isolated database through PUBLIC alone. MAS' role has no business but in its own."""
     for database, roles in sorted(postgres.locked_out.items()):
-        others = [role for role in roles if not (role == settings.mas_role and database != settings.mas_database)]
+        mas = settings.has_mas and database != settings.mas_database
+        others = [role for role in roles if not (mas and role == settings.mas_role)]
         if others:
             yield database, others
 
@@ -442,7 +450,9 @@ def _disks(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iter
     is estimated here shrinks to a tenth at best."""
     databases, own = facts.postgres.databases, deployment.place.database.database
     wanted = [] if facts.image else [("for Docker", facts.docker_free, "the image", IMAGE_BYTES)]
-    dumped = sum(databases.get(name, 0) for name in (settings.synapse_database, settings.mas_database, own))
+    dumped = sum(
+        databases.get(name, 0) for name in (settings.synapse_database, *(d.database for d in deployment.dumped))
+    )
     where = f"in {facts.dumps_path}" if facts.dumps_path else f"beside {deployment.backup.script}"
     wanted.append((where, facts.backup_dir.free, "the dumps", dumped // 2 + SPARE_BYTES))
     archived = databases.get(own, 0)

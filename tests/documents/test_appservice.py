@@ -63,6 +63,11 @@ def test_the_bridges_registration() -> None:
     }
 
 
+def test_without_mas_the_bridge_logs_in_as_an_appservice_does() -> None:
+    plain = dataclasses.replace(DEPLOYMENT, mas=None)
+    assert "io.element.msc4190" not in yaml.safe_load(bridge(plain))
+
+
 def test_the_double_puppet_registration_is_section_8_of_the_plan() -> None:
     assert yaml.safe_load(puppet()) == {
         "id": "doublepuppet",

@@ -97,6 +97,11 @@ def test_the_whole_document_of_the_plan() -> None:
     }
 
 
+def test_without_mas_the_bridge_logs_in_as_an_appservice_does() -> None:
+    plain = dataclasses.replace(DEPLOYMENT, mas=None)
+    assert parsed(plain)["encryption"]["msc4190"] is False
+
+
 def test_the_same_parameters_give_the_same_text_and_it_names_its_owner() -> None:
     assert text() == text(dataclasses.replace(DEPLOYMENT))
     assert text().startswith("# mautrix-signal: written by the Pulumi stack mautrix-signal/contabo.\n")

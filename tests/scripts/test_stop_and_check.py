@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import pytest
 
+from documents.places import Mas
 from scripts import bundle, stop_and_check
 from scripts.common import ScriptError
 from scripts.wire import plain
@@ -75,7 +76,7 @@ class Check:
         plan = facts.deployment()
         arguments = stop_and_check.Arguments(
             synapse=replace(plan.synapse, url=url),
-            mas=replace(plan.mas, hosts=mas_hosts or ("matrix-mas:8080", "matrix.echo6.co")),
+            mas=Mas("matrix-mas", mas_hosts or ("matrix-mas:8080", "matrix.echo6.co"), "mas", "mas"),
             bot=BOT,
             appservice_id="signal",
             as_token=AS_TOKEN,

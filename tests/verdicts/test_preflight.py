@@ -146,8 +146,8 @@ REFUSALS: list[tuple[Change, str]] = [
     (_set("synapse.server_name", "echo7.co"), "domain: 'echo6.co' should be Synapse's server_name, 'echo7.co'"),
     (
         _set("synapse.mas", False),
-        "/opt/matrix/synapse/homeserver.yaml: MAS is not enabled (matrix_authentication_service): this deploys beside "
-        "MAS only; check that synapseContainer is the right one",
+        "masContainer: 'matrix-mas', but Synapse has its own logins (no matrix_authentication_service in "
+        "/opt/matrix/synapse/homeserver.yaml): set it to none, or check that synapseContainer is the right one",
     ),
     (_set("synapse.version", ""), "container matrix-synapse: holds no Synapse: correct the setting synapseContainer"),
     (
@@ -336,6 +336,18 @@ def test_all_problems_are_told_together() -> None:
     for change, _ in (REFUSALS[0], REFUSALS[3], REFUSALS[6]):
         facts = change(facts)
     assert len(verdict(facts).problems) == 3
+
+
+def test_without_mas_nothing_of_it_is_asked_for() -> None:
+    host = _set("synapse.mas", False)(healthy())
+    host = replace(host, mas_container=None, synapse=replace(host.synapse, version="1.90.0"))
+    databases = {name: size for name, size in host.postgres.databases.items() if name != "mas"}
+    host = replace(host, postgres=replace(host.postgres, roles=("synapse",), databases=databases, locked_out={}))
+    assert verdict(host, masContainer="none").problems == ()
+    assert verdict(healthy(), masContainer="none").problems[0] == (
+        "masContainer: none, but /opt/matrix/synapse/homeserver.yaml has matrix_authentication_service: "
+        "set it to the name of MAS' container"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""The kinds of hosts that people have, beside the plan's own: LAB_FLAVOUR names one.
+
+A flavour is laid over the plain host at each `reset`: its files are changed, and Synapse's container is made otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.engine import LabError
+
+SYNAPSE_UID = 991
+OTHER_TOKEN = "lab_irc_as_token_0123456789abcdef"
+# Another bridge's, in a list that a careless edit would unload.
+OTHER = f"""id: irc
+url: null
+as_token: {OTHER_TOKEN}
+hs_token: lab_irc_hs_token_0123456789abcdef
+sender_localpart: ircbot
+rate_limited: false
+namespaces: {{users: [{{regex: '@irc_.*:echo6\\.co', exclusive: true}}]}}
+"""
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """How a host differs from the plain one. `change`: of its tree, below `host_dir`. `files`: of Synapse's
+    configuration there, in Synapse's order, and `words`: after `python3 -m synapse.app.homeserver`, if they are not the
+    image's own. `mounts`: host path below `host_dir` -> path in Synapse's container. `settings`: of the stack, with
+    {host} for `host_dir`."""
+
+    change: Callable[[Path], None] = lambda host: None
+    files: tuple[str, ...] = ("synapse/homeserver.yaml",)
+    words: tuple[str, ...] = ()
+    mounts: Mapping[str, str] = field(default_factory=lambda: {"synapse": "/data"})
+    published: bool = True
+    mas: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def config(self, host: Path) -> dict[str, object]:
+        return {key: value.format(host=host) for key, value in self.settings.items()}
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o640)
+    os.chown(path, SYNAPSE_UID, SYNAPSE_UID)
+
+
+def _several_files(host: Path) -> None:
+    """As Debian's: homeserver.yaml, and conf.d behind it, whose list of bridges counts."""
+    folder = host / "synapse/conf.d"
+    folder.mkdir()
+    os.chown(folder, SYNAPSE_UID, SYNAPSE_UID)
+    _write(folder / "appservices.yaml", "# the bridges\napp_service_config_files:\n  - /data/irc.yaml\n")
+    _write(host / "synapse/irc.yaml", OTHER)
+
+
+def _without_mas(host: Path) -> None:
+    file = host / "synapse/homeserver.yaml"
+    text, count = re.subn(r"(?m)^matrix_authentication_service:\n(?: .*\n)+", "", file.read_text())
+    assert count == 1
+    _write(file, text)
+
+
+def _mounted_by_itself(host: Path) -> None:
+    folder = host / "config"
+    folder.mkdir()
+    shutil.move(host / "synapse/homeserver.yaml", folder / "homeserver.yaml")
+
+
+FLAVOURS = {
+    "plain": Flavour(),
+    "conf.d": Flavour(
+        change=_several_files,
+        files=("synapse/homeserver.yaml", "synapse/conf.d/appservices.yaml"),
+        words=("-c", "/data/homeserver.yaml", "-c", "/data/conf.d"),
+        settings={"homeserverFile": "{host}/synapse/conf.d/appservices.yaml", "experimentalFeatures": "false"},
+    ),
+    "no-mas": Flavour(change=_without_mas, mas=False, settings={"masContainer": "none"}),
+    "file-mount": Flavour(
+        change=_mounted_by_itself,
+        files=("config/homeserver.yaml",),
+        mounts={"synapse": "/data", "config/homeserver.yaml": "/data/homeserver.yaml:ro"},
+        settings={"homeserverFile": "{host}/config/homeserver.yaml"},
+    ),
+    "unpublished": Flavour(published=False),
+}
+
+
+def from_environment() -> str:
+    """The name in LAB_FLAVOUR, default plain."""
+    name = os.environ.get("LAB_FLAVOUR") or "plain"
+    if name not in FLAVOURS:
+        raise LabError(f"LAB_FLAVOUR={name}: should be one of {', '.join(FLAVOURS)}")
+    return name
