@@ -105,7 +105,8 @@ def _container(raw: dict[str, Any]) -> Container:
             name: network["IPAddress"] or network.get("GlobalIPv6Address", "")
             for name, network in raw["NetworkSettings"]["Networks"].items()
         },
-        published=_published(raw["NetworkSettings"].get("Ports") or {}),
+        published=_published((raw.get("HostConfig") or {}).get("PortBindings") or {})
+        | _published(raw["NetworkSettings"].get("Ports") or {}),
         mounts=tuple(
             Mount(mount["Source"], mount["Destination"]) for mount in raw.get("Mounts") or [] if mount.get("Source")
         ),
@@ -113,10 +114,11 @@ def _container(raw: dict[str, Any]) -> Container:
 
 
 def _published(ports: dict[str, Optional[list[dict[str, str]]]]) -> dict[int, str]:
+    """Of a container that runs, or what one that does not asked for."""
     found = {}
     for name, places in ports.items():
         port, _, protocol = name.partition("/")
-        if places and protocol == "tcp":
+        if places and places[0]["HostPort"] and protocol == "tcp":
             host = places[0]["HostIp"]
             host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
             host = f"[{host}]" if ":" in host else host

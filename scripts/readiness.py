@@ -21,8 +21,9 @@ from scripts import delivery, safe_files, synapse_address
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import last_exit, look, ready
-from scripts.exchange import Request, address, ask, ping_request
+from scripts.exchange import Request, ping_request
 from scripts.postgres import sql
+from scripts.synapse_address import ask_there
 from verdicts.auth import Exchange, came, starting
 from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
 from verdicts.host_facts import BridgeStatus, Container
@@ -79,7 +80,7 @@ class Watch:
     """One wait: what is known of the container, and what each of the three questions was answered last."""
 
     def __init__(self, arguments: Arguments) -> None:
-        self.arguments, self.url = arguments, synapse_address.base(arguments.synapse)
+        self.arguments = arguments
         # Asked as the bot: a hardened Synapse shows a profile to those alone who share a room with it, and to itself.
         bot = quote(arguments.bot, safe="")
         profile = f"/_matrix/client/v3/profile/{bot}?user_id={bot}"
@@ -129,7 +130,7 @@ class Watch:
         for name, request in self.requests.items():
             if not good and not all_of_them:
                 return False
-            exchange = ask(name, self.url, request, seconds, [self.arguments.as_token])
+            exchange = ask_there(name, self.arguments.synapse, request, seconds, [self.arguments.as_token])
             self.exchanges[name], self.answers[name] = exchange, came(exchange)
             body = None if exchange.fault or exchange.status != 200 else exchange.json()
             if body is None or (name == "ping" and "duration_ms" not in body):
@@ -143,13 +144,14 @@ class Watch:
         a = self.arguments
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
         try:
-            arrived = delivery.prove(self.url, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
+            url = synapse_address.base(a.synapse)
+            arrived = delivery.prove(url, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
         except ScriptError as error:
             raise ScriptError(clean(str(error), [a.as_token])) from None
         self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
         if arrived is None:
             return None
-        question = Question(container_id, a.bridge.port, self.url, a.appservice_id, a.as_token)
+        question = Question(container_id, a.bridge.port, url, a.appservice_id, a.as_token)
         return Ready(
             uuid4().hex,
             container_id,
@@ -185,7 +187,8 @@ class Watch:
             return "fix what Docker says above"
         profile = self.exchanges.get("profile")
         if profile and (profile.fault or starting(profile)):
-            return f"Synapse does not answer at {self.url}: start it, or fix it (docker logs)"
+            where = profile.url.partition("/_matrix/")[0] or "any address"
+            return f"Synapse does not answer at {where}: start it, or fix it (docker logs)"
         if self.answers.get("ready") != "200":
             return "the bridge runs but does not get as far as it should: the log's last lines say what it waits for"
         if "event" in self.answers:
@@ -202,7 +205,6 @@ class Watch:
 
 def wait(arguments: Arguments) -> Ready:
     """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
-    address(synapse_address.base(arguments.synapse))
     begun = time.monotonic()
     watch, new_keys = Watch(arguments), arguments.new_keys
     _start_anew(watch)

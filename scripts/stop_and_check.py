@@ -18,11 +18,12 @@ from urllib.parse import quote
 from documents.marks import STACK_LABEL, TOKENS_LABEL
 from documents.masking import clean
 from documents.places import BridgePlace, Mas, Synapse
-from scripts import safe_files, synapse_address
+from scripts import safe_files
 from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import look
-from scripts.exchange import Request, address, ask, ping_request
+from scripts.exchange import Request, ping_request
 from scripts.files import EVIDENCE, READY
+from scripts.synapse_address import ask_there
 from verdicts.auth import STEPS, Exchange, Expected, Verdict, judge, starting, table
 
 LINES = 50  # of each log
@@ -77,8 +78,6 @@ class Removed:
 
 def check(arguments: Arguments) -> Checked:
     """Ask, judge, report. ScriptError on a FAIL."""
-    url = synapse_address.base(arguments.synapse)
-    address(url)
     expected = Expected(
         bot=arguments.bot,
         appservice_id=arguments.appservice_id,
@@ -87,7 +86,7 @@ def check(arguments: Arguments) -> Checked:
         mas_hosts=arguments.mas.hosts if arguments.mas else (),
         bridge_host=arguments.bridge.container,
     )
-    exchanges, tries = _ask_all(arguments, url)
+    exchanges, tries = _ask_all(arguments)
     verdict = judge(exchanges, expected)
     if not verdict.passed:
         raise ScriptError(_report(arguments, verdict, tries))
@@ -134,7 +133,7 @@ def _whoami(user: str) -> str:
     return f"/_matrix/client/v3/account/whoami?user_id={quote(user, safe='')}"
 
 
-def _ask_all(arguments: Arguments, url: str) -> tuple[list[Exchange], list[Exchange]]:
+def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
     """The last exchange of each step, and all of them (of a start that is waited for, the first and the last)."""
     end = time.monotonic() + arguments.deadline
     last, kept = list[Exchange](), list[Exchange]()
@@ -145,8 +144,8 @@ def _ask_all(arguments: Arguments, url: str) -> tuple[list[Exchange], list[Excha
         def once(step: str = step, request: Request = request, waited: bool = waited) -> Exchange:
             seconds = min(arguments.request_timeout, end - time.monotonic())
             if seconds <= 0 or waited:
-                return Exchange(step, request.method, url + request.target, fault="not-sent")
-            return ask(step, url, request, seconds, arguments.secrets)
+                return Exchange(step, request.method, request.target, fault="not-sent")
+            return ask_there(step, arguments.synapse, request, seconds, arguments.secrets)
 
         tried = _until_started(once, end, arguments.retry_pause)
         last.append(tried[-1])

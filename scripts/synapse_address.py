@@ -1,15 +1,18 @@
 """Where the host reaches Synapse: what the setting synapseUrl says, or what Docker does (`auto`).
 
-A container's address is another one after each start, so it is looked up at each run and is in no resource's inputs.
+A container's address is another one after each start, so it is looked up each time and is in no resource's inputs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from documents.places import AUTO, Synapse
 from scripts.common import ScriptError
 from scripts.container import look
+from scripts.exchange import Request, ask
+from verdicts.auth import Exchange
 
 
 def base(synapse: Synapse) -> str:
@@ -28,6 +31,15 @@ def base(synapse: Synapse) -> str:
             f"network {synapse.network}: start it, or set synapseUrl"
         )
     return f"http://{where}"
+
+
+def ask_there(step: str, synapse: Synapse, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
+    """`ask`, where Synapse is now; one that has no address at this moment counts as one that refuses."""
+    try:
+        url = base(synapse)
+    except ScriptError as error:
+        return Exchange(step, request.method, request.target, fault="refused", detail=str(error))
+    return ask(step, url, request, seconds, secrets)
 
 
 def _port(synapse: Synapse) -> int:
