@@ -13,8 +13,8 @@ AUTO = "auto"  # the setting synapseUrl: as Docker has it
 @dataclass(frozen=True)
 class Synapse:
     """The homeserver. `directory` on the host is `data_mount` inside its container: the registrations go there;
-    `homeserver_file` is on the host; `network` is Docker's; `url` is its client-server API as
-    the host reaches it (or auto), `address` as the bridge's container does; `deadline` (seconds) is for a restart."""
+    `homeserver_file` is on the host; `network` is Docker's; `url` is its client-server API as the host reaches it (or
+    auto), `address` as the bridge's container does; `deadline` (seconds) is for a restart."""
 
     domain: str
     container: str

@@ -18,9 +18,6 @@ from scripts import synapse_process
 from scripts.common import run
 from verdicts.host_facts import Registration, SynapseFacts
 
-REGISTRATIONS = "app_service_config_files"
-KEYS = (REGISTRATIONS, "experimental_features")
-
 
 @dataclass(frozen=True)
 class Arguments:
@@ -32,6 +29,8 @@ class Arguments:
 def read(arguments: Arguments) -> SynapseFacts:
     """What is there. Whatever is wrong with the configuration is `error`."""
     import yaml
+
+    from documents.homeserver import FEATURES, KEYS, REGISTRATIONS
 
     try:
         package = version("matrix-synapse")
@@ -49,7 +48,7 @@ def read(arguments: Arguments) -> SynapseFacts:
             if not isinstance(documents[file], dict):
                 raise TypeError("the top level is no mapping")
         config = synapse_process.merged(documents.values())
-        mas, old = _mapping(config, "matrix_authentication_service"), _mapping(config, "experimental_features")
+        mas, old = _mapping(config, "matrix_authentication_service"), _mapping(config, FEATURES)
         listed = config.get(REGISTRATIONS)
         return SynapseFacts(
             version=package,
