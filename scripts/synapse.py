@@ -360,8 +360,8 @@ def _apply(arguments: Arguments) -> Applied:
     if made.unheard:
         raise ScriptError(
             f"{path}: Synapse would not load {', '.join(made.unheard)} with it, since another file of its "
-            f"configuration "
-            "sets the same key and the last one counts: nothing was touched: set homeserverFile to that file"
+            "configuration sets the same key and the last one counts: nothing was touched: set homeserverFile to that "
+            "file"
         )
     if not changed and not pending:
         return Applied(changed=False)
@@ -472,8 +472,8 @@ def _remove(arguments: Arguments, killed: bool) -> Removed:
             say(f"{path}: the entries of {arguments.owner} are out")
         if why:
             say(
-                f"warning: container {name} {why}: the file is changed, the restart is left to you: docker "
-                f"restart {name}"
+                f"warning: container {name} {why}: the file is changed, the restart is left to you: docker restart "
+                f"{name}"
             )
             return Removed(changed=True, left=made.left)
         seconds, ill = _restart(synapse)

@@ -254,8 +254,8 @@ def _synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     if facts.workers:
         yield (
             f"container {', '.join(facts.workers)}: runs a worker of {name}, and workers are not restarted by this: "
-            f"they "
-            "would go on without the registrations: run Synapse as one process, or its workers in its own container"
+            "they would go on without the registrations: run Synapse as one process, or its workers in its own "
+            "container"
         )
     if not synapse.version:
         yield f"container {name}: holds no Synapse: correct the setting synapseContainer"
