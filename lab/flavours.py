@@ -27,6 +27,10 @@ namespaces: {{users: [{{regex: '@irc_.*:echo6\\.co', exclusive: true}}]}}
 """
 
 
+# Of a homeserver that shows a profile to those alone who share a room with it.
+HARDENED = "require_auth_for_profile_requests: true\nlimit_profile_requests_to_users_who_share_rooms: true\n"
+
+
 @dataclass(frozen=True)
 class Flavour:
     """How a host differs from the plain one. `change`: of its tree, below `host_dir`. `files`: of Synapse's
@@ -54,6 +58,8 @@ def _write(path: Path, text: str) -> None:
 
 def _several_files(host: Path) -> None:
     """As Debian's: homeserver.yaml, and conf.d behind it, whose list of bridges counts."""
+    file = host / "synapse/homeserver.yaml"
+    _write(file, f"{file.read_text()}{HARDENED}")
     folder = host / "synapse/conf.d"
     folder.mkdir()
     os.chown(folder, SYNAPSE_UID, SYNAPSE_UID)

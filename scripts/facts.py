@@ -64,6 +64,9 @@ select json_build_object(
           and pg_has_role(pg_roles.oid, given.grantee, 'USAGE'))
     group by datname) as through_public));
 """
+SCHEDULES = (
+    "etc/crontab", "etc/cron.*/*", "var/spool/cron/*", "var/spool/cron/crontabs/*", "etc/systemd/system/*.service",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def read(arguments: Look) -> HostFacts:
             backup_script=script,
             backup_syntax=syntax.result(),
             dump_script_owner=dump_script_owner(Path(deployment.dump_script)),
+            dump_scheduled=_scheduled(deployment.dump_script),
             bridge_dir=_directory(place.directory),
             synapse_dir=_directory(synapse.directory),
             dumps_path=dumps_path,
@@ -340,6 +344,16 @@ def _bridge(deployment: Deployment, url: Future[tuple[str, str]]) -> BridgeStatu
             timeout=3.0,
         )
     )
+
+
+def _scheduled(script: str, root: Path = Path("/")) -> bool:
+    """Whether cron or a systemd unit of the host names the script."""
+    for pattern in SCHEDULES:
+        for file in root.glob(pattern):
+            with contextlib.suppress(OSError):
+                if script.encode() in file.read_bytes():
+                    return True
+    return False
 
 
 def _syntax(deployment: Deployment, script: Optional[File]) -> str:

@@ -134,6 +134,7 @@ def healthy() -> HostFacts:
         backup_script=File(text=BACKUP_SCRIPT, writable=True),
         backup_syntax="",
         dump_script_owner=None,
+        dump_scheduled=False,
         bridge_dir=_directory(exists=False),
         synapse_dir=_directory(entries=("homeserver.yaml",)),
         dumps_path="/opt/matrix/backups",

@@ -222,12 +222,13 @@ class HostFacts:
     what one does not have of the other is absent. `synapse_url`: where the host reaches Synapse, `synapse_silent`: why
     it does not answer there, "" if it does. `backup_syntax`: what the script's own interpreter says against our edit of
     it, as `LINE: reason: fix`. `dump_script_owner`: the stack that our dump script on the host names, "" if it names
-    none, None if there is no such file. `dumps_path`: where the nightly dumps go, "" if only the script knows, and then
-    `backup_dir` is where the script is. `directory_writers`: stacks that wrote a config in the bridge's directory.
-    `registrations`: path on the host -> what is there. `others`: names of containers that mount the bridge's directory;
-    `workers`: of those that run another process of this Synapse. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the
-    container that got ready last. `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy
-    Synapse. `archive`: None unless restore asks for one.
+    none, None if there is no such file; `dump_scheduled`: whether cron or a systemd unit names it. `dumps_path`: where
+    the nightly dumps go, "" if only the script knows, and then `backup_dir` is where the script is.
+    `directory_writers`: stacks that wrote a config in the bridge's directory. `registrations`: path on the host -> what
+    is there. `others`: names of containers that mount the bridge's directory; `workers`: of those that run another
+    process of this Synapse. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the container that got ready last.
+    `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy Synapse. `archive`: None unless
+    restore asks for one.
     """
 
     docker: str
@@ -254,6 +255,7 @@ class HostFacts:
     backup_script: Optional[File]
     backup_syntax: str
     dump_script_owner: Optional[str]
+    dump_scheduled: bool
     bridge_dir: Directory
     synapse_dir: Directory
     dumps_path: str

@@ -472,6 +472,11 @@ def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment, ours
         for database, roles in _locked_out(facts.postgres, settings):
             yield f"isolation: {', '.join(roles)} will no longer get into the database {database}"
     yield from (line for line, certain in _disks(facts, settings, deployment) if not certain)
+    if not deployment.backup.script and not facts.dump_scheduled:
+        yield (
+            f"backupScript: none, and no cron table or systemd unit of the host names {deployment.dump_script}: nobody "
+            "dumps the bridge's database at night: the output backupCron is the line for cron"
+        )
     bridge = deployment.bridge
     if bridges.can_link(bridge, settings.image) is False:
         yield (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +30,14 @@ def test_the_superuser_s_password_is_found_as_the_image_finds_it(
     monkeypatch.setattr(facts, "docker", docker)
     monkeypatch.setattr(facts, "variable", lambda container, name: environment.get(name, ""))
     assert facts._superuser_password("matrix-postgres") == password
+
+
+@pytest.mark.parametrize("place", ["etc/crontab", "etc/cron.d/matrix", "var/spool/cron/crontabs/root"])
+def test_a_dump_script_that_cron_calls_is_seen(tmp_path: Path, place: str) -> None:
+    script = "/opt/matrix/mautrix-signal/mautrix-signal_backup.sh"
+    file = tmp_path / place
+    file.parent.mkdir(parents=True)
+    file.write_text("15 3 * * * root true\n")
+    assert not facts._scheduled(script, tmp_path)
+    file.write_text(f"15 3 * * * root {script} /opt/matrix/backups\n")
+    assert facts._scheduled(script, tmp_path)

@@ -387,6 +387,22 @@ def test_what_needs_no_consent(text: str) -> None:
     assert verdict(_set("homeserver.text", text)(healthy()), **changed).problems == ()
 
 
+def test_without_a_backup_script_it_is_said_that_nobody_dumps_the_bridge_until_somebody_does() -> None:
+    without = {"backupScript": "none", "backupDir": "/opt/matrix/backups"}
+    told = [line for line in verdict(healthy(), **without).warnings if line.startswith("backupScript: none")]
+    assert len(told) == 1 and "/opt/matrix/mautrix-signal/mautrix-signal_backup.sh: nobody dumps" in told[0]
+    called = verdict(_set("dump_scheduled", True)(healthy()), **without)
+    assert not [line for line in called.warnings if line.startswith("backupScript")]
+
+
+def test_one_name_instead_of_a_list_is_one_line() -> None:
+    text = f"{HOMESERVER}app_service_config_files: /data/irc.yaml\n"
+    assert verdict(_set("homeserver.text", text)(healthy())).problems == (
+        "/opt/matrix/synapse/homeserver.yaml:5: app_service_config_files has a value of the wrong type: "
+        "it should be a list of file names",
+    )
+
+
 def test_a_key_that_is_set_twice_is_a_warning() -> None:
     found = verdict(_set("homeserver.text", f"{HOMESERVER}a: 1\na: 2\n")(healthy()))
     assert found.problems == ()
