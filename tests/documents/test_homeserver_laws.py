@@ -136,7 +136,8 @@ def test_somebodys_edits_elsewhere_stand(name: str) -> None:
     done = homeserver.add(text, SIGNAL)
     for edit in ("# somebody was here\n", "\n", f"{margin}added_later: {{a: [1]}}\n"):
         for anchor in ("report_stats", "presence", "modules", "retention", "turn_uris", "enable_metrics", "rc_login",
-                       "  user_consent", "suppress_key_server_warning"):  # fmt: skip
+                       "  user_consent", "suppress_key_server_warning", "signing_key_path", "listeners",
+                       "require_auth_for_profile_requests"):  # fmt: skip
             if f"\n{anchor}:" in text:
                 with_us = done.replace(f"\n{anchor}:", f"\n{edit}{anchor}:")
                 without_us = text.replace(f"\n{anchor}:", f"\n{edit}{anchor}:")
