@@ -221,7 +221,20 @@ def prove(arguments: Access) -> Proof:
         raise ScriptError(f"role {role}: has {', '.join(more)}, should have none: it may do more than its own database")
     verifier = scram_verifier(arguments.password, os.urandom(16))
     _sql(arguments, f"alter role {quoted(role)} password '{verifier}';")
-    databases = (arguments.bridge.database, *arguments.databases)
+    try:
+        _prove_places(arguments)
+    except ScriptError as error:
+        raise ScriptError(
+            f"{error} (the role's password is set; if it is a new one, a bridge that runs keeps its connections and "
+            f"gets "
+            "no new one until `pulumi up` goes through)"
+        ) from None
+    return Proof(role, (arguments.bridge.database,), arguments.databases, attributes)
+
+
+def _prove_places(arguments: Access) -> None:
+    """ScriptError unless the role gets into its own database, and is refused by each of the others."""
+    role, databases = arguments.bridge.role, (arguments.bridge.database, *arguments.databases)
     with ThreadPoolExecutor(max_workers=4) as pool:
         answers = dict(zip(databases, pool.map(lambda database: _connect(arguments, database), databases)))
     inside, answer = answers[arguments.bridge.database]
@@ -236,7 +249,6 @@ def prove(arguments: Access) -> Proof:
         refused = "permission denied for database" in answer or "does not exist" in answer
         if not refused and _may(arguments, database):
             raise ScriptError(f"role {role}: {database} neither let it in nor refused it: {answer}")
-    return Proof(role, (arguments.bridge.database,), arguments.databases, attributes)
 
 
 def _connect(arguments: Access, database: str) -> tuple[bool, str]:

@@ -214,7 +214,9 @@ def test_whatever_else_stops_the_deployment(play: Play, server: Server, message:
     play(server)
     with pytest.raises(ScriptError) as stopped:
         isolation.prove(ACCESS)
-    assert str(stopped.value) == message
+    said, _, state = str(stopped.value).partition(" (the role's password is set; ")
+    assert said == message
+    assert bool(state) == any("alter role" in sql for sql in server.asked), "what a running bridge has lost is told"
 
 
 def test_a_server_in_another_language_is_asked_its_catalogue(play: Play) -> None:
