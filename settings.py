@@ -170,6 +170,7 @@ class Settings:
     )
     network: str = setting(_matching(_DOCKER_NAME, "a Docker network's name: letters, digits, '_', '.', '-'"))
     synapse_container: str = setting(_container)
+    synapse_workers: tuple[str, ...] = setting(_each(_container, "names of containers"))
     synapse_dir: str = setting(_directory)
     synapse_data_mount: str = setting(_directory)
     homeserver_file: str = setting(_yaml_file, empty=True)
@@ -264,6 +265,7 @@ class Settings:
                 url=self.synapse_url,
                 address=self.homeserver_address,
                 deadline=self.synapse_deadline,
+                workers=self.synapse_workers,
             ),
             mas=Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role) if self.has_mas else None,
             postgres=Postgres(
@@ -337,8 +339,13 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
     if parsed.get("bridge_role") in {parsed.get("postgres_superuser"), parsed.get("mas_role")}:
         problems.append(f"bridgeRole: {parsed['bridge_role']!r} should be a role of the bridge's own")
     names = [parsed.get(f"{each}_container") for each in ("synapse", "mas", "postgres")]
-    if parsed.get("bridge_container") in names:
+    if parsed.get("bridge_container") in (*names, *parsed.get("synapse_workers", ())):
         problems.append(f"bridgeContainer: {parsed['bridge_container']!r} should be a name of the bridge's own")
+    problems += [
+        f"synapseWorkers: {each!r} should be a container of Synapse's other processes"
+        for each in parsed.get("synapse_workers", ())
+        if each in names
+    ]
     if parsed.get("registration_file") and parsed.get("registration_file") == parsed.get("doublepuppet_file"):
         problems.append(f"doublepuppetFile: {parsed['doublepuppet_file']!r} should differ from registrationFile")
     script, dumps = parsed.get("backup_script"), parsed.get("backup_dir", "/")

@@ -14,7 +14,8 @@ AUTO = "auto"  # the setting synapseUrl: as Docker has it
 class Synapse:
     """The homeserver. `directory` on the host is `data_mount` inside its container: the registrations go there;
     `homeserver_file` is on the host; `network` is Docker's; `url` is its client-server API as the host reaches it (or
-    auto), `address` as the bridge's container does; `deadline` (seconds) is for a restart."""
+    auto), `address` as the bridge's container does; `deadline` (seconds) is for a restart; `workers` are the containers
+    of its other processes."""
 
     domain: str
     container: str
@@ -25,6 +26,7 @@ class Synapse:
     url: str
     address: str
     deadline: int
+    workers: tuple[str, ...] = ()
 
     def inside(self, file: str) -> str:
         """The path of a file of `directory` as Synapse sees it."""

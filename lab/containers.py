@@ -112,19 +112,28 @@ class Containers:
             self.psql("DROP ROLE mas")
         elif not there and self.flavour.mas:
             self._make_mas_database()
+        for name in self._beside(first=True):
+            self._run(name, tags)
         self._run("synapse", tags)
+        for name in self._beside(first=False):
+            self._run(name, tags)
+
+    def _beside(self, first: bool) -> list[str]:
+        return [name for name, each in self.flavour.beside.items() if each.first == first]
 
     def start_missing(self, tags: Mapping[str, str]) -> None:
         """Start what is stopped and make again what is gone, on the data that is there; then wait for Synapse."""
         place = self.place
-        present = self.docker.inspect("container", (place.postgres, place.synapse, place.mas))
+        names = (place.postgres, place.synapse, place.mas, *(place.container(part) for part in self.flavour.beside))
+        present = self.docker.inspect("container", names)
         if place.network not in self.docker.names("network", f"name={place.network}"):
             # Containers cannot be on a network that is gone.
             self.docker.remove(present)
             present = {}
             self._make_network()
-        mas = [("mas", place.mas)] if self.flavour.mas else []
-        for part, name in (("postgres", place.postgres), *mas, ("synapse", place.synapse)):
+        parts = ["postgres", *(["mas"] if self.flavour.mas else []), *self._beside(first=True), "synapse"]
+        for part in (*parts, *self._beside(first=False)):
+            name = place.container(part)
             if name not in present:
                 self.say(f"{name} is gone; made again")
                 self._run(part, tags)
@@ -142,10 +151,10 @@ class Containers:
             self.docker("network", "create", *self.labels(), self.place.network)
 
     def _run(self, part: str, tags: Mapping[str, str]) -> None:
-        """Make and start one of the containers, as the stack's docker-compose.yml says."""
+        """Make and start one of the containers: as the stack's docker-compose.yml says, or one of the flavour's."""
         place = self.place
         notes = place.notes()
-        name = {"postgres": place.postgres, "synapse": place.synapse, "mas": place.mas}[part]
+        name, image = place.container(part), tags.get(part, tags["synapse"])
         options = [
             *("--name", name, "--restart", "unless-stopped"),
             *("--network", place.network, "--network-alias", part),
@@ -172,6 +181,12 @@ class Containers:
             if self.flavour.words:
                 options += ["--user", f"{host.SYNAPSE_UID}:{host.SYNAPSE_UID}", "--entrypoint", "python3"]
                 command = ["-m", "synapse.app.homeserver", *self.flavour.words]
+        elif part in self.flavour.beside:
+            beside = self.flavour.beside[part]
+            options += ["--volume", f"{place.host_dir}/synapse:/data", "--no-healthcheck"]
+            options += ["--user", "0" if beside.root else f"{host.SYNAPSE_UID}:{host.SYNAPSE_UID}"]
+            options += ["--entrypoint", beside.words[0]]
+            command = list(beside.words[1:])
         else:
             options += ["--volume", f"{place.host_dir}/mas:/config:ro"]
             if os.environ.get("LAB_IMAGE_MAS"):
@@ -182,7 +197,7 @@ class Containers:
                 options += ["--entrypoint", "python3", "--user", f"{host.MAS_UID}:{host.MAS_UID}"]
                 options += ["--health-cmd", "curl -fsS http://localhost:8080/health", "--health-interval", "15s"]
                 command = ["/usr/local/lib/mas.py", "/config/config.yaml"]
-        done = self.docker("run", "--detach", *options, tags[part], *command, check=False)
+        done = self.docker("run", "--detach", *options, image, *command, check=False)
         if done.returncode != 0:
             self.docker.remove([name])
             if "port is already allocated" in done.stderr or "address already in use" in done.stderr:

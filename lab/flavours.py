@@ -32,11 +32,21 @@ HARDENED = "require_auth_for_profile_requests: true\nlimit_profile_requests_to_u
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A container of Synapse's image beside Synapse's, with its data. `words`: what it runs; `first`: before Synapse;
+    `root`: as that user."""
+
+    words: tuple[str, ...]
+    first: bool = False
+    root: bool = False
+
+
+@dataclass(frozen=True)
 class Flavour:
     """How a host differs from the plain one. `change`: of its tree, below `host_dir`. `files`: of Synapse's
     configuration there, in Synapse's order, and `words`: after `python3 -m synapse.app.homeserver`, if they are not the
-    image's own. `mounts`: host path below `host_dir` -> path in Synapse's container. `settings`: of the stack, with
-    {host} for `host_dir`."""
+    image's own. `mounts`: host path below `host_dir` -> path in Synapse's container. `beside`: more containers, by the
+    end of their names. `settings`: of the stack, with {host} for `host_dir` and {lab} for what names begin with."""
 
     change: Callable[[Path], None] = lambda host: None
     files: tuple[str, ...] = ("synapse/homeserver.yaml",)
@@ -44,10 +54,17 @@ class Flavour:
     mounts: Mapping[str, str] = field(default_factory=lambda: {"synapse": "/data"})
     published: bool = True
     mas: bool = True
-    settings: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Beside] = field(default_factory=dict)
+    settings: Mapping[str, str | list[str]] = field(default_factory=dict)
 
-    def config(self, host: Path) -> dict[str, object]:
-        return {key: value.format(host=host) for key, value in self.settings.items()}
+    def config(self, host: Path, lab: str) -> dict[str, object]:
+        def filled(text: str) -> str:
+            return text.format(host=host, lab=lab)
+
+        return {
+            key: filled(value) if isinstance(value, str) else list(map(filled, value))
+            for key, value in self.settings.items()
+        }
 
 
 def _write(path: Path, text: str) -> None:
@@ -80,6 +97,45 @@ def _mounted_by_itself(host: Path) -> None:
     shutil.move(host / "synapse/homeserver.yaml", folder / "homeserver.yaml")
 
 
+WORKERS = """
+redis: {enabled: true, host: redis}
+instance_map: {main: {host: synapse, port: 9093}}
+notify_appservices_from_worker: bridges
+enable_media_repo: false
+media_instance_running_background_jobs: bridges
+"""
+WORKER = """worker_app: synapse.app.generic_worker
+worker_name: bridges
+worker_log_config: /data/echo6.co.log.config
+enable_media_repo: true
+worker_listeners:
+  - {type: http, port: 8083, bind_addresses: [0.0.0.0], resources: [{names: [client, media]}]}
+"""
+# Names are looked up anew: a container that is started again may have another address.
+PROXY = """error_log stderr; pid /tmp/nginx.pid; events {}
+http {
+    access_log off; resolver 127.0.0.11 valid=1s;
+    server {
+        listen 8008;
+        set $main http://synapse:8008; set $worker http://worker:8083;
+        location / { proxy_pass $main; }
+        location ~ ^/_matrix/(media|client/v1/media)/ { proxy_pass $worker; }
+    }
+}
+"""
+
+
+def _with_a_worker(host: Path) -> None:
+    """The worker has the media repository and pushes events to bridges; the proxy knows who has what."""
+    file, last = host / "synapse/homeserver.yaml", "        compress: false\n"
+    text = file.read_text()
+    assert text.count(last) == 1
+    replication = "  - {port: 9093, type: http, resources: [{names: [replication]}]}\n"
+    _write(file, text.replace(last, f"{last}{replication}") + WORKERS)
+    _write(host / "synapse/worker.yaml", WORKER)
+    _write(host / "synapse/proxy.conf", PROXY)
+
+
 FLAVOURS = {
     "plain": Flavour(),
     "conf.d": Flavour(
@@ -87,6 +143,25 @@ FLAVOURS = {
         files=("synapse/homeserver.yaml", "synapse/conf.d/appservices.yaml"),
         words=("-c", "/data/homeserver.yaml", "-c", "/data/conf.d"),
         settings={"homeserverFile": "{host}/synapse/conf.d/appservices.yaml", "experimentalFeatures": "false"},
+    ),
+    "workers": Flavour(
+        change=_with_a_worker,
+        beside={
+            "redis": Beside(("redis-server", "--save", "", "--protected-mode", "no"), first=True),
+            "worker": Beside(
+                (
+                    "python3",
+                    "-m",
+                    "synapse.app.generic_worker",
+                    "-c",
+                    "/data/homeserver.yaml",
+                    "-c",
+                    "/data/worker.yaml",
+                )
+            ),
+            "proxy": Beside(("nginx", "-c", "/data/proxy.conf", "-g", "daemon off;"), root=True),
+        },
+        settings={"synapseWorkers": ["{lab}-worker"], "homeserverAddress": "http://{lab}-proxy:8008"},
     ),
     "no-mas": Flavour(change=_without_mas, mas=False, settings={"masContainer": "none"}),
     "file-mount": Flavour(

@@ -59,10 +59,10 @@ class Place:
         self.checkout = checkout_hash(self.home)
         self.prefix = f"mxlab-{self.checkout}"
         self.network = f"{self.prefix}-net"
-        self.synapse = f"{self.prefix}-synapse"
-        self.postgres = f"{self.prefix}-postgres"
-        self.mas = f"{self.prefix}-mas"
-        self.bridge = f"{self.prefix}-signal"
+        self.synapse = self.container("synapse")
+        self.postgres = self.container("postgres")
+        self.mas = self.container("mas")
+        self.bridge = self.container("signal")
         self.own_bridge_image = f"mxlab.local/{self.prefix}/signal:{images.BRIDGE_VERSION}"
         self.host_root = self.dir / "host"
         self.host_dir = self.host_root / "srv/matrix"
@@ -108,8 +108,12 @@ class Place:
             "bridgeContainer": self.bridge,
             "bridgeDir": str(self.host_dir / "signal-bridge"),
             "image": self.bridge_image,
-            **FLAVOURS[self.flavour].config(self.host_dir),
+            **FLAVOURS[self.flavour].config(self.host_dir, self.prefix),
         }
+
+    def container(self, part: str) -> str:
+        """Name of the container that is that part of the host."""
+        return f"{self.prefix}-{part}"
 
     def stack(self) -> host.Stack:
         """The facts that the host's files are filled with."""

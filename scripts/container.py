@@ -127,16 +127,21 @@ def _published(ports: dict[str, Optional[list[dict[str, str]]]]) -> dict[int, st
 
 
 def ready(name: str, port: int, timeout: float) -> str:
-    """What the bridge says of itself: "200" when it is ready, else another status or why there is none.
+    """What the bridge says of itself: "200" when it is ready, else another status or why there is none. Asked from
+    inside, since no port is published."""
+    return status_inside(name, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
 
-    Asked from inside, since no port is published; the image has curl.
-    """
+
+def status_inside(name: str, url: str, timeout: float, token: str = "") -> str:
+    """The status of a GET out of the bridge's container, whose image has curl; or why there is none."""
     seconds = max(timeout, 0.1)
+    told = f'header = "Authorization: Bearer {token}"\n' if token else ""  # on stdin: an argument is seen by all
     try:
         done = docker(
-            "exec", name, "curl", "-sS", "--noproxy", "*", "--max-time", f"{seconds:.1f}", "-o", "/dev/null",
-            "-w", "%{http_code}", f"http://127.0.0.1:{port}{READY_PATH}",
-            check=False, timeout=seconds + 2,
+            "exec", *(["-i"] if token else []), name,
+            "curl", *(["--config", "-"] if token else []), "-sS", "--noproxy", "*", "--max-time", f"{seconds:.1f}",
+            "-o", "/dev/null", "-w", "%{http_code}", url,
+            stdin=told or None, check=False, timeout=seconds + 2,
         )  # fmt: skip
     except ScriptError as error:
         return str(error)

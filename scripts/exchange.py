@@ -22,6 +22,7 @@ from documents.masking import masked
 from scripts.common import ScriptError
 from verdicts.auth import Exchange
 
+MEDIA_CONFIG = "/_matrix/media/v3/config"  # of whoever serves the media repository; 401 without a token
 BODY = 64 * 1024  # bytes of an answer that are read, and kept as evidence; Synapse's answers here have under 1 KiB
 
 

@@ -20,7 +20,15 @@ from typing import Optional
 from documents import backup_script
 from documents.places import BridgePlace, Deployment, Synapse
 from documents.refusal import Refused
-from scripts import bundle, facts_inside, final_archive, safe_files, shell_syntax, synapse_address
+from scripts import (
+    bundle,
+    facts_inside,
+    final_archive,
+    safe_files,
+    shell_syntax,
+    synapse_address,
+    synapse_process,
+)
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, run
 from scripts.container import containers, inside, look, on_host, there, variable
@@ -28,6 +36,7 @@ from scripts.exchange import Request, ask
 from scripts.files import CLAIM, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
 from scripts.postgres import psql
 from scripts.wire import typed
+from scripts.worker import worker
 from verdicts.auth import came
 from verdicts.host_facts import (
     ArchiveFacts,
@@ -98,6 +107,7 @@ def read(arguments: Look) -> HostFacts:
         url = pool.submit(_answers, synapse)
         bridge = pool.submit(_bridge, deployment, url)
         syntax = pool.submit(_syntax, deployment, script)
+        workers = {name: pool.submit(worker, name, synapse) for name in synapse.workers}
         data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
         return HostFacts(
@@ -131,7 +141,8 @@ def read(arguments: Look) -> HostFacts:
             directory_writers=tuple(sorted(directory_writers(Path(place.directory)))),
             registrations={path: _own(Path(path)) for path in deployment.registration_paths},
             others=_others(by_name.result(), place),
-            workers=_workers(by_name.result(), synapse),
+            worker_containers=_worker_containers(by_name.result(), synapse),
+            workers={name: worker.result() for name, worker in workers.items()},
             ready_mark=_text(Path(place.directory) / READY) or "",
             interrupted=(Path(place.directory) / JOURNAL).is_file(),
             archive=_archive(deployment),
@@ -261,7 +272,7 @@ def _synapse(deployment: Deployment) -> SynapseFacts:
     synapse = deployment.synapse
     container = look(synapse.container)
     file = (inside(container, synapse.homeserver_file) if container else None) or synapse.inside("homeserver.yaml")
-    inside_of = bundle.pack(facts_inside.__name__, facts_inside.Arguments(homeserver=file))
+    inside_of = bundle.pack(facts_inside.__name__, facts_inside.Arguments(homeserver=file, address=synapse.address))
     done = docker(
         "exec", "-i", deployment.synapse.container, "python3", "-c", bundle.LAUNCH, "read",
         stdin=inside_of, check=False, timeout=30,
@@ -310,24 +321,30 @@ def _others(by_name: dict[str, Container], place: BridgePlace) -> tuple[str, ...
     )
 
 
-def _workers(by_name: dict[str, Container], synapse: Synapse) -> tuple[str, ...]:
-    """Names of other containers that have this Synapse's homeserver.yaml and run Synapse."""
+def _worker_containers(by_name: dict[str, Container], synapse: Synapse) -> tuple[str, ...]:
+    """Names of other containers that have this Synapse's files and run Synapse."""
     main = by_name.get(synapse.container)
-    if main is None:
+    places = (synapse.homeserver_file, synapse.directory)
+    sharing = {
+        name: each
+        for name, each in by_name.items()
+        if main and each.id != main.id and any(inside(each, place) for place in places)
+    }
+    if not (main and sharing):
         return ()
+    processes = synapse_process.running(synapse_process.WORKER, everywhere=True)
+    running = {_pid_namespace(process) for process in processes}
     return tuple(
         name
-        for name, each in sorted(by_name.items())
-        if each.id != main.id and inside(each, synapse.homeserver_file) and _runs_synapse(each, main)
+        for name, each in sorted(sharing.items())
+        if (_pid_namespace(Path(f"/proc/{each.pid}")) in running if each.running else each.image_id == main.image_id)
     )
 
 
-def _runs_synapse(container: Container, main: Container) -> bool:
-    if not container.running:
-        return container.image_id == main.image_id
+def _pid_namespace(process: Path) -> str:
     with contextlib.suppress(OSError):
-        return b"synapse.app" in Path(f"/proc/{container.pid}/cmdline").read_bytes()
-    return False
+        return os.readlink(process / "ns/pid")
+    return ""  # it is gone
 
 
 def _bridge(deployment: Deployment, url: Future[tuple[str, str]]) -> BridgeStatus:

@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from scripts import synapse_process
-from scripts.common import run
+from scripts.common import ScriptError, run
+from scripts.exchange import MEDIA_CONFIG, Request, ask
+from verdicts.auth import came
 from verdicts.host_facts import Registration, SynapseFacts
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """`homeserver`: the path of homeserver.yaml in the container."""
+    """`homeserver`: the path of homeserver.yaml in the container; `address`: Synapse's as the bridge's container
+    reaches it."""
 
     homeserver: str
+    address: str
 
 
 def read(arguments: Arguments) -> SynapseFacts:
@@ -59,9 +63,22 @@ def read(arguments: Arguments) -> SynapseFacts:
             registrations=tuple(_registration(str(path)) for path in (listed if isinstance(listed, list) else [])),
             files=tuple(os.path.realpath(file) for file in files),
             decided_in={key: os.path.realpath(file) for file in files for key in KEYS if key in documents[file]},
+            workers=len(synapse_process.running(synapse_process.WORKER)),
+            named_workers=tuple(str(name) for name in _mapping(config, "instance_map") if name != "main"),
+            pusher=_text(config.get("notify_appservices_from_worker")),
+            media=_media(arguments.address) if config.get("enable_media_repo") is False else "",
         )
     except (OSError, ImportError, TypeError, ValueError, yaml.YAMLError) as error:
         return SynapseFacts(package, uid, gid, error=f"{file}: {_told(error)}")
+
+
+def _media(address: str) -> str:
+    """What answers for the media repository there, if it is not one."""
+    try:
+        exchange = ask("media", address, Request("GET", MEDIA_CONFIG), 5)
+    except ScriptError as error:
+        return str(error)
+    return "" if exchange.status in (200, 401) else came(exchange)
 
 
 def _mapping(document: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:

@@ -1,5 +1,6 @@
-"""The bridge is up only when it says so itself, Synapse reaches it, its bot is there, and an event arrives
-(scripts/delivery.py). A running container proves nothing: a bridge that cannot reach Synapse tries again for ever.
+"""The bridge is up only when it says so itself, Synapse reaches it, its bot is there, it reaches the media repository
+(a login uploads), and an event arrives (scripts/delivery.py). A running container proves nothing: a bridge that cannot
+reach Synapse tries again for ever.
 
 Verb `wait`: right after the container's start, until all of it holds. If it does not, the error says why: the exit
 code's meaning or what is missing, and the last lines of the log.
@@ -20,8 +21,8 @@ from documents.places import BridgePlace, Synapse
 from scripts import delivery, safe_files, synapse_address
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, logs, run, say
-from scripts.container import last_exit, look, ready
-from scripts.exchange import Request, ping_request
+from scripts.container import last_exit, look, ready, status_inside
+from scripts.exchange import MEDIA_CONFIG, Request, ping_request
 from scripts.postgres import sql
 from scripts.synapse_address import ask_there
 from verdicts.auth import Exchange, came, starting
@@ -77,7 +78,7 @@ class Ready:
 
 
 class Watch:
-    """One wait: what is known of the container, and what each of the three questions was answered last."""
+    """One wait: what is known of the container, and what each of the four questions was answered last."""
 
     def __init__(self, arguments: Arguments) -> None:
         self.arguments = arguments
@@ -122,7 +123,7 @@ class Watch:
         return self.first is not None and mark.is_file() and mark.read_text().split()[:1] == [self.first.id]
 
     def ask(self, seconds: float, all_of_them: bool = False) -> bool:
-        """Whether the three hold; a question is asked only once the one before it is answered, or `all_of_them`."""
+        """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
         runs, id_ = self.state is not None and self.state.running, self.arguments.container_id
         said = ready(id_, self.arguments.bridge.port, seconds) if runs else "the container does not run"
         self.answers, self.bodies = {"ready": said}, {}
@@ -137,10 +138,14 @@ class Watch:
                 good = False
             else:
                 self.bodies[name] = body
+        if good or (all_of_them and runs):
+            url = f"{self.arguments.synapse.address}{MEDIA_CONFIG}"
+            self.answers["media"] = said = status_inside(id_, url, seconds, self.arguments.as_token)
+            good = good and said == "200"
         return good
 
     def ready(self, container_id: str, restarts: int, begun: float) -> Optional[Ready]:
-        """The result, once all three hold and an event has arrived; None if none did before the time was up."""
+        """The result, once all of them hold and an event has arrived; None if none did before the time was up."""
         a = self.arguments
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
         try:
@@ -200,6 +205,11 @@ class Watch:
             )
         if "ping" not in self.bodies:
             return "Synapse cannot reach the bridge: compare its registration's url with the container's name and port"
+        if "profile" in self.bodies:
+            return (
+                f"the bridge finds no media repository at {self.arguments.synapse.address}, where it uploads: set "
+                "homeserverAddress to what serves the whole client API inside the network"
+            )
         return f"Synapse knows no profile of {self.arguments.bot}: look at the bot's registration in the log"
 
 

@@ -1,4 +1,5 @@
-"""homeserver.yaml on the host: our entries in (`apply`) or out (`remove`), with one restart of Synapse if it needs one.
+"""homeserver.yaml on the host: our entries in (`apply`) or out (`remove`), with one restart of Synapse, its workers
+included, if it needs one.
 
 The text is computed, and judged by Synapse's own loader, in Synapse's container (scripts/synapse_inside.py) before
 anything is written. A start that fails brings the old file back, and Synapse with it. From the write until Synapse is
@@ -17,15 +18,16 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
 from documents.masking import clean
 from documents.places import Synapse
-from scripts import bundle, host_lock, safe_files, synapse_address, synapse_inside
+from scripts import bundle, host_lock, safe_files, synapse_address, synapse_inside, worker
 from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import inside, look
 from scripts.exchange import Request, address, ask, connect
@@ -123,22 +125,23 @@ def _unwell(base: str) -> Optional[str]:
     return None if status == 200 else f"{url} answered {status}"
 
 
-def _wait(synapse: Synapse, deadline: float, restarts: int) -> Optional[str]:
-    """None once Synapse is healthy; else, at the deadline or when it is clear that it will not be, why. `restarts`:
+def _wait(name: str, unwell: Callable[[bool], Optional[str]], deadline: float, restarts: int) -> Optional[str]:
+    """None once the container is well; else, at the deadline or when it is clear that it will not be, why. `unwell`
+    says why it is not well yet, and is told when the container was looked at since it was last asked; `restarts`:
     Docker's count of its own restarts before; it begins anew when somebody restarts the container."""
     begin = looked = time.monotonic()
-    url, nowhere = _base(synapse)
+    fresh = True
     while True:
-        why = nowhere or _unwell(url)
+        why, fresh = unwell(fresh), False
         now = time.monotonic()
-        if why is None:
+        if not why:
             return None
         if now - begin >= deadline:
             return f"not healthy within {deadline:.0f} s: {why}"
         if now - looked >= 1:
             looked = now
             with contextlib.suppress(ScriptError):  # Docker does not answer just now: health alone has to tell
-                container = look(synapse.container)
+                container = look(name)
                 if container is None:
                     return "its container is absent"
                 restarts = min(restarts, container.restarts)
@@ -146,8 +149,21 @@ def _wait(synapse: Synapse, deadline: float, restarts: int) -> Optional[str]:
                     return f"it ended {CRASHES} times with exit code {container.exit_code}"
                 if container.status in ("exited", "dead", "created", "paused"):
                     return f"its container is {container.status}, exit code {container.exit_code}"
-                url, nowhere = _base(synapse)  # each start may give it another address
+                fresh = True
         time.sleep(PROBE)
+
+
+def _wait_main(synapse: Synapse, deadline: float, restarts: int) -> Optional[str]:
+    where = ("", "")
+
+    def unwell(fresh: bool) -> Optional[str]:
+        nonlocal where
+        if fresh:
+            where = _base(synapse)  # each start may give it another address
+        url, nowhere = where
+        return nowhere or _unwell(url)
+
+    return _wait(synapse.container, unwell, deadline, restarts)
 
 
 def _base(synapse: Synapse) -> tuple[str, str]:
@@ -158,22 +174,77 @@ def _base(synapse: Synapse) -> tuple[str, str]:
         return "", str(error)
 
 
-def _restart(synapse: Synapse) -> tuple[float, Optional[str]]:
-    """Restart the container; seconds from the command to health, and None or why it is not healthy. A Docker that
-    fails is such a reason too, and raises nothing: the caller has a file to put back."""
-    say(f"restarting {synapse.container}")
+@dataclass(frozen=True)
+class Restart:
+    """`seconds`: from the command to Synapse's health; `why`: None, or why not all is healthy, and then `logs`: the
+    containers that tell more."""
+
+    seconds: float
+    why: Optional[str]
+    logs: tuple[str, ...]
+
+
+def _restart(synapse: Synapse, workers: Sequence[str]) -> Restart:
+    """Restart the container, and once it is healthy `workers` side by side: a file that Synapse does not start with
+    leaves them alone. A Docker that fails is a reason too, and raises nothing: the caller has a file to put back."""
+    begin, name = time.monotonic(), synapse.container
+    why = _restart_one(name, lambda restarts: _wait_main(synapse, synapse.deadline, restarts))
+    seconds = round(time.monotonic() - begin, 2)
+    if why or not workers:
+        return Restart(seconds, why, (name,))
+    with ThreadPoolExecutor(max_workers=len(workers)) as pool:
+        each = pool.map(
+            lambda name: _restart_one(name, lambda restarts: _wait_worker(name, synapse, synapse.deadline, restarts)),
+            workers,
+        )
+        ill = {name: why for name, why in zip(workers, each) if why}
+    why = "; ".join(f"its worker {name}: {why}" for name, why in ill.items())
+    return Restart(seconds, why or None, tuple(ill) or (name,))
+
+
+def _restart_one(name: str, wait: Callable[[int], Optional[str]]) -> Optional[str]:
+    say(f"restarting {name}")
     before = None
     with contextlib.suppress(ScriptError):
-        before = look(synapse.container)
-    begin = time.monotonic()
+        before = look(name)
     try:
-        done = docker("restart", synapse.container, check=False)
+        done = docker("restart", name, check=False)
     except ScriptError as error:  # no answer in 600 s
-        return 0.0, str(error)
+        return str(error)
     if done.returncode:
-        return 0.0, f"docker restart: {done.stderr.strip()}"
-    why = _wait(synapse, synapse.deadline, before.restarts if before else 0)
-    return round(time.monotonic() - begin, 2), why
+        return f"docker restart: {done.stderr.strip()}"
+    return wait(before.restarts if before else 0)
+
+
+def _wait_worker(name: str, synapse: Synapse, deadline: float, restarts: int) -> Optional[str]:
+    return _wait(name, lambda _: worker.unwell(name, synapse), deadline, restarts)
+
+
+def _started_since(names: Sequence[str], stamp: float) -> list[str]:
+    """Those containers that Docker started after that time (seconds since the epoch), or does not tell of."""
+    found = []
+    for name in names:
+        try:
+            container = look(name)
+        except ScriptError:
+            container = None
+        if container is None or _seconds(container.started) > stamp:
+            found.append(name)
+    return found
+
+
+def _ill(synapse: Synapse, restarts: int) -> str:
+    """What of Synapse is not well, and why; "" if it is well, or becomes so in a moment."""
+    seconds = min(ALREADY, synapse.deadline)
+    if why := _wait_main(synapse, seconds, restarts):
+        return f"container {synapse.container}: Synapse is down ({why})"
+    for name in synapse.workers:
+        container = look(name)
+        if container is None or not container.running:
+            return f"container {name}: is {_status(container)}"
+        if why := _wait_worker(name, synapse, seconds, container.restarts):
+            return f"container {name}: its worker is down ({why})"
+    return ""
 
 
 # ---- the file and its judge
@@ -283,19 +354,21 @@ def _recover(arguments: Arguments) -> None:
     now, (content, _) = look(name), _text(path)
     ours = _digest(content.data) == journal.new
     if ours or content.data == journal.old.encode():
-        fresh = now is not None and now.running and not _changed_since(_seconds(now.started), [str(path)])
-        if not fresh or _wait(arguments.synapse, min(ALREADY, arguments.synapse.deadline), 0):
+        synapse, changed = arguments.synapse, content.status.st_mtime
+        names = [name, *synapse.workers]
+        fresh = now is not None and now.running and _started_since(names, changed) == names
+        if not fresh or _ill(synapse, 0):
             say(f"{path}: an earlier run was ended before {name} was healthy with what it wrote: finishing that first")
-            _, why = _restart(arguments.synapse)
+            done = _restart(synapse, synapse.workers)
             hide = _watched_tokens(arguments.watch)
-            if why and ours:
-                text = _undone(arguments, journal, why, hide)
+            if done.why and ours:
+                text = _undone(arguments, journal, done, hide, changed)
                 safe_files.remove(file)
                 raise ScriptError(text)
-            if why:
+            if done.why:
                 raise ScriptError(
-                    f"{name}: is not healthy ({clean(why, hide)}), though {path} is as it was before an earlier run of "
-                    f"this stack that was ended: it has another cause\n{_log(name, hide)}"
+                    f"{name}: is not healthy ({clean(done.why, hide)}), though {path} is as it was before an earlier "
+                    f"run of this stack that was ended: it has another cause\n{_log(done, hide)}"
                 )
     else:
         say(f"{path}: somebody changed it after an earlier run was ended: it is taken as it is")
@@ -310,12 +383,9 @@ def _watched_tokens(paths: Iterable[str]) -> set[str]:
     return tokens
 
 
-def _changed_since(start: float, paths: Iterable[str]) -> bool:
-    return any(os.stat(path).st_mtime > start for path in paths if os.path.exists(path))
-
-
-def _log(name: str, hide: Iterable[str]) -> str:
-    return f"the last 50 log lines of {name}:\n" + clean(logs(name, 50), hide).rstrip()
+def _log(done: Restart, hide: Iterable[str]) -> str:
+    texts = (f"the last 50 log lines of {name}:\n{clean(logs(name, 50), hide).rstrip()}" for name in done.logs)
+    return "\n".join(texts)
 
 
 # ---- verbs
@@ -337,12 +407,12 @@ def _apply(arguments: Arguments) -> Applied:
         raise ScriptError(
             f"container {name}: is {_status(container)}, nothing was touched: start Synapse, then run this again"
         )
-    if why := _wait(synapse, min(ALREADY, synapse.deadline), container.restarts):
-        raise ScriptError(
-            f"container {name}: Synapse is down ({why}), nothing was touched: fix it, then run this again"
-        )
+    if ill := _ill(synapse, container.restarts):
+        raise ScriptError(f"{ill}, nothing was touched: fix it, then run this again")
     old, text = _text(path)
-    pending = _changed_since(_seconds(container.started), [str(path), *arguments.watch])
+    newest = max([os.stat(each).st_mtime for each in (str(path), *arguments.watch) if os.path.exists(each)])
+    names = [name, *synapse.workers]
+    pending = _started_since(names, newest) != names
     made = _inside(arguments, container, "apply", text, pending)
     changed = made.text != text
     hide = {*made.hide, *_watched_tokens(arguments.watch)}
@@ -365,19 +435,20 @@ def _apply(arguments: Arguments) -> Applied:
         )
     if not changed and not pending:
         return Applied(changed=False)
-    known = _known(synapse, made.tokens)
+    known, begin = _known(synapse, made.tokens), time.time()
     with _journalled(arguments, old, made.text) as journal:
         if changed:
             _write(path, old.data, made.text)
             say(f"{path}: the entries of {arguments.owner} are in it")
-        seconds, why = _restart(synapse)
-        if why is None:
+        done = _restart(synapse, synapse.workers)
+        if done.why is None:
             gone = {*known, *arguments.registrations} - _known(synapse, made.tokens)
             why = f"it runs, but does not know the as_token of {', '.join(sorted(gone))}" if gone else None
-        if why:
-            raise ScriptError(_undone(arguments, journal, why, hide))
-    say(f"{name}: healthy {seconds} s after the restart")
-    return Applied(changed, True, seconds)
+            done = replace(done, why=why)
+        if done.why:
+            raise ScriptError(_undone(arguments, journal, done, hide, begin))
+    say(f"{name}: healthy {done.seconds} s after the restart")
+    return Applied(changed, True, done.seconds)
 
 
 def _known(synapse: Synapse, tokens: Mapping[str, str]) -> set[str]:
@@ -394,11 +465,12 @@ def _whoami(url: str, token: str) -> Optional[int]:
     return None
 
 
-def _undone(arguments: Arguments, journal: Journal, why: str, hide: Iterable[str]) -> str:
-    """Put the old file back and Synapse with it; the text of the error."""
+def _undone(arguments: Arguments, journal: Journal, failed: Restart, hide: Iterable[str], begin: float) -> str:
+    """Put the old file back and Synapse with it, and those of its workers that were started since `begin`; the text of
+    the error."""
     name, path = arguments.synapse.container, arguments.path
-    log = _log(name, hide)  # of the failed start, before the next one
-    head = f"{name}: Synapse did not come up after its restart: {clean(why, hide)}"
+    log = _log(failed, hide)  # of the failed start, before the next one
+    head = f"{name}: Synapse did not come up after its restart: {clean(failed.why or '', hide)}"
     if _digest(journal.old.encode()) == journal.new:
         return (
             f"{head}\n{path}: was not changed by this run, so there is nothing to put back; the registrations are "
@@ -408,11 +480,11 @@ def _undone(arguments: Arguments, journal: Journal, why: str, hide: Iterable[str
         _put_back(path, journal)
     except (ScriptError, OSError) as error:
         return f"{head}\n{error}: Synapse is down: fix {path} and run docker restart {name}\n{log}"
-    seconds, still = _restart(arguments.synapse)
+    again = _restart(arguments.synapse, _started_since(arguments.synapse.workers, begin))
     end = (
-        f"Synapse is still not healthy with it ({clean(still, hide)}): it has another cause"
-        if still
-        else f"Synapse is healthy again with it after {seconds} s"
+        f"Synapse is still not healthy with it ({clean(again.why, hide)}): it has another cause"
+        if again.why
+        else f"Synapse is healthy again with it after {again.seconds} s"
     )
     return f"{head}\n{path}: is as it was before; {end}\nof the failed start, {log}"
 
@@ -464,8 +536,9 @@ def _remove(arguments: Arguments, killed: bool) -> Removed:
             f"{path}: Synapse's own loader refuses it without our entries, nothing was changed:\n"
             + clean(made.error, hide)
         )
-    elif not killed and (ill := _wait(synapse, min(ALREADY, synapse.deadline), container.restarts)):
+    elif not killed and (ill := _wait_main(synapse, min(ALREADY, synapse.deadline), container.restarts)):
         why = f"is not healthy ({ill})"
+    running = [each for each in synapse.workers if (found := look(each)) and found.running] if not why else []
     with _journalled(arguments, old, made.text):
         if made.text != text:
             _write(path, old.data, made.text)
@@ -473,18 +546,18 @@ def _remove(arguments: Arguments, killed: bool) -> Removed:
         if why:
             say(
                 f"warning: container {name} {why}: the file is changed, the restart is left to you: docker restart "
-                f"{name}"
+                f"{' '.join([name, *synapse.workers])}"
             )
             return Removed(changed=True, left=made.left)
-        seconds, ill = _restart(synapse)
-        if ill:
+        done = _restart(synapse, running)
+        if done.why:
             raise ScriptError(
-                f"{name}: Synapse did not come up after its restart: {clean(ill, hide)}\n"
+                f"{name}: Synapse did not come up after its restart: {clean(done.why, hide)}\n"
                 f"{path}: our entries are out of it and stay out; with Synapse fixed, the same command goes on from "
-                f"here\n" + _log(name, hide)
+                f"here\n" + _log(done, hide)
             )
-    say(f"{name}: healthy {seconds} s after the restart")
-    return Removed(True, True, seconds, made.left)
+    say(f"{name}: healthy {done.seconds} s after the restart")
+    return Removed(True, True, done.seconds, made.left)
 
 
 VERBS = (apply, remove)

@@ -1,4 +1,4 @@
-"""Synapse's main process, as its own container sees it: whose it is, where it works, what it is configured by.
+"""A process of Synapse, as its own container sees it: whose it is, where it works, what it is configured by.
 
 Synapse reads its files in the order of its command line and takes each top-level key from the last one that has it
 (synapse/config/_base.py: read_config_files); two lists are never joined.
@@ -14,17 +14,26 @@ from pathlib import Path
 from typing import Any, Optional
 
 PROC = Path("/proc")
+# A word of the command line: a module, its file, or the program that pip makes. No shell's, which has them in one word.
+MAIN = rb"synapse\.app\.homeserver|(.*/)?(synapse/app/homeserver\.py|synapse_homeserver)"
+WORKER = rb"synapse\.app\.(?!homeserver)\w+|(.*/)?(synapse/app/(?!homeserver)\w+\.py|synapse_worker)"
+
+
+def running(kind: bytes, processes: Optional[Path] = None, everywhere: bool = False) -> list[Path]:
+    """Folders in /proc of the processes that are MAIN or WORKER, the oldest first; `everywhere`: those in containers
+    below this one, too."""
+    found = []
+    for process in (processes or PROC).glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if any(re.fullmatch(kind, word) for word in words) and (everywhere or _in_here(process)):
+                found.append(process)
+    return sorted(found, key=lambda process: int(process.name))
 
 
 def find(processes: Optional[Path] = None) -> Path:
-    """The process' folder in /proc; that of the container's first process, if none names itself so."""
-    processes, numbers = processes or PROC, []
-    for process in processes.glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (process / "cmdline").read_bytes()
-            if re.search(rb"synapse[._]app[._/]homeserver|synapse_homeserver", words) and _in_here(process):
-                numbers.append(int(process.name))
-    return processes / str(min(numbers, default=1))
+    """The main process' folder in /proc; that of the container's first process, if none names itself so."""
+    return next(iter(running(MAIN, processes)), (processes or PROC) / "1")
 
 
 def _in_here(process: Path) -> bool:

@@ -90,7 +90,10 @@ class Registration:
 class SynapseFacts:
     """What Synapse's own container tells: the package's version ("" if it holds none), its process' user and group, and
     what its configuration says. `files`: those of its command line, in their order; `decided_in`: for each of the keys
-    that we edit, the last of them that has it, which is the one that counts. `error`: why that cannot be judged."""
+    that we edit, the last of them that has it, which is the one that counts. `workers`: how many run in the same
+    container; `named_workers`: names in its instance_map, `pusher`: the one that pushes events to appservices ("": the
+    main process); `media`: "" if the media repository is at home or answers where the bridge looks for it, else what
+    answers there. `error`: why that cannot be judged."""
 
     version: str = ""
     uid: int = 0
@@ -100,7 +103,33 @@ class SynapseFacts:
     registrations: tuple[Registration, ...] = ()
     files: tuple[str, ...] = ()
     decided_in: dict[str, str] = field(default_factory=dict)
+    workers: int = 0
+    named_workers: tuple[str, ...] = ()
+    pusher: str = ""
+    media: str = ""
     error: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerFacts:
+    """What the container of a worker tells: the `files` of its configuration and the one that decides on the
+    registrations ("": none has a list), both in the container; `unwell`: why it is not up, "" if it is. `error`: why
+    that cannot be judged."""
+
+    files: tuple[str, ...] = ()
+    decided_in: str = ""
+    unwell: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A container that the setting synapseWorkers names. `facts` are None while it does not run; `homeserver`: the
+    file that gets our entries, as it has it, "" if it has not."""
+
+    container: Optional[Container]
+    homeserver: str = ""
+    facts: Optional[WorkerFacts] = None
 
 
 @dataclass(frozen=True)
@@ -225,10 +254,10 @@ class HostFacts:
     none, None if there is no such file; `dump_scheduled`: whether cron or a systemd unit names it. `dumps_path`: where
     the nightly dumps go, "" if only the script knows, and then `backup_dir` is where the script is.
     `directory_writers`: stacks that wrote a config in the bridge's directory. `registrations`: path on the host -> what
-    is there. `others`: names of containers that mount the bridge's directory; `workers`: of those that run another
-    process of this Synapse. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the container that got ready last.
-    `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy Synapse. `archive`: None unless
-    restore asks for one.
+    is there. `others`: names of containers that mount the bridge's directory; `worker_containers`: of those that run
+    another process of this Synapse; `workers`: those of the settings, by name. `ready_mark`: "CONTAINER_ID ATTEMPT
+    WAIT" of the container that got ready last. `interrupted`: a run was killed between its edit of homeserver.yaml and
+    a healthy Synapse. `archive`: None unless restore asks for one.
     """
 
     docker: str
@@ -264,7 +293,8 @@ class HostFacts:
     directory_writers: tuple[str, ...]
     registrations: dict[str, Optional[OwnFile]]
     others: tuple[str, ...]
-    workers: tuple[str, ...]
+    worker_containers: tuple[str, ...]
+    workers: dict[str, Worker]
     ready_mark: str
     interrupted: bool
     archive: Optional[ArchiveFacts]

@@ -210,15 +210,16 @@ def _stack(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     if not facts.bash:
         yield "bash: not there, or it does not run: the nightly dumps are made with it: install it"
     for key, name, container in (
-        ("synapse", deployment.synapse.container, facts.synapse_container),
-        *([("mas", deployment.mas.container, facts.mas_container)] if deployment.mas else []),
-        ("postgres", deployment.postgres.container, facts.postgres_container),
+        ("synapseContainer", deployment.synapse.container, facts.synapse_container),
+        *(("synapseWorkers", name, worker.container) for name, worker in facts.workers.items()),
+        *([("masContainer", deployment.mas.container, facts.mas_container)] if deployment.mas else []),
+        ("postgresContainer", deployment.postgres.container, facts.postgres_container),
     ):
         if container is None:
-            yield f"container {name}: not there: start the stack, or correct the setting {key}Container"
-        elif not container.running and not (key == "synapse" and facts.interrupted):
+            yield f"container {name}: not there: start the stack, or correct the setting {key}"
+        elif not container.running and not (key.startswith("synapse") and facts.interrupted):
             yield f"container {name}: is {container.status}, not running: start it (docker start {name})"
-        elif facts.network and network not in container.networks:
+        elif facts.network and network not in container.networks and key != "synapseWorkers":
             yield f"container {name}: is not in the network {network}: correct the setting network"
     if not facts.network:
         yield f"network {network}: not there: correct the setting network (docker network ls)"
@@ -251,12 +252,13 @@ def _synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
             f"masContainer: none, but {deployment.synapse.homeserver_file} has matrix_authentication_service: "
             "set it to the name of MAS' container"
         )
-    if facts.workers:
+    if synapse.media:
         yield (
-            f"container {', '.join(facts.workers)}: runs a worker of {name}, and workers are not restarted by this: "
-            "they would go on without the registrations: run Synapse as one process, or its workers in its own "
-            "container"
+            f"homeserverAddress: {deployment.synapse.address} has no media repository ({synapse.media}), where the "
+            "bridge uploads: Synapse's main process leaves it to another one (enable_media_repo: false): set it to the "
+            "address of a proxy in the network that serves the whole client API"
         )
+    yield from _workers(facts, deployment)
     if not synapse.version:
         yield f"container {name}: holds no Synapse: correct the setting synapseContainer"
     elif deployment.mas and _version(synapse.version) < OLDEST_SYNAPSE:
@@ -297,6 +299,42 @@ def _places(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
                 f"{synapse.homeserver_file}: {_named([other], facts)} sets {key}, and Synapse takes the whole of it "
                 f"from the last file that has it ({_named(files, facts)}): one of the two would not count: {fix}"
             )
+
+
+def _workers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """Processes of Synapse that would go on without the registrations: events may come from one of them."""
+    server, file = deployment.synapse, deployment.synapse.homeserver_file
+    unnamed = [name for name in facts.worker_containers if name not in server.workers]
+    if unnamed:
+        commands = " && ".join(
+            f"pulumi config set --path 'synapseWorkers[{number}]' {name}"
+            for number, name in enumerate(unnamed, start=len(server.workers))
+        )
+        yield (
+            f"container {', '.join(unnamed)}: runs a worker of {server.container}, which has to be restarted with it, "
+            f"or it does not know the registrations: `{commands}`"
+        )
+    for name, worker in facts.workers.items():
+        seen = worker.facts
+        if seen is None:
+            continue
+        if seen.error:
+            yield f"container {name}: {seen.error}: correct the setting synapseWorkers"
+        elif worker.homeserver not in seen.files or seen.decided_in not in ("", worker.homeserver):
+            where = seen.decided_in or ", ".join(seen.files)
+            yield (
+                f"container {name}: takes its list of registrations from {where} (in the container), and not from "
+                f"{file}: have it read that file, and keep {homeserver.REGISTRATIONS} there"
+            )
+    if facts.synapse.pusher not in ("", "main", "master") and not _has_workers(facts):
+        yield (
+            f"{file}: notify_appservices_from_worker is {facts.synapse.pusher}, which pushes all events to bridges, "
+            "and no process that runs it was found on this host: set synapseWorkers to the name of its container"
+        )
+
+
+def _has_workers(facts: HostFacts) -> bool:
+    return bool(facts.worker_containers or facts.workers or facts.synapse.workers)
 
 
 def _named(files: Sequence[str], facts: HostFacts) -> str:
@@ -482,6 +520,12 @@ def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment, ours
         yield (
             f"image {settings.image}: releases before {bridge.first_linking_tag} can no longer link an account, "
             f"users report ({bridge.first_linking_source})"
+        )
+    if facts.synapse.named_workers and not _has_workers(facts):
+        yield (
+            f"{deployment.synapse.homeserver_file}: instance_map names {', '.join(facts.synapse.named_workers)}, and "
+            "no such process was found on this host: one that runs elsewhere knows the registrations after a restart "
+            "only"
         )
     began = _began(facts, deployment.stack)
     if began and settings.restore not in ("none", began):

@@ -5,7 +5,8 @@ set -eu
 export DEBIAN_FRONTEND=noninteractive
 
 apt-get update -qq
-apt-get install -qq -y python3 python3-venv curl ca-certificates
+# The last two are for the flavour with workers, in containers of their own.
+apt-get install -qq -y python3 python3-venv curl ca-certificates redis-server nginx-light
 
 groupadd --system --gid 991 synapse
 useradd --system --gid 991 --uid 991 --home-dir /data --no-create-home --shell /usr/sbin/nologin synapse
@@ -13,8 +14,9 @@ install -d -o 991 -g 991 /data
 
 python3 -m venv /opt/synapse
 # psycopg2-binary: Synapse's own "postgres" extra would want to compile.
+# txredisapi: this Synapse does not start with 1.6.0.
 /opt/synapse/bin/pip install --no-cache-dir --quiet --disable-pip-version-check \
-	"matrix-synapse==$SYNAPSE_VERSION" psycopg2-binary PyYAML
+	"matrix-synapse[redis]==$SYNAPSE_VERSION" "txredisapi<1.5" psycopg2-binary PyYAML
 /opt/synapse/bin/python3 -c 'import psycopg2, synapse.app.homeserver, yaml'
 install -m 0755 /mnt/synapse-entrypoint.sh /start.sh
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from lab.box import Lab
 from lab.flavours import FLAVOURS, OTHER_TOKEN
+from lab.snapshot import loaded_registrations
 from tests.lab.conftest import Shared
 from tests.lab.test_program import ping, snapshot
 
@@ -35,13 +37,32 @@ def whoami(lab: Lab, token: str) -> int:
         return int(answer.status)
 
 
+def of_the_worker(lab: Lab) -> list[str]:
+    """Ids of the appservices that the worker loaded at its last start."""
+    name = lab.container("worker")
+    started = lab.docker.inspect("container", [name])[name]["State"]["StartedAt"]
+    log = lab.docker("logs", "--since", started, name)
+    return loaded_registrations(log.stdout + log.stderr)
+
+
 # What is said there to whoever left the setting at its default.
-REFUSED = {
-    "conf.d": ({"homeserverFile": ""}, "conf.d/appservices.yaml sets app_service_config_files, and Synapse takes the"),
-    "no-mas": ({"masContainer": "matrix-mas"}, "but Synapse has its own logins"),
+REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "workers": (
+        {"synapseWorkers": [], "homeserverAddress": "http://synapse:8008"},
+        (
+            "-worker: runs a worker of mxlab-",
+            "`pulumi config set --path 'synapseWorkers[0]' mxlab-",
+            "homeserverAddress: http://synapse:8008 has no media repository (404",
+        ),
+    ),
+    "conf.d": (
+        {"homeserverFile": ""},
+        ("conf.d/appservices.yaml sets app_service_config_files, and Synapse takes the",),
+    ),
+    "no-mas": ({"masContainer": "matrix-mas"}, ("but Synapse has its own logins",)),
     "file-mount": (
         {"homeserverFile": ""},
-        "synapse/homeserver.yaml: Synapse has another file, or none, in the place of it",
+        ("synapse/homeserver.yaml: Synapse has another file, or none, in the place of it",),
     ),
 }
 
@@ -53,13 +74,18 @@ def test_a_refusal_says_what_to_set_and_then_it_goes_there_and_back(flavoured: L
         changed, words = REFUSED[lab.flavour]
         lab.write_config(**changed)
         told = lab.pulumi("preview", check=False)
-        assert told.returncode != 0 and words in " ".join((told.stdout + told.stderr).split())
+        said = " ".join((told.stdout + told.stderr).split())
+        assert told.returncode != 0 and all(each in said for each in words), said
         assert snapshot(lab) == before
         lab.write_config()
     assert "PASS" in lab.pulumi("up", "--yes", "--skip-preview").stdout
     assert ping(lab) == 200
     if lab.flavour == "conf.d":
         assert whoami(lab, OTHER_TOKEN) == 200, "the other bridge is still loaded"
+    if lab.flavour == "workers":
+        assert of_the_worker(lab) == ["doublepuppet", "signal"], "it was restarted, too"
     assert "unchanged" in lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes").stdout
     lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
     assert snapshot(lab) == before
+    if lab.flavour == "workers":
+        assert of_the_worker(lab) == []

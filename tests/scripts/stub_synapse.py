@@ -1,9 +1,11 @@
 #!/usr/bin/env -S python3 -I -S
-"""A `docker` with one container in it, for tests of scripts that edit a Synapse's files and restart it.
+"""A `docker` with one container in it, and one of a worker's, for tests of scripts that edit a Synapse's files and
+restart it.
 
 Run as `docker` it plays: `exec` and `run` execute the given code here, with a small Synapse package whose loader reads
 the files as the real one does; `restart` starts it again, which goes well unless homeserver.yaml holds the word that
-the test calls poison. Imported it gives `StubSynapse`, which sets all this up and answers /health meanwhile.
+the test calls poison; the worker's `exec` answers what the state says. Imported it gives `StubSynapse`, which sets all
+this up and answers /health meanwhile.
 """
 
 from __future__ import annotations
@@ -70,6 +72,11 @@ def load_appservices(hostname, files):
 }
 
 
+# `poison`: as the container's; `unwell`: what it answers then.
+WORKER = {"name": "synapse-worker", "status": "running", "started": time.time() - 60, "restarts": 0, "poison": None,
+          "unwell": "127.0.0.1 8083: connection refused"}  # fmt: skip
+
+
 class StubSynapse:
     """One container; `state` is what the stub knows, in a file that both sides read."""
 
@@ -102,10 +109,13 @@ class StubSynapse:
             "container": "matrix-synapse", "status": "running", "started": time.time() - 60, "healthy": True,
             "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
             "python": python, "fails": None, "deaf": False, "broken_image": False, "loops": False, "forgets": None,
-            "health": "/health",
+            "health": "/health", "worker": WORKER,
             "log": "log of start {restarts}\n",
         }  # fmt: skip
         self.set()
+
+    def set_worker(self, **changes: Any) -> None:
+        self.set(worker={**self.state["worker"], **changes})
 
     def set(self, **changes: Any) -> None:
         self._state = {**self.state, **changes} if (self.folder / "state").exists() else {**self._state, **changes}
@@ -148,6 +158,31 @@ def _inspect(state: dict[str, Any]) -> str:
     return json.dumps([whole])
 
 
+def _play_worker(folder: Path, state: dict[str, Any], words: list[str]) -> int:
+    worker = state["worker"]
+    if words[:2] == ["container", "inspect"]:
+        print(_inspect({**state, **worker, "container": worker["name"], "crashes": 0}))
+    elif words[0] == "exec" and worker["status"] == "running":
+        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-1] == "look"
+        poisoned = bool(worker["poison"]) and worker["poison"] in Path(state["watched"]).read_text()
+        said: dict[str, Any] = {
+            "files": [],
+            "decided_in": "",
+            "unwell": worker["unwell"] if poisoned else "",
+            "error": "",
+        }
+        print(json.dumps(said))
+    elif words[0] == "restart":
+        restarted = {"started": time.time(), "status": "running", "restarts": worker["restarts"] + 1}
+        _put(folder, {**state, "worker": {**worker, **restarted}})
+    elif words[0] == "logs":
+        print("log of the worker")
+    else:
+        print(f"stub docker: not of a worker: {words[:4]}", file=sys.stderr)
+        return 64
+    return 0
+
+
 def _restart(folder: Path, state: dict[str, Any]) -> int:
     if state["fails"]:
         print(f"Error response from daemon: {state['fails']}", file=sys.stderr)
@@ -185,6 +220,8 @@ def play(folder: Path, words: list[str]) -> int:
     if words[:2] == ["container", "inspect"] and state["deaf"] and state["restarts"]:
         print("Cannot connect to the Docker daemon. Is the docker daemon running?", file=sys.stderr)
         return 1
+    if state["worker"]["name"] in words:
+        return _play_worker(folder, state, words)
     if words[:2] == ["container", "inspect"]:
         if words[2:] != [state["container"]]:
             print("[]")

@@ -27,7 +27,7 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(folder: Path, text: str) -> SynapseFacts:
     file = folder / "homeserver.yaml"
     file.write_text(text)
-    return facts_inside.read(Arguments(homeserver=str(file)))
+    return facts_inside.read(Arguments(homeserver=str(file), address="http://127.0.0.1:9"))
 
 
 def test_what_a_homeserver_behind_mas_says(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_judged_is_an_error(tmp_path: Path, text: str) -> 
 
 
 def test_no_file_is_an_error(tmp_path: Path) -> None:
-    assert facts_inside.read(Arguments(str(tmp_path / "none.yaml"))).error.startswith(
+    assert facts_inside.read(Arguments(str(tmp_path / "none.yaml"), "")).error.startswith(
         f"{tmp_path}/none.yaml: FileNotFoundError: "
     )
 

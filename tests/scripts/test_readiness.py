@@ -62,6 +62,7 @@ class Bridge:
         self.docker = StubDocker(folder / "bin")
         self.docker.on(INSPECT, out(inspected()))
         self.ready(out("200"))
+        self.media(out("200"))
         self.docker.on(LOOK, out("2026-03-16T10:00:00Z INF Bridge started\n"))
         self.docker.on(LOGS, out(f"\x1b[31mERR\x1b[0m no luck with {TOKEN}\n", err="postgres://u:hunter2pw@db/x\n"))
         self.docker.on(EVENTS, out())
@@ -70,6 +71,14 @@ class Bridge:
         # LIMIT, and what is used when less than LAST_LIMIT of the time is left
         for seconds in ("5.0", "2.0"):
             self.docker.on(curl(seconds), *answers)
+
+    def media(self, *answers: Any) -> None:
+        for seconds in ("5.0", "2.0"):
+            self.docker.on(
+                f"exec -i {ID} curl --config - -sS --noproxy * --max-time {seconds} -o /dev/null -w %{{http_code}} "
+                "http://matrix-synapse:8008/_matrix/media/v3/config",
+                *answers,
+            )
 
     def arguments(self, url: str, **more: Any) -> readiness.Arguments:
         place = facts.deployment().place
@@ -317,6 +326,17 @@ def test_what_is_missing_is_named(
         server.on(PROFILE, *[profile] * (2 if well and ping is PONG else 1))
         done = bridge.run(server.url, timeout=0.0)
     assert_failed(bridge, done, f"What to do: {todo}")
+
+
+def test_a_media_repository_that_the_bridge_does_not_reach_is_named(bridge: Bridge) -> None:
+    """The main process may leave it to a worker; the first login, which uploads, would fail."""
+    bridge.media(out("404"))
+    with ScriptedServer() as server:
+        server.on(PING, PONG, PONG)
+        server.on(PROFILE, SHOWN, SHOWN)
+        done = bridge.run(server.url, timeout=0.0)
+    assert_failed(bridge, done, "What to do: the bridge finds no media repository at http://matrix-synapse:8008")
+    assert not [call for call in bridge.docker.calls if TOKEN in call]
 
 
 def test_docker_hangs(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:

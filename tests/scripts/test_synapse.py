@@ -316,6 +316,80 @@ def test_what_another_file_of_synapse_s_shuts_out_is_never_written(
     assert synapse_inside._unheard(edit, new, ["-c", str(other), "-c", str(ours)]) == ()
 
 
+# ---- workers
+
+
+@pytest.fixture
+def with_a_worker(host: Host) -> Host:
+    host.server = {"workers": ("synapse-worker",)}
+    return host
+
+
+def restarted(host: Host) -> list[str]:
+    """Names of the containers, in the order of their restarts."""
+    return [words.partition(" ")[2] for words in host.synapse.calls if words.startswith("restart ")]
+
+
+def test_workers_are_restarted_after_the_main_process_in_and_out(with_a_worker: Host) -> None:
+    """A worker that goes on with the registrations of before hands no event to the bridge."""
+    host = with_a_worker
+    host.good("apply")
+    assert host.good("apply")["restarted"] is False
+    assert restarted(host) == ["matrix-synapse", "synapse-worker"]
+    assert host.good("remove")["restarted"] is True
+    assert restarted(host) == ["matrix-synapse", "synapse-worker"] * 2
+
+
+def test_a_worker_alone_that_is_older_than_the_files_restarts_them(with_a_worker: Host) -> None:
+    host = with_a_worker
+    host.good("apply")
+    host.synapse.set_worker(started=1_000_000_000)
+    assert host.good("apply") | {"health_seconds": 0} == {"changed": False, "restarted": True, "health_seconds": 0}
+    assert restarted(host) == ["matrix-synapse", "synapse-worker"] * 2
+
+
+def test_a_worker_that_does_not_come_up_brings_the_old_file_back(with_a_worker: Host) -> None:
+    host = with_a_worker
+    host.synapse.set_worker(poison=MARK)
+    error = host.bad("apply")
+    why = "its worker synapse-worker: not healthy within 2 s: 127.0.0.1 8083: connection refused"
+    assert f"matrix-synapse: Synapse did not come up after its restart: {why}\n" in error
+    assert "is as it was before; Synapse is healthy again with it after" in error
+    assert error.endswith("of the failed start, the last 50 log lines of synapse-worker:\nlog of the worker\n")
+    assert (host.text, restarted(host)) == (BEFORE, ["matrix-synapse", "synapse-worker"] * 2)
+
+
+def test_a_main_process_that_does_not_come_up_leaves_its_workers_alone(with_a_worker: Host) -> None:
+    host = with_a_worker
+    host.synapse.set(poison=MARK)
+    host.bad("apply")
+    assert (host.text, restarted(host)) == (BEFORE, ["matrix-synapse"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("worker", "words"),
+    [
+        ({"status": "exited"}, "container synapse-worker: is exited, nothing was touched"),
+        ({"poison": "server_name"}, "container synapse-worker: its worker is down (not healthy within 2 s: 127.0.0.1"),
+    ],
+)
+def test_with_a_worker_that_is_down_before_nothing_is_touched(
+    with_a_worker: Host, worker: dict[str, Any], words: str
+) -> None:
+    host = with_a_worker
+    host.synapse.set_worker(**worker)
+    assert words in host.bad("apply")
+    assert (host.text, restarted(host)) == (BEFORE, [])
+
+
+def test_a_worker_that_somebody_stopped_stays_so_at_the_removal(with_a_worker: Host) -> None:
+    host = with_a_worker
+    host.good("apply")
+    host.synapse.set_worker(status="exited")
+    assert host.good("remove")["restarted"] is True
+    assert restarted(host) == ["matrix-synapse", "synapse-worker", "matrix-synapse"]
+
+
 def test_a_synapse_that_crashes_again_and_again_is_not_waited_for(host: Host) -> None:
     host.server = {"deadline": 60}
     host.synapse.set(poison=MARK, loops=True)
@@ -600,11 +674,11 @@ def killed(host: Host, monkeypatch: pytest.MonkeyPatch) -> Killing:
     def run(verb: str, at: int) -> None:
         left = [at]
 
-        def die(server: Any) -> tuple[float, str | None]:
+        def die(server: Any, workers: Any) -> synapse.Restart:
             left[0] -= 1
             if not left[0]:
                 raise Killed
-            return restart(server)
+            return restart(server, workers)
 
         monkeypatch.setattr(synapse, "_restart", die)
         with pytest.raises(Killed):
@@ -658,6 +732,14 @@ def test_killed_and_edited_by_hand_it_is_taken_as_it_is(host: Host, killed: Kill
     done = host.run("apply")
     assert done.returncode == 0 and "somebody changed it after an earlier run was ended" in done.stderr
     assert "# mine" in host.text and not journal(host)
+
+
+def test_killed_before_its_worker_was_restarted_the_next_run_does_it(with_a_worker: Host, killed: Killing) -> None:
+    host = with_a_worker
+    killed("apply", 1)
+    host.synapse.set(started=time.time())  # as if main had come so far
+    host.good("apply")
+    assert restarted(host) == ["matrix-synapse", "synapse-worker"]
 
 
 def test_a_removal_that_was_killed_is_finished_by_the_next_one(host: Host, killed: Killing) -> None:

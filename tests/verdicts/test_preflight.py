@@ -19,6 +19,8 @@ from verdicts.host_facts import (
     PostgresFacts,
     Registration,
     SynapseFacts,
+    Worker,
+    WorkerFacts,
 )
 from verdicts.preflight import Findings, judge
 
@@ -80,6 +82,13 @@ def _roles(*more: str) -> Change:
     return lambda facts: _set("postgres.roles", (*facts.postgres.roles, *more))(facts)
 
 
+WORKER = Worker(container("w"), "/data/homeserver.yaml", WorkerFacts(("/data/homeserver.yaml", "/data/w.yaml")))
+
+
+def _worker(**changed: Any) -> Change:
+    return _set("workers", {"w": replace(WORKER, **changed)})
+
+
 def _several(*files: str, **decided_in: str) -> Change:
     """A configuration of several files."""
     here = {each: each.replace("/data", "/opt/matrix/synapse") for each in files if each.startswith("/data")}
@@ -105,10 +114,41 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (_set("network", False), "network matrix-net: not there: correct the setting network (docker network ls)"),
     (
-        _set("workers", ("synapse-worker-1", "synapse-worker-2")),
-        "container synapse-worker-1, synapse-worker-2: runs a worker of matrix-synapse, and workers are not restarted "
-        "by this: they would go on without the registrations: run Synapse as one process, or its workers in its own "
+        _set("worker_containers", ("synapse-worker-1", "synapse-worker-2")),
+        "container synapse-worker-1, synapse-worker-2: runs a worker of matrix-synapse, which has to be restarted with "
+        "it, or it does not know the registrations: `pulumi config set --path 'synapseWorkers[0]' synapse-worker-1 && "
+        "pulumi config set --path 'synapseWorkers[1]' synapse-worker-2`",
+    ),
+    (_worker(container=None), "container w: not there: start the stack, or correct the setting synapseWorkers"),
+    (
+        _worker(container=container("w", status="exited"), facts=None),
+        "container w: is exited, not running: start it (docker start w)",
+    ),
+    (
+        _worker(facts=WorkerFacts(error="runs no worker of Synapse")),
+        "container w: runs no worker of Synapse: correct the setting synapseWorkers",
+    ),
+    (
+        _worker(facts=WorkerFacts(("/data/homeserver.yaml", "/data/w.yaml"), "/data/w.yaml")),
+        "container w: takes its list of registrations from /data/w.yaml (in the container), and not from "
+        "/opt/matrix/synapse/homeserver.yaml: have it read that file, and keep app_service_config_files there",
+    ),
+    (
+        _worker(facts=WorkerFacts(("/conf/own.yaml", "/data/w.yaml"), "")),
+        "container w: takes its list of registrations from /conf/own.yaml, /data/w.yaml (in the container), and not "
+        "from /opt/matrix/synapse/homeserver.yaml: have it read that file, and keep app_service_config_files there",
+    ),
+    (
+        _set("synapse.pusher", "appservices"),
+        "/opt/matrix/synapse/homeserver.yaml: notify_appservices_from_worker is appservices, which pushes all events "
+        "to bridges, and no process that runs it was found on this host: set synapseWorkers to the name of its "
         "container",
+    ),
+    (
+        _set("synapse.media", "404 M_UNRECOGNIZED"),
+        "homeserverAddress: http://matrix-synapse:8008 has no media repository (404 M_UNRECOGNIZED), where the bridge "
+        "uploads: Synapse's main process leaves it to another one (enable_media_repo: false): set it to the address of "
+        "a proxy in the network that serves the whole client API",
     ),
     (
         _set("synapse_silent", "connection refused"),
@@ -295,6 +335,27 @@ def test_each_refusal_is_one_line_with_its_fix(change: Change, line: str) -> Non
 
 def _with_homeserver(facts: HostFacts, text: str) -> HostFacts:
     return _set("homeserver.text", text)(facts)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _worker(),
+        _worker(facts=replace(WORKER.facts, decided_in="/data/homeserver.yaml")),
+        _set("synapse", replace(healthy().synapse, workers=2, named_workers=("a", "b"), pusher="a")),
+        _set("synapse.pusher", "main"),
+    ],
+)
+def test_workers_that_are_restarted_with_the_main_process_are_fine(change: Change) -> None:
+    """Those of the setting, and those in Synapse's own container."""
+    found = verdict(_set("worker_containers", ())(change(healthy())))
+    assert found.problems == () and not [line for line in found.warnings if "instance_map" in line]
+
+
+def test_workers_that_nobody_finds_are_told() -> None:
+    found = verdict(_set("synapse.named_workers", ("writer1", "writer2"))(healthy()))
+    assert found.problems == ()
+    assert [line for line in found.warnings if "instance_map names writer1, writer2, and no such process" in line]
 
 
 def test_a_homeserver_yaml_that_cannot_be_edited_is_refused_with_its_line() -> None:
