@@ -11,7 +11,7 @@ PYTHON_BIN := $(ROOT)/.venv/bin/python
 export VIRTUAL_ENV := $(ROOT)/.venv
 export PATH := $(ROOT)/.tools/bin:$(ROOT)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo test lint format types shell unit laws e2e bench faults down clean
+.PHONY: help setup demo test lint format types shell unit laws e2e flavours bench faults down clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' '$(ROOT)/Makefile'
@@ -55,6 +55,10 @@ laws: ## the property tests, long and with random examples (a found one becomes 
 e2e: ## the end-to-end tests on the lab
 	@tools/setup.sh all
 	@$(PYTHON_BIN) -m pytest tests/lab
+
+flavours: ## the end-to-end tests on hosts of other kinds (lab/flavours.py); a part of e2e
+	@tools/setup.sh all
+	@$(PYTHON_BIN) -m pytest tests/lab/test_flavours.py --durations=0
 
 bench: ## the speed table: by hand, pulumi up, preview, destroy, Synapse's outage, memory (RUNS=5)
 	@tools/setup.sh all

@@ -97,7 +97,7 @@ class Lab(Place):
         """
         with self._at_work() as (tags, key, is_made):
             if not is_made:
-                self._make(tags, key)
+                self._make_plain(tags, key)
             if self.notes().flavour != self.flavour:
                 self._restore(tags)
             elif self.notes().busy or not (self.postgres_data.is_dir() and self.host_dir.is_dir()):
@@ -115,7 +115,7 @@ class Lab(Place):
         """
         with self._at_work() as (tags, key, is_made):
             if not is_made:
-                self._make(tags, key)
+                self._make_plain(tags, key)
             if is_made or self.flavour != "plain":
                 begun = time.monotonic()
                 self._restore(tags)
@@ -135,7 +135,7 @@ class Lab(Place):
                 self._say("no Docker daemon answers, and nothing in .lab/ says that containers were made")
             others = (self.plugins_dir, *(self.dir / name for name in ("build", "stack", "pristine.new")))
             _remove_trees(self.host_root, self.postgres_data, self.pristine, self.state_dir, *others)
-            for path in (self.config_file, self.postgres_env, self.notes_file):
+            for path in (self.config_file, self.postgres_env, self.postgres_password, self.notes_file):
                 path.unlink(missing_ok=True)
         self._say(f"down: {', '.join(removed) if removed else 'no container or network was left'}")
 
@@ -210,6 +210,14 @@ class Lab(Place):
         for path in sorted([*host.TEMPLATES.iterdir(), Path(host.__file__), ROOT / "lab/mas.py"]):
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
+
+    def _make_plain(self, tags: Mapping[str, str], key: str) -> None:
+        """What every flavour is laid over."""
+        wanted, self.flavour = self.flavour, "plain"
+        try:
+            self._make(tags, key)
+        finally:
+            self.flavour = wanted
 
     def _make(self, tags: Mapping[str, str], key: str) -> None:
         """A new host, from nothing; whatever this lab had is cleared. A copy of it is kept for `reset`."""

@@ -15,6 +15,8 @@ from lab.flavours import FLAVOURS, Flavour
 from lab.place import LABEL, PATH_LABEL, Place, Say, write
 
 HEALTHY_SECONDS = 90
+# Debian's ssl-cert, in the image with Postgres.
+CERTIFICATE, KEY = "/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-snakeoil.key"
 
 
 class Containers:
@@ -170,6 +172,12 @@ class Containers:
                 "POSTGRES_DB": "synapse",
                 "POSTGRES_INITDB_ARGS": "--encoding=UTF8 --lc-collate=C --lc-ctype=C",
             }
+            if self.flavour.tls:
+                write(place.postgres_password, values.pop("POSTGRES_PASSWORD"), 0o600)
+                options += ["--volume", f"{place.postgres_password}:/run/secrets/password:ro"]
+                values["POSTGRES_PASSWORD_FILE"] = "/run/secrets/password"
+                command = ["postgres", "-c", "ssl=on", "-c", f"ssl_cert_file={CERTIFICATE}"]
+                command += ["-c", f"ssl_key_file={KEY}"]
             write(place.postgres_env, "".join(f"{key}={value}\n" for key, value in values.items()), 0o600)
             options += ["--env-file", str(place.postgres_env)]
             options += ["--volume", f"{place.postgres_data}:/var/lib/postgresql/data"]
@@ -258,7 +266,10 @@ class Containers:
         ask = ("exec", self.place.synapse, "curl", "-fsS", "--retry", "5", "--retry-connrefused", "--retry-delay", "1")
         done = self.docker(*ask, f"http://{self.place.mas}:8080/health", check=False)
         if done.returncode != 0:
-            raise LabError(f"MAS does not answer Synapse: {done.stderr.strip()}\n{self.log(self.place.mas, 10)}")
+            log, hint = self.log(self.place.mas, 10), ""
+            if "panicked" in log and os.environ.get("LAB_IMAGE_MAS"):
+                hint = " (a MAS that panics at its start may lack CA certificates: has the image ca-certificates?)"
+            raise LabError(f"MAS does not answer Synapse{hint}: {done.stderr.strip()}\n{log}")
 
     def states(self) -> dict[str, str]:
         """State of each container of this lab by name, its health in parentheses: "running (healthy)"."""

@@ -45,8 +45,9 @@ class Beside:
 class Flavour:
     """How a host differs from the plain one. `change`: of its tree, below `host_dir`. `files`: of Synapse's
     configuration there, in Synapse's order, and `words`: after `python3 -m synapse.app.homeserver`, if they are not the
-    image's own. `mounts`: host path below `host_dir` -> path in Synapse's container. `beside`: more containers, by the
-    end of their names. `settings`: of the stack, with {host} for `host_dir` and {lab} for what names begin with."""
+    image's own. `tls`: whether Postgres speaks it, and gets its password from a file. `mounts`: host path below
+    `host_dir` -> path in Synapse's container. `beside`: more containers, by the end of their names. `settings`: of the
+    stack, with {host} for `host_dir` and {lab} for what names begin with."""
 
     change: Callable[[Path], None] = lambda host: None
     files: tuple[str, ...] = ("synapse/homeserver.yaml",)
@@ -54,6 +55,7 @@ class Flavour:
     mounts: Mapping[str, str] = field(default_factory=lambda: {"synapse": "/data"})
     published: bool = True
     mas: bool = True
+    tls: bool = False
     beside: Mapping[str, Beside] = field(default_factory=dict)
     settings: Mapping[str, str | list[str]] = field(default_factory=dict)
 
@@ -163,14 +165,21 @@ FLAVOURS = {
         },
         settings={"synapseWorkers": ["{lab}-worker"], "homeserverAddress": "http://{lab}-proxy:8008"},
     ),
-    "no-mas": Flavour(change=_without_mas, mas=False, settings={"masContainer": "none"}),
+    "no-mas": Flavour(
+        change=_without_mas,
+        mas=False,
+        tls=True,
+        settings={"masContainer": "none", "postgresSslmode": "require"},
+    ),
     "file-mount": Flavour(
         change=_mounted_by_itself,
         files=("config/homeserver.yaml",),
         mounts={"synapse": "/data", "config/homeserver.yaml": "/data/homeserver.yaml:ro"},
         settings={"homeserverFile": "{host}/config/homeserver.yaml"},
     ),
-    "unpublished": Flavour(published=False),
+    "unpublished": Flavour(
+        published=False, settings={"bridgeDatabase": "mautrix-signal", "bridgeRole": "mautrix-signal"}
+    ),
 }
 
 

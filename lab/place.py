@@ -71,6 +71,7 @@ class Place:
         self.state_dir = self.dir / "state"
         self.postgres_data = self.dir / "postgres"
         self.postgres_env = self.dir / "postgres.env"
+        self.postgres_password = self.dir / "postgres.password"
         self.pristine = self.dir / "pristine"
         self.notes_file = self.dir / "lab.json"
 

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from documents.bridges import READY_PATH
 from documents.marks import STACK_LABEL
@@ -110,7 +110,12 @@ def _container(raw: dict[str, Any]) -> Container:
         mounts=tuple(
             Mount(mount["Source"], mount["Destination"]) for mount in raw.get("Mounts") or [] if mount.get("Source")
         ),
+        command=(*_words(raw["Config"].get("Entrypoint")), *_words(raw["Config"].get("Cmd"))),
     )
+
+
+def _words(command: Union[list[str], str, None]) -> list[str]:
+    return [command] if isinstance(command, str) else command or []
 
 
 def _published(ports: dict[str, Optional[list[dict[str, str]]]]) -> dict[int, str]:

@@ -141,6 +141,7 @@ def read(arguments: Look) -> HostFacts:
             directory_writers=tuple(sorted(directory_writers(Path(place.directory)))),
             registrations={path: _own(Path(path)) for path in deployment.registration_paths},
             others=_others(by_name.result(), place),
+            renderers=_renderers(by_name.result(), synapse),
             worker_containers=_worker_containers(by_name.result(), synapse),
             workers={name: worker.result() for name, worker in workers.items()},
             ready_mark=_text(Path(place.directory) / READY) or "",
@@ -339,6 +340,24 @@ def _worker_containers(by_name: dict[str, Container], synapse: Synapse) -> tuple
         for name, each in sorted(sharing.items())
         if (_pid_namespace(Path(f"/proc/{each.pid}")) in running if each.running else each.image_id == main.image_id)
     )
+
+
+def _renderers(by_name: dict[str, Container], synapse: Synapse) -> tuple[str, ...]:
+    """Names of containers that have homeserver.yaml and whose command writes it: an init service of compose's, or
+    Synapse's own with a shell around it."""
+    return tuple(
+        name
+        for name, each in sorted(by_name.items())
+        if (there := inside(each, synapse.homeserver_file)) and _writes(" ".join(each.command), Path(there).name)
+    )
+
+
+def _writes(command: str, file: str) -> bool:
+    """Whether a shell's text writes a file of that name: as an output, or as the last word of a program that does."""
+    name = rf"\S*{re.escape(file)}[\"']?"
+    programs = r"\b(?:cp|mv|install|tee|sed\s+-i|yq\s+-i)\b"
+    outputs = rf"(?:>|\s-o|\s--out\S*)\s*{name}(?=[\s;&|)]|$)"
+    return bool(re.search(rf"{outputs}|{programs}[^;&|\n]*\s{name}\s*(?:[;&|)\n]|$)", command))
 
 
 def _pid_namespace(process: Path) -> str:

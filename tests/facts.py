@@ -143,6 +143,7 @@ def healthy() -> HostFacts:
         directory_writers=(),
         registrations=dict.fromkeys(deployment().registration_paths),
         others=(),
+        renderers=(),
         worker_containers=(),
         workers={},
         ready_mark="",

@@ -87,11 +87,12 @@ def test_the_defaults_are_the_plan() -> None:
         ("bridgeDatabase", "synapse", "bridgeDatabase: 'synapse' should be a database of the bridge's own"),
         ("bridgeContainer", "my_bridge", "bridgeContainer: 'my_bridge' should be a container's name that is a host "
          "name too (it is the host of the registration's url): letters, digits, '.', '-'"),
-        ("synapseWorkers", '["a b"]', "synapseWorkers: '[\"a b\"]' should be a list: names of containers; 'a b' is not a "
-            "container's name: letters, digits, '_', '.', '-'"),
+        ("synapseWorkers", '["a b"]', "synapseWorkers: '[\"a b\"]' should be a list: names of containers; 'a b' is not "
+         "a container's name: letters, digits, '_', '.', '-'"),
         ("synapseWorkers", '["matrix-mas"]', "synapseWorkers: 'matrix-mas' should be a container of Synapse's other "
-            "processes"),
-        ("synapseWorkers", '["mautrix-signal"]', "bridgeContainer: 'mautrix-signal' should be a name of the bridge's own"),
+         "processes"),
+        ("synapseWorkers", '["mautrix-signal"]',
+         "bridgeContainer: 'mautrix-signal' should be a name of the bridge's own"),
         ("bridgeContainer", "matrix-synapse", "bridgeContainer: 'matrix-synapse' should be a name of the bridge's own"),
         ("restore", "yesterday", "restore: 'yesterday' should be none, latest or the absolute path of an archive "
          "(.tar.gz)"),

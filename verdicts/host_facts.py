@@ -23,7 +23,7 @@ class Container:
     `exit_code` is that of the last run while it does not run, and 0 while it does; `error` is why Docker could not
     start it; `created` and `started` (the last time) are RFC 3339 times; `pid` is its first process', on the host;
     `networks` maps names to addresses (IPv6 where there is no other); `published` maps ports (TCP) to where the host
-    has them, as 127.0.0.1:8008."""
+    has them, as 127.0.0.1:8008; `command`: the words that it runs, which may hold secrets."""
 
     id: str
     name: str
@@ -41,6 +41,7 @@ class Container:
     networks: dict[str, str]
     published: dict[int, str]
     mounts: tuple[Mount, ...]
+    command: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def running(self) -> bool:
@@ -255,9 +256,10 @@ class HostFacts:
     the nightly dumps go, "" if only the script knows, and then `backup_dir` is where the script is.
     `directory_writers`: stacks that wrote a config in the bridge's directory. `registrations`: path on the host -> what
     is there. `others`: names of containers that mount the bridge's directory; `worker_containers`: of those that run
-    another process of this Synapse; `workers`: those of the settings, by name. `ready_mark`: "CONTAINER_ID ATTEMPT
-    WAIT" of the container that got ready last. `interrupted`: a run was killed between its edit of homeserver.yaml and
-    a healthy Synapse. `archive`: None unless restore asks for one.
+    another process of this Synapse; `renderers`: of those whose command writes its homeserver.yaml; `workers`: those of
+    the settings, by name. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the container that got ready last.
+    `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy Synapse. `archive`: None unless
+    restore asks for one.
     """
 
     docker: str
@@ -293,6 +295,7 @@ class HostFacts:
     directory_writers: tuple[str, ...]
     registrations: dict[str, Optional[OwnFile]]
     others: tuple[str, ...]
+    renderers: tuple[str, ...]
     worker_containers: tuple[str, ...]
     workers: dict[str, Worker]
     ready_mark: str

@@ -159,11 +159,13 @@ def _homeserver_edit(facts: HostFacts, settings: Settings, deployment: Deploymen
         return _Edit(path, (*problems, *refused.lines(path)))
     missing = homeserver.missing(file.text, entries)
     warnings = Refused(homeserver.doubled(file.text)).lines(path)
-    made = homeserver.generated(file.text)
+    head = homeserver.generated(file.text)
+    made = [f"{path}:{head.line}: {head.reason}"] if head else []
+    made += [f"{path}: container {name} makes it anew at each start, by its command" for name in facts.renderers]
     if made and edited != file.text:
         line = (
-            f"{path}:{made.line}: {made.reason}: our entries go when that happens, and the bridge is dead then: "
-            f"put them into its template: {', '.join(missing)}"
+            f"{'; '.join(made)}: our entries go when that happens, and the bridge is dead then: put them into its "
+            f"template: {', '.join(missing)}"
         )
         if settings.accept_generated:
             warnings = (*warnings, line)

@@ -37,6 +37,10 @@ def whoami(lab: Lab, token: str) -> int:
         return int(answer.status)
 
 
+OVER_TLS = """SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+WHERE usename = 'mautrix_signal'"""
+
+
 def of_the_worker(lab: Lab) -> list[str]:
     """Ids of the appservices that the worker loaded at its last start."""
     name = lab.container("worker")
@@ -84,6 +88,8 @@ def test_a_refusal_says_what_to_set_and_then_it_goes_there_and_back(flavoured: L
         assert whoami(lab, OTHER_TOKEN) == 200, "the other bridge is still loaded"
     if lab.flavour == "workers":
         assert of_the_worker(lab) == ["doublepuppet", "signal"], "it was restarted, too"
+    if lab.flavour == "no-mas":
+        assert lab.psql(OVER_TLS) == "t"
     assert "unchanged" in lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes").stdout
     lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
     assert snapshot(lab) == before

@@ -100,3 +100,16 @@ def test_signing_key_is_in_synapses_format() -> None:
     assert base64.b64decode(key + "=") == bytes.fromhex("ab" * 32)
     with pytest.raises(ValueError, match="32 bytes, not 2"):
         host.signing_key("abcd")
+
+
+def test_the_config_of_mas_has_the_shape_of_the_real_one_s() -> None:
+    """As `mas-cli config generate` of 1.16.0 has it: a listener without resources serves nothing."""
+    document = host.mas_config(STACK)
+    assert set(document) == {"http", "database", "matrix", "lab_sessions"}
+    (listener,) = document["http"]["listeners"]  # type: ignore[index]
+    assert set(listener) == {"name", "resources", "binds"}
+    names = [resource["name"] for resource in listener["resources"]]
+    assert names == ["discovery", "human", "oauth", "compat", "graphql", "assets", "health"]
+    assert all(set(resource) == {"name"} for resource in listener["resources"])
+    assert all(set(bind) == {"address"} for bind in listener["binds"])
+    assert set(document["matrix"]) == {"kind", "homeserver", "secret", "endpoint"}  # type: ignore[call-overload]

@@ -41,3 +41,24 @@ def test_a_dump_script_that_cron_calls_is_seen(tmp_path: Path, place: str) -> No
     assert not facts._scheduled(script, tmp_path)
     file.write_text(f"15 3 * * * root {script} /opt/matrix/backups\n")
     assert facts._scheduled(script, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "writes"),
+    [
+        ("sh -c envsubst < /tpl/homeserver.yaml.tmpl > /data/homeserver.yaml", True),
+        ("/bin/sh -c sed 's/@A@/b/' /t/homeserver.yaml >\"/data/homeserver.yaml\" && echo done", True),
+        ("sh -c cp /template/homeserver.yaml /data/homeserver.yaml; chown 991 /data", True),
+        ("bash -c cat a b | tee /data/homeserver.yaml", True),
+        ("sed -i s/a/b/ /data/homeserver.yaml", True),
+        ("gomplate -f /t/homeserver.yaml.tmpl -o /data/homeserver.yaml", True),
+        ("python3 -m synapse.app.homeserver -c /data/homeserver.yaml", False),
+        ("sh -c cp /data/homeserver.yaml /backup/before.yaml; sleep 5", False),
+        ("sh -c cat /data/homeserver.yaml > /dev/null", False),
+        ("sh -c echo x > /data/homeserver.yaml.bak", False),
+        ("/start.py", False),
+    ],
+)
+def test_a_command_that_makes_homeserver_yaml_anew_is_seen(command: str, writes: bool) -> None:
+    """Our entries would go at the next `docker compose up`, without a word in the file's head."""
+    assert facts._writes(command, "homeserver.yaml") is writes

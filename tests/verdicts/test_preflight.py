@@ -82,7 +82,8 @@ def _roles(*more: str) -> Change:
     return lambda facts: _set("postgres.roles", (*facts.postgres.roles, *more))(facts)
 
 
-WORKER = Worker(container("w"), "/data/homeserver.yaml", WorkerFacts(("/data/homeserver.yaml", "/data/w.yaml")))
+READS = WorkerFacts(("/data/homeserver.yaml", "/data/w.yaml"))
+WORKER = Worker(container("w"), "/data/homeserver.yaml", READS)
 
 
 def _worker(**changed: Any) -> Change:
@@ -341,7 +342,7 @@ def _with_homeserver(facts: HostFacts, text: str) -> HostFacts:
     "change",
     [
         _worker(),
-        _worker(facts=replace(WORKER.facts, decided_in="/data/homeserver.yaml")),
+        _worker(facts=replace(READS, decided_in="/data/homeserver.yaml")),
         _set("synapse", replace(healthy().synapse, workers=2, named_workers=("a", "b"), pusher="a")),
         _set("synapse.pusher", "main"),
     ],
@@ -431,6 +432,15 @@ def test_a_file_that_is_made_anew_is_edited_on_consent_alone(head: str) -> None:
     assert problem.endswith("; or `pulumi config set acceptGenerated true`")
     agreed = verdict(host, acceptGenerated="true")
     assert agreed.problems == () and problem.partition("; or")[0] in agreed.warnings
+
+
+def test_a_container_that_makes_the_file_anew_needs_consent_too() -> None:
+    facts = _set("renderers", ("matrix-init",))(healthy())
+    (problem,) = verdict(facts).problems
+    words = "homeserver.yaml: container matrix-init makes it anew at each start, by its command: our entries go when"
+    assert words in problem and "/data/registration.yaml" in problem and "acceptGenerated true" in problem
+    found = verdict(facts, acceptGenerated="true")
+    assert found.problems == () and [line for line in found.warnings if words in line]
 
 
 @pytest.mark.parametrize(
