@@ -2,10 +2,10 @@
 
 import pulumi
 
-from components.archive import FinalArchive, archive_check
 from components.auth_check import AuthCheck
 from components.backup import DatabaseBackup, backup_arguments
 from components.container import BridgeContainer, Start, container_version
+from components.data import BridgeData, archive_check
 from components.database import BridgeDatabase, database_access
 from components.host import LocalHost
 from components.install import BridgeInstall
@@ -32,18 +32,19 @@ checked = refuse_or_tell(host, settings, deployment)
 # What a destroy ends with: whatever of this stack is then still there.
 isolated = Isolation(deployment.stack, deployment.postgres, deployment.place.database, settings.isolated)
 backup_plan = backup_arguments(deployment, settings.synapse_database)
-leftovers = leftovers_of(name, host, deployment, isolated, backup_plan)
+leftovers = leftovers_of(name, host, deployment, isolated, backup_plan, settings.keep_image)
 
 # Step 1. The role's password, the tokens, the keys; and the texts that are made of them.
 secrets = BridgeSecrets(name, host, settings.token_generation, checked.restore)
 tokens, known = secrets.tokens, pulumi.Output.all(secrets.tokens, secrets.keys)
+as_token = tokens.apply(lambda each: each.as_token)
 config = known.apply(lambda both: bridge_config(deployment, *both))
 registration = known.apply(lambda both: bridge_registration(deployment, *both))
 doublepuppet = tokens.apply(lambda each: doublepuppet_registration(deployment, each))
 
 # Steps 6 to 8. The bridge's directory (first: its mark says that the rest is this stack's), its config, its image.
 first = pulumi.ResourceOptions(depends_on=[leftovers])
-install = BridgeInstall(name, host, deployment, config, checked.machine, settings.keep_image, opts=first)
+install = BridgeInstall(name, host, deployment, config, checked.machine, opts=first)
 
 # Steps 2 and 3. Role and database, and PUBLIC shut out.
 after_directory = pulumi.ResourceOptions(depends_on=[install.directory])
@@ -64,20 +65,18 @@ synapse = SynapseRegistration(
     opts=pulumi.ResourceOptions(depends_on=[access.resource]),
 )  # fmt: skip
 
-# The rollback begins here: a destroy takes the container away, then archives what it had, then removes the rest.
-after_all = pulumi.ResourceOptions(depends_on=[database, install, synapse])
-archive = FinalArchive(name, host, deployment, install.config_file, secrets.keys, checked.restore, opts=after_all)
-
 # Step 15. STOP-AND-CHECK: no container unless Synapse accepts the appservices beside MAS.
-start = Start(checked.attempt, settings.ready_timeout, settings.token_generation, new_keys=checked.restore == "none")
+start = Start(checked.attempt, settings.ready_timeout, settings.token_generation, checked.restore)
 version = container_version(install, deployment, start)
-after_restart = pulumi.ResourceOptions(depends_on=[synapse])
-check = AuthCheck(name, host, deployment, tokens, start, version, opts=after_restart)
+check = AuthCheck(name, host, deployment, tokens, start, version, opts=pulumi.ResourceOptions(depends_on=[synapse]))
+
+# The data: its beginning, its archive before another image, and, once a destroy took the container, the last archive.
+after_check = pulumi.ResourceOptions(depends_on=[check, database, install, synapse])
+data = BridgeData(name, host, deployment, install.config_file, secrets.keys, start, opts=after_check)
 
 # Steps 16 to 18. The container, and the bridge that answers.
-as_token = tokens.apply(lambda each: each.as_token)
-after_check = pulumi.ResourceOptions(depends_on=[check, archive])
-container = BridgeContainer(name, host, deployment, install, as_token, start, opts=after_check)
+after_data = pulumi.ResourceOptions(depends_on=[check, data])
+container = BridgeContainer(name, host, deployment, install, as_token, start, opts=after_data)
 
 # A destroy begins here, and stops with everything as it is if the archive could not be made.
 archive_check(name, host, deployment, pulumi.ResourceOptions(depends_on=[container]))
@@ -87,6 +86,7 @@ pulumi.export("verdict", check.verdict)
 pulumi.export("authCheck", check.table)
 pulumi.export("ready", container.ready)
 pulumi.export("bridgeStatus", checked.bridge_status(container.ready))
+pulumi.export("previousVersion", data.begun.previous)
 pulumi.export("bot", deployment.bot)
 pulumi.export("isolation", access.result)
 pulumi.export("backups", backup.dumps)

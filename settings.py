@@ -16,7 +16,18 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from documents.bridges import Bridge
-from documents.places import AUTO, ArchivePlan, BackupPlan, BridgePlace, Database, Deployment, Mas, Postgres, Synapse
+from documents.places import (
+    AUTO,
+    NOTHING,
+    ArchivePlan,
+    BackupPlan,
+    BridgePlace,
+    Database,
+    Deployment,
+    Mas,
+    Postgres,
+    Synapse,
+)
 
 T = TypeVar("T")
 
@@ -117,10 +128,17 @@ def _each(check: Callable[[str], str], what: str) -> Callable[[str], tuple[str, 
     return check_all
 
 
-def _restore(value: str) -> str:
-    if value in ("none", "latest") or (value.startswith("/") and value.endswith(".tar.gz")):
+def _archive(value: str) -> str:
+    if value.startswith("/") and value.endswith(".tar.gz"):
         return value
-    raise ValueError("none, latest or the absolute path of an archive (.tar.gz)")
+    raise ValueError("the absolute path of an archive (.tar.gz)")
+
+
+def _restore(value: str) -> str:
+    try:
+        return value if value in (NOTHING, "latest") else _archive(value)
+    except ValueError as error:
+        raise ValueError(f"none, latest or {error}") from None
 
 
 def _absolute_or_none(value: str) -> str:
@@ -207,7 +225,9 @@ class Settings:
     backup_filter_suffix: str = setting(_matching(r"\.[A-Za-z0-9.]+", "a suffix like .age"), empty=True)
     accept_plain_dumps: bool = setting(_boolean)
     archive_dir: str = setting(_directory)
+    keep_archives: int = setting(_integer(1, 1000))
     restore: str = setting(_restore)
+    go_back_to: str = setting(_archive, empty=True)
     accept_archive_of: str = setting(
         _matching(r"[^\s@]+/[^\s@]+@[^\s@]+", "whose an archive is, as PROJECT/STACK@DOMAIN"), empty=True
     )
@@ -287,7 +307,7 @@ class Settings:
                 suffix=self.backup_filter_suffix,
                 accept_plain=self.accept_plain_dumps,
             ),
-            archive=ArchivePlan(self.archive_dir, self.restore),
+            archive=ArchivePlan(self.archive_dir, self.restore, self.go_back_to, self.keep_archives),
         )
 
 

@@ -12,7 +12,7 @@ from components.install import BridgeInstall
 from documents.bridges import GID, READY_PATH, UID
 from documents.fingerprint import fingerprint
 from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
-from documents.places import Deployment
+from documents.places import NOTHING, Deployment
 from scripts import readiness
 from scripts.files import READY
 
@@ -20,13 +20,17 @@ from scripts.files import READY
 @dataclass(frozen=True)
 class Start:
     """How the container is started. `attempt`: another number makes a container that never got ready anew; `timeout`:
-    seconds until it must be ready; `tokens`: their generation; `new_keys`: whether the bot of an empty database may get
-    new cross-signing keys."""
+    seconds until it must be ready; `tokens`: their generation; `restore`: what the database begins or began with."""
 
     attempt: int
     timeout: int
     tokens: int
-    new_keys: bool
+    restore: str
+
+    @property
+    def new_keys(self) -> bool:
+        """Whether the bot may get new cross-signing keys: that of a database that began empty."""
+        return self.restore == NOTHING
 
 
 def container_version(install: BridgeInstall, deployment: Deployment, start: Start) -> pulumi.Output[str]:
@@ -108,6 +112,9 @@ class BridgeContainer(pulumi.ComponentResource):
                 mark=f"{place.directory}/{READY}",
                 attempt=start.attempt,
                 new_keys=start.new_keys,
+                archives=deployment.archive.directory,
+                whose=deployment.whose,
+                program=bridge.name,
             ),
             create=readiness.wait,
             shown=True,

@@ -44,7 +44,6 @@ class BridgeInstall(pulumi.ComponentResource):
         deployment: Deployment,
         config: pulumi.Output[str],
         machine: DockerMachine,
-        keep_image: bool,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("mautrix:bridge:Install", name, None, opts)
@@ -74,7 +73,7 @@ class BridgeInstall(pulumi.ComponentResource):
         self.image_id = docker.RemoteImage(
             f"{name}-image",
             name=place.image,
-            keep_locally=keep_image,
+            keep_locally=True,  # the way back needs the old one; what goes at the end is for scripts/leftovers.py
             opts=pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(provider=self.docker)),
         ).image_id
         self.register_outputs({"config_file": self.config_file, "image_id": self.image_id})

@@ -11,7 +11,12 @@ from scripts import isolation, leftovers, nightly_backup
 
 
 def leftovers_of(
-    name: str, host: LocalHost, deployment: Deployment, isolated: isolation.Isolation, backup: nightly_backup.Arguments
+    name: str,
+    host: LocalHost,
+    deployment: Deployment,
+    isolated: isolation.Isolation,
+    backup: nightly_backup.Arguments,
+    keep_image: bool,
 ) -> pulumi.Resource:
     """Made before anything else, without a trace on the host; deleted after everything else."""
     return host.script(
@@ -20,6 +25,10 @@ def leftovers_of(
             stack=deployment.stack,
             container=deployment.place.container,
             directory=deployment.place.directory,
+            image="" if keep_image else deployment.place.image,
+            archives=deployment.archive.directory,
+            program=deployment.bridge.name,
+            whose=deployment.whose,
             isolation=isolated,
             backup=backup,
             synapse=homeserver_edit(deployment),

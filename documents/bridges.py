@@ -80,12 +80,13 @@ def can_link(bridge: Bridge, image: str) -> bool | None:
     """Whether this image's release can still link an account; None if its tag does not tell (`latest`, a digest)."""
     if bridge.first_linking_tag is None:
         return True
-    have, need = _release(image_tag(image) or ""), _release(bridge.first_linking_tag)
+    have, need = release(image), release(f"x:{bridge.first_linking_tag}")
     if have is None or need is None:
         return None
     return have >= need
 
 
-def _release(tag: str) -> tuple[int, ...] | None:
-    match = re.match(r"v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", tag)
+def release(image: str) -> tuple[int, ...] | None:
+    """The numbers of a release's tag, to compare; None if it is no such tag."""
+    match = re.match(r"v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", image_tag(image) or "")
     return tuple(int(part) for part in match.group(1, 2, 3)) if match else None

@@ -39,3 +39,8 @@ def services_entry(deployment: Deployment) -> str:
         "\n".join([f"## {bridge.name}", "", "| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
         + "\n"
     )
+
+
+def go_back(image: str, archive: str) -> str:
+    """The commands that go back to `image` with the database of the archive."""
+    return f"pulumi config set image {image} && pulumi config set goBackTo {archive} && pulumi up"

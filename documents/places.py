@@ -8,6 +8,7 @@ from typing import Optional
 from documents.bridges import Bridge
 
 AUTO = "auto"  # the setting synapseUrl: as Docker has it
+NOTHING = "none"  # the setting restore: an empty database
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,14 @@ class BackupPlan:
 
 @dataclass(frozen=True)
 class ArchivePlan:
-    """Where a destroy leaves its archive, and what a deployment begins with: `restore` is none (an empty database),
-    latest or the path of an archive."""
+    """Where archives go, and how many of those that were made before another image stay (`keep`). What a deployment
+    begins with: `restore` is none (an empty database), latest or the path of an archive; `go_back` is the path of the
+    one that replaces its database, or ""."""
 
     directory: str
     restore: str
+    go_back: str
+    keep: int
 
 
 def whose(stack: str, domain: str) -> str:

@@ -33,7 +33,7 @@ from lab.containers import Containers
 from lab.engine import Docker, LabError, run
 from lab.flavours import FLAVOURS
 from lab.mas import provision
-from lab.place import ROOT, Place, Say, free_port, port_is_free
+from lab.place import LABEL, ROOT, Place, Say, free_port, port_is_free
 from lab.prober import Prober
 from lab.pulumi_cli import PulumiCli
 from lab.snapshot import Snapshot
@@ -129,8 +129,7 @@ class Lab(Place):
             if self.notes_file.is_file() or self.docker.answers():
                 self._start_engine()
                 removed = self.containers.clear()
-                if os.environ.get("LAB_IMAGE_BRIDGE") is None:
-                    self.docker("rmi", "--force", self.bridge_image, check=False)
+                self.docker.remove_images(f"label={LABEL}={self.checkout}")
             else:
                 self._say("no Docker daemon answers, and nothing in .lab/ says that containers were made")
             others = (self.plugins_dir, *(self.dir / name for name in ("build", "stack", "pristine.new")))
@@ -163,7 +162,7 @@ class Lab(Place):
             # The names come from the path alone.
             gone = Lab(path, self._say)
             removed = gone.containers.clear()
-            self.docker("rmi", "--force", gone.own_bridge_image, check=False)
+            self.docker.remove_images(f"label={LABEL}={gone.checkout}")
             self._say(f"the lab of {path}, which is gone: {', '.join(removed)}")
 
     # parts of up and reset

@@ -55,6 +55,14 @@ class Containers:
         # The label that marks containers as this lab's: one that is made from the image has it, whatever its name.
         self._builder().derive(core, self.place.bridge_image, f"{LABEL}={self.place.checkout}")
 
+    def make_next_bridge_image(self) -> str:
+        """The name of an image with the newer bridge core, made if it is not there."""
+        name = f"{self.place.own_bridge_image.rpartition(':')[0]}:{images.NEXT_BRIDGE_VERSION}"
+        (core,) = self._builder().ensure(["bridge-next"]).values()
+        if self.docker.image_id(name) is None:
+            self._builder().derive(core, name, f"{LABEL}={self.place.checkout}")
+        return name
+
     def _builder(self) -> images.Builder:
         binary = self.place.root / ".tools/bin/mautrix-signal-core"
         return images.Builder(self.docker, self.place.dir / "build", self.place.prefix, self.say, binary)

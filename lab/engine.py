@@ -147,6 +147,13 @@ class Docker:
         done = self("image", "inspect", "--format", "{{.Id}}", name, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
+    def remove_images(self, *filters: str) -> None:
+        """Those that match every one of `filters`, and no other name of them."""
+        options = [word for item in filters for word in ("--filter", item)]
+        ids = self("image", "ls", "--quiet", "--no-trunc", *options).stdout.split()
+        if ids:
+            self("rmi", "--force", *sorted({*ids}), check=False)
+
     # containers and networks
 
     def inspect(self, kind: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:

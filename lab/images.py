@@ -32,7 +32,8 @@ from lab.engine import Docker, LabError, last_lines
 RECIPES = Path(__file__).resolve().parent / "recipes"
 SUITE = "bookworm"
 SYNAPSE_VERSION = "1.147.1"
-BRIDGE_VERSION = bridge_build.TAG
+BRIDGE_VERSION = bridge_build.PINNED.tag
+NEXT_BRIDGE_VERSION = bridge_build.NEXT.tag
 # Free bytes that building all of them takes at its worst (base tree, layers, packages on the way).
 SPACE_BYTES = 4 * 1024**3
 
@@ -55,7 +56,7 @@ class Recipe:
 
     `files`: those of recipes/ that the script or the image uses. `changes`: `docker commit --change` instructions.
     `arguments`: environment of the script. `options`: of the build container's `docker run`. `extra`: more that
-    decides the content, for the hash.
+    decides the content, for the hash. `core`: the bridge's, which goes into the image.
     """
 
     name: str
@@ -65,10 +66,11 @@ class Recipe:
     arguments: tuple[tuple[str, str], ...] = ()
     options: tuple[str, ...] = ()
     extra: str = ""
+    core: bridge_build.Release | None = None
 
     @property
     def script(self) -> str:
-        return f"{self.name}.sh"
+        return self.files[0]
 
 
 def recipes() -> dict[str, Recipe]:
@@ -102,20 +104,26 @@ def recipes() -> dict[str, Recipe]:
             ),
             (("SYNAPSE_VERSION", SYNAPSE_VERSION),),
         ),
-        Recipe(
-            "bridge",
-            BRIDGE_VERSION,
-            ("bridge.sh", "bridge-entrypoint.sh", "su-exec.sh"),
-            (
-                f"ENV PATH={PATH} UID=1337 GID=1337",
-                "VOLUME /data",
-                "WORKDIR /data",
-                'CMD ["/docker-run.sh"]',
-            ),
-            extra=bridge_build.sources_hash(),
-        ),
+        _bridge("bridge", bridge_build.PINNED),
+        _bridge("bridge-next", bridge_build.NEXT),
     )
     return {recipe.name: recipe for recipe in made}
+
+
+def _bridge(name: str, release: bridge_build.Release) -> Recipe:
+    return Recipe(
+        name,
+        release.tag,
+        ("bridge.sh", "bridge-entrypoint.sh", "su-exec.sh"),
+        (
+            f"ENV PATH={PATH} UID=1337 GID=1337",
+            "VOLUME /data",
+            "WORKDIR /data",
+            'CMD ["/docker-run.sh"]',
+        ),
+        extra=bridge_build.sources_hash(release),
+        core=release,
+    )
 
 
 def base_tag() -> str:
@@ -153,7 +161,7 @@ class Builder:
         self.binary = binary
 
     def ensure(self, names: list[str]) -> dict[str, str]:
-        """Tags of the images `names` (postgres, synapse, bridge), after building those that this machine lacks.
+        """Tags of the images `names` (the recipes'), after building those that this machine lacks.
 
         Raises LabError: a program is missing, no space, or a build failed (its log is named).
         """
@@ -256,9 +264,11 @@ class Builder:
             context = Path(folder)
             for name in recipe.files:
                 shutil.copy(RECIPES / name, context / name)
-            if recipe.name == "bridge":
+            if recipe.core:
+                suffix = "" if recipe.core == bridge_build.PINNED else f"-{recipe.core.tag}"
+                out = self.binary.with_name(self.binary.name + suffix)
                 try:
-                    shutil.copy(bridge_build.binary(self.binary), context / "mautrix-signal")
+                    shutil.copy(bridge_build.binary(out, recipe.core), context / "mautrix-signal")
                 except bridge_build.BuildError as error:
                     raise LabError(str(error)) from error
             settings = dict(recipe.arguments)

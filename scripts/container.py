@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 
 from documents.bridges import READY_PATH
 from documents.marks import STACK_LABEL
-from scripts.common import ScriptError, docker
+from scripts.common import ScriptError, docker, say
 from verdicts.host_facts import Container, Mount
 
 
@@ -55,6 +55,14 @@ def remove_own(name: str, stack: str) -> list[str]:
     docker("stop", "--time", "30", found.id, check=False)
     docker("rm", "-f", found.id)
     return [f"container {name}"]
+
+
+def remove_image(name: str) -> list[str]:
+    """Remove the image unless a container is made of it; what went, in words."""
+    done = docker("rmi", name, check=False)
+    if done.returncode and "no such image" not in done.stderr.lower():
+        say(f"note: image {name} stays: {done.stderr.strip()}")
+    return [] if done.returncode else [f"image {name}"]
 
 
 def there(kind: str, name: str) -> bool:

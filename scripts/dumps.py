@@ -123,7 +123,8 @@ def prove(path: Path, container: str) -> None:
 
 
 def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
-    """Run a command with the chunks as its stdin: exit code and the last line of what it said on stderr."""
+    """Run a command with the chunks as its stdin: exit code and the error, or the last line, of what it said on
+    stderr."""
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
@@ -145,7 +146,8 @@ def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
             raise
         errors.seek(0)
         lines = errors.read().decode(errors="replace").strip().splitlines()
-    return code, lines[-1] if lines else f"exit code {code}"
+    error = next((line for line in lines if "ERROR:" in line), lines[-1] if lines else f"exit code {code}")
+    return code, error
 
 
 def refuse_commands(stream: IO[bytes], name: str) -> None:
@@ -157,14 +159,43 @@ def refuse_commands(stream: IO[bytes], name: str) -> None:
         raise ScriptError(f"nothing was restored: {'; '.join(refused.lines(name))}") from None
 
 
-def restore(container: str, role: str, database: str, stream: IO[bytes], last: str = "") -> None:
-    """Run a plain dump and the statement `last` in one transaction: all of it, or ScriptError and nothing, also if this
-    process ends on the way. As the role, which is no superuser, as nobody in the container, and without any command of
-    psql's own."""
+# Drops all that the role made in its database, whatever hangs on what; tables first, with the sequences that they own.
+EMPTY = """
+DO $empty$
+DECLARE each record;
+BEGIN
+  FOR each IN
+    SELECT 1 AS step, format('DROP SCHEMA IF EXISTS %I CASCADE', nspname) AS it FROM pg_catalog.pg_namespace
+    WHERE pg_catalog.pg_get_userbyid(nspowner) = current_user AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'public'
+    UNION ALL
+    SELECT CASE WHEN relkind = 'S' THEN 3 ELSE 2 END, format('DROP %s IF EXISTS public.%I CASCADE', CASE relkind
+      WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE'
+      WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, relname)
+    FROM pg_catalog.pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+    UNION ALL
+    SELECT 4, format('DROP TYPE IF EXISTS public.%I CASCADE', typname) FROM pg_catalog.pg_type
+    WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd', 'r') AND typrelid = 0
+    UNION ALL
+    SELECT 5, format('DROP ROUTINE IF EXISTS public.%I(%s) CASCADE', proname,
+      pg_catalog.pg_get_function_identity_arguments(oid))
+    FROM pg_catalog.pg_proc WHERE pronamespace = 'public'::regnamespace
+    ORDER BY step
+  LOOP
+    EXECUTE each.it;
+  END LOOP;
+END $empty$;
+"""
+
+
+def restore(container: str, role: str, database: str, stream: IO[bytes], first: str = "", last: str = "") -> None:
+    """Run the statement `first`, a plain dump and the statement `last` in one transaction: all of it, or ScriptError
+    and nothing, also if this process ends on the way. As the role, which is no superuser, as nobody in the container,
+    and without any command of psql's own."""
     command = postgres.command(container, role, database, "-o", "/dev/null", "-f", "-", unprivileged=True)
 
     def lines() -> Iterator[bytes]:
-        yield b"BEGIN;\n"
+        yield f"BEGIN;\n{first}".encode()
         yield from plain_dump.checked(stream)
         yield f"\n{last}COMMIT;\n".encode()
 

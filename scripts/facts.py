@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Optional
 
 from documents import backup_script
-from documents.places import BridgePlace, Deployment, Synapse
+from documents.places import NOTHING, BridgePlace, Deployment, Synapse
 from documents.refusal import Refused
 from scripts import (
+    archives,
     bundle,
     facts_inside,
-    final_archive,
     safe_files,
     shell_syntax,
     synapse_address,
@@ -34,7 +34,7 @@ from scripts.common import ScriptError, docker, run
 from scripts.container import containers, inside, look, on_host, there, variable
 from scripts.exchange import Request, ask
 from scripts.files import CLAIM, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
-from scripts.postgres import psql
+from scripts.postgres import SCHEMA, psql
 from scripts.wire import typed
 from scripts.worker import worker
 from verdicts.auth import came
@@ -147,6 +147,8 @@ def read(arguments: Look) -> HostFacts:
             ready_mark=_text(Path(place.directory) / READY) or "",
             interrupted=(Path(place.directory) / JOURNAL).is_file(),
             archive=_archive(deployment),
+            going_back=_named(deployment.archive.go_back) if deployment.archive.go_back else None,
+            versions=_versions(deployment),
             bridge=bridge.result(),
         )
 
@@ -180,19 +182,30 @@ def _own(path: Path) -> Optional[OwnFile]:
 def _archive(deployment: Deployment) -> Optional[ArchiveFacts]:
     """`latest` is the newest of this stack, this domain and this bridge."""
     directory, wanted = Path(deployment.archive.directory), deployment.archive.restore
-    if wanted == final_archive.NOTHING:
-        return None
     if wanted != "latest":
-        try:
-            return ArchiveFacts(wanted, final_archive.manifest_of(Path(wanted)))
-        except ScriptError as error:
-            return ArchiveFacts(error=str(error))
+        return None if wanted == NOTHING else _named(wanted)
     others: dict[str, None] = {}
-    for path, manifest in final_archive.archives(directory, deployment.bridge.name):
+    for path, manifest in archives.found(directory, deployment.bridge.name):
         if manifest.whose == deployment.whose:
             return ArchiveFacts(str(path), manifest)
         others[manifest.whose] = None
     return ArchiveFacts(error=f"{directory}: holds no archive of {deployment.whose}", others=tuple(others))
+
+
+def _named(path: str) -> ArchiveFacts:
+    try:
+        return ArchiveFacts(path, archives.manifest_of(Path(path)))
+    except ScriptError as error:
+        return ArchiveFacts(error=str(error))
+
+
+def _versions(deployment: Deployment) -> dict[str, ArchiveFacts]:
+    """By image, the newest archive of this deployment's database as that image left it."""
+    versions: dict[str, ArchiveFacts] = {}
+    for path, manifest in archives.found(Path(deployment.archive.directory), deployment.bridge.name):
+        if manifest.whose == deployment.whose:
+            versions.setdefault(manifest.image, ArchiveFacts(str(path), manifest))
+    return versions
 
 
 def _read_only(path: Path) -> bool:
@@ -254,7 +267,11 @@ def _postgres(arguments: Look) -> PostgresFacts:
     )  # fmt: skip
     if done.returncode:
         return PostgresFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0])
-    return typed(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
+    answer = json.loads(done.stdout)
+    if bridge.database in answer["databases"]:
+        schema = psql(postgres.container, postgres.superuser, bridge.database, SCHEMA, timeout=30)
+        answer["schema"] = json.loads(schema.stdout) if schema.returncode == 0 else {}
+    return typed(PostgresFacts, answer, "Postgres' answer")
 
 
 def _mounted(container: Optional[Container], synapse: Synapse) -> dict[str, str]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from documents.credentials import SECRET_LENGTH, SENDER_LENGTH, TOKEN_LENGTH, Keys, Tokens
-from scripts import final_archive
+from documents.places import NOTHING
+from scripts import archives
 from scripts.common import run
 
 
@@ -46,9 +47,9 @@ def tokens(arguments: Generation) -> Tokens:
 
 def keys(arguments: FromArchive) -> Keys:
     """A new sender, and a pickle key: new, or the one that the archived database needs. ScriptError if it has none."""
-    new = arguments.archive == final_archive.NOTHING
+    new = arguments.archive == NOTHING
     return Keys(
-        pickle_key=random_text(SECRET_LENGTH) if new else final_archive.pickle_key(Path(arguments.archive)),
+        pickle_key=random_text(SECRET_LENGTH) if new else archives.pickle_key(Path(arguments.archive)),
         sender_localpart=random_text(SENDER_LENGTH),
     )
 

@@ -17,9 +17,9 @@ from documents import backup_script
 from documents.marks import commented
 from documents.places import Database
 from documents.refusal import Refused
-from scripts import dumps, files, isolation, nightly_backup, postgres, safe_files, synapse
+from scripts import archives, dumps, files, isolation, nightly_backup, postgres, safe_files, synapse
 from scripts.common import ScriptError, run, say
-from scripts.container import look, remove_own
+from scripts.container import look, remove_image, remove_own
 
 OURS = """
 select json_build_object(
@@ -32,11 +32,17 @@ select json_build_object(
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the stack's parts are told at their own removal; `container` and `directory` are the bridge's."""
+    """What the stack's parts are told at their own removal; `container` and `directory` are the bridge's. `image` is
+    the present one, "" if images stay; `archives` is the directory of this deployment's (`whose`) and `program`'s,
+    which name the earlier ones."""
 
     stack: str
     container: str
     directory: str
+    image: str
+    archives: str
+    program: str
+    whose: str
     isolation: isolation.Isolation
     backup: nightly_backup.Arguments
     synapse: synapse.Arguments
@@ -72,6 +78,10 @@ def sweep(arguments: Arguments) -> Swept:
         for name in (files.JOURNAL, files.PROVEN):  # what they note is done by now, or is gone
             (Path(arguments.directory) / name).unlink(missing_ok=True)
         files.release(files.BridgeDirectory(arguments.directory, arguments.stack))
+    if arguments.image:
+        earlier = archives.earlier(arguments.archives, arguments.program, arguments.whose)
+        for image in sorted({arguments.image, *(manifest.image for _, manifest in earlier)}):
+            gone += remove_image(image)
     for each in gone:
         say(f"removed: {each}")
     return Swept(tuple(gone))

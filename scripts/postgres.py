@@ -10,6 +10,22 @@ import subprocess
 
 from scripts.common import ScriptError, docker
 
+# What the bridge keeps of its schema (go.mau.fi/util/dbutil), a table for each part: its version, and the oldest one
+# whose program can still use it.
+SCHEMA = """
+with parts as (
+  select table_name, query_to_xml(format('select * from public.%I limit 1', table_name), true, true, '') as row
+  from information_schema.columns
+  where table_schema = 'public' and column_name = 'version'
+    and (table_name = 'version' or table_name like '%\\_version')),
+versions as (
+  select table_name, (xpath('/row/version/text()', row))[1]::text::int as version,
+    (xpath('/row/compat/text()', row))[1]::text::int as compat
+  from parts)
+select coalesce(json_object_agg(table_name, json_build_array(version, coalesce(compat, version))), '{}')
+from versions where version is not null;
+"""
+
 
 def name(what: str, value: str) -> str:
     """The value, if it may stand between double quotes in SQL and in a command's words; else ScriptError."""

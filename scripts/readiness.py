@@ -17,8 +17,9 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from documents.masking import clean
+from documents.operator import go_back
 from documents.places import BridgePlace, Synapse
-from scripts import delivery, safe_files, synapse_address
+from scripts import archives, delivery, safe_files, synapse_address
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import last_exit, look, ready, status_inside
@@ -44,9 +45,9 @@ LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
 @dataclass(frozen=True)
 class Arguments:
     """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between two
-    looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT" of the container that got ready.
-    `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of an earlier
-    one."""
+    looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got ready.
+    `archives`: the directory of those of this deployment (`whose`) and `program`. `new_keys`: the bot of an empty
+    database may get new cross-signing keys where Synapse still has those of an earlier one."""
 
     bridge: BridgePlace
     container_id: str
@@ -58,6 +59,9 @@ class Arguments:
     mark: str
     attempt: int
     new_keys: bool
+    archives: str
+    whose: str
+    program: str
     pause: float = 0.3
 
 
@@ -179,9 +183,21 @@ class Watch:
         lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
         anew = "" if self.was_ready() else ". The next `pulumi up` makes the container anew, since it never got ready"
         lines.append(f"What to do: {self._todo()}{anew}.")
+        if back := self._way_back():
+            lines.append(f"Or go back, the database as it is now being archived first: {back}")
         if state:
             lines += [f"--- last {LINES} log lines of {name} ---", logs(state.id, LINES).strip("\n") or "(empty)"]
         return clean("\n".join(lines), [self.arguments.as_token])
+
+    def _way_back(self) -> str:
+        """To the image before this one, if this one was never ready; "" if there is none."""
+        a, mark = self.arguments, Path(self.arguments.mark)
+        if mark.is_file() and mark.read_text().split()[3:] == [a.bridge.image]:
+            return ""
+        archive = next(archives.earlier(a.archives, a.program, a.whose), None)
+        if archive is None or archive[1].image == a.bridge.image:
+            return ""
+        return go_back(archive[1].image, str(archive[0]))
 
     def _todo(self) -> str:
         if self.exit:
@@ -262,7 +278,7 @@ def _renew(arguments: Arguments) -> None:
 
 def _mark(arguments: Arguments, seen: Ready) -> None:
     """The container got ready: later runs know it by this, and do not make it anew."""
-    text = f"{seen.container_id} {arguments.attempt} {seen.wait}\n"
+    text = f"{seen.container_id} {arguments.attempt} {seen.wait} {arguments.bridge.image}\n"
     safe_files.write(Path(arguments.mark), text.encode())
 
 

@@ -149,6 +149,8 @@ def healthy() -> HostFacts:
         ready_mark="",
         interrupted=False,
         archive=None,
+        going_back=None,
+        versions={},
         bridge=BridgeStatus(container="absent"),
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
+from documents.marks import commented
 from documents.places import whose
 
 
@@ -167,13 +168,23 @@ class Member:
     gid: int
 
 
+_BEFORE = "before "
+
+
+def before(change: str) -> str:
+    """An archive's reason: what came after it."""
+    return _BEFORE + change
+
+
 @dataclass(frozen=True)
 class Manifest:
-    """What an archive says of itself. `created` is its timestamp; `stack` is "project/name"; `image` and `schema`
-    (version by table) are the bridge's; `missing`: files that were not there."""
+    """What an archive says of itself. `created` is its timestamp; `reason` is destroy, or what `before` made; `stack`
+    is "project/name"; `image` and `schema` (version by table) are the bridge's; `missing`: files that were not
+    there."""
 
     version: int
     created: str
+    reason: str
     stack: str
     domain: str
     bridge: str
@@ -189,27 +200,39 @@ class Manifest:
         """As Deployment.whose."""
         return whose(self.stack, self.domain)
 
+    @property
+    def before_a_change(self) -> bool:
+        """And not for good."""
+        return self.reason.startswith(_BEFORE)
+
 
 @dataclass(frozen=True)
 class PostgresFacts:
     """What Postgres tells the superuser of the settings. `version`: server_version_num; `superuser`: whether he is one;
-    `databases`: bytes by name; `locked_out`: database -> roles that come into it through PUBLIC alone; the comments on
+    `databases`: bytes by name; `schema`: of each part of the bridge's (a table), the version and the oldest one whose
+    program can still use it; `locked_out`: database -> roles that come into it through PUBLIC alone; the comments on
     the bridge's role and database (documents/marks.py). `error`: why it could not be asked."""
 
     version: int = 0
     superuser: bool = False
     roles: tuple[str, ...] = ()
     databases: dict[str, int] = field(default_factory=dict)
+    schema: dict[str, tuple[int, int]] = field(default_factory=dict)
     locked_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
     role_comment: str = ""
     database_comment: str = ""
     error: str = ""
 
+    def said(self, stack: str) -> Mapping[str, Any]:
+        """What the comment on that stack's database says (scripts/bridge_data.py); nothing if it is another's."""
+        says = commented(self.database_comment)
+        return says if says.get("stack") == stack else {}
+
 
 @dataclass(frozen=True)
 class ArchiveFacts:
-    """The archive that the setting restore means; `error`: why there is none. `others`: whose the archives are that
-    `latest` passed over."""
+    """An archive, as the one that the setting restore means; `error`: why there is none. `others`: whose the archives
+    are that `latest` passed over."""
 
     path: str = ""
     manifest: Optional[Manifest] = None
@@ -258,8 +281,9 @@ class HostFacts:
     is there. `others`: names of containers that mount the bridge's directory; `worker_containers`: of those that run
     another process of this Synapse; `renderers`: of those whose command writes its homeserver.yaml; `workers`: those of
     the settings, by name. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the container that got ready last.
-    `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy Synapse. `archive`: None unless
-    restore asks for one.
+    `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy Synapse. `going_back`: as
+    `archive`, for goBackTo; `versions`: the newest archive of this deployment by the image that left the database so.
+    `archive`: None unless restore asks for one.
     """
 
     docker: str
@@ -301,4 +325,6 @@ class HostFacts:
     ready_mark: str
     interrupted: bool
     archive: Optional[ArchiveFacts]
+    going_back: Optional[ArchiveFacts]
+    versions: dict[str, ArchiveFacts]
     bridge: BridgeStatus

@@ -15,6 +15,7 @@ from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL, commented
 from documents.places import Deployment
 from documents.refusal import Refused
 from settings import Settings
+from verdicts import versions
 from verdicts.host_facts import Container, File, HostFacts, PostgresFacts, Registration
 
 OLDEST_SYNAPSE = (1, 121)  # MSC4190: https://github.com/element-hq/synapse/pull/17705
@@ -90,6 +91,7 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findi
             *_taken(facts, deployment, ours),
             *_room(facts, settings, deployment),
             *_archive(facts, settings, deployment),
+            *versions.problems(facts, deployment),
             *(problem for edit in edits for problem in edit.problems),
         ),
         warnings=(
@@ -97,8 +99,8 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findi
             *(warning for edit in edits for warning in edit.warnings),
             *(f"{what}: somebody took it out; {again}" for what in reverted if ours.container),
         ),
-        changes=(*(edit.change for edit in edits if edit.change), *new),
-        attempt=_attempt(facts, ours),
+        changes=(*(edit.change for edit in edits if edit.change), *new, *versions.changes(facts, deployment)),
+        attempt=_attempt(facts, deployment.stack, ours),
         restore=_restore(facts, settings, deployment),
         role_there=settings.bridge_role in facts.postgres.roles and (ours.role or ours.anything),
         database_there=settings.bridge_database in facts.postgres.databases and (ours.database or ours.anything),
@@ -107,8 +109,7 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findi
 
 def _began(facts: HostFacts, stack: str) -> str:
     """What this stack's database began with; "" if it has not begun."""
-    says = commented(facts.postgres.database_comment)
-    return str(says.get("began", "")) if says.get("stack") == stack else ""
+    return str(facts.postgres.said(stack).get("began", ""))
 
 
 def _restore(facts: HostFacts, settings: Settings, deployment: Deployment) -> str:
@@ -120,10 +121,11 @@ def _owner(container: Container | None) -> str | None:
     return container.labels.get(STACK_LABEL) if container else None
 
 
-def _attempt(facts: HostFacts, ours: _Ours) -> int:
+def _attempt(facts: HostFacts, stack: str, ours: _Ours) -> int:
     """The number in the container's label ATTEMPT_LABEL. Another number makes Pulumi replace the container.
 
-    It stays what it is, unless the container never got ready, or somebody removed it since: then it is the next.
+    It stays what it is, unless the container never got ready, or somebody removed it since, or it was stopped for a
+    change that never ended: then it is the next.
     """
     mark = facts.ready_mark if ours.directory else ""
     ready, number, *_ = [*mark.split(), "", ""]
@@ -131,7 +133,8 @@ def _attempt(facts: HostFacts, ours: _Ours) -> int:
     if not ours.container or facts.bridge_container is None:
         return last + 1
     now = int(facts.bridge_container.labels.get(ATTEMPT_LABEL, "1"))
-    return now if ready == facts.bridge_container.id else max(now, last) + 1
+    stands = ready == facts.bridge_container.id and "changing" not in facts.postgres.said(stack)
+    return now if stands else max(now, last) + 1
 
 
 # the operator's files --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import "maunium.net/go/mautrix/bridgev2/matrix/mxmain"
 
 // Set by the linker (lab/bridge_build.py), as the released bridge's are.
 var (
+	Version   = "0.00"
 	Tag       = "unknown"
 	Commit    = "unknown"
 	BuildTime = "unknown"
@@ -23,7 +24,7 @@ func newBridge() *mxmain.BridgeMain {
 		Name:        "mautrix-signal",
 		Description: "The lab's bridge core: a mautrix bridge without Signal.",
 		URL:         "https://github.com/mautrix/signal",
-		Version:     "26.03",
+		Version:     Version,
 		SemCalVer:   true,
 		Connector:   &signalless{},
 	}

@@ -61,7 +61,7 @@ class Core:
 
 @pytest.fixture(scope="session")
 def core_binary() -> Path:
-    return bridge_build.binary(ROOT / ".tools" / "bin" / "mautrix-signal-core")
+    return bridge_build.binary(ROOT / ".tools" / "bin" / "mautrix-signal-core", bridge_build.PINNED)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import pulumi
 from pulumi.runtime import mocks, rpc
 
-from scripts import files, final_archive, isolation, leftovers, nightly_backup, readiness, stop_and_check, synapse
+from scripts import bridge_data, files, isolation, leftovers, nightly_backup, readiness, stop_and_check, synapse
 from scripts.wire import plain
 from tests.facts import KEYS, TOKENS
 from verdicts.host_facts import BridgeStatus, HostFacts
@@ -37,8 +37,8 @@ RESULTS = {
     "scripts.isolation prove": isolation.Proof("mautrix_signal", ("mautrix_signal",), ("synapse", "mas"), {}),
     "scripts.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
     "scripts.synapse apply": synapse.Applied(changed=True, restarted=True),
-    "scripts.final_archive begin": final_archive.Begun("none"),
-    "scripts.final_archive keep": final_archive.Checked(),
+    "scripts.bridge_data begin": bridge_data.Begun("none"),
+    "scripts.bridge_data keep": bridge_data.Checked(),
     "scripts.stop_and_check check": stop_and_check.Checked(verdict="PASS", table="all well"),
     "scripts.readiness wait": readiness.Ready(
         "0123abcd", "mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot", STATUS

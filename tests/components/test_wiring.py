@@ -77,21 +77,23 @@ def test_the_container_waits_for_the_check_and_the_check_for_the_restart(plan: R
 
 
 def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else_goes(plan: Recording) -> None:
-    assert "mautrix-signal-archive" in plan.after("mautrix-signal-container")
-    assert plan.after("mautrix-signal-archive") >= {
+    assert "mautrix-signal-data" in plan.after("mautrix-signal-container")
+    assert plan.after("mautrix-signal-data") >= {
         "mautrix-signal-database",
         "mautrix-signal-isolation",
         "mautrix-signal-config",
         "mautrix-signal-registrations",
         "mautrix-signal-synapse-restart",
     }
-    archived = arguments(plan, "archive")["files"]
+    archived = arguments(plan, "data")["subject"]["files"]
     assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]
 
 
 ARCHIVE = ArchiveFacts(
     "/archives/one.tar.gz",
-    Manifest(2, "", facts.STACK, "echo6.co", "mautrix-signal", "", {}, "mautrix_signal", "mautrix_signal", (), ()),
+    Manifest(
+        3, "", "destroy", facts.STACK, "echo6.co", "mautrix-signal", "", {}, "mautrix_signal", "mautrix_signal", (), ()
+    ),
 )
 
 
@@ -99,9 +101,9 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     """Data of one archive beside the key of another: nothing of it could be read again. So both have one trigger."""
     host = replace(facts.healthy(), archive=ARCHIVE)
     restored = record(host, {**facts.defaults(), "restore": "latest"})
-    assert arguments(restored, "archive")["restore"] == arguments(restored, "keys")["archive"] == ARCHIVE.path
+    assert arguments(restored, "data")["restore"] == arguments(restored, "keys")["archive"] == ARCHIVE.path
     assert restored["mautrix-signal-keys"].inputs["triggers"] == [ARCHIVE.path]
-    assert arguments(restored, "archive")["pickle_key"] == KEYS.pickle_key
+    assert arguments(restored, "data")["subject"]["pickle_key"] == KEYS.pickle_key
     config = arguments(restored, "config")["files"][0]["content"]
     assert f'pickle_key: "{KEYS.pickle_key}"' in config
     assert arguments(restored, "readiness")["new_keys"] is False, "its own cross-signing keys are in the archive"
@@ -109,7 +111,7 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
 
 def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_its_key(plan: Recording) -> None:
     again = record(replace(facts.deployed(), archive=ARCHIVE), {**facts.defaults(), "restore": "latest"})
-    for name in ("archive", "keys"):
+    for name in ("data", "keys"):
         assert arguments(again, name) == arguments(plan, name)
     assert again["mautrix-signal-keys"].inputs["triggers"] == plan["mautrix-signal-keys"].inputs["triggers"] == ["none"]
 
@@ -132,7 +134,7 @@ def test_nothing_slow_stands_between_the_first_new_secret_and_the_new_container(
     between = plan.after("mautrix-signal-container") - plan.after("mautrix-signal-access")
     commands = {name for name in between if name.startswith("mautrix-signal-")}
     assert commands == {
-        f"mautrix-signal-{each}" for each in ("access", "registrations", "synapse-restart", "archive", "auth-check")
+        f"mautrix-signal-{each}" for each in ("access", "registrations", "synapse-restart", "data", "auth-check")
     }
 
 
@@ -233,9 +235,7 @@ def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
         return {each.name: each.inputs["stdin"] for each in recording.resources.values() if each.stdin}
 
     other = stdin(record(facts.healthy(), {**facts.defaults(), "reapply": "1"}))
-    names = (
-        "leftovers tokens keys directory config isolation backup-script access registrations synapse-restart archive"
-    )
+    names = "leftovers tokens keys directory config isolation backup-script access registrations synapse-restart data"
     names += " auth-check readiness archive-check"
     assert set(other) == {f"mautrix-signal-{name}" for name in names.split()}
     assert [name for name, text in stdin(plan).items() if text == other[name]] == []

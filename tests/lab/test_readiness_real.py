@@ -55,6 +55,9 @@ class Bridge:
             mark=str(self.mark),
             attempt=1,
             new_keys=False,
+            archives=plan.archive.directory,
+            whose=plan.whose,
+            program=plan.bridge.name,
         )
         return self.run("scripts.readiness", "wait", arguments)
 

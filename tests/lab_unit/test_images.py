@@ -69,5 +69,5 @@ def test_settings_are_in_the_tag(field: str) -> None:
 
 def test_the_bridges_sources_are_in_its_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     before = tags()
-    monkeypatch.setattr(bridge_build, "sources_hash", lambda: "other")
-    assert {name for name, tag in tags().items() if tag != before[name]} == {"bridge"}
+    monkeypatch.setattr(bridge_build, "sources_hash", lambda release: "other")
+    assert {name for name, tag in tags().items() if tag != before[name]} == {"bridge", "bridge-next"}

@@ -42,7 +42,16 @@ class Box:
         self.isolation = isolation.Isolation(STACK, plan.postgres, plan.place.database, ("synapse", "mas"))
         backup = backup_arguments(plan, "synapse")
         self.arguments = Arguments(
-            STACK, "mautrix-signal", str(self.bridge), self.isolation, backup, homeserver_edit(plan)
+            stack=STACK,
+            container="mautrix-signal",
+            directory=str(self.bridge),
+            image="",
+            archives=str(folder / "archives"),
+            program="mautrix-signal",
+            whose=plan.whose,
+            isolation=self.isolation,
+            backup=backup,
+            synapse=homeserver_edit(plan),
         )
 
     def comments(self, database: str | None, role: str | None) -> None:

@@ -94,6 +94,9 @@ class Bridge:
             mark=str(self.mark),
             attempt=1,
             new_keys=False,
+            archives=str(self.mark.parent / "archives"),
+            whose="mautrix-signal/a@example.org",
+            program="mautrix-signal",
             pause=0.01,
         )
         return replace(arguments, **more)

@@ -1,4 +1,4 @@
-"""scripts/final_archive.py run for real against a real Postgres behind a stub `docker exec`.
+"""scripts/bridge_data.py run for real against a real Postgres behind a stub `docker exec`.
 
 Pins a rollback that loses the bridge's data: an archive of a dump that failed, one that cannot be read back or that
 others can read, and a restore that mixes an old database into a new one.
@@ -24,7 +24,8 @@ import pytest
 from documents.marks import commented
 from documents.places import Database
 from scripts import facts
-from scripts.final_archive import Arguments, Check, archives
+from scripts.archives import Subject, found
+from scripts.bridge_data import Arguments, Check
 from scripts.generate import FromArchive, keys
 from scripts.wire import plain
 from tests.facts import STACK, deployment
@@ -45,20 +46,20 @@ class Box:
         self.config.write_text(f"as_token: {TOKEN}\n")
         self.config.chmod(0o640)
         self.registration.write_text("id: signal\n")
-        self.arguments = Arguments(
+        self.subject = Subject(
             stack="mautrix-signal/a",
             domain="example.org",
-            image="signal:v1",
-            container="mautrix-signal",
+            image="dock.mau.dev/mautrix/signal:v0.2603.0",
             directory=str(self.directory),
             bridge="mautrix-signal",
             database=Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),
-            restore="none",
             files=(str(self.config), str(self.registration)),
             pickle_key=KEY,
-            timestamp=STAMP,
         )
-        self.check = Check(str(self.directory), self.arguments.database)
+        self.arguments = Arguments(
+            self.subject, "mautrix-signal", restore="none", go_back="", keep=2, attempt=1, timestamp=STAMP
+        )
+        self.check = Check(str(self.directory), self.subject.database)
 
     @property
     def path(self) -> Path:
@@ -75,10 +76,12 @@ class Box:
     def run(
         self, verb: str, environment: dict[str, str] | None = None, **changed: Any
     ) -> subprocess.CompletedProcess[str]:
+        subject = replace(self.subject, **{key: changed.pop(key) for key in [*changed] if hasattr(self.subject, key)})
+        arguments = replace(self.arguments, subject=subject, **changed)
         done = subprocess.run(
-            [sys.executable, "-m", "scripts.final_archive", verb],
+            [sys.executable, "-m", "scripts.bridge_data", verb],
             cwd=CHECKOUT, env=self.server.environment(**(environment or {})),
-            input=json.dumps(plain(self.check if verb == "check" else replace(self.arguments, **changed))),
+            input=json.dumps(plain(self.check if verb == "check" else arguments)),
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert (
@@ -134,7 +137,7 @@ def test_an_archive_holds_all_and_is_private(box: Box) -> None:
         "stack": "mautrix-signal/a",
         "domain": "example.org",
         "bridge": "mautrix-signal",
-        "image": "signal:v1",
+        "image": "dock.mau.dev/mautrix/signal:v0.2603.0",
         "schema": {"crypto_version": 11, "version": 25},
         "created": STAMP,
     }
@@ -145,9 +148,9 @@ def test_what_was_archived_comes_back(box: Box) -> None:
     before = box.rows()
     path = box.good("archive")["path"]
     box.again()
-    assert box.good("begin", restore=path) == {"began": path}
+    assert box.good("begin", restore=path)["began"] == path
     assert (box.began()["began"], box.began()["stack"]) == (path, "mautrix-signal/a")
-    assert box.good("begin", restore="none") == {"began": path}, "it begins once"
+    assert box.good("begin", restore="none")["began"] == path, "it begins once"
     assert box.rows() == before == ["500|a\\b", "99"]
     owners = box.server.sql("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal")
     assert owners == ["mautrix_signal"]
@@ -158,8 +161,8 @@ def test_a_manifest_is_read_alone_and_the_newest_comes_first(box: Box) -> None:
         box.good("archive", timestamp=stamp, stack=stack)
     box.good("archive", timestamp="20270101T000000Z", bridge="mautrix-signal-two")
     (box.directory / "mautrix-signal-20280101T000000Z.tar.gz").write_text("no archive")
-    found = list(archives(box.directory, "mautrix-signal"))
-    assert [(path.name, manifest.whose) for path, manifest in found] == [
+    listed = list(found(box.directory, "mautrix-signal"))
+    assert [(path.name, manifest.whose) for path, manifest in listed] == [
         ("mautrix-signal-20260101T000000Z.tar.gz", "p/b@example.org"),
         ("mautrix-signal-20251231T235959Z.tar.gz", "p/a@example.org"),
     ]
@@ -275,11 +278,11 @@ def test_the_pickle_key_comes_out_of_the_archive(box: Box) -> None:
 def test_a_state_with_another_key_than_the_database_s_goes_no_further(box: Box) -> None:
     """The state was lost and made anew: the bridge would start with a key that reads nothing."""
     box.again()
-    assert box.good("begin") == {"began": "none"}
+    assert box.good("begin")["began"] == "none"
     assert "encrypted with another pickle key than this state's: was the state lost" in box.bad(
         "begin", pickle_key="x" * 64
     )
-    assert box.good("begin") == {"began": "none"}
+    assert box.good("begin")["began"] == "none"
 
 
 def test_another_pickle_key_than_the_stack_s_is_refused_before_the_database_is_touched(box: Box) -> None:
@@ -296,13 +299,13 @@ def test_an_archive_of_another_version_is_said(box: Box) -> None:
     with tarfile.open(box.path) as tar, tarfile.open(box.path.with_suffix(".new"), "w:gz") as other:
         for info in tar.getmembers():
             data = tar.extractfile(info).read()  # type: ignore[union-attr]
-            data = data.replace(b'"version": 2\n', b'"version": 1\n') if info.name == "manifest.json" else data
+            data = data.replace(b'"version": 3\n', b'"version": 1\n') if info.name == "manifest.json" else data
             info.size = len(data)
             other.addfile(info, io.BytesIO(data))
     box.path.with_suffix(".new").rename(box.path)
     box.again()
     said = box.bad("begin", restore=str(box.path))
-    assert said == f"{box.path}: is an archive of version 1, and this reads version 2 alone"
+    assert said == f"{box.path}: is an archive of version 1, and this reads version 3 alone"
 
 
 @pytest.mark.parametrize(
@@ -337,7 +340,7 @@ def test_an_up_after_an_archive_makes_it_an_old_one(box: Box) -> None:
     box.good("begin")
     box.good("archive")
     assert box.began()["archived"] == str(box.path)
-    assert box.good("begin") == {"began": "none"}
+    assert box.good("begin")["began"] == "none"
     assert "archived" not in box.began() and box.began()["began"] == "none"
 
 
@@ -388,7 +391,7 @@ def test_a_destroy_that_could_not_archive_stops_before_the_container(box: Box, t
     box.server.sql(
         "CREATE ROLE stranger; CREATE TABLE theirs (); ALTER TABLE theirs OWNER TO stranger;", "mautrix_signal"
     )
-    box.check = Check(str(box.directory), box.arguments.database)
+    box.check = Check(str(box.directory), box.subject.database)
     assert "could not be dumped, and nothing was removed: " in box.bad("check")
     box.server.sql("DROP TABLE theirs; DROP ROLE stranger;", "mautrix_signal")
     assert box.bad("check", {"STUB_STATUS": "exited"}).startswith(

@@ -1,0 +1,74 @@
+"""The bridge's database: how it begins, what happens to it when the image changes, the archive that a destroy makes
+before it removes what is in it, and the check that it can, before the container goes."""
+
+from __future__ import annotations
+
+import pulumi
+
+from components.container import Start
+from components.host import LocalHost, later
+from documents.credentials import Keys
+from documents.places import Deployment
+from scripts import bridge_data
+from scripts.archives import Subject
+
+
+class BridgeData(pulumi.ComponentResource):
+    """Once the database is there it begins: empty, or with the archive `restore`, and once only. Before a container of
+    another image it is archived, and replaced if the settings say so; whoever uses the database waits for this. Its
+    deletion, which comes before that of what it depends on, writes the last archive.
+
+    `begun` says what it began with, and names the newest archive that was made before a change.
+    """
+
+    begun: pulumi.Output[bridge_data.Begun]
+
+    def __init__(
+        self,
+        name: str,
+        host: LocalHost,
+        deployment: Deployment,
+        config_file: pulumi.Output[str],
+        keys: pulumi.Output[Keys],
+        start: Start,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("mautrix:bridge:Data", name, None, opts)
+        subject = Subject(
+            stack=deployment.stack,
+            domain=deployment.synapse.domain,
+            bridge=deployment.bridge.name,
+            image=deployment.place.image,
+            directory=deployment.archive.directory,
+            database=deployment.place.database,
+            files=(later(config_file), *deployment.registration_paths),
+            pickle_key=later(keys.apply(lambda each: each.pickle_key)),
+        )
+        self.begun = host.script(
+            f"{name}-data",
+            bridge_data.Arguments(
+                subject=subject,
+                container=deployment.place.container,
+                restore=start.restore,
+                go_back=deployment.archive.go_back,
+                keep=deployment.archive.keep,
+                attempt=start.attempt,
+            ),
+            create=bridge_data.begin,
+            delete=bridge_data.archive,
+            shown=True,
+            opts=pulumi.ResourceOptions(parent=self),
+        ).result
+        self.register_outputs({})
+
+
+def archive_check(name: str, host: LocalHost, deployment: Deployment, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+    """Deleted before what it depends on, the container: a destroy that could not archive stops while all still runs."""
+    return host.script(
+        f"{name}-archive-check",
+        bridge_data.Check(deployment.archive.directory, deployment.place.database),
+        create=bridge_data.keep,
+        delete=bridge_data.check,
+        shown=True,
+        opts=opts,
+    ).resource

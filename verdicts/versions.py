@@ -1,0 +1,98 @@
+"""The verdict on another image: whether it can read the database, and what the change will do.
+
+A newer bridge moves the schema of its database, and an older one refuses it then (go.mau.fi/util/dbutil: each part has
+a version and the oldest one whose program can still use it). What an image knew is in the archives that it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from documents.bridges import image_tag, release
+from documents.operator import go_back
+from documents.places import Deployment
+from verdicts.host_facts import HostFacts
+
+
+def problems(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """An archive that is not to replace this database, and an image that could not read it."""
+    if _pending(facts, deployment):
+        yield from _going_back(facts, deployment)
+    else:
+        yield from _older(facts, deployment)
+
+
+def changes(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """What another image, or the way back, will do."""
+    last, wanted, back = _last(facts, deployment), deployment.place.image, _pending(facts, deployment)
+    if not last or (last == wanted and not back):
+        return
+    then = "then the new container starts"
+    if back and facts.going_back and facts.going_back.manifest:
+        then = f"replaced by {back} (of {facts.going_back.manifest.created}), {then}"
+    yield (
+        f"image {last} -> {wanted}: the bridge stops, its database is archived into {deployment.archive.directory} as "
+        f"{image_tag(last)} left it (output previousVersion), {then}; messages wait in Synapse meanwhile"
+    )
+
+
+def _last(facts: HostFacts, deployment: Deployment) -> str:
+    """The image that used the database last; "" if none did."""
+    return str(facts.postgres.said(deployment.stack).get("image", ""))
+
+
+def _pending(facts: HostFacts, deployment: Deployment) -> str:
+    """The archive that is to replace the database, unless it has; "" before there is one."""
+    said, wanted = facts.postgres.said(deployment.stack), deployment.archive.go_back
+    return wanted if said.get("began") and wanted != said.get("back") else ""
+
+
+def _newer(image: str, than: str) -> bool:
+    one, other = release(image), release(than)
+    return one is not None and other is not None and one > other
+
+
+def _going_back(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    archive, image, bridge = facts.going_back, deployment.place.image, deployment.bridge.name
+    manifest = archive.manifest if archive else None
+    if archive is None or manifest is None:
+        yield (
+            f"goBackTo: {archive.error if archive else 'not looked at'}: name an archive of this deployment, or "
+            "`pulumi config rm goBackTo`"
+        )
+    elif (manifest.whose, manifest.bridge) != (deployment.whose, bridge):
+        yield (
+            f"goBackTo: {archive.path} is of {manifest.bridge} of {manifest.whose}, and this is {bridge} of "
+            f"{deployment.whose}: name an archive of this deployment"
+        )
+    elif manifest.image != image and not _newer(image, manifest.image):
+        yield (
+            f"goBackTo: {archive.path} is the database of {manifest.image}, and image is {image}, which may not read "
+            f"it: `pulumi config set image {manifest.image}`"
+        )
+
+
+def _older(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    image, last, schema = deployment.place.image, _last(facts, deployment), facts.postgres.schema
+    if not last and facts.archive and facts.archive.manifest:
+        # What the database is going to begin with.
+        manifest = facts.archive.manifest
+        last, schema = manifest.image, {part: (version, version) for part, version in manifest.schema.items()}
+    if last in ("", image):
+        return
+    left = facts.versions.get(image)
+    if left and left.manifest:
+        known = left.manifest.schema
+        moved = {part: now for part, (now, oldest) in schema.items() if oldest > known.get(part, oldest)}
+        if moved:
+            parts = ", ".join(f"{part} is at {now}, and it knows {known[part]}" for part, now in sorted(moved.items()))
+            yield (
+                f"image {image}: cannot read the database that {last} has used ({parts}): go back with the archive "
+                f"that it left: `{go_back(image, left.path)}`"
+            )
+    elif _newer(last, image):
+        parts = ", ".join(f"{part} {now}" for part, (now, _) in sorted(schema.items())) or "not known"
+        yield (
+            f"image {image}: is older than {last}, which used the database last (schema: {parts}), and there is no "
+            f"archive that it left: set image to {last} or a newer one"
+        )
