@@ -21,14 +21,16 @@ from typing import Any
 
 import pytest
 
-from documents.marks import commented
+from documents.marks import comment, commented
 from documents.places import Database
-from scripts import facts
-from scripts.archives import Subject, found
+from scripts import archives, bridge_data, dumps, facts
+from scripts.archives import Subject, found, manifest_of
 from scripts.bridge_data import Arguments, Check
+from scripts.common import ScriptError
+from scripts.container import look
 from scripts.generate import FromArchive, keys
 from scripts.wire import plain
-from tests.facts import STACK, deployment
+from tests.facts import STACK, container, deployment
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]
@@ -294,15 +296,22 @@ def test_another_pickle_key_than_the_stack_s_is_refused_before_the_database_is_t
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
 
-def test_an_archive_of_another_version_is_said(box: Box) -> None:
-    box.good("archive")
-    with tarfile.open(box.path) as tar, tarfile.open(box.path.with_suffix(".new"), "w:gz") as other:
+def rewritten(path: Path, old: bytes, new: bytes) -> None:
+    """The archive with another manifest."""
+    with tarfile.open(path) as tar, tarfile.open(path.with_suffix(".new"), "w:gz") as other:
         for info in tar.getmembers():
             data = tar.extractfile(info).read()  # type: ignore[union-attr]
-            data = data.replace(b'"version": 3\n', b'"version": 1\n') if info.name == "manifest.json" else data
+            if info.name == "manifest.json":
+                assert old in data
+                data = data.replace(old, new)
             info.size = len(data)
             other.addfile(info, io.BytesIO(data))
-    box.path.with_suffix(".new").rename(box.path)
+    path.with_suffix(".new").rename(path)
+
+
+def test_an_archive_of_another_version_is_said(box: Box) -> None:
+    box.good("archive")
+    rewritten(box.path, b'"version": 3\n', b'"version": 1\n')
     box.again()
     said = box.bad("begin", restore=str(box.path))
     assert said == f"{box.path}: is an archive of version 1, and this reads version 3 alone"
@@ -415,3 +424,132 @@ def test_a_database_that_somebody_dropped_does_not_stop_a_destroy(box: Box) -> N
     assert (done.returncode, json.loads(done.stdout)["path"]) == (0, "")
     assert "warning: matrix-postgres: there is no database mautrix_signal any more" in done.stderr
     assert not list(box.directory.glob("*"))
+
+
+# ---- another image
+
+
+OLD, NEW = "dock.mau.dev/mautrix/signal:v0.2603.0", "dock.mau.dev/mautrix/signal:v0.2608.0"
+NEWER = "dock.mau.dev/mautrix/signal:v0.2609.0"
+
+
+class Running:
+    """The bridge's container: what is done to it, in order."""
+
+    def __init__(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        self.box, self.stamp = box, 0
+        self.there = container("mautrix-signal", labels={"mautrix-bridge.stack": "mautrix-signal/a"})
+        for key, value in box.server.environment().items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setattr(bridge_data, "look", lambda name: self.there if name == "mautrix-signal" else look(name))
+        monkeypatch.setattr(bridge_data, "docker", lambda *words, **_: self.calls.append(" ".join(words)))
+        monkeypatch.setattr(bridge_data, "remove_image", self.remove_image)
+        box.again()
+        self.begin(OLD)
+        box.server.sql("CREATE TABLE portal (name text); INSERT INTO portal VALUES ('old');", *ROLE)
+
+    def begin(self, image: str, **changed: Any) -> bridge_data.Begun:
+        """Each with a timestamp of its own."""
+        self.stamp += 1
+        subject, stamp = replace(self.box.subject, image=image), f"20270101T0000{self.stamp:02}Z"
+        return bridge_data.begin(replace(self.box.arguments, subject=subject, timestamp=stamp, **changed))
+
+    def remove_image(self, name: str) -> list[str]:
+        self.calls.append(f"rmi {name}")
+        return []
+
+    def names(self) -> list[str]:
+        return self.box.server.sql("SELECT name FROM portal ORDER BY 1;", *ROLE)
+
+
+ROLE = ("mautrix_signal", "mautrix_signal")
+
+
+@pytest.fixture
+def bridge(box: Box, monkeypatch: pytest.MonkeyPatch) -> Running:
+    return Running(box, monkeypatch)
+
+
+def test_before_another_image_the_bridge_stops_and_its_database_is_archived(bridge: Running) -> None:
+    assert bridge.begin(OLD).previous == "" and bridge.calls == []
+    begun = bridge.begin(NEW)
+    assert bridge.calls[0] == "stop --time 30 id-of-mautrix-signal"
+    manifest = manifest_of(Path(begun.previous))
+    assert (manifest.image, manifest.reason) == (OLD, "before v0.2603.0 to v0.2608.0")
+    assert (begun.previous_image, bridge.names()) == (OLD, ["old"])
+    assert bridge.box.began() | {"key": ""} == {"stack": "mautrix-signal/a", "began": "none", "key": "", "image": NEW}
+    bridge.calls.clear()
+    assert bridge.begin(NEW) == begun and bridge.calls == [], "once"
+
+
+def test_the_way_back_replaces_the_database_once_and_archives_it_first(bridge: Running) -> None:
+    archive = bridge.begin(NEW).previous
+    bridge.box.server.sql(
+        "INSERT INTO portal VALUES ('new'); CREATE SCHEMA more CREATE TABLE later (id serial);"
+        "CREATE TYPE mood AS ENUM ();"
+        "CREATE TABLE numbered (id int GENERATED ALWAYS AS IDENTITY); CREATE VIEW seen AS SELECT * FROM portal;"
+        "CREATE SEQUENCE loose; CREATE DOMAIN word AS text; CREATE TABLE referring (mood mood, word word);"
+        "CREATE FUNCTION two(a int, b text) RETURNS int LANGUAGE sql AS 'SELECT 2';",
+        *ROLE,
+    )
+    begun = bridge.begin(OLD, go_back=archive)
+    assert bridge.names() == ["old"] and dumps.objects("matrix-postgres", *ROLE) == 2, "portal and its type"
+    assert (begun.previous_image, bridge.box.began()["back"]) == (NEW, archive)
+    assert manifest_of(Path(begun.previous)).reason == f"before going back to {Path(archive).name}"
+    bridge.box.server.sql("INSERT INTO portal VALUES ('later');", *ROLE)
+    bridge.begin(OLD, go_back=archive)
+    bridge.begin(NEW, go_back=archive)
+    assert bridge.names() == ["later", "old"], "the consent was for one time"
+
+
+def test_what_cannot_be_archived_lets_the_bridge_run_on(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIL_DUMP", "mautrix_signal")
+    with pytest.raises(ScriptError, match=f"(?s)could not be dumped.*mautrix-signal: runs again as before, with {OLD}"):
+        bridge.begin(NEW)
+    assert bridge.calls == ["stop --time 30 id-of-mautrix-signal", "start id-of-mautrix-signal"]
+    assert bridge.box.began()["image"] == OLD and "changing" not in bridge.box.began()
+
+
+@pytest.mark.parametrize("how", ["damaged", "another key", "another role"])
+def test_an_archive_that_cannot_be_gone_back_to_leaves_the_database_as_it_is(bridge: Running, how: str) -> None:
+    archive = Path(bridge.begin(NEW).previous)
+    bridge.box.server.sql("INSERT INTO portal VALUES ('new');", *ROLE)
+    if how == "damaged":
+        archive.write_bytes(archive.read_bytes()[:-200])
+    else:
+        key = "x" * 64 if how == "another key" else KEY
+        made = archives.write(replace(bridge.box.subject, pickle_key=key), "destroy", "20280101T000000Z")
+        archive = Path(made.path)
+    if how == "another role":
+        rewritten(archive, b'"role": "mautrix_signal"', b'"role": "mautrix_other"')
+    with pytest.raises(ScriptError, match="mautrix-signal: runs again as before"):
+        bridge.begin(OLD, go_back=str(archive))
+    assert (bridge.names(), bridge.box.began()["image"]) == (["new", "old"], NEW)
+
+
+def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:
+    bridge.there = container("mautrix-signal")
+    bridge.begin(NEW)
+    assert not [call for call in bridge.calls if not call.startswith("rmi ")]
+
+
+def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge: Running) -> None:
+    """The container that it stopped is made anew by another `attempt` (verdicts/preflight.py)."""
+    known = bridge.box.began()
+    text = comment("mautrix-signal/a", **{**{key: known[key] for key in known if key != "stack"}, "changing": NEW})
+    bridge.box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{text}';")
+    bridge.begin(OLD, attempt=2)
+    assert bridge.box.began() == known
+
+
+def test_archives_are_kept_by_count_and_the_last_one_of_each_version_always(bridge: Running) -> None:
+    images = [OLD, NEW] * 3 + [NEWER]
+    made = [bridge.begin(image).previous for image in images[1:]]
+    left = {str(path) for path, _ in found(bridge.box.directory, "mautrix-signal")}
+    assert left == {*made[-2:]}, "keep=2: the last of NEW, and that of OLD before it"
+    bridge.begin(f"{NEWER}-1")
+    bridge.begin(f"{NEWER}-2")
+    left = {str(path) for path, _ in found(bridge.box.directory, "mautrix-signal")}
+    assert {*made[-2:]} <= left and len(left) == 4, "the last ones of OLD and NEW, though they are old"
+    assert bridge.calls[-1] == f"rmi {NEWER}", "and no image but the present one and the one before it"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ import pytest
 from components.backup import backup_arguments
 from components.registration import homeserver_edit
 from documents.marks import comment
-from scripts import dumps, files, isolation, leftovers, nightly_backup
+from scripts import archives, dumps, files, isolation, leftovers, nightly_backup
 from scripts.common import ScriptError
 from scripts.leftovers import Arguments
 from scripts.wire import plain
 from tests.facts import STACK, deployment
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
+from verdicts.host_facts import Manifest
 
 __all__ = ["bridge_database", "postgres"]
 
@@ -90,6 +92,25 @@ def test_what_was_archived_is_dropped_and_public_has_its_rights_back(box: Box) -
         "select has_database_privilege('public', oid, 'CONNECT') from pg_database where datname in ('synapse', 'mas');"
     )
     assert box.server.sql(sql) == ["t", "t"]
+
+
+def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[str] = []
+
+    def remove_image(name: str) -> list[str]:
+        gone.append(name)
+        return [f"image {name}"]
+
+    monkeypatch.setattr(leftovers, "remove_image", remove_image)
+    earlier = Manifest(3, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "m", (), ())
+    monkeypatch.setattr(archives, "earlier", lambda *_: iter([(Path("/a"), earlier)]))
+    box.comments(comment(STACK, began="none", archived="/a"), comment(STACK, public={}))
+    leftovers.sweep(box.arguments)
+    assert gone == []
+    leftovers.sweep(replace(box.arguments, image="signal:b"))
+    assert gone == ["signal:a", "signal:b"]
 
 
 def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from documents.places import Database
-from scripts import bundle, delivery, readiness
+from scripts import archives, bundle, delivery, readiness
 from scripts.common import ScriptError
 from scripts.wire import plain
 from tests import facts
 from tests.scripts.container_json import EVENTS, ID, STARTED, inspected
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, hang_up, reply
 from tests.scripts.stub_docker import StubDocker, out
-from verdicts.host_facts import BridgeStatus
+from verdicts.host_facts import BridgeStatus, Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "as/Tk+0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
@@ -32,6 +32,10 @@ INSPECT, LOGS = f"container inspect {ID}", f"logs --tail 50 {ID}"
 LOOK = f"logs --tail 200 --since {STARTED} {ID}"  # the status at the end of the wait
 
 
+LEFT = Manifest(
+    version=3, created="", reason="before a to b", stack="s", domain="d", bridge="b",
+    image="dock.mau.dev/mautrix/signal:v0.2601.0", schema={}, database="", role="", members=(), missing=(),
+)  # fmt: skip
 BOT = "%40signalbot%3Aecho6.co"
 ROOM = "/_matrix/client/v3/rooms/%21r%3Aecho6.co"
 INVITE = {"preset": "private_chat", "invite": ["@signalbot:echo6.co"], "creation_content": {"m.federate": False}}
@@ -142,7 +146,7 @@ def test_ready(bridge: Bridge) -> None:
         "restart_count": 0,
         "status": plain(BridgeStatus(container="running", ready=True, ping="200", image=image)),
     }
-    assert bridge.mark.read_text() == f"{ID} 1 {wait}\n"
+    assert bridge.mark.read_text() == f"{ID} 1 {wait} {image}\n"
 
 
 def test_a_bridge_that_synapse_pings_and_tells_nothing_is_not_ready(
@@ -340,6 +344,24 @@ def test_a_media_repository_that_the_bridge_does_not_reach_is_named(bridge: Brid
         done = bridge.run(server.url, timeout=0.0)
     assert_failed(bridge, done, "What to do: the bridge finds no media repository at http://matrix-synapse:8008")
     assert not [call for call in bridge.docker.calls if TOKEN in call]
+
+
+@pytest.mark.parametrize(
+    ("was_ready", "told"), [("", True), ("another 1 w dock.mau.dev/mautrix/signal:v0.2603.0\n", False)]
+)
+def test_an_image_that_never_got_ready_is_told_the_way_back(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, was_ready: str, told: bool
+) -> None:
+    bridge.mark.write_text(was_ready)
+    for manifest, says in ((LEFT, told), (replace(LEFT, image="dock.mau.dev/mautrix/signal:v0.2603.0"), False)):
+        found = [(Path("/archives/a.tar.gz"), manifest)]
+        monkeypatch.setattr(archives, "earlier", lambda *_, found=found: iter(found))
+        watch = readiness.Watch(bridge.arguments(closed_port()))
+        line = (
+            "Or go back, the database as it is now being archived first: pulumi config set image "
+            f"{manifest.image} && pulumi config set goBackTo /archives/a.tar.gz && pulumi up"
+        )
+        assert (line in watch.report("is not ready").splitlines()) is says
 
 
 def test_docker_hangs(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:

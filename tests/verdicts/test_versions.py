@@ -1,0 +1,127 @@
+"""An image that cannot read the database, and is let through: the bridge would be dead; and a preview of a change that
+does not say what it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from documents.marks import comment
+from tests.facts import STACK, deployed, deployment, healthy, settings
+from verdicts.host_facts import ArchiveFacts, HostFacts, Manifest
+from verdicts.preflight import Findings, judge
+
+NAME = "dock.mau.dev/mautrix/signal"
+OLD, NEW, NEWEST = (f"{NAME}:v0.{number}.0" for number in (2603, 2608, 2609))
+PATH = "/var/backups/mautrix-signal/mautrix-signal-20261124T120000Z.tar.gz"
+LEFT = Manifest(
+    version=3, created="20261124T120000Z", reason="before v0.2603.0 to v0.2608.0", stack=STACK, domain="echo6.co",
+    bridge="mautrix-signal", image=OLD, schema={"version": 26, "crypto_version": 19}, database="mautrix_signal",
+    role="mautrix_signal", members=(), missing=(),
+)  # fmt: skip
+MOVED = {"version": (32, 9), "crypto_version": (22, 20)}
+KNOWN = {OLD: ArchiveFacts(PATH, LEFT)}
+
+
+def host(image: str, schema: dict[str, tuple[int, int]] = MOVED, **said: Any) -> HostFacts:
+    """Deployed; `image` used the database last."""
+    facts = deployed()
+    text = comment(STACK, **{"began": "none", "key": "0123456789abcdef", "image": image, **said})
+    return replace(facts, postgres=replace(facts.postgres, database_comment=text, schema=schema))
+
+
+def verdict(facts: HostFacts, **changed: str) -> Findings:
+    return judge(facts, settings(**changed), deployment(**changed))
+
+
+def going_back(**changed: Any) -> HostFacts:
+    return replace(host(NEW), going_back=ArchiveFacts(PATH, replace(LEFT, **changed)))
+
+
+def test_an_upgrade_says_what_it_will_do() -> None:
+    found = verdict(host(OLD), image=NEW)
+    assert found.problems == ()
+    assert found.changes == (
+        f"image {OLD} -> {NEW}: the bridge stops, its database is archived into /var/backups/mautrix-signal as "
+        "v0.2603.0 left it (output previousVersion), then the new container starts; messages wait in Synapse meanwhile",
+    )
+    assert verdict(host(NEW), image=NEW).changes == ()
+
+
+def test_an_older_image_that_cannot_read_the_schema_is_refused_with_the_way_back() -> None:
+    facts = replace(host(NEW), versions=KNOWN)
+    assert verdict(facts, image=OLD).problems == (
+        f"image {OLD}: cannot read the database that {NEW} has used (crypto_version is at 22, and it knows 19): go "
+        f"back with the archive that it left: `pulumi config set image {OLD} && pulumi config set goBackTo {PATH} && "
+        "pulumi up`",
+    )
+
+
+def test_an_older_image_that_can_still_read_it_is_fine() -> None:
+    facts = replace(host(NEW, {"version": (32, 9), "crypto_version": (19, 15)}), versions=KNOWN)
+    assert verdict(facts, image=OLD).problems == ()
+
+
+def test_an_older_image_that_was_never_here_is_refused() -> None:
+    assert verdict(host(NEW), image=OLD).problems == (
+        f"image {OLD}: is older than {NEW}, which used the database last (schema: crypto_version 22, version 32), and "
+        f"there is no archive that it left: set image to {NEW} or a newer one",
+    )
+    assert verdict(host(NEW), image=NEWEST).problems == ()
+
+
+def test_an_archive_of_a_newer_image_does_not_begin_a_deployment_of_an_older_one() -> None:
+    facts = replace(healthy(), archive=ArchiveFacts(PATH, replace(LEFT, image=NEW)))
+    (problem,) = verdict(facts, image=OLD, restore="latest").problems
+    assert problem.startswith(
+        f"image {OLD}: is older than {NEW}, which used the database last (schema: crypto_version 19"
+    )
+    assert verdict(facts, image=NEW, restore="latest").problems == ()
+
+
+def test_the_way_back_is_told() -> None:
+    found = verdict(going_back(), image=OLD, goBackTo=PATH)
+    assert found.problems == ()
+    assert f"image {NEW} -> {OLD}: the bridge stops" in found.changes[0]
+    assert (
+        f"as v0.2608.0 left it (output previousVersion), replaced by {PATH} (of 20261124T120000Z)" in found.changes[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "image", "words"),
+    [
+        ({"domain": "other.org"}, OLD, "is of mautrix-signal of mautrix-signal/contabo@other.org, and this is"),
+        ({"bridge": "mautrix-whatsapp"}, OLD, "is of mautrix-whatsapp of"),
+        ({"image": NEW}, OLD, f"is the database of {NEW}, and image is {OLD}, which may not read it: `pulumi config"),
+        ({"image": f"{NAME}:edge"}, OLD, f"is the database of {NAME}:edge, and image is {OLD}"),
+    ],
+)
+def test_an_archive_that_does_not_fit_is_refused(changed: dict[str, str], image: str, words: str) -> None:
+    (problem,) = verdict(going_back(**changed), image=image, goBackTo=PATH).problems
+    assert problem.startswith(f"goBackTo: {PATH} ") and words in problem
+
+
+def test_an_archive_that_is_not_there_is_refused() -> None:
+    facts = replace(host(NEW), going_back=ArchiveFacts(error=f"{PATH}: No such file"))
+    assert verdict(facts, image=OLD, goBackTo=PATH).problems == (
+        f"goBackTo: {PATH}: No such file: name an archive of this deployment, or `pulumi config rm goBackTo`",
+    )
+
+
+def test_an_archive_that_was_gone_back_to_already_counts_no_more() -> None:
+    found = verdict(replace(host(OLD, {}, back=PATH), going_back=ArchiveFacts(error="gone")), image=OLD, goBackTo=PATH)
+    assert found.problems == () and found.changes == ()
+
+
+def test_before_there_is_a_database_nothing_is_gone_back_to() -> None:
+    facts = replace(healthy(), going_back=ArchiveFacts(error="gone"))
+    assert verdict(facts, goBackTo=PATH).problems == ()
+
+
+def test_a_bridge_that_a_change_stopped_and_left_is_made_anew() -> None:
+    """Killed between the stop and the new container, and then the old image is wanted: it would stay stopped."""
+    assert verdict(host(OLD), image=OLD).attempt == 1
+    assert verdict(host(OLD, changing=NEW), image=OLD).attempt == 2
