@@ -37,7 +37,7 @@ class CheckedHost:
 
     def bridge_status(self, ready: pulumi.Output[Ready]) -> pulumi.Output[BridgeStatus]:
         """The bridge as this operation leaves it: as it was met, unless readiness has waited for it since."""
-        waited = self.facts.ready_mark.split()[2:]
+        waited = self.facts.ready_mark.split()[2:3]
         status: pulumi.Output[BridgeStatus] = ready.apply(
             lambda seen: self.facts.bridge if waited == [seen.wait] else seen.status
         )

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from documents import bridge_config
 from documents.bridges import Bridge
 from documents.places import (
     AUTO,
@@ -141,6 +142,16 @@ def _restore(value: str) -> str:
         raise ValueError(f"none, latest or {error}") from None
 
 
+def _mapping(value: str) -> dict[str, Any]:
+    try:
+        mapping = json.loads(value)
+    except json.JSONDecodeError:
+        mapping = None
+    if not isinstance(mapping, dict) or not all(isinstance(section, dict) for section in mapping.values()):
+        raise ValueError("a mapping of sections, as the bridge's own config.yaml has them")
+    return mapping
+
+
 def _absolute_or_none(value: str) -> str:
     if value == "none":
         return value
@@ -244,6 +255,7 @@ class Settings:
     bridge_port: int = setting(_port)
     bridge_database: str = setting(_identifier)
     bridge_role: str = setting(_identifier)
+    bridge_config: Mapping[str, Any] = setting(_mapping)
     registration_file: str = setting(_file)
     doublepuppet_file: str = setting(_file)
     doublepuppet_id: str = setting(
@@ -307,6 +319,7 @@ class Settings:
                 suffix=self.backup_filter_suffix,
                 accept_plain=self.accept_plain_dumps,
             ),
+            config=dict(self.bridge_config),
             archive=ArchivePlan(self.archive_dir, self.restore, self.go_back_to, self.keep_archives),
         )
 
@@ -373,6 +386,10 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
         problems.append(f"backupDir: {dumps!r} should be an absolute path, since backupScript is none")
     if bool(parsed.get("backup_filter")) != bool(parsed.get("backup_filter_suffix")):
         problems.append("backupFilter: should be set together with backupFilterSuffix, like `age -r …` and .age")
+    problems += [
+        f"bridgeConfig.{key}: is not to be set: this program sets it, and other parts of the deployment depend on it"
+        for key in bridge_config.refused(parsed.get("bridge_config", {}))
+    ]
     problems += _entangled(parsed)
     return problems
 

@@ -12,6 +12,7 @@ from documents.bridges import CONFIG_PATH
 from documents.fingerprint import fingerprint
 from documents.places import Deployment
 from scripts import files
+from scripts.config_check import Question
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,6 @@ class BridgeInstall(pulumi.ComponentResource):
         self.fingerprint = pulumi.Output.unsecret(config.apply(fingerprint))
         self.config_dir = self.fingerprint.apply(lambda version: f"{place.directory}/config-{version[:12]}")
         self.config_file = pulumi.Output.concat(self.config_dir, "/", CONFIG_PATH.rpartition("/")[2])
-        owned = files.OwnedFile(later(self.config_file), later(config), *machine.bridge_owner, own_directory=True)
-        host.script(
-            f"{name}-config",
-            files.OwnedFiles(stack, (owned,), mounted_by=place.container),
-            create=files.create,
-            delete=files.erase,
-            triggers=[self.config_dir],
-            opts=inside,
-        )
         self.docker = docker.Provider(f"{name}-docker", host=machine.address, opts=pulumi.ResourceOptions(parent=self))
         self.image_id = docker.RemoteImage(
             f"{name}-image",
@@ -76,4 +68,14 @@ class BridgeInstall(pulumi.ComponentResource):
             keep_locally=True,  # the way back needs the old one; what goes at the end is for scripts/leftovers.py
             opts=pulumi.ResourceOptions.merge(inside, pulumi.ResourceOptions(provider=self.docker)),
         ).image_id
+        asked = Question.of(deployment, later(self.image_id)) if deployment.config else None
+        owned = files.OwnedFile(later(self.config_file), later(config), *machine.bridge_owner, own_directory=True)
+        host.script(
+            f"{name}-config",
+            files.OwnedFiles(stack, (owned,), mounted_by=place.container, asked=asked),
+            create=files.create,
+            delete=files.erase,
+            triggers=[self.config_dir],
+            opts=inside,
+        )
         self.register_outputs({"config_file": self.config_file, "image_id": self.image_id})

@@ -10,6 +10,8 @@ dropped by the bridge without a word, so a test compares ours with the real brid
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote
 
 from documents.credentials import Keys, Tokens
@@ -56,10 +58,73 @@ def bridge_config(deployment: Deployment, tokens: Tokens, keys: Keys) -> str:
     if deployment.synapse.domain == "example.com":
         raise ValueError("the domain is example.com, which the bridge takes for not configured")
     return render(
-        _document(deployment, tokens, keys),
+        merged(_document(deployment, tokens, keys), deployment.config),
         f"{deployment.bridge.name}: written by the Pulumi stack {deployment.stack}.",
         "Do not edit: the next `pulumi up` that changes it writes it anew. It holds secrets.",
     )
+
+
+# What safety, or another part of the deployment, depends on; each with all that is below it.
+OURS = (
+    "database.type", "database.uri", "homeserver.address", "homeserver.domain", "appservice.address",
+    "appservice.hostname", "appservice.port", "appservice.id", "appservice.bot.username", "appservice.ephemeral_events",
+    "appservice.as_token", "appservice.hs_token", "appservice.username_template", "provisioning.shared_secret",
+    "public_media.signing_key", "direct_media", "double_puppet.secrets", "encryption.appservice", "encryption.msc4190",
+    "encryption.pickle_key", "encryption.self_sign", "logging.writers", "env_config_prefix",
+)  # fmt: skip
+# Mappings whose keys are a person's to choose: taken as they are, not joined with ours.
+WHOLE = ("bridge.permissions", "double_puppet.servers")
+
+
+def refused(theirs: Mapping[str, Any]) -> list[str]:
+    """Those of OURS that the setting bridgeConfig would change."""
+    paths = [path for path, _ in _leaves(theirs)]
+    return [ours for ours in OURS if any(_within(path, ours) or _within(ours, path) for path in paths)]
+
+
+def _within(path: str, other: str) -> bool:
+    return path == other or path.startswith(f"{other}.")
+
+
+def _leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        path = f"{above}{key}"
+        if isinstance(value, Mapping) and path not in WHOLE:
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Ours, with what the setting bridgeConfig says over it."""
+    together = dict(ours)
+    for key, value in theirs.items():
+        below, path = together.get(key), f"{above}{key}"
+        joined = isinstance(value, Mapping) and isinstance(below, Mapping) and path not in WHOLE
+        together[key] = merged(below, value, f"{path}.") if joined else value  # type: ignore[arg-type]
+    return together
+
+
+def not_taken(theirs: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """What of bridgeConfig is not in `config`, the bridge's own reading of it: `KEY: why`, without a value."""
+    lines = []
+    for path, value in _leaves(theirs):
+        node: Any = config
+        for key in path.split("."):
+            node = node.get(key, _ABSENT) if isinstance(node, Mapping) else _ABSENT
+        if node is _ABSENT:
+            lines.append(f"bridgeConfig.{path}: is no setting of this bridge's")
+        elif node != value or isinstance(node, bool) is not isinstance(value, bool):
+            lines.append(f"bridgeConfig.{path}: is {_kind(value)}, and should be {_kind(node)}")
+    return lines
+
+
+_ABSENT = object()
+
+
+def _kind(value: object) -> str:
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list"}
+    return "empty" if value is None else kinds.get(type(value), "a mapping")
 
 
 def _document(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, object]:

@@ -31,7 +31,7 @@ class Bridge:
     ghost_ids: tuple[str, ...]  # ids on the network, one of each shape that the bridge makes ghosts of
     default_port: int
     command_prefix: str
-    login_command: str  # what a user sends to the bot to link an account
+    login_command: str  # behind the prefix: what a user sends to the bot to link an account
     binary: str  # path in the image
     image: str  # default image with its tag, the plan's
     database: str  # default name of the database and of its role
@@ -61,7 +61,7 @@ SIGNAL = Bridge(
     ),
     default_port=29328,
     command_prefix="!signal",
-    login_command="!signal login",
+    login_command="login",
     binary="/usr/bin/mautrix-signal",
     image="dock.mau.dev/mautrix/signal:v0.2603.0",
     database="mautrix_signal",

@@ -7,11 +7,11 @@ from documents.places import Deployment
 
 def next_steps(deployment: Deployment) -> str:
     """How to link the first account; `link` was the command of the old Python bridge."""
-    bridge = deployment.bridge
+    bridge, prefix = deployment.bridge, deployment.command_prefix
     return (
-        f"As {deployment.admin_user}, start a chat with {deployment.bot} and send `{bridge.login_command}`; "
+        f"As {deployment.admin_user}, start a chat with {deployment.bot} and send `{prefix} {bridge.login_command}`; "
         f"scan the code with {bridge.network_name} on the phone (Settings, Linked devices). "
-        f"`{bridge.command_prefix} help` lists the rest."
+        f"`{prefix} help` lists the rest."
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import Any, Optional
 
 from documents.bridges import Bridge
 
@@ -121,7 +121,7 @@ class Deployment:
 
     `stack` is "project/name", which also marks our lines in the operator's files; `admin_user` is a user id;
     `experimental_features`: whether homeserver.yaml gets the plan's two flags; `docker_host`: Docker's address ("": the
-    one that the docker command takes by itself).
+    one that the docker command takes by itself); `config`: what is merged over the bridge's.
     """
 
     stack: str
@@ -138,6 +138,7 @@ class Deployment:
     place: BridgePlace
     backup: BackupPlan
     archive: ArchivePlan
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def whose(self) -> str:
@@ -149,6 +150,11 @@ class Deployment:
         """The databases that our dump script dumps."""
         own = self.place.database
         return (own, Database(own.container, self.mas.database, self.mas.role)) if self.mas else (own,)
+
+    @property
+    def command_prefix(self) -> str:
+        """What a command to the bot begins with in a room with others."""
+        return str(self.config.get("bridge", {}).get("command_prefix", self.bridge.command_prefix))
 
     @property
     def bot(self) -> str:

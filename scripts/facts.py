@@ -22,15 +22,17 @@ from documents.places import NOTHING, BridgePlace, Deployment, Synapse
 from documents.refusal import Refused
 from scripts import (
     archives,
+    bridge_status,
     bundle,
+    config_check,
     facts_inside,
     safe_files,
     shell_syntax,
     synapse_address,
     synapse_process,
 )
-from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, run
+from scripts.config_check import Question
 from scripts.container import containers, inside, look, on_host, there, variable
 from scripts.exchange import Request, ask
 from scripts.files import CLAIM, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
@@ -108,6 +110,7 @@ def read(arguments: Look) -> HostFacts:
         bridge = pool.submit(_bridge, deployment, url)
         syntax = pool.submit(_syntax, deployment, script)
         workers = {name: pool.submit(worker, name, synapse) for name in synapse.workers}
+        config = pool.submit(_config, deployment, image)
         data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
         return HostFacts(
@@ -147,6 +150,7 @@ def read(arguments: Look) -> HostFacts:
             ready_mark=_text(Path(place.directory) / READY) or "",
             interrupted=(Path(place.directory) / JOURNAL).is_file(),
             archive=_archive(deployment),
+            config_refused=config.result(),
             going_back=_named(deployment.archive.go_back) if deployment.archive.go_back else None,
             versions=_versions(deployment),
             bridge=bridge.result(),
@@ -387,8 +391,8 @@ def _bridge(deployment: Deployment, url: Future[tuple[str, str]]) -> BridgeStatu
     """The bridge's status today; the token for the ping is in the registration on the host."""
     registration = _text(Path(deployment.synapse.directory) / deployment.registration_file) or ""
     token = re.search(r"^as_token: *[\"']?([^\s\"']+)", registration, re.MULTILINE)
-    return probe(
-        Question(
+    return bridge_status.probe(
+        bridge_status.Question(
             container=deployment.place.container,
             port=deployment.place.port,
             synapse_url=url.result()[0],
@@ -397,6 +401,11 @@ def _bridge(deployment: Deployment, url: Future[tuple[str, str]]) -> BridgeStatu
             timeout=3.0,
         )
     )
+
+
+def _config(deployment: Deployment, image: Future[bool]) -> tuple[str, ...]:
+    """What the bridge does not take, if its image is here already; else the step that writes its config asks."""
+    return config_check.refused(Question.of(deployment, deployment.place.image)) if image.result() else ()
 
 
 def _scheduled(script: str, root: Path = Path("/")) -> bool:

@@ -15,8 +15,9 @@ from typing import Optional
 
 from documents import backup_script
 from documents.marks import writer
-from scripts import safe_files
+from scripts import config_check, safe_files
 from scripts.common import ScriptError, run, say
+from scripts.config_check import Question
 from scripts.container import look
 
 CLAIM = ".stack"
@@ -53,13 +54,15 @@ class OwnedFiles:
     """Files of one `stack` ("project/name", which the first line of each names) that come and go together. They stay at
     `erase` while the container `mounted_by` mounts their directory (a failed `up` that is undone by going back to the
     old settings would otherwise remove what the running bridge uses), and while the file `listed_in` lists one as
-    `listed_below`/NAME (Synapse does not start when a registration that it lists is missing)."""
+    `listed_below`/NAME (Synapse does not start when a registration that it lists is missing). They are written only if
+    the bridge takes what it is `asked`."""
 
     stack: str
     files: tuple[OwnedFile, ...]
     mounted_by: str = ""
     listed_in: str = ""
     listed_below: str = ""
+    asked: Optional[Question] = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,9 @@ def release(arguments: BridgeDirectory) -> Done:
 def create(arguments: OwnedFiles) -> Done:
     """Each file has its content, owner and mode; untouched if it has them already. ScriptError, and nothing written, if
     another file is in the place of one: of other content, and with a first line that does not name the stack."""
+    refused = config_check.refused(arguments.asked) if arguments.asked else ()
+    if refused:
+        raise ScriptError("\n".join(refused))
     old = [_old(arguments.stack, file) for file in arguments.files]
     for file, was in zip(arguments.files, old):
         _write(file, was)

@@ -54,7 +54,7 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
         return {key: _typed(inner[1], item, f"{where}.{key}") for key, item in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(kind, type) and type(value) is kind:
+    if kind is Any or (isinstance(kind, type) and type(value) is kind):
         return value
     raise WireError(f"{where}: is {type(value).__name__}, should be {getattr(kind, '__name__', kind)}")
 

@@ -148,6 +148,7 @@ def healthy() -> HostFacts:
         workers={},
         ready_mark="",
         interrupted=False,
+        config_refused=(),
         archive=None,
         going_back=None,
         versions={},
@@ -170,7 +171,7 @@ def deployed() -> HostFacts:
     return replace(
         host,
         bridge_container=bridge,
-        ready_mark=f"{bridge.id} 1 0123abcd",
+        ready_mark=f"{bridge.id} 1 0123abcd {bridge.image}",
         bridge_dir=_directory(entries=(".ready", ".stack"), stack=STACK),
         directory_writers=(STACK,),
         registrations=dict.fromkeys(host.registrations, OwnFile(STACK, 991, 991)),

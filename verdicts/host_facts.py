@@ -280,10 +280,11 @@ class HostFacts:
     `directory_writers`: stacks that wrote a config in the bridge's directory. `registrations`: path on the host -> what
     is there. `others`: names of containers that mount the bridge's directory; `worker_containers`: of those that run
     another process of this Synapse; `renderers`: of those whose command writes its homeserver.yaml; `workers`: those of
-    the settings, by name. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT" of the container that got ready last.
-    `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy Synapse. `going_back`: as
-    `archive`, for goBackTo; `versions`: the newest archive of this deployment by the image that left the database so.
-    `archive`: None unless restore asks for one.
+    the settings, by name. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got ready last.
+    `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy Synapse. `config_refused`: what of
+    bridgeConfig the bridge does not take, as `KEY: why`. `going_back`: as `archive`, for goBackTo; `versions`: the
+    newest archive of this deployment by the image that left the database so. `archive`: None unless restore asks for
+    one.
     """
 
     docker: str
@@ -324,6 +325,7 @@ class HostFacts:
     workers: dict[str, Worker]
     ready_mark: str
     interrupted: bool
+    config_refused: tuple[str, ...]
     archive: Optional[ArchiveFacts]
     going_back: Optional[ArchiveFacts]
     versions: dict[str, ArchiveFacts]

@@ -92,6 +92,7 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findi
             *_room(facts, settings, deployment),
             *_archive(facts, settings, deployment),
             *versions.problems(facts, deployment),
+            *facts.config_refused,
             *(problem for edit in edits for problem in edit.problems),
         ),
         warnings=(

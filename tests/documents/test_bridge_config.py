@@ -7,6 +7,7 @@ What the real bridge makes of the text is in tests/bridge_core.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -14,7 +15,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from documents.bridge_config import bridge_config, bridge_database_url, database_url
+from documents.bridge_config import (
+    OURS,
+    WHOLE,
+    bridge_config,
+    bridge_database_url,
+    database_url,
+    merged,
+    not_taken,
+    refused,
+)
 from documents.credentials import Keys, Tokens
 from documents.places import Deployment
 from tests.facts import deployment
@@ -201,3 +211,81 @@ def test_secrets_are_not_in_the_repr() -> None:
 
 def test_the_database_s_url_is_the_one_in_the_config() -> None:
     assert bridge_database_url(DEPLOYMENT, TOKENS) == parsed()["database"]["uri"]
+
+
+# ---- the setting bridgeConfig
+
+
+CHOSEN = st.dictionaries(
+    st.sampled_from(["bridge", "permissions", "encryption", "pickle_key", "relay", "network", "appservice", "port"]),
+    st.recursive(
+        st.booleans() | st.integers(0, 3) | st.sampled_from(["", "a"]) | st.lists(st.integers(0, 1), max_size=2),
+        lambda below: st.dictionaries(st.sampled_from(["permissions", "port", "bot", "pickle_key", "x"]), below),
+    ),
+)
+
+
+def values(node: Any, above: str = "") -> dict[str, Any]:
+    if isinstance(node, dict) and node and above not in WHOLE:
+        return {path: value for key, below in node.items()
+                for path, value in values(below, f"{above}.{key}".lstrip(".")).items()}  # fmt: skip
+    return {above: node}
+
+
+@pytest.mark.law
+@given(CHOSEN, CHOSEN)
+def test_what_is_chosen_counts_and_all_else_stays(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    together = merged(ours, theirs)
+    assert not_taken(theirs, together) == []
+    assert merged(ours, {}) == ours and merged({}, theirs) == theirs and merged(together, theirs) == together
+    chosen = values(theirs)
+    for path, value in values(ours).items():
+        if path and not any(f"{path}.".startswith(f"{each}.") or f"{each}.".startswith(f"{path}.") for each in chosen):
+            assert values(together)[path] == value
+
+
+@pytest.mark.law
+@given(CHOSEN)
+def test_what_is_ours_is_refused_with_all_that_is_above_and_below(theirs: dict[str, Any]) -> None:
+    told, chosen = refused(theirs), values(theirs)
+    for path in OURS:
+        touched = [each for each in chosen if f"{each}.".startswith(f"{path}.") or f"{path}.".startswith(f"{each}.")]
+        touched = [each for each in touched if each and chosen[each] != {}]
+        assert (path in told) == bool(touched), (path, touched)
+
+
+def test_permissions_are_taken_as_they_are() -> None:
+    config = dataclasses.replace(
+        DEPLOYMENT, config={"bridge": {"permissions": {"@me:echo6.co": "admin"}, "relay": {"a": 1}}}
+    )
+    document = parsed(config)
+    assert document["bridge"] == {
+        "command_prefix": "!signal", "permissions": {"@me:echo6.co": "admin"}, "relay": {"a": 1},
+    }  # fmt: skip
+
+
+def test_all_that_we_write_is_either_ours_or_free_to_choose() -> None:
+    """A new setting of ours needs a decision."""
+    free = {
+        "bridge.command_prefix", "bridge.permissions", "homeserver.software", "public_media.enabled",
+        "double_puppet.servers", "double_puppet.allow_discovery", "encryption.allow", "encryption.default",
+        "encryption.require", "encryption.allow_key_sharing", "logging.min_level",
+    }  # fmt: skip
+    written = set(values(parsed()))
+    ours = {path for path in written if any(f"{path}.".startswith(f"{each}.") for each in OURS)}
+    assert written == ours | free and not ours & free
+
+
+@pytest.mark.parametrize(
+    ("theirs", "line"),
+    [
+        ({"bridge": {"typo": 1}}, "bridgeConfig.bridge.typo: is no setting of this bridge's"),
+        ({"bridge": {"on": "yes"}}, "bridgeConfig.bridge.on: is a text, and should be true or false"),
+        ({"bridge": {"on": 1}}, "bridgeConfig.bridge.on: is a whole number, and should be true or false"),
+        ({"bridge": {"limit": None}}, "bridgeConfig.bridge.limit: is empty, and should be a whole number"),
+        ({"bridge": {"limit": {"a": 1}}}, "bridgeConfig.bridge.limit.a: is no setting of this bridge's"),
+        ({"network": {"x": 1}}, "bridgeConfig.network.x: is no setting of this bridge's"),
+    ],
+)
+def test_what_the_bridge_does_not_take_is_named_without_its_value(theirs: dict[str, Any], line: str) -> None:
+    assert not_taken(theirs, {"bridge": {"on": True, "limit": 1}, "network": None}) == [line]

@@ -17,7 +17,7 @@ def test_the_plan_is_the_record() -> None:
 
 
 def test_login_is_bridgev2s_command_not_the_plans_old_one() -> None:
-    assert SIGNAL.login_command == f"{SIGNAL.command_prefix} login"
+    assert SIGNAL.login_command == "login"
 
 
 def test_a_record_cannot_be_changed_in_passing() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import files, safe_files
+from scripts import config_check, files, safe_files
 from scripts.common import ScriptError
+from scripts.config_check import Question
 from scripts.files import BridgeDirectory, OwnedFile, OwnedFiles
 from tests.facts import container
 from verdicts.host_facts import Mount
@@ -191,3 +192,17 @@ def test_a_config_that_the_bridge_runs_with_is_not_erased(tmp_path: Path, monkey
     assert path.exists()
     files.erase(replace(own, mounted_by="gone"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_that_the_bridge_does_not_take_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image came with this very `up`: preview could not ask it."""
+    said: tuple[str, ...] = ("bridgeConfig.bridge.typo: is no setting of this bridge's",)
+    monkeypatch.setattr(config_check, "refused", lambda question: said)
+    asked = Question({"bridge": {"typo": 1}}, "sha256:0", "/usr/bin/mautrix-signal", "matrix-synapse")
+    arguments = replace(config(tmp_path / "config.yaml"), asked=asked)
+    with pytest.raises(ScriptError, match="typo: is no setting"):
+        files.create(arguments)
+    assert not (tmp_path / "config.yaml").exists()
+    said = ()
+    files.create(arguments)
+    assert (tmp_path / "config.yaml").exists()

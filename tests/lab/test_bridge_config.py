@@ -1,0 +1,38 @@
+"""A setting that the bridge drops without a word: the operator thinks it counts. The real bridge core reads it here."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.box import Lab
+from tests.lab.test_program import ping
+
+pytestmark = pytest.mark.e2e
+
+
+def test_what_the_bridge_takes_counts_and_what_it_does_not_is_refused(deployed: Lab) -> None:
+    lab = deployed
+    try:
+        bad = {"bridge": {"nonsense": 1, "private_chat_portal_meta": "yes"}, "backfill": {"enabled": True}}
+        lab.write_config(bridgeConfig=bad)
+        done = lab.pulumi("preview", check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0
+        assert "- bridgeConfig.bridge.nonsense: is no setting of this bridge's\n" in said
+        assert "- bridgeConfig.bridge.private_chat_portal_meta: is a text, and should be true or false\n" in said
+        assert "bridgeConfig.backfill" not in said
+
+        lab.write_config(bridgeConfig={"appservice": {"port": 1}})
+        done = lab.pulumi("preview", check=False)
+        assert done.returncode != 0 and "bridgeConfig.appservice.port: is not to be set" in done.stdout + done.stderr
+
+        good = {"bridge": {"command_prefix": "!s", "relay": {"enabled": True}}, "backfill": {"enabled": True}}
+        lab.write_config(bridgeConfig=good)
+        assert "send `!s login`" in lab.pulumi("up", "--yes", "--skip-preview").stdout
+        config = lab.docker("exec", lab.bridge, "cat", "/data/config.yaml").stdout
+        assert 'command_prefix: "!s"\n' in config and "backfill:\n  enabled: true\n" in config
+        assert ping(lab) == 200
+        assert "unchanged" in lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes").stdout
+    finally:
+        lab.write_config()
+        lab.pulumi("up", "--yes", "--skip-preview")
