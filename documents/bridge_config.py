@@ -76,27 +76,37 @@ OURS = (
 WHOLE = ("bridge.permissions", "double_puppet.servers")
 
 
+Path = tuple[str, ...]  # keys may hold dots: bridge.relay.message_formats has m.text
+
+
 def refused(theirs: Mapping[str, Any]) -> list[str]:
     """Those of OURS that the setting bridgeConfig would change."""
     paths = [path for path, _ in _leaves(theirs)]
-    return [ours for ours in OURS if any(_within(path, ours) or _within(ours, path) for path in paths)]
+    return [ours for ours in OURS if any(_touches(path, ours) for path in paths)]
 
 
-def _within(path: str, other: str) -> bool:
-    return path == other or path.startswith(f"{other}.")
+def _touches(path: Path, ours: str) -> bool:
+    """Whether it is that one of OURS, or above or below it."""
+    return all(one == other for one, other in zip(path, ours.split("."), strict=False))
 
 
-def _leaves(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(node: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Path, Any]]:
     for key, value in node.items():
-        path = f"{above}{key}"
-        if isinstance(value, Mapping) and path not in WHOLE:
-            yield from _leaves(value, f"{path}.")
+        path = (*above, key)
+        if isinstance(value, Mapping) and ".".join(path) not in WHOLE:
+            yield from _leaves(value, path)
         else:
             yield path, value
 
 
+def _at(node: Any, path: Path) -> Any:
+    for key in path:
+        node = node.get(key, _ABSENT) if isinstance(node, Mapping) else _ABSENT
+    return node
+
+
 def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Ours, with what the setting bridgeConfig says over it."""
+    """Ours, with what theirs say over it."""
     together = dict(ours)
     for key, value in theirs.items():
         below, path = together.get(key), f"{above}{key}"
@@ -109,13 +119,11 @@ def not_taken(theirs: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
     """What of bridgeConfig is not in `config`, the bridge's own reading of it: `KEY: why`, without a value."""
     lines = []
     for path, value in _leaves(theirs):
-        node: Any = config
-        for key in path.split("."):
-            node = node.get(key, _ABSENT) if isinstance(node, Mapping) else _ABSENT
+        node, name = _at(config, path), f"bridgeConfig.{'.'.join(path)}"
         if node is _ABSENT:
-            lines.append(f"bridgeConfig.{path}: is no setting of this bridge's")
+            lines.append(f"{name}: is no setting of this bridge's")
         elif node != value or isinstance(node, bool) is not isinstance(value, bool):
-            lines.append(f"bridgeConfig.{path}: is {_kind(value)}, and should be {_kind(node)}")
+            lines.append(f"{name}: is {_kind(value)}, and should be {_kind(node)}")
     return lines
 
 
@@ -127,7 +135,37 @@ def _kind(value: object) -> str:
     return "empty" if value is None else kinds.get(type(value), "a mapping")
 
 
-def _document(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, object]:
+# What we choose otherwise than the bridge's own example, and anybody may choose again.
+CHOICES: dict[str, dict[str, Any]] = {
+    "homeserver": {"software": "standard"},
+    "public_media": {"enabled": False},
+    # The example names a server of its own here, which would stay.
+    "double_puppet": {"servers": {}, "allow_discovery": False},
+    "encryption": {"allow": True, "default": True, "require": True, "allow_key_sharing": True},
+    # At this level, the example's own, the log tells the steps of the bridge's start.
+    "logging": {"min_level": "debug"},
+}
+
+
+def chosen(config: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:
+    """The bridgeConfig that has a bridge of ours behave as `config`, a whole one: what differs from the bridge's
+    `example` and our choices, but for what is ours."""
+    usual, found = merged(example, CHOICES), dict[str, Any]()
+    for path, value in _leaves(config):
+        nobody_s = value == _at(example, path) and path[0] != "encryption"  # there, to leave it as it is is a choice
+        if not nobody_s and not any(_touches(path, ours) for ours in OURS) and _at(usual, path) != value:
+            below = found
+            for key in path[:-1]:
+                below = below.setdefault(key, {})
+            below[path[-1]] = value
+    return found
+
+
+def _document(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, Any]:
+    return merged(CHOICES, _needed(deployment, tokens, keys))
+
+
+def _needed(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, Any]:
     bridge, place, domain = deployment.bridge, deployment.place, deployment.synapse.domain
     return {
         "bridge": {
@@ -139,11 +177,7 @@ def _document(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, o
             },
         },
         "database": {"type": "postgres", "uri": bridge_database_url(deployment, tokens)},
-        "homeserver": {
-            "address": deployment.synapse.address,
-            "domain": domain,
-            "software": "standard",
-        },
+        "homeserver": {"address": deployment.synapse.address, "domain": domain},
         "appservice": {
             "address": place.address,
             "hostname": "0.0.0.0",
@@ -156,25 +190,15 @@ def _document(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, o
             "username_template": bridge.username_template,
         },
         "provisioning": {"shared_secret": tokens.provisioning_secret},
-        "public_media": {"enabled": False, "signing_key": tokens.public_media_key},
+        "public_media": {"signing_key": tokens.public_media_key},
         "direct_media": {"enabled": False},
-        "double_puppet": {
-            # The example names a server of its own here, which would stay.
-            "servers": {},
-            "allow_discovery": False,
-            "secrets": {domain: f"as_token:{tokens.doublepuppet_as_token}"},
-        },
+        "double_puppet": {"secrets": {domain: f"as_token:{tokens.doublepuppet_as_token}"}},
         "encryption": {
-            "allow": True,
-            "default": True,
-            "require": True,
             "appservice": False,
             # Behind MAS the bridge cannot log in as an appservice; beside Synapse's own logins it does.
             "msc4190": deployment.mas is not None,
-            "allow_key_sharing": True,
             "pickle_key": keys.pickle_key,
             "self_sign": True,
         },
-        # At this level, the example's own, the log tells the steps of the bridge's start.
-        "logging": {"min_level": "debug", "writers": [{"type": "stdout", "format": "json"}]},
+        "logging": {"writers": [{"type": "stdout", "format": "json"}]},
     }

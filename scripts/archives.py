@@ -66,9 +66,9 @@ class Archived:
 # writing ---------------------------------------------------------------------------------------------------------
 
 
-def write(subject: Subject, reason: str, timestamp: Optional[str] = None) -> Archived:
-    """A new archive. `timestamp`: default now, as 20260131T235959Z. ScriptError, and there is none, if it cannot be
-    made whole."""
+def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portable: bool = False) -> Archived:
+    """A new archive. `timestamp`: default now, as 20260131T235959Z. `portable`: for any role. ScriptError, and there is
+    none, if it cannot be made whole."""
     stamp = timestamp or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     if not _STAMP.fullmatch(stamp):
         raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
@@ -82,7 +82,7 @@ def write(subject: Subject, reason: str, timestamp: Optional[str] = None) -> Arc
         part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=folder))  # 0700
         try:
             dump, keys = part / DATABASE, part / KEYS
-            if not dumps.make(database, dump):
+            if not dumps.make(database, dump, portable):
                 gone = f"{database.container}: there is no database {database.database} any more"
                 say(f"warning: {gone}: nothing to archive")
                 return Archived()
@@ -103,7 +103,7 @@ def write(subject: Subject, reason: str, timestamp: Optional[str] = None) -> Arc
                 image=subject.image,
                 schema=_schema(database),
                 database=database.database,
-                role=database.role,
+                role="" if portable else database.role,
                 members=tuple(members),
                 missing=missing,
             )

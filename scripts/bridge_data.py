@@ -114,7 +114,7 @@ def _restore(subject: Subject, path: Path, fix: str, statement: str, emptied: bo
     database = subject.database
     container, name, role = database.container, database.database, database.role
     with archives.opened(path) as (tar, manifest):
-        if manifest.role != role:
+        if manifest.role not in ("", role):
             raise ScriptError(
                 f"{path}: its database belongs to the role {manifest.role!r}, and this one to {role!r}: "
                 "use that role's name (setting bridgeRole)"

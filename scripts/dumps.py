@@ -67,11 +67,11 @@ def content(path: Path) -> Iterator[IO[bytes]]:
             raise ScriptError(f"{path}: damaged: {said or f'{reader[0]} ended with exit code {code}'}")
 
 
-def make(database: Database, target: Path) -> bool:
-    """Dump a database into a new file (0600), uncompressed, and prove it; False if there is no such database.
-    ScriptError if it cannot be dumped whole."""
+def make(database: Database, target: Path, portable: bool = False) -> bool:
+    """Dump a database into a new file (0600), uncompressed, and prove it; `portable`: without owners. False if there is
+    no such database. ScriptError if it cannot be dumped whole."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    command = ["docker", *_pg_dump(database)]
+    command = ["docker", *_pg_dump(database), *(["--no-owner", "--no-privileges"] if portable else [])]
     with os.fdopen(descriptor, "wb") as file, tempfile.TemporaryFile() as errors:
         try:
             code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=file, stderr=errors)

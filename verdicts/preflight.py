@@ -438,7 +438,11 @@ def _conflicts(other: Registration, deployment: Deployment) -> Iterator[str]:
         yield f"registration {path}: cannot be read: {other.error}: fix it, or Synapse will not start again"
         return
     if other.id == bridge.appservice_id:
-        yield f"registration {path}: has the id {other.id} too: Synapse would not start: remove one of the two"
+        yield (
+            f"registration {path}: has the id {other.id} too: Synapse would not start: remove one of the two; "
+            f"{_come_along(deployment)}"
+        )
+        return
     if other.id == deployment.doublepuppet_id:
         yield f"registration {path}: has the id {other.id} too: set another doublepuppetId"
     if other.sender_localpart in (bridge.bot_localpart, appservice.doublepuppet_sender(deployment.doublepuppet_id)):
@@ -448,7 +452,17 @@ def _conflicts(other: Registration, deployment: Deployment) -> Iterator[str]:
     for regex in other.exclusive:
         covered = next((user for user in users if _matches(regex, user)), None)
         if covered:
-            yield f"registration {path}: its exclusive namespace {regex} covers {covered}: narrow it or remove it"
+            yield (
+                f"registration {path}: its exclusive namespace {regex} covers {covered}: narrow it or remove it; "
+                f"{_come_along(deployment)}"
+            )
+
+
+def _come_along(deployment: Deployment) -> str:
+    return (
+        f"if a {deployment.bridge.network_name} bridge was set up by hand, it comes along with its account: `python -m "
+        "scripts.adopt --config ITS/config.yaml` says how"
+    )
 
 
 def _matches(regex: str, user: str) -> bool:

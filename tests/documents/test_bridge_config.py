@@ -20,6 +20,7 @@ from documents.bridge_config import (
     WHOLE,
     bridge_config,
     bridge_database_url,
+    chosen,
     database_url,
     merged,
     not_taken,
@@ -285,7 +286,41 @@ def test_all_that_we_write_is_either_ours_or_free_to_choose() -> None:
         ({"bridge": {"limit": None}}, "bridgeConfig.bridge.limit: is empty, and should be a whole number"),
         ({"bridge": {"limit": {"a": 1}}}, "bridgeConfig.bridge.limit.a: is no setting of this bridge's"),
         ({"network": {"x": 1}}, "bridgeConfig.network.x: is no setting of this bridge's"),
+        (
+            {"bridge": {"formats": {"m.text": "a", "m.x": "b"}}},
+            "bridgeConfig.bridge.formats.m.x: is no setting of this bridge's",
+        ),
     ],
 )
 def test_what_the_bridge_does_not_take_is_named_without_its_value(theirs: dict[str, Any], line: str) -> None:
-    assert not_taken(theirs, {"bridge": {"on": True, "limit": 1}, "network": None}) == [line]
+    assert not_taken(theirs, {"bridge": {"on": True, "limit": 1, "formats": {"m.text": "a"}}, "network": None}) == [
+        line
+    ]
+
+
+EXAMPLE: dict[str, Any] = {
+    "network": {"displayname": "{{.Name}}"},
+    "bridge": {"command_prefix": "!signal", "permissions": {"example.com": "user"}, "relay": {"enabled": False}},
+    "double_puppet": {"servers": {"another.example.org": "https://x"}, "secrets": {}},
+    "encryption": {"allow": False, "default": False, "pickle_key": "generate"},
+    "appservice": {"port": 29328, "bot": {"username": "signalbot", "displayname": "Signal bridge bot"}},
+}
+
+
+def test_of_a_bridge_set_up_by_hand_what_somebody_chose_comes_along() -> None:
+    theirs = {
+        "bridge": {"permissions": {"@me:echo6.co": "admin"}, "relay": {"enabled": True}},
+        "appservice": {"port": 1, "bot": {"username": "other", "displayname": "Hugo"}},
+        "encryption": {"allow": True, "pickle_key": "secret"},
+        "database": {"uri": "postgres://secret"},
+    }
+    assert chosen(merged(EXAMPLE, theirs), EXAMPLE) == {
+        "bridge": theirs["bridge"],
+        "appservice": {"bot": {"displayname": "Hugo"}},
+        "encryption": {"default": False},  # where our own bridges encrypt
+    }
+    assert refused(chosen(merged(EXAMPLE, theirs), EXAMPLE)) == []
+
+
+def test_an_example_comes_along_as_one_that_does_not_encrypt() -> None:
+    assert chosen(EXAMPLE, EXAMPLE) == {"encryption": {"allow": False, "default": False}}

@@ -97,6 +97,10 @@ def _several(*files: str, **decided_in: str) -> Change:
     return lambda facts: seen[0](seen[1](seen[2](facts)))
 
 
+COME_ALONG = (
+    "; if a Signal bridge was set up by hand, it comes along with its account: `python -m scripts.adopt --config "
+    "ITS/config.yaml` says how"
+)
 REFUSALS: list[tuple[Change, str]] = [
     (_set("docker", "19.03.15"), "Docker 19.03.15: too old: this needs 20.10 or newer"),
     (_set("root", False), "the host's scripts do not run as root: they change the owner of files: run pulumi as root"),
@@ -273,7 +277,8 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _other(id="signal"),
-        "registration /data/irc.yaml: has the id signal too: Synapse would not start: remove one of the two",
+        "registration /data/irc.yaml: has the id signal too: Synapse would not start: remove one of the two"
+        f"{COME_ALONG}",
     ),
     (
         _other(id="doublepuppet"),
@@ -286,13 +291,14 @@ REFUSALS: list[tuple[Change, str]] = [
     (
         _other(exclusive=(r"@signal_[0-9]+:echo6\.co",)),  # the relay of another bridge
         r"registration /data/irc.yaml: its exclusive namespace @signal_[0-9]+:echo6\.co covers "
-        "@signal_4915112345678:echo6.co: narrow it or remove it",
+        "@signal_4915112345678:echo6.co: narrow it or remove it"
+        f"{COME_ALONG}",
     ),
     (
         _other(exclusive=(r"@signal_.*:echo6\.co",)),
         r"registration /data/irc.yaml: its exclusive namespace @signal_.*:echo6\.co covers "
         "@signal_0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94:echo6.co: narrow "
-        "it or remove it",
+        f"it or remove it{COME_ALONG}",
     ),
     (
         _other(error="FileNotFoundError: no such file"),

@@ -1,0 +1,146 @@
+"""A bridge that was set up by hand comes along: `python -m scripts.adopt --config …/config.yaml`, on its host.
+
+It only reads. It makes an archive of the bridge (scripts/archives.py) that the setting `restore` takes: the database,
+the key that it needs, config.yaml and registration.yaml; and beside it what of the config is the operator's to choose,
+as the setting bridgeConfig. Then it says what is left to do. The result is the same account on the same device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from documents import adoption, bridge_config
+from documents.bridges import SIGNAL as BRIDGE
+from documents.places import Database, whose
+from scripts import archives
+from scripts.archives import Subject
+from scripts.common import ScriptError, docker, say
+from scripts.container import containers, inside
+from scripts.wire import typed
+from verdicts.host_facts import Container
+
+
+def main(words: Sequence[str]) -> None:
+    """ScriptError, and nothing is left behind, if it cannot come along."""
+    options = _options(words)
+    config = _yaml(Path(options.config))
+    found = list(adoption.problems(config, BRIDGE))
+    if found:
+        raise ScriptError("\n".join(f"{options.config}: {line}" for line in found))
+    bridge, running = adoption.by_hand(config), _container(options.config)
+    image = options.image or (running.image if running else "")
+    if not image:
+        raise ScriptError(f"{options.config}: no container has it: name the bridge's image with --image")
+    name = options.postgres or bridge.host
+    if name not in containers(name):
+        raise ScriptError(
+            f"{options.config}: database.uri: there is no container {name}: name Postgres' container with --postgres"
+        )
+    chosen = bridge_config.chosen(config, _example(image))
+    registration = options.registration or str(Path(options.config).with_name("registration.yaml"))
+    subject = Subject(
+        stack=f"by-hand/{running.name if running else BRIDGE.name}",
+        domain=bridge.domain,
+        bridge=BRIDGE.name,
+        image=image,
+        directory=options.archive_dir,
+        database=Database(name, bridge.database, bridge.user),
+        files=(options.config, registration),
+        pickle_key=bridge.pickle_key,
+    )
+    archived = archives.write(subject, "adopted", portable=True)
+    if not archived.path:
+        raise ScriptError(f"{options.config}: database.uri: there is no such database in {name}")
+    settings = Path(f"{archived.path[: -len('.tar.gz')]}.bridgeConfig.yaml")
+    _private(settings, _written(chosen))
+    for line in _left_to_do(subject, archived.path, settings, running):
+        say(line)
+
+
+def _options(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m scripts.adopt", description=(__doc__ or "").partition("\n\n")[2])
+    parser.add_argument(
+        "--config", required=True, type=os.path.abspath, help="the config.yaml that the bridge runs with"
+    )
+    parser.add_argument("--registration", type=os.path.abspath, help="default: registration.yaml beside it")
+    parser.add_argument("--image", help="default: that of the container that has the config")
+    parser.add_argument("--postgres", help="Postgres' container; default: the host in database.uri")
+    parser.add_argument("--archive-dir", default="/var/backups/mautrix-signal", type=os.path.abspath)
+    return parser.parse_args(words)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ScriptError(f"{path}: cannot be read: {error}".splitlines()[0]) from None
+    if not isinstance(document, dict):
+        raise ScriptError(f"{path}: is no mapping: name the bridge's config.yaml")
+    return document
+
+
+def _container(config: str) -> Container | None:
+    """The one that has the config, one that runs before others."""
+    every = containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values()
+    having = sorted((each for each in every if inside(each, config)), key=lambda each: not each.running)
+    return having[0] if having else None
+
+
+def _example(image: str) -> dict[str, Any]:
+    """The image's own example config."""
+    import yaml
+
+    words = ("run", "--rm", "--network", "none", "--entrypoint", BRIDGE.binary, image, "-e", "-c", "-")
+    example = yaml.safe_load(docker(*words, timeout=120).stdout)
+    return typed(dict[str, Any], example, f"the example config of {image}")
+
+
+def _written(chosen: dict[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump({"config": {f"{BRIDGE.name}:bridgeConfig": chosen}}, sort_keys=False, allow_unicode=True)
+
+
+def _private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+def _left_to_do(subject: Subject, archive: str, settings: Path, running: Container | None) -> Iterator[str]:
+    if running and running.running:
+        yield (
+            f"warning: container {running.name} runs: what it does from now on is not in the archive: stop it "
+            "(messages wait in Synapse), and run this again for the last word"
+        )
+    yield "what is left to do:"
+    if running:
+        yield f"- docker update --restart no {running.name} && docker stop {running.name}"
+    yield (
+        f"- take its registration ({Path(subject.files[1]).name}) out of app_service_config_files in homeserver.yaml; "
+        "Synapse need not be restarted for it"
+    )
+    yield f"- put the lines of {settings} into Pulumi.STACK.yaml"
+    yield (
+        f"- pulumi config set image {subject.image} && pulumi config set restore {archive} && pulumi config set "
+        f"acceptArchiveOf {whose(subject.stack, subject.domain)}"
+    )
+    yield (
+        "- pulumi preview, which names what else of the old one is in the way, each with the setting to change; then "
+        "pulumi up"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ScriptError as error:
+        say(str(error))
+        sys.exit(1)

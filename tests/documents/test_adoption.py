@@ -1,0 +1,63 @@
+"""A bridge that would come along as another one: with other users in its rooms, without its key, or not at all."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from documents.adoption import ByHand, by_hand, problems
+from documents.bridges import SIGNAL
+
+CONFIG: dict[str, Any] = {
+    "homeserver": {"domain": "echo6.co"},
+    "appservice": {"id": "signal", "bot": {"username": "signalbot"}, "username_template": "signal_{{.}}"},
+    "database": {"type": "postgres", "uri": "postgres://si%40gnal:p%2Fw@matrix-postgres:5432/signal?sslmode=disable"},
+    "encryption": {"pickle_key": "a key"},
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    config = copy.deepcopy(CONFIG)
+    *above, last = path.split(".")
+    node = config
+    for key in above:
+        node = node[key]
+    node[last] = value
+    return config
+
+
+def test_what_an_archive_needs_is_read() -> None:
+    assert list(problems(CONFIG, SIGNAL)) == []
+    assert by_hand(CONFIG) == ByHand("echo6.co", "matrix-postgres", "si@gnal", "signal", "a key")
+    assert "a key" not in repr(by_hand(CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (
+            "appservice.id",
+            "signal2",
+            "appservice.id: is 'signal2', and here it is 'signal': its rooms have other",
+        ),
+        ("appservice.bot", {}, "appservice.bot.username: is '', and here it is 'signalbot'"),
+        ("appservice.username_template", "sig_{{.}}", "appservice.username_template: is 'sig_{{.}}', and here it is"),
+        ("homeserver", None, "homeserver.domain: is not set"),
+        ("encryption.pickle_key", "generate", "encryption.pickle_key: is not there"),
+        ("encryption", {}, "encryption.pickle_key: is not there"),
+        (
+            "database.type",
+            "sqlite3-fk-wal",
+            "database.type: is 'sqlite3-fk-wal': this program's bridges have their",
+        ),
+        ("database.uri", "host=x user=y", "database.uri: should be like postgres://USER:PASSWORD@HOST/DATABASE"),
+        ("database.uri", "postgres://[x/y", "database.uri: should be like postgres://"),
+        ("database.uri", "postgres://user@host", "database.uri: should be like postgres://"),
+    ],
+)
+def test_what_cannot_come_along_is_one_line(path: str, value: Any, words: str) -> None:
+    (line,) = problems(changed(path, value), SIGNAL)
+    assert line.startswith(words)
+    assert "p%2Fw" not in line
