@@ -1,6 +1,6 @@
 """`python -m lab.faults`: the Pulumi CLI, its plugins and the program killed at every resource boundary of `up`, of a
-rotation of the tokens and of `destroy`; then the README's command, and the next `up` or `destroy`; and what the host
-looks like afterwards.
+rotation of the tokens, of an upgrade and of `destroy`; then the README's command, and the next `up` or `destroy`; and
+what the host looks like afterwards.
 
 A boundary is the worst point for a resource: done on the host, not yet in the state (lab/plugins/boundary.py).
 """
@@ -47,7 +47,7 @@ class Faults:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.log = lab.dir / "boundaries"
-        self.generation = 1
+        self.generation, self.image = 1, lab.bridge_image
         lab.reset()
         self.pristine = self._snapshot()
         self.homeserver = self._homeserver().read_text()
@@ -58,11 +58,13 @@ class Faults:
         found = {"up": self._passed(UP)}
         self._turn()
         found["rotation"] = self._passed(UP)
+        self._upgrade()
+        found["upgrade"] = self._passed(UP)
         found["destroy"] = self._passed(DESTROY)
         return found
 
     def at(self, killed: str, boundary: str, then: str) -> Run:
-        """One fault. `killed`: up, rotation or destroy; `then`: up or destroy."""
+        """One fault. `killed`: up, rotation, upgrade or destroy; `then`: up or destroy."""
         self._prepare(killed)
         cut = self.lab.pulumi(
             *(DESTROY if killed == "destroy" else UP), check=False, env={"LAB_FAULT": boundary}, timeout=300
@@ -86,20 +88,24 @@ class Faults:
 
     def _prepare(self, killed: str) -> None:
         """A host on which the run to be killed has something to do."""
-        if killed == "up":
+        if killed == "up" or self.image != self.lab.bridge_image or self._deployed():
             self.lab.reset()
-            self.generation = 1
-            return
-        if self._deployed():
-            self.lab.reset()
-            self.generation = 1
-            self.lab.pulumi(*UP)
+            self.generation, self.image = 1, self.lab.bridge_image
+            self._turn(self.generation)
+            if killed != "up":
+                self.lab.pulumi(*UP)
         if killed == "rotation":
             self._turn()
+        if killed == "upgrade":
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        self.image = self.lab.containers.make_next_bridge_image()
+        self._turn(self.generation)
 
     def _turn(self, generation: int = 0) -> None:
         self.generation = generation or self.generation + 1
-        self.lab.write_config(tokenGeneration=self.generation)
+        self.lab.write_config(tokenGeneration=self.generation, image=self.image)
 
     def _passed(self, words: Sequence[str]) -> list[str]:
         self.log.unlink(missing_ok=True)
@@ -173,7 +179,9 @@ def every(boundaries: dict[str, list[str]]) -> Iterator[tuple[str, str, str]]:
     """What `make faults` runs: (killed, boundary, then). An `up` that was cut off goes on, and is taken back."""
     for killed, points in boundaries.items():
         for boundary in points:
-            for then in {"up": ("up", "destroy"), "rotation": ("up",), "destroy": ("destroy",)}[killed]:
+            for then in {"up": ("up", "destroy"), "rotation": ("up",), "upgrade": ("up",), "destroy": ("destroy",)}[
+                killed
+            ]:
                 yield killed, boundary, then
 
 

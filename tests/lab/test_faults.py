@@ -16,6 +16,7 @@ SAMPLE = [
     ("up", "create mautrix-signal-backup-script", "destroy"),  # dumps that only a note in a directory names
     ("up", "create mautrix-signal-container", "destroy"),  # it would write on while it is archived
     ("rotation", "update mautrix-signal-synapse-restart", "up"),
+    ("upgrade", "update mautrix-signal-data", "up"),  # the old bridge is stopped, the new one is not there
     ("destroy", "delete mautrix-signal-data", "destroy"),
 ]
 
