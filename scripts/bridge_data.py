@@ -223,9 +223,13 @@ def archive(arguments: Arguments) -> Archived:
     # One that is still there, since the state did not know it (a run was killed), must not write any more.
     for gone in remove_own(arguments.container, subject.stack):
         say(f"removed: {gone}")
+    known: dict[str, Any] = {}
+    with contextlib.suppress(ScriptError):  # it is gone, which is no reason to stop
+        known = _known(subject.database)
+    subject = replace(subject, image=str(known.get("image", subject.image)))
     done = archives.write(subject, "destroy", arguments.timestamp)
     if done.path:
-        _sql(subject.database, _comment(subject, {**_known(subject.database), "archived": done.path}))
+        _sql(subject.database, _comment(subject, {**known, "archived": done.path}))
     return done
 
 

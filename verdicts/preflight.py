@@ -101,7 +101,7 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findi
             *(f"{what}: somebody took it out; {again}" for what in reverted if ours.container),
         ),
         changes=(*(edit.change for edit in edits if edit.change), *new, *versions.changes(facts, deployment)),
-        attempt=_attempt(facts, deployment.stack, ours),
+        attempt=_attempt(facts, deployment, ours),
         restore=_restore(facts, settings, deployment),
         role_there=settings.bridge_role in facts.postgres.roles and (ours.role or ours.anything),
         database_there=settings.bridge_database in facts.postgres.databases and (ours.database or ours.anything),
@@ -122,11 +122,11 @@ def _owner(container: Container | None) -> str | None:
     return container.labels.get(STACK_LABEL) if container else None
 
 
-def _attempt(facts: HostFacts, stack: str, ours: _Ours) -> int:
+def _attempt(facts: HostFacts, deployment: Deployment, ours: _Ours) -> int:
     """The number in the container's label ATTEMPT_LABEL. Another number makes Pulumi replace the container.
 
-    It stays what it is, unless the container never got ready, or somebody removed it since, or it was stopped for a
-    change that never ended: then it is the next.
+    It stays what it is, unless the container never got ready, or somebody removed it since, or it is stopped for a
+    change of the database: then it is the next.
     """
     mark = facts.ready_mark if ours.directory else ""
     ready, number, *_ = [*mark.split(), "", ""]
@@ -134,7 +134,7 @@ def _attempt(facts: HostFacts, stack: str, ours: _Ours) -> int:
     if not ours.container or facts.bridge_container is None:
         return last + 1
     now = int(facts.bridge_container.labels.get(ATTEMPT_LABEL, "1"))
-    stands = ready == facts.bridge_container.id and "changing" not in facts.postgres.said(stack)
+    stands = ready == facts.bridge_container.id and not versions.stops_the_bridge(facts, deployment)
     return now if stands else max(now, last) + 1
 
 

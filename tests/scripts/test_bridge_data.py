@@ -553,3 +553,10 @@ def test_archives_are_kept_by_count_and_the_last_one_of_each_version_always(brid
     left = {str(path) for path, _ in found(bridge.box.directory, "mautrix-signal")}
     assert {*made[-2:]} <= left and len(left) == 4, "the last ones of OLD and NEW, though they are old"
     assert bridge.calls[-1] == f"rmi {NEWER}", "and no image but the present one and the one before it"
+
+
+def test_the_last_archive_names_the_image_that_left_the_database(bridge: Running) -> None:
+    """A destroy after an upgrade that never came so far: the setting names another one."""
+    subject = replace(bridge.box.subject, image=NEW)
+    done = bridge_data.archive(replace(bridge.box.arguments, subject=subject, timestamp="20280101T000000Z"))
+    assert manifest_of(Path(done.path)).image == OLD

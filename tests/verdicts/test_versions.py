@@ -81,6 +81,19 @@ def test_an_archive_of_a_newer_image_does_not_begin_a_deployment_of_an_older_one
     assert verdict(facts, image=NEW, restore="latest").problems == ()
 
 
+@pytest.mark.parametrize(
+    ("facts", "changed"),
+    [
+        (host(OLD), {"image": NEW}),
+        (host(OLD), {"image": f"{NAME}:pinned"}),  # maybe the same image under another name
+        (replace(host(OLD), going_back=ArchiveFacts(PATH, LEFT)), {"image": OLD, "goBackTo": PATH}),
+    ],
+)
+def test_whatever_stops_the_bridge_makes_its_container_anew(facts: HostFacts, changed: dict[str, str]) -> None:
+    """Pulumi sees no difference in a container of the same image, and it would stay stopped."""
+    assert verdict(facts, **changed).attempt == 2
+
+
 def test_the_way_back_is_told() -> None:
     found = verdict(going_back(), image=OLD, goBackTo=PATH)
     assert found.problems == ()
