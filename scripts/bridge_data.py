@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from verdicts.host_facts import Manifest, before
 COMMENT = (
     "select coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where datname = current_database();"
 )
+
+ANOTHER = "name an archive of this deployment"
 
 
 @dataclass(frozen=True)
@@ -108,15 +111,14 @@ def _first(arguments: Arguments, statement: str) -> None:
     _restore(arguments.subject, Path(arguments.restore), fix, statement)
 
 
-def _restore(subject: Subject, path: Path, fix: str, statement: str, emptied: bool = False) -> None:
-    """What the archive holds, and `statement`, in one transaction, the database `emptied` before; ScriptError, and
-    nothing, if it is not of this role and key."""
+@contextlib.contextmanager
+def _fitting(subject: Subject, path: Path, fix: str) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
+    """The archive, whole; ScriptError unless it is of this role and key, and its dump one that may be run."""
     database = subject.database
-    container, name, role = database.container, database.database, database.role
     with archives.opened(path) as (tar, manifest):
-        if manifest.role not in ("", role):
+        if manifest.role not in ("", database.role):
             raise ScriptError(
-                f"{path}: its database belongs to the role {manifest.role!r}, and this one to {role!r}: "
+                f"{path}: its database belongs to the role {manifest.role!r}, and this one to {database.role!r}: "
                 "use that role's name (setting bridgeRole)"
             )
         if archives.key_in(path, tar) != subject.pickle_key:
@@ -124,6 +126,14 @@ def _restore(subject: Subject, path: Path, fix: str, statement: str, emptied: bo
                 f"{path}: its keys are encrypted with another pickle key than this stack's, which was made before: "
                 f"nothing was restored; {fix}"
             )
+        dumps.refuse_commands(archives.member_of(tar, archives.DATABASE), f"{path}: {archives.DATABASE}")
+        yield tar, manifest
+
+
+def _restore(subject: Subject, path: Path, fix: str, statement: str, emptied: bool = False) -> None:
+    """What the archive holds, and `statement`, in one transaction, the database `emptied` before."""
+    container, name, role = subject.database.container, subject.database.database, subject.database.role
+    with _fitting(subject, path, fix) as (tar, manifest):
         there = 0 if emptied else dumps.objects(container, role, name)
         if there:
             raise ScriptError(
@@ -131,7 +141,6 @@ def _restore(subject: Subject, path: Path, fix: str, statement: str, emptied: bo
                 "archive is restored into an empty one only: nothing was restored; set restore to none to go on with "
                 "what is there, or `pulumi destroy --run-program`, which archives it"
             )
-        dumps.refuse_commands(archives.member_of(tar, archives.DATABASE), f"{path}: {archives.DATABASE}")
         first = dumps.EMPTY if emptied else ""
         dumps.restore(container, role, name, archives.member_of(tar, archives.DATABASE), first, statement)
     say(f"restored: {path.name} of {manifest.created} into {name}: {dumps.tables(container, role, name)} tables")
@@ -144,9 +153,13 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
     old, new = str(known.get("image", subject.image)), subject.image
     reason = before(f"going back to {Path(back).name}" if back else f"{image_tag(old)} to {image_tag(new)}")
     stays = {key: value for key, value in known.items() if key not in ("archived", "changing")}
+    if back:  # before anything stops
+        with _fitting(subject, Path(back), ANOTHER):
+            pass
     _sql(subject.database, _comment(subject, {**stays, "changing": new}))  # should this run be killed
     container = look(arguments.container)
-    if container and container.labels.get(STACK_LABEL) == subject.stack and container.running:
+    mine = container is not None and container.labels.get(STACK_LABEL) == subject.stack
+    if container and mine and container.status in ("running", "restarting", "paused"):
         say(f"stopping {arguments.container}: messages wait in Synapse until the new container is ready")
         docker("stop", "--time", "30", container.id)
     else:
@@ -155,7 +168,7 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
         archives.write(replace(subject, image=old), reason, arguments.timestamp)
         changed = _comment(subject, {**stays, "image": new, **({"back": back} if back else {})})
         if back:
-            _restore(subject, Path(back), "name an archive of this deployment", changed, emptied=True)
+            _restore(subject, Path(back), ANOTHER, changed, emptied=True)
         else:
             _sql(subject.database, changed)
     except ScriptError as error:

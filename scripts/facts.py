@@ -273,7 +273,8 @@ def _postgres(arguments: Look) -> PostgresFacts:
         return PostgresFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0])
     answer = json.loads(done.stdout)
     if bridge.database in answer["databases"]:
-        schema = psql(postgres.container, postgres.superuser, bridge.database, SCHEMA, timeout=30)
+        # As the role: its tables may be views, whose functions would run with a superuser's rights.
+        schema = psql(postgres.container, bridge.role, bridge.database, SCHEMA, timeout=30)
         answer["schema"] = json.loads(schema.stdout) if schema.returncode == 0 else {}
     return typed(PostgresFacts, answer, "Postgres' answer")
 
