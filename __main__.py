@@ -32,7 +32,7 @@ checked = refuse_or_tell(host, settings, deployment)
 # What a destroy ends with: whatever of this stack is then still there.
 isolated = Isolation(deployment.stack, deployment.postgres, deployment.place.database, settings.isolated)
 backup_plan = backup_arguments(deployment, settings.synapse_database)
-leftovers = leftovers_of(name, host, deployment, isolated, backup_plan, settings.keep_image)
+leftovers = leftovers_of(name, host, deployment, isolated, backup_plan)
 
 # Step 1. The role's password, the tokens, the keys; and the texts that are made of them.
 secrets = BridgeSecrets(name, host, settings.token_generation, checked.restore)

@@ -319,6 +319,7 @@ class Settings:
                 suffix=self.backup_filter_suffix,
                 accept_plain=self.accept_plain_dumps,
             ),
+            keep_images=self.keep_image,
             config=dict(self.bridge_config),
             archive=ArchivePlan(self.archive_dir, self.restore, self.go_back_to, self.keep_archives),
         )

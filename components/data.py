@@ -52,6 +52,7 @@ class BridgeData(pulumi.ComponentResource):
                 restore=start.restore,
                 go_back=deployment.archive.go_back,
                 keep=deployment.archive.keep,
+                keep_images=deployment.keep_images,
                 attempt=start.attempt,
             ),
             create=bridge_data.begin,

@@ -16,7 +16,6 @@ def leftovers_of(
     deployment: Deployment,
     isolated: isolation.Isolation,
     backup: nightly_backup.Arguments,
-    keep_image: bool,
 ) -> pulumi.Resource:
     """Made before anything else, without a trace on the host; deleted after everything else."""
     return host.script(
@@ -25,7 +24,7 @@ def leftovers_of(
             stack=deployment.stack,
             container=deployment.place.container,
             directory=deployment.place.directory,
-            image="" if keep_image else deployment.place.image,
+            image="" if deployment.keep_images else deployment.place.image,
             archives=deployment.archive.directory,
             program=deployment.bridge.name,
             whose=deployment.whose,

@@ -121,7 +121,8 @@ class Deployment:
 
     `stack` is "project/name", which also marks our lines in the operator's files; `admin_user` is a user id;
     `experimental_features`: whether homeserver.yaml gets the plan's two flags; `docker_host`: Docker's address ("": the
-    one that the docker command takes by itself); `config`: what is merged over the bridge's.
+    one that the docker command takes by itself); `keep_images`: whether images stay that are not used any more;
+    `config`: what is merged over the bridge's.
     """
 
     stack: str
@@ -138,6 +139,7 @@ class Deployment:
     place: BridgePlace
     backup: BackupPlan
     archive: ArchivePlan
+    keep_images: bool = False
     config: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property

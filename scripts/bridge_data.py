@@ -41,7 +41,8 @@ ANOTHER = "name an archive of this deployment"
 class Arguments:
     """The data of `subject`, whose image is the one that is to run; `container` is the bridge's. `restore`: none, or
     the path of the archive that the database begins with; `go_back`: "", or that of the one that replaces it. Of the
-    archives made before a change, `keep` stay, and the last one of each version. Another `attempt` makes the container
+    archives made before a change, `keep` stay, and the last one of each version; of images the last two, or all with
+    `keep_images`. Another `attempt` makes the container
     anew. `timestamp`: as `archives.write`."""
 
     subject: Subject
@@ -49,6 +50,7 @@ class Arguments:
     restore: str
     go_back: str
     keep: int
+    keep_images: bool
     attempt: int
     timestamp: Optional[str] = None
 
@@ -193,7 +195,8 @@ def _prune(arguments: Arguments, replaced: str, used: set[str]) -> None:
             path.unlink()
             say(f"removed: {path} ({manifest.reason}): keepArchives is {arguments.keep}")
         images.add(manifest.image)
-    for image in sorted(images - {replaced, arguments.subject.image}):
+    unused = set() if arguments.keep_images else images - {replaced, arguments.subject.image}
+    for image in sorted(unused):
         for gone in remove_image(image):
             say(f"removed: {gone}")
 

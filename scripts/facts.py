@@ -370,13 +370,15 @@ def _renderers(by_name: dict[str, Container], synapse: Synapse) -> tuple[str, ..
     return tuple(
         name
         for name, each in sorted(by_name.items())
-        if (there := inside(each, synapse.homeserver_file)) and _writes(" ".join(each.command), Path(there).name)
+        if (there := inside(each, synapse.homeserver_file)) and _writes(" ".join(each.command), there)
     )
 
 
 def _writes(command: str, file: str) -> bool:
-    """Whether a shell's text writes a file of that name: as an output, or as the last word of a program that does."""
-    name = rf"\S*{re.escape(file)}[\"']?"
+    """Whether a shell's text writes the file: as an output, or as the last word of a program that does. It may be named
+    by a variable, or from the directory that it is in."""
+    named = rf"(?:{re.escape(file)}|(?:\./|\$\S*/)?{re.escape(Path(file).name)})"
+    name = rf"[\"']?{named}[\"']?"
     programs = r"\b(?:cp|mv|install|tee|sed\s+-i|yq\s+-i)\b"
     outputs = rf"(?:>|\s-o|\s--out\S*)\s*{name}(?=[\s;&|)]|$)"
     return bool(re.search(rf"{outputs}|{programs}[^;&|\n]*\s{name}\s*(?:[;&|)\n]|$)", command))

@@ -125,8 +125,8 @@ def _owner(container: Container | None) -> str | None:
 def _attempt(facts: HostFacts, deployment: Deployment, ours: _Ours) -> int:
     """The number in the container's label ATTEMPT_LABEL. Another number makes Pulumi replace the container.
 
-    It stays what it is, unless the container never got ready, or somebody removed it since, or it is stopped for a
-    change of the database: then it is the next.
+    It stays what it is, unless the container never got ready, or somebody removed or stopped it since, or it is stopped
+    for a change of the database: then it is the next.
     """
     mark = facts.ready_mark if ours.directory else ""
     ready, number, *_ = [*mark.split(), "", ""]
@@ -134,7 +134,8 @@ def _attempt(facts: HostFacts, deployment: Deployment, ours: _Ours) -> int:
     if not ours.container or facts.bridge_container is None:
         return last + 1
     now = int(facts.bridge_container.labels.get(ATTEMPT_LABEL, "1"))
-    stands = ready == facts.bridge_container.id and not versions.stops_the_bridge(facts, deployment)
+    stopped = facts.bridge_container.status in ("created", "exited", "dead")
+    stands = ready == facts.bridge_container.id and not stopped and not versions.stops_the_bridge(facts, deployment)
     return now if stands else max(now, last) + 1
 
 
@@ -547,6 +548,9 @@ def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment, ours
             "no such process was found on this host: one that runs elsewhere knows the registrations after a restart "
             "only"
         )
+    bridge_container = facts.bridge_container if ours.container else None
+    if bridge_container and bridge_container.status in ("created", "exited", "dead"):
+        yield f"container {bridge_container.name}: is {bridge_container.status}: `up` makes it anew"
     began = _began(facts, deployment.stack)
     if began and settings.restore not in ("none", began):
         yield (

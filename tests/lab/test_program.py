@@ -118,6 +118,16 @@ def test_the_bridge_s_status_is_told_by_up_alone_and_is_no_change(deployed: Lab)
     assert (status["container"], status["ready"], status["ping"]) == ("running", True, "200")
 
 
+def test_a_bridge_that_somebody_stopped_runs_again_after_up(deployed: Lab) -> None:
+    """`up` would say that all is as it should be, and no message would come."""
+    deployed.docker("stop", deployed.bridge)
+    said = " ".join(deployed.pulumi("preview").stdout.split())
+    assert f"container {deployed.bridge}: is exited: `up` makes it anew" in said
+    deployed.pulumi("up", "--yes", "--skip-preview")
+    assert ping(deployed) == 200
+    deployed.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+
+
 def test_wrong_settings_stop_at_preview_with_a_line_each_and_nothing_is_touched(running_lab: Lab) -> None:
     before = snapshot(running_lab)
     running_lab.write_config(domain="echo6 co", adminUser="matt", bridgePort=0, network="")

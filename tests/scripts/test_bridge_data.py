@@ -59,7 +59,14 @@ class Box:
             pickle_key=KEY,
         )
         self.arguments = Arguments(
-            self.subject, "mautrix-signal", restore="none", go_back="", keep=2, attempt=1, timestamp=STAMP
+            self.subject,
+            "mautrix-signal",
+            restore="none",
+            go_back="",
+            keep=2,
+            keep_images=False,
+            attempt=1,
+            timestamp=STAMP,
         )
         self.check = Check(str(self.directory), self.subject.database)
 

@@ -57,8 +57,11 @@ def test_a_dump_script_that_cron_calls_is_seen(tmp_path: Path, place: str) -> No
         ("sh -c cat /data/homeserver.yaml > /dev/null", False),
         ("sh -c echo x > /data/homeserver.yaml.bak", False),
         ("/start.py", False),
+        ("sh -c cd /data && envsubst < t > homeserver.yaml", True),
+        ("sh -c envsubst < t > ${DIR}/homeserver.yaml; exec /start.py", True),
+        ("sh -c cp /data/homeserver.yaml /backup/homeserver.yaml", False),
     ],
 )
 def test_a_command_that_makes_homeserver_yaml_anew_is_seen(command: str, writes: bool) -> None:
     """Our entries would go at the next `docker compose up`, without a word in the file's head."""
-    assert facts._writes(command, "homeserver.yaml") is writes
+    assert facts._writes(command, "/data/homeserver.yaml") is writes

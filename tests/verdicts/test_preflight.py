@@ -530,6 +530,15 @@ def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_
     assert verdict(replace(facts, ready_mark=f"{facts.bridge_container.id} 2")).attempt == 2
 
 
+@pytest.mark.parametrize("status", ["created", "exited", "dead"])
+def test_a_container_that_somebody_stopped_is_made_anew_and_that_is_told(status: str) -> None:
+    """`up` would say that nothing has changed, and the bridge would stay dead."""
+    found = verdict(_set("bridge_container.status", status)(deployed()))
+    assert found.attempt == 2 and found.problems == ()
+    assert f"container mautrix-signal: is {status}: `up` makes it anew" in found.warnings
+    assert verdict(_set("bridge_container.status", "restarting")(deployed())).attempt == 1
+
+
 def test_a_container_that_somebody_removed_is_made_anew_though_the_state_has_it() -> None:
     assert verdict(replace(deployed(), bridge_container=None)).attempt == 2
 
