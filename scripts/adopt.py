@@ -16,6 +16,7 @@ from typing import Any
 
 from documents import adoption, bridge_config
 from documents.bridges import SIGNAL as BRIDGE
+from documents.bridges import image_tag
 from documents.places import Database, whose
 from scripts import archives
 from scripts.archives import Subject
@@ -128,8 +129,12 @@ def _left_to_do(subject: Subject, archive: str, settings: Path, running: Contain
         "Synapse need not be restarted for it"
     )
     yield f"- put the lines of {settings} into Pulumi.STACK.yaml"
+    image = subject.image
+    if image_tag(image) in (None, "latest"):
+        yield f"- find out which release that is: docker run --rm --entrypoint {BRIDGE.binary} {image} --version"
+        image = "IMAGE:RELEASE"
     yield (
-        f"- pulumi config set image {subject.image} && pulumi config set restore {archive} && pulumi config set "
+        f"- pulumi config set image {image} && pulumi config set restore {archive} && pulumi config set "
         f"acceptArchiveOf {whose(subject.stack, subject.domain)}"
     )
     yield (

@@ -86,6 +86,14 @@ def test_a_bridge_that_was_stopped_is_not_warned_of(host: Host, capsys: pytest.C
     assert host.subjects[0].image == "other:v1" and "warning" not in capsys.readouterr().err
 
 
+def test_an_image_without_a_release_is_not_told_as_a_setting(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """The setting wants an exact tag."""
+    host.run("--image", "dock.mau.dev/mautrix/signal:latest")
+    said = capsys.readouterr().err
+    assert "--entrypoint /usr/bin/mautrix-signal dock.mau.dev/mautrix/signal:latest --version" in said
+    assert "pulumi config set image IMAGE:RELEASE && " in said
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
