@@ -6,13 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast, get_type_hints
+from typing import Any, Generic, TypeVar, cast
 
 import pulumi
 from pulumi_command import local
 
 from scripts import bundle
-from scripts.wire import plain, typed
+from scripts.wire import plain, result_of, typed
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -75,7 +75,7 @@ class LocalHost:
         )
         if done.returncode:
             raise HostError(done.stderr.strip() or f"{verb.__module__} {verb.__name__}: exit code {done.returncode}")
-        return typed(_result_of(verb), json.loads(done.stdout))
+        return typed(result_of(verb), json.loads(done.stdout))
 
     def script(
         self,
@@ -112,7 +112,7 @@ class LocalHost:
             dir="/",
             opts=opts,
         )
-        return HostScript(command, _result_of(create))
+        return HostScript(command, result_of(create))
 
     def made_once(
         self, name: str, arguments: A, create: Callable[[A], R], triggers: list[Any], parent: pulumi.Resource
@@ -121,7 +121,3 @@ class LocalHost:
         secret = ["stdout", "stderr"]
         opts = pulumi.ResourceOptions(parent=parent, ignore_changes=MADE_ONCE, additional_secret_outputs=secret)
         return self.script(name, arguments, create=create, triggers=triggers, opts=opts)
-
-
-def _result_of(verb: Callable[[Any], R]) -> type[R]:
-    return cast(type[R], get_type_hints(verb)["return"])

@@ -21,7 +21,7 @@ from documents.places import Database, whose
 from scripts import archives
 from scripts.archives import Subject
 from scripts.common import ScriptError, docker, say
-from scripts.container import containers, inside
+from scripts.container import every, inside, look
 from scripts.wire import typed
 from verdicts.host_facts import Container
 
@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> None:
     if not image:
         raise ScriptError(f"{options.config}: no container has it: name the bridge's image with --image")
     name = options.postgres or bridge.host
-    if name not in containers(name):
+    if look(name) is None:
         raise ScriptError(
             f"{options.config}: database.uri: there is no container {name}: name Postgres' container with --postgres"
         )
@@ -58,7 +58,7 @@ def main(words: Sequence[str]) -> None:
     if not archived.path:
         raise ScriptError(f"{options.config}: database.uri: there is no such database in {name}")
     settings = Path(f"{archived.path[: -len('.tar.gz')]}.bridgeConfig.yaml")
-    _private(settings, _written(chosen))
+    archives.private(settings, _written(chosen).encode())
     for line in _left_to_do(subject, archived.path, settings, running):
         say(line)
 
@@ -89,8 +89,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 def _container(config: str) -> Container | None:
     """The one that has the config, one that runs before others."""
-    every = containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values()
-    having = sorted((each for each in every if inside(each, config)), key=lambda each: not each.running)
+    having = sorted((each for each in every() if inside(each, config)), key=lambda each: not each.running)
     return having[0] if having else None
 
 
@@ -107,12 +106,6 @@ def _written(chosen: dict[str, Any]) -> str:
     import yaml
 
     return yaml.safe_dump({"config": {f"{BRIDGE.name}:bridgeConfig": chosen}}, sort_keys=False, allow_unicode=True)
-
-
-def _private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
 
 
 def _left_to_do(subject: Subject, archive: str, settings: Path, running: Container | None) -> Iterator[str]:

@@ -86,7 +86,7 @@ def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portab
                 gone = f"{database.container}: there is no database {database.database} any more"
                 say(f"warning: {gone}: nothing to archive")
                 return Archived()
-            _private(keys, json.dumps({"pickle_key": subject.pickle_key}).encode())
+            private(keys, json.dumps({"pickle_key": subject.pickle_key}).encode())
             present = [Path(name) for name in subject.files if Path(name).is_file()]
             missing = tuple(sorted({*subject.files} - {str(path) for path in present}))
             for name in missing:
@@ -166,7 +166,8 @@ def _unmake(made: Sequence[Path]) -> None:
             new.rmdir()
 
 
-def _private(path: Path, data: bytes) -> None:
+def private(path: Path, data: bytes) -> None:
+    """A new file, 0600."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

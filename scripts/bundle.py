@@ -10,10 +10,16 @@ import ast
 import importlib.util
 import json
 import shlex
+from collections.abc import Callable
 from functools import cache
 from importlib.abc import InspectLoader
+from typing import TypeVar
 
-from scripts.wire import plain
+from scripts.common import ScriptError, docker
+from scripts.wire import plain, result_of, typed
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 PACKAGES = ("documents", "verdicts", "scripts")
 LAUNCHER = "scripts.launch"
@@ -85,6 +91,22 @@ def pack(script: str, arguments: object, reapply: int = 0, docker_host: str = ""
         },
         sort_keys=True,
     )
+
+
+class InsideError(ScriptError):
+    """A script ended with a failure in its container; its text is the last line of what was said."""
+
+
+def run_inside(container: str, verb: Callable[[A], R], arguments: A, timeout: float) -> R:
+    """Run a verb of one of our scripts in a container that has python3. InsideError if it fails there; ScriptError if
+    Docker does not answer in `timeout` seconds."""
+    done = docker(
+        "exec", "-i", container, "python3", "-c", LAUNCH, verb.__name__,
+        stdin=pack(verb.__module__, arguments), check=False, timeout=timeout,
+    )  # fmt: skip
+    if done.returncode:
+        raise InsideError((done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1])
+    return typed(result_of(verb), json.loads(done.stdout), f"the answer of {container}")
 
 
 def command(script: str, verb: str) -> str:

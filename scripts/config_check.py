@@ -10,7 +10,6 @@ from typing import Any
 from documents.places import Deployment
 from scripts import bundle, config_check_inside
 from scripts.common import ScriptError, docker
-from scripts.wire import typed
 
 # Reads from stdin; `-g` has the bridge read its config, write it whole, and end.
 ASK = 'cat > /tmp/config.yaml && "$0" -g -c /tmp/config.yaml -r /tmp/registration.yaml >&2 && cat /tmp/config.yaml'
@@ -47,10 +46,7 @@ def refused(question: Question) -> tuple[str, ...]:
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         return (f"bridgeConfig: the bridge cannot read it: {said}",)
     told = config_check_inside.Arguments(question.config, done.stdout)
-    answer = docker(
-        "exec", "-i", question.synapse, "python3", "-c", bundle.LAUNCH, "compare",
-        stdin=bundle.pack(config_check_inside.__name__, told), check=False, timeout=60,
-    )  # fmt: skip
-    if answer.returncode:
-        raise ScriptError(f"bridgeConfig cannot be compared: {(answer.stderr.strip().splitlines() or ['?'])[-1]}")
-    return typed(config_check_inside.Compared, json.loads(answer.stdout), "what the bridge takes").lines
+    try:
+        return bundle.run_inside(question.synapse, config_check_inside.compare, told, timeout=60).lines
+    except bundle.InsideError as error:
+        raise ScriptError(f"bridgeConfig cannot be compared: {error}") from None

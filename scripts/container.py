@@ -20,6 +20,11 @@ def containers(*names: str, timeout: float = 60) -> dict[str, Container]:
     return {name: _container(raw) for name, raw in _inspect("container", names, timeout).items()}
 
 
+def every() -> tuple[Container, ...]:
+    """All that there are, whether they run or not."""
+    return tuple(containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values())
+
+
 def look(name: str, timeout: float = 30) -> Optional[Container]:
     """The container of that name or id; None if there is none. ScriptError if Docker fails."""
     return containers(name, timeout=timeout).get(name)

@@ -33,7 +33,7 @@ from scripts import (
 )
 from scripts.common import ScriptError, docker, run
 from scripts.config_check import Question
-from scripts.container import containers, inside, look, on_host, there, variable
+from scripts.container import every, inside, look, on_host, there, variable
 from scripts.exchange import Request, ask
 from scripts.files import CLAIM, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
 from scripts.postgres import SCHEMA, psql
@@ -295,14 +295,11 @@ def _synapse(deployment: Deployment) -> SynapseFacts:
     synapse = deployment.synapse
     container = look(synapse.container)
     file = (inside(container, synapse.homeserver_file) if container else None) or synapse.inside("homeserver.yaml")
-    inside_of = bundle.pack(facts_inside.__name__, facts_inside.Arguments(homeserver=file, address=synapse.address))
-    done = docker(
-        "exec", "-i", deployment.synapse.container, "python3", "-c", bundle.LAUNCH, "read",
-        stdin=inside_of, check=False, timeout=30,
-    )  # fmt: skip
-    if done.returncode:
-        return SynapseFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1])
-    return typed(SynapseFacts, json.loads(done.stdout), "the answer of Synapse's container")
+    asked = facts_inside.Arguments(homeserver=file, address=synapse.address)
+    try:
+        return bundle.run_inside(synapse.container, facts_inside.read, asked, timeout=30)
+    except bundle.InsideError as error:
+        return SynapseFacts(error=str(error))
 
 
 def _answers(synapse: Synapse) -> tuple[str, str]:
@@ -319,8 +316,7 @@ def _answers(synapse: Synapse) -> tuple[str, str]:
 
 def _containers() -> dict[str, Container]:
     """All that there are, by name."""
-    every = containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values()
-    return {each.name: each for each in every}
+    return {each.name: each for each in every()}
 
 
 def _ids(by_name: dict[str, Container], deployment: Deployment, file: str) -> tuple[IdRange, ...]:

@@ -8,8 +8,8 @@ evaluated on the host's Python 3.9 too: `Optional[str]`, not `str | None`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -37,6 +37,11 @@ def typed(kind: type[T], value: Any, where: str = "the JSON") -> T:
     """
     made: Any = _typed(kind, value, where)
     return made  # type: ignore[no-any-return]
+
+
+def result_of(verb: Callable[[Any], T]) -> type[T]:
+    """The type that a script's verb returns."""
+    return cast("type[T]", get_type_hints(verb)["return"])
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from documents.places import Synapse
 from scripts import bundle, worker_inside
-from scripts.common import ScriptError, docker
+from scripts.common import ScriptError
 from scripts.container import inside, look
-from scripts.wire import typed
 from verdicts.host_facts import Worker, WorkerFacts
 
 
@@ -21,14 +18,11 @@ def worker(name: str, synapse: Synapse) -> Worker:
     if not container.running:
         return Worker(container, homeserver)
     arguments = worker_inside.Arguments(homeserver or synapse.inside("homeserver.yaml"))
-    done = docker(
-        "exec", "-i", name, "python3", "-c", bundle.LAUNCH, "look",
-        stdin=bundle.pack(worker_inside.__name__, arguments), check=False, timeout=30,
-    )  # fmt: skip
-    if done.returncode:
-        said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-        return Worker(container, homeserver, WorkerFacts(error=said))
-    return Worker(container, homeserver, typed(WorkerFacts, json.loads(done.stdout), f"the answer of {name}"))
+    try:
+        seen = bundle.run_inside(name, worker_inside.look, arguments, timeout=30)
+    except bundle.InsideError as error:
+        seen = WorkerFacts(error=str(error))
+    return Worker(container, homeserver, seen)
 
 
 def unwell(name: str, synapse: Synapse) -> str:

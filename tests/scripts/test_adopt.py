@@ -33,19 +33,16 @@ class Host:
         }
         self.subjects: list[Subject] = []
         monkeypatch.setattr(adopt, "docker", self.docker)
-        monkeypatch.setattr(adopt, "containers", self.named)
+        monkeypatch.setattr(adopt, "every", lambda: tuple(self.containers.values()))
+        monkeypatch.setattr(adopt, "look", self.containers.get)
         monkeypatch.setattr(archives, "write", self.archived)
-
-    def named(self, *names: str) -> dict[str, Container]:
-        return {name: self.containers[name] for name in names if name in self.containers}
 
     def write(self, **changed: Any) -> None:
         self.config.write_text(yaml.safe_dump({**copy.deepcopy(CONFIG), **changed}))
 
     def docker(self, *words: str, **_: Any) -> subprocess.CompletedProcess[str]:
-        said = "\n".join(self.containers) if words[0] == "ps" else yaml.safe_dump(EXAMPLE)
-        assert words[0] in ("ps", "run"), "it only reads"
-        return subprocess.CompletedProcess(words, 0, said, "")
+        assert words[0] == "run", "it only reads"
+        return subprocess.CompletedProcess(words, 0, yaml.safe_dump(EXAMPLE), "")
 
     def archived(self, subject: Subject, reason: str, timestamp: str | None = None, portable: bool = False) -> Archived:
         assert portable and reason == "adopted"
