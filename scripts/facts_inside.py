@@ -32,8 +32,6 @@ class Arguments:
 
 def read(arguments: Arguments) -> SynapseFacts:
     """What is there. Whatever is wrong with the configuration is `error`."""
-    import yaml
-
     from documents.homeserver import FEATURES, KEYS, REGISTRATIONS
 
     try:
@@ -43,33 +41,27 @@ def read(arguments: Arguments) -> SynapseFacts:
     process = synapse_process.find()
     uid, gid = _owner(process, Path(arguments.homeserver).parent)
     synapse_process.enter(process)
-    file = arguments.homeserver
     try:
-        files = synapse_process.files(synapse_process.options(process, arguments.homeserver))
-        documents = {}
-        for file in files:
-            documents[file] = yaml.safe_load(Path(file).read_text())
-            if not isinstance(documents[file], dict):
-                raise TypeError("the top level is no mapping")
-        config = synapse_process.merged(documents.values())
-        mas, old = _mapping(config, "matrix_authentication_service"), _mapping(config, FEATURES)
-        listed = config.get(REGISTRATIONS)
-        return SynapseFacts(
-            version=package,
-            uid=uid,
-            gid=gid,
-            server_name=_text(config.get("server_name")),
-            mas=bool(mas.get("enabled") or _mapping(old, "msc3861").get("enabled")),
-            registrations=tuple(_registration(str(path)) for path in (listed if isinstance(listed, list) else [])),
-            files=tuple(os.path.realpath(file) for file in files),
-            decided_in={key: os.path.realpath(file) for file in files for key in KEYS if key in documents[file]},
-            workers=len(synapse_process.running(synapse_process.WORKER)),
-            named_workers=tuple(str(name) for name in _mapping(config, "instance_map") if name != "main"),
-            pusher=_text(config.get("notify_appservices_from_worker")),
-            media=_media(arguments.address) if config.get("enable_media_repo") is False else "",
-        )
-    except (OSError, ImportError, TypeError, ValueError, yaml.YAMLError) as error:
-        return SynapseFacts(package, uid, gid, error=f"{file}: {_told(error)}")
+        documents = synapse_process.configuration(process, arguments.homeserver)
+    except synapse_process.Unreadable as error:
+        return SynapseFacts(package, uid, gid, error=str(error))
+    config = synapse_process.merged(documents.values())
+    mas, old = _mapping(config, "matrix_authentication_service"), _mapping(config, FEATURES)
+    listed = config.get(REGISTRATIONS)
+    return SynapseFacts(
+        version=package,
+        uid=uid,
+        gid=gid,
+        server_name=_text(config.get("server_name")),
+        mas=bool(mas.get("enabled") or _mapping(old, "msc3861").get("enabled")),
+        registrations=tuple(_registration(str(path)) for path in (listed if isinstance(listed, list) else [])),
+        files=tuple(map(os.path.realpath, documents)),
+        decided_in=synapse_process.decided_in(documents, KEYS),
+        workers=len(synapse_process.running(synapse_process.WORKER)),
+        named_workers=tuple(str(name) for name in _mapping(config, "instance_map") if name != "main"),
+        pusher=_text(config.get("notify_appservices_from_worker")),
+        media=_media(arguments.address) if config.get("enable_media_repo") is False else "",
+    )
 
 
 def _media(address: str) -> str:
@@ -106,15 +98,11 @@ def _registration(path: str) -> Registration:
         exclusive = tuple(_text(user.get("regex")) for user in users if user.get("exclusive"))
         return Registration(path, _text(document.get("id")), _text(document.get("sender_localpart")), exclusive)
     except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
-        return Registration(path, error=_told(error))
+        return Registration(path, error=synapse_process.told(error))
 
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 VERBS = (read,)

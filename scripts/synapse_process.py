@@ -79,6 +79,36 @@ def files(words: list[str]) -> list[str]:
     return list(find_config_files(searched))
 
 
+class Unreadable(Exception):
+    """A file of the configuration cannot be read; its text is one line that names it."""
+
+
+def configuration(process: Path, homeserver: str) -> dict[str, dict[Any, Any]]:
+    """What each file of that process' configuration says, in their order; `homeserver` is the one if its command line
+    names none. Unreadable if one cannot be read."""
+    import yaml
+
+    file, documents = homeserver, dict[str, dict[Any, Any]]()
+    try:
+        for file in files(options(process, homeserver)):
+            documents.pop(file, None)  # one that is named twice counts where it is named last
+            documents[file] = yaml.safe_load(Path(file).read_text())
+            if not isinstance(documents[file], dict):
+                raise TypeError("the top level is no mapping")
+    except (OSError, ImportError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise Unreadable(f"{file}: {told(error)}") from None
+    return documents
+
+
+def told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def decided_in(documents: Mapping[str, Mapping[Any, Any]], keys: Iterable[str]) -> dict[str, str]:
+    """For each of the keys, the last file that has it, which is the one that counts."""
+    return {key: os.path.realpath(file) for key in keys for file in documents if key in documents[file]}
+
+
 def merged(documents: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
     """What they say together."""
     together: dict[Any, Any] = {}

@@ -32,28 +32,23 @@ class Arguments:
 
 def look(arguments: Arguments) -> WorkerFacts:
     """What is there. Whatever is wrong with the container or its configuration is `error`."""
-    import yaml
-
     from documents.homeserver import REGISTRATIONS
 
     processes = synapse_process.running(synapse_process.WORKER)
     if not processes:
         return WorkerFacts(error="runs no worker of Synapse")
-    process, file = processes[0], arguments.homeserver
+    process = processes[0]
     synapse_process.enter(process)
     try:
-        files = synapse_process.files(synapse_process.options(process, arguments.homeserver))
-        documents = {}
-        for file in files:
-            documents[file] = yaml.safe_load(Path(file).read_text())
-        config = synapse_process.merged(documents.values())
-        return WorkerFacts(
-            files=tuple(os.path.realpath(file) for file in files),
-            decided_in=next((os.path.realpath(file) for file in files[::-1] if REGISTRATIONS in documents[file]), ""),
-            unwell=_unwell(process, config),
-        )
-    except (OSError, ImportError, AttributeError, LookupError, TypeError, ValueError, yaml.YAMLError) as error:
-        return WorkerFacts(error=f"{file}: {type(error).__name__}: {error}".splitlines()[0])
+        documents = synapse_process.configuration(process, arguments.homeserver)
+    except synapse_process.Unreadable as error:
+        return WorkerFacts(error=str(error))
+    try:
+        unwell = _unwell(process, synapse_process.merged(documents.values()))
+    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return WorkerFacts(error=f"{[*documents][-1]}: {synapse_process.told(error)}")
+    decided = synapse_process.decided_in(documents, [REGISTRATIONS]).get(REGISTRATIONS, "")
+    return WorkerFacts(tuple(map(os.path.realpath, documents)), decided, unwell)
 
 
 def _unwell(process: Path, config: Mapping[Any, Any]) -> str:
