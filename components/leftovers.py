@@ -11,11 +11,7 @@ from scripts import isolation, leftovers, nightly_backup
 
 
 def leftovers_of(
-    name: str,
-    host: LocalHost,
-    deployment: Deployment,
-    isolated: isolation.Isolation,
-    backup: nightly_backup.Arguments,
+    name: str, host: LocalHost, deployment: Deployment, isolated: isolation.Isolation, backup: nightly_backup.Arguments
 ) -> pulumi.Resource:
     """Made before anything else, without a trace on the host; deleted after everything else."""
     return host.script(

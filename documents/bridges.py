@@ -80,7 +80,7 @@ def can_link(bridge: Bridge, image: str) -> bool | None:
     """Whether this image's release can still link an account; None if its tag does not tell (`latest`, a digest)."""
     if bridge.first_linking_tag is None:
         return True
-    have, need = release(image), release(f"x:{bridge.first_linking_tag}")
+    have, need = release(image), _numbers(bridge.first_linking_tag)
     if have is None or need is None:
         return None
     return have >= need
@@ -88,5 +88,9 @@ def can_link(bridge: Bridge, image: str) -> bool | None:
 
 def release(image: str) -> tuple[int, ...] | None:
     """The numbers of a release's tag, to compare; None if it is no such tag."""
-    match = re.match(r"v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", image_tag(image) or "")
+    return _numbers(image_tag(image) or "")
+
+
+def _numbers(tag: str) -> tuple[int, ...] | None:
+    match = re.match(r"v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", tag)
     return tuple(int(part) for part in match.group(1, 2, 3)) if match else None

@@ -51,17 +51,19 @@ class Containers:
         """The image that the product deploys, if it is not there."""
         if os.environ.get("LAB_IMAGE_BRIDGE") or self.docker.image_id(self.place.bridge_image) is not None:
             return
-        core = images.tag(images.recipes()["bridge"])
-        # The label that marks containers as this lab's: one that is made from the image has it, whatever its name.
-        self._builder().derive(core, self.place.bridge_image, f"{LABEL}={self.place.checkout}")
+        self._derive("bridge", self.place.bridge_image)
 
     def make_next_bridge_image(self) -> str:
         """The name of an image with the newer bridge core, made if it is not there."""
         name = f"{self.place.own_bridge_image.rpartition(':')[0]}:{images.NEXT_BRIDGE_VERSION}"
-        (core,) = self._builder().ensure(["bridge-next"]).values()
         if self.docker.image_id(name) is None:
-            self._builder().derive(core, name, f"{LABEL}={self.place.checkout}")
+            self._derive("bridge-next", name)
         return name
+
+    def _derive(self, recipe: str, name: str) -> None:
+        builder = self._builder()
+        # The label that marks containers as this lab's: one that is made from the image has it, whatever its name.
+        builder.derive(builder.ensure([recipe])[recipe], name, f"{LABEL}={self.place.checkout}")
 
     def _builder(self) -> images.Builder:
         binary = self.place.root / ".tools/bin/mautrix-signal-core"

@@ -42,8 +42,7 @@ class Arguments:
     """The data of `subject`, whose image is the one that is to run; `container` is the bridge's. `restore`: none, or
     the path of the archive that the database begins with; `go_back`: "", or that of the one that replaces it. Of the
     archives made before a change, `keep` stay, and the last one of each version; of images the last two, or all with
-    `keep_images`. Another `attempt` makes the container
-    anew. `timestamp`: as `archives.write`."""
+    `keep_images`. Another `attempt` makes the container anew. `timestamp`: as `archives.write`."""
 
     subject: Subject
     container: str
@@ -73,11 +72,10 @@ class Checked:
 @dataclass(frozen=True)
 class Begun:
     """`began`: none, or the archive that the database came from; `previous`: the newest archive that was made before a
-    change, "" if there is none, and `previous_image`, which left the database so."""
+    change, "" if there is none."""
 
     began: str
     previous: str = ""
-    previous_image: str = ""
 
 
 def begin(arguments: Arguments) -> Begun:
@@ -86,6 +84,8 @@ def begin(arguments: Arguments) -> Begun:
     not empty; and, with the bridge running again, if it cannot be archived before a change."""
     subject, key = arguments.subject, fingerprint(arguments.subject.pickle_key)[:16]
     database, known = subject.database, _known(arguments.subject.database)
+    # Without what a destroy or a change noted that stopped on the way.
+    settled = {key: value for key, value in known.items() if key not in ("archived", "changing")}
     if not known.get("began"):
         known = {"began": arguments.restore, "key": key, "image": subject.image}
         _first(arguments, _comment(subject, known))
@@ -96,11 +96,10 @@ def begin(arguments: Arguments) -> Begun:
             "begin with an archive, which holds its key (setting restore)"
         )
     elif known.get("image") != subject.image or arguments.go_back not in ("", known.get("back")):
-        _change(arguments, known)
-    elif {"archived", "changing"} & {*known}:  # a destroy, or a change, that stopped on the way and is not wanted now
-        _sql(database, _comment(subject, {key: known[key] for key in known if key not in ("archived", "changing")}))
-    path, image = next(((str(path), manifest.image) for path, manifest in _earlier(subject)), ("", ""))
-    return Begun(str(known["began"]), path, image)
+        _change(arguments, settled)
+    elif settled != known:  # it is not wanted any more
+        _sql(database, _comment(subject, settled))
+    return Begun(str(known["began"]), next((str(path) for path, _ in _earlier(subject)), ""))
 
 
 def _first(arguments: Arguments, statement: str) -> None:
@@ -154,11 +153,10 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
     back = "" if back == known.get("back") else back
     old, new = str(known.get("image", subject.image)), subject.image
     reason = before(f"going back to {Path(back).name}" if back else f"{image_tag(old)} to {image_tag(new)}")
-    stays = {key: value for key, value in known.items() if key not in ("archived", "changing")}
     if back:  # before anything stops
         with _fitting(subject, Path(back), ANOTHER):
             pass
-    _sql(subject.database, _comment(subject, {**stays, "changing": new}))  # should this run be killed
+    _sql(subject.database, _comment(subject, {**known, "changing": new}))  # should this run be killed
     container = look(arguments.container)
     mine = container is not None and container.labels.get(STACK_LABEL) == subject.stack
     if container and mine and container.status in ("running", "restarting", "paused"):
@@ -168,14 +166,14 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
         container = None
     try:
         archives.write(replace(subject, image=old), reason, arguments.timestamp)
-        changed = _comment(subject, {**stays, "image": new, **({"back": back} if back else {})})
+        changed = _comment(subject, {**known, "image": new, **({"back": back} if back else {})})
         if back:
             _restore(subject, Path(back), ANOTHER, changed, emptied=True)
         else:
             _sql(subject.database, changed)
     except ScriptError as error:
         with contextlib.suppress(ScriptError):
-            _sql(subject.database, _comment(subject, stays))
+            _sql(subject.database, _comment(subject, known))
         if container is None:
             raise
         docker("start", container.id)

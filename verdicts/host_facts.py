@@ -53,6 +53,11 @@ class Container:
         """Its program ran and is gone, for good or until Docker starts it again."""
         return self.status in ("restarting", "exited", "dead")
 
+    @property
+    def stays_stopped(self) -> bool:
+        """It does not run, and Docker does not start it by itself."""
+        return self.status in ("created", "exited", "dead")
+
     def host_on(self, network: str) -> str:
         """Its address as a URL has it, an IPv6 one in brackets; "" if it is not in that network."""
         address = self.networks.get(network, "")

@@ -134,8 +134,8 @@ def _attempt(facts: HostFacts, deployment: Deployment, ours: _Ours) -> int:
     if not ours.container or facts.bridge_container is None:
         return last + 1
     now = int(facts.bridge_container.labels.get(ATTEMPT_LABEL, "1"))
-    stopped = facts.bridge_container.status in ("created", "exited", "dead")
-    stands = ready == facts.bridge_container.id and not stopped and not versions.stops_the_bridge(facts, deployment)
+    stopped = facts.bridge_container.stays_stopped or versions.stops_the_bridge(facts, deployment)
+    stands = ready == facts.bridge_container.id and not stopped
     return now if stands else max(now, last) + 1
 
 
@@ -548,9 +548,8 @@ def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment, ours
             "no such process was found on this host: one that runs elsewhere knows the registrations after a restart "
             "only"
         )
-    bridge_container = facts.bridge_container if ours.container else None
-    if bridge_container and bridge_container.status in ("created", "exited", "dead"):
-        yield f"container {bridge_container.name}: is {bridge_container.status}: `up` makes it anew"
+    if facts.bridge_container and ours.container and facts.bridge_container.stays_stopped:
+        yield f"container {facts.bridge_container.name}: is {facts.bridge_container.status}: `up` makes it anew"
     began = _began(facts, deployment.stack)
     if began and settings.restore not in ("none", began):
         yield (

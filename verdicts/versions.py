@@ -39,9 +39,7 @@ def changes(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
 def stops_the_bridge(facts: HostFacts, deployment: Deployment) -> bool:
     """Whether `up` stops the container for a change, or one that was ended has: it has to be made anew then, also if
     the two images are one."""
-    last = _last(facts, deployment)
-    changes = last not in ("", deployment.place.image) or _pending(facts, deployment)
-    return bool(changes) or "changing" in facts.postgres.said(deployment.stack)
+    return any(changes(facts, deployment)) or "changing" in facts.postgres.said(deployment.stack)
 
 
 def _last(facts: HostFacts, deployment: Deployment) -> str:

@@ -484,7 +484,7 @@ def test_before_another_image_the_bridge_stops_and_its_database_is_archived(brid
     assert bridge.calls[0] == "stop --time 30 id-of-mautrix-signal"
     manifest = manifest_of(Path(begun.previous))
     assert (manifest.image, manifest.reason) == (OLD, "before v0.2603.0 to v0.2608.0")
-    assert (begun.previous_image, bridge.names()) == (OLD, ["old"])
+    assert bridge.names() == ["old"]
     assert bridge.box.began() | {"key": ""} == {"stack": "mautrix-signal/a", "began": "none", "key": "", "image": NEW}
     bridge.calls.clear()
     assert bridge.begin(NEW) == begun and bridge.calls == [], "once"
@@ -502,7 +502,7 @@ def test_the_way_back_replaces_the_database_once_and_archives_it_first(bridge: R
     )
     begun = bridge.begin(OLD, go_back=archive)
     assert bridge.names() == ["old"] and dumps.objects("matrix-postgres", *ROLE) == 2, "portal and its type"
-    assert (begun.previous_image, bridge.box.began()["back"]) == (NEW, archive)
+    assert (manifest_of(Path(begun.previous)).image, bridge.box.began()["back"]) == (NEW, archive)
     assert manifest_of(Path(begun.previous)).reason == f"before going back to {Path(archive).name}"
     bridge.box.server.sql("INSERT INTO portal VALUES ('later');", *ROLE)
     bridge.begin(OLD, go_back=archive)
