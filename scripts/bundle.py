@@ -23,6 +23,7 @@ R = TypeVar("R")
 
 PACKAGES = ("documents", "verdicts", "scripts")
 LAUNCHER = "scripts.launch"
+LOCK = "scripts.host_lock"
 LAUNCH = 'import json,sys;job=json.load(sys.stdin);exec(job["launcher"]);launch(job)'
 
 
@@ -57,11 +58,11 @@ def _imports(module: str) -> frozenset[str]:
 
 
 @cache
-def _sources(script: str) -> dict[str, str]:
+def _sources(*modules: str) -> dict[str, str]:
     job = getattr(__spec__.loader, "job", None)  # from a bundle: it holds all that it may send on
     if job:
         return dict(job["sources"])
-    todo, seen = [script], {}
+    todo, seen = [*modules], {}
     while todo:
         module = todo.pop()
         if module not in seen:
@@ -72,10 +73,11 @@ def _sources(script: str) -> dict[str, str]:
     return dict(sorted(seen.items()))
 
 
-def pack(script: str, arguments: object, reapply: int = 0, docker_host: str = "") -> str:
+def pack(script: str, arguments: object, reapply: int = 0, docker_host: str = "", step: str = "") -> str:
     """The stdin of `command(…)`: JSON with the sources of `script` and of all that it imports, and its arguments (a
     dataclass, or what scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again;
-    `docker_host` is Docker's address for every docker command of it ("": the one that docker takes by itself).
+    `docker_host` is Docker's address for every docker command of it ("": the one that docker takes by itself); `step`
+    ("STACK RESOURCE") has it wait for another run of the same.
 
     The same input gives the same text. A script that sends another one on, into a container, imports that one.
     """
@@ -84,10 +86,11 @@ def pack(script: str, arguments: object, reapply: int = 0, docker_host: str = ""
             "launcher": source(LAUNCHER),
             "script": script,
             "packages": list(PACKAGES),
-            "sources": _sources(script),
+            "sources": _sources(script, *([LOCK] if step else [])),
             "arguments": plain(arguments),
             "reapply": reapply,
             "docker_host": docker_host,
+            "step": step,
         },
         sort_keys=True,
     )
@@ -109,6 +112,6 @@ def run_inside(container: str, verb: Callable[[A], R], arguments: A, timeout: fl
     return typed(result_of(verb), json.loads(done.stdout), f"the answer of {container}")
 
 
-def command(script: str, verb: str) -> str:
-    """The shell text that runs `script`'s verb from the bundle on stdin; the last words say what it does."""
-    return f"python3 -c {shlex.quote(LAUNCH)} {shlex.quote(verb)} # {script}"
+def command(verb: str) -> str:
+    """The shell text that runs a verb of the script in the bundle on stdin."""
+    return f"python3 -c {shlex.quote(LAUNCH)} {shlex.quote(verb)}"

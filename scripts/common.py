@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, get_type_hints
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NoReturn, TextIO, get_type_hints
 
 from scripts.wire import WireError, plain, typed
 
@@ -27,7 +29,16 @@ def say(text: str) -> None:
     than LONGEST."""
     for line in re.split(r"\r\n|\n|\r", text):
         for piece in _pieces(line):
-            print(piece, file=sys.stderr, flush=True)
+            _print(piece, sys.stderr)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Whoever listened may be gone (a lost connection, a run that was killed): what is being done is done to its end
+    nevertheless, or taken back."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _pieces(line: str) -> Iterator[str]:
@@ -41,8 +52,9 @@ def _pieces(line: str) -> Iterator[str]:
     yield data.decode()
 
 
-def run(*verbs: Callable[[Any], Any]) -> NoReturn:
-    """Run the verb that argv names on the JSON object of stdin; print its result as JSON; exit 0 or 1.
+def run(*verbs: Callable[[Any], Any], during: AbstractContextManager[None] | None = None) -> NoReturn:
+    """Run the verb that argv names on the JSON object of stdin, inside of `during`; print its result as JSON; exit 0 or
+    1.
 
     Each verb takes one dataclass of arguments and returns one (scripts/wire.py). Of a `ScriptError` the text is said;
     anything else is a defect of ours, and its traceback is.
@@ -55,14 +67,15 @@ def run(*verbs: Callable[[Any], Any]) -> NoReturn:
     hints = get_type_hints(verb)
     kind = next(hint for name, hint in hints.items() if name != "return")
     try:
-        result = verb(typed(kind, json.load(sys.stdin), f"{verb.__name__}: arguments"))
+        with during or nullcontext():
+            result = verb(typed(kind, json.load(sys.stdin), f"{verb.__name__}: arguments"))
     except (ScriptError, WireError) as error:
         say(str(error))
         sys.exit(1)
     except Exception:
         say(traceback.format_exc().rstrip())
         sys.exit(1)
-    print(json.dumps(plain(result), sort_keys=True))
+    _print(json.dumps(plain(result), sort_keys=True), sys.stdout)
     sys.exit(0)
 
 

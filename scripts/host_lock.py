@@ -1,5 +1,6 @@
 """One at a time: a lock on this host for what more than one stack may change (homeserver.yaml with Synapse's restart,
-the operator's backup script, who may connect to which database)."""
+the operator's backup script, who may connect to which database), and for each step of a stack: a run whose connection
+was cut off goes on here, without whoever started it."""
 
 from __future__ import annotations
 
@@ -8,21 +9,60 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from scripts.common import ScriptError, say
 
 DIRECTORY = Path("/run")  # root's own, empty after a reboot
+NAME = "mautrix-bridge-"
+STEP = "step-"
 DEADLINE = 300.0  # seconds to wait for whoever has it
 PAUSE = 0.2
 
 
-@contextmanager
-def held(what: str, holder: str, deadline: float = DEADLINE) -> Iterator[None]:
+def held(what: str, holder: str, deadline: float = DEADLINE) -> AbstractContextManager[None]:
     """Hold the lock of `what` (a path, or a container's name) for as long as the body runs, also while others die: the
     kernel lets go of it with the process. ScriptError, with the other one's name, if it is not free in time."""
-    path = DIRECTORY / f"mautrix-bridge-{hashlib.sha256(what.encode()).hexdigest()[:16]}.lock"
+    late = f"{what}: {{}} has been changing it for over {deadline:g} s"
+    return _held(_path(what), holder, deadline, f"waiting for {{}}, which is changing {what}", late)
+
+
+def at_work(step: str) -> AbstractContextManager[None]:
+    """The same for one step, "STACK RESOURCE", which another run of it waits for."""
+    waiting = "waiting for {}, which an earlier run began that was cut off"
+    late = f"{{}} has been at work for over {DEADLINE:g} s, for an earlier run that was cut off"
+    return _held(_path(step, STEP), step, DEADLINE, waiting, late)
+
+
+def steps(stack: str) -> tuple[str, ...]:
+    """The steps of a stack that are at work on this host, as "RESOURCE (pid NUMBER)"."""
+    working = []
+    for path in sorted(DIRECTORY.glob(f"{NAME}{STEP}*.lock")):
+        try:
+            with path.open() as file:
+                if _busy(file.fileno()):
+                    working.append(file.read().strip())
+        except FileNotFoundError:
+            pass  # it has ended
+    return tuple(each.partition(" ")[2] for each in working if each.partition(" ")[0] == stack)
+
+
+def _path(what: str, kind: str = "") -> Path:
+    return DIRECTORY / f"{NAME}{kind}{hashlib.sha256(what.encode()).hexdigest()[:16]}.lock"
+
+
+def _busy(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextmanager
+def _held(path: Path, holder: str, deadline: float, waiting: str, late: str) -> Iterator[None]:
+    """`waiting` and `late` are told with the other holder's name."""
     end, told = time.monotonic() + deadline, False
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -35,9 +75,9 @@ def held(what: str, holder: str, deadline: float = DEADLINE) -> Iterator[None]:
             raise
         os.close(descriptor)
         if time.monotonic() >= end:
-            raise ScriptError(f"{what}: {other} has been changing it for over {deadline:g} s: wait for it, or end it")
+            raise ScriptError(f"{late.format(other)}: wait for it, or end it")
         if not told:
-            say(f"waiting for {other}, which is changing {what}")
+            say(waiting.format(other))
             told = True
         time.sleep(PAUSE)
     try:

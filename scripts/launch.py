@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.util import spec_from_loader
@@ -35,4 +36,5 @@ def launch(job: dict[str, Any]) -> None:
         os.environ["DOCKER_HOST"] = job["docker_host"]
     sys.stdin = io.StringIO(json.dumps(job["arguments"]))
     script, common = import_module(job["script"]), import_module("scripts.common")
-    common.run(*script.VERBS)
+    during = import_module("scripts.host_lock").at_work(job["step"]) if job["step"] else nullcontext()
+    common.run(*script.VERBS, during=during)

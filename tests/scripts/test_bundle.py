@@ -25,7 +25,7 @@ def _file(path: Path) -> OwnedFiles:
 
 def run(script: str, verb: str, arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", bundle.command(script, verb)],
+        ["sh", "-c", bundle.command(verb)],
         input=bundle.pack(script, arguments),
         text=True, capture_output=True, cwd=folder, env={"PATH": "/usr/bin:/bin"}, check=False,
     )  # fmt: skip
@@ -55,8 +55,8 @@ def test_every_script_finds_all_it_imports(script: str, tmp_path: Path) -> None:
 
 
 def test_the_command_holds_no_argument(tmp_path: Path) -> None:
-    assert bundle.command("scripts.files", "create").endswith("create # scripts.files")
-    assert len(bundle.command("scripts.files", "create")) < 200, "it is repeated in every error message"
+    assert bundle.command("create").endswith(" create")
+    assert len(bundle.command("create")) < 200, "it is repeated in every error message"
 
 
 def test_the_same_input_gives_the_same_text() -> None:

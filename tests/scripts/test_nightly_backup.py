@@ -169,7 +169,7 @@ def test_no_secret_that_the_script_prints_is_shown(box: Box) -> None:
 
 def test_it_runs_from_a_bundle_without_the_checkout(box: Box) -> None:
     done = subprocess.run(
-        ["sh", "-c", bundle.command("scripts.nightly_backup", "apply")],
+        ["sh", "-c", bundle.command("apply")],
         cwd="/", env=box.server.environment(), input=bundle.pack("scripts.nightly_backup", box.arguments()),
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip

@@ -400,7 +400,7 @@ def test_it_runs_from_a_bundle(bridge: Bridge, tmp_path: Path) -> None:
         server.on(PROFILE, SHOWN)
         delivers(server)
         done = subprocess.run(
-            ["sh", "-c", bundle.command("scripts.readiness", "wait")],
+            ["sh", "-c", bundle.command("wait")],
             input=bundle.pack("scripts.readiness", bridge.arguments(server.url)),
             text=True, capture_output=True, cwd=tmp_path, env=bridge.docker.environment, timeout=60, check=False,
         )  # fmt: skip

@@ -450,7 +450,7 @@ def test_it_runs_from_a_bundle(check: Check, tmp_path: Path) -> None:
     """On a host without a checkout: every module that it needs is in the bundle."""
     with check.homeserver() as url:
         done = subprocess.run(
-            ["sh", "-c", bundle.command("scripts.stop_and_check", "check")],
+            ["sh", "-c", bundle.command("check")],
             input=bundle.pack("scripts.stop_and_check", check.arguments(url)),
             text=True, capture_output=True, cwd=tmp_path, env=check.docker.environment, timeout=30, check=False,
         )  # fmt: skip
