@@ -46,7 +46,7 @@ shell: ## shellcheck on every shell file
 unit: ## the fast tests: no Docker, no lab
 	@tools/setup.sh base
 	@$(PYTHON_BIN) -m pytest -m 'not e2e' $(wildcard tests/test_*.py) tests/documents tests/verdicts tests/components tests/scripts \
-	    tests/lab_unit
+	    tests/workstation tests/lab_unit
 
 laws: ## the property tests, long and with random examples (a found one becomes an @example)
 	@tools/setup.sh base

@@ -37,6 +37,7 @@ from lab.place import LABEL, ROOT, Place, Say, free_port, port_is_free
 from lab.prober import Prober
 from lab.pulumi_cli import PulumiCli
 from lab.snapshot import Snapshot
+from lab.ssh_server import SshServer, wanted
 
 __all__ = ["ROOT", "Lab"]
 
@@ -58,6 +59,7 @@ class Lab(Place):
         self.docker = Docker()
         self.containers = Containers(self, self.docker, self._say)
         self.cli = PulumiCli(self, self._say)
+        self.ssh = SshServer(self)
         # What tests and tools do with a lab.
         self.psql = self.containers.psql
         self.wait_healthy = self.containers.wait_healthy
@@ -130,6 +132,7 @@ class Lab(Place):
                 self._start_engine()
                 removed = self.containers.clear()
                 self.docker.remove_images(f"label={LABEL}={self.checkout}")
+                self.ssh.remove()
             else:
                 self._say("no Docker daemon answers, and nothing in .lab/ says that containers were made")
             others = (self.plugins_dir, *(self.dir / name for name in ("build", "stack", "pristine.new")))
@@ -182,6 +185,8 @@ class Lab(Place):
             yield tags, key, self.notes().made == key and self.pristine.is_dir()
             self.containers.make_bridge_image()
             self.cli.write_plugins()
+            if wanted():
+                self.ssh.start()
             self.write_config()
             self.containers.check_mas()
 

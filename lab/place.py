@@ -32,7 +32,8 @@ class Notes:
 
     `checkout`: path of the lab's home. `secrets`: by the names of host.SECRETS. `passphrase`: of Pulumi's secrets.
     `made`: hash of what the host was made from. `busy`: what a run is changing; still there when the run was killed.
-    `salt`: the stack's encryption salt. `flavour`: the one that the host now has.
+    `salt`: the stack's encryption salt. `flavour`: the one that the host now has. `ssh_port`: of its SSH server, once
+    it had one.
     """
 
     checkout: str
@@ -43,6 +44,7 @@ class Notes:
     busy: str | None = None
     salt: str | None = None
     flavour: str = "plain"
+    ssh_port: int = 0
 
 
 class Place:

@@ -17,6 +17,7 @@ from lab import which_pulumi
 from lab.engine import LabError, run
 from lab.place import Place, Say, write
 from lab.plugins import NAMES, wrapper
+from lab.ssh_server import SshServer, wanted
 
 PROJECT = "mautrix-signal"
 STACK = "lab"
@@ -102,7 +103,8 @@ class PulumiCli:
         salt = self.place.notes().salt
         if salt:
             document["encryptionsalt"] = salt
-        own = {f"{PROJECT}:{key}": value for key, value in {**self.place.config, **changes}.items()}
+        over_ssh = SshServer(self.place).config() if wanted() else {}
+        own = {f"{PROJECT}:{key}": value for key, value in {**self.place.config, **over_ssh, **changes}.items()}
         shared = document.get("config")
         document["config"] = {**(shared if isinstance(shared, dict) else {}), **own}
         text = "# Written by `python -m lab`: Pulumi.lab.yaml with the names of this checkout's lab.\n"

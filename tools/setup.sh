@@ -77,6 +77,7 @@ wanted_packages() {
     [ -x /usr/lib/postgresql/15/bin/initdb ] || echo postgresql-15 # the tests start servers of their own
     [ -x /usr/sbin/sshd ] || echo openssh-server
     have ssh || echo openssh-client
+    have sudo || echo sudo
     "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 

@@ -22,11 +22,19 @@ As there, too:
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from pulumi.provider.experimental.provider import InvokeRequest, InvokeResponse
 
@@ -106,10 +114,14 @@ def _bounded(count: int) -> Callable[[Any], str | None]:
 
 # --- the engine's API ------------------------------------------------------------------------------------------------
 class Engine:
-    """The Docker API client, made at its first use: a preview that needs none does not pay for it."""
+    """The Docker API client, made at its first use: a preview that needs none does not pay for it.
 
-    def __init__(self, host: Callable[[], str]) -> None:
-        self._host = host
+    An address ssh://… is reached as the real provider does (github.com/docker/cli, cli/connhelper): each connection is
+    the OpenSSH client, with `sshOpts`, that runs `docker system dial-stdio` there.
+    """
+
+    def __init__(self, host: Callable[[], str], ssh_options: Callable[[], Sequence[str]] = tuple) -> None:
+        self._host, self._ssh_options = host, ssh_options
         self._client: APIClient | None = None
 
     @property
@@ -120,11 +132,40 @@ class Engine:
             from docker.errors import DockerException
 
             host = self._host()
+            address = dial_through_ssh(host, self._ssh_options()) if host.startswith("ssh://") else host
             try:
-                self._client = APIClient(base_url=host, version="auto", timeout=600)
+                self._client = APIClient(base_url=address, version="auto", timeout=600)
             except DockerException as error:
                 raise ProviderError(f"Error pinging Docker server at {host}: {error}") from None
         return self._client
+
+
+def ssh_words(host: str, options: Sequence[str]) -> list[str]:
+    """The command line for one connection to the engine behind `host`, as docker/cli's connhelper builds it."""
+    parts = urlsplit(host)
+    socket_path = parts.path.rstrip("/")
+    login = [*(["-l", parts.username] if parts.username else []), *(["-p", str(parts.port)] if parts.port else [])]
+    remote = ["docker", *([f"--host=unix://{socket_path}"] if socket_path else []), "system", "dial-stdio"]
+    return ["ssh", *options, "-o ConnectTimeout=30", "-T", *login, "--", parts.hostname or "", *remote]
+
+
+def dial_through_ssh(host: str, options: Sequence[str]) -> str:
+    """The address of a socket of this process whose connections go through SSH to the engine."""
+    words = ssh_words(host, options)
+    path = Path(tempfile.mkdtemp(prefix="pulumi-docker-")) / "docker.sock"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve_each() -> None:
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                subprocess.Popen(words, stdin=connection.fileno(), stdout=connection.fileno())
+
+    threading.Thread(target=serve_each, daemon=True).start()
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    return f"unix://{path}"
 
 
 def said(error: Any) -> str:
@@ -663,12 +704,13 @@ class DockerProvider(BridgedProvider):
     name = "docker"
     config_schema: ClassVar[Schema] = {
         "host": Prop(),
+        "sshOpts": strings(),
         "disableDockerDaemonCheck": Prop("boolean"),
     }
 
     def __init__(self) -> None:
         super().__init__()
-        self.engine = Engine(self._host)
+        self.engine = Engine(self._host, lambda: self.config.get("sshOpts") or ())
         self.resources = {
             CONTAINER: Container(self.engine),
             REMOTE_IMAGE: RemoteImage(self.engine),

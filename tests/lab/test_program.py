@@ -11,6 +11,7 @@ import pytest
 from documents.diff import diff
 from lab.box import Lab
 from lab.snapshot import Snapshot
+from lab.ssh_server import wanted
 
 pytestmark = pytest.mark.e2e
 
@@ -58,7 +59,8 @@ def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
 
     again = lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
     assert "unchanged" in again.stdout
-    refresh = lab.pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes")
+    program = ["--run-program"] if wanted() else []  # which opens the way to Postgres on a host behind SSH
+    refresh = lab.pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes", *program)
     assert "unchanged" in refresh.stdout
 
     lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")

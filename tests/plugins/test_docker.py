@@ -17,6 +17,7 @@ from lab.plugins.docker import (
     DockerProvider,
     format_duration,
     parse_duration,
+    ssh_words,
 )
 
 
@@ -140,6 +141,17 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "healthcheck": ({"tests": ["CMD", "false"]}, "UPDATE"),
     "tmpfs": (None, "DELETE"),
 }
+
+
+def test_an_engine_behind_ssh_is_reached_with_the_words_of_docker_s_own_client() -> None:
+    """As docker/cli's connhelper builds them, which the real provider uses."""
+    assert ssh_words("ssh://matt@host:2222", ["-o", "BatchMode=yes"]) == [
+        "ssh", "-o", "BatchMode=yes", "-o ConnectTimeout=30", "-T", "-l", "matt", "-p", "2222", "--", "host",
+        "docker", "system", "dial-stdio",
+    ]  # fmt: skip
+    assert ssh_words("ssh://alias/run/user/1000/docker.sock", [])[-5:] == [
+        "alias", "docker", "--host=unix:///run/user/1000/docker.sock", "system", "dial-stdio",
+    ]  # fmt: skip
 
 
 def test_every_property_is_in_the_table(container: Any) -> None:
