@@ -21,14 +21,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from types import TracebackType
 
 from lab.box import Lab
+from lab.delay import Delay
 from lab.engine import LabError, last_lines
 from lab.pulumi_cli import cli
+from lab.ssh_server import SshServer
 
 BY_HAND = "by hand (lab/by_hand.sh)"
 UP = "pulumi up, fresh"
@@ -38,7 +40,11 @@ PREVIEW = "pulumi preview, no change"
 DESTROY = "pulumi destroy"
 EMPTY = "an empty program's preview"
 RESTART = "a bare docker restart"
-ROWS = (BY_HAND, UP, UP_DIRECT, UP_AGAIN, PREVIEW, DESTROY, EMPTY, RESTART)
+SSH_UP = "pulumi up, fresh, over SSH"
+SSH_PREVIEW = "pulumi preview, no change, over SSH"
+ROWS = (BY_HAND, UP, UP_DIRECT, UP_AGAIN, PREVIEW, DESTROY, EMPTY, RESTART, SSH_UP, SSH_PREVIEW)
+
+SSH_DELAY = 0.05  # seconds, each way
 
 SAMPLE_SECONDS = 0.05
 # What the language host's child process has in its command line, in all versions so far.
@@ -49,13 +55,14 @@ SETTLE_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Measurement:
-    """One row of one run. Times in seconds, memory in bytes; None: not measured there."""
+    """One row of one run. Times in seconds, memory in bytes, connections over SSH; None: not measured there."""
 
     seconds: float
     outage: float | None = None
     restarts: int | None = None
     program: int | None = None
     tree: int | None = None
+    connections: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,21 @@ def verdicts(found: Mapping[str, Sequence[Measurement]]) -> list[Verdict]:
             outage <= 1.2 * bare,
         ),
         Verdict("the program stays under 150 MB", f"{program / 1e6:.0f} MB", program < 150e6),
+        Verdict(
+            "over SSH, 50 ms away, a fresh `pulumi up` takes at most 1.5 times as long",
+            f"{seconds(SSH_UP):.2f} s, {seconds(SSH_UP) / fresh:.2f} times",
+            seconds(SSH_UP) <= 1.5 * fresh,
+        ),
+        Verdict(
+            "over SSH, 50 ms away, a preview without change takes at most 2 s longer",
+            f"{seconds(SSH_PREVIEW):.2f} s, {seconds(SSH_PREVIEW) - preview:+.2f} s",
+            seconds(SSH_PREVIEW) <= preview + 2,
+        ),
+        *(
+            Verdict(f"{row}: at most {limit} connections", str(most), most <= limit)
+            for row, limit in ((SSH_UP, 30), (SSH_PREVIEW, 3))
+            for most in (max(_known(item.connections) for item in found[row]),)
+        ),
     ]
 
 
@@ -348,6 +370,14 @@ def run_once(lab: Lab, empty: EmptyProgram, say: Callable[[str], None]) -> dict[
     take(EMPTY, empty.preview, memory=True)
     take(DESTROY, lambda: lab.pulumi("destroy", "--yes"), probe=True, memory=True)
     take(RESTART, lambda: (lab.docker("restart", lab.synapse), lab.wait_healthy()), probe=True)
+    with SshServer(lab) as server, Delay(server.port, SSH_DELAY) as far:
+        _fresh(lab)
+        lab.write_config(**server.config(far.port))
+        for row, words in ((SSH_UP, ("up", "--yes")), (SSH_PREVIEW, ("preview", "--expect-no-changes"))):
+            before = server.logins()
+            take(row, lambda words=words: lab.pulumi(*words))  # type: ignore[misc]
+            found[row] = replace(found[row], connections=server.logins() - before)
+            lab.pulumi("up", "--yes", "--skip-preview")  # as above
     return found
 
 

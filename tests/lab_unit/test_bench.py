@@ -23,6 +23,8 @@ def measurements() -> dict[str, list[Measurement]]:
     found[bench.UP] = [Measurement(6.0, 2.4, 1, 149 * MB, 700 * MB)] * 3
     found[bench.PREVIEW] = [Measurement(2.5, program=149 * MB)] * 3
     found[bench.RESTART] = [Measurement(2.1, 2.0, 1)] * 3
+    found[bench.SSH_UP] = [Measurement(9.0, connections=30)] * 3
+    found[bench.SSH_PREVIEW] = [Measurement(4.5, connections=3)] * 3
     return found
 
 
@@ -43,6 +45,10 @@ def test_all_met_at_the_limits() -> None:
         (bench.UP, {"restarts": 0}, "exactly once"),
         (bench.UP, {"outage": 2.41}, "1.2 times a bare restart"),
         (bench.DESTROY, {"program": 150 * MB}, "under 150 MB"),
+        (bench.SSH_UP, {"seconds": 9.01}, "at most 1.5 times as long"),
+        (bench.SSH_PREVIEW, {"seconds": 4.51}, "at most 2 s longer"),
+        (bench.SSH_UP, {"connections": 31}, "at most 30 connections"),
+        (bench.SSH_PREVIEW, {"connections": 4}, "at most 3 connections"),
     ],
 )
 def test_each_target_is_missed_beyond_its_limit(row: str, worse: dict[str, Any], words: str) -> None:
@@ -88,7 +94,7 @@ def test_report_shows_median_extremes_and_verdicts() -> None:
     assert by_hand.removeprefix(bench.BY_HAND).split() == ["4.00", "3.90", "9.00", "2.00", "1", "-", "-"]
     [fresh] = [line for line in lines if line.startswith(bench.UP + " ")]
     assert fresh.removeprefix(bench.UP).split() == ["6.00", "6.00", "6.00", "2.40", "1", "149", "700"]
-    assert [line.split()[-1] for line in lines[-5:]] == ["met", "MISSED", "met", "met", "met"]
+    assert [line.split()[-1] for line in lines[-9:]] == ["met", "MISSED", *["met"] * 7]
 
 
 def test_table_lines_up() -> None:
