@@ -7,7 +7,6 @@ from components.backup import DatabaseBackup, backup_arguments
 from components.container import BridgeContainer, Start, container_version
 from components.data import BridgeData, archive_check
 from components.database import BridgeDatabase, database_access
-from components.host import LocalHost
 from components.install import BridgeInstall
 from components.leftovers import leftovers_of
 from components.registration import SynapseRegistration
@@ -17,14 +16,14 @@ from documents import operator
 from documents.appservice import bridge_registration, doublepuppet_registration
 from documents.bridge_config import bridge_config, bridge_database_url
 from documents.bridges import SIGNAL as bridge
-from host_check import refuse_or_tell
+from host_check import host_of, refuse_or_tell
 from scripts.isolation import Isolation
 from settings import read
 
 prepare_process()
 settings, name = read(), bridge.name
 deployment = settings.deployment(bridge, f"{pulumi.get_project()}/{pulumi.get_stack()}")
-host = LocalHost(settings.reapply, deployment.docker_host)
+host = host_of(settings, deployment)
 
 # Before the plan: what is there, and whether the plan may touch it. Nothing below runs if not.
 checked = refuse_or_tell(host, settings, deployment)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import pulumi
 
 from components.database import PostgresAccess
-from components.host import HostError, LocalHost
+from components.host import Host, HostError, LocalHost, SshHost
 from components.install import DockerMachine
 from documents.bridges import GID, UID
 from documents.places import Deployment
 from scripts import facts
 from scripts.readiness import Ready
 from settings import Settings
-from verdicts import cli
 from verdicts.host_facts import BridgeStatus, HostFacts, on_host
 from verdicts.preflight import judge
+from workstation.processes import destroying
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,21 @@ class CheckedHost:
         return status
 
 
-def refuse_or_tell(host: LocalHost, settings: Settings, deployment: Deployment) -> CheckedHost:
+def host_of(settings: Settings, deployment: Deployment) -> Host:
+    """The machine with Docker: this one, or one behind SSH."""
+    stack, options = deployment.stack, (settings.reapply, deployment.docker_host)
+    return (
+        SshHost(settings.ssh, settings.local_port(stack), stack, *options)
+        if settings.ssh
+        else LocalHost(stack, *options)
+    )
+
+
+def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> CheckedHost:
     """Raises pulumi.RunError, one line a problem, unless the plan may go on; a destroy always may."""
     destroys = destroying()
     try:
-        seen = host.read(facts.read, facts.Look(deployment, settings.isolated))
+        seen = host.read(facts.read, facts.Look(deployment, settings.isolated, settings.ssh is not None))
     except HostError as error:
         raise pulumi.RunError(str(error)) from None
     findings = judge(seen, settings, deployment)
@@ -61,16 +68,23 @@ def refuse_or_tell(host: LocalHost, settings: Settings, deployment: Deployment) 
             pulumi.log.warn(warning)
         for change in findings.changes:
             pulumi.log.info(f"up will make this change:\n{change}")
-    postgres = seen.postgres_container
+    container = seen.postgres_container
+    postgres = container.host_on(settings.network) if container else "", settings.postgres_port
+    try:
+        postgres = host.postgres(*postgres)
+    except HostError as error:
+        if not destroys:
+            raise pulumi.RunError(str(error)) from None
+        pulumi.log.warn(str(error))  # a destroy needs the provider only if it refreshes
     return CheckedHost(
         facts=seen,
         postgres=PostgresAccess(
-            address=postgres.host_on(settings.network) if postgres else "",
+            *postgres,
             password=pulumi.Output.secret(settings.postgres_password or seen.superuser_password),
             role_there=findings.role_there,
             database_there=findings.database_there,
         ),
-        machine=DockerMachine(seen.docker_host, (on_host(UID, seen.uids), on_host(GID, seen.gids))),
+        machine=DockerMachine(host.docker(seen.docker_host), (on_host(UID, seen.uids), on_host(GID, seen.gids))),
         synapse_owner=_synapse_owner(seen),
         attempt=findings.attempt,
         restore=findings.restore,
@@ -84,19 +98,3 @@ def _synapse_owner(seen: HostFacts) -> tuple[int, int]:
     if written:
         return written[0].uid, written[0].gid
     return on_host(seen.synapse.uid, uids), on_host(seen.synapse.gid, gids)
-
-
-def destroying() -> bool:
-    """Whether `pulumi destroy --run-program` runs this program. Pulumi does not tell (pkg/v3 v3.259.0: the run request
-    has no such field), so the command line of the CLI above this process does."""
-    process = os.getppid()
-    while process > 1:
-        try:
-            words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
-            status = Path(f"/proc/{process}/stat").read_text()
-        except OSError:
-            return False  # no /proc, or the process is gone
-        if re.fullmatch(r"pulumi(-v?\d.*)?", Path(words[0]).name):  # and not its plugins
-            return cli.destroys(words[1:])
-        process = int(status.rpartition(")")[2].split()[1])
-    return False

@@ -10,13 +10,14 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from documents import bridge_config
 from documents.bridges import Bridge
+from documents.fingerprint import fingerprint
 from documents.places import (
     AUTO,
     NOTHING,
@@ -29,9 +30,11 @@ from documents.places import (
     Postgres,
     Synapse,
 )
+from documents.ssh import SshAddress
 
 T = TypeVar("T")
 
+LOCAL = "local"
 _LOCALPART = r"[a-z0-9._=/+-]+"
 _HOSTNAME = r"(?=.{1,230}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 _DOCKER_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]+"
@@ -172,11 +175,16 @@ def _yaml_file(value: str) -> str:
     raise ValueError("an absolute path on the host that ends in .yaml, without '..', quotes, ':' or spaces; or empty")
 
 
+def _host(value: str) -> str:
+    return value if value == LOCAL else SshAddress.parse(value).url
+
+
 _container = _matching(_DOCKER_NAME, "a container's name: letters, digits, '_', '.', '-'")
 _identifier = _matching(
     _IDENTIFIER, "a Postgres name in lower case: a letter or '_', then letters, digits, '_', '-'; at most 63"
 )
 _port = _integer(1, 65535)
+_path = _matching(r"[/~]\S+", "the path of a private key on this machine, like ~/.ssh/id_ed25519, or empty")
 _file = _matching(_FILE, "a file name that ends in .yaml, without a directory")
 
 
@@ -192,6 +200,10 @@ class Settings:
 
     domain: str = setting(_matching(rf"{_HOSTNAME}(?::[0-9]{{1,5}})?", "a server_name like example.org"))
     admin_user: str = setting(_matching(rf"@{_LOCALPART}:.+", "a user id like @name:domain"))
+    host: str = setting(_host)
+    become: str = setting(_matching("none|sudo", "none or sudo"))
+    ssh_key: str = setting(_path, empty=True)
+    ssh_config: str = setting(_matching(r"/\S+", "the absolute path of a file on this machine, or empty"), empty=True)
     docker_host: str = setting(
         _matching(
             r"auto|(?:unix:///|tcp://)[^\s'\"]+", "auto, or Docker's address like unix:///run/user/1000/docker.sock"
@@ -213,6 +225,7 @@ class Settings:
     )
     postgres_container: str = setting(_container)
     postgres_port: int = setting(_port)
+    postgres_local_port: int = setting(_integer(0, 65535))
     postgres_superuser: str = setting(_identifier)
     postgres_sslmode: str = setting(_matching("disable|require", "disable or require"))
     postgres_password: str = setting(str, empty=True)
@@ -265,6 +278,19 @@ class Settings:
     ready_timeout: int = setting(_integer(5, 3600))
     token_generation: int = setting(_integer(1, 10**6))
     reapply: int = setting(_integer(0, 10**6))
+
+    @property
+    def ssh(self) -> SshAddress | None:
+        """How the host is reached; None: it is this machine."""
+        if self.host == LOCAL:
+            return None
+        address = SshAddress.parse(self.host)
+        return replace(address, key=self.ssh_key, config=self.ssh_config, become=self.become == "sudo")
+
+    def local_port(self, stack: str) -> int:
+        """This machine's port for Postgres on a host behind SSH: the stack's own, always the same, since the provider's
+        settings are in the state; below the ports that go to outgoing connections."""
+        return self.postgres_local_port or 20000 + int(fingerprint(stack)[:8], 16) % 10000
 
     @property
     def has_mas(self) -> bool:
@@ -382,6 +408,14 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
     ]
     if parsed.get("registration_file") and parsed.get("registration_file") == parsed.get("doublepuppet_file"):
         problems.append(f"doublepuppetFile: {parsed['doublepuppet_file']!r} should differ from registrationFile")
+    if parsed.get("host") == LOCAL:
+        problems += [
+            f"{key_of(each)}: {parsed[each]!r} counts for a host behind SSH: set host to its address, or take this away"
+            for each, unset in (("become", "none"), ("ssh_key", ""), ("ssh_config", ""), ("postgres_local_port", 0))
+            if parsed.get(each, unset) != unset
+        ]
+    elif parsed.get("docker_host", "auto").startswith("tcp://"):
+        problems.append(f"dockerHost: {parsed['docker_host']!r} should be auto or a socket: Docker is reached over SSH")
     script, dumps = parsed.get("backup_script"), parsed.get("backup_dir", "/")
     if script == "none" and "$" in dumps:
         problems.append(f"backupDir: {dumps!r} should be an absolute path, since backupScript is none")

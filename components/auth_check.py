@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 
 from components.container import Start
-from components.host import LocalHost, later
+from components.host import Host, later
 from documents.credentials import Tokens
 from documents.places import Deployment
 from scripts import stop_and_check
@@ -23,7 +23,7 @@ class AuthCheck(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        host: LocalHost,
+        host: Host,
         deployment: Deployment,
         tokens: pulumi.Output[Tokens],
         start: Start,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pulumi
 
-from components.host import LocalHost
+from components.host import Host
 from documents import backup_script
 from documents.places import Deployment
 from scripts import nightly_backup
@@ -39,7 +39,7 @@ class DatabaseBackup(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        host: LocalHost,
+        host: Host,
         arguments: nightly_backup.Arguments,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:

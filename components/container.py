@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.host import LocalHost, later
+from components.host import Host, later
 from components.install import BridgeInstall
 from documents.bridges import GID, READY_PATH, UID
 from documents.fingerprint import fingerprint
@@ -53,7 +53,7 @@ class BridgeContainer(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        host: LocalHost,
+        host: Host,
         deployment: Deployment,
         install: BridgeInstall,
         as_token: pulumi.Output[str],

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pulumi
 
 from components.container import Start
-from components.host import LocalHost, later
+from components.host import Host, later
 from documents.credentials import Keys
 from documents.places import Deployment
 from scripts import bridge_data
@@ -26,7 +26,7 @@ class BridgeData(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        host: LocalHost,
+        host: Host,
         deployment: Deployment,
         config_file: pulumi.Output[str],
         keys: pulumi.Output[Keys],
@@ -63,7 +63,7 @@ class BridgeData(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def archive_check(name: str, host: LocalHost, deployment: Deployment, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+def archive_check(name: str, host: Host, deployment: Deployment, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     """Deleted before what it depends on, the container: a destroy that could not archive stops while all still runs."""
     return host.script(
         f"{name}-archive-check",

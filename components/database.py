@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_postgresql as postgresql
 
-from components.host import HostScript, LocalHost, later
+from components.host import Host, HostScript, later
 from documents.places import Deployment
 from scripts import isolation
 
 
 @dataclass(frozen=True)
 class PostgresAccess:
-    """The server's address as the Pulumi program reaches it, and its superuser's password (a secret). `role_there`,
-    `database_there`: whether the bridge's are there already, and are this stack's."""
+    """Where the provider reaches the server, and its superuser's password (a secret). `role_there`, `database_there`:
+    whether the bridge's are there already, and are this stack's."""
 
     address: str
+    port: int
     password: pulumi.Output[str]
     role_there: bool = False
     database_there: bool = False
@@ -34,7 +35,7 @@ class BridgeDatabase(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        host: LocalHost,
+        host: Host,
         deployment: Deployment,
         access: PostgresAccess,
         isolated: isolation.Isolation,
@@ -45,7 +46,7 @@ class BridgeDatabase(pulumi.ComponentResource):
         server = postgresql.Provider(
             f"{name}-postgres",
             host=access.address,
-            port=postgres.port,
+            port=access.port,
             username=postgres.superuser,
             password=access.password,
             database="postgres",
@@ -92,7 +93,7 @@ class BridgeDatabase(pulumi.ComponentResource):
 
 def database_access(
     name: str,
-    host: LocalHost,
+    host: Host,
     isolated: isolation.Isolation,
     password: pulumi.Output[str],
     opts: pulumi.ResourceOptions,

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 import pulumi
 from pulumi_command import local
 
+from documents.ssh import LOST, SshAddress
 from scripts import bundle
 from scripts.wire import plain, result_of, typed
+from verdicts import ssh as ssh_verdicts
+from workstation import forward, processes
+from workstation.ssh import make_control_directory, settings_for
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -25,7 +31,15 @@ MADE_ONCE += ["addPreviousOutputInEnv"]
 
 
 class HostError(Exception):
-    """A script failed at program start; its text is what the script said."""
+    """The host cannot be reached, or a script failed there at program start; its text says why."""
+
+
+@dataclass(frozen=True)
+class DockerAddress:
+    """The host's Docker, as Pulumi's provider takes it."""
+
+    host: str
+    ssh_opts: Sequence[str] = ()
 
 
 def later(value: pulumi.Output[T]) -> T:
@@ -55,18 +69,39 @@ class HostScript(Generic[R]):
         return typed(self._kind, json.loads(text))
 
 
-class LocalHost:
-    """This machine. Runs the scripts of `scripts/`; scripts/bundle.py says how they travel. Another `reapply` number
-    runs every step again."""
+class Host(ABC):
+    """The machine with Docker. Runs the scripts of `scripts/` there; scripts/bundle.py says how they travel."""
 
-    def __init__(self, reapply: int = 0, docker_host: str = "") -> None:
-        """`docker_host`: as `bundle.pack`."""
-        self._reapply, self._docker_host = reapply, docker_host
+    def __init__(self, stack: str, reapply: int = 0, docker_host: str = "") -> None:
+        """`stack` is "project/name"; another `reapply` number runs every step again; `docker_host`: as in
+        `bundle.pack`."""
+        self._stack, self._reapply, self._docker_host = stack, reapply, docker_host
+
+    @abstractmethod
+    def docker(self, address: str) -> DockerAddress:
+        """`address`: the daemon's on the host."""
+
+    @abstractmethod
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
+        """Where this program and its providers reach what the host reaches at `address` and `port`, until the operation
+        ends. Raises HostError."""
+
+    @abstractmethod
+    def _words(self, script: str, verb: str) -> Sequence[str]:
+        """The command line that runs a verb there, its bundle on stdin."""
+
+    @abstractmethod
+    def _text(self, script: str, verb: str, step: str) -> str:
+        """The same as shell text, for the step of that name."""
+
+    @abstractmethod
+    def _why(self, done: subprocess.CompletedProcess[str]) -> str:
+        """Why the host did not run it; "" if it did."""
 
     def read(self, verb: Callable[[A], R], arguments: A) -> R:
         """Run a read-only verb now, also at preview. Raises HostError."""
         done = subprocess.run(
-            [sys.executable, "-c", bundle.LAUNCH, verb.__name__],
+            self._words(verb.__module__, verb.__name__),
             input=bundle.pack(verb.__module__, arguments, docker_host=self._docker_host),
             text=True,
             capture_output=True,
@@ -74,7 +109,8 @@ class LocalHost:
             check=False,
         )
         if done.returncode:
-            raise HostError(done.stderr.strip() or f"{verb.__module__} {verb.__name__}: exit code {done.returncode}")
+            said = self._why(done) or done.stderr.strip()
+            raise HostError(said or f"{verb.__module__} {verb.__name__}: exit code {done.returncode}")
         return typed(result_of(verb), json.loads(done.stdout))
 
     def script(
@@ -94,17 +130,17 @@ class LocalHost:
         The arguments may hold outputs (`later`) and secrets. `shown`: what the script tells a person (stderr) appears
         in the CLI as it runs; an error's text always does. Any change of script or arguments runs the update.
         """
-        script = create.__module__
+        script, step = create.__module__, f"{self._stack} {name}"
         known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
         text: pulumi.Output[str] = known.apply(
-            lambda values: bundle.pack(script, values, self._reapply, self._docker_host)
+            lambda values: bundle.pack(script, values, self._reapply, self._docker_host, step)
         )
         stdin: pulumi.Output[str] = pulumi.Output.secret(text)
         command = local.Command(
             name,
-            create=bundle.command(script, create.__name__),
-            update=bundle.command(script, (update or create).__name__),
-            delete=bundle.command(script, delete.__name__) if delete else None,
+            create=self._text(script, create.__name__, name),
+            update=self._text(script, (update or create).__name__, name),
+            delete=self._text(script, delete.__name__, name) if delete else None,
             stdin=stdin,
             triggers=triggers,
             logging=local.Logging.STDERR if shown else local.Logging.NONE,
@@ -121,3 +157,68 @@ class LocalHost:
         secret = ["stdout", "stderr"]
         opts = pulumi.ResourceOptions(parent=parent, ignore_changes=MADE_ONCE, additional_secret_outputs=secret)
         return self.script(name, arguments, create=create, triggers=triggers, opts=opts)
+
+
+class LocalHost(Host):
+    """This machine."""
+
+    def docker(self, address: str) -> DockerAddress:
+        return DockerAddress(address)
+
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
+        return address, port
+
+    def _words(self, script: str, verb: str) -> Sequence[str]:
+        return sys.executable, "-c", bundle.LAUNCH, verb
+
+    def _text(self, script: str, verb: str, step: str) -> str:
+        return f"{bundle.command(verb)} # {script} {verb}"
+
+    def _why(self, done: subprocess.CompletedProcess[str]) -> str:
+        return ""
+
+
+class SshHost(Host):
+    """A host behind SSH: local commands that run the OpenSSH client, which makes one connection for all of them.
+
+    Not pulumi-command's remote.Command (1.2.1): it reads neither ~/.ssh/config nor known_hosts, would have the key's
+    text in the state, and makes a connection for each command.
+    """
+
+    def __init__(self, address: SshAddress, local_port: int, stack: str, reapply: int, docker_host: str) -> None:
+        """`local_port`: this machine's, for Postgres."""
+        super().__init__(stack, reapply, docker_host)
+        self._address, self._local_port = address, local_port
+        make_control_directory()
+
+    def docker(self, address: str) -> DockerAddress:
+        return DockerAddress(self._address.docker(address), self._address.options)
+
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
+        above = processes.operation()
+        wanted = forward.Forward(
+            stack=self._stack,
+            port=self._local_port,
+            target=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
+            ssh=self._address.client,
+            name=self._address.name,
+            url=self._address.url,
+            until=above.pid,
+            since=above.create_time(),
+        )
+        try:
+            forward.ensure(wanted)
+        except forward.ForwardError as error:
+            raise HostError(str(error)) from None
+        return forward.LOOPBACK, self._local_port
+
+    def _words(self, script: str, verb: str) -> Sequence[str]:
+        return *self._address.words("-T"), self._address.remote(bundle.command(verb))
+
+    def _text(self, script: str, verb: str, step: str) -> str:
+        return f"{self._address.shell(bundle.command(verb), step)} # {script} {verb}"
+
+    def _why(self, done: subprocess.CompletedProcess[str]) -> str:
+        if done.returncode == LOST:
+            return ssh_verdicts.lost(self._address, done.stderr, settings_for(self._address))
+        return ssh_verdicts.refused(self._address, done.stderr, done.returncode)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.host import LocalHost, later
+from components.host import DockerAddress, Host, later
 from documents.bridges import CONFIG_PATH
 from documents.fingerprint import fingerprint
 from documents.places import Deployment
@@ -17,9 +17,9 @@ from scripts.config_check import Question
 
 @dataclass(frozen=True)
 class DockerMachine:
-    """Docker's address on the host, and uid and gid that the bridge's user in its container has there."""
+    """The host's Docker, and uid and gid that the bridge's user in its container has there."""
 
-    address: str
+    docker: DockerAddress
     bridge_owner: tuple[int, int]
 
 
@@ -41,7 +41,7 @@ class BridgeInstall(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        host: LocalHost,
+        host: Host,
         deployment: Deployment,
         config: pulumi.Output[str],
         machine: DockerMachine,
@@ -61,7 +61,12 @@ class BridgeInstall(pulumi.ComponentResource):
         self.fingerprint = pulumi.Output.unsecret(config.apply(fingerprint))
         self.config_dir = self.fingerprint.apply(lambda version: f"{place.directory}/config-{version[:12]}")
         self.config_file = pulumi.Output.concat(self.config_dir, "/", CONFIG_PATH.rpartition("/")[2])
-        self.docker = docker.Provider(f"{name}-docker", host=machine.address, opts=pulumi.ResourceOptions(parent=self))
+        self.docker = docker.Provider(
+            f"{name}-docker",
+            host=machine.docker.host,
+            ssh_opts=machine.docker.ssh_opts or None,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
         self.image_id = docker.RemoteImage(
             f"{name}-image",
             name=place.image,

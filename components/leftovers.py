@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pulumi
 
-from components.host import LocalHost
+from components.host import Host
 from components.registration import homeserver_edit
 from documents.places import Deployment
 from scripts import isolation, leftovers, nightly_backup
 
 
 def leftovers_of(
-    name: str, host: LocalHost, deployment: Deployment, isolated: isolation.Isolation, backup: nightly_backup.Arguments
+    name: str, host: Host, deployment: Deployment, isolated: isolation.Isolation, backup: nightly_backup.Arguments
 ) -> pulumi.Resource:
     """Made before anything else, without a trace on the host; deleted after everything else."""
     return host.script(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pulumi
 
-from components.host import LocalHost, later
+from components.host import Host, later
 from documents.fingerprint import fingerprint
 from documents.homeserver import Entries
 from documents.places import Deployment
@@ -31,7 +31,7 @@ class SynapseRegistration(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        host: LocalHost,
+        host: Host,
         deployment: Deployment,
         texts: tuple[pulumi.Output[str], pulumi.Output[str]],
         owner: tuple[int, int],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pulumi
 
-from components.host import LocalHost
+from components.host import Host
 from documents.credentials import Keys, Tokens
 from scripts import generate
 
@@ -19,7 +19,7 @@ class BridgeSecrets(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        host: LocalHost,
+        host: Host,
         generation: int,
         restore: str,
         opts: pulumi.ResourceOptions | None = None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from scripts import (
     bundle,
     config_check,
     facts_inside,
+    host_lock,
     safe_files,
     shell_syntax,
     synapse_address,
@@ -82,10 +84,12 @@ SCHEDULES = (
 
 @dataclass(frozen=True)
 class Look:
-    """What to look for: the places of one deployment, and the databases that it isolates."""
+    """What to look for: the places of one deployment, and the databases that it isolates. `over_ssh`: whether Docker's
+    provider comes as the SSH user, whom sudo names."""
 
     deployment: Deployment
     isolated_databases: tuple[str, ...]
+    over_ssh: bool = False
 
 
 def read(arguments: Look) -> HostFacts:
@@ -120,6 +124,8 @@ def read(arguments: Look) -> HostFacts:
             gids=_ids(by_name.result(), deployment, "gid_map"),
             docker_free=shutil.disk_usage(_existing(Path(data_root.result().stdout.strip()))).free,
             root=os.geteuid() == 0,
+            without_docker=_without_docker(arguments),
+            at_work=host_lock.steps(deployment.stack),
             bash=_works("bash", "--version"),
             **{key: by_name.result().get(name) for key, name in names.items()},
             network=network.result(),
@@ -252,6 +258,20 @@ def _docker_version() -> str:
         said = (done.stderr.strip().splitlines() or ["no answer"])[-1]
         raise ScriptError(f"Docker does not answer on the host: {said}: start it, then run this again")
     return done.stdout.strip()
+
+
+def _without_docker(arguments: Look) -> str:
+    """The SSH user, if only sudo lets him use Docker."""
+    name = os.environ.get("SUDO_USER", "") if arguments.over_ssh else ""
+    if not name:
+        return ""
+    user = pwd.getpwnam(name)
+    done = subprocess.run(
+        ["docker", "version", "--format", "{{.Server.Version}}"],
+        user=user.pw_uid, group=user.pw_gid, extra_groups=os.getgrouplist(name, user.pw_gid), cwd="/",
+        env={**os.environ, "HOME": user.pw_dir}, capture_output=True, timeout=20, check=False,
+    )  # fmt: skip
+    return name if done.returncode else ""
 
 
 def _superuser_password(container: str) -> str:

@@ -108,6 +108,8 @@ def healthy() -> HostFacts:
         gids=(IdRange(0, 0, 2**32 - 1),),
         docker_free=80 * 2**30,
         root=True,
+        without_docker="",
+        at_work=(),
         bash=True,
         synapse_container=container("matrix-synapse", mounts=(Mount("/opt/matrix/synapse", "/data"),)),
         mas_container=container("matrix-mas"),

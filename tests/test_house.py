@@ -14,7 +14,16 @@ import pulumi
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["documents", "settings", "verdicts", "scripts", "components", "host_check", "__main__"]  # from the ground up
+ROOMS = [
+    "documents",
+    "settings",
+    "verdicts",
+    "scripts",
+    "workstation",
+    "components",
+    "host_check",
+    "__main__",
+]  # from the ground up
 FILES = [
     path
     for room in ROOMS

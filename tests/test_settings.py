@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from documents.ssh import SshAddress
 from settings import BadSettings, Settings, key_of, parse
 from tests.facts import PLAN, PROJECT, defaults, deployment
 
@@ -107,12 +108,35 @@ def test_the_defaults_are_the_plan() -> None:
         ("backupFilter", "age -r age1x", "backupFilter: should be set together with backupFilterSuffix, like `age "
          "-r …` and .age"),
         ("backupFilterSuffix", "age", "backupFilterSuffix: 'age' should be a suffix like .age"),
+        ("host", "matrix.example.org", "host: 'matrix.example.org' should be local, or the host's SSH address like "
+         "ssh://user@name or ssh://user@name:22"),
+        ("become", "sudo", "become: 'sudo' counts for a host behind SSH: set host to its address, or take this away"),
+        ("sshKey", "~/.ssh/id", "sshKey: '~/.ssh/id' counts for a host behind SSH: set host to its address, or take "
+         "this away"),
+        ("sshKey", "id_ed25519", "sshKey: 'id_ed25519' should be the path of a private key on this machine, like "
+         "~/.ssh/id_ed25519, or empty"),
         ("bridgeDir", "mautrix", "bridgeDir: 'mautrix' should be an absolute path on the host without a slash at its "
          "end, '..', quotes, ':' or spaces"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_one_line(key: str, value: str | None, line: str) -> None:
     assert lines(**{key: value}) == [line]
+
+
+def test_a_host_behind_ssh() -> None:
+    assert parse(defaults()).ssh is None
+    there = parse({**defaults(), "host": "ssh://matt@host", "become": "sudo", "sshKey": "~/.ssh/id"})
+    assert there.ssh == SshAddress("host", "matt", key="~/.ssh/id", become=True)
+    assert lines(host="ssh://matt@host", dockerHost="tcp://127.0.0.1:2375") == [
+        "dockerHost: 'tcp://127.0.0.1:2375' should be auto or a socket: Docker is reached over SSH"
+    ]
+
+
+@given(st.text(min_size=1))
+def test_the_port_for_postgres_is_a_stack_s_own_and_no_outgoing_connection_s(stack: str) -> None:
+    settings = parse(defaults())
+    assert 20000 <= settings.local_port(stack) == settings.local_port(stack) < 30000
+    assert parse({**defaults(), "host": "ssh://h", "postgresLocalPort": "1234"}).local_port(stack) == 1234
 
 
 def test_all_bad_values_are_told_together() -> None:

@@ -273,7 +273,8 @@ class OwnFile:
 class HostFacts:
     """The whole look at the host; what is not there is None, False or empty.
 
-    `docker`: the server's version; `docker_host`: its address; `docker_free`: bytes free for it; `uids`, `gids`: what
+    `docker`: the server's version; `docker_host`: its address; `docker_free`: bytes free for it; `without_docker`: the
+    SSH user, if he may not use it; `at_work`: steps of this stack, as "RESOURCE (pid NUMBER)"; `uids`, `gids`: what
     those of containers are on the host, which differs where Docker runs without root or with userns-remap. `network`,
     `image`: whether they are there. `superuser_password` is a secret, out of Postgres' container. `mounted`: where
     Synapse's container has our two places on the host, `on_host`: where the host has the files of its configuration;
@@ -298,6 +299,8 @@ class HostFacts:
     uids: tuple[IdRange, ...]
     gids: tuple[IdRange, ...]
     root: bool
+    without_docker: str
+    at_work: tuple[str, ...]
     bash: bool
     synapse_container: Optional[Container]
     mas_container: Optional[Container]

@@ -213,7 +213,20 @@ def _stack(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     if _version(facts.docker) < OLDEST_DOCKER:
         yield f"Docker {facts.docker}: too old: this needs {_dotted(OLDEST_DOCKER)} or newer"
     if not facts.root:
-        yield "the host's scripts do not run as root: they change the owner of files: run pulumi as root"
+        yield (
+            "the host's scripts do not run as root: they change the owner of files: run pulumi as root; over SSH, be "
+            "root there, or `pulumi config set become sudo`"
+        )
+    if facts.without_docker:
+        yield (
+            f"user {facts.without_docker}: may not use Docker there without sudo, and its provider comes as that user: "
+            f"`sudo usermod -aG docker {facts.without_docker}` on the host (which is as much as root's rights)"
+        )
+    yield from (
+        f"step {step}: is at work on the host, for a run that goes on or was cut off: wait until it has ended, then "
+        "run this again"
+        for step in facts.at_work
+    )
     if not facts.bash:
         yield "bash: not there, or it does not run: the nightly dumps are made with it: install it"
     for key, name, container in (

@@ -52,8 +52,7 @@ class Answers(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = dict(args.inputs)
         if args.typ == "command:local:Command":
-            verb, script = args.inputs["create"].rsplit(" # ", 1)
-            outputs["stdout"] = json.dumps(plain(RESULTS[f"{script} {verb.split()[-1]}"]))
+            outputs["stdout"] = json.dumps(plain(RESULTS[args.inputs["create"].rsplit(" # ", 1)[1]]))
         if args.typ == "docker:index/remoteImage:RemoteImage":
             outputs["imageId"] = "sha256:0123"
         return f"{args.name}-id", outputs
@@ -157,10 +156,12 @@ def record(facts: HostFacts, config: Mapping[str, str | None], stack: str = "con
         runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__")
         await pulumi.runtime.stack.wait_for_rpcs()
 
-    from components.host import LocalHost
+    from components.host import Host
 
     with (
-        patch.object(LocalHost, "read", lambda *_: facts),
+        patch.object(Host, "read", lambda *_: facts),
+        patch("workstation.forward.ensure"),
+        patch("components.host.make_control_directory"),
         patch.object(pulumi.log, "warn", tell),
         patch.object(pulumi.log, "info", tell),
         patch.object(pulumi, "export", outputs.__setitem__),

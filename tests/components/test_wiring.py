@@ -122,7 +122,7 @@ def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recor
         assert plan[f"mautrix-signal-{name}"].options.retainOnDelete is True
         assert plan[f"mautrix-signal-{name}"].options.importId == ""
     assert "password" not in plan["mautrix-signal-role"].inputs
-    assert plan["mautrix-signal-leftovers"].inputs["delete"].endswith(" sweep # scripts.leftovers")
+    assert plan["mautrix-signal-leftovers"].inputs["delete"].endswith(" # scripts.leftovers sweep")
     assert plan["mautrix-signal-leftovers"].needs == set()
     again = record(facts.deployed(), facts.defaults())
     assert again["mautrix-signal-role"].options.importId == again["mautrix-signal-database"].options.importId
@@ -161,6 +161,27 @@ def test_docker_s_address_is_one_for_all(plan: Recording) -> None:
     assert f"export DOCKER_HOST={address}" in arguments(other, "backup-script")["dump_script"]
 
 
+def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> None:
+    there = {"host": "ssh://matt@host:2222", "become": "sudo", "sshKey": "~/.ssh/id", "postgresLocalPort": "23456"}
+    other = record(facts.healthy(), {**facts.defaults(), **there})
+    for name, away in other.resources.items():
+        here = plan[name]
+        assert (away.needs, away.stdin, away.secret_inputs) == (here.needs, here.stdin, here.secret_inputs), name
+        differing = {key for key in {*here.inputs, *away.inputs} if here.inputs.get(key) != away.inputs.get(key)}
+        assert differing <= {
+            "command:local:Command": {"create", "update", "delete"},
+            "pulumi:providers:docker": {"host", "sshOpts"},
+            "pulumi:providers:postgresql": {"host", "port"},
+        }.get(here.type, set()), name
+        for verb in differing & {"create", "update", "delete"}:
+            assert away.inputs[verb].startswith("ssh -o BatchMode=yes -o StrictHostKeyChecking=yes")
+            assert "-l matt -p 2222 -T -- host 'sudo -n python3 -c" in away.inputs[verb]
+            assert f"echo '{name}: cut off from the host" in away.inputs[verb]
+    docker, postgres = other["mautrix-signal-docker"].inputs, other["mautrix-signal-postgres"].inputs
+    assert docker["host"] == "ssh://matt@host:2222" and "StrictHostKeyChecking=yes" in docker["sshOpts"]
+    assert (postgres["host"], postgres["port"]) == ("127.0.0.1", "23456")
+
+
 def test_nothing_is_made_before_the_directory_is_claimed(plan: Recording) -> None:
     made = [each for each in plan.resources.values() if each.type.startswith(("postgresql:", "docker:index"))]
     assert len(made) == 4
@@ -186,7 +207,7 @@ def test_what_a_command_s_text_says_has_no_argument(plan: Recording) -> None:
     for each in plan.resources.values():
         if each.type == "command:local:Command":
             assert "stdin" in each.secret_inputs
-            assert re.search(r" [a-z]+ # scripts\.[a-z_]+$", each.inputs["create"])
+            assert re.search(r" ([a-z]+) # scripts\.[a-z_]+ \1$", each.inputs["create"])
             assert each.inputs["addPreviousOutputInEnv"] is False
 
 

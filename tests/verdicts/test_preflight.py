@@ -103,7 +103,21 @@ COME_ALONG = (
 )
 REFUSALS: list[tuple[Change, str]] = [
     (_set("docker", "19.03.15"), "Docker 19.03.15: too old: this needs 20.10 or newer"),
-    (_set("root", False), "the host's scripts do not run as root: they change the owner of files: run pulumi as root"),
+    (
+        _set("root", False),
+        "the host's scripts do not run as root: they change the owner of files: run pulumi as root; over SSH, be root "
+        "there, or `pulumi config set become sudo`",
+    ),
+    (
+        _set("without_docker", "matt"),
+        "user matt: may not use Docker there without sudo, and its provider comes as that user: "
+        "`sudo usermod -aG docker matt` on the host (which is as much as root's rights)",
+    ),
+    (
+        _set("at_work", ("mautrix-signal-data (pid 7)",)),
+        "step mautrix-signal-data (pid 7): is at work on the host, for a run that goes on or was cut off: wait until "
+        "it has ended, then run this again",
+    ),
     (_set("bash", False), "bash: not there, or it does not run: the nightly dumps are made with it: install it"),
     (
         _set("mas_container", None),

@@ -1,0 +1,1 @@
+"""What runs beside Pulumi, on the machine that the program runs on, for a host elsewhere."""
