@@ -63,11 +63,6 @@ def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> Ch
         count = len(findings.problems)
         head = f"the host is not ready; nothing was changed. {count} problem{'s' * (count > 1)}:"
         raise pulumi.RunError("\n".join([head, *(f"- {problem}" for problem in findings.problems)]))
-    if pulumi.runtime.is_dry_run() and not destroys:
-        for warning in findings.warnings:
-            pulumi.log.warn(warning)
-        for change in findings.changes:
-            pulumi.log.info(f"up will make this change:\n{change}")
     container = seen.postgres_container
     postgres = container.host_on(settings.network) if container else "", settings.postgres_port
     try:
@@ -76,6 +71,11 @@ def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> Ch
         if not destroys:
             raise pulumi.RunError(str(error)) from None
         pulumi.log.warn(str(error))  # a destroy needs the provider only if it refreshes
+    if pulumi.runtime.is_dry_run() and not destroys:
+        for warning in findings.warnings:
+            pulumi.log.warn(warning)
+        for change in findings.changes:
+            pulumi.log.info(f"up will make this change:\n{change}")
     return CheckedHost(
         facts=seen,
         postgres=PostgresAccess(

@@ -49,7 +49,8 @@ def run(project: Path, name: str, operation: str) -> tuple[bool, str, float]:
     try:
         stack = automation.select_stack(name, work_dir=str(project))
         if operation == "preview":
-            counts = {str(kind.value): count for kind, count in stack.preview(on_output=show).change_summary.items()}
+            summary = stack.preview(on_output=show).change_summary
+            counts = {automation.OpType(kind).value: count for kind, count in summary.items()}
         elif operation == "refresh":
             counts = dict(stack.refresh(on_output=show, run_program=True).summary.resource_changes or {})
         else:

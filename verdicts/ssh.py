@@ -27,7 +27,7 @@ def lost(address: SshAddress, said: str, client: Mapping[str, str]) -> str:
         return (
             f"{address.url}: the host has another key than {known_hosts} has, or another host answers: nothing was "
             f"sent to it. {look}; if it is the host's, take the old one away: `ssh-keygen -f {known_hosts} -R "
-            f"{_known(client.get('hostkeyalias', found), port)}`, then {add}"
+            f"{client.get('hostkeyalias') or _known(found, port)}`, then {add}"
         )
     if "Host key verification failed" in said or "host key is known" in said:
         return (

@@ -31,6 +31,7 @@ LOOPBACK = "127.0.0.1"
 PAUSE = 0.2  # seconds between two looks at whether the CLI still runs
 DEADLINE = 40.0
 MARK = "workstation.forward"
+REFUSED = "refused by peer"
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 """What a Postgres client asks first, and any server answers with one byte (PostgreSQL 15, protocol-message-formats)."""
 
@@ -175,7 +176,8 @@ def serve(forward: Forward) -> None:
 
 
 def _ssh(forward: Forward, *flags: str, stream: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
-    words = [*forward.ssh, *flags, "--", forward.name]
+    program, *options = forward.ssh
+    words = [program, *flags, *options, "--", forward.name]
     return subprocess.run(
         words, stdin=stream, stdout=stream, stderr=subprocess.PIPE, text=True, errors="replace", check=False
     )
@@ -185,15 +187,19 @@ def _carry(forward: Forward, connection: socket.socket) -> None:
     with connection:
         done = _ssh(forward, "-W", forward.target, stream=connection.fileno())
         if done.returncode:
+            said = done.stderr
+            if REFUSED in said:  # which is all that the shared connection says; one of its own has the reason
+                alone = ("-o", "ControlPath=none", "-o", "LogLevel=INFO")
+                said = _ssh(forward, *alone, "-W", forward.target).stderr or said
             try:
-                connection.sendall(_error(_why(forward, done.stderr)))
+                connection.sendall(_error(_why(forward, said)))
             except OSError:
                 pass  # the client has gone
 
 
 def _why(forward: Forward, said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
-    reason = lines[0]
+    reason = next((line for line in lines if "open failed" in line), lines[0])
     if "administratively prohibited" in said:
         fix = "sshd there forbids it: AllowTcpForwarding local (or yes) in sshd_config"
     elif "open failed" in said:

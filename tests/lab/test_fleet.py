@@ -51,8 +51,8 @@ class Fleet:
             [sys.executable, "examples/fleet.py", *words],
             cwd=self.project, env=self.env, capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
-        print(done.stdout[-6000:], done.stderr[-3000:])
-        return done.returncode, done.stdout.rpartition("\n\n")[2]
+        print(done.stdout, done.stderr)
+        return done.returncode, done.stdout[done.stdout.rindex("\nstack ") + 1 :]
 
     def locks(self) -> str:
         import boto3

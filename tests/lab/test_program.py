@@ -11,7 +11,7 @@ import pytest
 from documents.diff import diff
 from lab.box import Lab
 from lab.snapshot import Snapshot
-from lab.ssh_server import wanted
+from tests.lab.conftest import REFRESH
 
 pytestmark = pytest.mark.e2e
 
@@ -59,8 +59,7 @@ def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
 
     again = lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
     assert "unchanged" in again.stdout
-    program = ["--run-program"] if wanted() else []  # which opens the way to Postgres on a host behind SSH
-    refresh = lab.pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes", *program)
+    refresh = lab.pulumi(*REFRESH, "--skip-preview", "--expect-no-changes")
     assert "unchanged" in refresh.stdout
 
     lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from lab.box import Lab
+from tests.lab.conftest import REFRESH
 
 pytestmark = pytest.mark.e2e
 
@@ -88,7 +89,7 @@ def test_no_secret_is_anywhere_but_in_the_files_that_must_hold_it(lab: Lab) -> N
         heard["evidence"] = (lab.host_dir / "signal-bridge/auth-check-failed.json").read_bytes()
         lab.write_config()
         run("second up", "up", "--yes", "--skip-preview")
-        run("refresh", "refresh", "--yes", "--skip-preview", "--diff")
+        run("refresh", *REFRESH, "--skip-preview", "--diff")
         run("masked outputs", "stack", "output", "--json")
         heard["synapse log"], heard["postgres log"] = logs(lab, lab.synapse), logs(lab, lab.postgres)
         run("destroy", "destroy", "--yes", "--skip-preview", "--run-program")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,7 +15,7 @@ from lab.box import Lab
 from lab.engine import run
 from lab.place import write
 from lab.ssh_server import SshServer
-from scripts.host_lock import steps
+from scripts.host_lock import at_work, steps
 from tests.lab.conftest import Shared
 from tests.lab.test_program import ping, snapshot
 from workstation.forward import _running
@@ -128,11 +130,11 @@ def test_a_key_that_the_host_does_not_accept_is_named(lab: Lab, server: SshServe
 def test_an_up_that_is_cut_off_is_finished_by_the_next(lab: Lab, server: SshServer, step: str) -> None:
     before = snapshot(lab)
 
-    def at_work() -> bool:
+    def working() -> bool:
         return any(each.startswith(step) for each in steps(STACK))
 
     def cut() -> None:
-        assert eventually(at_work)
+        assert eventually(working)
         server.stop()
 
     cutter = threading.Thread(target=cut)
@@ -141,13 +143,27 @@ def test_an_up_that_is_cut_off_is_finished_by_the_next(lab: Lab, server: SshServ
     cutter.join()
     assert f"{step}: cut off from the host, where it may still be at work: the next run waits for it" in told
     server.start()
-    if at_work():
-        assert f"step {step} (pid" in said(lab, "preview")
-    assert eventually(lambda: not at_work(), 120), "the step goes on to its end on the host, and ends"
+    assert eventually(lambda: not working(), 120), "the step goes on to its end on the host, and ends"
     lab.pulumi(*UP)
     assert ping(lab) == 200
     lab.pulumi(*UP, "--expect-no-changes")
     lab.pulumi(*DESTROY)
+    assert snapshot(lab) == before
+
+
+def test_a_step_that_is_still_at_work_is_told_and_waited_for(lab: Lab, server: SshServer) -> None:
+    """As long as one of a run that was cut off would be."""
+    before = snapshot(lab)
+    step = "mautrix-signal-leftovers"
+    with at_work(f"{STACK} {step}"):
+        assert f"step {step} (pid {os.getpid()}): is at work on the host" in said(lab, "preview")
+        assert snapshot(lab) == before
+    lab.pulumi(*UP)
+    with ThreadPoolExecutor() as pool, at_work(f"{STACK} {step}"):
+        destroyed = pool.submit(lab.pulumi, *DESTROY)
+        assert eventually(lambda: not (lab.host_dir / "signal-bridge").exists()), "all before it goes"
+        assert not destroyed.done() and lab.psql("select 1 from pg_roles where rolname = 'mautrix_signal'")
+    destroyed.result()
     assert snapshot(lab) == before
 
 

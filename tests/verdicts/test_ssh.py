@@ -42,6 +42,7 @@ def test_a_changed_key_is_another_matter() -> None:
     assert "another key than ~/.ssh/known_hosts has, or another host answers: nothing was sent to it" in said
     assert "`ssh-keygen -f ~/.ssh/known_hosts -R '[host.example.org]:2222'`, then `ssh-keyscan -p 2222" in said
     assert "-R host.example.org`" in lost(ADDRESS, CHANGED, {**CLIENT, "port": "22"})
+    assert "-R the-alias`" in lost(ADDRESS, CHANGED, {**CLIENT, "hostkeyalias": "the-alias"})
     assert "-f /k/known -R " in lost(ADDRESS, CHANGED, {**CLIENT, "userknownhostsfile": "/k/known /k/known2"})
 
 

@@ -22,6 +22,7 @@ from workstation.forward import Forward, ForwardError, ensure
 # Words of OpenSSH 9.2.
 PROHIBITED = "channel 0: open failed: administratively prohibited: open failed\nstdio forwarding failed"
 NO_ROUTE = "channel 0: open failed: connect failed: No route to host\nstdio forwarding failed"
+SHARED = "Stdio forwarding request failed: Session open refused by peer"
 REFUSED = "ssh: connect to host 192.0.2.1 port 22: Connection refused"
 
 
@@ -71,7 +72,7 @@ def operations(tmp_path: Path) -> Iterator[Callable[..., Operation]]:
     def make(target: str, says: str = "", **changed: object) -> Operation:
         client, log = tmp_path / f"ssh{len(made)}", tmp_path / "log"
         client.write_text(
-            "import socket, subprocess, sys\n"
+            f"#!{sys.executable}\nimport socket, subprocess, sys\n"
             f"with open({str(log)!r}, 'a') as log: print(*sys.argv[1:], file=log)\n"
             f"if {says!r}: sys.exit({says!r})\n"
             "if '-W' not in sys.argv: sys.exit()\n"
@@ -80,10 +81,11 @@ def operations(tmp_path: Path) -> Iterator[Callable[..., Operation]]:
             "    there.sendall(sys.stdin.buffer.read1())\n"
             "    sys.stdout.buffer.write(there.recv(4096))\n"
         )
+        client.chmod(0o755)
         process = subprocess.Popen(["sleep", "600"])
         made.append(process)
         wanted = Forward(
-            stack="project/one", port=free_port(), target=target, ssh=(sys.executable, str(client)), name="host",
+            stack="project/one", port=free_port(), target=target, ssh=(str(client),), name="host",
             url="ssh://host", until=process.pid, since=psutil.Process(process.pid).create_time(),
         )  # fmt: skip
         wanted = replace(wanted, **changed)  # type: ignore[arg-type]
@@ -114,7 +116,7 @@ def test_it_leads_to_postgres_and_ends_with_the_operation(operations: Callable[.
         operation = operations(f"127.0.0.1:{port}")
         ensure(operation.wanted)
         (process,) = forwards(operation.wanted.port)
-        assert f"-W 127.0.0.1:{port} -- host" in operation.log.read_text()
+        assert f"-W 127.0.0.1:{port} -- host\n" in operation.log.read_text()
         with socket.create_connection(("127.0.0.1", operation.wanted.port)) as client:
             client.sendall(b"12345678")
             assert client.recv(10) == b"N"
@@ -218,13 +220,23 @@ def test_why_it_does_not_lead_there_is_told(operations: Callable[..., Operation]
     assert str(error.value) == f"ssh://host: Postgres at 172.20.0.3:5432: {said.splitlines()[0]}: {fix}"
 
 
+def test_the_reason_that_a_shared_connection_does_not_say_is_asked_for(operations: Callable[..., Operation]) -> None:
+    operation = operations("172.20.0.3:5432")
+    Path(operation.wanted.ssh[0]).write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        f"alone = 'ControlPath=none' in sys.argv\nsys.exit({PROHIBITED!r} if alone else {SHARED!r})\n"
+    )
+    with pytest.raises(ForwardError, match="administratively prohibited: open failed: sshd there forbids it"):
+        ensure(operation.wanted)
+
+
 def test_a_provider_is_told_too_in_postgres_own_words(operations: Callable[..., Operation]) -> None:
     import psycopg
 
     with postgres(b"N") as port:
         operation = operations(f"127.0.0.1:{port}")
         ensure(operation.wanted)
-        Path(operation.wanted.ssh[1]).write_text(f"import sys; sys.exit({REFUSED!r})")
+        Path(operation.wanted.ssh[0]).write_text(f"#!{sys.executable}\nimport sys; sys.exit({REFUSED!r})")
         with pytest.raises(psycopg.OperationalError) as error:
             psycopg.connect(host="127.0.0.1", port=operation.wanted.port, user="x", sslmode="disable")
     assert f"{REFUSED}: the connection to the host is lost; run this again" in str(error.value)
