@@ -100,14 +100,17 @@ class Host(ABC):
 
     def read(self, verb: Callable[[A], R], arguments: A) -> R:
         """Run a read-only verb now, also at preview. Raises HostError."""
-        done = subprocess.run(
-            self._words(verb.__module__, verb.__name__),
-            input=bundle.pack(verb.__module__, arguments, docker_host=self._docker_host),
-            text=True,
-            capture_output=True,
-            timeout=300,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                self._words(verb.__module__, verb.__name__),
+                input=bundle.pack(verb.__module__, arguments, docker_host=self._docker_host),
+                text=True,
+                capture_output=True,
+                timeout=300,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise HostError(f"{error.filename}: not on this machine, or not in PATH: install it") from None
         if done.returncode:
             said = self._why(done) or done.stderr.strip()
             raise HostError(said or f"{verb.__module__} {verb.__name__}: exit code {done.returncode}")

@@ -37,7 +37,7 @@ from lab.place import LABEL, ROOT, Place, Say, free_port, port_is_free
 from lab.prober import Prober
 from lab.pulumi_cli import PulumiCli
 from lab.snapshot import Snapshot
-from lab.ssh_server import SshServer, wanted
+from lab.ssh_server import SshServer, host_over_ssh
 
 __all__ = ["ROOT", "Lab"]
 
@@ -165,6 +165,7 @@ class Lab(Place):
             # The names come from the path alone.
             gone = Lab(path, self._say)
             removed = gone.containers.clear()
+            gone.ssh.remove()
             self.docker.remove_images(f"label={LABEL}={gone.checkout}")
             self._say(f"the lab of {path}, which is gone: {', '.join(removed)}")
 
@@ -185,7 +186,7 @@ class Lab(Place):
             yield tags, key, self.notes().made == key and self.pristine.is_dir()
             self.containers.make_bridge_image()
             self.cli.write_plugins()
-            if wanted():
+            if host_over_ssh():
                 self.ssh.start()
             self.write_config()
             self.containers.check_mas()

@@ -17,7 +17,7 @@ from lab import which_pulumi
 from lab.engine import LabError, run
 from lab.place import Place, Say, write
 from lab.plugins import NAMES, wrapper
-from lab.ssh_server import SshServer, wanted
+from lab.ssh_server import SshServer, host_over_ssh
 
 PROJECT = "mautrix-signal"
 STACK = "lab"
@@ -103,7 +103,7 @@ class PulumiCli:
         salt = self.place.notes().salt
         if salt:
             document["encryptionsalt"] = salt
-        over_ssh = SshServer(self.place).config() if wanted() else {}
+        over_ssh = SshServer(self.place).config() if host_over_ssh() else {}
         own = {f"{PROJECT}:{key}": value for key, value in {**self.place.config, **over_ssh, **changes}.items()}
         shared = document.get("config")
         document["config"] = {**(shared if isinstance(shared, dict) else {}), **own}

@@ -27,7 +27,7 @@ ALIAS = "mxlab-host"  # what known_hosts calls it, whatever its port
 SECONDS = 20
 
 
-def wanted() -> bool:
+def host_over_ssh() -> bool:
     """Whether LAB_HOST asks for a lab whose host is behind SSH. Raises LabError for a value that is none."""
     value = os.environ.get("LAB_HOST") or "local"
     if value not in ("local", "ssh"):

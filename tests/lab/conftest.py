@@ -15,14 +15,14 @@ import yaml
 from documents.bridges import SIGNAL
 from documents.places import Deployment
 from lab.box import ROOT, Lab
-from lab.ssh_server import wanted
+from lab.ssh_server import host_over_ssh
 from settings import parse
 from tests.facts import defaults
 
 PASSED = pytest.StashKey[bool]()
 
 # As the README has it: the program opens the way to Postgres on a host behind SSH.
-REFRESH = ("refresh", "--yes", *(["--run-program"] if wanted() else []))
+REFRESH = ("refresh", "--yes", *(["--run-program"] if host_over_ssh() else []))
 
 
 def deployment_of(lab: Lab) -> Deployment:
