@@ -9,6 +9,11 @@ import time
 from lab.delay import Delay
 
 
+def send(client: socket.socket, data: bytes) -> None:
+    client.sendall(data)
+    client.shutdown(socket.SHUT_WR)
+
+
 def test_each_way_takes_its_time_and_nothing_is_lost_or_swapped() -> None:
     sent = b"".join(number.to_bytes(4, "big") for number in range(200_000))
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -25,9 +30,7 @@ def test_each_way_takes_its_time_and_nothing_is_lost_or_swapped() -> None:
             client.sendall(b"x")
             assert client.recv(1) == b"x"
             assert time.monotonic() - begun >= 0.1
-            threading.Thread(
-                target=lambda: (client.sendall(sent), client.shutdown(socket.SHUT_WR)), daemon=True
-            ).start()
+            threading.Thread(target=send, args=(client, sent), daemon=True).start()
             received = b""
             while data := client.recv(65536):
                 received += data
