@@ -43,12 +43,10 @@ class CheckedHost:
 
 def host_of(settings: Settings, deployment: Deployment) -> Host:
     """The machine with Docker: this one, or one behind SSH."""
-    stack, options = deployment.stack, (settings.reapply, deployment.docker_host)
-    return (
-        SshHost(settings.ssh, settings.local_port(stack), stack, *options)
-        if settings.ssh
-        else LocalHost(stack, *options)
-    )
+    here, options = deployment.here, (settings.reapply, deployment.docker_host)
+    if settings.ssh:
+        return SshHost(settings.ssh, settings.local_port(here), here, *options)
+    return LocalHost(here, *options)
 
 
 def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> CheckedHost:

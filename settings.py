@@ -287,10 +287,10 @@ class Settings:
         address = SshAddress.parse(self.host)
         return replace(address, key=self.ssh_key, config=self.ssh_config, become=self.become == "sudo")
 
-    def local_port(self, stack: str) -> int:
-        """This machine's port for Postgres on a host behind SSH: the stack's own, always the same, since the provider's
-        settings are in the state; below the ports that go to outgoing connections."""
-        return self.postgres_local_port or 20000 + int(fingerprint(stack)[:8], 16) % 10000
+    def local_port(self, deployment: str) -> int:
+        """This machine's port for Postgres on a host behind SSH: a deployment's own, always the same, since the
+        provider's settings are in the state; below the ports that go to outgoing connections."""
+        return self.postgres_local_port or 20000 + int(fingerprint(deployment)[:8], 16) % 10000
 
     @property
     def has_mas(self) -> bool:

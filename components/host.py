@@ -72,10 +72,10 @@ class HostScript(Generic[R]):
 class Host(ABC):
     """The machine with Docker. Runs the scripts of `scripts/` there; scripts/bundle.py says how they travel."""
 
-    def __init__(self, stack: str, reapply: int = 0, docker_host: str = "") -> None:
-        """`stack` is "project/name"; another `reapply` number runs every step again; `docker_host`: as in
-        `bundle.pack`."""
-        self._stack, self._reapply, self._docker_host = stack, reapply, docker_host
+    def __init__(self, deployment: str, reapply: int = 0, docker_host: str = "") -> None:
+        """`deployment`: its name among all on the host, without spaces; another `reapply` number runs every step again;
+        `docker_host`: as in `bundle.pack`."""
+        self._deployment, self._reapply, self._docker_host = deployment, reapply, docker_host
 
     @abstractmethod
     def docker(self, address: str) -> DockerAddress:
@@ -133,7 +133,7 @@ class Host(ABC):
         The arguments may hold outputs (`later`) and secrets. `shown`: what the script tells a person (stderr) appears
         in the CLI as it runs; an error's text always does. Any change of script or arguments runs the update.
         """
-        script, step = create.__module__, f"{self._stack} {name}"
+        script, step = create.__module__, f"{self._deployment} {name}"
         known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
         text: pulumi.Output[str] = known.apply(
             lambda values: bundle.pack(script, values, self._reapply, self._docker_host, step)
@@ -188,9 +188,9 @@ class SshHost(Host):
     text in the state, and makes a connection for each command.
     """
 
-    def __init__(self, address: SshAddress, local_port: int, stack: str, reapply: int, docker_host: str) -> None:
+    def __init__(self, address: SshAddress, local_port: int, deployment: str, reapply: int, docker_host: str) -> None:
         """`local_port`: this machine's, for Postgres."""
-        super().__init__(stack, reapply, docker_host)
+        super().__init__(deployment, reapply, docker_host)
         self._address, self._local_port = address, local_port
         make_control_directory()
 
@@ -200,7 +200,7 @@ class SshHost(Host):
     def postgres(self, address: str, port: int) -> tuple[str, int]:
         above = processes.operation()
         wanted = forward.Forward(
-            stack=self._stack,
+            deployment=self._deployment,
             port=self._local_port,
             target=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
             ssh=self._address.client,

@@ -148,6 +148,11 @@ class Deployment:
         return whose(self.stack, self.synapse.domain)
 
     @property
+    def here(self) -> str:
+        """This deployment among all on its host, in one word."""
+        return f"{self.stack}:{self.place.directory}"
+
+    @property
     def dumped(self) -> tuple[Database, ...]:
         """The databases that our dump script dumps."""
         own = self.place.database

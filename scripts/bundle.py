@@ -77,7 +77,7 @@ def pack(script: str, arguments: object, reapply: int = 0, docker_host: str = ""
     """The stdin of `command(…)`: JSON with the sources of `script` and of all that it imports, and its arguments (a
     dataclass, or what scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again;
     `docker_host` is Docker's address for every docker command of it ("": the one that docker takes by itself); `step`
-    ("STACK RESOURCE") has it wait for another run of the same.
+    ("DEPLOYMENT RESOURCE") has it wait for another run of the same.
 
     The same input gives the same text. A script that sends another one on, into a container, imports that one.
     """

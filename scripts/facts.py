@@ -125,7 +125,7 @@ def read(arguments: Look) -> HostFacts:
             docker_free=shutil.disk_usage(_existing(Path(data_root.result().stdout.strip()))).free,
             root=os.geteuid() == 0,
             without_docker=_without_docker(arguments),
-            at_work=host_lock.steps(deployment.stack),
+            at_work=host_lock.steps(deployment.here),
             bash=_works("bash", "--version"),
             **{key: by_name.result().get(name) for key, name in names.items()},
             network=network.result(),

@@ -29,14 +29,14 @@ def held(what: str, holder: str, deadline: float = DEADLINE) -> AbstractContextM
 
 
 def at_work(step: str) -> AbstractContextManager[None]:
-    """The same for one step, "STACK RESOURCE", which another run of it waits for."""
+    """The same for one step, "DEPLOYMENT RESOURCE", which another run of it waits for."""
     waiting = "waiting for {}, which an earlier run began that was cut off"
     late = f"{{}} has been at work for over {DEADLINE:g} s, for an earlier run that was cut off"
     return _held(_path(step, STEP), step, DEADLINE, waiting, late)
 
 
-def steps(stack: str) -> tuple[str, ...]:
-    """The steps of a stack that are at work on this host, as "RESOURCE (pid NUMBER)"."""
+def steps(deployment: str) -> tuple[str, ...]:
+    """The steps of a deployment that are at work on this host, as "RESOURCE (pid NUMBER)"."""
     working = []
     for path in sorted(DIRECTORY.glob(f"{NAME}{STEP}*.lock")):
         try:
@@ -45,7 +45,7 @@ def steps(stack: str) -> tuple[str, ...]:
                     working.append(file.read().strip())
         except FileNotFoundError:
             pass  # it has ended
-    return tuple(each.partition(" ")[2] for each in working if each.partition(" ")[0] == stack)
+    return tuple(each.partition(" ")[2] for each in working if each.partition(" ")[0] == deployment)
 
 
 def _path(what: str, kind: str = "") -> Path:

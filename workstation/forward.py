@@ -46,7 +46,7 @@ class Forward:
     flags; `name`: the host's; `url`: as it is set; `until`: the pid of the process that it ends with, and when that
     began."""
 
-    stack: str
+    deployment: str
     port: int
     target: str
     ssh: tuple[str, ...]
@@ -66,7 +66,7 @@ class Forward:
     @property
     def same_way(self) -> tuple[object, ...]:
         """What two forwards have in common that may stand in for each other."""
-        return self.stack, self.port, self.target, self.ssh, self.name
+        return self.deployment, self.port, self.target, self.ssh, self.name
 
 
 # ---------------------------------------------------------------- for the program
@@ -82,14 +82,14 @@ def ensure(wanted: Forward) -> None:
         if not each.needed or (ours and each != wanted):
             process.terminate()
             process.wait()
-        elif each.stack != wanted.stack:
+        elif each.deployment != wanted.deployment:
             raise ForwardError(
-                f"127.0.0.1:{wanted.port}: the stack {each.stack} has it: wait until its operation has ended, "
+                f"127.0.0.1:{wanted.port}: {each.deployment} has it: wait until its operation has ended, "
                 "or set postgresLocalPort to another port"
             )
         elif each.same_way != wanted.same_way:
             raise ForwardError(
-                f"127.0.0.1:{wanted.port}: another operation of this stack (pid {each.until}) reaches Postgres at "
+                f"127.0.0.1:{wanted.port}: another operation of this deployment (pid {each.until}) reaches Postgres at "
                 f"{each.target} through it, not at {wanted.target}: wait until it has ended"
             )
         else:
@@ -160,7 +160,7 @@ def _parse(text: str) -> Forward:
 
 
 def serve(forward: Forward) -> None:
-    """Until the CLI has ended. A port that is taken is waited for: by another operation of this stack."""
+    """Until the CLI has ended. A port that is taken is waited for: by another operation of this deployment."""
     while forward.needed:
         try:
             listener = socket.create_server((LOOPBACK, forward.port))

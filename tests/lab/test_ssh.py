@@ -16,13 +16,12 @@ from lab.engine import run
 from lab.place import write
 from lab.ssh_server import SshServer
 from scripts.host_lock import at_work, steps
-from tests.lab.conftest import Shared
+from tests.lab.conftest import Shared, deployment_of
 from tests.lab.test_program import ping, snapshot
 from workstation.forward import _running
 
 pytestmark = pytest.mark.e2e
 
-STACK = "mautrix-signal/lab"
 UP = ("up", "--yes", "--skip-preview")
 DESTROY = ("destroy", "--yes", "--skip-preview", "--run-program")
 
@@ -42,6 +41,11 @@ def said(lab: Lab, *words: str) -> str:
     done = lab.pulumi(*words, check=False)
     assert done.returncode != 0, done.stdout
     return " ".join((done.stdout + done.stderr).split())
+
+
+def here(lab: Lab) -> str:
+    """The deployment among all on this machine."""
+    return deployment_of(lab).here
 
 
 def eventually(what: Callable[[], bool], seconds: float = 60) -> bool:
@@ -131,7 +135,7 @@ def test_an_up_that_is_cut_off_is_finished_by_the_next(lab: Lab, server: SshServ
     before = snapshot(lab)
 
     def working() -> bool:
-        return any(each.startswith(step) for each in steps(STACK))
+        return any(each.startswith(step) for each in steps(here(lab)))
 
     def cut() -> None:
         assert eventually(working)
@@ -155,11 +159,11 @@ def test_a_step_that_is_still_at_work_is_told_and_waited_for(lab: Lab, server: S
     """As long as one of a run that was cut off would be."""
     before = snapshot(lab)
     step = "mautrix-signal-leftovers"
-    with at_work(f"{STACK} {step}"):
+    with at_work(f"{here(lab)} {step}"):
         assert f"step {step} (pid {os.getpid()}): is at work on the host" in said(lab, "preview")
         assert snapshot(lab) == before
     lab.pulumi(*UP)
-    with ThreadPoolExecutor() as pool, at_work(f"{STACK} {step}"):
+    with ThreadPoolExecutor() as pool, at_work(f"{here(lab)} {step}"):
         destroyed = pool.submit(lab.pulumi, *DESTROY)
         assert eventually(lambda: not (lab.host_dir / "signal-bridge").exists()), "all before it goes"
         assert not destroyed.done() and lab.psql("select 1 from pg_roles where rolname = 'mautrix_signal'")

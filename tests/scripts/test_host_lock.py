@@ -15,15 +15,16 @@ from scripts.files import BridgeDirectory
 from scripts.host_lock import at_work, steps
 
 STACK = "project/cut-off-test"
-STEP = f"{STACK} mautrix-signal-directory"
+HERE = f"{STACK}:/opt/matrix/mautrix-signal"
+STEP = f"{HERE} mautrix-signal-directory"
 
 
 def test_it_is_known_while_it_is_at_work_and_not_any_more() -> None:
-    assert steps(STACK) == ()
+    assert steps(HERE) == ()
     with at_work(STEP):
-        assert steps(STACK) == (f"mautrix-signal-directory (pid {os.getpid()})",)
-        assert steps("project/another") == () == steps("project/cut-off")
-    assert steps(STACK) == ()
+        assert steps(HERE) == (f"mautrix-signal-directory (pid {os.getpid()})",)
+        assert steps(f"{STACK}:/opt/matrix/other") == () == steps(STACK)
+    assert steps(HERE) == ()
 
 
 def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
 
 def test_another_step_of_the_stack_and_the_same_of_another_stack_do_not_wait(tmp_path: Path) -> None:
     with at_work(STEP):
-        for step in (f"{STACK} mautrix-signal-config", "project/another mautrix-signal-directory"):
+        for step in (f"{HERE} mautrix-signal-config", f"{STACK}:/another mautrix-signal-directory"):
             done = subprocess.run(
                 ["sh", "-c", bundle.command("claim")],
                 input=bundle.pack("scripts.files", BridgeDirectory(str(tmp_path / "bridge"), STACK), step=step),

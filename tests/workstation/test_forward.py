@@ -85,7 +85,7 @@ def operations(tmp_path: Path) -> Iterator[Callable[..., Operation]]:
         process = subprocess.Popen(["sleep", "600"])
         made.append(process)
         wanted = Forward(
-            stack="project/one", port=free_port(), target=target, ssh=(str(client),), name="host",
+            deployment="project/one", port=free_port(), target=target, ssh=(str(client),), name="host",
             url="ssh://host", until=process.pid, since=psutil.Process(process.pid).create_time(),
         )  # fmt: skip
         wanted = replace(wanted, **changed)  # type: ignore[arg-type]
@@ -176,8 +176,11 @@ def test_another_address_of_postgres_counts_from_the_next_run_of_the_program(
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"stack": "project/two"}, "the stack project/one has it: wait until its operation has ended, or set postgres"),
-        ({"target": "192.0.2.7:5432"}, "another operation of this stack .* reaches Postgres at .* not at 192.0.2.7:"),
+        ({"deployment": "project/two"}, "project/one has it: wait until its operation has ended, or set postgres"),
+        (
+            {"target": "192.0.2.7:5432"},
+            "another operation of this deployment .* at .* not at 192.0.2.7:",
+        ),
     ],
 )
 def test_another_s_way_is_not_disturbed(
