@@ -15,14 +15,14 @@ from components.secrets import BridgeSecrets
 from documents import operator
 from documents.appservice import bridge_registration, doublepuppet_registration
 from documents.bridge_config import bridge_config, bridge_database_url
-from documents.bridges import SIGNAL as bridge
 from host_check import host_of, refuse_or_tell
 from scripts.isolation import Isolation
 from settings import read
 
 prepare_process()
-settings, name = read(), bridge.name
-deployment = settings.deployment(bridge, f"{pulumi.get_project()}/{pulumi.get_stack()}")
+settings = read()
+deployment = settings.deployment(f"{pulumi.get_project()}/{pulumi.get_stack()}")
+name = deployment.bridge.name
 host = host_of(settings, deployment)
 
 # Before the plan: what is there, and whether the plan may touch it. Nothing below runs if not.

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from documents import bridge_config
-from documents.bridges import Bridge
+from documents.bridges import SIGNAL, Bridge, bridge_of
 from documents.fingerprint import fingerprint
 from documents.places import (
     AUTO,
@@ -175,6 +175,35 @@ def _yaml_file(value: str) -> str:
     raise ValueError("an absolute path on the host that ends in .yaml, without '..', quotes, ':' or spaces; or empty")
 
 
+def _bridge(value: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(value)
+    except json.JSONDecodeError:
+        entry = None
+    if not isinstance(entry, dict):
+        raise ValueError("a mapping, like {kind: signal}")
+    bridge_of(entry)
+    return entry
+
+
+def _following(bridge: Bridge) -> dict[str, Any]:
+    """What follows from the bridge where it is not set. The plan's Signal has the plan's names of files, any other one
+    has its own, since a homeserver may have several."""
+    own = "" if bridge == SIGNAL else f"{bridge.name}-"
+    return {
+        "image": bridge.image,
+        "bridge_container": bridge.name,
+        "bridge_dir": f"/opt/matrix/{bridge.name}",
+        "bridge_port": bridge.default_port,
+        "bridge_database": bridge.database,
+        "bridge_role": bridge.database,
+        "archive_dir": f"/var/backups/{bridge.name}",
+        "registration_file": f"{own}registration.yaml",
+        "doublepuppet_file": f"{own}doublepuppet.yaml",
+        "doublepuppet_id": f"{own}doublepuppet",
+    }
+
+
 def _host(value: str) -> str:
     return value if value == LOCAL else SshAddress.parse(value).url
 
@@ -248,31 +277,35 @@ class Settings:
     )
     backup_filter_suffix: str = setting(_matching(r"\.[A-Za-z0-9.]+", "a suffix like .age"), empty=True)
     accept_plain_dumps: bool = setting(_boolean)
-    archive_dir: str = setting(_directory)
+    archive_dir: str = setting(_directory, empty=True)
     keep_archives: int = setting(_integer(1, 1000))
     restore: str = setting(_restore)
     go_back_to: str = setting(_archive, empty=True)
     accept_archive_of: str = setting(
         _matching(r"[^\s@]+/[^\s@]+@[^\s@]+", "whose an archive is, as PROJECT/STACK@DOMAIN"), empty=True
     )
-    image: str = setting(_matching(_IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0"))
+    bridge: Mapping[str, Any] = setting(_bridge)
+    image: str = setting(
+        _matching(_IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0"), empty=True
+    )
     keep_image: bool = setting(_boolean)
     bridge_container: str = setting(
         _matching(
             r"[A-Za-z0-9][A-Za-z0-9.-]+",
             "a container's name that is a host name too (it is the host of the registration's url): "
             "letters, digits, '.', '-'",
-        )
+        ),
+        empty=True,
     )
-    bridge_dir: str = setting(_directory)
-    bridge_port: int = setting(_port)
-    bridge_database: str = setting(_identifier)
-    bridge_role: str = setting(_identifier)
+    bridge_dir: str = setting(_directory, empty=True)
+    bridge_port: int = setting(_integer(0, 65535))
+    bridge_database: str = setting(_identifier, empty=True)
+    bridge_role: str = setting(_identifier, empty=True)
     bridge_config: Mapping[str, Any] = setting(_mapping)
-    registration_file: str = setting(_file)
-    doublepuppet_file: str = setting(_file)
+    registration_file: str = setting(_file, empty=True)
+    doublepuppet_file: str = setting(_file, empty=True)
     doublepuppet_id: str = setting(
-        _matching(r"[a-z0-9][a-z0-9._-]*", "an appservice id: lower-case letters, digits, '.', '_', '-'")
+        _matching(r"[a-z0-9][a-z0-9._-]*", "an appservice id: lower-case letters, digits, '.', '_', '-'"), empty=True
     )
     experimental_features: bool = setting(_boolean)
     ready_timeout: int = setting(_integer(5, 3600))
@@ -302,11 +335,11 @@ class Settings:
         """The databases to isolate that the stack has."""
         return tuple(each for each in self.isolated_databases if self.has_mas or each != self.mas_database)
 
-    def deployment(self, bridge: Bridge, stack: str) -> Deployment:
+    def deployment(self, stack: str) -> Deployment:
         """What travels together, as objects; `stack` is "project/name"."""
         return Deployment(
             stack=stack,
-            bridge=bridge,
+            bridge=bridge_of(self.bridge),
             admin_user=self.admin_user,
             doublepuppet_id=self.doublepuppet_id,
             registration_file=self.registration_file,
@@ -376,6 +409,9 @@ def parse(values: Mapping[str, str | None]) -> Settings:
                 parsed[each.name] = each.metadata["check"](raw)
             except ValueError as error:
                 problems.append(f"{key}: {raw!r} should be {error}")
+    if "bridge" in parsed:
+        following = _following(bridge_of(parsed["bridge"]))
+        parsed |= {name: value for name, value in following.items() if parsed.get(name) in ("", 0)}
     problems += _contradictions(parsed)
     if problems:
         raise BadSettings("\n".join(problems))
@@ -424,6 +460,12 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
     problems += [
         f"bridgeConfig.{key}: is not to be set: this program sets it, and other parts of the deployment depend on it"
         for key in bridge_config.refused(parsed.get("bridge_config", {}))
+    ]
+    bridge = bridge_of(parsed["bridge"]) if "bridge" in parsed else SIGNAL
+    problems += [
+        f"bridgeConfig.{key}: not set, and {bridge.network_name}'s bridge does not start without it ({bridge.source})"
+        for key in bridge.needs
+        if not bridge_config.has(parsed.get("bridge_config", {}), key)
     ]
     problems += _entangled(parsed)
     return problems

@@ -13,7 +13,6 @@ from documents.credentials import Keys, Tokens
 from documents.places import Deployment
 from documents.yaml_text import render
 
-_GHOST_ID = "{{.}}"
 # What Go's regexp.QuoteMeta escapes. Python's re.escape escapes more (`-`, `~`): the same meaning, another text.
 _META = re.compile(r"[\\.+*?()|\[\]{}^$]")
 # Synapse refuses a sender whose localpart changes when it is percent-quoted (synapse/config/appservice.py).
@@ -30,9 +29,7 @@ def bridge_registration(deployment: Deployment, tokens: Tokens, keys: Keys) -> s
     bridge = deployment.bridge
     if keys.sender_localpart == bridge.bot_localpart:
         raise ValueError(f"sender_localpart is the bot {bridge.bot_localpart}; it should be a random name of its own")
-    if bridge.username_template.count(_GHOST_ID) != 1:
-        raise ValueError(f"the username template {bridge.username_template!r} should hold {_GHOST_ID} once")
-    before, after = bridge.username_template.split(_GHOST_ID)
+    before, after = bridge.username_template.split("{{.}}")
     domain = quote_meta(deployment.synapse.domain)
     address = deployment.place.address
     document = _head(bridge.appservice_id, address, tokens.as_token, tokens.hs_token, keys.sender_localpart)

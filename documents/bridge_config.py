@@ -105,6 +105,11 @@ def _at(node: Any, path: Path) -> Any:
     return node
 
 
+def has(theirs: Mapping[str, Any], key: str) -> bool:
+    """Whether the setting bridgeConfig has a value at KEY.KEY."""
+    return _at(theirs, tuple(key.split("."))) not in (_ABSENT, None, "")
+
+
 def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Ours, with what theirs say over it."""
     together = dict(ours)

@@ -7,8 +7,9 @@ those of its image.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Optional
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Optional
 
 # The same in every bridge that is built on mautrix-go's bridgev2.
 CONFIG_PATH = "/data/config.yaml"
@@ -20,23 +21,39 @@ GID = 1337
 
 @dataclass(frozen=True)
 class Bridge:
-    """One mautrix bridge. Names are as the bridge's own defaults have them."""
+    """One mautrix bridge. Names are as the bridge's own defaults have them, or follow from the one that it is given."""
 
-    name: str  # of the program; also the default name of container and data directory
+    name: str  # of the program, or mautrix-NAME; also the default name of container and data directory
     network_name: str  # for people
     network_id: str  # the part that bot, ghosts and appservice id are made of
-    appservice_id: str
-    bot_localpart: str
-    username_template: str  # Go template of a ghost's localpart; {{.}} is the id on the network
-    ghost_ids: tuple[str, ...]  # ids on the network, one of each shape that the bridge makes ghosts of
+    ghost_ids: tuple[str, ...]  # as in a ghost's localpart, one of each shape that the bridge makes ghosts of
     default_port: int
     command_prefix: str
-    login_command: str  # behind the prefix: what a user sends to the bot to link an account
+    login_hint: str  # what a user does to link an account, behind `PREFIX login`
     binary: str  # path in the image
-    image: str  # default image with its tag, the plan's
-    database: str  # default name of the database and of its role
-    first_linking_tag: Optional[str]  # older releases can no longer link an account; None: none such is known
-    first_linking_source: Optional[str]
+    image: str  # default image with its tag: one that is known to be a release on bridgev2
+    source: str  # where these values are from
+    needs: tuple[str, ...] = ()  # keys of its config.yaml without which it does not start
+    first_linking_tag: Optional[str] = None  # older releases can no longer link an account; None: none such is known
+    first_linking_source: Optional[str] = None
+
+    @property
+    def appservice_id(self) -> str:
+        return self.network_id
+
+    @property
+    def bot_localpart(self) -> str:
+        return f"{self.network_id}bot"
+
+    @property
+    def username_template(self) -> str:
+        """Go template of a ghost's localpart; {{.}} is the id on the network."""
+        return f"{self.network_id}_{{{{.}}}}"
+
+    @property
+    def database(self) -> str:
+        """Default name of the database and of its role."""
+        return self.name.replace("-", "_")
 
     def bot_user_id(self, domain: str) -> str:
         return f"@{self.bot_localpart}:{domain}"
@@ -45,29 +62,152 @@ class Bridge:
         """The container's command: the bridge itself, which with -n never writes its config file."""
         return [self.binary, "-c", CONFIG_PATH, "-n"]
 
+    def named(self, name: str) -> Bridge:
+        """A second one of its kind on one homeserver: whatever has to differ follows from the name."""
+        return replace(self, name=f"mautrix-{name}", network_id=name)
 
-SIGNAL = Bridge(
-    name="mautrix-signal",
-    network_name="Signal",
-    network_id="signal",
-    appservice_id="signal",
-    bot_localpart="signalbot",
-    username_template="signal_{{.}}",
+
+def _released(
+    network_id: str,
+    network_name: str,
+    port: int,
+    prefix: str,
+    tag: str,
+    ghost_ids: tuple[str, ...],
+    login_hint: str,
+    **more: Any,
+) -> Bridge:
+    """A bridge of github.com/mautrix: name, port and prefix are those of its GetName (connector.go) at this tag, shapes
+    of ids those that it makes, the login that of its login flows; the rest is bridgev2's own rule (mautrix-go,
+    bridgev2/matrix/mxmain/example-config.yaml), or in `more`."""
+    repository, folder = more.pop("repository", network_id), more.pop("folder", "pkg/connector")
+    return Bridge(
+        name=f"mautrix-{network_id}",
+        network_name=network_name,
+        network_id=network_id,
+        ghost_ids=ghost_ids,
+        default_port=port,
+        command_prefix=prefix,
+        login_hint=login_hint,
+        binary=more.pop("binary", f"/usr/bin/mautrix-{network_id}"),
+        image=f"dock.mau.dev/mautrix/{repository}:{tag}",
+        source=f"https://github.com/mautrix/{repository}/tree/{tag.replace('ig-', '')}/{folder}",
+        **more,
+    )
+
+
+_COOKIES = "with the cookies of a browser that is logged in at {}"
+
+SIGNAL = _released(
+    "signal", "Signal", 29328, "!signal", "v0.2603.0",
     # An account, a phone number's identity (pni), and the number that older releases took.
-    ghost_ids=(
-        "0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94",
-        "pni_0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94",
-        "4915112345678",
-    ),
-    default_port=29328,
-    command_prefix="!signal",
-    login_command="login",
-    binary="/usr/bin/mautrix-signal",
-    image="dock.mau.dev/mautrix/signal:v0.2603.0",
-    database="mautrix_signal",
+    ("0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "pni_0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "4915112345678"),
+    "scan the code with Signal on the phone (Settings, Linked devices)",
     first_linking_tag="v0.2607.0",
     first_linking_source="https://github.com/mautrix/signal/issues/654",
-)
+)  # fmt: skip
+
+KINDS: Mapping[str, Bridge] = {
+    "signal": SIGNAL,
+    "whatsapp": _released(
+        "whatsapp", "WhatsApp", 29318, "!wa", "v0.2608.0", ("4915112345678", "lid-123456789012345", "bot-13135550002"),
+        "scan the code with WhatsApp on the phone (Settings, Linked devices), or take the code for a phone number",
+    ),
+    "telegram": _released(
+        "telegram", "Telegram", 29317, "!tg", "v0.2608.0", ("123456789", "channel-1234567890"),
+        "it asks for the phone number and the code that Telegram sends, or shows a code to scan",
+        needs=("network.api_id", "network.api_hash"),  # pkg/connector/config.go, PostProcess
+    ),
+    "slack": _released(
+        "slack", "Slack", 29335, "!slack", "v0.2608.0", ("t0123abcd-u0123abcd",),
+        "it asks for an e-mail address, or takes the token of a browser that is logged in",
+    ),
+    # One image repository, two programs since v0.2607.0; the one for Messenger has no Instagram any more.
+    "messenger": _released(
+        "facebook", "Facebook Messenger", 29319, "!fb", "v0.2608.0", ("100001234567890",),
+        _COOKIES.format("facebook.com or messenger.com"), repository="meta", binary="/usr/bin/mautrix-meta",
+    ),
+    "instagram": _released(
+        "instagram", "Instagram", 29330, "!ig", "ig-v0.2608.0", ("100001234567890",),
+        _COOKIES.format("instagram.com"), repository="meta", folder="pkg/igconnector",
+    ),
+    "gmessages": _released(
+        "gmessages", "Google Messages", 29336, "!gm", "v0.2602.0", ("1.12",),
+        "it asks for a Google account, and has the phone confirm it",
+    ),
+    "twitter": _released(
+        "twitter", "Twitter", 29327, "!twitter", "v0.2608.0", ("1234567890123456789",), _COOKIES.format("x.com"),
+    ),
+    "bluesky": _released(
+        "bluesky", "Bluesky", 29340, "!bsky", "v0.2510.0", ("plc-abcdefghijklmnopqrstuvwx", "web-example.org"),
+        "it asks for the handle and an app password",
+    ),
+    # Upper-case letters of an id are written as _a, _b, … in a localpart.
+    "linkedin": _released(
+        "linkedin", "LinkedIn", 29341, "!linkedin", "v0.2604.0", ("_a_co_a_a_b12345",), _COOKIES.format("linkedin.com"),
+    ),
+    "gvoice": _released(
+        "gvoice", "Google Voice", 29338, "!gv", "v0.2605.0", ("1.+15551234567",), _COOKIES.format("voice.google.com"),
+    ),
+}  # fmt: skip
+
+CUSTOM = "custom"
+"""The kind of a bridge on bridgev2 that has no record here: its setting holds the values."""
+
+NOT_ON_BRIDGEV2 = {
+    "discord": "v0.7.7 is built on the older bridge module of mautrix-go",
+    "googlechat": "v0.5.2 is a Python program",
+}
+"""Kinds that people look for, and why they are not here (github.com/mautrix, August 2026)."""
+
+
+def bridge_of(entry: Mapping[str, Any]) -> Bridge:
+    """From the setting: `kind`, and `name` if it is not the only one of its kind; of kind custom, `name`, `network`,
+    `image`, `port` and `binary` too, and `prefix` and `login` if they are not usual. Raises ValueError with what it
+    should be."""
+    kind, name = entry.get("kind"), entry.get("name", "")
+    if kind in NOT_ON_BRIDGEV2:
+        raise ValueError(f"of another kind: {kind} is no bridge on bridgev2: {NOT_ON_BRIDGEV2[kind]}")
+    if kind not in (*KINDS, CUSTOM):
+        raise ValueError(f"a mapping with kind: one of {', '.join(KINDS)}, {CUSTOM}")
+    fields = {**_FIELDS, **_CUSTOM_FIELDS} if kind == CUSTOM else _FIELDS
+    for key in entry.keys() - fields.keys():
+        raise ValueError(f"a mapping of {', '.join(fields)}; {key} is none of these")
+    for key in fields:
+        if key in entry and not re.fullmatch(fields[key][0], str(entry[key])):
+            raise ValueError(f"a mapping in which {key} is {fields[key][1]}")
+    if kind != CUSTOM:
+        return KINDS[kind].named(name) if name else KINDS[kind]
+    for key in ("name", "network", "image", "port", "binary"):
+        if key not in entry:
+            raise ValueError(f"a mapping with {key}: {_FIELDS.get(key, _CUSTOM_FIELDS.get(key, ('', '')))[1]}")
+    return Bridge(
+        name=f"mautrix-{name}",
+        network_name=entry["network"],
+        network_id=name,
+        ghost_ids=("1",),
+        default_port=int(entry["port"]),
+        command_prefix=entry.get("prefix", f"!{name}"),
+        login_hint=entry.get("login", "it says how"),
+        binary=entry["binary"],
+        image=entry["image"],
+        source="the setting bridge",
+    )
+
+
+# Each with its pattern, and what it should be.
+_FIELDS = {
+    "kind": (r"[a-z]+", "a kind"),
+    "name": (r"[a-z][a-z0-9-]{0,30}", "a name for ids, containers and databases: lower-case letters, digits, '-'"),
+}
+_CUSTOM_FIELDS = {
+    "network": (r"[^\x00-\x1f]{1,60}", "the network's name for people"),
+    "image": (r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "an image with an exact tag"),
+    "port": (r"[1-9][0-9]{0,4}", "the port that it listens on"),
+    "binary": (r"/[A-Za-z0-9._/-]+", "the path of the program in the image"),
+    "prefix": (r"[!-~]{1,20}", "what a command to the bot begins with"),
+    "login": (r"[^\x00-\x1f]{1,200}", "what a user does to link an account"),
+}
 
 
 def image_tag(image: str) -> str | None:
@@ -92,5 +232,5 @@ def release(image: str) -> tuple[int, ...] | None:
 
 
 def _numbers(tag: str) -> tuple[int, ...] | None:
-    match = re.match(r"v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", tag)
+    match = re.match(r"(?:ig-)?v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", tag)
     return tuple(int(part) for part in match.group(1, 2, 3)) if match else None

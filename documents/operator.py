@@ -9,9 +9,8 @@ def next_steps(deployment: Deployment) -> str:
     """How to link the first account; `link` was the command of the old Python bridge."""
     bridge, prefix = deployment.bridge, deployment.command_prefix
     return (
-        f"As {deployment.admin_user}, start a chat with {deployment.bot} and send `{prefix} {bridge.login_command}`; "
-        f"scan the code with {bridge.network_name} on the phone (Settings, Linked devices). "
-        f"`{prefix} help` lists the rest."
+        f"As {deployment.admin_user}, start a chat with {deployment.bot} and send `{prefix} login`; "
+        f"{bridge.login_hint}. `{prefix} help` lists the rest."
     )
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from documents import adoption, bridge_config
-from documents.bridges import SIGNAL as BRIDGE
-from documents.bridges import image_tag
+from documents.bridges import KINDS, Bridge, image_tag
 from documents.places import Database, whose
 from scripts import archives
 from scripts.archives import Subject
@@ -25,12 +24,15 @@ from scripts.container import every, inside, look
 from scripts.wire import typed
 from verdicts.host_facts import Container
 
+PROJECT = "mautrix-signal"  # as Pulumi.yaml has it: the first part of a setting's key
+
 
 def main(words: Sequence[str]) -> None:
     """ScriptError, and nothing is left behind, if it cannot come along."""
     options = _options(words)
+    kind: Bridge = KINDS[options.bridge]
     config = _yaml(Path(options.config))
-    found = list(adoption.problems(config, BRIDGE))
+    found = list(adoption.problems(config, kind))
     if found:
         raise ScriptError("\n".join(f"{options.config}: {line}" for line in found))
     bridge, running = adoption.by_hand(config), _container(options.config)
@@ -42,14 +44,14 @@ def main(words: Sequence[str]) -> None:
         raise ScriptError(
             f"{options.config}: database.uri: there is no container {name}: name Postgres' container with --postgres"
         )
-    chosen = bridge_config.chosen(config, _example(image))
+    chosen = bridge_config.chosen(config, _example(kind, image))
     registration = options.registration or str(Path(options.config).with_name("registration.yaml"))
     subject = Subject(
-        stack=f"by-hand/{running.name if running else BRIDGE.name}",
+        stack=f"by-hand/{running.name if running else kind.name}",
         domain=bridge.domain,
-        bridge=BRIDGE.name,
+        bridge=kind.name,
         image=image,
-        directory=options.archive_dir,
+        directory=options.archive_dir or f"/var/backups/{kind.name}",
         database=Database(name, bridge.database, bridge.user),
         files=(options.config, registration),
         pickle_key=bridge.pickle_key,
@@ -59,7 +61,7 @@ def main(words: Sequence[str]) -> None:
         raise ScriptError(f"{options.config}: database.uri: there is no such database in {name}")
     settings = Path(f"{archived.path[: -len('.tar.gz')]}.bridgeConfig.yaml")
     archives.private(settings, _written(chosen).encode())
-    for line in _left_to_do(subject, archived.path, settings, running):
+    for line in _left_to_do(subject, archived.path, settings, running, options.bridge):
         say(line)
 
 
@@ -68,10 +70,11 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--config", required=True, type=os.path.abspath, help="the config.yaml that the bridge runs with"
     )
+    parser.add_argument("--bridge", choices=KINDS, default="signal", help="its kind; default: signal")
     parser.add_argument("--registration", type=os.path.abspath, help="default: registration.yaml beside it")
     parser.add_argument("--image", help="default: that of the container that has the config")
     parser.add_argument("--postgres", help="Postgres' container; default: the host in database.uri")
-    parser.add_argument("--archive-dir", default="/var/backups/mautrix-signal", type=os.path.abspath)
+    parser.add_argument("--archive-dir", type=os.path.abspath, help="default: /var/backups/mautrix-KIND")
     return parser.parse_args(words)
 
 
@@ -93,11 +96,11 @@ def _container(config: str) -> Container | None:
     return having[0] if having else None
 
 
-def _example(image: str) -> dict[str, Any]:
+def _example(kind: Bridge, image: str) -> dict[str, Any]:
     """The image's own example config."""
     import yaml
 
-    words = ("run", "--rm", "--network", "none", "--entrypoint", BRIDGE.binary, image, "-e", "-c", "-")
+    words = ("run", "--rm", "--network", "none", "--entrypoint", kind.binary, image, "-e", "-c", "-")
     example = yaml.safe_load(docker(*words, timeout=120).stdout)
     return typed(dict[str, Any], example, f"the example config of {image}")
 
@@ -105,10 +108,12 @@ def _example(image: str) -> dict[str, Any]:
 def _written(chosen: dict[str, Any]) -> str:
     import yaml
 
-    return yaml.safe_dump({"config": {f"{BRIDGE.name}:bridgeConfig": chosen}}, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump({"config": {f"{PROJECT}:bridgeConfig": chosen}}, sort_keys=False, allow_unicode=True)
 
 
-def _left_to_do(subject: Subject, archive: str, settings: Path, running: Container | None) -> Iterator[str]:
+def _left_to_do(
+    subject: Subject, archive: str, settings: Path, running: Container | None, bridge: str
+) -> Iterator[str]:
     if running and running.running:
         yield (
             f"warning: container {running.name} runs: what it does from now on is not in the archive: stop it "
@@ -124,8 +129,10 @@ def _left_to_do(subject: Subject, archive: str, settings: Path, running: Contain
     yield f"- put the lines of {settings} into Pulumi.STACK.yaml"
     image = subject.image
     if image_tag(image) in (None, "latest"):
-        yield f"- find out which release that is: docker run --rm --entrypoint {BRIDGE.binary} {image} --version"
+        yield f"- find out which release that is: docker run --rm --entrypoint {KINDS[bridge].binary} {image} --version"
         image = "IMAGE:RELEASE"
+    if bridge != "signal":
+        yield f"- pulumi config set --path bridge.kind {bridge}"
     yield (
         f"- pulumi config set image {image} && pulumi config set restore {archive} && pulumi config set "
         f"acceptArchiveOf {whose(subject.stack, subject.domain)}"

@@ -12,7 +12,6 @@ from typing import Any
 import yaml
 
 from documents import backup_script, homeserver
-from documents.bridges import SIGNAL
 from documents.credentials import Keys, Tokens
 from documents.marks import comment
 from documents.places import Deployment
@@ -65,7 +64,7 @@ def settings(**changed: str) -> Settings:
 
 def deployment(**changed: str) -> Deployment:
     """The plan's deployment of the Signal bridge, with some config keys changed."""
-    return settings(**changed).deployment(SIGNAL, STACK)
+    return settings(**changed).deployment(STACK)
 
 
 def container(name: str, **changed: Any) -> Container:

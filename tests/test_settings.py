@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from documents.bridges import KINDS
 from documents.ssh import SshAddress
 from settings import BadSettings, Settings, key_of, parse
 from tests.facts import PLAN, PROJECT, defaults, deployment
@@ -64,8 +66,8 @@ def test_the_defaults_are_the_plan() -> None:
         ("adminUser", "matt", "adminUser: 'matt' should be a user id like @name:domain"),
         ("network", None, "network: not set; set it with `pulumi config set network …`"),
         ("network", "", "network: not set; set it with `pulumi config set network …`"),
-        ("bridgePort", "http", "bridgePort: 'http' should be a whole number from 1 to 65535"),
-        ("bridgePort", "70000", "bridgePort: '70000' should be a whole number from 1 to 65535"),
+        ("bridgePort", "http", "bridgePort: 'http' should be a whole number from 0 to 65535"),
+        ("bridgePort", "70000", "bridgePort: '70000' should be a whole number from 0 to 65535"),
         ("keepImage", "yes", "keepImage: 'yes' should be true or false"),
         ("isolatedDatabases", "synapse", "isolatedDatabases: 'synapse' should be a list: names of databases"),
         (
@@ -115,12 +117,65 @@ def test_the_defaults_are_the_plan() -> None:
          "this away"),
         ("sshKey", "id_ed25519", "sshKey: 'id_ed25519' should be the path of a private key on this machine, like "
          "~/.ssh/id_ed25519, or empty"),
+        ("bridge", '{"kind": "irc"}', "bridge: '{\"kind\": \"irc\"}' should be a mapping with kind: one of signal, "
+         "whatsapp, telegram, slack, messenger, instagram, gmessages, twitter, bluesky, linkedin, gvoice, custom"),
+        ("bridge", "signal", "bridge: 'signal' should be a mapping, like {kind: signal}"),
+        ("bridge", '{"kind": "discord"}', "bridge: '{\"kind\": \"discord\"}' should be of another kind: discord is "
+         "no bridge on bridgev2: v0.7.7 is built on the older bridge module of mautrix-go"),
+        ("bridge", '{"kind": "signal", "name": "Two"}', "bridge: '{\"kind\": \"signal\", \"name\": \"Two\"}' should be "
+         "a mapping in which name is a name for ids, containers and databases: lower-case letters, digits, '-'"),
+        ("bridge", '{"kind": "slack", "port": 1}', "bridge: '{\"kind\": \"slack\", \"port\": 1}' should be a mapping "
+         "of kind, name; port is none of these"),
+        ("bridge", '{"kind": "custom", "name": "two"}', "bridge: '{\"kind\": \"custom\", \"name\": \"two\"}' should be "
+         "a mapping with network: the network's name for people"),
         ("bridgeDir", "mautrix", "bridgeDir: 'mautrix' should be an absolute path on the host without a slash at its "
          "end, '..', quotes, ':' or spaces"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_one_line(key: str, value: str | None, line: str) -> None:
     assert lines(**{key: value}) == [line]
+
+
+def test_names_follow_from_the_bridge_and_the_plan_s_signal_has_the_plan_s() -> None:
+    plan = parse(defaults()).deployment("p/s")
+    assert (plan.registration_files, plan.doublepuppet_id) == (
+        ("registration.yaml", "doublepuppet.yaml"),
+        "doublepuppet",
+    )
+    other = parse({**defaults(), "bridge": '{"kind": "whatsapp"}'}).deployment("p/s")
+    assert (other.place.container, other.place.directory, other.place.port) == (
+        "mautrix-whatsapp", "/opt/matrix/mautrix-whatsapp", 29318,
+    )  # fmt: skip
+    assert other.place.image == "dock.mau.dev/mautrix/whatsapp:v0.2608.0"
+    assert (other.place.database.database, other.place.database.role) == ("mautrix_whatsapp", "mautrix_whatsapp")
+    assert other.archive.directory == "/var/backups/mautrix-whatsapp"
+    assert (other.bot, other.bridge.appservice_id) == ("@whatsappbot:echo6.co", "whatsapp")
+    set_by_hand = {"bridge": '{"kind": "whatsapp"}', "bridgePort": "4000", "bridgeDir": "/srv/wa"}
+    assert parse({**defaults(), **set_by_hand}).deployment("p/s").place.directory == "/srv/wa"
+
+
+@pytest.mark.parametrize("entry", [{"kind": kind} for kind in KINDS] + [{"kind": "signal", "name": "signal-two"}])
+def test_nothing_of_two_bridges_on_one_homeserver_is_the_same(entry: dict[str, str]) -> None:
+    def names(entry: dict[str, str]) -> set[object]:
+        needed = '{"network": {"api_id": 1, "api_hash": "x"}}'
+        each = parse({**defaults(), "bridge": json.dumps(entry), "bridgeConfig": needed}).deployment("p/s")
+        return {
+            each.place.container, each.place.directory, each.place.database.database, each.place.database.role,
+            each.archive.directory, *each.registration_files, each.doublepuppet_id, each.bridge.appservice_id, each.bot,
+            each.bridge.username_template,
+        }  # fmt: skip
+
+    for kind in KINDS:
+        if entry != {"kind": kind}:
+            assert not names(entry) & names({"kind": kind})
+
+
+def test_a_bridge_that_does_not_start_without_a_value_is_refused_without_it() -> None:
+    assert lines(bridge='{"kind": "telegram"}') == [
+        f"bridgeConfig.network.{key}: not set, and Telegram's bridge does not start without it "
+        "(https://github.com/mautrix/telegram/tree/v0.2608.0/pkg/connector)"
+        for key in ("api_id", "api_hash")
+    ]
 
 
 def test_a_host_behind_ssh() -> None:

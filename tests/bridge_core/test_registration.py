@@ -36,9 +36,7 @@ def ours(deployment: Deployment) -> dict[str, Any]:
     return document
 
 
-OTHER = dataclasses.replace(
-    SIGNAL, appservice_id="signal-2", bot_localpart="signal.bot", username_template="sig+{{.}}-nal"
-)
+OTHER = SIGNAL.named("signal-2")
 
 
 @pytest.mark.parametrize("domain", ["echo6.co", "a-b.c_d.example.org:8448", "[2001:db8::1]:8448", "localhost"])

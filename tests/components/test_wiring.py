@@ -299,7 +299,7 @@ def test_a_problem_on_the_host_registers_nothing() -> None:
 
 
 def test_bad_settings_register_nothing() -> None:
-    with pytest.raises(pulumi.RunError, match=r"^bridgePort: 'x' should be a whole number from 1 to 65535$"):
+    with pytest.raises(pulumi.RunError, match=r"^bridgePort: 'x' should be a whole number from 0 to 65535$"):
         record(facts.healthy(), {**facts.defaults(), "bridgePort": "x"})
 
 

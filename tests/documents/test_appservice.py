@@ -153,13 +153,6 @@ def test_an_empty_token_is_refused(token: str) -> None:
         puppet(**{f"doublepuppet_{token}": ""})
 
 
-@pytest.mark.parametrize("template", ["signal", "{{.}}{{.}}"])
-def test_a_record_without_a_place_for_the_ghosts_id_is_refused(template: str) -> None:
-    record = dataclasses.replace(DEPLOYMENT.bridge, username_template=template)
-    with pytest.raises(ValueError, match="username template"):
-        bridge(dataclasses.replace(DEPLOYMENT, bridge=record))
-
-
 def test_a_second_stack_has_its_own_double_puppet() -> None:
     other = yaml.safe_load(puppet(dataclasses.replace(DEPLOYMENT, doublepuppet_id="doublepuppet-two")))
     assert (other["id"], other["sender_localpart"]) == ("doublepuppet-two", "_doublepuppet-two")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from documents.bridges import SIGNAL, can_link, image_tag
+from documents.bridges import KINDS, SIGNAL, bridge_of, can_link, image_tag, release
 
 
 def test_the_plan_is_the_record() -> None:
@@ -16,8 +21,47 @@ def test_the_plan_is_the_record() -> None:
     assert SIGNAL.run_command() == ["/usr/bin/mautrix-signal", "-c", "/data/config.yaml", "-n"]
 
 
-def test_login_is_bridgev2s_command_not_the_plans_old_one() -> None:
-    assert SIGNAL.login_command == "login"
+def test_a_second_one_of_a_kind_has_names_of_its_own_and_the_same_program() -> None:
+    second = SIGNAL.named("signal-two")
+    assert (second.name, second.appservice_id, second.database) == (
+        "mautrix-signal-two", "signal-two", "mautrix_signal_two",
+    )  # fmt: skip
+    assert second.bot_user_id("echo6.co") == "@signal-twobot:echo6.co"
+    assert second.username_template == "signal-two_{{.}}"
+    assert (second.binary, second.image, second.command_prefix) == (SIGNAL.binary, SIGNAL.image, SIGNAL.command_prefix)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_record_is_whole(kind: str) -> None:
+    bridge = KINDS[kind]
+    assert release(bridge.image), "an exact tag, which can be compared"
+    assert bridge.source.startswith("https://github.com/mautrix/") and "/v0.2" in bridge.source
+    assert bridge.binary.startswith("/usr/bin/mautrix-") and bridge.command_prefix.startswith("!")
+    assert all(re.fullmatch(r"[a-z0-9._=/+-]+", each) for each in bridge.ghost_ids), "as a localpart has it"
+    assert bridge_of({"kind": kind}) == bridge
+
+
+def test_no_two_kinds_meet_on_one_homeserver() -> None:
+    for value in ("network_id", "default_port", "name", "command_prefix"):
+        assert len({getattr(bridge, value) for bridge in KINDS.values()}) == len(KINDS), value
+
+
+CUSTOM_ENTRY = {
+    "kind": "custom", "name": "irc", "network": "IRC", "image": "example.org/irc:v1.2.3", "port": 29343,
+    "binary": "/usr/bin/mautrix-irc",
+}  # fmt: skip
+
+
+def test_a_bridge_without_a_record_is_one_from_the_setting() -> None:
+    bridge = bridge_of(CUSTOM_ENTRY)
+    assert (bridge.name, bridge.bot_localpart, bridge.command_prefix) == ("mautrix-irc", "ircbot", "!irc")
+    assert bridge_of({**CUSTOM_ENTRY, "prefix": "!i"}).command_prefix == "!i"
+
+
+@given(st.dictionaries(st.sampled_from(["kind", *CUSTOM_ENTRY, "prefix", "login", "other"]), st.text() | st.integers()))
+def test_any_entry_is_taken_or_refused_in_a_sentence(entry: dict[str, Any]) -> None:
+    with contextlib.suppress(ValueError):
+        bridge_of({**CUSTOM_ENTRY, **entry})
 
 
 def test_a_record_cannot_be_changed_in_passing() -> None:

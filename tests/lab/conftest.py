@@ -6,13 +6,14 @@ used again only if that test passed and says that it left it so.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import yaml
 
-from documents.bridges import SIGNAL
 from documents.places import Deployment
 from lab.box import ROOT, Lab
 from lab.ssh_server import host_over_ssh
@@ -28,7 +29,17 @@ REFRESH = ("refresh", "--yes", *(["--run-program"] if host_over_ssh() else []))
 def deployment_of(lab: Lab) -> Deployment:
     """The places of the lab's stack, out of the config that the lab wrote for it."""
     config = yaml.safe_load((lab.dir / "Pulumi.lab.yaml").read_text())["config"]
-    return parse(defaults(config)).deployment(SIGNAL, "mautrix-signal/lab")
+    return parse(defaults(config)).deployment("mautrix-signal/lab")
+
+
+def copy_project(target: Path) -> None:
+    """The project as an operator has it: for stacks whose Pulumi.STACK.yaml must not be in this checkout."""
+    target.mkdir()
+    for name in ("Pulumi.yaml", "__main__.py", "settings.py", "host_check.py", "requirements.txt"):
+        shutil.copy(ROOT / name, target)
+    for name in ("components", "documents", "examples", "scripts", "verdicts", "workstation"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (target / ".venv").symlink_to(ROOT / ".venv")
 
 
 @dataclass

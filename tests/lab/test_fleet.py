@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -13,18 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.box import ROOT, Lab
+from lab.box import Lab
 from lab.place import free_port
 from lab.pulumi_cli import cli
 from lab.snapshot import Snapshot
 from lab.ssh_server import SshServer
-from tests.lab.conftest import Shared
+from tests.lab.conftest import Shared, copy_project
 from tests.lab.test_program import snapshot
 
 pytestmark = pytest.mark.e2e
 
-PROGRAM = ("Pulumi.yaml", "__main__.py", "settings.py", "host_check.py", "requirements.txt")
-ROOMS = ("components", "documents", "examples", "scripts", "verdicts", "workstation")
 NAMES = ("host1", "host2")
 
 
@@ -99,12 +96,7 @@ def fleet(lab: Lab, shared: Shared, store: str, tmp_path: Path) -> Iterator[Flee
     home.mkdir(parents=True, exist_ok=True)
     labs = {"host1": lab, "host2": Lab(home)}
     project = tmp_path / "project"
-    project.mkdir()
-    for name in PROGRAM:
-        shutil.copy(ROOT / name, project)
-    for name in ROOMS:
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (project / ".venv").symlink_to(ROOT / ".venv")
+    copy_project(project)
     env = {
         **lab.env(),
         "STORE": store,

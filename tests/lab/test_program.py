@@ -131,7 +131,7 @@ def test_a_bridge_that_somebody_stopped_runs_again_after_up(deployed: Lab) -> No
 
 def test_wrong_settings_stop_at_preview_with_a_line_each_and_nothing_is_touched(running_lab: Lab) -> None:
     before = snapshot(running_lab)
-    running_lab.write_config(domain="echo6 co", adminUser="matt", bridgePort=0, network="")
+    running_lab.write_config(domain="echo6 co", adminUser="matt", bridgePort=-1, network="")
     try:
         for words in (("preview",), ("up", "--yes", "--skip-preview")):
             done = running_lab.pulumi(*words, check=False)
@@ -140,7 +140,7 @@ def test_wrong_settings_stop_at_preview_with_a_line_each_and_nothing_is_touched(
             for line in (
                 "domain: 'echo6 co' should be a server_name like example.org",
                 "adminUser: 'matt' should be a user id like @name:domain",
-                "bridgePort: '0' should be a whole number from 1 to 65535",
+                "bridgePort: '-1' should be a whole number from 0 to 65535",
                 "network: not set; set it with `pulumi config set network …`",
             ):
                 assert [each for each in told if each.endswith(line)], f"{line}\n{done.stdout}"

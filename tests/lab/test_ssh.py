@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import yaml
 
 from lab.box import Lab
 from lab.engine import run
-from lab.place import write
+from lab.place import port_is_free, write
 from lab.ssh_server import SshServer
 from scripts.host_lock import at_work, steps
+from settings import parse
+from tests.facts import defaults
 from tests.lab.conftest import Shared, deployment_of
 from tests.lab.test_program import ping, snapshot
 from workstation.forward import _running
@@ -62,7 +65,6 @@ def connected(server: SshServer) -> bool:
 
 def test_up_rotation_and_destroy_over_ssh(lab: Lab, server: SshServer) -> None:
     before = snapshot(lab)
-    listening = run(["ss", "-Hltn"]).stdout.splitlines()
 
     def counted(*words: str) -> int:
         logins = server.logins()
@@ -84,7 +86,8 @@ def test_up_rotation_and_destroy_over_ssh(lab: Lab, server: SshServer) -> None:
     assert snapshot(lab) == before
     assert eventually(lambda: not list(_running())), "the way to Postgres ends with the operation"
     assert eventually(lambda: not connected(server)), "and so does the connection"
-    assert len(run(["ss", "-Hltn"]).stdout.splitlines()) == len(listening)
+    config = yaml.safe_load(lab.config_file.read_text())["config"]
+    assert port_is_free(parse(defaults(config)).local_port(here(lab)))
 
 
 def test_no_key_and_no_secret_is_in_the_state(lab: Lab, server: SshServer) -> None:
