@@ -75,9 +75,9 @@ def _held(path: Path, holder: str, deadline: float, waiting: str, late: str) -> 
             raise
         os.close(descriptor)
         if time.monotonic() >= end:
-            raise ScriptError(f"{late.format(other)}: wait for it, or end it")
+            raise ScriptError(f"{late.replace('{}', other)}: wait for it, or end it")
         if not told:
-            say(waiting.format(other))
+            say(waiting.replace("{}", other))
             told = True
         time.sleep(PAUSE)
     try:

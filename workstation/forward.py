@@ -10,6 +10,7 @@ refresh). It ends when the CLI does, and then lets go of the shared SSH connecti
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -57,9 +58,10 @@ class Forward:
 
     @property
     def needed(self) -> bool:
-        """Whether that process still runs."""
+        """Whether that process still runs. A clock that is set moves the time when it began (psutil, create_time)."""
         try:
-            return psutil.Process(self.until).create_time() == self.since
+            process = psutil.Process(self.until)
+            return abs(process.create_time() - self.since) < 5 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
@@ -76,12 +78,12 @@ def ensure(wanted: Forward) -> None:
     """The port works afterwards, proven by a question to Postgres through it. Raises ForwardError."""
     there = []
     for process, each in _running():
-        ours = (each.until, each.since) == (wanted.until, wanted.since)
         if each.port != wanted.port:
             continue
-        if not each.needed or (ours and each != wanted):
-            process.terminate()
-            process.wait()
+        if not each.needed or (each.until == wanted.until and each.same_way != wanted.same_way):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+                process.wait()
         elif each.deployment != wanted.deployment:
             raise ForwardError(
                 f"127.0.0.1:{wanted.port}: {each.deployment} has it: wait until its operation has ended, "
@@ -93,13 +95,13 @@ def ensure(wanted: Forward) -> None:
                 f"{each.target} through it, not at {wanted.target}: wait until it has ended"
             )
         else:
-            there.append(each)
+            there.append(each.until)
     if not there and not _free(wanted.port):
         raise ForwardError(
             f"127.0.0.1:{wanted.port}: another program listens on it, and Postgres on {wanted.url} is to be reached "
             "through it: end that, or set postgresLocalPort to a free port"
         )
-    _prove(wanted, None if wanted in there else _start(wanted))
+    _prove(wanted, None if wanted.until in there else _start(wanted))
 
 
 def _start(wanted: Forward) -> subprocess.Popen[bytes]:
@@ -146,9 +148,10 @@ def _running() -> Iterator[tuple[psutil.Process, Forward]]:
         words = command_line(process)
         if MARK in words:
             try:
-                yield process, _parse(words[-1])
-            except (ValueError, TypeError):
-                continue  # another version's
+                if process.uids().real == os.getuid():
+                    yield process, _parse(words[-1])
+            except (ValueError, TypeError, psutil.Error):
+                continue  # another version's, or it has gone
 
 
 def _parse(text: str) -> Forward:
