@@ -354,6 +354,18 @@ def test_waits_while_synapse_starts(check: Check, monkeypatch: pytest.MonkeyPatc
     assert [line.split("\n")[0] for line in said[1:]] == ["stop-and-check: PASS (5 of 5 steps)"]
 
 
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_bridge_that_was_just_ending_is_asked_once_more(check: Check, comes: bool) -> None:
+    """One with old tokens ends and starts all the time; what Synapse waits for then says nothing of Synapse."""
+    with ScriptedServer() as server:
+        check.teach(server, {"ping": [Raw(play.silent), CALLS["ping"][1] if comes else Raw(play.silent)]})
+        done = check.call(server.url, request_timeout=1)
+    if comes:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert_failed(check, done, "ping", SLOW)
+
+
 def test_a_synapse_that_never_starts(check: Check) -> None:
     done = check.call(closed_port(), deadline=0.3)
     evidence = assert_failed(check, done, "register bot", "Synapse is not there: connection refused until the time")
