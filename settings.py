@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from documents import bridge_config
-from documents.bridges import SIGNAL, Bridge, bridge_of
+from documents.bridges import IMAGE, SIGNAL, Bridge, bridge_of
 from documents.fingerprint import fingerprint
 from documents.places import (
     AUTO,
@@ -40,7 +40,6 @@ _HOSTNAME = r"(?=.{1,230}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0
 _DOCKER_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]+"
 _IDENTIFIER = r"[a-z_][a-z0-9_-]{0,62}"
 _FILE = r"[A-Za-z0-9][A-Za-z0-9._-]*\.yaml"
-_IMAGE = r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 
 
 class BadSettings(Exception):
@@ -286,7 +285,7 @@ class Settings:
     )
     bridge: Mapping[str, Any] = setting(_bridge)
     image: str = setting(
-        _matching(_IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0"), empty=True
+        _matching(IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0"), empty=True
     )
     keep_image: bool = setting(_boolean)
     bridge_container: str = setting(

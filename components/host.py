@@ -87,11 +87,11 @@ class Host(ABC):
         ends. Raises HostError."""
 
     @abstractmethod
-    def _words(self, script: str, verb: str) -> Sequence[str]:
+    def _words(self, verb: str) -> Sequence[str]:
         """The command line that runs a verb there, its bundle on stdin."""
 
     @abstractmethod
-    def _text(self, script: str, verb: str, step: str) -> str:
+    def _text(self, verb: str, step: str) -> str:
         """The same as shell text, for the step of that name."""
 
     @abstractmethod
@@ -102,7 +102,7 @@ class Host(ABC):
         """Run a read-only verb now, also at preview. Raises HostError."""
         try:
             done = subprocess.run(
-                self._words(verb.__module__, verb.__name__),
+                self._words(verb.__name__),
                 input=bundle.pack(verb.__module__, arguments, docker_host=self._docker_host),
                 text=True,
                 capture_output=True,
@@ -139,11 +139,15 @@ class Host(ABC):
             lambda values: bundle.pack(script, values, self._reapply, self._docker_host, step)
         )
         stdin: pulumi.Output[str] = pulumi.Output.secret(text)
+
+        def command_of(verb: Callable[[A], object]) -> str:
+            return f"{self._text(verb.__name__, name)} # {script} {verb.__name__}"
+
         command = local.Command(
             name,
-            create=self._text(script, create.__name__, name),
-            update=self._text(script, (update or create).__name__, name),
-            delete=self._text(script, delete.__name__, name) if delete else None,
+            create=command_of(create),
+            update=command_of(update or create),
+            delete=command_of(delete) if delete else None,
             stdin=stdin,
             triggers=triggers,
             logging=local.Logging.STDERR if shown else local.Logging.NONE,
@@ -171,11 +175,11 @@ class LocalHost(Host):
     def postgres(self, address: str, port: int) -> tuple[str, int]:
         return address, port
 
-    def _words(self, script: str, verb: str) -> Sequence[str]:
+    def _words(self, verb: str) -> Sequence[str]:
         return sys.executable, "-c", bundle.LAUNCH, verb
 
-    def _text(self, script: str, verb: str, step: str) -> str:
-        return f"{bundle.command(verb)} # {script} {verb}"
+    def _text(self, verb: str, step: str) -> str:
+        return bundle.command(verb)
 
     def _why(self, done: subprocess.CompletedProcess[str]) -> str:
         return ""
@@ -215,11 +219,11 @@ class SshHost(Host):
             raise HostError(str(error)) from None
         return forward.LOOPBACK, self._local_port
 
-    def _words(self, script: str, verb: str) -> Sequence[str]:
+    def _words(self, verb: str) -> Sequence[str]:
         return *self._address.words("-T"), self._address.remote(bundle.command(verb))
 
-    def _text(self, script: str, verb: str, step: str) -> str:
-        return f"{self._address.shell(bundle.command(verb), step)} # {script} {verb}"
+    def _text(self, verb: str, step: str) -> str:
+        return self._address.shell(bundle.command(verb), step)
 
     def _why(self, done: subprocess.CompletedProcess[str]) -> str:
         if done.returncode == LOST:

@@ -15,6 +15,7 @@ from typing import Any, Optional
 CONFIG_PATH = "/data/config.yaml"
 LIVE_PATH = "/_matrix/mau/live"  # 200 as soon as the bridge listens
 READY_PATH = "/_matrix/mau/ready"  # 200 once it has reached the homeserver and been reached by it, else 500
+IMAGE = r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"  # pattern of a reference with a tag
 UID = 1337
 GID = 1337
 
@@ -180,7 +181,7 @@ def bridge_of(entry: Mapping[str, Any]) -> Bridge:
         return KINDS[kind].named(name) if name else KINDS[kind]
     for key in ("name", "network", "image", "port", "binary"):
         if key not in entry:
-            raise ValueError(f"a mapping with {key}: {_FIELDS.get(key, _CUSTOM_FIELDS.get(key, ('', '')))[1]}")
+            raise ValueError(f"a mapping with {key}: {fields[key][1]}")
     return Bridge(
         name=f"mautrix-{name}",
         network_name=entry["network"],
@@ -202,7 +203,7 @@ _FIELDS = {
 }
 _CUSTOM_FIELDS = {
     "network": (r"[^\x00-\x1f]{1,60}", "the network's name for people"),
-    "image": (r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "an image with an exact tag"),
+    "image": (IMAGE, "an image with an exact tag"),
     "port": (r"[1-9][0-9]{0,4}", "the port that it listens on"),
     "binary": (r"/[A-Za-z0-9._/-]+", "the path of the program in the image"),
     "prefix": (r"[!-~]{1,20}", "what a command to the bot begins with"),

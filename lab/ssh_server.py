@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +19,7 @@ import psutil
 
 from lab.engine import LabError, last_lines, run
 from lab.place import Place, free_port, port_is_free, write
+from workstation.processes import command_line
 
 SSHD = "/usr/sbin/sshd"
 PACKAGES = "apt-get install openssh-server openssh-client sudo"
@@ -125,20 +125,8 @@ class SshServer:
     def _make_account(self) -> None:
         if run(["id", self.user], check=False).returncode:
             # A password that no password has: an account without one is locked, to sshd.
-            run(
-                [
-                    "useradd",
-                    "--system",
-                    "--no-create-home",
-                    "--home-dir",
-                    "/",
-                    "--shell",
-                    "/bin/sh",
-                    "-p",
-                    "*",
-                    self.user,
-                ]
-            )
+            nowhere = ["--no-create-home", "--home-dir", "/", "--shell", "/bin/sh"]
+            run(["useradd", "--system", *nowhere, "-p", "*", self.user])
         run(["usermod", "-aG", "docker", self.user])
         write(self.sudoers, f"{self.user} ALL=(root) NOPASSWD: ALL\n", 0o440)
 
@@ -155,17 +143,9 @@ class SshServer:
             time.sleep(0.02)
 
     def _listener(self) -> psutil.Process | None:
-        return next(self._listeners(), None)
-
-    def _listeners(self) -> Iterator[psutil.Process]:
         """By its command line: a pid file may name a stranger after a reboot."""
-        for process in psutil.process_iter():
-            try:
-                words = " ".join(process.cmdline())
-            except psutil.Error:
-                continue
-            if f"-D -f {self.run_dir}/config" in words:
-                yield process
+        mine = f"-D -f {self.run_dir}/config"
+        return next((each for each in psutil.process_iter() if mine in " ".join(command_line(each))), None)
 
 
 _CLIENT = """\
