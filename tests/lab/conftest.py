@@ -7,7 +7,8 @@ used again only if that test passed and says that it left it so.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator, Iterator
+import subprocess
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import yaml
 
 from documents.places import Deployment
 from lab.box import ROOT, Lab
+from lab.pulumi_cli import cli
 from lab.ssh_server import host_over_ssh
 from settings import parse
 from tests.facts import defaults
@@ -40,6 +42,16 @@ def copy_project(target: Path) -> None:
     for name in ("components", "documents", "examples", "scripts", "verdicts", "workstation"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     (target / ".venv").symlink_to(ROOT / ".venv")
+
+
+def pulumi(project: Path, env: Mapping[str, str], *words: str) -> str:
+    """What the CLI prints in such a project, where it must not fail."""
+    done = subprocess.run(
+        [cli(), *words, "--non-interactive", "--color", "never"],
+        cwd=project, env=dict(env), capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @dataclass

@@ -17,7 +17,7 @@ from lab.place import free_port
 from lab.pulumi_cli import cli
 from lab.snapshot import Snapshot
 from lab.ssh_server import SshServer
-from tests.lab.conftest import Shared, copy_project
+from tests.lab.conftest import Shared, copy_project, pulumi
 from tests.lab.test_program import snapshot
 
 pytestmark = pytest.mark.e2e
@@ -34,13 +34,8 @@ class Fleet:
     labs: dict[str, Lab]
     servers: dict[str, SshServer]
 
-    def pulumi(self, *words: str, check: bool = True) -> str:
-        done = subprocess.run(
-            [cli(), *words, "--non-interactive", "--color", "never"],
-            cwd=self.project, env=self.env, capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
-        assert not check or done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+    def pulumi(self, *words: str) -> str:
+        return pulumi(self.project, self.env, *words)
 
     def script(self, *words: str) -> tuple[int, str]:
         """Exit status of examples/fleet.py, and the table at its end."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lab.box import Lab
-from lab.pulumi_cli import cli
-from tests.lab.conftest import Shared, copy_project
+from tests.lab.conftest import Shared, copy_project, pulumi
 from tests.lab.test_program import ping, snapshot
 
 pytestmark = pytest.mark.e2e
@@ -45,12 +42,7 @@ class Second:
         file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "config": config}))
 
     def pulumi(self, *words: str) -> str:
-        done = subprocess.run(
-            [cli(), *words, "--non-interactive", "--color", "never"],
-            cwd=self.project, env=self.env, capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return pulumi(self.project, self.env, *words)
 
 
 # What the first stack's config says of its own bridge.
@@ -68,12 +60,7 @@ def test_two_bridges_of_two_kinds_on_one_homeserver(lab: Lab, shared: Shared, tm
     assert f"start a chat with @{name}bot:echo6.co and send `!two login`; it says how." in told
     outputs = json.loads(second.pulumi("stack", "output", "--json", "--show-secrets"))
     assert (outputs["verdict"], outputs["bot"]) == ("PASS", f"@{name}bot:echo6.co")
-    request = urllib.request.Request(
-        f"{lab.synapse_url}/_matrix/client/v1/appservice/{name}/ping",
-        data=b"{}", headers={"Authorization": f"Bearer {outputs['asToken']}"}, method="POST",
-    )  # fmt: skip
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert answer.status == 200
+    assert ping(lab, name, outputs["asToken"]) == 200
     assert ping(lab) == 200, "the first one goes on"
     lab.pulumi(*UP, "--expect-no-changes")
     second.pulumi(*UP, "--expect-no-changes")

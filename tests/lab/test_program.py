@@ -27,12 +27,13 @@ def snapshot(lab: Lab) -> Snapshot:
     return lab.snapshot(ignore=("synapse/media_store/*", "backups/synapse_*"))
 
 
-def ping(lab: Lab) -> int:
-    """The status of Synapse's own ping of the bridge."""
+def ping(lab: Lab, appservice: str = "signal", as_token: str = "") -> int:
+    """The status of Synapse's own ping of a bridge; the token is the lab's stack's if none is given."""
+    token = as_token or outputs(lab, "--show-secrets")["asToken"]
     request = urllib.request.Request(
-        f"{lab.synapse_url}/_matrix/client/v1/appservice/signal/ping",
+        f"{lab.synapse_url}/_matrix/client/v1/appservice/{appservice}/ping",
         data=b"{}",
-        headers={"Authorization": f"Bearer {outputs(lab, '--show-secrets')['asToken']}"},
+        headers={"Authorization": f"Bearer {token}"},
         method="POST",
     )
     with urllib.request.urlopen(request, timeout=10) as answer:
