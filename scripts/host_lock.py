@@ -36,15 +36,16 @@ def at_work(step: str) -> AbstractContextManager[None]:
 
 
 def steps(deployment: str) -> tuple[str, ...]:
-    """The steps of a deployment that are at work on this host, as "RESOURCE (pid NUMBER)"."""
+    """The steps of a deployment that are at work on this host, as "RESOURCE (pid NUMBER)": those that we may see, so
+    preflight refuses whoever is not root."""
     working = []
     for path in sorted(DIRECTORY.glob(f"{NAME}{STEP}*.lock")):
         try:
             with path.open() as file:
                 if _busy(file.fileno()):
                     working.append(file.read().strip())
-        except FileNotFoundError:
-            pass  # it has ended
+        except (FileNotFoundError, PermissionError):
+            pass  # it has ended, or is root's alone
     return tuple(each.partition(" ")[2] for each in working if each.partition(" ")[0] == deployment)
 
 
