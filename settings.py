@@ -9,20 +9,21 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from documents import bridge_config
-from documents.bridges import IMAGE, SIGNAL, Bridge, bridge_of
+from documents import bridge_config, bridges
+from documents.bridges import IMAGE, SIGNAL, Bridge
 from documents.fingerprint import fingerprint
 from documents.places import (
     AUTO,
     NOTHING,
     ArchivePlan,
     BackupPlan,
+    BridgeDeployment,
     BridgePlace,
     Database,
     Deployment,
@@ -37,6 +38,7 @@ T = TypeVar("T")
 LOCAL = "local"
 _LOCALPART = r"[a-z0-9._=/+-]+"
 _HOSTNAME = r"(?=.{1,230}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+_LEVELS = ("block", "relay", "commands", "user", "admin")  # mautrix-go, bridgev2/bridgeconfig/permissions.go
 _DOCKER_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]+"
 _IDENTIFIER = r"[a-z_][a-z0-9_-]{0,62}"
 _FILE = r"[A-Za-z0-9][A-Za-z0-9._-]*\.yaml"
@@ -154,6 +156,16 @@ def _mapping(value: str) -> dict[str, Any]:
     return mapping
 
 
+def _permissions(value: str) -> dict[str, str]:
+    try:
+        levels = json.loads(value)
+    except json.JSONDecodeError:
+        levels = None
+    if not isinstance(levels, dict) or not levels or any(level not in _LEVELS for level in levels.values()):
+        raise ValueError(f"a mapping of users, domains or * to {', '.join(_LEVELS[:-1])} or {_LEVELS[-1]}")
+    return levels
+
+
 def _absolute_or_none(value: str) -> str:
     if value == "none":
         return value
@@ -174,32 +186,31 @@ def _yaml_file(value: str) -> str:
     raise ValueError("an absolute path on the host that ends in .yaml, without '..', quotes, ':' or spaces; or empty")
 
 
-def _bridge(value: str) -> dict[str, Any]:
+def _entries(value: str) -> tuple[dict[str, Any], ...]:
     try:
-        entry = json.loads(value)
+        entries = json.loads(value)
     except json.JSONDecodeError:
-        entry = None
-    if not isinstance(entry, dict):
-        raise ValueError("a mapping, like {kind: signal}")
-    bridge_of(entry)
-    return entry
+        entries = None
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError("a list of bridges, at least one, each a mapping like {kind: signal}")
+    return tuple(entries)
 
 
 def _following(bridge: Bridge) -> dict[str, Any]:
-    """What follows from the bridge where it is not set. The plan's Signal has the plan's names of files, any other one
-    has its own, since a homeserver may have several."""
-    own = "" if bridge == SIGNAL else f"{bridge.name}-"
+    """What follows from the bridge where it is not set. The plan's Signal has the plan's name of its registration."""
     return {
         "image": bridge.image,
-        "bridge_container": bridge.name,
-        "bridge_dir": f"/opt/matrix/{bridge.name}",
-        "bridge_port": bridge.default_port,
-        "bridge_database": bridge.database,
-        "bridge_role": bridge.database,
+        "container": bridge.name,
+        "directory": f"/opt/matrix/{bridge.name}",
+        "port": bridge.default_port,
+        "database": bridge.database,
+        "role": bridge.database,
+        "registration_file": "registration.yaml" if bridge == SIGNAL else f"{bridge.name}-registration.yaml",
         "archive_dir": f"/var/backups/{bridge.name}",
-        "registration_file": f"{own}registration.yaml",
-        "doublepuppet_file": f"{own}doublepuppet.yaml",
-        "doublepuppet_id": f"{own}doublepuppet",
+        "restore": NOTHING,
+        "go_back_to": "",
+        "permissions": {},
+        "bridge_config": {},
     }
 
 
@@ -220,6 +231,42 @@ def setting(check: Callable[[str], T], empty: bool = False) -> T:
     """A field of Settings with its check; `empty`: an empty value is one, else it counts as not set."""
     made: Any = field(metadata={"check": check, "empty": empty})
     return made  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class BridgeSettings:
+    """One entry of `bridges`, key by key, beside those that documents/bridges.py makes the bridge of. `key`: its name
+    among them, `where` it is, as bridges[0]."""
+
+    key: str
+    where: str
+    bridge: Bridge
+    image: str = setting(_matching(IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0"))
+    container: str = setting(
+        _matching(
+            r"[A-Za-z0-9][A-Za-z0-9.-]+",
+            "a container's name that is a host name too (it is the host of the registration's url): "
+            "letters, digits, '.', '-'",
+        )
+    )
+    directory: str = setting(_directory)
+    port: int = setting(_port)
+    database: str = setting(_identifier)
+    role: str = setting(_identifier)
+    registration_file: str = setting(_file)
+    archive_dir: str = setting(_directory)
+    restore: str = setting(_restore)
+    go_back_to: str = setting(_archive)
+    permissions: Mapping[str, str] = setting(_permissions)
+    bridge_config: Mapping[str, Any] = setting(_mapping)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What is merged over the bridge's config.yaml."""
+        if not self.permissions:
+            return dict(self.bridge_config)
+        own = {**self.bridge_config.get("bridge", {}), "permissions": dict(self.permissions)}
+        return {**self.bridge_config, "bridge": own}
 
 
 @dataclass(frozen=True)
@@ -276,35 +323,16 @@ class Settings:
     )
     backup_filter_suffix: str = setting(_matching(r"\.[A-Za-z0-9.]+", "a suffix like .age"), empty=True)
     accept_plain_dumps: bool = setting(_boolean)
-    archive_dir: str = setting(_directory, empty=True)
     keep_archives: int = setting(_integer(1, 1000))
-    restore: str = setting(_restore)
-    go_back_to: str = setting(_archive, empty=True)
     accept_archive_of: str = setting(
         _matching(r"[^\s@]+/[^\s@]+@[^\s@]+", "whose an archive is, as PROJECT/STACK@DOMAIN"), empty=True
     )
-    bridge: Mapping[str, Any] = setting(_bridge)
-    image: str = setting(
-        _matching(IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0"), empty=True
-    )
+    bridges: tuple[BridgeSettings, ...] = setting(_entries)  # type: ignore[arg-type]
     keep_image: bool = setting(_boolean)
-    bridge_container: str = setting(
-        _matching(
-            r"[A-Za-z0-9][A-Za-z0-9.-]+",
-            "a container's name that is a host name too (it is the host of the registration's url): "
-            "letters, digits, '.', '-'",
-        ),
-        empty=True,
-    )
-    bridge_dir: str = setting(_directory, empty=True)
-    bridge_port: int = setting(_integer(0, 65535))
-    bridge_database: str = setting(_identifier, empty=True)
-    bridge_role: str = setting(_identifier, empty=True)
-    bridge_config: Mapping[str, Any] = setting(_mapping)
-    registration_file: str = setting(_file, empty=True)
-    doublepuppet_file: str = setting(_file, empty=True)
+    shared_dir: str = setting(_directory)
+    doublepuppet_file: str = setting(_file)
     doublepuppet_id: str = setting(
-        _matching(r"[a-z0-9][a-z0-9._-]*", "an appservice id: lower-case letters, digits, '.', '_', '-'"), empty=True
+        _matching(r"[a-z0-9][a-z0-9._-]*", "an appservice id: lower-case letters, digits, '.', '_', '-'")
     )
     experimental_features: bool = setting(_boolean)
     ready_timeout: int = setting(_integer(5, 3600))
@@ -336,16 +364,16 @@ class Settings:
 
     def deployment(self, stack: str) -> Deployment:
         """What travels together, as objects; `stack` is "project/name"."""
-        return Deployment(
-            stack=stack,
-            bridge=bridge_of(self.bridge),
-            admin_user=self.admin_user,
-            doublepuppet_id=self.doublepuppet_id,
-            registration_file=self.registration_file,
-            doublepuppet_file=self.doublepuppet_file,
-            experimental_features=self.experimental_features,
-            docker_host="" if self.docker_host == "auto" else self.docker_host,
-            synapse=Synapse(
+        shared: dict[str, Any] = {
+            "stack": stack,
+            "admin_user": self.admin_user,
+            "doublepuppet_id": self.doublepuppet_id,
+            "doublepuppet_file": self.doublepuppet_file,
+            "experimental_features": self.experimental_features,
+            "docker_host": "" if self.docker_host == "auto" else self.docker_host,
+            "keep_images": self.keep_image,
+            "shared_directory": self.shared_dir,
+            "synapse": Synapse(
                 domain=self.domain,
                 container=self.synapse_container,
                 directory=self.synapse_dir,
@@ -357,19 +385,11 @@ class Settings:
                 deadline=self.synapse_deadline,
                 workers=self.synapse_workers,
             ),
-            mas=Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role) if self.has_mas else None,
-            postgres=Postgres(
+            "mas": Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role) if self.has_mas else None,
+            "postgres": Postgres(
                 self.postgres_container, self.postgres_port, self.postgres_superuser, self.postgres_sslmode
             ),
-            place=BridgePlace(
-                container=self.bridge_container,
-                directory=self.bridge_dir,
-                network=self.network,
-                port=self.bridge_port,
-                image=self.image,
-                database=Database(self.postgres_container, self.bridge_database, self.bridge_role),
-            ),
-            backup=BackupPlan(
+            "backup": BackupPlan(
                 script="" if self.backup_script == "none" else self.backup_script,
                 directory=self.backup_dir,
                 days=self.backup_days,
@@ -377,10 +397,28 @@ class Settings:
                 suffix=self.backup_filter_suffix,
                 accept_plain=self.accept_plain_dumps,
             ),
-            keep_images=self.keep_image,
-            config=dict(self.bridge_config),
-            archive=ArchivePlan(self.archive_dir, self.restore, self.go_back_to, self.keep_archives),
+        }
+        bridges = tuple(
+            BridgeDeployment(
+                **shared,
+                key=each.key,
+                setting=each.where,
+                bridge=each.bridge,
+                registration_file=each.registration_file,
+                place=BridgePlace(
+                    container=each.container,
+                    directory=each.directory,
+                    network=self.network,
+                    port=each.port,
+                    image=each.image,
+                    database=Database(self.postgres_container, each.database, each.role),
+                ),
+                archive=ArchivePlan(each.archive_dir, each.restore, each.go_back_to, self.keep_archives),
+                config=each.config,
+            )
+            for each in self.bridges
         )
+        return Deployment(**shared, bridges=bridges)
 
 
 def key_of(name: str) -> str:
@@ -407,42 +445,106 @@ def parse(values: Mapping[str, str | None]) -> Settings:
             try:
                 parsed[each.name] = each.metadata["check"](raw)
             except ValueError as error:
-                problems.append(f"{key}: {raw!r} should be {error}")
-    if "bridge" in parsed:
-        following = _following(bridge_of(parsed["bridge"]))
-        parsed |= {name: value for name, value in following.items() if parsed.get(name) in ("", 0)}
+                shown = "" if each.name == "bridges" else f"{raw!r} "
+                problems.append(f"{key}: {shown}should be {error}")
+    entries = []
+    for number, raw_entry in enumerate(parsed.pop("bridges", ())):
+        entry, wrong = _entry(f"bridges[{number}]", raw_entry)
+        problems += wrong
+        if entry:
+            entries.append(entry)
+            problems += _own_contradictions(entry, parsed)
     problems += _contradictions(parsed)
+    problems += [*_clashes(entries)] or [*_entangled(entries, parsed)]
     if problems:
         raise BadSettings("\n".join(problems))
-    return Settings(**parsed)
+    return Settings(**parsed, bridges=tuple(entries))
+
+
+def _entry(where: str, entry: Mapping[str, Any]) -> tuple[BridgeSettings | None, list[str]]:
+    """One of the bridges, or what is wrong with it."""
+    own = {key_of(each.name): each for each in fields(BridgeSettings) if "check" in each.metadata}
+    known = [*bridges.FIELDS, *bridges.CUSTOM_FIELDS, *own]
+    problems = [
+        f"{where}.{key}: no such key: should be one of {', '.join(dict.fromkeys(known))}"
+        for key in sorted(entry.keys() - {*known})
+    ]
+    try:
+        bridge = bridges.bridge_of(entry)
+    except ValueError as error:
+        return None, [*problems, f"{where}: should be {error}"]
+    values = _following(bridge)
+    for key, each in own.items():
+        raw = entry.get(key)
+        if raw in (None, "", 0):
+            continue
+        try:
+            values[each.name] = each.metadata["check"](raw if isinstance(raw, str) else json.dumps(raw))
+        except ValueError as error:
+            shown = f"{raw!r} " if isinstance(raw, (str, int)) else ""  # not all of a config, which may hold secrets
+            problems.append(f"{where}.{key}: {shown}should be {error}")
+    key = str(entry.get("name") or entry.get("kind", "signal"))
+    return (None if problems else BridgeSettings(key=key, where=where, bridge=bridge, **values)), problems
+
+
+def _own_contradictions(own: BridgeSettings, parsed: Mapping[str, Any]) -> list[str]:
+    """Values of one bridge that do not go together with what it stands beside."""
+    where, bridge, problems = own.where, own.bridge, []
+    if own.image.endswith(":latest"):
+        fix = "an image with an exact tag, so that an upgrade is a decision"
+        problems.append(f"{where}.image: {own.image!r} should be {fix}")
+    taken = {*parsed.get("isolated_databases", ()), parsed.get("synapse_database"), parsed.get("mas_database")}
+    if own.database in taken:
+        problems.append(f"{where}.database: {own.database!r} should be a database of the bridge's own")
+    if own.role in {parsed.get("postgres_superuser"), parsed.get("mas_role")}:
+        problems.append(f"{where}.role: {own.role!r} should be a role of the bridge's own")
+    names = [parsed.get(f"{each}_container") for each in ("synapse", "mas", "postgres")]
+    if own.container in (*names, *parsed.get("synapse_workers", ())):
+        problems.append(f"{where}.container: {own.container!r} should be a name of the bridge's own")
+    if own.registration_file == parsed.get("doublepuppet_file"):
+        problems.append(f"{where}.registrationFile: {own.registration_file!r} should differ from doublepuppetFile")
+    if bridge.appservice_id == parsed.get("doublepuppet_id"):
+        problems.append(f"{where}: the id {bridge.appservice_id!r} is doublepuppetId's, too: give it another name")
+    if own.permissions and bridge_config.has(own.bridge_config, "bridge.permissions"):
+        problems.append(f"{where}.permissions: are in bridgeConfig.bridge.permissions, too: keep one of the two")
+    problems += [
+        f"{where}.bridgeConfig.{key}: is not to be set: this program sets it, and other parts of the deployment depend "
+        "on it"
+        for key in bridge_config.refused(own.bridge_config)
+    ]
+    problems += [
+        f"{where}.bridgeConfig.{key}: not set, and {bridge.network_name}'s bridge does not start without it "
+        f"({bridge.source})"
+        for key in bridge.needs
+        if not bridge_config.has(own.bridge_config, key)
+    ]
+    return problems
+
+
+def _clashes(entries: Sequence[BridgeSettings]) -> Iterator[str]:
+    """What two bridges cannot have both."""
+    for one, other in itertools.combinations(entries, 2):
+        if one.key == other.key or one.bridge.name == other.bridge.name:
+            yield f"{other.where}: {other.bridge.name} is {one.where}, too: give one of the two a name of its own"
+            continue
+        for name in ("container", "database", "role", "registration_file"):
+            value = getattr(one, name)
+            if value == getattr(other, name):
+                yield f"{other.where}.{key_of(name)}: {value!r} is {one.where}'s, too: should be one of its own"
 
 
 def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
     """Values that are each fine but not together; keys that are already reported are passed over."""
     problems = []
-    domain, admin, image = parsed.get("domain"), parsed.get("admin_user"), parsed.get("image")
+    domain, admin = parsed.get("domain"), parsed.get("admin_user")
     if domain and admin and not admin.endswith(f":{domain}"):
         problems.append(f"adminUser: {admin!r} should be a user of the domain {domain!r}, like @name:{domain}")
-    if image and image.endswith(":latest"):
-        problems.append(f"image: {image!r} should be an image with an exact tag, so that an upgrade is a decision")
-    if parsed.get("bridge_database") in {
-        *parsed.get("isolated_databases", ()),
-        parsed.get("synapse_database"),
-        parsed.get("mas_database"),
-    }:
-        problems.append(f"bridgeDatabase: {parsed['bridge_database']!r} should be a database of the bridge's own")
-    if parsed.get("bridge_role") in {parsed.get("postgres_superuser"), parsed.get("mas_role")}:
-        problems.append(f"bridgeRole: {parsed['bridge_role']!r} should be a role of the bridge's own")
     names = [parsed.get(f"{each}_container") for each in ("synapse", "mas", "postgres")]
-    if parsed.get("bridge_container") in (*names, *parsed.get("synapse_workers", ())):
-        problems.append(f"bridgeContainer: {parsed['bridge_container']!r} should be a name of the bridge's own")
     problems += [
         f"synapseWorkers: {each!r} should be a container of Synapse's other processes"
         for each in parsed.get("synapse_workers", ())
         if each in names
     ]
-    if parsed.get("registration_file") and parsed.get("registration_file") == parsed.get("doublepuppet_file"):
-        problems.append(f"doublepuppetFile: {parsed['doublepuppet_file']!r} should differ from registrationFile")
     if parsed.get("host") == LOCAL:
         problems += [
             f"{key_of(each)}: {parsed[each]!r} counts for a host behind SSH: set host to its address, or take this away"
@@ -456,35 +558,32 @@ def _contradictions(parsed: Mapping[str, Any]) -> list[str]:
         problems.append(f"backupDir: {dumps!r} should be an absolute path, since backupScript is none")
     if bool(parsed.get("backup_filter")) != bool(parsed.get("backup_filter_suffix")):
         problems.append("backupFilter: should be set together with backupFilterSuffix, like `age -r …` and .age")
-    problems += [
-        f"bridgeConfig.{key}: is not to be set: this program sets it, and other parts of the deployment depend on it"
-        for key in bridge_config.refused(parsed.get("bridge_config", {}))
-    ]
-    bridge = bridge_of(parsed["bridge"]) if "bridge" in parsed else SIGNAL
-    problems += [
-        f"bridgeConfig.{key}: not set, and {bridge.network_name}'s bridge does not start without it ({bridge.source})"
-        for key in bridge.needs
-        if not bridge_config.has(parsed.get("bridge_config", {}), key)
-    ]
-    problems += _entangled(parsed)
     return problems
 
 
-def _entangled(parsed: Mapping[str, Any]) -> Iterator[str]:
+def _entangled(entries: Sequence[BridgeSettings], parsed: Mapping[str, Any]) -> Iterator[str]:
     """Directories of which one would go, be read or be written with the other."""
-    apart = ("bridge_dir", "archive_dir", "synapse_dir")
-    pairs = [*itertools.combinations(apart, 2), ("backup_dir", "bridge_dir"), ("backup_script", "bridge_dir")]
-    for one, other in pairs:
-        here, there = parsed.get(one, "none"), parsed.get(other, "none")
-        if not here.startswith("/") or not there.startswith("/"):
-            continue
-        both = PurePosixPath(here), PurePosixPath(there)
-        nested = both[1] in (both[0], *both[0].parents) or (one in apart and both[0] in both[1].parents)
-        if nested:
-            yield (
-                f"{key_of(one)}: {here!r} and {key_of(other)} {there!r} should not be one inside the other: "
-                f"{key_of(one)} needs a place of its own"
-            )
+    shared = {key_of(name): parsed[name] for name in ("shared_dir", "synapse_dir") if name in parsed}
+    own = {f"{each.where}.directory": each.directory for each in entries}
+    archives = {f"{each.where}.archiveDir": each.archive_dir for each in entries}
+    backups = {key_of(name): parsed[name] for name in ("backup_dir", "backup_script") if name in parsed}
+    pairs = [*itertools.combinations([*own.items(), *shared.items()], 2)]
+    pairs += itertools.product(archives.items(), {**own, **shared}.items())
+    for (one, here), (other, there) in pairs:
+        if _below(here, there) or _below(there, here):
+            yield _nested(one, here, other, there)
+    ours = {**own, **{key: path for key, path in shared.items() if key == "sharedDir"}}
+    for (one, here), (other, there) in itertools.product(backups.items(), ours.items()):
+        if here.startswith("/") and _below(here, there):
+            yield _nested(one, here, other, there)
+
+
+def _below(path: str, directory: str) -> bool:
+    return PurePosixPath(directory) in (PurePosixPath(path), *PurePosixPath(path).parents)
+
+
+def _nested(one: str, here: str, other: str, there: str) -> str:
+    return f"{one}: {here!r} and {other} {there!r} should not be one inside the other: {one} needs a place of its own"
 
 
 def read() -> Settings:

@@ -6,41 +6,44 @@ import pulumi
 
 from components.container import Start
 from components.host import Host, later
-from documents.credentials import Tokens
-from documents.places import Deployment
+from documents.places import BridgeDeployment
 from scripts import stop_and_check
+from scripts.stop_and_check import Checked
+from scripts.wire import Failed
 
 
 class AuthCheck(pulumi.ComponentResource):
-    """Asks Synapse, as the appservices, whether it accepts them beside MAS; a FAIL stops the deployment.
+    """Asks Synapse, as the appservices, whether it accepts them beside MAS; on a FAIL, which is an outcome, the
+    bridge's container is not to be made.
 
     `fingerprint` is the container's version: whatever replaces the container has the check run again before.
     """
 
-    verdict: pulumi.Output[str]
-    table: pulumi.Output[str]
+    outcome: pulumi.Output[Checked | Failed]
 
     def __init__(
         self,
         name: str,
         host: Host,
-        deployment: Deployment,
-        tokens: pulumi.Output[Tokens],
+        deployment: BridgeDeployment,
+        as_tokens: tuple[pulumi.Output[str], pulumi.Output[str]],
         start: Start,
         fingerprint: pulumi.Output[str],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """`as_tokens`: the bridge's, and the one for double puppeting."""
         super().__init__("mautrix:bridge:AuthCheck", name, None, opts)
-        check = host.script(
+        as_token, doublepuppet_as_token = as_tokens
+        self.outcome = host.script(
             f"{name}-auth-check",
             stop_and_check.Arguments(
                 synapse=deployment.synapse,
                 mas=deployment.mas,
                 bot=deployment.bot,
                 appservice_id=deployment.bridge.appservice_id,
-                as_token=later(tokens.apply(lambda known: known.as_token)),
+                as_token=later(as_token),
                 doublepuppet_id=deployment.doublepuppet_id,
-                doublepuppet_as_token=later(tokens.apply(lambda known: known.doublepuppet_as_token)),
+                doublepuppet_as_token=later(doublepuppet_as_token),
                 admin_user=deployment.admin_user,
                 bridge=deployment.place,
                 stack=deployment.stack,
@@ -50,8 +53,7 @@ class AuthCheck(pulumi.ComponentResource):
             create=stop_and_check.check,
             delete=stop_and_check.remove,
             shown=True,
+            attempt=start.attempt_at(deployment),
             opts=pulumi.ResourceOptions(parent=self),
-        )
-        self.verdict = check.result.apply(lambda checked: checked.verdict)
-        self.table = check.result.apply(lambda checked: checked.table)
-        self.register_outputs({"verdict": self.verdict, "table": self.table})
+        ).outcome
+        self.register_outputs({})

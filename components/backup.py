@@ -1,4 +1,4 @@
-"""The nightly dumps with the bridge's among them, proven before go-live."""
+"""The nightly dumps with the bridges' among them, proven before go-live."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ def backup_arguments(deployment: Deployment, synapse_database: str) -> nightly_b
         script=plan.script,
         block=backup_script.block(deployment),
         dump_script=backup_script.dump_script(DUMP_SCRIPT.read_text(), deployment),
-        suffix=f".{deployment.place.container}.sql.gz{plan.suffix}",
+        suffix=f".{backup_script.dump_mark(deployment)}.sql.gz{plan.suffix}",
         databases=deployment.dumped,
+        bridges=deployment.databases,
         filtered=bool(plan.filter),
         superuser=deployment.postgres.superuser,
         synapse_database=synapse_database,
-        directory=deployment.place.directory,
+        directory=deployment.shared_directory,
     )
 
 

@@ -7,33 +7,40 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_docker as docker
 
-from components.host import Host, later
+from components.host import Attempt, Host, later
 from components.install import BridgeInstall
 from documents.bridges import GID, READY_PATH, UID
 from documents.fingerprint import fingerprint
 from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
-from documents.places import NOTHING, Deployment
+from documents.places import NOTHING, BridgeDeployment
 from scripts import readiness
-from scripts.files import READY
+from scripts.files import FAILED, READY
+from scripts.wire import Failed
 
 
 @dataclass(frozen=True)
 class Start:
     """How the container is started. `attempt`: another number makes a container that never got ready anew; `timeout`:
-    seconds until it must be ready; `tokens`: their generation; `restore`: what the database begins or began with."""
+    seconds until it must be ready; `tokens`: their generation; `restore`: what the database begins or began with;
+    `whole`: whether all of it is registered, whatever an outcome says, since nothing is made of it now."""
 
     attempt: int
     timeout: int
     tokens: int
     restore: str
+    whole: bool
 
     @property
     def new_keys(self) -> bool:
         """Whether the bot may get new cross-signing keys: that of a database that began empty."""
         return self.restore == NOTHING
 
+    def attempt_at(self, deployment: BridgeDeployment) -> Attempt:
+        """As `Host.script` takes it."""
+        return Attempt(f"{deployment.place.directory}/{FAILED}", self.attempt)
 
-def container_version(install: BridgeInstall, deployment: Deployment, start: Start) -> pulumi.Output[str]:
+
+def container_version(install: BridgeInstall, deployment: BridgeDeployment, start: Start) -> pulumi.Output[str]:
     """Changes with everything that replaces the container, so that the check comes before the new one."""
     place = deployment.place
     still = (place.container, place.network, place.directory, str(place.port), str(start.attempt), str(start.tokens))
@@ -45,16 +52,16 @@ def container_version(install: BridgeInstall, deployment: Deployment, start: Sta
 class BridgeContainer(pulumi.ComponentResource):
     """Container and readiness. The container is Pulumi's, labelled so, and joins the network by name.
 
-    `ready` says what the readiness check saw, the bridge's status among it.
+    `outcome` says what the readiness check saw, the bridge's status among it.
     """
 
-    ready: pulumi.Output[readiness.Ready]
+    outcome: pulumi.Output[readiness.Ready | Failed]
 
     def __init__(
         self,
         name: str,
         host: Host,
-        deployment: Deployment,
+        deployment: BridgeDeployment,
         install: BridgeInstall,
         as_token: pulumi.Output[str],
         start: Start,
@@ -99,7 +106,7 @@ class BridgeContainer(pulumi.ComponentResource):
                 delete_before_replace=True,  # its name can be taken once only
             ),
         )
-        ready = host.script(
+        self.outcome = host.script(
             f"{name}-readiness",
             readiness.Arguments(
                 bridge=place,
@@ -112,13 +119,10 @@ class BridgeContainer(pulumi.ComponentResource):
                 mark=f"{place.directory}/{READY}",
                 attempt=start.attempt,
                 new_keys=start.new_keys,
-                archives=deployment.archive.directory,
-                whose=deployment.whose,
-                program=bridge.name,
             ),
             create=readiness.wait,
             shown=True,
+            attempt=start.attempt_at(deployment),
             opts=pulumi.ResourceOptions(parent=self),
-        )
-        self.ready = ready.result
+        ).outcome
         self.register_outputs({})

@@ -8,9 +8,10 @@ import pulumi
 from components.container import Start
 from components.host import Host, later
 from documents.credentials import Keys
-from documents.places import Deployment
+from documents.places import BridgeDeployment
 from scripts import bridge_data
 from scripts.archives import Subject
+from scripts.wire import Failed
 
 
 class BridgeData(pulumi.ComponentResource):
@@ -18,16 +19,16 @@ class BridgeData(pulumi.ComponentResource):
     another image it is archived, and replaced if the settings say so; whoever uses the database waits for this. Its
     deletion, which comes before that of what it depends on, writes the last archive.
 
-    `begun` says what it began with, and names the newest archive that was made before a change.
+    `outcome` says what it began with, and names the newest archive that was made before a change.
     """
 
-    begun: pulumi.Output[bridge_data.Begun]
+    outcome: pulumi.Output[bridge_data.Begun | Failed]
 
     def __init__(
         self,
         name: str,
         host: Host,
-        deployment: Deployment,
+        deployment: BridgeDeployment,
         config_file: pulumi.Output[str],
         keys: pulumi.Output[Keys],
         start: Start,
@@ -41,10 +42,10 @@ class BridgeData(pulumi.ComponentResource):
             image=deployment.place.image,
             directory=deployment.archive.directory,
             database=deployment.place.database,
-            files=(later(config_file), *deployment.registration_paths),
+            files=(later(config_file), deployment.registration_path, deployment.doublepuppet_path),
             pickle_key=later(keys.apply(lambda each: each.pickle_key)),
         )
-        self.begun = host.script(
+        self.outcome = host.script(
             f"{name}-data",
             bridge_data.Arguments(
                 subject=subject,
@@ -58,18 +59,13 @@ class BridgeData(pulumi.ComponentResource):
             create=bridge_data.begin,
             delete=bridge_data.archive,
             shown=True,
+            attempt=start.attempt_at(deployment),
             opts=pulumi.ResourceOptions(parent=self),
-        ).result
+        ).outcome
         self.register_outputs({})
 
 
-def archive_check(name: str, host: Host, deployment: Deployment, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+def archive_check(name: str, host: Host, deployment: BridgeDeployment, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     """Deleted before what it depends on, the container: a destroy that could not archive stops while all still runs."""
-    return host.script(
-        f"{name}-archive-check",
-        bridge_data.Check(deployment.archive.directory, deployment.place.database),
-        create=bridge_data.keep,
-        delete=bridge_data.check,
-        shown=True,
-        opts=opts,
-    ).resource
+    wanted = bridge_data.Check(deployment.archive.directory, deployment.place.database)
+    return host.at_deletion(f"{name}-archive-check", wanted, bridge_data.check, opts)

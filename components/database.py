@@ -1,4 +1,4 @@
-"""The bridge's role and database, what they may not reach, the role's password, and the proof of it all."""
+"""A bridge's role and database, what the bridges' roles may not reach, a role's password, and the proof of it all."""
 
 from __future__ import annotations
 
@@ -8,25 +8,36 @@ import pulumi
 import pulumi_postgresql as postgresql
 
 from components.host import Host, HostScript, later
-from documents.places import Deployment
+from documents.places import BridgeDeployment, Postgres
 from scripts import isolation
 
 
 @dataclass(frozen=True)
 class PostgresAccess:
-    """Where the provider reaches the server, and its superuser's password (a secret). `role_there`, `database_there`:
-    whether the bridge's are there already, and are this stack's."""
+    """Where the provider reaches the server, and its superuser's password (a secret)."""
 
     address: str
     port: int
     password: pulumi.Output[str]
-    role_there: bool = False
-    database_there: bool = False
+
+
+def postgres_provider(name: str, postgres: Postgres, access: PostgresAccess) -> postgresql.Provider:
+    """As the superuser of the settings."""
+    return postgresql.Provider(
+        f"{name}-postgres",
+        host=access.address,
+        port=access.port,
+        username=postgres.superuser,
+        password=access.password,
+        database="postgres",
+        sslmode=postgres.sslmode,
+        connect_timeout=15,
+        superuser=False,  # it is one; so the provider does not ask for the role's password, which is not its own
+    )
 
 
 class BridgeDatabase(pulumi.ComponentResource):
-    """Role and database as in the plan's section 3, with PUBLIC shut out of both the bridge's and the stack's
-    databases.
+    """Role and database as in the plan's section 3.
 
     Neither is dropped by the provider, which cannot drop what is gone already: scripts/leftovers.py does it. One that
     is there and ours, although the state does not hold it (a run was killed), is taken over.
@@ -35,26 +46,15 @@ class BridgeDatabase(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        host: Host,
-        deployment: Deployment,
-        access: PostgresAccess,
-        isolated: isolation.Isolation,
+        deployment: BridgeDeployment,
+        server: postgresql.Provider,
+        role_there: bool = False,
+        database_there: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """`role_there`, `database_there`: whether the bridge's are there already, and are this stack's."""
         super().__init__("mautrix:bridge:Database", name, None, opts)
-        postgres, ours = deployment.postgres, deployment.place.database
-        server = postgresql.Provider(
-            f"{name}-postgres",
-            host=access.address,
-            port=access.port,
-            username=postgres.superuser,
-            password=access.password,
-            database="postgres",
-            sslmode=postgres.sslmode,
-            connect_timeout=15,
-            superuser=False,  # it is one; so the provider does not ask for the role's password, which is not its own
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        ours = deployment.place.database
         through = pulumi.ResourceOptions(parent=self, provider=server, retain_on_delete=True)
 
         def known(each: str, there: bool) -> pulumi.ResourceOptions:
@@ -67,9 +67,9 @@ class BridgeDatabase(pulumi.ComponentResource):
             superuser=False,
             create_database=False,
             create_role=False,
-            opts=known(ours.role, access.role_there),
+            opts=known(ours.role, role_there),
         )
-        own = postgresql.Database(
+        postgresql.Database(
             f"{name}-database",
             name=ours.database,
             owner=role.name,
@@ -77,28 +77,35 @@ class BridgeDatabase(pulumi.ComponentResource):
             encoding="UTF8",
             lc_collate="C",
             lc_ctype="C",
-            opts=known(ours.database, access.database_there),
-        )
-        host.script(
-            f"{name}-isolation",
-            isolated,
-            create=isolation.isolate,
-            update=isolation.renew,
-            delete=isolation.restore,
-            shown=True,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[own]),
+            opts=known(ours.database, database_there),
         )
         self.register_outputs({})
+
+
+def databases_isolated(
+    name: str, host: Host, isolated: isolation.Isolation, opts: pulumi.ResourceOptions
+) -> pulumi.Resource:
+    """PUBLIC shut out of both the bridges' and the stack's databases."""
+    return host.script(
+        f"{name}-isolation",
+        isolated,
+        create=isolation.isolate,
+        update=isolation.renew,
+        delete=isolation.restore,
+        shown=True,
+        opts=opts,
+    ).resource
 
 
 def database_access(
     name: str,
     host: Host,
-    isolated: isolation.Isolation,
+    deployment: BridgeDeployment,
     password: pulumi.Output[str],
+    isolated: tuple[str, ...],
     opts: pulumi.ResourceOptions,
 ) -> HostScript[isolation.Proof]:
     """The role's password, set as late as can be (a bridge that runs may have the one before), and the proof where the
-    role gets in with it and where it is refused."""
-    access = isolation.Access(isolated.postgres, isolated.bridge, later(password), isolated.databases)
+    role gets in with it and where it is refused: in the databases `isolated`."""
+    access = isolation.Access(deployment.postgres, deployment.place.database, later(password), isolated)
     return host.script(f"{name}-access", access, create=isolation.prove, opts=opts)

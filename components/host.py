@@ -15,7 +15,8 @@ from pulumi_command import local
 
 from documents.ssh import LOST, SshAddress
 from scripts import bundle
-from scripts.wire import plain, result_of, typed
+from scripts.common import Contained
+from scripts.wire import Failed, outcome, plain, result_of, typed
 from verdicts import ssh as ssh_verdicts
 from workstation import forward, processes
 from workstation.ssh import make_control_directory, settings_for
@@ -50,7 +51,7 @@ def later(value: pulumi.Output[T]) -> T:
 
 class HostScript(Generic[R]):
     """A script's Command resource, and the dataclass that its verb returned. `secret` is as secret as the Command's
-    output; `result` is for a verb that returns no secret."""
+    output; `result` is for a verb that returns no secret, `outcome` for one that may have failed, too."""
 
     def __init__(self, resource: local.Command, kind: type[R]) -> None:
         self.resource = resource
@@ -65,8 +66,21 @@ class HostScript(Generic[R]):
     def result(self) -> pulumi.Output[R]:
         return pulumi.Output.unsecret(self.resource.stdout).apply(self._read)
 
+    @property
+    def outcome(self) -> pulumi.Output[R | Failed]:
+        return pulumi.Output.unsecret(self.resource.stdout).apply(lambda text: outcome(self._kind, json.loads(text)))
+
     def _read(self, text: str) -> R:
         return typed(self._kind, json.loads(text))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One bridge's number `attempt` to go live: should a step of it fail, no other bridge is held up (`mark` as in
+    scripts/common.py, Contained)."""
+
+    mark: str
+    number: int
 
 
 class Host(ABC):
@@ -126,17 +140,21 @@ class Host(ABC):
         delete: Callable[[A], object] | None = None,
         triggers: list[Any] | None = None,
         shown: bool = False,
+        attempt: Attempt | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> HostScript[R]:
         """A resource whose create, update (default: create) and delete run verbs of one script with `arguments`.
 
         The arguments may hold outputs (`later`) and secrets. `shown`: what the script tells a person (stderr) appears
-        in the CLI as it runs; an error's text always does. Any change of script or arguments runs the update.
+        in the CLI as it runs; an error's text always does. `attempt`: a failure to create or update is an outcome, and
+        does not end the run. Any change of script or arguments runs the update.
         """
         script, step = create.__module__, f"{self._deployment} {name}"
+        verbs = (create.__name__, (update or create).__name__)
+        contained = Contained(verbs, attempt.mark, attempt.number) if attempt else None
         known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
         text: pulumi.Output[str] = known.apply(
-            lambda values: bundle.pack(script, values, self._reapply, self._docker_host, step)
+            lambda values: bundle.pack(script, values, self._reapply, self._docker_host, step, contained)
         )
         stdin: pulumi.Output[str] = pulumi.Output.secret(text)
 
@@ -157,13 +175,30 @@ class Host(ABC):
         )
         return HostScript(command, result_of(create))
 
+    def at_deletion(
+        self, name: str, arguments: A, delete: Callable[[A], object], opts: pulumi.ResourceOptions | None = None
+    ) -> pulumi.Resource:
+        """A resource that does nothing until it is deleted: then the verb runs, as of `script`, and tells a person."""
+        script, step = delete.__module__, f"{self._deployment} {name}"
+        text = bundle.pack(script, arguments, self._reapply, self._docker_host, step)
+        return local.Command(
+            name,
+            delete=f"{self._text(delete.__name__, name)} # {script} {delete.__name__}",
+            stdin=pulumi.Output.secret(text),
+            logging=local.Logging.STDERR,
+            add_previous_output_in_env=False,
+            dir="/",
+            opts=opts,
+        )
+
     def made_once(
-        self, name: str, arguments: A, create: Callable[[A], R], triggers: list[Any], parent: pulumi.Resource
+        self, name: str, arguments: A, create: Callable[[A], R], triggers: list[Any], opts: pulumi.ResourceOptions
     ) -> HostScript[R]:
         """A resource whose result is a secret, made again only when a trigger changes."""
         secret = ["stdout", "stderr"]
-        opts = pulumi.ResourceOptions(parent=parent, ignore_changes=MADE_ONCE, additional_secret_outputs=secret)
-        return self.script(name, arguments, create=create, triggers=triggers, opts=opts)
+        once = pulumi.ResourceOptions(ignore_changes=MADE_ONCE, additional_secret_outputs=secret)
+        kept = pulumi.ResourceOptions.merge(opts, once)
+        return self.script(name, arguments, create=create, triggers=triggers, opts=kept)
 
 
 class LocalHost(Host):

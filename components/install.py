@@ -1,4 +1,4 @@
-"""What the bridge is made of, on the host before Synapse is touched: its directory, its config, its image."""
+"""What a bridge is made of, on the host before Synapse is touched: its directory, its config, its image."""
 
 from __future__ import annotations
 
@@ -10,17 +10,33 @@ import pulumi_docker as docker
 from components.host import DockerAddress, Host, later
 from documents.bridges import CONFIG_PATH
 from documents.fingerprint import fingerprint
-from documents.places import Deployment
+from documents.places import BridgeDeployment, Deployment
 from scripts import files
 from scripts.config_check import Question
 
 
 @dataclass(frozen=True)
 class DockerMachine:
-    """The host's Docker, and uid and gid that the bridge's user in its container has there."""
+    """The host's Docker, and uid and gid that a bridge's user in its container has there."""
 
-    docker: DockerAddress
+    docker: docker.Provider
     bridge_owner: tuple[int, int]
+
+
+def docker_provider(name: str, address: DockerAddress) -> docker.Provider:
+    """The host's Docker."""
+    return docker.Provider(f"{name}-docker", host=address.host, ssh_opts=address.ssh_opts or None)
+
+
+def shared_directory(name: str, host: Host, deployment: Deployment, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+    """The stack's own directory, claimed before anything else is made."""
+    return _claimed(name, host, files.OwnDirectory(deployment.shared_directory, deployment.stack, "sharedDir"), opts)
+
+
+def _claimed(name: str, host: Host, own: files.OwnDirectory, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+    return host.script(
+        f"{name}-directory", own, create=files.claim, delete=files.release, triggers=[own.path], opts=opts
+    ).resource
 
 
 class BridgeInstall(pulumi.ComponentResource):
@@ -42,31 +58,20 @@ class BridgeInstall(pulumi.ComponentResource):
         self,
         name: str,
         host: Host,
-        deployment: Deployment,
+        deployment: BridgeDeployment,
         config: pulumi.Output[str],
         machine: DockerMachine,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("mautrix:bridge:Install", name, None, opts)
         place, stack = deployment.place, deployment.stack
-        self.directory = host.script(
-            f"{name}-directory",
-            files.BridgeDirectory(place.directory, stack),
-            create=files.claim,
-            delete=files.release,
-            triggers=[place.directory],
-            opts=pulumi.ResourceOptions(parent=self),
-        ).resource
+        own = files.OwnDirectory(place.directory, stack, f"directory for the bridge {deployment.key}")
+        self.directory = _claimed(name, host, own, pulumi.ResourceOptions(parent=self))
         inside = pulumi.ResourceOptions(parent=self, depends_on=[self.directory])
         self.fingerprint = pulumi.Output.unsecret(config.apply(fingerprint))
         self.config_dir = self.fingerprint.apply(lambda version: f"{place.directory}/config-{version[:12]}")
         self.config_file = pulumi.Output.concat(self.config_dir, "/", CONFIG_PATH.rpartition("/")[2])
-        self.docker = docker.Provider(
-            f"{name}-docker",
-            host=machine.docker.host,
-            ssh_opts=machine.docker.ssh_opts or None,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        self.docker = machine.docker
         self.image_id = docker.RemoteImage(
             f"{name}-image",
             name=place.image,

@@ -6,29 +6,38 @@ import pulumi
 
 from components.host import Host
 from components.registration import homeserver_edit
-from documents.places import Deployment
-from scripts import isolation, leftovers, nightly_backup
+from documents.places import BridgeDeployment, Deployment
+from scripts import leftovers, nightly_backup
 
 
-def leftovers_of(
-    name: str, host: Host, deployment: Deployment, isolated: isolation.Isolation, backup: nightly_backup.Arguments
+def shared_leftovers(
+    name: str, host: Host, deployment: Deployment, backup: nightly_backup.Arguments
 ) -> pulumi.Resource:
     """Made before anything else, without a trace on the host; deleted after everything else."""
-    return host.script(
-        f"{name}-leftovers",
-        leftovers.Arguments(
-            stack=deployment.stack,
-            container=deployment.place.container,
-            directory=deployment.place.directory,
-            image="" if deployment.keep_images else deployment.place.image,
-            archives=deployment.archive.directory,
-            program=deployment.bridge.name,
-            whose=deployment.whose,
-            isolation=isolated,
-            backup=backup,
-            synapse=homeserver_edit(deployment),
-        ),
-        create=leftovers.nothing,
-        delete=leftovers.sweep,
-        shown=True,
-    ).resource
+    shared = leftovers.Shared(
+        stack=deployment.stack,
+        directory=deployment.shared_directory,
+        postgres=deployment.postgres,
+        backup=backup,
+        synapse=homeserver_edit(deployment),
+    )
+    return host.at_deletion(f"{name}-leftovers", shared, leftovers.finish)
+
+
+def bridge_leftovers(
+    name: str, host: Host, deployment: BridgeDeployment, isolated: tuple[str, ...], opts: pulumi.ResourceOptions
+) -> pulumi.Resource:
+    """The same for one bridge: made before anything of it, deleted after all of it."""
+    own = leftovers.Bridge(
+        stack=deployment.stack,
+        container=deployment.place.container,
+        directory=deployment.place.directory,
+        image="" if deployment.keep_images else deployment.place.image,
+        archives=deployment.archive.directory,
+        program=deployment.bridge.name,
+        whose=deployment.whose,
+        postgres=deployment.postgres,
+        database=deployment.place.database,
+        isolated=isolated,
+    )
+    return host.at_deletion(f"{name}-leftovers", own, leftovers.sweep, opts)

@@ -1,18 +1,21 @@
-"""Both appservice registrations, homeserver.yaml, and the one restart of Synapse that reads them."""
+"""The appservice registrations, homeserver.yaml, and the one restart of Synapse that reads them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pulumi
 
 from components.host import Host, later
 from documents.fingerprint import fingerprint
 from documents.homeserver import Entries
-from documents.places import Deployment
+from documents.places import Deployment, Surroundings
 from scripts import files, synapse
 
 
 def homeserver_edit(deployment: Deployment, fingerprint: str = "") -> synapse.Arguments:
-    """What Synapse needs to know of this deployment."""
+    """What Synapse needs to know of this stack's bridges."""
     entries = Entries.of(deployment)
     return synapse.Arguments(
         synapse=deployment.synapse,
@@ -20,48 +23,69 @@ def homeserver_edit(deployment: Deployment, fingerprint: str = "") -> synapse.Ar
         registrations=entries.registrations,
         experimental_features=entries.experimental_features,
         watch=deployment.registration_paths,
-        journal=f"{deployment.place.directory}/{files.JOURNAL}",
+        journal=f"{deployment.shared_directory}/{files.JOURNAL}",
+        bridges=tuple(each.place.container for each in deployment.bridges),
         fingerprint=fingerprint,
     )
 
 
+@dataclass(frozen=True)
+class Registration:
+    """One registration's text (a secret), and the file in Synapse's directory that holds it."""
+
+    text: pulumi.Output[str]
+    file: pulumi.Resource
+
+
+def registration_file(
+    name: str,
+    host: Host,
+    deployment: Surroundings,
+    path: str,
+    text: pulumi.Output[str],
+    owner: tuple[int, int],
+    opts: pulumi.ResourceOptions,
+) -> Registration:
+    """`path` is the host's; `owner`: Synapse's uid and gid there."""
+    written = host.script(
+        f"{name}-registration",
+        files.OwnedFiles(
+            deployment.stack,
+            (files.OwnedFile(path, later(text), *owner),),
+            listed_in=deployment.synapse.homeserver_file,
+            listed_below=deployment.synapse.data_mount,
+        ),
+        create=files.create,
+        delete=files.erase,
+        triggers=[path],
+        opts=opts,
+    )
+    return Registration(text, written.resource)
+
+
 class SynapseRegistration(pulumi.ComponentResource):
-    """Whoever needs Synapse to run with the registrations depends on this component."""
+    """Our entries in homeserver.yaml, and Synapse's restart. Whoever needs Synapse to run with the registrations
+    depends on this component."""
 
     def __init__(
         self,
         name: str,
         host: Host,
         deployment: Deployment,
-        texts: tuple[pulumi.Output[str], pulumi.Output[str]],
-        owner: tuple[int, int],
+        registrations: Sequence[Registration],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`texts`: the bridge's registration, and the one for double puppeting; `owner`: Synapse's uid and gid."""
         super().__init__("mautrix:bridge:Registration", name, None, opts)
-        server, paths = deployment.synapse, deployment.registration_paths
-        registrations = tuple(
-            files.OwnedFile(path, later(text), *owner) for path, text in zip(paths, texts, strict=True)
-        )
-        written = host.script(
-            f"{name}-registrations",
-            files.OwnedFiles(
-                deployment.stack, registrations, listed_in=server.homeserver_file, listed_below=server.data_mount
-            ),
-            create=files.create,
-            delete=files.erase,
-            triggers=[*paths],
-            opts=pulumi.ResourceOptions(parent=self),
-        ).resource
         # New tokens have to reach Synapse: what is in the files is part of what the restart depends on.
-        version: pulumi.Output[str] = pulumi.Output.all(*texts).apply(lambda known: fingerprint(*known))
+        texts = pulumi.Output.all(*(each.text for each in registrations))
+        version: pulumi.Output[str] = texts.apply(lambda known: fingerprint(*known))
         host.script(
             f"{name}-synapse-restart",
             homeserver_edit(deployment, later(version)),
             create=synapse.apply,
             delete=synapse.remove,
-            triggers=[server.homeserver_file],
+            triggers=[deployment.synapse.homeserver_file],
             shown=True,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[written]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[each.file for each in registrations]),
         )
         self.register_outputs({})

@@ -1,11 +1,11 @@
-"""All secrets of one bridge, made once and kept, encrypted, in the stack's state."""
+"""All secrets, made once and kept, encrypted, in the stack's state."""
 
 from __future__ import annotations
 
 import pulumi
 
 from components.host import Host
-from documents.credentials import Keys, Tokens
+from documents.credentials import DoublePuppet, Keys, Tokens
 from scripts import generate
 
 
@@ -27,6 +27,14 @@ class BridgeSecrets(pulumi.ComponentResource):
         super().__init__("mautrix:bridge:Secrets", name, None, opts)
         turn = generate.Generation(generation)
         archive = generate.FromArchive(restore)
-        self.tokens = host.made_once(f"{name}-tokens", turn, generate.tokens, [generation], self).secret
-        self.keys = host.made_once(f"{name}-keys", archive, generate.keys, [restore], self).secret
+        own = pulumi.ResourceOptions(parent=self)
+        self.tokens = host.made_once(f"{name}-tokens", turn, generate.tokens, [generation], own).secret
+        self.keys = host.made_once(f"{name}-keys", archive, generate.keys, [restore], own).secret
         self.register_outputs({})
+
+
+def doublepuppet_tokens(name: str, host: Host, generation: int) -> pulumi.Output[DoublePuppet]:
+    """The secrets that the stack's bridges share, a secret as a whole; they turn with tokenGeneration."""
+    turn = generate.Generation(generation)
+    own = pulumi.ResourceOptions()
+    return host.made_once(f"{name}-doublepuppet-tokens", turn, generate.doublepuppet, [generation], own).secret

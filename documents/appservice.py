@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from documents.credentials import Keys, Tokens
-from documents.places import Deployment
+from documents.credentials import DoublePuppet, Keys, Tokens
+from documents.places import BridgeDeployment, Surroundings
 from documents.yaml_text import render
 
 # What Go's regexp.QuoteMeta escapes. Python's re.escape escapes more (`-`, `~`): the same meaning, another text.
@@ -24,7 +24,7 @@ def quote_meta(text: str) -> str:
     return _META.sub(lambda match: "\\" + match.group(), text)
 
 
-def bridge_registration(deployment: Deployment, tokens: Tokens, keys: Keys) -> str:
+def bridge_registration(deployment: BridgeDeployment, tokens: Tokens, keys: Keys) -> str:
     """Return the text of the bridge's registration.yaml. Raises ValueError for what Synapse or the bridge refuses."""
     bridge = deployment.bridge
     if keys.sender_localpart == bridge.bot_localpart:
@@ -46,20 +46,15 @@ def bridge_registration(deployment: Deployment, tokens: Tokens, keys: Keys) -> s
     return render(document, *_header(f"{bridge.name}: appservice registration", deployment.stack))
 
 
-def doublepuppet_registration(deployment: Deployment, tokens: Tokens) -> str:
+def doublepuppet_registration(deployment: Surroundings, doublepuppet: DoublePuppet) -> str:
     """Return the text of doublepuppet.yaml, section 8 of the plan: no URL, every user of the domain, not exclusive.
 
     Synapse refuses to start when two registrations have the same id or token: a second stack on the homeserver needs
     another `doublepuppet_id`. Raises ValueError as bridge_registration does.
     """
     appservice_id = deployment.doublepuppet_id
-    document = _head(
-        appservice_id,
-        None,
-        tokens.doublepuppet_as_token,
-        tokens.doublepuppet_hs_token,
-        doublepuppet_sender(appservice_id),
-    )
+    tokens = (doublepuppet.as_token, doublepuppet.hs_token)
+    document = _head(appservice_id, None, *tokens, doublepuppet_sender(appservice_id))
     document["namespaces"] = {
         "users": [{"regex": f"@.*:{quote_meta(deployment.synapse.domain)}", "exclusive": False}],
     }

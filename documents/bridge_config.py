@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from documents.credentials import Keys, Tokens
-from documents.places import Deployment
+from documents.credentials import DoublePuppet, Keys, Tokens
+from documents.places import BridgeDeployment
 from documents.yaml_text import render
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\Z")
@@ -41,16 +41,20 @@ def database_url(role: str, password: str, host: str, port: int, database: str, 
     return f"postgres://{user}:{secret}@{place}:{port}/{name}?sslmode={mode}"
 
 
-def bridge_database_url(deployment: Deployment, tokens: Tokens) -> str:
+def bridge_database_url(deployment: BridgeDeployment, tokens: Tokens) -> str:
     """The bridge's own database, as its container reaches it. It holds the password."""
     postgres, database = deployment.postgres, deployment.place.database
     server = (postgres.container, postgres.port)
     return database_url(database.role, tokens.database_password, *server, database.database, postgres.sslmode)
 
 
-def bridge_config(deployment: Deployment, tokens: Tokens, keys: Keys) -> str:
+def bridge_config(deployment: BridgeDeployment, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet) -> str:
     """Return the text of config.yaml. Raises ValueError for a value that the bridge would replace or refuse."""
-    for name, secret in {**vars(tokens), **vars(keys)}.items():
+    for name, secret in (
+        *vars(tokens).items(),
+        *vars(keys).items(),
+        ("doublepuppet's as_token", doublepuppet.as_token),
+    ):
         if secret in ("", "generate"):
             raise ValueError(f"{name} is empty or `generate`, which the bridge would replace at every start")
     if len(tokens.provisioning_secret) < _MIN_PROVISIONING_SECRET:
@@ -58,7 +62,7 @@ def bridge_config(deployment: Deployment, tokens: Tokens, keys: Keys) -> str:
     if deployment.synapse.domain == "example.com":
         raise ValueError("the domain is example.com, which the bridge takes for not configured")
     return render(
-        merged(_document(deployment, tokens, keys), deployment.config),
+        merged(merged(CHOICES, _needed(deployment, tokens, keys, doublepuppet)), deployment.config),
         f"{deployment.bridge.name}: written by the Pulumi stack {deployment.stack}.",
         "Do not edit: the next `pulumi up` that changes it writes it anew. It holds secrets.",
     )
@@ -166,11 +170,7 @@ def chosen(config: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, A
     return found
 
 
-def _document(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, Any]:
-    return merged(CHOICES, _needed(deployment, tokens, keys))
-
-
-def _needed(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, Any]:
+def _needed(deployment: BridgeDeployment, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet) -> dict[str, Any]:
     bridge, place, domain = deployment.bridge, deployment.place, deployment.synapse.domain
     return {
         "bridge": {
@@ -197,7 +197,7 @@ def _needed(deployment: Deployment, tokens: Tokens, keys: Keys) -> dict[str, Any
         "provisioning": {"shared_secret": tokens.provisioning_secret},
         "public_media": {"signing_key": tokens.public_media_key},
         "direct_media": {"enabled": False},
-        "double_puppet": {"secrets": {domain: f"as_token:{tokens.doublepuppet_as_token}"}},
+        "double_puppet": {"secrets": {domain: f"as_token:{doublepuppet.as_token}"}},
         "encryption": {
             "appservice": False,
             # Behind MAS the bridge cannot log in as an appservice; beside Synapse's own logins it does.

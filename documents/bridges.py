@@ -163,17 +163,17 @@ NOT_ON_BRIDGEV2 = {
 
 
 def bridge_of(entry: Mapping[str, Any]) -> Bridge:
-    """From the setting: `kind`, and `name` if it is not the only one of its kind; of kind custom, `name`, `network`,
-    `image`, `port` and `binary` too, and `prefix` and `login` if they are not usual. Raises ValueError with what it
-    should be."""
-    kind, name = entry.get("kind"), entry.get("name", "")
+    """From one entry of the setting bridges: `kind` (signal where it says none), and `name` if it is not the only one
+    of its kind; of kind custom, `name`, `network`, `image`, `port` and `binary` too, and `prefix` and `login` if they
+    are not usual. Raises ValueError with what it should be."""
+    kind, name = str(entry.get("kind", "signal")), entry.get("name", "")
     if kind in NOT_ON_BRIDGEV2:
         raise ValueError(f"of another kind: {kind} is no bridge on bridgev2: {NOT_ON_BRIDGEV2[kind]}")
     if kind not in (*KINDS, CUSTOM):
         raise ValueError(f"a mapping with kind: one of {', '.join(KINDS)}, {CUSTOM}")
-    fields = {**_FIELDS, **_CUSTOM_FIELDS} if kind == CUSTOM else _FIELDS
-    for key in entry.keys() - fields.keys():
-        raise ValueError(f"a mapping of {', '.join(fields)}; {key} is none of these")
+    fields = {**FIELDS, **CUSTOM_FIELDS} if kind == CUSTOM else FIELDS
+    for key in sorted(entry.keys() & CUSTOM_FIELDS.keys() - OF_ANY - fields.keys()):
+        raise ValueError(f"without {key}, which is for kind {CUSTOM} alone")
     for key in fields:
         if key in entry and not re.fullmatch(fields[key][0], str(entry[key])):
             raise ValueError(f"a mapping in which {key} is {fields[key][1]}")
@@ -184,24 +184,24 @@ def bridge_of(entry: Mapping[str, Any]) -> Bridge:
             raise ValueError(f"a mapping with {key}: {fields[key][1]}")
     return Bridge(
         name=f"mautrix-{name}",
-        network_name=entry["network"],
+        network_name=str(entry["network"]),
         network_id=name,
         ghost_ids=("1",),
         default_port=int(entry["port"]),
         command_prefix=entry.get("prefix", f"!{name}"),
-        login_hint=entry.get("login", "it says how"),
+        login_hint=str(entry.get("login", "it says how")),
         binary=entry["binary"],
         image=entry["image"],
-        source="the setting bridge",
+        source="the setting bridges",
     )
 
 
 # Each with its pattern, and what it should be.
-_FIELDS = {
+FIELDS = {
     "kind": (r"[a-z]+", "a kind"),
     "name": (r"[a-z][a-z0-9-]{0,30}", "a name for ids, containers and databases: lower-case letters, digits, '-'"),
 }
-_CUSTOM_FIELDS = {
+CUSTOM_FIELDS = {
     "network": (r"[^\x00-\x1f]{1,60}", "the network's name for people"),
     "image": (IMAGE, "an image with an exact tag"),
     "port": (r"[1-9][0-9]{0,4}", "the port that it listens on"),
@@ -209,6 +209,8 @@ _CUSTOM_FIELDS = {
     "prefix": (r"[!-~]{1,20}", "what a command to the bot begins with"),
     "login": (r"[^\x00-\x1f]{1,200}", "what a user does to link an account"),
 }
+OF_ANY = {"image", "port"}
+"""Those of them that any entry may set."""
 
 
 def image_tag(image: str) -> str | None:

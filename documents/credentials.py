@@ -1,4 +1,4 @@
-"""A bridge's secrets, by the one name that each has from its making to the script that uses it."""
+"""The secrets, by the one name that each has from its making to the script that uses it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ SECRET_LENGTH = 64
 
 @dataclass(frozen=True)
 class Tokens:
-    """What `tokenGeneration` turns."""
+    """What `tokenGeneration` turns of one bridge's."""
 
     database_password: str = field(repr=False)
     as_token: str = field(repr=False)
     hs_token: str = field(repr=False)
-    doublepuppet_as_token: str = field(repr=False)
-    doublepuppet_hs_token: str = field(repr=False)
     provisioning_secret: str = field(repr=False)
     public_media_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class DoublePuppet:
+    """What `tokenGeneration` turns of what the bridges share: the tokens of the appservice for double puppeting."""
+
+    as_token: str = field(repr=False)
+    hs_token: str = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,12 @@ class Entries:
     @classmethod
     def of(cls, deployment: Deployment) -> Entries:
         """Those of the plan's section 5b."""
-        files = tuple(map(deployment.synapse.inside, deployment.registration_files))
-        return cls(deployment.stack, files, EXPERIMENTAL_FEATURES if deployment.experimental_features else ())
+        names = (*(each.registration_file for each in deployment.bridges), deployment.doublepuppet_file)
+        return cls(
+            deployment.stack,
+            tuple(map(deployment.synapse.inside, names)),
+            EXPERIMENTAL_FEATURES if deployment.experimental_features else (),
+        )
 
 
 # ---- reading

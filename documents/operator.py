@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from documents.places import Deployment
+from documents.places import BridgeDeployment, Surroundings
 
 
-def next_steps(deployment: Deployment) -> str:
+def next_steps(deployment: BridgeDeployment) -> str:
     """How to link the first account; `link` was the command of the old Python bridge."""
     bridge, prefix = deployment.bridge, deployment.command_prefix
     return (
@@ -14,14 +14,14 @@ def next_steps(deployment: Deployment) -> str:
     )
 
 
-def backup_cron(deployment: Deployment) -> str:
+def backup_cron(deployment: Surroundings) -> str:
     """A line for /etc/cron.d that runs our dump script; empty where the operator's own script calls it."""
     if deployment.backup.script:
         return ""
     return f"17 3 * * * root {deployment.dump_script} {deployment.backup.directory}"
 
 
-def services_entry(deployment: Deployment) -> str:
+def services_entry(deployment: BridgeDeployment) -> str:
     """Markdown for the operator's list of services."""
     bridge, place = deployment.bridge, deployment.place
     rows = (
@@ -40,6 +40,11 @@ def services_entry(deployment: Deployment) -> str:
     )
 
 
-def go_back(image: str, archive: str) -> str:
+def set_command(deployment: BridgeDeployment, key: str, value: str) -> str:
+    """The command that sets a key of one bridge's settings."""
+    return f"pulumi config set --path '{deployment.setting}.{key}' {value}"
+
+
+def go_back(deployment: BridgeDeployment, image: str, archive: str) -> str:
     """The commands that go back to `image` with the database of the archive."""
-    return f"pulumi config set image {image} && pulumi config set goBackTo {archive} && pulumi up"
+    return f"{set_command(deployment, 'image', image)} && {set_command(deployment, 'goBackTo', archive)} && pulumi up"

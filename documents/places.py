@@ -99,9 +99,9 @@ class BackupPlan:
 
 @dataclass(frozen=True)
 class ArchivePlan:
-    """Where archives go, and how many of those that were made before another image stay (`keep`). What a deployment
-    begins with: `restore` is none (an empty database), latest or the path of an archive; `go_back` is the path of the
-    one that replaces its database, or ""."""
+    """Where archives go, and how many of those that were made before another image stay (`keep`). What a bridge begins
+    with: `restore` is none (an empty database), latest or the path of an archive; `go_back` is the path of the one that
+    replaces its database, or ""."""
 
     directory: str
     restore: str
@@ -115,48 +115,62 @@ def whose(stack: str, domain: str) -> str:
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """One bridge beside one Matrix stack, as one Pulumi stack has it: all that the texts are made of, but secrets.
-    `mas` is None where Synapse has its own logins.
+class Surroundings:
+    """What all bridges of one Pulumi stack share. `mas` is None where Synapse has its own logins.
 
     `stack` is "project/name", which also marks our lines in the operator's files; `admin_user` is a user id;
     `experimental_features`: whether homeserver.yaml gets the plan's two flags; `docker_host`: Docker's address ("": the
     one that the docker command takes by itself); `keep_images`: whether images stay that are not used any more;
-    `config`: what is merged over the bridge's.
+    `shared_directory`, on the host, is the stack's own.
     """
 
     stack: str
-    bridge: Bridge
     admin_user: str
     doublepuppet_id: str
-    registration_file: str
     doublepuppet_file: str
     experimental_features: bool
     docker_host: str
+    keep_images: bool
+    shared_directory: str
     synapse: Synapse
     mas: Optional[Mas]
     postgres: Postgres
-    place: BridgePlace
     backup: BackupPlan
-    archive: ArchivePlan
-    keep_images: bool = False
-    config: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def whose(self) -> str:
-        """Whose this deployment's archives are."""
+        """Whose this stack's archives are."""
         return whose(self.stack, self.synapse.domain)
 
     @property
     def here(self) -> str:
-        """This deployment among all on its host, in one word."""
-        return f"{self.stack}:{self.place.directory}"
+        """This stack among all on its host, in one word."""
+        return f"{self.stack}:{self.shared_directory}"
 
     @property
-    def dumped(self) -> tuple[Database, ...]:
-        """The databases that our dump script dumps."""
-        own = self.place.database
-        return (own, Database(own.container, self.mas.database, self.mas.role)) if self.mas else (own,)
+    def doublepuppet_path(self) -> str:
+        """The registration for double puppeting, on the host."""
+        return f"{self.synapse.directory}/{self.doublepuppet_file}"
+
+    @property
+    def dump_script(self) -> str:
+        """Our dump script on the host: beside the operator's, or in the stack's own directory if there is none."""
+        own, name = self.shared_directory, self.shared_directory.rpartition("/")[2]
+        return f"{self.backup.script.rpartition('/')[0] if self.backup.script else own}/{name}_backup.sh"
+
+
+@dataclass(frozen=True)
+class BridgeDeployment(Surroundings):
+    """One bridge beside one Matrix stack: all that its texts are made of, but secrets. `key` is its name among the
+    stack's bridges, `setting` where its settings are, as bridges[0]; `config`: what is merged over its config.yaml."""
+
+    key: str
+    setting: str
+    bridge: Bridge
+    registration_file: str
+    place: BridgePlace
+    archive: ArchivePlan
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def command_prefix(self) -> str:
@@ -169,20 +183,29 @@ class Deployment:
         return self.bridge.bot_user_id(self.synapse.domain)
 
     @property
-    def registration_files(self) -> tuple[str, str]:
-        """File names in Synapse's directory: the bridge's registration, and the one for double puppeting."""
-        return self.registration_file, self.doublepuppet_file
+    def registration_path(self) -> str:
+        """The bridge's registration, on the host."""
+        return f"{self.synapse.directory}/{self.registration_file}"
+
+
+@dataclass(frozen=True)
+class Deployment(Surroundings):
+    """All bridges of one Pulumi stack, in the settings' order; at least one."""
+
+    bridges: tuple[BridgeDeployment, ...]
 
     @property
-    def registration_paths(self) -> tuple[str, str]:
-        """The same on the host."""
-        return (
-            f"{self.synapse.directory}/{self.registration_file}",
-            f"{self.synapse.directory}/{self.doublepuppet_file}",
-        )
+    def databases(self) -> tuple[Database, ...]:
+        """The bridges'."""
+        return tuple(each.place.database for each in self.bridges)
 
     @property
-    def dump_script(self) -> str:
-        """Our dump script on the host: beside the operator's, or in the bridge's own directory if there is none."""
-        beside = self.backup.script.rpartition("/")[0] if self.backup.script else self.place.directory
-        return f"{beside}/{self.place.container}_backup.sh"
+    def dumped(self) -> tuple[Database, ...]:
+        """The databases that our dump script dumps: the bridges', and MAS'."""
+        mas = (Database(self.postgres.container, self.mas.database, self.mas.role),) if self.mas else ()
+        return (*self.databases, *mas)
+
+    @property
+    def registration_paths(self) -> tuple[str, ...]:
+        """The bridges' registrations, and the one for double puppeting, on the host."""
+        return (*(each.registration_path for each in self.bridges), self.doublepuppet_path)

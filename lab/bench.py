@@ -42,7 +42,13 @@ EMPTY = "an empty program's preview"
 RESTART = "a bare docker restart"
 SSH_UP = "pulumi up, fresh, over SSH"
 SSH_PREVIEW = "pulumi preview, no change, over SSH"
-ROWS = (BY_HAND, UP, UP_DIRECT, UP_AGAIN, PREVIEW, DESTROY, EMPTY, RESTART, SSH_UP, SSH_PREVIEW)
+MANY = (5, 20)  # bridges
+MANY_UP = {number: f"pulumi up, fresh, {number} bridges" for number in MANY}
+MANY_PREVIEW = {number: f"pulumi preview, no change, {number} bridges" for number in MANY}
+ROWS = (
+    BY_HAND, UP, UP_DIRECT, UP_AGAIN, PREVIEW, DESTROY, EMPTY, RESTART, SSH_UP, SSH_PREVIEW,
+    *MANY_UP.values(), *MANY_PREVIEW.values(),
+)  # fmt: skip
 
 SSH_DELAY = 0.05  # seconds, each way
 
@@ -84,7 +90,8 @@ def verdicts(found: Mapping[str, Sequence[Measurement]]) -> list[Verdict]:
         return median(item.seconds for item in found[row])
 
     hand, fresh, preview, empty = seconds(BY_HAND), seconds(UP), seconds(PREVIEW), seconds(EMPTY)
-    restarts = sorted({_known(item.restarts) for item in found[UP]})
+    most = MANY[-1]
+    restarts, together = (sorted({_known(item.restarts) for item in found[row]}) for row in (UP, MANY_UP[most]))
     outage = median(_known(item.outage) for item in found[UP])
     bare = median(_known(item.outage) for item in found[RESTART])
     program = max(item.program for items in found.values() for item in items if item.program is not None)
@@ -119,6 +126,21 @@ def verdicts(found: Mapping[str, Sequence[Measurement]]) -> list[Verdict]:
             "over SSH, 50 ms away, a preview without change takes at most 2 s longer",
             f"{seconds(SSH_PREVIEW):.2f} s, {seconds(SSH_PREVIEW) - preview:+.2f} s",
             seconds(SSH_PREVIEW) <= preview + 2,
+        ),
+        Verdict(
+            f"{most} bridges: a fresh `pulumi up` takes at most 2.5 times as long as one bridge's",
+            f"{seconds(MANY_UP[most]):.2f} s, {seconds(MANY_UP[most]) / fresh:.2f} times",
+            seconds(MANY_UP[most]) <= 2.5 * fresh,
+        ),
+        Verdict(
+            f"{most} bridges: it restarts Synapse exactly once",
+            " or ".join(map(str, together)),
+            together == [1],
+        ),
+        Verdict(
+            f"{most} bridges: a preview without change takes at most 3 s longer than one bridge's",
+            f"{seconds(MANY_PREVIEW[most]):.2f} s, {seconds(MANY_PREVIEW[most]) - preview:+.2f} s",
+            seconds(MANY_PREVIEW[most]) <= preview + 3,
         ),
         *(
             Verdict(f"{row}: at most {limit} connections", str(most), most <= limit)
@@ -302,9 +324,9 @@ def by_hand_environment(lab: Lab) -> dict[str, str]:
         "HOMESERVER_ADDRESS": config["homeserverAddress"],
         "POSTGRES_CONTAINER": lab.postgres,
         "BACKUP_SCRIPT": config["backupScript"],
-        "IMAGE": config["image"],
+        "IMAGE": str(lab.own_bridge["image"]),
         "BRIDGE_CONTAINER": lab.bridge,
-        "BRIDGE_DIR": config["bridgeDir"],
+        "BRIDGE_DIR": str(lab.own_bridge["directory"]),
         "COPIES": str(lab.dir / "by-hand"),
     }
 
@@ -362,7 +384,7 @@ def run_once(lab: Lab, empty: EmptyProgram, say: Callable[[str], None]) -> dict[
     take(UP_DIRECT, lambda: lab.pulumi("up", "--yes", "--skip-preview"), probe=True, memory=True)
     _fresh(lab)
     take(UP, lambda: lab.pulumi("up", "--yes"), probe=True, memory=True)
-    # Once more, not measured: the output bridgeStatus is asked for at the start, so only now it tells of a bridge.
+    # Once more, not measured: the output status is asked for at the start, so only now it tells of a bridge.
     lab.pulumi("up", "--yes", "--skip-preview")
     # With --expect-no-changes the CLI fails when something would change: then the row would measure something else.
     take(UP_AGAIN, lambda: lab.pulumi("up", "--yes", "--expect-no-changes"), probe=True, memory=True)
@@ -372,12 +394,18 @@ def run_once(lab: Lab, empty: EmptyProgram, say: Callable[[str], None]) -> dict[
     take(RESTART, lambda: (lab.docker("restart", lab.synapse), lab.wait_healthy()), probe=True)
     with SshServer(lab) as server, Delay(server.port, SSH_DELAY) as far:
         _fresh(lab)
-        lab.write_config(**server.config(far.port))
+        lab.write_config(None, (), **server.config(far.port))
         for row, words in ((SSH_UP, ("up", "--yes")), (SSH_PREVIEW, ("preview", "--expect-no-changes"))):
             before = server.logins()
             take(row, lambda words=words: lab.pulumi(*words))  # type: ignore[misc]
             found[row] = replace(found[row], connections=server.logins() - before)
             lab.pulumi("up", "--yes", "--skip-preview")  # as above
+    for number in MANY:
+        _fresh(lab)
+        lab.write_config(None, [lab.custom_bridge(f"n{each}") for each in range(2, number + 1)])
+        take(MANY_UP[number], lambda: lab.pulumi("up", "--yes"), probe=True, memory=True)
+        lab.pulumi("up", "--yes", "--skip-preview")  # as above
+        take(MANY_PREVIEW[number], lambda: lab.pulumi("preview", "--expect-no-changes"), memory=True)
     return found
 
 

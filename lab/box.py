@@ -67,6 +67,8 @@ class Lab(Place):
         self.pulumi = self.cli.run
         self.env = self.cli.env
         self.write_config = self.cli.write_config
+        self.outputs = self.cli.outputs
+        self.custom_bridge = self.cli.custom_bridge
 
     @classmethod
     def here(cls, say: Say | None = None) -> Lab:

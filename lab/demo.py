@@ -26,14 +26,12 @@ def demo(lab: Lab, say: Callable[[str], None]) -> None:
         began = time.monotonic()
         lab.pulumi(*words, capture=False)
         say(f"pulumi {words[0]}: {time.monotonic() - began:.1f} s")
-    shown = lab.pulumi("stack", "output", "--json")
-    known = json.loads(lab.pulumi("stack", "output", "--json", "--show-secrets").stdout)
-    outputs = json.loads(shown.stdout)
+    known, outputs = lab.outputs(), lab.outputs(secrets=False)
     print(f"\nThe stop-and-check: {outputs['verdict']}\n{outputs['authCheck']}\n", flush=True)
     say(f"Synapse pings the bridge: {_ping(lab, known['asToken'])}")
     print("\nOutputs (secrets masked; `stack output --show-secrets` shows them)\n", flush=True)
     for name, value in outputs.items():
-        if name not in ("authCheck", "verdict", "servicesEntry"):
+        if name not in ("authCheck", "verdict", "servicesEntry", "bridges"):
             print(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}", flush=True)
     print(_LOOK.format(lab=lab), flush=True)
     say(f"all in {time.monotonic() - start:.0f} s")

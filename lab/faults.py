@@ -8,7 +8,6 @@ A boundary is the worst point for a resource: done on the host, not yet in the s
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import urllib.request
@@ -105,7 +104,7 @@ class Faults:
 
     def _turn(self, generation: int = 0) -> None:
         self.generation = generation or self.generation + 1
-        self.lab.write_config(tokenGeneration=self.generation, image=self.image)
+        self.lab.write_config({"image": self.image}, tokenGeneration=self.generation)
 
     def _passed(self, words: Sequence[str]) -> list[str]:
         self.log.unlink(missing_ok=True)
@@ -145,7 +144,7 @@ class Faults:
         again = self.lab.pulumi(*UP, "--expect-no-changes", check=False)
         if again.returncode:
             return f"`up` again has changes:\n{again.stdout[-1500:]}"
-        token = json.loads(self.lab.pulumi("stack", "output", "--json", "--show-secrets").stdout).get("asToken", "")
+        token = self.lab.outputs()["asToken"]
         request = urllib.request.Request(
             f"{self.lab.synapse_url}/_matrix/client/v1/appservice/signal/ping",
             data=b"{}", headers={"Authorization": f"Bearer {token}"}, method="POST",

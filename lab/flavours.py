@@ -58,6 +58,7 @@ class Flavour:
     tls: bool = False
     beside: Mapping[str, Beside] = field(default_factory=dict)
     settings: Mapping[str, str | list[str]] = field(default_factory=dict)
+    bridge: Mapping[str, str] = field(default_factory=dict)
 
     def config(self, host: Path, lab: str) -> dict[str, object]:
         def filled(text: str) -> str:
@@ -177,9 +178,7 @@ FLAVOURS = {
         mounts={"synapse": "/data", "config/homeserver.yaml": "/data/homeserver.yaml:ro"},
         settings={"homeserverFile": "{host}/config/homeserver.yaml"},
     ),
-    "unpublished": Flavour(
-        published=False, settings={"bridgeDatabase": "mautrix-signal", "bridgeRole": "mautrix-signal"}
-    ),
+    "unpublished": Flavour(published=False, bridge={"database": "mautrix-signal", "role": "mautrix-signal"}),
 }
 
 

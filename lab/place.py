@@ -107,11 +107,20 @@ class Place:
             "masHosts": [f"{self.mas}:8080", "matrix.echo6.co"],
             "postgresContainer": self.postgres,
             "backupScript": str(self.host_dir / "scripts/pg_backup.sh"),
-            "archiveDir": str(self.host_root / "var/backups/mautrix-signal"),
-            "bridgeContainer": self.bridge,
-            "bridgeDir": str(self.host_dir / "signal-bridge"),
-            "image": self.bridge_image,
+            "sharedDir": str(self.host_dir / "bridges"),
             **FLAVOURS[self.flavour].config(self.host_dir, self.prefix),
+        }
+
+    @property
+    def own_bridge(self) -> dict[str, object]:
+        """The entry of the setting bridges: Signal's, with this checkout's names."""
+        return {
+            "kind": "signal",
+            "container": self.bridge,
+            "directory": str(self.host_dir / "signal-bridge"),
+            "archiveDir": str(self.host_root / "var/backups/mautrix-signal"),
+            "image": self.bridge_image,
+            **FLAVOURS[self.flavour].bridge,
         }
 
     def container(self, part: str) -> str:

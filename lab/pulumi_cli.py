@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -92,8 +93,15 @@ class PulumiCli:
         whole = {**self.env(), **(env or {})}
         return _run(words, cwd=self.place.root, check=check, env=whole, capture=capture, timeout=timeout)
 
-    def write_config(self, **changes: object) -> None:
-        """Write .lab/Pulumi.lab.yaml: the committed Pulumi.lab.yaml, this checkout's config over it, then `changes`.
+    def write_config(
+        self,
+        bridge: Mapping[str, object] | None = None,
+        others: Sequence[Mapping[str, object]] = (),
+        /,
+        **changes: object,
+    ) -> None:
+        """Write .lab/Pulumi.lab.yaml: the committed Pulumi.lab.yaml, this checkout's config over it, then `changes`;
+        those of Signal's entry of `bridges` are in `bridge`, and behind it stand `others`.
 
         What was set by `pulumi config set` in the lab's file is lost.
         """
@@ -104,11 +112,29 @@ class PulumiCli:
         if salt:
             document["encryptionsalt"] = salt
         over_ssh = SshServer(self.place).config() if host_over_ssh() else {}
-        own = {f"{PROJECT}:{key}": value for key, value in {**self.place.config, **over_ssh, **changes}.items()}
+        bridges = {"bridges": [{**self.place.own_bridge, **(bridge or {})}, *others]}
+        whole = {**self.place.config, **bridges, **over_ssh, **changes}
+        own = {f"{PROJECT}:{key}": value for key, value in whole.items()}
         shared = document.get("config")
         document["config"] = {**(shared if isinstance(shared, dict) else {}), **own}
         text = "# Written by `python -m lab`: Pulumi.lab.yaml with the names of this checkout's lab.\n"
         write(self.place.config_file, text + yaml.safe_dump(document, sort_keys=False), 0o600)
+
+    def custom_bridge(self, name: str, **more: object) -> dict[str, Any]:
+        """An entry of the setting bridges: one more on the bridge core, with names and places of this lab's own."""
+        place = self.place
+        return {
+            "kind": "custom", "name": name, "network": "Elsewhere", "image": place.bridge_image, "port": 29400,
+            "binary": "/usr/bin/mautrix-signal", "container": f"{place.prefix}-{name}",
+            "directory": str(place.host_dir / f"{name}-bridge"),
+            "archiveDir": str(place.host_root / f"var/backups/{name}"), **more,
+        }  # fmt: skip
+
+    def outputs(self, bridge: str = "signal", secrets: bool = True) -> dict[str, Any]:
+        """The stack's outputs, and those of one bridge among them."""
+        words = ["stack", "output", "--json", *(["--show-secrets"] if secrets else [])]
+        known: dict[str, Any] = json.loads(self.run(*words).stdout)
+        return {**known, **known["bridges"][bridge]}
 
     def write_plugins(self) -> None:
         """Write the executables of the emulated plugins. Raises LabError if LAB_PLUGINS lacks one of them."""

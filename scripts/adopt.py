@@ -1,8 +1,9 @@
 """A bridge that was set up by hand comes along: `python -m scripts.adopt --config …/config.yaml`, on its host.
 
-It only reads. It makes an archive of the bridge (scripts/archives.py) that the setting `restore` takes: the database,
-the key that it needs, config.yaml and registration.yaml; and beside it what of the config is the operator's to choose,
-as the setting bridgeConfig. Then it says what is left to do. The result is the same account on the same device.
+It only reads. It makes an archive of the bridge (scripts/archives.py): the database, the key that it needs, config.yaml
+and registration.yaml; and beside it the bridge's entry for the setting `bridges`, which begins with that archive and
+has what of the config is the operator's to choose. Then it says what is left to do. The result is the same account on
+the same device.
 """
 
 from __future__ import annotations
@@ -59,9 +60,11 @@ def main(words: Sequence[str]) -> None:
     archived = archives.write(subject, "adopted", portable=True)
     if not archived.path:
         raise ScriptError(f"{options.config}: database.uri: there is no such database in {name}")
-    settings = Path(f"{archived.path[: -len('.tar.gz')]}.bridgeConfig.yaml")
-    archives.private(settings, _written(chosen).encode())
-    for line in _left_to_do(subject, archived.path, settings, running, options.bridge):
+    settings = Path(f"{archived.path[: -len('.tar.gz')]}.bridges.yaml")
+    known = image_tag(image) not in (None, "latest")
+    entry = {"kind": options.bridge, "image": image if known else "IMAGE:RELEASE", "restore": archived.path}
+    archives.private(settings, _written({**entry, **({"bridgeConfig": chosen} if chosen else {})}).encode())
+    for line in _left_to_do(subject, settings, running, options.bridge):
         say(line)
 
 
@@ -105,15 +108,13 @@ def _example(kind: Bridge, image: str) -> dict[str, Any]:
     return typed(dict[str, Any], example, f"the example config of {image}")
 
 
-def _written(chosen: dict[str, Any]) -> str:
+def _written(entry: dict[str, Any]) -> str:
     import yaml
 
-    return yaml.safe_dump({"config": {f"{PROJECT}:bridgeConfig": chosen}}, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump({"config": {f"{PROJECT}:bridges": [entry]}}, sort_keys=False, allow_unicode=True)
 
 
-def _left_to_do(
-    subject: Subject, archive: str, settings: Path, running: Container | None, bridge: str
-) -> Iterator[str]:
+def _left_to_do(subject: Subject, settings: Path, running: Container | None, bridge: str) -> Iterator[str]:
     if running and running.running:
         yield (
             f"warning: container {running.name} runs: what it does from now on is not in the archive: stop it "
@@ -126,17 +127,12 @@ def _left_to_do(
         f"- take its registration ({Path(subject.files[1]).name}) out of app_service_config_files in homeserver.yaml; "
         "Synapse need not be restarted for it"
     )
-    yield f"- put the lines of {settings} into Pulumi.STACK.yaml"
+    yield f"- put the lines of {settings} into Pulumi.STACK.yaml; beside other bridges, as one more entry"
     image = subject.image
     if image_tag(image) in (None, "latest"):
-        yield f"- find out which release that is: docker run --rm --entrypoint {KINDS[bridge].binary} {image} --version"
-        image = "IMAGE:RELEASE"
-    if bridge != "signal":
-        yield f"- pulumi config set --path bridge.kind {bridge}"
-    yield (
-        f"- pulumi config set image {image} && pulumi config set restore {archive} && pulumi config set "
-        f"acceptArchiveOf {whose(subject.stack, subject.domain)}"
-    )
+        run = f"docker run --rm --entrypoint {KINDS[bridge].binary} {image} --version"
+        yield f"- find out which release that is, and write it there as its image: {run}"
+    yield f"- pulumi config set acceptArchiveOf {whose(subject.stack, subject.domain)}"
     yield (
         "- pulumi preview, which names what else of the old one is in the way, each with the setting to change; then "
         "pulumi up"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Dumps the bridge's and MAS' database into DIRECTORY, each as DATABASE_TIME.BRIDGE.sql.gz (and the filter's suffix).
+# Dumps the bridges' and MAS' databases into DIRECTORY, each as DATABASE_TIME.MARK.sql.gz (and the filter's suffix).
 #
-#   mautrix-signal_backup.sh DIRECTORY
+#   mautrix-bridges_backup.sh DIRECTORY
 #
 # For cron, for a backup script that calls it, and for a hand. One line a dump on stdout, errors on stderr. Exit status 1
 # if a dump failed; the others are made all the same. Dumps of ours that are older than `days` go, once a new one of the
@@ -10,7 +10,7 @@
 
 # --- settings, written by Pulumi: do not edit
 # owner: nobody
-bridge=bridge
+mark=bridges # in the names of this stack's dumps
 container=postgres
 databases=(bridge:bridge) # database:role
 days=14
@@ -59,14 +59,14 @@ fi
 for pair in "${databases[@]}"; do
     database=${pair%%:*}
     stamp=$(date -u +%Y%m%dT%H%M%SZ)
-    file=$directory/${database}_$stamp.$bridge.sql.gz$suffix
+    file=$directory/${database}_$stamp.$mark.sql.gz$suffix
     part=$file.$$.part
     if dump "$database" "${pair#*:}" >"$part" && whole "$part" && chmod 600 "$part" && mv -f -- "$part" "$file"; then
         printf '%s %s: %s: %s, %s bytes\n' "$(date -u +%FT%TZ)" "$name" "$database" "$file" "$(stat -c %s -- "$file")"
         [ -z "${MAUTRIX_BACKUP_RECORD:-}" ] || printf '%s %s\n' "$database" "$file" >>"$MAUTRIX_BACKUP_RECORD"
         digits='[0-9][0-9]'
         find "$directory" -maxdepth 1 -type f -mmin "+$((days * 1440))" \
-            -name "${database}_$digits$digits$digits${digits}T$digits$digits${digits}Z.$bridge.sql.gz*" -delete
+            -name "${database}_$digits$digits$digits${digits}T$digits$digits${digits}Z.$mark.sql.gz*" -delete
     else
         rm -f -- "$part"
         fail "$database: no whole dump could be made in $directory"

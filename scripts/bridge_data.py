@@ -72,10 +72,11 @@ class Checked:
 @dataclass(frozen=True)
 class Begun:
     """`began`: none, or the archive that the database came from; `previous`: the newest archive that was made before a
-    change, "" if there is none."""
+    change, and the image that left it; both "" if there is none."""
 
     began: str
     previous: str = ""
+    previous_image: str = ""
 
 
 def begin(arguments: Arguments) -> Begun:
@@ -99,7 +100,8 @@ def begin(arguments: Arguments) -> Begun:
         _change(arguments, settled)
     elif settled != known:  # it is not wanted any more
         _sql(database, _comment(subject, settled))
-    return Begun(str(known["began"]), next((str(path) for path, _ in _earlier(subject)), ""))
+    previous = next(((str(path), manifest.image) for path, manifest in _earlier(subject)), ("", ""))
+    return Begun(str(known["began"]), *previous)
 
 
 def _first(arguments: Arguments, statement: str) -> None:
@@ -199,11 +201,6 @@ def _prune(arguments: Arguments, replaced: str, used: set[str]) -> None:
             say(f"removed: {gone}")
 
 
-def keep(arguments: Check) -> Checked:
-    """Nothing: the check is for the end."""
-    return Checked()
-
-
 def check(arguments: Check) -> Checked:
     """ScriptError, and nothing is removed yet, if it is clear that the archive could not be made: Postgres is not
     there, the database cannot be dumped, the directory cannot be written, or has no room."""
@@ -263,7 +260,7 @@ def _known(database: Database) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "stack"}
 
 
-VERBS = (begin, archive, keep, check)
+VERBS = (begin, archive, check)
 
 if __name__ == "__main__":
     run(*VERBS)

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.abc import InspectLoader
 from typing import TypeVar
 
-from scripts.common import ScriptError, docker
+from scripts.common import Contained, ScriptError, docker
 from scripts.wire import plain, result_of, typed
 
 A = TypeVar("A")
@@ -73,11 +73,18 @@ def _sources(*modules: str) -> dict[str, str]:
     return dict(sorted(seen.items()))
 
 
-def pack(script: str, arguments: object, reapply: int = 0, docker_host: str = "", step: str = "") -> str:
+def pack(
+    script: str,
+    arguments: object,
+    reapply: int = 0,
+    docker_host: str = "",
+    step: str = "",
+    contained: Contained | None = None,
+) -> str:
     """The stdin of `command(…)`: JSON with the sources of `script` and of all that it imports, and its arguments (a
     dataclass, or what scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again;
     `docker_host` is Docker's address for every docker command of it ("": the one that docker takes by itself); `step`
-    ("DEPLOYMENT RESOURCE") has it wait for another run of the same.
+    ("DEPLOYMENT RESOURCE") has it wait for another run of the same; `contained`: what becomes of its failure.
 
     The same input gives the same text. A script that sends another one on, into a container, imports that one.
     """
@@ -91,6 +98,7 @@ def pack(script: str, arguments: object, reapply: int = 0, docker_host: str = ""
             "reapply": reapply,
             "docker_host": docker_host,
             "step": step,
+            "contained": plain(contained),
         },
         sort_keys=True,
     )

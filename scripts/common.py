@@ -10,9 +10,11 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, TextIO, get_type_hints
 
-from scripts.wire import WireError, plain, typed
+from scripts.wire import Failed, WireError, plain, typed
 
 
 class ScriptError(Exception):
@@ -52,7 +54,21 @@ def _pieces(line: str) -> Iterator[str]:
     yield data.decode()
 
 
-def run(*verbs: Callable[[Any], Any], during: AbstractContextManager[None] | None = None) -> NoReturn:
+@dataclass(frozen=True)
+class Contained:
+    """A step whose failure does not end the run: of one of `verbs`, a ScriptError is a result (wire.Failed). `mark`: a
+    file's path on the host that then holds `attempt`, so that the next run knows that it is to be tried again."""
+
+    verbs: tuple[str, ...]
+    mark: str
+    attempt: int
+
+
+def run(
+    *verbs: Callable[[Any], Any],
+    during: AbstractContextManager[None] | None = None,
+    contained: Contained | None = None,
+) -> NoReturn:
     """Run the verb that argv names on the JSON object of stdin, inside of `during`; print its result as JSON; exit 0 or
     1.
 
@@ -71,7 +87,10 @@ def run(*verbs: Callable[[Any], Any], during: AbstractContextManager[None] | Non
             result = verb(typed(kind, json.load(sys.stdin), f"{verb.__name__}: arguments"))
     except (ScriptError, WireError) as error:
         say(str(error))
-        sys.exit(1)
+        if contained is None or verb.__name__ not in contained.verbs:
+            sys.exit(1)
+        Path(contained.mark).write_text(f"{contained.attempt}\n")
+        result = Failed(str(error).partition("\n")[0])
     except Exception:
         say(traceback.format_exc().rstrip())
         sys.exit(1)

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from documents.places import Deployment
+from documents.places import BridgeDeployment
 from scripts import bundle, config_check_inside
 from scripts.common import ScriptError, docker
 
@@ -26,7 +26,7 @@ class Question:
     synapse: str
 
     @classmethod
-    def of(cls, deployment: Deployment, image: str) -> Question:
+    def of(cls, deployment: BridgeDeployment, image: str) -> Question:
         return cls(deployment.config, image, deployment.bridge.binary, deployment.synapse.container)
 
 

@@ -52,6 +52,18 @@ def on_host(container: Container, path: str) -> Optional[str]:
     return os.path.normpath(Path(nearest.source) / there.relative_to(nearest.destination))
 
 
+def of_stack(container: Container, stack: str, network: str) -> bool:
+    """Whether a stack of that name made it for the Matrix stack in that network; another one on this machine may have a
+    stack of the same name."""
+    return container.labels.get(STACK_LABEL) == stack and network in container.networks
+
+
+def running_of(stack: str, network: str) -> list[str]:
+    """Names of those that run; as `of_stack`."""
+    filters = ("--filter", f"label={STACK_LABEL}={stack}", "--filter", f"network={network}")
+    return docker("ps", *filters, "--format", "{{.Names}}").stdout.split()
+
+
 def remove_own(name: str, stack: str) -> list[str]:
     """Stop and remove the container of that name, if it is this stack's; what went, in words."""
     found = look(name)
@@ -71,8 +83,13 @@ def remove_image(name: str) -> list[str]:
 
 
 def there(kind: str, name: str) -> bool:
-    """Whether Docker has that network or image."""
+    """Whether Docker has that network."""
     return bool(_inspect(kind, (name,), 60))
+
+
+def images_there(names: Sequence[str]) -> set[str]:
+    """Those of the images that Docker has."""
+    return {*_inspect("image", [*dict.fromkeys(names)], 60)}
 
 
 def variable(container: str, name: str) -> str:

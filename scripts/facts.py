@@ -13,13 +13,13 @@ import pwd
 import re
 import shutil
 import subprocess
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from documents import backup_script
-from documents.places import NOTHING, BridgePlace, Deployment, Synapse
+from documents.places import NOTHING, BridgeDeployment, BridgePlace, Deployment, Synapse
 from documents.refusal import Refused
 from scripts import (
     archives,
@@ -35,15 +35,16 @@ from scripts import (
 )
 from scripts.common import ScriptError, docker, run
 from scripts.config_check import Question
-from scripts.container import every, inside, look, on_host, there, variable
+from scripts.container import every, images_there, inside, look, of_stack, on_host, there, variable
 from scripts.exchange import Request, ask
-from scripts.files import CLAIM, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
+from scripts.files import CLAIM, FAILED, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
 from scripts.postgres import SCHEMA, psql
 from scripts.wire import typed
 from scripts.worker import worker
 from verdicts.auth import came
 from verdicts.host_facts import (
     ArchiveFacts,
+    BridgeFacts,
     BridgeStatus,
     Container,
     Directory,
@@ -59,18 +60,18 @@ POSTGRES = """
 select json_build_object(
   'version', current_setting('server_version_num')::int,
   'superuser', (select rolsuper from pg_roles where rolname = current_user),
-  'roles', (select json_agg(rolname) from pg_roles where rolname !~ '^pg_'),
-  'role_comment', coalesce((select shobj_description(oid, 'pg_authid') from pg_roles
-    where rolname = :'bridge_role'), ''),
-  'database_comment', coalesce((select shobj_description(oid, 'pg_database') from pg_database
-    where datname = :'bridge_database'), ''),
-  'databases', (select json_object_agg(datname, pg_database_size(oid))
+  'roles', (select json_object_agg(rolname, coalesce(shobj_description(oid, 'pg_authid'), ''))
+    from pg_roles where rolname !~ '^pg_'),
+  'databases', (select json_object_agg(datname, coalesce(shobj_description(oid, 'pg_database'), ''))
+    from pg_database where datallowconn and not datistemplate),
+  'bytes', (select json_object_agg(datname, pg_database_size(oid))
     from pg_database where datallowconn and not datistemplate),
   'locked_out', (select coalesce(json_object_agg(datname, roles), '{}') from (
     select datname, json_agg(rolname order by rolname) as roles
     from pg_database, pg_roles
     where datname = any(string_to_array(:'isolated', ',')) and rolcanlogin and not rolsuper
-      and rolname <> :'bridge_role' and has_database_privilege(pg_roles.oid, pg_database.oid, 'CONNECT')
+      and rolname <> all(string_to_array(:'bridge_roles', ','))
+      and has_database_privilege(pg_roles.oid, pg_database.oid, 'CONNECT')
       and not exists (
         select from aclexplode(coalesce(datacl, acldefault('d', datdba))) as given
         where given.privilege_type = 'CONNECT' and given.grantee <> 0
@@ -84,7 +85,7 @@ SCHEDULES = (
 
 @dataclass(frozen=True)
 class Look:
-    """What to look for: the places of one deployment, and the databases that it isolates. `over_ssh`: whether Docker's
+    """What to look for: the places of one stack, and the databases that it isolates. `over_ssh`: whether Docker's
     provider comes as the SSH user, whom sudo names."""
 
     deployment: Deployment
@@ -95,12 +96,11 @@ class Look:
 def read(arguments: Look) -> HostFacts:
     """The whole look. ScriptError if Docker does not answer."""
     deployment = arguments.deployment
-    synapse, place = deployment.synapse, deployment.place
+    synapse = deployment.synapse
     names = {
         "synapse_container": synapse.container,
         "mas_container": deployment.mas.container if deployment.mas else "",
         "postgres_container": deployment.postgres.container,
-        "bridge_container": place.container,
     }
     script = _file(deployment.backup.script) if deployment.backup.script else None
     dumps_path = backup_script.directory_of((script and script.text) or "", deployment.backup.directory)
@@ -108,15 +108,16 @@ def read(arguments: Look) -> HostFacts:
         version = pool.submit(_docker_version)
         by_name = pool.submit(_containers)
         password = pool.submit(_superuser_password, deployment.postgres.container)
-        network, image = pool.submit(there, "network", place.network), pool.submit(there, "image", place.image)
+        network = pool.submit(there, "network", synapse.network)
+        images = pool.submit(images_there, [each.place.image for each in deployment.bridges])
         seen, postgres = pool.submit(_synapse, deployment), pool.submit(_postgres, arguments)
         url = pool.submit(_answers, synapse)
-        bridge = pool.submit(_bridge, deployment, url)
         syntax = pool.submit(_syntax, deployment, script)
         workers = {name: pool.submit(worker, name, synapse) for name in synapse.workers}
-        config = pool.submit(_config, deployment, image)
         data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
+        around = _Around(by_name.result(), images.result(), url.result()[0], postgres.result())
+        bridges = pool.map(lambda each: _bridge(each, around), deployment.bridges)
         return HostFacts(
             docker=docker_version,
             docker_host=docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip(),
@@ -129,7 +130,6 @@ def read(arguments: Look) -> HostFacts:
             bash=_works("bash", "--version"),
             **{key: by_name.result().get(name) for key, name in names.items()},
             network=network.result(),
-            image=image.result(),
             superuser_password=password.result(),
             synapse=seen.result(),
             postgres=postgres.result(),
@@ -142,25 +142,50 @@ def read(arguments: Look) -> HostFacts:
             backup_syntax=syntax.result(),
             dump_script_owner=dump_script_owner(Path(deployment.dump_script)),
             dump_scheduled=_scheduled(deployment.dump_script),
-            bridge_dir=_directory(place.directory),
+            directory=_directory(deployment.shared_directory),
             synapse_dir=_directory(synapse.directory),
             dumps_path=dumps_path,
             backup_dir=_directory(dumps_path or str(Path(deployment.backup.script).parent)),
-            archive_dir=_directory(deployment.archive.directory),
-            directory_writers=tuple(sorted(directory_writers(Path(place.directory)))),
-            registrations={path: _own(Path(path)) for path in deployment.registration_paths},
-            others=_others(by_name.result(), place),
+            doublepuppet=_own(Path(deployment.doublepuppet_path)),
+            leaving=_leaving(by_name.result(), deployment),
             renderers=_renderers(by_name.result(), synapse),
             worker_containers=_worker_containers(by_name.result(), synapse),
             workers={name: worker.result() for name, worker in workers.items()},
-            ready_mark=_text(Path(place.directory) / READY) or "",
-            interrupted=(Path(place.directory) / JOURNAL).is_file(),
-            archive=_archive(deployment),
-            config_refused=config.result(),
-            going_back=_named(deployment.archive.go_back) if deployment.archive.go_back else None,
-            versions=_versions(deployment),
-            bridge=bridge.result(),
+            interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),
+            bridges=tuple(bridges),
         )
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What the look at each bridge needs: containers by name, images that are there, Synapse's URL, Postgres."""
+
+    by_name: dict[str, Container]
+    images: set[str]
+    synapse_url: str
+    postgres: PostgresFacts
+
+
+def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
+    place, archive = deployment.place, deployment.archive
+    directory, failed = Path(place.directory), _text(Path(place.directory) / FAILED) or ""
+    return BridgeFacts(
+        container=around.by_name.get(place.container),
+        image=place.image in around.images,
+        directory=_directory(place.directory),
+        directory_writers=tuple(sorted(directory_writers(directory))),
+        others=_others(around.by_name, place),
+        registration=_own(Path(deployment.registration_path)),
+        schema=_schema(deployment, around.postgres),
+        ready_mark=_text(directory / READY) or "",
+        failed=int(failed) if failed.isdecimal() else 0,
+        config_refused=_config(deployment) if place.image in around.images else (),
+        archive_dir=_directory(archive.directory),
+        archive=_archive(deployment),
+        going_back=_named(archive.go_back) if archive.go_back else None,
+        versions=_versions(deployment),
+        status=_status(deployment, around.synapse_url),
+    )
 
 
 def _file(path: str) -> Optional[File]:
@@ -189,7 +214,7 @@ def _own(path: Path) -> Optional[OwnFile]:
     return OwnFile(file_writer(content), content.status.st_uid, content.status.st_gid) if content else None
 
 
-def _archive(deployment: Deployment) -> Optional[ArchiveFacts]:
+def _archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
     """`latest` is the newest of this stack, this domain and this bridge."""
     directory, wanted = Path(deployment.archive.directory), deployment.archive.restore
     if wanted != "latest":
@@ -209,8 +234,8 @@ def _named(path: str) -> ArchiveFacts:
         return ArchiveFacts(error=str(error))
 
 
-def _versions(deployment: Deployment) -> dict[str, ArchiveFacts]:
-    """By image, the newest archive of this deployment's database as that image left it."""
+def _versions(deployment: BridgeDeployment) -> dict[str, ArchiveFacts]:
+    """By image, the newest archive of the bridge's database as that image left it."""
     versions: dict[str, ArchiveFacts] = {}
     for path, manifest in archives.found(Path(deployment.archive.directory), deployment.bridge.name):
         if manifest.whose == deployment.whose:
@@ -284,19 +309,24 @@ def _superuser_password(container: str) -> str:
 
 
 def _postgres(arguments: Look) -> PostgresFacts:
-    postgres, bridge = arguments.deployment.postgres, arguments.deployment.place.database
+    postgres, bridges = arguments.deployment.postgres, arguments.deployment.databases
     done = psql(
         postgres.container, postgres.superuser, "postgres", POSTGRES, timeout=30,
-        isolated=",".join(arguments.isolated_databases), bridge_role=bridge.role, bridge_database=bridge.database,
+        isolated=",".join(arguments.isolated_databases), bridge_roles=",".join(each.role for each in bridges),
     )  # fmt: skip
     if done.returncode:
         return PostgresFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0])
-    answer = json.loads(done.stdout)
-    if bridge.database in answer["databases"]:
-        # As the role: its tables may be views, whose functions would run with a superuser's rights.
-        schema = psql(postgres.container, bridge.role, bridge.database, SCHEMA, timeout=30)
-        answer["schema"] = json.loads(schema.stdout) if schema.returncode == 0 else {}
-    return typed(PostgresFacts, answer, "Postgres' answer")
+    return typed(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
+
+
+def _schema(deployment: BridgeDeployment, postgres: PostgresFacts) -> dict[str, tuple[int, int]]:
+    """Asked as the role: its tables may be views, whose functions would run with a superuser's rights."""
+    own = deployment.place.database
+    if own.database not in postgres.databases:
+        return {}
+    done = psql(own.container, own.role, own.database, SCHEMA, timeout=30)
+    seen = json.loads(done.stdout) if done.returncode == 0 else {}
+    return {part: (version, oldest) for part, (version, oldest) in seen.items()}
 
 
 def _mounted(container: Optional[Container], synapse: Synapse) -> dict[str, str]:
@@ -360,6 +390,16 @@ def _others(by_name: dict[str, Container], place: BridgePlace) -> tuple[str, ...
     )
 
 
+def _leaving(by_name: dict[str, Container], deployment: Deployment) -> tuple[str, ...]:
+    """Names of this stack's containers that are no bridge of its settings any more."""
+    return tuple(
+        name
+        for name, each in sorted(by_name.items())
+        if of_stack(each, deployment.stack, deployment.synapse.network)
+        and name not in (bridge.place.container for bridge in deployment.bridges)
+    )
+
+
 def _worker_containers(by_name: dict[str, Container], synapse: Synapse) -> tuple[str, ...]:
     """Names of other containers that have this Synapse's files and run Synapse."""
     main = by_name.get(synapse.container)
@@ -406,15 +446,15 @@ def _pid_namespace(process: Path) -> str:
     return ""  # it is gone
 
 
-def _bridge(deployment: Deployment, url: Future[tuple[str, str]]) -> BridgeStatus:
+def _status(deployment: BridgeDeployment, synapse_url: str) -> BridgeStatus:
     """The bridge's status today; the token for the ping is in the registration on the host."""
-    registration = _text(Path(deployment.synapse.directory) / deployment.registration_file) or ""
+    registration = _text(Path(deployment.registration_path)) or ""
     token = re.search(r"^as_token: *[\"']?([^\s\"']+)", registration, re.MULTILINE)
     return bridge_status.probe(
         bridge_status.Question(
             container=deployment.place.container,
             port=deployment.place.port,
-            synapse_url=url.result()[0],
+            synapse_url=synapse_url,
             appservice_id=deployment.bridge.appservice_id,
             as_token=token.group(1) if token else "",
             timeout=3.0,
@@ -422,9 +462,9 @@ def _bridge(deployment: Deployment, url: Future[tuple[str, str]]) -> BridgeStatu
     )
 
 
-def _config(deployment: Deployment, image: Future[bool]) -> tuple[str, ...]:
+def _config(deployment: BridgeDeployment) -> tuple[str, ...]:
     """What the bridge does not take, if its image is here already; else the step that writes its config asks."""
-    return config_check.refused(Question.of(deployment, deployment.place.image)) if image.result() else ()
+    return config_check.refused(Question.of(deployment, deployment.place.image))
 
 
 def _scheduled(script: str, root: Path = Path("/")) -> bool:

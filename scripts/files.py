@@ -1,7 +1,7 @@
-"""Files of ours on the host: the bridge's directory, its config, the registrations.
+"""Files of ours on the host: a directory of ours, a bridge's config, the registrations.
 
-claim   makes the bridge's directory and names its stack in it, which is how a later run knows that what it finds there
-        is ours; `release` takes the directory away.
+claim   makes a directory, a bridge's or the stack's own, and names its stack in it, which is how a later run knows that
+        what it finds there is ours; `release` takes the directory away.
 create  writes files, or gives them new content; `erase` removes them.
 """
 
@@ -21,19 +21,21 @@ from scripts.config_check import Question
 from scripts.container import look
 
 CLAIM = ".stack"
+FAILED = ".failed"  # the attempt that failed last: scripts/common.py writes it
 READY = ".ready"  # the id of the container that once was ready: scripts/readiness.py writes it
 JOURNAL = ".homeserver.json"  # the edit of homeserver.yaml that goes on: scripts/synapse.py writes it
 PROVEN = ".proven.json"  # the dumps of the proof: scripts/nightly_backup.py writes it
 EVIDENCE = "auth-check-failed.json"  # left by a failed check: scripts/stop_and_check.py writes it
-OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE)
+OURS = (CLAIM, FAILED, READY, JOURNAL, PROVEN, EVIDENCE)
 
 
 @dataclass(frozen=True)
-class BridgeDirectory:
-    """The directory, root's own, and the stack that claims it ("project/name")."""
+class OwnDirectory:
+    """The directory, root's own, and the stack that claims it ("project/name"); `setting`: the one that names it."""
 
     path: str
     stack: str
+    setting: str
 
 
 @dataclass(frozen=True)
@@ -81,20 +83,20 @@ def dump_script_owner(path: Path) -> Optional[str]:
         return None
 
 
-def claim(arguments: BridgeDirectory) -> Done:
+def claim(arguments: OwnDirectory) -> Done:
     """ScriptError if the directory holds what is not this stack's."""
     path, stack = Path(arguments.path), arguments.stack
     mark = safe_files.read(path / CLAIM, links=False)
     owner = mark.data.decode(errors="replace").strip() if mark else None
     if path.exists() and not path.is_dir():
-        raise ScriptError(f"{path}: is no directory: move it away or set another bridgeDir")
+        raise ScriptError(f"{path}: is no directory: move it away or set another {arguments.setting}")
     if owner not in (None, stack):
-        raise ScriptError(f"{path}: belongs to the stack {owner}: set another bridgeDir")
+        raise ScriptError(f"{path}: belongs to the stack {owner}: set another {arguments.setting}")
     if owner is None and path.is_dir() and any(path.iterdir()) and stack not in directory_writers(path):
-        fix = "move them away or set another bridgeDir"
+        fix = f"move them away or set another {arguments.setting}"
         raise ScriptError(f"{path}: holds files that this stack did not make: {fix}")
     if not path.parent.is_dir():
-        raise ScriptError(f"{path.parent}: no such directory: make it or set another bridgeDir")
+        raise ScriptError(f"{path.parent}: no such directory: make it or set another {arguments.setting}")
     safe_files.make_directory(path, 0o755)
     if owner is None:
         safe_files.write(path / CLAIM, f"{stack}\n".encode())
@@ -106,7 +108,7 @@ def directory_writers(path: Path) -> set[str]:
     return {writer(config.read_text(errors="replace")) for config in path.glob("config-*/config.yaml")} - {""}
 
 
-def release(arguments: BridgeDirectory) -> Done:
+def release(arguments: OwnDirectory) -> Done:
     """Remove the directory with our own marks; what somebody else put there stays, with a warning. While there is a
     note of something that is still to be taken back (a run was killed), all stays: scripts/leftovers.py ends it."""
     directory = Path(arguments.path)

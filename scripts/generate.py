@@ -1,7 +1,8 @@
 """Secrets from the operating system's random generator, of letters and digits: safe in a URL, in YAML and in SQL.
 
-tokens  makes what `tokenGeneration` turns.
-keys    makes what never turns; the pickle key of a database that is restored comes out of its archive.
+tokens        makes what `tokenGeneration` turns of one bridge's.
+doublepuppet  the same of what the bridges share.
+keys          makes what never turns; the pickle key of a database that is restored comes out of its archive.
 
 The result is a secret as a whole: a Command that runs one of these is made once and ignores every change but that of
 its triggers, or an edit of this text would turn every token.
@@ -14,7 +15,7 @@ import string
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from documents.credentials import SECRET_LENGTH, SENDER_LENGTH, TOKEN_LENGTH, Keys, Tokens
+from documents.credentials import SECRET_LENGTH, SENDER_LENGTH, TOKEN_LENGTH, DoublePuppet, Keys, Tokens
 from documents.places import NOTHING
 from scripts import archives
 from scripts.common import run
@@ -40,9 +41,14 @@ def random_text(length: int) -> str:
 
 
 def tokens(arguments: Generation) -> Tokens:
-    """Seven new secrets."""
+    """Five new secrets."""
     lengths = {field.name: TOKEN_LENGTH if field.name.endswith("_token") else SECRET_LENGTH for field in fields(Tokens)}
     return Tokens(**{name: random_text(length) for name, length in lengths.items()})
+
+
+def doublepuppet(arguments: Generation) -> DoublePuppet:
+    """Two new tokens."""
+    return DoublePuppet(as_token=random_text(TOKEN_LENGTH), hs_token=random_text(TOKEN_LENGTH))
 
 
 def keys(arguments: FromArchive) -> Keys:
@@ -54,7 +60,7 @@ def keys(arguments: FromArchive) -> Keys:
     )
 
 
-VERBS = (tokens, keys)
+VERBS = (tokens, doublepuppet, keys)
 
 if __name__ == "__main__":
     run(*VERBS)

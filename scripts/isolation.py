@@ -35,7 +35,8 @@ COMMENTS = """
 select json_build_object(
   'roles', (select coalesce(json_object_agg(rolname, shobj_description(oid, 'pg_authid')), '{}') from pg_roles
     where shobj_description(oid, 'pg_authid') is not null),
-  'database', (select shobj_description(oid, 'pg_database') from pg_database where datname = :'database'));
+  'databases', (select coalesce(json_object_agg(datname, shobj_description(oid, 'pg_database')), '{}') from pg_database
+    where datname = any(string_to_array(:'databases', ',')) and shobj_description(oid, 'pg_database') is not null));
 """
 DEFAULT = ("CONNECT", "TEMPORARY")
 ATTRIBUTES = """
@@ -47,12 +48,12 @@ from pg_roles where rolname = :'role';
 
 @dataclass(frozen=True)
 class Isolation:
-    """`bridge`: the database that the role may use; `databases`: those that PUBLIC, and so the role, must not connect
-    to; `stack` is "project/name"."""
+    """`bridges`: the databases that their roles may use; `databases`: those that PUBLIC, and so these roles, must not
+    connect to; `stack` is "project/name"."""
 
     stack: str
     postgres: Postgres
-    bridge: Database
+    bridges: tuple[Database, ...]
     databases: tuple[str, ...]
 
 
@@ -91,8 +92,8 @@ class GivenBack:
 
 
 def isolate(arguments: Isolation) -> Isolated:
-    """Name the stack on role and database, take CONNECT and TEMPORARY from PUBLIC in the databases and in the bridge's
-    own, and note what it had; give it back in those that are no longer named. One transaction."""
+    """Name the stack on each role and its database, take CONNECT and TEMPORARY from PUBLIC in the databases and in the
+    bridges' own, and note what it had; give it back in those that are no longer named. One transaction."""
     return _isolate(arguments, first=True)
 
 
@@ -102,10 +103,10 @@ def renew(arguments: Isolation) -> Isolated:
 
 
 def _isolate(arguments: Isolation, first: bool) -> Isolated:
-    role, stack = arguments.bridge.role, arguments.stack
+    stack = arguments.stack
     with _locked(arguments):
-        roles, on_database = _comments(arguments)
-        noted, others = dict(roles.pop(role, {}).get("public", {})), list(roles.values())
+        mine, others, on_database = _comments(arguments)
+        noted = {database: had for says in mine.values() for database, had in says.get("public", {}).items()}
         lost = not first and not noted
         public = {}
         for database, now in _public(arguments, arguments.databases).items():
@@ -113,15 +114,16 @@ def _isolate(arguments: Isolation, first: bool) -> Isolated:
             public[database] = _had(now, database, lost) if known is None else known
         back = {database: had for database, had in noted.items() if database not in arguments.databases}
         given = _grants({each: had for each, had in back.items() if not _others_note(others, each)})
-        closed = ", ".join(quoted(name) for name in (arguments.bridge.database, *arguments.databases))
-        _sql(
-            arguments,
-            f"begin; comment on role {quoted(role)} is :'on_role'; "
-            f"comment on database {quoted(arguments.bridge.database)} is :'on_database'; "
-            f"revoke connect, temporary on database {closed} from public; {given} commit;",
-            on_role=comment(stack, public=public),
-            on_database=comment(stack, **{key: on_database[key] for key in on_database if key != "stack"}),
-        )
+        own = [each.database for each in arguments.bridges]
+        closed = ", ".join(map(quoted, (*own, *arguments.databases)))
+        named, texts = "", {"on_role": comment(stack, public=public)}
+        for number, each in enumerate(arguments.bridges):
+            said = {key: value for key, value in on_database.get(each.database, {}).items() if key != "stack"}
+            texts[f"on_{number}"] = comment(stack, **said)
+            named += f"comment on role {quoted(each.role)} is :'on_role'; "
+            named += f"comment on database {quoted(each.database)} is :'on_{number}'; "
+        statement = f"begin; {named}revoke connect, temporary on database {closed} from public; {given} commit;"
+        _sql(arguments, statement, **texts)
     return Isolated({database: tuple(had) for database, had in public.items()})
 
 
@@ -140,13 +142,15 @@ def restore(arguments: Isolation) -> GivenBack:
     """PUBLIC may again what was noted, where no other stack still isolates the database; one that is gone is passed
     over."""
     with _locked(arguments):
-        roles, _ = _comments(arguments)
-        mine, others = roles.pop(arguments.bridge.role, {}), list(roles.values())
-        noted: dict[str, list[str]] = mine.get("public", {})
+        mine, others, _ = _comments(arguments)
+        noted: dict[str, list[str]] = {}
+        for says in mine.values():
+            noted.update(says.get("public", {}))
         if not mine:
+            lost = ", ".join(each.role for each in arguments.bridges)
             say(
-                f"warning: the comment on the role {arguments.bridge.role} is gone, and with it what PUBLIC could do "
-                f"in {', '.join(arguments.databases)}: it gets Postgres' default, CONNECT and TEMPORARY, unless "
+                f"warning: the comment on the role {lost} is gone, and with it what PUBLIC could do in "
+                f"{', '.join(arguments.databases)}: it gets Postgres' default, CONNECT and TEMPORARY, unless "
                 "another stack knows; revoke by hand what it did not have before"
             )
             noted = {database: [*DEFAULT] for database in arguments.databases}
@@ -155,7 +159,7 @@ def restore(arguments: Isolation) -> GivenBack:
             if _others_note(others, database):
                 say(f"note: {database}: PUBLIC stays out, as long as another bridge is isolated from it")
         back = {each: noted[each] for each in there if not _others_note(others, each)}
-        empty = f"comment on role {quoted(arguments.bridge.role)} is :'on_role';" if mine else ""
+        empty = " ".join(f"comment on role {quoted(role)} is :'on_role';" for role in mine)
         _sql(arguments, f"begin; {_grants(back)} {empty} commit;", on_role=comment(arguments.stack, public={}))
     return GivenBack(tuple(back))
 
@@ -178,20 +182,25 @@ def _sql(arguments: Union[Isolation, Access], statement: str, **variables: str) 
     return sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)
 
 
-def _comments(arguments: Isolation) -> tuple[dict[str, Mapping[str, Any]], Mapping[str, Any]]:
-    """What the comments of ours say: on each role, and on the bridge's database. ScriptError if one of the two that
-    this stack needs is another's."""
-    (row,) = _sql(arguments, COMMENTS, database=arguments.bridge.database)
+Says = Mapping[str, Any]
+
+
+def _comments(arguments: Isolation) -> tuple[dict[str, Says], list[Says], dict[str, Says]]:
+    """What the comments of ours say: on the roles of `bridges`, on all other roles, and on the databases of `bridges`.
+    ScriptError if one that this stack needs is another's."""
+    (row,) = _sql(arguments, COMMENTS, databases=",".join(each.database for each in arguments.bridges))
     found = json.loads(row)
     roles = {name: commented(text) for name, text in found["roles"].items() if commented(text)}
-    on_database = commented(found["database"])
-    for what, owner in (
-        (f"role {arguments.bridge.role}", roles.get(arguments.bridge.role, {}).get("stack")),
-        (f"database {arguments.bridge.database}", on_database.get("stack")),
-    ):
-        if owner not in (None, arguments.stack):
-            raise ScriptError(f"{what}: belongs to the stack {owner}: set another bridgeRole and bridgeDatabase")
-    return roles, on_database
+    databases = {name: commented(text) for name, text in found["databases"].items()}
+    for each in arguments.bridges:
+        for what, owner in (
+            (f"role {each.role}", roles.get(each.role, {}).get("stack")),
+            (f"database {each.database}", databases.get(each.database, {}).get("stack")),
+        ):
+            if owner not in (None, arguments.stack):
+                raise ScriptError(f"{what}: belongs to the stack {owner}: set another role and database for the bridge")
+    mine = {each.role: roles.pop(each.role) for each in arguments.bridges if each.role in roles}
+    return mine, list(roles.values()), databases
 
 
 def _others_note(others: list[Mapping[str, Any]], database: str) -> list[str] | None:

@@ -37,4 +37,5 @@ def launch(job: dict[str, Any]) -> None:
     sys.stdin = io.StringIO(json.dumps(job["arguments"]))
     script, common = import_module(job["script"]), import_module("scripts.common")
     during = import_module("scripts.host_lock").at_work(job["step"]) if job["step"] else nullcontext()
-    common.run(*script.VERBS, during=during)
+    contained = common.Contained(**job["contained"]) if job["contained"] else None
+    common.run(*script.VERBS, during=during, contained=contained)

@@ -1,21 +1,22 @@
-"""The last step of a destroy: whatever of this stack is still there goes.
+"""The last step of a destroy, and of a bridge that is taken from the settings: whatever of it is still there goes.
 
 Pulumi takes away what its state holds. A run that was killed may have made something that the state does not hold, and
 a role or a database that is gone already would stop it; so these end here, by the marks that each thing of ours has.
 
-nothing  is for the beginning.
-sweep    removes what names this stack. ScriptError, and it stays, if the bridge's database was never archived.
+sweep   removes what of one bridge names this stack. ScriptError, and it stays, if its database was never archived.
+finish  removes what the stack's bridges shared, after them.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from documents import backup_script
 from documents.marks import commented
-from documents.places import Database
+from documents.places import Database, Postgres
 from documents.refusal import Refused
 from scripts import archives, dumps, files, isolation, nightly_backup, postgres, safe_files, synapse
 from scripts.common import ScriptError, run, say
@@ -31,10 +32,9 @@ select json_build_object(
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """What the stack's parts are told at their own removal; `container` and `directory` are the bridge's. `image` is
-    the present one, "" if images stay; `archives` is the directory of this deployment's (`whose`) and `program`'s,
-    which name the earlier ones."""
+class Bridge:
+    """One bridge's places. `image` is the present one, "" if images stay; `archives` is the directory of this stack's
+    (`whose`) and `program`'s, which name the earlier ones. `isolated`: the databases that its role is kept out of."""
 
     stack: str
     container: str
@@ -43,13 +43,20 @@ class Arguments:
     archives: str
     program: str
     whose: str
-    isolation: isolation.Isolation
+    postgres: Postgres
+    database: Database
+    isolated: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the shared parts are told at their own removal; `directory` is the stack's own."""
+
+    stack: str
+    directory: str
+    postgres: Postgres
     backup: nightly_backup.Arguments
     synapse: synapse.Arguments
-
-    @property
-    def database(self) -> Database:
-        return self.isolation.bridge
 
 
 @dataclass(frozen=True)
@@ -59,35 +66,35 @@ class Swept:
     gone: tuple[str, ...] = ()
 
 
-def nothing(arguments: Arguments) -> Swept:
-    """Nothing: the resource is there to be deleted last."""
-    return Swept()
-
-
-def sweep(arguments: Arguments) -> Swept:
+def sweep(arguments: Bridge) -> Swept:
     """Each in the order of a destroy; what is not there is passed over."""
-    gone = [
-        *remove_own(arguments.container, arguments.stack),
-        *_synapse(arguments),
-        *_backup(arguments),
-        *_postgres(arguments),
-    ]
+    gone = [*remove_own(arguments.container, arguments.stack), *_postgres(arguments)]
     for config in sorted(Path(arguments.directory).glob("config-*/config.yaml")):
         gone += _erased(arguments.stack, config, own_directory=True)
-    if Path(arguments.directory).is_dir():
-        for name in (files.JOURNAL, files.PROVEN):  # what they note is done by now, or is gone
-            (Path(arguments.directory) / name).unlink(missing_ok=True)
-        files.release(files.BridgeDirectory(arguments.directory, arguments.stack))
+    files.release(files.OwnDirectory(arguments.directory, arguments.stack, ""))
     if arguments.image:
         earlier = archives.earlier(arguments.archives, arguments.program, arguments.whose)
         for image in sorted({arguments.image, *(manifest.image for _, manifest in earlier)}):
             gone += remove_image(image)
+    return _told(gone)
+
+
+def finish(arguments: Shared) -> Swept:
+    """As `sweep`, of what is shared."""
+    gone = [*_synapse(arguments), *_backup(arguments), *_others(arguments)]
+    for name in (files.JOURNAL, files.PROVEN):  # what they note is done by now, or is gone
+        (Path(arguments.directory) / name).unlink(missing_ok=True)
+    files.release(files.OwnDirectory(arguments.directory, arguments.stack, ""))
+    return _told(gone)
+
+
+def _told(gone: list[str]) -> Swept:
     for each in gone:
         say(f"removed: {each}")
     return Swept(tuple(gone))
 
 
-def _synapse(arguments: Arguments) -> list[str]:
+def _synapse(arguments: Shared) -> list[str]:
     """The lines first: Synapse does not start with a registration listed that is not there."""
     edit, gone = arguments.synapse, []
     text = safe_files.read(edit.path)
@@ -108,7 +115,7 @@ def _erased(stack: str, path: Path, own_directory: bool = False) -> list[str]:
     return [*files.erase(files.OwnedFiles(stack, (file,))).paths]
 
 
-def _backup(arguments: Arguments) -> list[str]:
+def _backup(arguments: Shared) -> list[str]:
     backup = arguments.backup
     script = safe_files.read(Path(backup.script)) if backup.script else None
     called = script is not None and _called(script.data.decode(errors="replace"), arguments.stack)
@@ -125,59 +132,83 @@ def _called(text: str, stack: str) -> bool:
         return True  # its removal says why
 
 
-def _postgres(arguments: Arguments) -> list[str]:
-    """PUBLIC has back what it had; the database and the role go, if they are this stack's or nobody's and empty."""
-    server, bridge, stack = arguments.isolation.postgres, arguments.database, arguments.stack
-    container = look(server.container)
-    if container is None or not container.running:
-        state = container.status if container else "not there"
-        raise ScriptError(
-            f"container {server.container}: is {state}: the role {bridge.role} and the database {bridge.database} "
-            f"cannot be removed: start it (docker start {server.container}), then run this again"
-        )
-    found = json.loads(_sql(arguments, OURS)[0])
+def _postgres(arguments: Bridge) -> list[str]:
+    """PUBLIC has back what it had; the database, the one of the backup's proof and the role go, if they are this
+    stack's or nobody's and empty."""
+    server, bridge, stack = arguments.postgres, arguments.database, arguments.stack
+    found = _found(server, f"the role {bridge.role} and the database {bridge.database}")
     databases, roles = found["databases"], found["roles"]
     if commented(roles.get(bridge.role)).get("public"):
-        isolation.restore(arguments.isolation)
+        isolation.restore(isolation.Isolation(stack, server, (bridge,), arguments.isolated))
     gone = []
-    for name, text in sorted(databases.items()):
-        says = commented(text)
-        if says.get("stack") != stack and not (name == bridge.database and not text and _empty(arguments)):
-            if name == bridge.database:
-                say(f"warning: database {name} stays: {_whose(says.get('stack'))}")
-            continue
-        if says.get("began") and not says.get("archived") and not _empty(arguments):
-            raise ScriptError(
-                f"database {name}: was never archived, so it stays, and all that is left with it: `pulumi up` and then "
-                "`pulumi destroy --run-program` archive it"
-            )
-        _sql(arguments, f"drop database if exists {postgres.quoted(name)} with (force);")
-        gone.append(f"database {name}")
+    if bridge.database in databases and not databases[bridge.database] and _empty(server, bridge.database):
+        gone += _drop(server, bridge.database)
+    else:
+        gone += _dropped(server, stack, databases, bridge.database)
+    gone += _dropped(server, stack, databases, nightly_backup.scratch_name(bridge.database))
     if bridge.role in roles:
         owner = commented(roles[bridge.role]).get("stack", "" if not roles[bridge.role] else None)
         if owner not in ("", stack):
             say(f"warning: role {bridge.role} stays: {_whose(owner)}")
         else:
-            _sql(arguments, f"drop owned by {postgres.quoted(bridge.role)}; drop role {postgres.quoted(bridge.role)};")
+            _sql(server, f"drop owned by {postgres.quoted(bridge.role)}; drop role {postgres.quoted(bridge.role)};")
             gone.append(f"role {bridge.role}")
     return gone
+
+
+def _others(arguments: Shared) -> list[str]:
+    """Databases that were made for this stack under other names."""
+    databases = _found(arguments.postgres, "the stack's databases")["databases"]
+    own = [name for name, text in sorted(databases.items()) if commented(text).get("stack") == arguments.stack]
+    return [gone for name in own for gone in _dropped(arguments.postgres, arguments.stack, databases, name)]
+
+
+def _found(server: Postgres, what: str) -> Mapping[str, Mapping[str, str]]:
+    """The comments on databases and roles, by name. ScriptError, of `what` cannot be removed, if Postgres is down."""
+    container = look(server.container)
+    if container is None or not container.running:
+        raise ScriptError(
+            f"container {server.container}: is {container.status if container else 'not there'}: {what} cannot be "
+            f"removed: start it (docker start {server.container}), then run this again"
+        )
+    found: Mapping[str, Mapping[str, str]] = json.loads(_sql(server, OURS)[0])
+    return found
+
+
+def _dropped(server: Postgres, stack: str, databases: Mapping[str, str], name: str) -> list[str]:
+    """The database is gone, if it is the stack's. ScriptError if it was never archived."""
+    if name not in databases:
+        return []
+    says = commented(databases[name])
+    if says.get("stack") != stack:
+        say(f"warning: database {name} stays: {_whose(says.get('stack'))}")
+        return []
+    if says.get("began") and not says.get("archived") and not _empty(server, name):
+        raise ScriptError(
+            f"database {name}: was never archived, so it stays, and all that is left with it: `pulumi up` and then "
+            "`pulumi destroy --run-program` archive it"
+        )
+    return _drop(server, name)
+
+
+def _drop(server: Postgres, name: str) -> list[str]:
+    _sql(server, f"drop database if exists {postgres.quoted(name)} with (force);")
+    return [f"database {name}"]
 
 
 def _whose(stack: object) -> str:
     return f"it belongs to the stack {stack}" if stack else "nothing in it says that this stack made it"
 
 
-def _empty(arguments: Arguments) -> bool:
-    server = arguments.isolation.postgres
-    return dumps.objects(server.container, server.superuser, arguments.database.database) == 0
+def _empty(server: Postgres, name: str) -> bool:
+    return dumps.objects(server.container, server.superuser, name) == 0
 
 
-def _sql(arguments: Arguments, statement: str) -> list[str]:
-    server = arguments.isolation.postgres
+def _sql(server: Postgres, statement: str) -> list[str]:
     return postgres.sql(server.container, server.superuser, "postgres", statement, timeout=120)
 
 
-VERBS = (nothing, sweep)
+VERBS = (sweep, finish)
 
 if __name__ == "__main__":
     run(*VERBS)

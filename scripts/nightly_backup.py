@@ -2,12 +2,12 @@
 of that back.
 
 apply   installs and edits, makes a real backup before go-live, and proves it: a new dump of every database of ours,
-        whole, 0600, and the bridge's restores into a scratch database. If any of it fails, both scripts are as before
+        whole, 0600, and the bridges' restore into a scratch database. If any of it fails, both scripts are as before
         and the dumps that this run's dump script made are gone. A script of the operator's that uploads is not run by
         us, only our dump script is.
 remove  takes our call out, and away the dumps of the proof (if they are still as they were made) and our dump script.
 
-The dumps of the proof stay while the stack is deployed. They are noted with their SHA-256 in the bridge's directory.
+The dumps of the proof stay while the stack is deployed. They are noted with their SHA-256 in the stack's directory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import stat
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,15 +45,16 @@ RECORD = "MAUTRIX_BACKUP_RECORD"  # scripts/bridge_backup.sh: a line `DATABASE P
 @dataclass(frozen=True)
 class Arguments:
     """`script`: the operator's, "" if there is none; `dump_script`: the text of ours, which `block` calls; `suffix`:
-    how its dumps' names end. `databases`: what it dumps, the bridge's first; `filtered`: each dump goes through a
-    command that makes it unreadable for us. `synapse_database`: what the operator's own dumps are of. `directory`: the
-    bridge's own."""
+    how its dumps' names end. `databases`: what it dumps, of which those of `bridges` are restored as a proof;
+    `filtered`: each dump goes through a command that makes it unreadable for us. `synapse_database`: what the
+    operator's own dumps are of. `directory`: the stack's own."""
 
     script: str
     block: Block
     dump_script: str
     suffix: str
     databases: tuple[Database, ...]
+    bridges: tuple[Database, ...]
     filtered: bool
     superuser: str
     synapse_database: str
@@ -61,6 +63,11 @@ class Arguments:
     @property
     def note(self) -> Path:
         return Path(self.directory) / PROVEN
+
+    @property
+    def container(self) -> str:
+        """Postgres'."""
+        return self.databases[0].container
 
 
 @dataclass(frozen=True)
@@ -139,13 +146,8 @@ def _apply(arguments: Arguments) -> Applied:
         made = [path for _, path in recorded]
         if runs:
             proven += _operators(arguments, made[0].parent, made, begin.stat().st_mtime_ns)
-        bridge = arguments.databases[0]
-        dump = dict(recorded)[bridge.database]
-        if arguments.filtered:
-            dump = Path(private) / "unfiltered.sql"
-            if not dumps.make(bridge, dump):
-                raise ScriptError(f"{bridge.container}: there is no database {bridge.database}")
-        _restore_check(arguments, bridge, dump)
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            list(pool.map(lambda each: _restored(arguments, each, dict(recorded), Path(private)), arguments.bridges))
         if target.startswith(private):
             return Applied(changed, tuple(replace(each, path="", proof=f"{each.proof}; not kept") for each in proven))
         _add_to_note(arguments, made, missing)
@@ -242,7 +244,7 @@ def _undone_on_failure() -> Iterator[_Undo]:
 def _install(arguments: Arguments, path: Path, undo: _Undo) -> bool:
     owner = dump_script_owner(path)
     if owner not in (None, arguments.block.owner):
-        raise ScriptError(f"{path}: exists and is not this stack's: move it away, or set another bridgeContainer")
+        raise ScriptError(f"{path}: exists and is not this stack's: move it away, or set another sharedDir")
     old, new = path.read_bytes() if owner else None, arguments.dump_script.encode()
     if old == new and stat.S_IMODE(path.stat().st_mode) == 0o700:
         return False
@@ -342,7 +344,7 @@ def _proven(arguments: Arguments, database: str, path: Path) -> ProvenDump:
             raise ScriptError(f"{path}: is empty: does the command in backupFilter write to its stdout?")
         proof = "made and filtered without an error"
     else:
-        dumps.prove(path, arguments.databases[0].container)
+        dumps.prove(path, arguments.container)
         proof = "unpacks, and is whole"
     say(f"proven: {database}: {path.name}, {status.st_size} bytes: {proof}")
     return ProvenDump(database, str(path), status.st_size, proof)
@@ -361,7 +363,7 @@ def _operators(arguments: Arguments, folder: Path, ours: Sequence[Path], begin: 
             say(f"note: {path.name}: new in {folder}, and nothing that we can read: not proven")
             continue
         try:
-            dumps.prove(path, arguments.databases[0].container)
+            dumps.prove(path, arguments.container)
         except ScriptError as error:
             raise ScriptError(f"{error} (if another job writes it at this moment, run this again)") from None
         database = arguments.synapse_database if arguments.synapse_database in path.name else ""
@@ -374,11 +376,26 @@ def _operators(arguments: Arguments, folder: Path, ours: Sequence[Path], begin: 
     return proven
 
 
+def _restored(arguments: Arguments, bridge: Database, recorded: Mapping[str, Path], private: Path) -> None:
+    """One bridge's dump restores; of a dump that is filtered, one that is not."""
+    dump = recorded[bridge.database]
+    if arguments.filtered:
+        dump = private / f"{bridge.database}.sql"
+        if not dumps.make(bridge, dump):
+            raise ScriptError(f"{bridge.container}: there is no database {bridge.database}")
+    _restore_check(arguments, bridge, dump)
+
+
+def scratch_name(database: str) -> str:
+    """The name of the database that a dump of `database` is restored into."""
+    return f"{database[:49]}_restore_check"
+
+
 def _restore_check(arguments: Arguments, bridge: Database, dump: Path) -> None:
     """Restore the bridge's dump into a scratch database, as the bridge's role (what is in a dump is not run with a
     superuser's rights), with nobody else let in; the scratch database is dropped whatever happens."""
     container, superuser = bridge.container, postgres.name("superuser", arguments.superuser)
-    scratch = postgres.name("database", f"{bridge.database[:49]}_restore_check")
+    scratch = postgres.name("database", scratch_name(bridge.database))
     remark = comment(arguments.block.owner, scratch=True)
     rows = postgres.sql(
         container, superuser, "postgres",

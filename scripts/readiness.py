@@ -17,9 +17,8 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from documents.masking import clean
-from documents.operator import go_back
 from documents.places import BridgePlace, Synapse
-from scripts import archives, delivery, safe_files, synapse_address
+from scripts import delivery, safe_files, synapse_address
 from scripts.bridge_status import Question, probe
 from scripts.common import ScriptError, docker, logs, run, say
 from scripts.container import last_exit, look, ready, status_inside
@@ -46,8 +45,8 @@ LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
 class Arguments:
     """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between two
     looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got ready.
-    `archives`: the directory of those of this deployment (`whose`) and `program`. `new_keys`: the bot of an empty
-    database may get new cross-signing keys where Synapse still has those of an earlier one."""
+    `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of an earlier
+    one."""
 
     bridge: BridgePlace
     container_id: str
@@ -59,9 +58,6 @@ class Arguments:
     mark: str
     attempt: int
     new_keys: bool
-    archives: str
-    whose: str
-    program: str
     pause: float = 0.3
 
 
@@ -173,31 +169,19 @@ class Watch:
         )
 
     def report(self, why: str) -> str:
-        """The error's text."""
+        """The error's text; its first line says what and what to do."""
         state, exit_, name = self.state, self.exit, self.arguments.bridge.container
-        lines = [f"{name} {why}" + (f": exit code {exit_.code}: {exit_.meaning}" if exit_ else "")]
+        anew = "" if self.was_ready() else ". The next `pulumi up` makes the container anew, since it never got ready"
+        died = f": exit code {exit_.code}: {exit_.meaning}" if exit_ else ""
+        lines = [f"{name} {why}{died}. What to do: {self._todo()}{anew}."]
         if state:
             oom = ", killed for lack of memory" if state.oom_killed else ""
             lines.append(f"  container  {state.status}, restarted {state.restarts} times{oom}")
             lines += [f"  docker     {state.error}"] if state.error else []
         lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
-        anew = "" if self.was_ready() else ". The next `pulumi up` makes the container anew, since it never got ready"
-        lines.append(f"What to do: {self._todo()}{anew}.")
-        if back := self._way_back():
-            lines.append(f"Or go back, the database as it is now being archived first: {back}")
         if state:
             lines += [f"--- last {LINES} log lines of {name} ---", logs(state.id, LINES).strip("\n") or "(empty)"]
         return clean("\n".join(lines), [self.arguments.as_token])
-
-    def _way_back(self) -> str:
-        """To the image before this one, if this one was never ready; "" if there is none."""
-        a, mark = self.arguments, Path(self.arguments.mark)
-        if mark.is_file() and mark.read_text().split()[3:] == [a.bridge.image]:
-            return ""
-        archive = next(archives.earlier(a.archives, a.program, a.whose), None)
-        if archive is None or archive[1].image == a.bridge.image:
-            return ""
-        return go_back(archive[1].image, str(archive[0]))
 
     def _todo(self) -> str:
         if self.exit:

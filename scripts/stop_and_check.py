@@ -172,16 +172,14 @@ def _until_started(once: Callable[[], Exchange], end: float, pause: float) -> li
 
 
 def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> str:
-    """The error's text; on the way the evidence is written."""
+    """The error's text, all that counts in its first line; on the way the evidence is written."""
     containers = [arguments.synapse.container, *([arguments.mas.container] if arguments.mas else [])]
     texts = {container: clean(logs(container, LINES), arguments.secrets)[-LOG:] for container in containers}
     decided = verdict.decided
     assert decided is not None
     lines = [
-        f"stop-and-check: FAIL. {_bridge(arguments)}",
+        f"stop-and-check: FAIL: {decided.step}: {decided.rule}. What to do: {decided.todo}. {_bridge(arguments)}",
         table(verdict),
-        f"Decided by: {decided.step}: {decided.rule}",
-        f"What to do: {decided.todo}",
         _write_evidence(arguments.evidence, verdict, tries, texts),
     ]
     for container, text in texts.items():

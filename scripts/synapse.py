@@ -3,7 +3,7 @@ included, if it needs one.
 
 The text is computed, and judged by Synapse's own loader, in Synapse's container (scripts/synapse_inside.py) before
 anything is written. A start that fails brings the old file back, and Synapse with it. From the write until Synapse is
-healthy a journal in the bridge's directory holds the old file: a run that is killed in between is finished, or taken
+healthy a journal in the stack's directory holds the old file: a run that is killed in between is finished, or taken
 back, by the next one.
 """
 
@@ -29,7 +29,7 @@ from documents.masking import clean
 from documents.places import Synapse
 from scripts import bundle, host_lock, safe_files, synapse_address, synapse_inside, worker
 from scripts.common import ScriptError, docker, logs, run, say
-from scripts.container import inside, look
+from scripts.container import inside, look, running_of
 from scripts.exchange import Request, address, ask, connect
 from scripts.synapse_inside import Edit, Edited
 from scripts.wire import WireError, plain, typed
@@ -44,7 +44,8 @@ CRASHES = 3  # restarts by Docker after ours until we stop waiting
 class Arguments:
     """What this stack (`owner`, as "mautrix-signal/contabo") needs in homeserver.yaml: `registrations`, paths as
     Synapse sees them, and flags. `watch`: the same registrations on the host: Synapse is restarted if one is newer
-    than its start. `journal`: a file's path on the host. `fingerprint`: another one runs the step again."""
+    than its start. `journal`: a file's path on the host. `bridges`: names of this stack's containers: another one of
+    it leaves, and is stopped before Synapse forgets it. `fingerprint`: another one runs the step again."""
 
     synapse: Synapse
     owner: str
@@ -52,6 +53,7 @@ class Arguments:
     experimental_features: tuple[str, ...]
     watch: tuple[str, ...]
     journal: str
+    bridges: tuple[str, ...]
     fingerprint: str = ""
 
     @property
@@ -436,7 +438,7 @@ def _apply(arguments: Arguments) -> Applied:
     if not changed and not pending:
         return Applied(changed=False)
     known, begin = _known(synapse, made.tokens), time.time()
-    with _journalled(arguments, old, made.text) as journal:
+    with _leaving(arguments), _journalled(arguments, old, made.text) as journal:
         if changed:
             _write(path, old.data, made.text)
             say(f"{path}: the entries of {arguments.owner} are in it")
@@ -449,6 +451,23 @@ def _apply(arguments: Arguments) -> Applied:
             raise ScriptError(_undone(arguments, journal, done, hide, begin))
     say(f"{name}: healthy {done.seconds} s after the restart")
     return Applied(changed, True, done.seconds)
+
+
+@contextlib.contextmanager
+def _leaving(arguments: Arguments) -> Iterator[None]:
+    """Bridges of this stack that are no longer named are stopped first: what they would still receive from their
+    network, Synapse would not take. Should the body fail, they go on."""
+    running = running_of(arguments.owner, arguments.synapse.network)
+    leaving = [name for name in running if name not in arguments.bridges]
+    for name in leaving:
+        say(f"{name}: is no longer among the stack's bridges: it is stopped")
+        docker("stop", "--time", "30", name)
+    try:
+        yield
+    except ScriptError:
+        for name in leaving:
+            docker("start", name, check=False)
+        raise
 
 
 def _known(synapse: Synapse, tokens: Mapping[str, str]) -> set[str]:

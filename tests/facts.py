@@ -4,7 +4,7 @@ plan's settings; tests change what they are about, with dataclasses.replace."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 
 from documents import backup_script, homeserver
-from documents.credentials import Keys, Tokens
+from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.marks import comment
-from documents.places import Deployment
+from documents.places import BridgeDeployment, Deployment
 from settings import Settings, parse
 from verdicts.host_facts import (
+    BridgeFacts,
     BridgeStatus,
     Container,
     Directory,
@@ -57,14 +58,32 @@ def defaults(stack: Mapping[str, Any] = PLAN) -> dict[str, str | None]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}
 
 
-def settings(**changed: str) -> Settings:
-    """The plan's settings, with some config keys changed."""
-    return parse({**defaults(), **changed})
+def settings(
+    bridge: Mapping[str, Any] | None = None, others: Sequence[Mapping[str, Any]] = (), /, **changed: str
+) -> Settings:
+    """The plan's settings, with some config keys changed, and some of Signal's entry of `bridges`; `others` stand
+    behind it."""
+    return parse(config(bridge, others, **changed))
 
 
-def deployment(**changed: str) -> Deployment:
-    """The plan's deployment of the Signal bridge, with some config keys changed."""
-    return settings(**changed).deployment(STACK)
+def config(
+    bridge: Mapping[str, Any] | None = None, others: Sequence[Mapping[str, Any]] = (), /, **changed: str
+) -> dict[str, str | None]:
+    """The same as Pulumi hands it over."""
+    bridges = json.dumps([{"kind": "signal", **(bridge or {})}, *others])
+    return {**defaults(), "bridges": bridges, **changed}
+
+
+def whole(
+    bridge: Mapping[str, Any] | None = None, others: Sequence[Mapping[str, Any]] = (), /, **changed: str
+) -> Deployment:
+    """The plan's stack, as `settings`."""
+    return settings(bridge, others, **changed).deployment(STACK)
+
+
+def deployment(bridge: Mapping[str, Any] | None = None, /, **changed: str) -> BridgeDeployment:
+    """The plan's Signal bridge, as `settings`."""
+    return whole(bridge, **changed).bridges[0]
 
 
 def container(name: str, **changed: Any) -> Container:
@@ -95,11 +114,33 @@ def _directory(**changed: Any) -> Directory:
 
 
 TOKENS = Tokens(**{each.name: f"secret-{each.name}-{'x' * 40}" for each in fields(Tokens)})
+DOUBLEPUPPET = DoublePuppet(as_token=f"secret-puppet-as-{'x' * 40}", hs_token=f"secret-puppet-hs-{'x' * 40}")
 KEYS = Keys(pickle_key=f"secret-pickle_key-{'x' * 40}", sender_localpart="abcdefghijklmnopqrstuvwxyzabcdef")
 
 
-def healthy() -> HostFacts:
-    """The host before the first `up`."""
+def _met() -> BridgeFacts:
+    """A bridge before its first `up`."""
+    return BridgeFacts(
+        container=None,
+        image=False,
+        directory=_directory(exists=False),
+        directory_writers=(),
+        others=(),
+        registration=None,
+        schema={},
+        ready_mark="",
+        failed=0,
+        config_refused=(),
+        archive_dir=_directory(exists=False),
+        archive=None,
+        going_back=None,
+        versions={},
+        status=BridgeStatus(container="absent"),
+    )
+
+
+def healthy(bridges: int = 1) -> HostFacts:
+    """The host before the first `up` of so many bridges."""
     return HostFacts(
         docker="27.3.1",
         docker_host="unix:///var/run/docker.sock",
@@ -113,9 +154,7 @@ def healthy() -> HostFacts:
         synapse_container=container("matrix-synapse", mounts=(Mount("/opt/matrix/synapse", "/data"),)),
         mas_container=container("matrix-mas"),
         postgres_container=container("matrix-postgres"),
-        bridge_container=None,
         network=True,
-        image=False,
         superuser_password="superuser-password",
         synapse=SynapseFacts(
             version="1.147.1", uid=991, gid=991, server_name="echo6.co", mas=True, files=("/data/homeserver.yaml",)
@@ -123,8 +162,9 @@ def healthy() -> HostFacts:
         postgres=PostgresFacts(
             version=160004,
             superuser=True,
-            roles=("synapse", "mas"),
-            databases={"postgres": 7_000_000, "synapse": 900_000_000, "mas": 20_000_000},
+            roles={"synapse": "", "mas": ""},
+            databases={"postgres": "", "synapse": "", "mas": ""},
+            bytes={"postgres": 7_000_000, "synapse": 900_000_000, "mas": 20_000_000},
             locked_out={"synapse": ("mas",)},
         ),
         homeserver=File(text=HOMESERVER, writable=True),
@@ -136,24 +176,17 @@ def healthy() -> HostFacts:
         backup_syntax="",
         dump_script_owner=None,
         dump_scheduled=False,
-        bridge_dir=_directory(exists=False),
+        directory=_directory(exists=False),
         synapse_dir=_directory(entries=("homeserver.yaml",)),
         dumps_path="/opt/matrix/backups",
         backup_dir=_directory(),
-        archive_dir=_directory(exists=False),
-        directory_writers=(),
-        registrations=dict.fromkeys(deployment().registration_paths),
-        others=(),
+        doublepuppet=None,
+        leaving=(),
         renderers=(),
         worker_containers=(),
         workers={},
-        ready_mark="",
         interrupted=False,
-        config_refused=(),
-        archive=None,
-        going_back=None,
-        versions={},
-        bridge=BridgeStatus(container="absent"),
+        bridges=(_met(),) * bridges,
     )
 
 
@@ -162,30 +195,39 @@ LABELS = {"mautrix-bridge.stack": STACK, "mautrix-bridge.attempt": "1", "mautrix
 
 def deployed() -> HostFacts:
     """The host with this stack's bridge, ready."""
-    host, plan = healthy(), deployment()
+    host, plan = healthy(), whole()
     bridge = container("mautrix-signal", labels=LABELS)
-    roles, databases = (
-        (*host.postgres.roles, "mautrix_signal"),
-        {**host.postgres.databases, "mautrix_signal": 9_000_000},
-    )
     script = backup_script.add(BACKUP_SCRIPT, backup_script.block(plan))
-    return replace(
-        host,
-        bridge_container=bridge,
+    own = replace(
+        _met(),
+        container=bridge,
         ready_mark=f"{bridge.id} 1 0123abcd {bridge.image}",
-        bridge_dir=_directory(entries=(".ready", ".stack"), stack=STACK),
+        directory=_directory(entries=(".ready", ".stack"), stack=STACK),
         directory_writers=(STACK,),
-        registrations=dict.fromkeys(host.registrations, OwnFile(STACK, 991, 991)),
+        registration=OwnFile(STACK, 991, 991),
+        status=BridgeStatus(container="running", ready=True, ping="200", image=bridge.image),
+    )
+    return changed(
+        replace(host, bridges=(own,)),
+        directory=_directory(entries=(".stack",), stack=STACK),
+        doublepuppet=OwnFile(STACK, 991, 991),
         postgres=replace(
             host.postgres,
-            roles=roles,
-            databases=databases,
+            roles={**host.postgres.roles, "mautrix_signal": comment(STACK, public={"synapse": ["CONNECT"]})},
+            databases={
+                **host.postgres.databases,
+                "mautrix_signal": comment(STACK, began="none", key="0123456789abcdef"),
+            },
+            bytes={**host.postgres.bytes, "mautrix_signal": 9_000_000},
             locked_out={},
-            role_comment=comment(STACK, public={"synapse": ["CONNECT"]}),
-            database_comment=comment(STACK, began="none", key="0123456789abcdef"),
         ),
         homeserver=File(text=homeserver.add(HOMESERVER, homeserver.Entries.of(plan)), writable=True),
         backup_script=File(text=script, writable=True),
         dump_script_owner=STACK,
-        bridge=BridgeStatus(container="running", ready=True, ping="200", image=bridge.image),
     )
+
+
+def changed(host: HostFacts, bridge: Mapping[str, Any] | None = None, **changes: Any) -> HostFacts:
+    """A host with another look, and, in `bridge`, another look at its first bridge."""
+    first, *rest = host.bridges
+    return replace(host, bridges=(replace(first, **(bridge or {})), *rest), **changes)

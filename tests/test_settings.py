@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,8 +13,8 @@ from hypothesis import strategies as st
 
 from documents.bridges import KINDS
 from documents.ssh import SshAddress
-from settings import BadSettings, Settings, key_of, parse
-from tests.facts import PLAN, PROJECT, defaults, deployment
+from settings import BadSettings, BridgeSettings, Settings, key_of, parse
+from tests.facts import PLAN, PROJECT, config, defaults, deployment, whole
 
 
 def lines(**changed: str | None) -> list[str]:
@@ -24,7 +26,7 @@ def lines(**changed: str | None) -> list[str]:
 def test_the_project_file_describes_every_setting_and_no_other() -> None:
     assert list(PROJECT["config"]) == [key_of(field.name) for field in fields(Settings)]
     types = {"str": "string", "int": "integer", "bool": "boolean", "tuple[str, ...]": "array"}
-    types["Mapping[str, Any]"] = "object"
+    types["tuple[BridgeSettings, ...]"] = "array"
     for each in fields(Settings):
         described = PROJECT["config"][key_of(each.name)]
         assert described["description"] and described["type"] == types[str(each.type)], each.name
@@ -41,11 +43,17 @@ def test_every_default_is_a_good_value_and_one_person_s_domain_is_none() -> None
 
 def test_the_defaults_are_the_plan() -> None:
     plan = parse(defaults())
-    assert plan.image == "dock.mau.dev/mautrix/signal:v0.2603.0"
-    assert (plan.bridge_port, plan.bridge_dir, plan.network) == (29328, "/opt/matrix/mautrix-signal", "matrix-net")
+    (signal,) = plan.bridges
+    assert (signal.key, signal.where, signal.image) == (
+        "signal", "bridges[0]", "dock.mau.dev/mautrix/signal:v0.2603.0",
+    )  # fmt: skip
+    assert (signal.port, signal.directory, plan.network) == (29328, "/opt/matrix/mautrix-signal", "matrix-net")
     assert deployment().synapse.homeserver_file == "/opt/matrix/synapse/homeserver.yaml"
-    assert deployment().synapse.inside(plan.registration_file) == "/data/registration.yaml"
-    assert deployment().dump_script == "/opt/matrix/scripts/mautrix-signal_backup.sh"
+    assert whole().registration_paths == (
+        "/opt/matrix/synapse/registration.yaml",
+        "/opt/matrix/synapse/doublepuppet.yaml",
+    )
+    assert deployment().dump_script == "/opt/matrix/scripts/mautrix-bridges_backup.sh"
     assert (plan.backup_dir, plan.backup_days, plan.mas_hosts) == (
         "${BACKUP_DIR}", 14, ("matrix-mas:8080", "matrix.echo6.co"),
     )  # fmt: skip
@@ -66,8 +74,7 @@ def test_the_defaults_are_the_plan() -> None:
         ("adminUser", "matt", "adminUser: 'matt' should be a user id like @name:domain"),
         ("network", None, "network: not set; set it with `pulumi config set network …`"),
         ("network", "", "network: not set; set it with `pulumi config set network …`"),
-        ("bridgePort", "http", "bridgePort: 'http' should be a whole number from 0 to 65535"),
-        ("bridgePort", "70000", "bridgePort: '70000' should be a whole number from 0 to 65535"),
+        ("synapseDeadline", "soon", "synapseDeadline: 'soon' should be a whole number from 5 to 3600"),
         ("keepImage", "yes", "keepImage: 'yes' should be true or false"),
         ("isolatedDatabases", "synapse", "isolatedDatabases: 'synapse' should be a list: names of databases"),
         (
@@ -77,29 +84,17 @@ def test_the_defaults_are_the_plan() -> None:
             "name in lower case: a letter or '_', then letters, digits, '_', '-'; at most 63",
         ),
         (
-            "image",
-            "dock.mau.dev/mautrix/signal:latest",
-            "image: 'dock.mau.dev/mautrix/signal:latest' should be an image with an exact tag, so that an upgrade is "
-            "a decision",
-        ),
-        (
             "synapseUrl",
             "127.0.0.1:8008",
             "synapseUrl: '127.0.0.1:8008' should be auto, or a URL like http://127.0.0.1:8008, "
             "without a path",
         ),
-        ("bridgeDatabase", "synapse", "bridgeDatabase: 'synapse' should be a database of the bridge's own"),
-        ("bridgeContainer", "my_bridge", "bridgeContainer: 'my_bridge' should be a container's name that is a host "
-         "name too (it is the host of the registration's url): letters, digits, '.', '-'"),
         ("synapseWorkers", '["a b"]', "synapseWorkers: '[\"a b\"]' should be a list: names of containers; 'a b' is not "
          "a container's name: letters, digits, '_', '.', '-'"),
         ("synapseWorkers", '["matrix-mas"]', "synapseWorkers: 'matrix-mas' should be a container of Synapse's other "
          "processes"),
         ("synapseWorkers", '["mautrix-signal"]',
-         "bridgeContainer: 'mautrix-signal' should be a name of the bridge's own"),
-        ("bridgeContainer", "matrix-synapse", "bridgeContainer: 'matrix-synapse' should be a name of the bridge's own"),
-        ("restore", "yesterday", "restore: 'yesterday' should be none, latest or the absolute path of an archive "
-         "(.tar.gz)"),
+         "bridges[0].container: 'mautrix-signal' should be a name of the bridge's own"),
         ("backupScript", "none", "backupDir: '${BACKUP_DIR}' should be an absolute path, since backupScript is none"),
         ("backupScript", "pg_backup.sh", "backupScript: 'pg_backup.sh' should be none, or the absolute path of a "
          "script on the host, without '..', quotes, ':' or spaces"),
@@ -117,32 +112,110 @@ def test_the_defaults_are_the_plan() -> None:
          "this away"),
         ("sshKey", "id_ed25519", "sshKey: 'id_ed25519' should be the path of a private key on this machine, like "
          "~/.ssh/id_ed25519, or empty"),
-        ("bridge", '{"kind": "irc"}', "bridge: '{\"kind\": \"irc\"}' should be a mapping with kind: one of signal, "
-         "whatsapp, telegram, slack, messenger, instagram, gmessages, twitter, bluesky, linkedin, gvoice, custom"),
-        ("bridge", "signal", "bridge: 'signal' should be a mapping, like {kind: signal}"),
-        ("bridge", '{"kind": "discord"}', "bridge: '{\"kind\": \"discord\"}' should be of another kind: discord is "
-         "no bridge on bridgev2: v0.7.7 is built on the older bridge module of mautrix-go"),
-        ("bridge", '{"kind": "signal", "name": "Two"}', "bridge: '{\"kind\": \"signal\", \"name\": \"Two\"}' should be "
-         "a mapping in which name is a name for ids, containers and databases: lower-case letters, digits, '-'"),
-        ("bridge", '{"kind": "slack", "port": 1}', "bridge: '{\"kind\": \"slack\", \"port\": 1}' should be a mapping "
-         "of kind, name; port is none of these"),
-        ("bridge", '{"kind": "custom", "name": "two"}', "bridge: '{\"kind\": \"custom\", \"name\": \"two\"}' should be "
-         "a mapping with network: the network's name for people"),
-        ("bridgeDir", "mautrix", "bridgeDir: 'mautrix' should be an absolute path on the host without a slash at its "
+        ("sharedDir", "mautrix", "sharedDir: 'mautrix' should be an absolute path on the host without a slash at its "
          "end, '..', quotes, ':' or spaces"),
+        ("bridges", "signal", "bridges: should be a list of bridges, at least one, each a mapping like {kind: signal}"),
+        ("bridges", "[]", "bridges: should be a list of bridges, at least one, each a mapping like {kind: signal}"),
+        ("doublepuppetId", "signal", "bridges[0]: the id 'signal' is doublepuppetId's, too: give it another name"),
+        ("doublepuppetFile", "registration.yaml",
+         "bridges[0].registrationFile: 'registration.yaml' should differ from doublepuppetFile"),
     ],
 )  # fmt: skip
 def test_a_bad_value_is_one_line(key: str, value: str | None, line: str) -> None:
     assert lines(**{key: value}) == [line]
 
 
+OWN = "should be one of its own"
+CUSTOM = {
+    "kind": "custom",
+    "name": "irc",
+    "network": "IRC",
+    "image": "e.org/irc:v1",
+    "port": 1,
+    "binary": "/usr/bin/irc",
+}
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ({"kind": "irc"}, "bridges[0]: should be a mapping with kind: one of signal, whatsapp, telegram, slack, "
+         "messenger, instagram, gmessages, twitter, bluesky, linkedin, gvoice, custom"),
+        ({"kind": "discord"}, "bridges[0]: should be of another kind: discord is no bridge on bridgev2: v0.7.7 is "
+         "built on the older bridge module of mautrix-go"),
+        ({"name": "Two"}, "bridges[0]: should be a mapping in which name is a name for ids, containers and databases: "
+         "lower-case letters, digits, '-'"),
+        ({"kind": "slack", "binary": "/b"}, "bridges[0]: should be without binary, which is for kind custom alone"),
+        ({"kind": "custom", "name": "two"}, "bridges[0]: should be a mapping with network: the network's name for "
+         "people"),
+        ({"containr": "x"}, "bridges[0].containr: no such key: should be one of kind, name, network, image, port, "
+         "binary, prefix, login, container, directory, database, role, registrationFile, archiveDir, restore, "
+         "goBackTo, permissions, bridgeConfig"),
+        ({"port": "http"}, "bridges[0].port: 'http' should be a whole number from 1 to 65535"),
+        ({"port": 70000}, "bridges[0].port: 70000 should be a whole number from 1 to 65535"),
+        ({"image": "dock.mau.dev/mautrix/signal:latest"}, "bridges[0].image: 'dock.mau.dev/mautrix/signal:latest' "
+         "should be an image with an exact tag, so that an upgrade is a decision"),
+        ({"database": "synapse"}, "bridges[0].database: 'synapse' should be a database of the bridge's own"),
+        ({"role": "mas"}, "bridges[0].role: 'mas' should be a role of the bridge's own"),
+        ({"container": "my_bridge"}, "bridges[0].container: 'my_bridge' should be a container's name that is a host "
+         "name too (it is the host of the registration's url): letters, digits, '.', '-'"),
+        ({"container": "matrix-synapse"},
+         "bridges[0].container: 'matrix-synapse' should be a name of the bridge's own"),
+        ({"restore": "yesterday"}, "bridges[0].restore: 'yesterday' should be none, latest or the absolute path of an "
+         "archive (.tar.gz)"),
+        ({"directory": "mautrix"}, "bridges[0].directory: 'mautrix' should be an absolute path on the host without a "
+         "slash at its end, '..', quotes, ':' or spaces"),
+        ({"permissions": {"*": "boss"}}, "bridges[0].permissions: should be a mapping of users, domains or * to block, "
+         "relay, commands, user or admin"),
+        ({"permissions": {"*": "relay"}, "bridgeConfig": {"bridge": {"permissions": {"*": "user"}}}},
+         "bridges[0].permissions: are in bridgeConfig.bridge.permissions, too: keep one of the two"),
+        ({"bridgeConfig": {"appservice": {"port": 1}}}, "bridges[0].bridgeConfig.appservice.port: is not to be set: "
+         "this program sets it, and other parts of the deployment depend on it"),
+        ({"bridgeConfig": {"network": "hunter2"}}, "bridges[0].bridgeConfig: should be a mapping of sections, as the "
+         "bridge's own config.yaml has them"),
+    ],
+)  # fmt: skip
+def test_a_bad_entry_is_one_line(entry: dict[str, Any], line: str) -> None:
+    assert lines(bridges=json.dumps([entry])) == [line]
+
+
+@pytest.mark.parametrize(
+    ("entries", "line"),
+    [
+        ([{}, {"kind": "signal"}],
+         "bridges[1]: mautrix-signal is bridges[0], too: give one of the two a name of its own"),
+        ([{}, {**CUSTOM, "name": "signal"}],
+         "bridges[1]: mautrix-signal is bridges[0], too: give one of the two a name of its own"),
+        ([{"kind": "messenger"}, {**CUSTOM, "name": "messenger"}],
+         "bridges[1]: mautrix-messenger is bridges[0], too: give one of the two a name of its own"),
+        ([{}, {"kind": "slack", "container": "mautrix-signal"}],
+         f"bridges[1].container: 'mautrix-signal' is bridges[0]'s, too: {OWN}"),
+        ([{}, {"kind": "slack", "database": "mautrix_signal"}],
+         f"bridges[1].database: 'mautrix_signal' is bridges[0]'s, too: {OWN}"),
+        ([{}, {"kind": "slack", "role": "mautrix_signal"}],
+         f"bridges[1].role: 'mautrix_signal' is bridges[0]'s, too: {OWN}"),
+        ([{}, {"kind": "slack", "registrationFile": "registration.yaml"}],
+         f"bridges[1].registrationFile: 'registration.yaml' is bridges[0]'s, too: {OWN}"),
+        ([{}, {"kind": "slack", "directory": "/opt/matrix/mautrix-signal/slack"}],
+         "bridges[0].directory: '/opt/matrix/mautrix-signal' and bridges[1].directory "
+         "'/opt/matrix/mautrix-signal/slack' should not be one inside the other: "
+         "bridges[0].directory needs a place of its own"),
+    ],
+)  # fmt: skip
+def test_two_bridges_in_one_place_are_refused(entries: list[dict[str, Any]], line: str) -> None:
+    assert lines(bridges=json.dumps(entries)) == [line]
+
+
+def test_one_archive_directory_is_enough_for_all() -> None:
+    """What is in it is told apart by the bridge's name."""
+    config(None, [{"kind": "slack", "archiveDir": "/var/backups/mautrix-signal"}])
+    parse(config(None, [{"kind": "slack", "archiveDir": "/var/backups/mautrix-signal"}]))
+
+
 def test_names_follow_from_the_bridge_and_the_plan_s_signal_has_the_plan_s() -> None:
-    plan = parse(defaults()).deployment("p/s")
-    assert (plan.registration_files, plan.doublepuppet_id) == (
-        ("registration.yaml", "doublepuppet.yaml"),
-        "doublepuppet",
-    )
-    other = parse({**defaults(), "bridge": '{"kind": "whatsapp"}'}).deployment("p/s")
+    plan = whole(None, [{"kind": "whatsapp"}, {"kind": "signal", "name": "two", "port": 4000, "directory": "/srv/two"}])
+    signal, other, two = plan.bridges
+    assert (signal.registration_file, plan.doublepuppet_id) == ("registration.yaml", "doublepuppet")
     assert (other.place.container, other.place.directory, other.place.port) == (
         "mautrix-whatsapp", "/opt/matrix/mautrix-whatsapp", 29318,
     )  # fmt: skip
@@ -150,18 +223,33 @@ def test_names_follow_from_the_bridge_and_the_plan_s_signal_has_the_plan_s() -> 
     assert (other.place.database.database, other.place.database.role) == ("mautrix_whatsapp", "mautrix_whatsapp")
     assert other.archive.directory == "/var/backups/mautrix-whatsapp"
     assert (other.bot, other.bridge.appservice_id) == ("@whatsappbot:echo6.co", "whatsapp")
-    set_by_hand = {"bridge": '{"kind": "whatsapp"}', "bridgePort": "4000", "bridgeDir": "/srv/wa"}
-    assert parse({**defaults(), **set_by_hand}).deployment("p/s").place.directory == "/srv/wa"
+    assert (two.key, two.bot, two.place.port, two.place.directory) == ("two", "@twobot:echo6.co", 4000, "/srv/two")
+    assert [each.setting for each in plan.bridges] == ["bridges[0]", "bridges[1]", "bridges[2]"]
+
+
+def test_an_entry_that_the_cli_begins_is_signal_s() -> None:
+    """`pulumi config set --path 'bridges[0].image' …` on a stack that has no list."""
+    (signal,) = parse({**defaults(), "bridges": '[{"image": "x/signal:v0.2608.0", "goBackTo": ""}]'}).bridges
+    assert (signal.bridge.name, signal.image, signal.go_back_to) == ("mautrix-signal", "x/signal:v0.2608.0", "")
+
+
+def test_permissions_are_the_bridge_s_own_word() -> None:
+    own = {"permissions": {"@me:echo6.co": "admin"}, "bridgeConfig": {"bridge": {"split_portals": True}}}
+    assert deployment(own).config == {"bridge": {"split_portals": True, "permissions": {"@me:echo6.co": "admin"}}}
 
 
 @pytest.mark.parametrize("entry", [{"kind": kind} for kind in KINDS] + [{"kind": "signal", "name": "signal-two"}])
 def test_nothing_of_two_bridges_on_one_homeserver_is_the_same(entry: dict[str, str]) -> None:
     def names(entry: dict[str, str]) -> set[object]:
-        needed = '{"network": {"api_id": 1, "api_hash": "x"}}'
-        each = parse({**defaults(), "bridge": json.dumps(entry), "bridgeConfig": needed}).deployment("p/s")
+        needed = {"network": {"api_id": 1, "api_hash": "x"}}
+        each = (
+            parse({**defaults(), "bridges": json.dumps([{**entry, "bridgeConfig": needed}])})
+            .deployment("p/s")
+            .bridges[0]
+        )
         return {
             each.place.container, each.place.directory, each.place.database.database, each.place.database.role,
-            each.archive.directory, *each.registration_files, each.doublepuppet_id, each.bridge.appservice_id, each.bot,
+            each.archive.directory, each.registration_file, each.bridge.appservice_id, each.bot,
             each.bridge.username_template,
         }  # fmt: skip
 
@@ -171,8 +259,8 @@ def test_nothing_of_two_bridges_on_one_homeserver_is_the_same(entry: dict[str, s
 
 
 def test_a_bridge_that_does_not_start_without_a_value_is_refused_without_it() -> None:
-    assert lines(bridge='{"kind": "telegram"}') == [
-        f"bridgeConfig.network.{key}: not set, and Telegram's bridge does not start without it "
+    assert lines(bridges='[{"kind": "telegram"}]') == [
+        f"bridges[0].bridgeConfig.network.{key}: not set, and Telegram's bridge does not start without it "
         "(https://github.com/mautrix/telegram/tree/v0.2608.0/pkg/connector)"
         for key in ("api_id", "api_hash")
     ]
@@ -195,7 +283,7 @@ def test_the_port_for_postgres_is_a_stack_s_own_and_no_outgoing_connection_s(sta
 
 
 def test_all_bad_values_are_told_together() -> None:
-    assert len(lines(domain="a b", bridgePort="x", keepImage="maybe")) == 3
+    assert len(lines(domain="a b", bridges='[{"port": "x"}, {"kind": "y"}]', keepImage="maybe")) == 4
 
 
 @given(st.sampled_from(sorted(key_of(field.name) for field in fields(Settings))), st.text(max_size=40))
@@ -203,7 +291,22 @@ def test_any_text_is_taken_or_refused_with_its_key(key: str, value: str) -> None
     try:
         parse({**defaults(), key: value})
     except BadSettings as bad:
-        assert all(line.partition(":")[0] in PROJECT["config"] for line in str(bad).split("\n"))
+        assert all(re.split(r"[:\[]", line)[0] in PROJECT["config"] for line in str(bad).split("\n"))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda each: st.lists(each) | st.dictionaries(st.text(), each),
+)
+KEYS = ["kind", "name", *(key_of(each.name) for each in fields(BridgeSettings) if "check" in each.metadata)]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), JSON), max_size=3))
+def test_any_list_of_bridges_is_taken_or_refused_with_the_place(entries: list[dict[str, Any]]) -> None:
+    try:
+        parse({**defaults(), "bridges": json.dumps(entries)})
+    except BadSettings as bad:
+        assert all(line.startswith("bridges") for line in str(bad).split("\n"))
 
 
 def test_the_password_is_never_in_a_message() -> None:
@@ -212,27 +315,32 @@ def test_the_password_is_never_in_a_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "first"),
+    ("own", "keys", "first"),
     [
-        ({"archiveDir": "/opt/matrix/mautrix-signal/archives"}, "bridgeDir"),  # it would go with the bridge
-        ({"bridgeDir": "/var/backups/mautrix-signal/bridge"}, "bridgeDir"),
-        ({"archiveDir": "/opt/matrix/mautrix-signal"}, "bridgeDir"),
-        ({"bridgeDir": "/opt/matrix/synapse/bridge"}, "bridgeDir"),  # Synapse's user could put another in its place
-        ({"bridgeDir": "/opt/matrix/synapse"}, "bridgeDir"),
-        ({"archiveDir": "/opt/matrix/synapse/archives"}, "archiveDir"),
-        ({"archiveDir": "/opt/matrix"}, "bridgeDir"),
-        ({"backupDir": "/opt/matrix/mautrix-signal/dumps"}, "backupDir"),
-        ({"backupScript": "/opt/matrix/mautrix-signal/backup.sh"}, "backupScript"),
+        ({"archiveDir": "/opt/matrix/mautrix-signal/archives"}, {}, "bridges[0].archiveDir"),  # it would go with it
+        ({"directory": "/var/backups/mautrix-signal/bridge"}, {}, "bridges[0].archiveDir"),
+        ({"archiveDir": "/opt/matrix/mautrix-signal"}, {}, "bridges[0].archiveDir"),
+        ({"directory": "/opt/matrix/synapse/bridge"}, {}, "bridges[0].directory"),  # Synapse's user could swap it
+        ({"directory": "/opt/matrix/synapse"}, {}, "bridges[0].directory"),
+        ({"archiveDir": "/opt/matrix/synapse/archives"}, {}, "bridges[0].archiveDir"),
+        ({"archiveDir": "/opt/matrix"}, {}, "bridges[0].archiveDir"),
+        ({"directory": "/opt/matrix/mautrix-bridges/signal"}, {}, "bridges[0].directory"),
+        ({}, {"sharedDir": "/opt/matrix/synapse/bridges"}, "sharedDir"),
+        ({}, {"backupDir": "/opt/matrix/mautrix-signal/dumps"}, "backupDir"),
+        ({}, {"backupScript": "/opt/matrix/mautrix-signal/backup.sh"}, "backupScript"),
+        ({}, {"backupScript": "/opt/matrix/mautrix-bridges/backup.sh"}, "backupScript"),
     ],
 )
-def test_directories_that_would_go_or_be_read_with_one_another_are_refused(keys: dict[str, str], first: str) -> None:
-    told = lines(**keys)
+def test_directories_that_would_go_or_be_read_with_one_another_are_refused(
+    own: dict[str, str], keys: dict[str, str], first: str
+) -> None:
+    told = lines(**config(own, **keys))
     assert told and all(" should not be one inside the other: " in line for line in told)
     assert told[0].startswith(f"{first}: ")
 
 
 def test_directories_beside_each_other_are_fine() -> None:
-    parse({**defaults(), "archiveDir": "/opt/matrix/mautrix-signal-archives", "backupDir": "/opt/matrix/synapse/dumps"})
+    parse(config({"archiveDir": "/opt/matrix/mautrix-signal-archives"}, backupDir="/opt/matrix/synapse/dumps"))
 
 
 @pytest.mark.parametrize("value", ["auto", "unix:///run/user/1000/docker.sock", "tcp://127.0.0.1:2375"])

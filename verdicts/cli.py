@@ -33,3 +33,8 @@ def operation(words: Sequence[str]) -> str:
 def destroys(words: Sequence[str]) -> bool:
     """Whether it takes the stack's resources away."""
     return operation(words) in ("destroy", "down", "dn")
+
+
+def makes_nothing(words: Sequence[str]) -> bool:
+    """Whether it runs the program and makes none of its resources."""
+    return destroys(words) or operation(words) in ("refresh", "preview", "pre")

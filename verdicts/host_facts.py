@@ -214,23 +214,20 @@ class Manifest:
 @dataclass(frozen=True)
 class PostgresFacts:
     """What Postgres tells the superuser of the settings. `version`: server_version_num; `superuser`: whether he is one;
-    `databases`: bytes by name; `schema`: of each part of the bridge's (a table), the version and the oldest one whose
-    program can still use it; `locked_out`: database -> roles that come into it through PUBLIC alone; the comments on
-    the bridge's role and database (documents/marks.py). `error`: why it could not be asked."""
+    `roles`, `databases`: their comments (documents/marks.py) by name, `bytes`: the databases' by name; `locked_out`:
+    database -> roles that come into it through PUBLIC alone. `error`: why it could not be asked."""
 
     version: int = 0
     superuser: bool = False
-    roles: tuple[str, ...] = ()
-    databases: dict[str, int] = field(default_factory=dict)
-    schema: dict[str, tuple[int, int]] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    databases: dict[str, str] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
     locked_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    role_comment: str = ""
-    database_comment: str = ""
     error: str = ""
 
-    def said(self, stack: str) -> Mapping[str, Any]:
+    def said(self, stack: str, database: str) -> Mapping[str, Any]:
         """What the comment on that stack's database says (scripts/bridge_data.py); nothing if it is another's."""
-        says = commented(self.database_comment)
+        says = commented(self.databases.get(database))
         return says if says.get("stack") == stack else {}
 
 
@@ -270,27 +267,52 @@ class OwnFile:
 
 
 @dataclass(frozen=True)
+class BridgeFacts:
+    """What is one bridge's own; what is not there is None, False or empty.
+
+    `image`: whether it is there. `directory_writers`: stacks that wrote a config in its directory; `others`: names of
+    containers that mount that. `schema`: of each part of its database (a table), the version and the oldest one whose
+    program can still use it. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got ready last;
+    `failed`: the attempt that failed last, 0 if none did. `config_refused`: what of bridgeConfig the bridge does not
+    take, as `KEY: why`. `going_back`: as `archive`, for goBackTo; `versions`: the newest archive of this bridge by the
+    image that left the database so. `archive`: None unless restore asks for one.
+    """
+
+    container: Optional[Container]
+    image: bool
+    directory: Directory
+    directory_writers: tuple[str, ...]
+    others: tuple[str, ...]
+    registration: Optional[OwnFile]
+    schema: dict[str, tuple[int, int]]
+    ready_mark: str
+    failed: int
+    config_refused: tuple[str, ...]
+    archive_dir: Directory
+    archive: Optional[ArchiveFacts]
+    going_back: Optional[ArchiveFacts]
+    versions: dict[str, ArchiveFacts]
+    status: BridgeStatus
+
+
+@dataclass(frozen=True)
 class HostFacts:
-    """The whole look at the host; what is not there is None, False or empty.
+    """The whole look at the host; what is not there is None, False or empty. `bridges` are in the settings' order.
 
     `docker`: the server's version; `docker_host`: its address; `docker_free`: bytes free for it; `without_docker`: the
     SSH user, if he may not use it; `at_work`: steps of this stack, as "RESOURCE (pid NUMBER)"; `uids`, `gids`: what
-    those of containers are on the host, which differs where Docker runs without root or with userns-remap. `network`,
-    `image`: whether they are there. `superuser_password` is a secret, out of Postgres' container. `mounted`: where
-    Synapse's container has our two places on the host, `on_host`: where the host has the files of its configuration;
-    what one does not have of the other is absent. `synapse_url`: where the host reaches Synapse, `synapse_silent`: why
-    it does not answer there, "" if it does. `backup_syntax`: what the script's own interpreter says against our edit of
-    it, as `LINE: reason: fix`. `dump_script_owner`: the stack that our dump script on the host names, "" if it names
-    none, None if there is no such file; `dump_scheduled`: whether cron or a systemd unit names it. `dumps_path`: where
-    the nightly dumps go, "" if only the script knows, and then `backup_dir` is where the script is.
-    `directory_writers`: stacks that wrote a config in the bridge's directory. `registrations`: path on the host -> what
-    is there. `others`: names of containers that mount the bridge's directory; `worker_containers`: of those that run
-    another process of this Synapse; `renderers`: of those whose command writes its homeserver.yaml; `workers`: those of
-    the settings, by name. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got ready last.
-    `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy Synapse. `config_refused`: what of
-    bridgeConfig the bridge does not take, as `KEY: why`. `going_back`: as `archive`, for goBackTo; `versions`: the
-    newest archive of this deployment by the image that left the database so. `archive`: None unless restore asks for
-    one.
+    those of containers are on the host, which differs where Docker runs without root or with userns-remap. `network`:
+    whether it is there. `superuser_password` is a secret, out of Postgres' container. `mounted`: where Synapse's
+    container has our two places on the host, `on_host`: where the host has the files of its configuration; what one
+    does not have of the other is absent. `synapse_url`: where the host reaches Synapse, `synapse_silent`: why it does
+    not answer there, "" if it does. `backup_syntax`: what the script's own interpreter says against our edit of it, as
+    `LINE: reason: fix`. `dump_script_owner`: the stack that our dump script on the host names, "" if it names none,
+    None if there is no such file; `dump_scheduled`: whether cron or a systemd unit names it. `dumps_path`: where the
+    nightly dumps go, "" if only the script knows, and then `backup_dir` is where the script is. `directory`: the
+    stack's own; `doublepuppet`: the registration for double puppeting. `leaving`: containers of this stack that are no
+    longer a bridge of its settings. `worker_containers`: names of those that run another process of this Synapse;
+    `renderers`: of those whose command writes its homeserver.yaml; `workers`: those of the settings, by name.
+    `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy Synapse.
     """
 
     docker: str
@@ -305,9 +327,7 @@ class HostFacts:
     synapse_container: Optional[Container]
     mas_container: Optional[Container]
     postgres_container: Optional[Container]
-    bridge_container: Optional[Container]
     network: bool
-    image: bool
     superuser_password: str = field(repr=False)
     synapse: SynapseFacts
     postgres: PostgresFacts
@@ -320,21 +340,14 @@ class HostFacts:
     backup_syntax: str
     dump_script_owner: Optional[str]
     dump_scheduled: bool
-    bridge_dir: Directory
+    directory: Directory
     synapse_dir: Directory
     dumps_path: str
     backup_dir: Directory
-    archive_dir: Directory
-    directory_writers: tuple[str, ...]
-    registrations: dict[str, Optional[OwnFile]]
-    others: tuple[str, ...]
+    doublepuppet: Optional[OwnFile]
+    leaving: tuple[str, ...]
     renderers: tuple[str, ...]
     worker_containers: tuple[str, ...]
     workers: dict[str, Worker]
-    ready_mark: str
     interrupted: bool
-    config_refused: tuple[str, ...]
-    archive: Optional[ArchiveFacts]
-    going_back: Optional[ArchiveFacts]
-    versions: dict[str, ArchiveFacts]
-    bridge: BridgeStatus
+    bridges: tuple[BridgeFacts, ...]

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from documents import appservice, backup_script, bridges, homeserver
 from documents.diff import diff
 from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL, commented
-from documents.places import Deployment
+from documents.places import BridgeDeployment, Deployment
 from documents.refusal import Refused
 from settings import Settings
 from verdicts import versions
-from verdicts.host_facts import Container, File, HostFacts, PostgresFacts, Registration
+from verdicts.host_facts import BridgeFacts, Container, File, HostFacts, OwnFile, PostgresFacts, Registration
 
 OLDEST_SYNAPSE = (1, 121)  # MSC4190: https://github.com/element-hq/synapse/pull/17705
 OLDEST_DOCKER = (20, 10)  # older ones were never run with this program
@@ -27,14 +27,11 @@ SPARE_BYTES = 200 * 2**20
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What the host looks like to the plan. `changes`: what `up` will do to the operator's own files, as diffs, and the
-    new file beside them; `attempt`, `restore`: see `_attempt`, `_restore`; `role_there`, `database_there`: whether they
-    are there and this stack's, so that a state which does not hold them takes them over."""
+class BridgeFindings:
+    """What the host looks like to one bridge. `attempt`, `restore`: see `_attempt`, `_restore`; `role_there`,
+    `database_there`: whether they are there and this stack's, so that a state which does not hold them takes them
+    over."""
 
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...]
-    changes: tuple[str, ...]
     attempt: int
     restore: str
     role_there: bool
@@ -42,9 +39,20 @@ class Findings:
 
 
 @dataclass(frozen=True)
+class Findings:
+    """What the host looks like to the plan. `changes`: what `up` will do to the operator's own files, as diffs, and the
+    new file beside them; `bridges` are in the settings' order."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    changes: tuple[str, ...]
+    bridges: tuple[BridgeFindings, ...]
+
+
+@dataclass(frozen=True)
 class _Ours:
-    """What there is of this stack, each by a mark of its own. `directory`: the bridge's, by its mark or by a config in
-    it; `anything`: whether the stack was here before."""
+    """What there is of this stack's bridge, each by a mark of its own. `directory`: the bridge's, by its mark or by a
+    config in it; `anything`: whether the bridge was here before."""
 
     container: bool
     directory: bool
@@ -57,29 +65,56 @@ class _Ours:
         return self.container or self.directory or self.role or self.database or self.registration
 
     @classmethod
-    def seen(cls, facts: HostFacts, stack: str) -> _Ours:
+    def seen(cls, facts: BridgeFacts, postgres: PostgresFacts, deployment: BridgeDeployment) -> _Ours:
+        stack, database = deployment.stack, deployment.place.database
         return cls(
-            container=_owner(facts.bridge_container) == stack,
-            directory=facts.bridge_dir.stack == stack
-            or (facts.bridge_dir.stack is None and stack in facts.directory_writers),
-            role=commented(facts.postgres.role_comment).get("stack") == stack,
-            database=commented(facts.postgres.database_comment).get("stack") == stack,
-            registration=any(file and file.stack == stack for file in facts.registrations.values()),
+            container=_owner(facts.container) == stack,
+            directory=facts.directory.stack == stack
+            or (facts.directory.stack is None and stack in facts.directory_writers),
+            role=commented(postgres.roles.get(database.role)).get("stack") == stack,
+            database=commented(postgres.databases.get(database.database)).get("stack") == stack,
+            registration=facts.registration is not None and facts.registration.stack == stack,
         )
+
+
+@dataclass(frozen=True)
+class _Met:
+    """One bridge as it was met: its settings, the look at it and at Postgres, and what of it is ours."""
+
+    deployment: BridgeDeployment
+    facts: BridgeFacts
+    postgres: PostgresFacts
+    ours: _Ours
+
+    @property
+    def began(self) -> str:
+        """What the database began with; "" if it has not begun."""
+        return str(versions.said(self.postgres, self.deployment).get("began", ""))
+
+    @property
+    def setting(self) -> str:
+        """Where its settings are."""
+        return self.deployment.setting
 
 
 def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findings:
     """All that is wrong, all that is worth knowing, and the changes that `up` will make."""
-    ours = _Ours.seen(facts, deployment.stack)
+    met = [
+        _Met(each, seen, facts.postgres, _Ours.seen(seen, facts.postgres, each))
+        for each, seen in zip(deployment.bridges, facts.bridges, strict=True)
+    ]
+    deployed = any(each.ours.container for each in met)
     edits = [_homeserver_edit(facts, settings, deployment)]
     if deployment.backup.script:
         edits.append(_backup_edit(facts, deployment))
     reverted = [*(f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing)]
-    reverted += [f"{path}: is no longer there" for path, there in facts.registrations.items() if not there]
+    if facts.doublepuppet is None:
+        reverted.append(f"{deployment.doublepuppet_path}: is no longer there")
     if facts.dump_script_owner is None:
         reverted.append(f"{deployment.dump_script}: is no longer there")
-    if ours.directory and facts.bridge_dir.stack is None:
-        reverted.append(f"{deployment.place.directory}: its mark, the file .stack, is no longer there")
+    reverted = [line for line in reverted if deployed]
+    for each in met:
+        reverted += _reverted(each)
     new = [] if facts.dump_script_owner else [f"a new file, {deployment.dump_script} (0700): makes the dumps"]
     again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
     return Findings(
@@ -87,55 +122,82 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findi
             *_stack(facts, deployment),
             *_synapse(facts, deployment),
             *_postgres(facts, settings, deployment),
-            *_bridge_s_own(facts, deployment, ours),
-            *_taken(facts, deployment, ours),
+            *_shared(facts, deployment),
+            *_registrations(facts, deployment),
+            *(problem for each in met for problem in _own_problems(each, settings)),
             *_room(facts, settings, deployment),
-            *_archive(facts, settings, deployment),
-            *versions.problems(facts, deployment),
-            *facts.config_refused,
             *(problem for edit in edits for problem in edit.problems),
         ),
         warnings=(
-            *_warnings(facts, settings, deployment, ours),
+            *_warnings(facts, settings, deployment),
+            *(warning for each in met for warning in _own_warnings(each, settings)),
             *(warning for edit in edits for warning in edit.warnings),
-            *(f"{what}: somebody took it out; {again}" for what in reverted if ours.container),
+            *(f"{what}: somebody took it out; {again}" for what in reverted),
         ),
-        changes=(*(edit.change for edit in edits if edit.change), *new, *versions.changes(facts, deployment)),
-        attempt=_attempt(facts, deployment, ours),
-        restore=_restore(facts, settings, deployment),
-        role_there=settings.bridge_role in facts.postgres.roles and (ours.role or ours.anything),
-        database_there=settings.bridge_database in facts.postgres.databases and (ours.database or ours.anything),
+        changes=(
+            *(edit.change for edit in edits if edit.change),
+            *new,
+            *(change for each in met for change in versions.changes(each.facts, each.postgres, each.deployment)),
+            *(
+                f"container {name}: is no longer among the bridges: it stops, its database is archived, and all of it "
+                "goes"
+                for name in facts.leaving
+            ),
+        ),
+        bridges=tuple(_findings(each) for each in met),
     )
 
 
-def _began(facts: HostFacts, stack: str) -> str:
-    """What this stack's database began with; "" if it has not begun."""
-    return str(facts.postgres.said(stack).get("began", ""))
+def _findings(met: _Met) -> BridgeFindings:
+    postgres, database, ours = met.postgres, met.deployment.place.database, met.ours
+    return BridgeFindings(
+        attempt=_attempt(met),
+        restore=_restore(met),
+        role_there=database.role in postgres.roles and (ours.role or ours.anything),
+        database_there=database.database in postgres.databases and (ours.database or ours.anything),
+    )
 
 
-def _restore(facts: HostFacts, settings: Settings, deployment: Deployment) -> str:
+def _reverted(met: _Met) -> Iterator[str]:
+    """What of a bridge that is there somebody took away."""
+    if met.ours.container and met.facts.registration is None:
+        yield f"{met.deployment.registration_path}: is no longer there"
+    if met.ours.container and met.ours.directory and met.facts.directory.stack is None:
+        yield f"{met.deployment.place.directory}: its mark, the file .stack, is no longer there"
+
+
+def _own_problems(met: _Met, settings: Settings) -> Iterator[str]:
+    yield from _bridge_s_own(met)
+    yield from _taken(met)
+    yield from _archive(met, settings)
+    yield from versions.problems(met.facts, met.postgres, met.deployment)
+    yield from (f"{met.setting}.{line}" for line in met.facts.config_refused)
+
+
+def _restore(met: _Met) -> str:
     """What the database begins with, or began with: none, or an archive's path. Key and data both follow it."""
-    return _began(facts, deployment.stack) or (facts.archive.path if facts.archive else settings.restore)
+    return met.began or (met.facts.archive.path if met.facts.archive else met.deployment.archive.restore)
 
 
 def _owner(container: Container | None) -> str | None:
     return container.labels.get(STACK_LABEL) if container else None
 
 
-def _attempt(facts: HostFacts, deployment: Deployment, ours: _Ours) -> int:
+def _attempt(met: _Met) -> int:
     """The number in the container's label ATTEMPT_LABEL. Another number makes Pulumi replace the container.
 
-    It stays what it is, unless the container never got ready, or somebody removed or stopped it since, or it is stopped
-    for a change of the database: then it is the next.
+    It stays what it is, unless the container never got ready, or this attempt failed, or somebody removed or stopped it
+    since, or it is stopped for a change of the database: then it is the next.
     """
-    mark = facts.ready_mark if ours.directory else ""
+    facts, ours = met.facts, met.ours
+    mark, failed = (facts.ready_mark, facts.failed) if ours.directory else ("", 0)
     ready, number, *_ = [*mark.split(), "", ""]
-    last = int(number) if number.isdigit() else 0
-    if not ours.container or facts.bridge_container is None:
+    last = max(int(number) if number.isdigit() else 0, failed)
+    if not ours.container or facts.container is None:
         return last + 1
-    now = int(facts.bridge_container.labels.get(ATTEMPT_LABEL, "1"))
-    stopped = facts.bridge_container.stays_stopped or versions.stops_the_bridge(facts, deployment)
-    stands = ready == facts.bridge_container.id and not stopped
+    now = int(facts.container.labels.get(ATTEMPT_LABEL, "1"))
+    stopped = facts.container.stays_stopped or versions.stops_the_bridge(facts, met.postgres, met.deployment)
+    stands = ready == facts.container.id and failed < now and not stopped
     return now if stands else max(now, last) + 1
 
 
@@ -209,7 +271,7 @@ def _file_problems(path: str, key: str, file: File | None) -> Iterator[str]:
 
 def _stack(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     """Docker, the containers of the Matrix stack and their network."""
-    network = deployment.place.network
+    network = deployment.synapse.network
     if _version(facts.docker) < OLDEST_DOCKER:
         yield f"Docker {facts.docker}: too old: this needs {_dotted(OLDEST_DOCKER)} or newer"
     if not facts.root:
@@ -404,63 +466,90 @@ def _locked_out(postgres: PostgresFacts, settings: Settings) -> Iterator[tuple[s
             yield database, others
 
 
-def _bridge_s_own(facts: HostFacts, deployment: Deployment, ours: _Ours) -> Iterator[str]:
-    """The names of role and database, if they are somebody else's. Both may be alive: nothing here may advise to drop
-    them."""
-    postgres, database = facts.postgres, deployment.place.database
-    for what, name, there, key, text in (
-        ("role", database.role, postgres.roles, "bridgeRole", postgres.role_comment),
-        ("database", database.database, postgres.databases, "bridgeDatabase", postgres.database_comment),
-    ):
-        owner = commented(text).get("stack")
-        if owner not in (None, deployment.stack):
-            yield f"{what} {name}: belongs to the stack {owner}: set another {key}"
-        elif name in there and owner is None and not ours.anything:
-            yield f"{what} {name}: is there, and nothing says that this stack made it: set another {key}"
-
-
-def _taken(facts: HostFacts, deployment: Deployment, ours: _Ours) -> Iterator[str]:
-    """Names, directories, ids and namespaces that somebody else already has."""
-    place, directory, stack = deployment.place, facts.bridge_dir, deployment.stack
-    if facts.bridge_container is not None and not ours.container:
-        owner = _owner(facts.bridge_container)
-        whose = f"belongs to the stack {owner}" if owner else "was not made by this stack"
-        yield f"container {place.container}: is there and {whose}: set another bridgeContainer"
+def _shared(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """The stack's own directory, the double puppet's registration and our dump script, if they are somebody else's."""
+    stack, directory = deployment.stack, facts.directory
     if directory.stack not in (None, stack):
-        yield f"{place.directory}: belongs to the stack {directory.stack}: set another bridgeDir"
-    elif not ours.directory and directory.entries:
-        moved = ", and its bridge is here already: was bridgeDir changed?" if ours.container else ""
-        yield f"{place.directory}: holds files that this stack did not make{moved}: set another bridgeDir"
-    if facts.others:
-        yield f"{place.directory}: is used by the container {', '.join(facts.others)}: set another bridgeDir"
-    for key, (path, file) in zip(("registrationFile", "doublepuppetFile"), facts.registrations.items(), strict=True):
-        if file is not None and file.stack != stack:
-            whose = f"belongs to the stack {file.stack}" if file.stack else "does not name this stack in its first line"
-            yield f"{path}: is there and {whose}; Synapse may need it: set another {key}"
+        yield f"{deployment.shared_directory}: belongs to the stack {directory.stack}: set another sharedDir"
+    elif directory.stack is None and directory.entries:
+        yield f"{deployment.shared_directory}: holds files that this stack did not make: set another sharedDir"
+    yield from _registration_taken(facts.doublepuppet, deployment.doublepuppet_path, stack, "doublepuppetFile")
     if facts.dump_script_owner not in (None, stack):
         whose = f"belongs to the stack {facts.dump_script_owner}" if facts.dump_script_owner else "is not ours"
-        yield f"{deployment.dump_script}: is there and {whose}: set another bridgeContainer, whose name it has"
-    own = {deployment.synapse.inside(file) for file in deployment.registration_files}
+        yield f"{deployment.dump_script}: is there and {whose}: set another sharedDir, whose name it has"
+
+
+def _registration_taken(file: OwnFile | None, path: str, stack: str, key: str) -> Iterator[str]:
+    if file is not None and file.stack != stack:
+        whose = f"belongs to the stack {file.stack}" if file.stack else "does not name this stack in its first line"
+        yield f"{path}: is there and {whose}; Synapse may need it: set another {key}"
+
+
+def _bridge_s_own(met: _Met) -> Iterator[str]:
+    """The names of role and database, if they are somebody else's. Both may be alive: nothing here may advise to drop
+    them."""
+    postgres, database = met.postgres, met.deployment.place.database
+    for what, name, there in (
+        ("role", database.role, postgres.roles),
+        ("database", database.database, postgres.databases),
+    ):
+        owner = commented(there.get(name)).get("stack")
+        if owner not in (None, met.deployment.stack):
+            yield f"{what} {name}: belongs to the stack {owner}: set another {met.setting}.{what}"
+        elif name in there and owner is None and not met.ours.anything:
+            yield f"{what} {name}: is there, and nothing says that this stack made it: set another {met.setting}.{what}"
+
+
+def _taken(met: _Met) -> Iterator[str]:
+    """Names and directories that somebody else already has."""
+    place, directory, stack = met.deployment.place, met.facts.directory, met.deployment.stack
+    if met.facts.container is not None and not met.ours.container:
+        owner = _owner(met.facts.container)
+        whose = f"belongs to the stack {owner}" if owner else "was not made by this stack"
+        yield f"container {place.container}: is there and {whose}: set another {met.setting}.container"
+    another = f"set another {met.setting}.directory"
+    if directory.stack not in (None, stack):
+        yield f"{place.directory}: belongs to the stack {directory.stack}: {another}"
+    elif not met.ours.directory and directory.entries:
+        moved = ", and its bridge is here already: was the directory changed?" if met.ours.container else ""
+        yield f"{place.directory}: holds files that this stack did not make{moved}: {another}"
+    if met.facts.others:
+        yield f"{place.directory}: is used by the container {', '.join(met.facts.others)}: {another}"
+    key = f"{met.setting}.registrationFile"
+    yield from _registration_taken(met.facts.registration, met.deployment.registration_path, stack, key)
+
+
+def _registrations(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """Ids and namespaces that other appservices already have."""
+    own = homeserver.Entries.of(deployment).registrations
     for other in facts.synapse.registrations:
-        if other.path not in own:
-            yield from _conflicts(other, deployment)
+        if other.path in own:
+            continue
+        if other.error:
+            yield f"registration {other.path}: cannot be read: {other.error}: fix it, or Synapse will not start again"
+            continue
+        if other.id == deployment.doublepuppet_id:
+            yield f"registration {other.path}: has the id {other.id} too: set another doublepuppetId"
+        if other.sender_localpart == appservice.doublepuppet_sender(deployment.doublepuppet_id):
+            yield _sender_taken(other)
+        for each in deployment.bridges:
+            yield from _conflicts(other, each)
 
 
-def _conflicts(other: Registration, deployment: Deployment) -> Iterator[str]:
+def _sender_taken(other: Registration) -> str:
+    return f"registration {other.path}: has the sender {other.sender_localpart}, which this deployment needs: remove it"
+
+
+def _conflicts(other: Registration, deployment: BridgeDeployment) -> Iterator[str]:
     path, bridge, domain = other.path, deployment.bridge, deployment.synapse.domain
-    if other.error:
-        yield f"registration {path}: cannot be read: {other.error}: fix it, or Synapse will not start again"
-        return
     if other.id == bridge.appservice_id:
         yield (
             f"registration {path}: has the id {other.id} too: Synapse would not start: remove one of the two; "
             f"{_come_along(deployment)}"
         )
         return
-    if other.id == deployment.doublepuppet_id:
-        yield f"registration {path}: has the id {other.id} too: set another doublepuppetId"
-    if other.sender_localpart in (bridge.bot_localpart, appservice.doublepuppet_sender(deployment.doublepuppet_id)):
-        yield f"registration {path}: has the sender {other.sender_localpart}, which this deployment needs: remove it"
+    if other.sender_localpart == bridge.bot_localpart:
+        yield _sender_taken(other)
     ghosts = (f"@{bridge.username_template.replace('{{.}}', each)}:{domain}" for each in bridge.ghost_ids)
     users = [deployment.bot, *ghosts]
     for regex in other.exclusive:
@@ -472,7 +561,7 @@ def _conflicts(other: Registration, deployment: Deployment) -> Iterator[str]:
             )
 
 
-def _come_along(deployment: Deployment) -> str:
+def _come_along(deployment: BridgeDeployment) -> str:
     return (
         f"if a {deployment.bridge.network_name} bridge was set up by hand, it comes along with its account: `python -m "
         "scripts.adopt --config ITS/config.yaml` says how"
@@ -486,29 +575,31 @@ def _matches(regex: str, user: str) -> bool:
         return False
 
 
-def _archive(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
+def _archive(met: _Met, settings: Settings) -> Iterator[str]:
     """The archive that a new database begins with: one of another stack or domain is a session that may be alive."""
-    archive = facts.archive
-    if archive is None or _began(facts, deployment.stack):
+    archive, key, whose = met.facts.archive, f"{met.setting}.restore", met.deployment.whose
+    if archive is None or met.began:
         return
     if archive.manifest is None:
         others = f" (others are of {', '.join(archive.others)}: name one by its path)" if archive.others else ""
-        yield f"restore: {archive.error}{others}: set restore to none, or to an archive's path"
+        yield f"{key}: {archive.error}{others}: set it to none, or to an archive's path"
         return
-    manifest, bridge = archive.manifest, deployment.bridge.name
+    manifest, bridge = archive.manifest, met.deployment.bridge.name
     if manifest.bridge != bridge:
-        yield f"restore: {archive.path} is of the bridge {manifest.bridge}, and this is {bridge}: name one of {bridge}"
-    elif manifest.whose not in (deployment.whose, settings.accept_archive_of):
+        yield f"{key}: {archive.path} is of the bridge {manifest.bridge}, and this is {bridge}: name one of {bridge}"
+    elif manifest.whose not in (whose, settings.accept_archive_of):
         yield (
-            f"restore: {archive.path} is of {manifest.whose}, and this is {deployment.whose}: two bridges with one "
-            f"{deployment.bridge.network_name} session throw each other out, and messages are lost: if that one is "
+            f"{key}: {archive.path} is of {manifest.whose}, and this is {whose}: two bridges with one "
+            f"{met.deployment.bridge.network_name} session throw each other out, and messages are lost: if that one is "
             f"gone for good, `pulumi config set acceptArchiveOf {manifest.whose}`"
         )
 
 
 def _room(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
     """Writable directories, and disks that certainly have too little room."""
-    places = ((deployment.place.directory, facts.bridge_dir), (deployment.synapse.directory, facts.synapse_dir))
+    places = [(deployment.shared_directory, facts.directory), (deployment.synapse.directory, facts.synapse_dir)]
+    for each, seen in zip(deployment.bridges, facts.bridges, strict=True):
+        places.append((each.place.directory, seen.directory))
     for path, directory in places:
         if not directory.writable:
             yield f"{path}: is read-only: make it writable for the user who runs this"
@@ -520,23 +611,23 @@ def _room(facts: HostFacts, settings: Settings, deployment: Deployment) -> Itera
 def _disks(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[tuple[str, bool]]:
     """Disks with less room than may be needed, where it really is needed; and whether it certainly is too little: what
     is estimated here shrinks to a tenth at best."""
-    databases, own = facts.postgres.databases, deployment.place.database.database
-    wanted = [] if facts.image else [("for Docker", facts.docker_free, "the image", IMAGE_BYTES)]
-    dumped = sum(
-        databases.get(name, 0) for name in (settings.synapse_database, *(d.database for d in deployment.dumped))
-    )
+    sizes, wanted = facts.postgres.bytes, []
+    images = {each.place.image for each, seen in zip(deployment.bridges, facts.bridges, strict=True) if not seen.image}
+    if images:
+        what = "the image" if len(images) == 1 else f"{len(images)} images"
+        wanted.append(("for Docker", facts.docker_free, what, len(images) * IMAGE_BYTES))
+    dumped = sum(sizes.get(name, 0) for name in (settings.synapse_database, *(d.database for d in deployment.dumped)))
     where = f"in {facts.dumps_path}" if facts.dumps_path else f"beside {deployment.backup.script}"
     wanted.append((where, facts.backup_dir.free, "the dumps", dumped // 2 + SPARE_BYTES))
-    archived = databases.get(own, 0)
-    wanted.append(
-        (f"in {deployment.archive.directory}", facts.archive_dir.free, "an archive", archived + archived // 2)
-    )
+    for each, seen in zip(deployment.bridges, facts.bridges, strict=True):
+        archived = sizes.get(each.place.database.database, 0)
+        wanted.append((f"in {each.archive.directory}", seen.archive_dir.free, "an archive", archived + archived // 2))
     for where, free, what, needed in wanted:
         if free < needed:
             yield f"disk: {_mebi(free)} MiB free {where}: {what} may need {_mebi(needed)}", free * 10 < needed
 
 
-def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment, ours: _Ours) -> Iterator[str]:
+def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
     if not facts.postgres.error:
         major = facts.postgres.version // 10000
         if OLDEST_POSTGRES <= major < ADVISED_POSTGRES:
@@ -547,13 +638,7 @@ def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment, ours
     if not deployment.backup.script and not facts.dump_scheduled:
         yield (
             f"backupScript: none, and no cron table or systemd unit of the host names {deployment.dump_script}: nobody "
-            "dumps the bridge's database at night: the output backupCron is the line for cron"
-        )
-    bridge = deployment.bridge
-    if bridges.can_link(bridge, settings.image) is False:
-        yield (
-            f"image {settings.image}: releases before {bridge.first_linking_tag} can no longer link an account, "
-            f"users report ({bridge.first_linking_source})"
+            "dumps the bridges' databases at night: the output backupCron is the line for cron"
         )
     if facts.synapse.named_workers and not _has_workers(facts):
         yield (
@@ -561,37 +646,46 @@ def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment, ours
             "no such process was found on this host: one that runs elsewhere knows the registrations after a restart "
             "only"
         )
-    if facts.bridge_container and ours.container and facts.bridge_container.stays_stopped:
-        yield f"container {facts.bridge_container.name}: is {facts.bridge_container.status}: `up` makes it anew"
-    began = _began(facts, deployment.stack)
-    if began and settings.restore not in ("none", began):
-        yield (
-            f"restore: {settings.restore!r} counts at the first `up` of a deployment only, and this one keeps its "
-            f"database, which began with {began}: to begin with the archive, destroy it first; else set restore to none"
-        )
-    had = facts.bridge_container.labels.get(TOKENS_LABEL) if facts.bridge_container and ours.container else None
-    if had is not None and had != str(settings.token_generation):
-        yield (
-            f"tokenGeneration: {settings.token_generation}, and the bridge runs with {had}: from the change of the "
-            "role's password and Synapse's restart until the new container is ready, the bridge neither sends nor "
-            "receives; Synapse keeps what comes in meanwhile and hands it over then"
-        )
     if facts.interrupted:
         yield (
             f"{deployment.synapse.homeserver_file}: an earlier run was ended before Synapse was healthy with what it "
             "wrote: `up` finishes that first, or takes it back"
         )
-    directory = deployment.place.directory
-    seen: list[str] = []
-    if ours.container:
-        seen.append(f"the container {deployment.place.container}")
-    if ours.database:
-        seen.append(f"the database {deployment.place.database.database}")
-    if seen and not ours.directory and not facts.bridge_dir.entries:
+
+
+def _own_warnings(met: _Met, settings: Settings) -> Iterator[str]:
+    bridge, place, container = met.deployment.bridge, met.deployment.place, met.facts.container
+    if bridges.can_link(bridge, place.image) is False:
         yield (
-            f"bridgeDir: {directory} does not hold this stack's files, though {' and '.join(seen)} are this stack's: "
-            "the setting was changed, then `up` moves them there and makes the container anew; or the directory was "
-            f"lost, then `pulumi config set reapply {settings.reapply + 1}` and `pulumi up` make it again"
+            f"image {place.image}: releases before {bridge.first_linking_tag} can no longer link an account, "
+            f"users report ({bridge.first_linking_source})"
+        )
+    if container and met.ours.container and container.stays_stopped:
+        yield f"container {container.name}: is {container.status}: `up` makes it anew"
+    if met.began and met.deployment.archive.restore not in ("none", met.began):
+        yield (
+            f"{met.setting}.restore: {met.deployment.archive.restore!r} counts at a bridge's first `up` only, and this "
+            f"one keeps its database, which began with {met.began}: to begin with the archive, destroy it first; else "
+            "set it to none"
+        )
+    had = container.labels.get(TOKENS_LABEL) if container and met.ours.container else None
+    if had is not None and had != str(settings.token_generation):
+        yield (
+            f"tokenGeneration: {settings.token_generation}, and {place.container} runs with {had}: from the change of "
+            "the role's password and Synapse's restart until the new container is ready, the bridge neither sends nor "
+            "receives; Synapse keeps what comes in meanwhile and hands it over then"
+        )
+    seen: list[str] = []
+    if met.ours.container:
+        seen.append(f"the container {place.container}")
+    if met.ours.database:
+        seen.append(f"the database {place.database.database}")
+    if seen and not met.ours.directory and not met.facts.directory.entries:
+        yield (
+            f"{met.setting}.directory: {place.directory} does not hold this stack's files, though "
+            f"{' and '.join(seen)} are this stack's: the setting was changed, then `up` moves them there and makes the "
+            f"container anew; or the directory was lost, then `pulumi config set reapply {settings.reapply + 1}` and "
+            "`pulumi up` make it again"
         )
 
 

@@ -31,6 +31,12 @@ def destroying() -> bool:
     return above is not None and cli.destroys(command_line(above)[1:])
 
 
+def making() -> bool:
+    """Whether what this program registers is made, as an `up` does."""
+    above = pulumi_above()
+    return above is None or not cli.makes_nothing(command_line(above)[1:])
+
+
 def command_line(process: psutil.Process) -> list[str]:
     """Its words; none if it has gone, or is somebody else's."""
     try:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from documents.bridge_config import bridge_config
 from documents.bridges import SIGNAL
-from documents.credentials import Keys, Tokens
+from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.places import Postgres
 from tests.bridge_core.conftest import Core
 from tests.facts import deployment
@@ -29,13 +29,12 @@ TOKENS = Tokens(
     database_password="pa55",
     as_token="a" * 64,
     hs_token="h" * 64,
-    doublepuppet_as_token="d" * 64,
-    doublepuppet_hs_token="e" * 64,
     provisioning_secret="s" * 64,
     public_media_key="m" * 64,
 )
 KEYS = Keys(pickle_key="k" * 64, sender_localpart="x" * 32)
-CONFIG = bridge_config(DEPLOYMENT, TOKENS, KEYS)
+PUPPET = DoublePuppet(as_token="d" * 64, hs_token="e" * 64)
+CONFIG = bridge_config(DEPLOYMENT, TOKENS, KEYS, PUPPET)
 # Maps whose keys are ours to choose; everything else must be a key of the example.
 FREE = {("bridge", "permissions"), ("double_puppet", "servers"), ("double_puppet", "secrets"), ("logging",)}
 
@@ -132,7 +131,7 @@ def test_json_logs_go_to_stdout_only(core: Core) -> None:
 
 def test_the_password_is_not_in_the_log(core: Core) -> None:
     tokens = dataclasses.replace(TOKENS, database_password="correct horse")
-    path = core.write("config.yaml", bridge_config(DEPLOYMENT, tokens, KEYS))
+    path = core.write("config.yaml", bridge_config(DEPLOYMENT, tokens, KEYS, PUPPET))
     done = core.run("-c", str(path), "-n")
     assert done.returncode == 15
     assert "correct horse" not in done.stdout and "correct%20horse" not in done.stdout
@@ -157,10 +156,14 @@ def test_the_bridge_reads_every_value_as_we_wrote_it(
         TOKENS,
         as_token=as_token,
         provisioning_secret=secret,
-        doublepuppet_as_token=puppet,
         database_password=password,
     )
-    config = bridge_config(DEPLOYMENT, tokens, dataclasses.replace(KEYS, pickle_key=pickle_key))
+    config = bridge_config(
+        DEPLOYMENT,
+        tokens,
+        dataclasses.replace(KEYS, pickle_key=pickle_key),
+        dataclasses.replace(PUPPET, as_token=puppet),
+    )
     path = core.write("config.yaml", config)
     done = core.run("-c", str(path))
     assert done.returncode == 15, done.stdout + done.stderr

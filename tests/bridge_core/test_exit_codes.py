@@ -25,7 +25,7 @@ import yaml
 from documents.bridges import LIVE_PATH, READY_PATH
 from lab.bridge_build import SOURCES
 from tests.bridge_core.conftest import Core
-from tests.bridge_core.test_config import CONFIG, KEYS, TOKENS
+from tests.bridge_core.test_config import CONFIG, KEYS, PUPPET, TOKENS
 from verdicts.exit_codes import EXIT_CODES
 
 BOT = "@signalbot:echo6.co"
@@ -257,7 +257,7 @@ def test_34_ends_when_recovery_key_is_set_to_overwrite_in_the_database(core: Cor
         assert re.fullmatch(r"(\w{4} )+\w{1,4}", made)
         log = (core.directory / "bridge.log").read_text()
         assert "Generated new recovery key" in log
-        for secret in (made, TOKENS.as_token, TOKENS.hs_token, KEYS.pickle_key, TOKENS.doublepuppet_as_token):
+        for secret in (made, TOKENS.as_token, TOKENS.hs_token, KEYS.pickle_key, PUPPET.as_token):
             assert secret not in log
 
 

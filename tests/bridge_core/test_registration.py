@@ -13,16 +13,16 @@ from documents.appservice import bridge_registration
 from documents.bridge_config import bridge_config
 from documents.bridges import SIGNAL, Bridge
 from documents.credentials import SENDER_LENGTH, TOKEN_LENGTH
-from documents.places import Deployment
+from documents.places import BridgeDeployment
 from tests.bridge_core.conftest import Core
-from tests.bridge_core.test_config import DEPLOYMENT, KEYS, TOKENS
+from tests.bridge_core.test_config import DEPLOYMENT, KEYS, PUPPET, TOKENS
 
 RANDOM = ("as_token", "hs_token", "sender_localpart")
 
 
-def generated(core: Core, deployment: Deployment) -> tuple[dict[str, Any], dict[str, Any]]:
+def generated(core: Core, deployment: BridgeDeployment) -> tuple[dict[str, Any], dict[str, Any]]:
     """The bridge's own registration for a config, and the config as it is afterwards."""
-    path = core.write("config.yaml", bridge_config(deployment, TOKENS, KEYS))
+    path = core.write("config.yaml", bridge_config(deployment, TOKENS, KEYS, PUPPET))
     done = core.run("-c", str(path), "-g", "-r", "registration.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     written = core.directory / "registration.yaml"
@@ -30,7 +30,7 @@ def generated(core: Core, deployment: Deployment) -> tuple[dict[str, Any], dict[
     return yaml.safe_load(written.read_text()), yaml.safe_load(path.read_text())
 
 
-def ours(deployment: Deployment) -> dict[str, Any]:
+def ours(deployment: BridgeDeployment) -> dict[str, Any]:
     document = yaml.safe_load(bridge_registration(deployment, TOKENS, KEYS))
     assert isinstance(document, dict)
     return document

@@ -17,9 +17,9 @@ from unittest.mock import patch
 import pulumi
 from pulumi.runtime import mocks, rpc
 
-from scripts import bridge_data, files, isolation, leftovers, nightly_backup, readiness, stop_and_check, synapse
-from scripts.wire import plain
-from tests.facts import KEYS, TOKENS
+from scripts import bridge_data, files, isolation, nightly_backup, readiness, stop_and_check, synapse
+from scripts.wire import Failed, plain
+from tests.facts import DOUBLEPUPPET, KEYS, TOKENS
 from verdicts.host_facts import BridgeStatus, HostFacts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -29,16 +29,15 @@ STATUS = BridgeStatus(container="running", ready=True, ping="200", image="sha256
 # What each script's verb returns, for the outputs that are made of it.
 RESULTS = {
     "scripts.generate tokens": TOKENS,
+    "scripts.generate doublepuppet": DOUBLEPUPPET,
     "scripts.generate keys": KEYS,
     "scripts.files claim": files.Done(),
     "scripts.files create": files.Done(),
-    "scripts.leftovers nothing": leftovers.Swept(),
     "scripts.isolation isolate": isolation.Isolated({}),
     "scripts.isolation prove": isolation.Proof("mautrix_signal", ("mautrix_signal",), ("synapse", "mas"), {}),
     "scripts.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
     "scripts.synapse apply": synapse.Applied(changed=True, restarted=True),
     "scripts.bridge_data begin": bridge_data.Begun("none"),
-    "scripts.bridge_data keep": bridge_data.Checked(),
     "scripts.stop_and_check check": stop_and_check.Checked(verdict="PASS", table="all well"),
     "scripts.readiness wait": readiness.Ready(
         "0123abcd", "mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot", STATUS
@@ -47,12 +46,17 @@ RESULTS = {
 
 
 class Answers(mocks.Mocks):
-    """Plays the providers: a Command prints what its script would, everything else has its inputs for outputs."""
+    """Plays the providers: a Command prints what its script would, or its failure in `failing` (by its name);
+    everything else has its inputs for outputs."""
+
+    def __init__(self, failing: Mapping[str, Failed]) -> None:
+        self.failing = failing
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = dict(args.inputs)
-        if args.typ == "command:local:Command":
-            outputs["stdout"] = json.dumps(plain(RESULTS[args.inputs["create"].rsplit(" # ", 1)[1]]))
+        if args.typ == "command:local:Command" and "create" in args.inputs:
+            told = self.failing.get(args.name, RESULTS[args.inputs["create"].rsplit(" # ", 1)[1]])
+            outputs["stdout"] = json.dumps(plain(told))
         if args.typ == "docker:index/remoteImage:RemoteImage":
             outputs["imageId"] = "sha256:0123"
         return f"{args.name}-id", outputs
@@ -64,8 +68,8 @@ class Answers(mocks.Mocks):
 class Monitor(mocks.MockMonitor):
     """Keeps the requests."""
 
-    def __init__(self) -> None:
-        super().__init__(Answers())
+    def __init__(self, failing: Mapping[str, Failed]) -> None:
+        super().__init__(Answers(failing))
         self.requests: list[Any] = []
 
     def RegisterResource(self, request: Any) -> Any:
@@ -92,6 +96,7 @@ class Recording:
     resources: dict[str, Resource]
     outputs: dict[str, Any]
     told: list[str]
+    ended: str
 
     def __getitem__(self, name: str) -> Resource:
         return self.resources[name]
@@ -111,10 +116,10 @@ class Recording:
 
 
 def _name(urn: str) -> str:
-    """A resource's logical name; a component's type, since all components of a bridge have the bridge's name."""
+    """A resource's logical name; with a component's its type, since all components of a bridge have the bridge's."""
     head, _, name = urn.rpartition("::")
     type_ = re.split(r"::|\$", head)[-1]
-    return type_ if type_.startswith("mautrix:") else name
+    return f"{name} {type_.rpartition(':')[2]}" if type_.startswith("mautrix:") else name
 
 
 def _resource(request: Any) -> Resource:
@@ -138,13 +143,21 @@ def _resource(request: Any) -> Resource:
     )
 
 
-def record(facts: HostFacts, config: Mapping[str, str | None], stack: str = "contabo") -> Recording:
-    """Run `__main__.py` on a host that looks like `facts`. What the program raises is raised."""
+def record(
+    facts: HostFacts,
+    config: Mapping[str, str | None],
+    stack: str = "contabo",
+    failing: Mapping[str, Failed] | None = None,
+    preview: bool = False,
+) -> Recording:
+    """Run `__main__.py` on a host that looks like `facts`; the steps `failing` fail. What the program raises is raised,
+    unless one of them did: then it is in `ended`."""
     asyncio.set_event_loop(asyncio.new_event_loop())
-    monitor = Monitor()
+    monitor = Monitor(failing or {})
+    ended = ""
     told: list[str] = []
     outputs: dict[str, Any] = {}
-    mocks.set_mocks(monitor.mocks, project="mautrix-signal", stack=stack, preview=False, monitor=monitor)
+    mocks.set_mocks(monitor.mocks, project="mautrix-signal", stack=stack, preview=preview, monitor=monitor)
     pulumi.runtime.set_all_config(
         {f"mautrix-signal:{key}": value for key, value in config.items() if value is not None}
     )
@@ -166,7 +179,12 @@ def record(facts: HostFacts, config: Mapping[str, str | None], stack: str = "con
         patch.object(pulumi.log, "info", tell),
         patch.object(pulumi, "export", outputs.__setitem__),
     ):
-        asyncio.get_event_loop().run_until_complete(program())
+        try:
+            asyncio.get_event_loop().run_until_complete(program())
+        except pulumi.RunError as error:
+            if not failing:
+                raise
+            ended = str(error)
     made = {_name(f"{request.type}::{request.name}"): _resource(request) for request in monitor.requests}
     assert len(made) == len(monitor.requests), "two resources of one name"
-    return Recording(made, outputs, told)
+    return Recording(made, outputs, told, ended)

@@ -9,14 +9,16 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import pulumi
 import pytest
 
-from scripts.wire import plain
+from scripts import bridge_data
+from scripts.wire import Failed, plain
 from tests import facts
-from tests.components.recorder import STATUS, Recording, record
-from tests.facts import KEYS, TOKENS
+from tests.components.recorder import RESULTS, STATUS, Recording, record
+from tests.facts import DOUBLEPUPPET, KEYS, TOKENS
 from verdicts.host_facts import ArchiveFacts, BridgeStatus, HostFacts, IdRange, Manifest
 
 
@@ -27,27 +29,30 @@ def plan() -> Recording:
 
 def arguments(plan: Recording, name: str) -> dict[str, Any]:
     """What the script of the resource is told."""
-    told: dict[str, Any] = plan[f"mautrix-signal-{name}"].stdin["arguments"]
+    own, shared = f"mautrix-signal-{name}", f"shared-{name}"
+    told: dict[str, Any] = plan[own if own in plan.resources else shared].stdin["arguments"]
     return told
 
 
-def output(plan: Recording, name: str) -> Any:
-    """The value of a stack output."""
-    value = plan.outputs[name]
+def output(plan: Recording, name: str, bridge: str = "signal") -> Any:
+    """The value of one of a bridge's outputs."""
+    value = plan.outputs["bridges"][bridge][name]
     return asyncio.get_event_loop().run_until_complete(value.future()) if isinstance(value, pulumi.Output) else value
 
 
 def test_the_order_is_the_plan_s(plan: Recording) -> None:
     chain = [
+        "shared-leftovers",
+        "shared-directory",
         "mautrix-signal-leftovers",
         "mautrix-signal-directory",
         "mautrix-signal-role",
         "mautrix-signal-database",
-        "mautrix-signal-isolation",
-        "mautrix-signal-backup-script",
+        "shared-isolation",
+        "shared-backup-script",
         "mautrix-signal-access",
-        "mautrix-signal-registrations",
-        "mautrix-signal-synapse-restart",
+        "mautrix-signal-registration",
+        "shared-synapse-restart",
         "mautrix-signal-auth-check",
         "mautrix-signal-container",
         "mautrix-signal-readiness",
@@ -57,33 +62,47 @@ def test_the_order_is_the_plan_s(plan: Recording) -> None:
         assert before in plan.after(after), f"{after} does not wait for {before}"
 
 
-def test_there_are_at_most_thirty_resources_the_stack_among_them(plan: Recording) -> None:
-    assert len(plan.resources) + 1 <= 30
+WHATSAPP, CUSTOM = {"kind": "whatsapp"}, {
+    "kind": "custom", "name": "irc", "network": "IRC", "image": "example.org/irc:v1.2.3", "port": 29343,
+    "binary": "/usr/bin/irc",
+}  # fmt: skip
+MANY = facts.config(None, [WHATSAPP, CUSTOM])
+NAMES = ("mautrix-signal", "mautrix-whatsapp", "mautrix-irc")
+
+
+@pytest.fixture(scope="module")
+def many() -> Recording:
+    return record(facts.healthy(3), MANY)
+
+
+def test_a_bridge_has_at_most_twenty_one_resources_and_all_share_twelve(plan: Recording, many: Recording) -> None:
+    assert len(plan.resources) <= 33
+    assert len(many.resources) <= 33 + 2 * 21
 
 
 def test_the_restart_waits_for_the_registrations_the_bridge_s_config_and_its_image(plan: Recording) -> None:
-    assert plan.after("mautrix-signal-synapse-restart") >= {
-        "mautrix-signal-registrations",
+    assert plan.after("shared-synapse-restart") >= {
+        "mautrix-signal-registration",
         "mautrix-signal-config",
         "mautrix-signal-image",
     }
 
 
 def test_the_container_waits_for_the_check_and_the_check_for_the_restart(plan: Recording) -> None:
-    assert "mautrix-signal-auth-check" in plan["mautrix:bridge:Container"].needs
-    assert "mautrix:bridge:Container" in plan["mautrix-signal-container"].needs
-    assert "mautrix-signal-synapse-restart" in plan["mautrix:bridge:AuthCheck"].needs
-    assert "mautrix:bridge:AuthCheck" in plan["mautrix-signal-auth-check"].needs
+    assert "mautrix-signal-auth-check" in plan["mautrix-signal Container"].needs
+    assert "mautrix-signal Container" in plan["mautrix-signal-container"].needs
+    assert "shared-synapse-restart" in plan["mautrix-signal AuthCheck"].needs
+    assert "mautrix-signal AuthCheck" in plan["mautrix-signal-auth-check"].needs
 
 
 def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else_goes(plan: Recording) -> None:
     assert "mautrix-signal-data" in plan.after("mautrix-signal-container")
     assert plan.after("mautrix-signal-data") >= {
         "mautrix-signal-database",
-        "mautrix-signal-isolation",
+        "shared-isolation",
         "mautrix-signal-config",
-        "mautrix-signal-registrations",
-        "mautrix-signal-synapse-restart",
+        "mautrix-signal-registration",
+        "shared-synapse-restart",
     }
     archived = arguments(plan, "data")["subject"]["files"]
     assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]
@@ -99,8 +118,8 @@ ARCHIVE = ArchiveFacts(
 
 def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     """Data of one archive beside the key of another: nothing of it could be read again. So both have one trigger."""
-    host = replace(facts.healthy(), archive=ARCHIVE)
-    restored = record(host, {**facts.defaults(), "restore": "latest"})
+    host = facts.changed(facts.healthy(), {"archive": ARCHIVE})
+    restored = record(host, facts.config({"restore": "latest"}))
     assert arguments(restored, "data")["restore"] == arguments(restored, "keys")["archive"] == ARCHIVE.path
     assert restored["mautrix-signal-keys"].inputs["triggers"] == [ARCHIVE.path]
     assert arguments(restored, "data")["subject"]["pickle_key"] == KEYS.pickle_key
@@ -110,7 +129,7 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
 
 
 def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_its_key(plan: Recording) -> None:
-    again = record(replace(facts.deployed(), archive=ARCHIVE), {**facts.defaults(), "restore": "latest"})
+    again = record(facts.changed(facts.deployed(), {"archive": ARCHIVE}), facts.config({"restore": "latest"}))
     for name in ("data", "keys"):
         assert arguments(again, name) == arguments(plan, name)
     assert again["mautrix-signal-keys"].inputs["triggers"] == plan["mautrix-signal-keys"].inputs["triggers"] == ["none"]
@@ -123,7 +142,7 @@ def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recor
         assert plan[f"mautrix-signal-{name}"].options.importId == ""
     assert "password" not in plan["mautrix-signal-role"].inputs
     assert plan["mautrix-signal-leftovers"].inputs["delete"].endswith(" # scripts.leftovers sweep")
-    assert plan["mautrix-signal-leftovers"].needs == set()
+    assert plan["shared-leftovers"].needs == set()
     again = record(facts.deployed(), facts.defaults())
     assert again["mautrix-signal-role"].options.importId == again["mautrix-signal-database"].options.importId
     assert again["mautrix-signal-role"].options.importId == "mautrix_signal"
@@ -132,10 +151,9 @@ def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recor
 def test_nothing_slow_stands_between_the_first_new_secret_and_the_new_container(plan: Recording) -> None:
     """A rotation: from the role's password on, the bridge that runs has old secrets."""
     between = plan.after("mautrix-signal-container") - plan.after("mautrix-signal-access")
-    commands = {name for name in between if name.startswith("mautrix-signal-")}
-    assert commands == {
-        f"mautrix-signal-{each}" for each in ("access", "registrations", "synapse-restart", "data", "auth-check")
-    }
+    commands = {name for name in between if name in plan.resources and plan[name].type == "command:local:Command"}
+    own = {f"mautrix-signal-{each}" for each in ("access", "registration", "data", "auth-check")}
+    assert commands == {*own, "shared-doublepuppet-registration", "shared-synapse-restart"}
 
 
 def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:
@@ -146,17 +164,17 @@ def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:
     def owners(recording: Recording, name: str) -> set[tuple[int, int]]:
         return {(each["uid"], each["gid"]) for each in arguments(recording, name)["files"]}
 
-    assert (owners(plan, "config"), owners(plan, "registrations")) == ({(1337, 1337)}, {(991, 991)})
+    assert (owners(plan, "config"), owners(plan, "registration")) == ({(1337, 1337)}, {(991, 991)})
     assert owners(rootless, "config") == {(101336, 101336)}
-    assert owners(rootless, "registrations") == {(100990, 100990)}
+    assert owners(rootless, "registration") == owners(rootless, "doublepuppet-registration") == {(100990, 100990)}
 
 
 def test_docker_s_address_is_one_for_all(plan: Recording) -> None:
-    assert plan["mautrix-signal-docker"].inputs["host"] == "unix:///var/run/docker.sock", "what docker context says"
+    assert plan["shared-docker"].inputs["host"] == "unix:///var/run/docker.sock", "what docker context says"
     address = "unix:///run/user/1000/docker.sock"
     host = replace(facts.healthy(), docker_host=address)
     other = record(host, {**facts.defaults(), "dockerHost": address})
-    assert other["mautrix-signal-docker"].inputs["host"] == address
+    assert other["shared-docker"].inputs["host"] == address
     assert {each.stdin["docker_host"] for each in other.resources.values() if each.stdin} == {address}
     assert f"export DOCKER_HOST={address}" in arguments(other, "backup-script")["dump_script"]
 
@@ -177,7 +195,7 @@ def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> No
             assert away.inputs[verb].startswith("ssh -o BatchMode=yes -o StrictHostKeyChecking=yes")
             assert "-l matt -p 2222 -T -- host 'sudo -n python3 -c" in away.inputs[verb]
             assert f"echo '{name}: cut off from the host" in away.inputs[verb]
-    docker, postgres = other["mautrix-signal-docker"].inputs, other["mautrix-signal-postgres"].inputs
+    docker, postgres = other["shared-docker"].inputs, other["shared-postgres"].inputs
     assert docker["host"] == "ssh://matt@host:2222" and "StrictHostKeyChecking=yes" in docker["sshOpts"]
     assert (postgres["host"], postgres["port"]) == ("127.0.0.1", "23456")
 
@@ -191,11 +209,11 @@ def test_nothing_is_made_before_the_directory_is_claimed(plan: Recording) -> Non
 
 def test_every_database_of_the_settings_is_isolated(plan: Recording) -> None:
     assert arguments(plan, "isolation")["databases"] == ["synapse", "mas"]
-    assert arguments(plan, "isolation")["bridge"]["database"] == "mautrix_signal"
+    assert [each["database"] for each in arguments(plan, "isolation")["bridges"]] == ["mautrix_signal"]
 
 
 def test_no_secret_is_outside_a_secret_input(plan: Recording) -> None:
-    secrets = [*vars(TOKENS).values(), KEYS.pickle_key]
+    secrets = [*vars(TOKENS).values(), *vars(DOUBLEPUPPET).values(), KEYS.pickle_key]
     assert len(secrets) == 8
     for each in plan.resources.values():
         for name, value in each.inputs.items():
@@ -207,7 +225,8 @@ def test_what_a_command_s_text_says_has_no_argument(plan: Recording) -> None:
     for each in plan.resources.values():
         if each.type == "command:local:Command":
             assert "stdin" in each.secret_inputs
-            assert re.search(r" ([a-z]+) # scripts\.[a-z_]+ \1$", each.inputs["create"])
+            for verb in {"create", "delete"} & each.inputs.keys():
+                assert re.search(r" ([a-z]+) # scripts\.[a-z_]+ \1$", each.inputs[verb])
             assert each.inputs["addPreviousOutputInEnv"] is False
 
 
@@ -256,21 +275,23 @@ def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
         return {each.name: each.inputs["stdin"] for each in recording.resources.values() if each.stdin}
 
     other = stdin(record(facts.healthy(), {**facts.defaults(), "reapply": "1"}))
-    names = "leftovers tokens keys directory config isolation backup-script access registrations synapse-restart data"
-    names += " auth-check readiness archive-check"
-    assert set(other) == {f"mautrix-signal-{name}" for name in names.split()}
+    names = "leftovers tokens keys directory config access registration data auth-check readiness archive-check"
+    shared = "leftovers directory doublepuppet-tokens doublepuppet-registration isolation backup-script synapse-restart"
+    own = {f"mautrix-signal-{name}" for name in names.split()}
+    assert set(other) == own | {f"shared-{name}" for name in shared.split()}
     assert [name for name, text in stdin(plan).items() if text == other[name]] == []
 
 
 def test_a_deployed_bridge_that_never_got_ready_is_replaced_and_checked_again(plan: Recording) -> None:
-    again = record(replace(facts.deployed(), ready_mark=""), facts.defaults())
+    again = record(facts.changed(facts.deployed(), {"ready_mark": ""}), facts.defaults())
     assert {"label": "mautrix-bridge.attempt", "value": "2"} in again["mautrix-signal-container"].inputs["labels"]
     assert arguments(again, "auth-check")["fingerprint"] != arguments(plan, "auth-check")["fingerprint"]
 
 
 def _waited(wait: str) -> HostFacts:
     mark = f"mautrix-signal-container-id 1 {wait}"
-    return replace(facts.deployed(), ready_mark=mark, bridge=BridgeStatus(container="exited", exit_code=1))
+    status = BridgeStatus(container="exited", exit_code=1)
+    return facts.changed(facts.deployed(), {"ready_mark": mark, "status": status})
 
 
 @pytest.mark.parametrize(
@@ -286,7 +307,7 @@ def _waited(wait: str) -> HostFacts:
     ],
 )
 def test_the_bridge_s_status_is_the_newest_that_was_seen(host: HostFacts, status: BridgeStatus) -> None:
-    assert plain(output(record(host, facts.defaults()), "bridgeStatus")) == plain(status)
+    assert plain(output(record(host, facts.defaults()), "status")) == plain(status)
 
 
 def test_a_problem_on_the_host_registers_nothing() -> None:
@@ -299,23 +320,124 @@ def test_a_problem_on_the_host_registers_nothing() -> None:
 
 
 def test_bad_settings_register_nothing() -> None:
-    with pytest.raises(pulumi.RunError, match=r"^bridgePort: 'x' should be a whole number from 0 to 65535$"):
-        record(facts.healthy(), {**facts.defaults(), "bridgePort": "x"})
+    with pytest.raises(pulumi.RunError, match=r"^bridges\[0\].port: 'x' should be a whole number from 1 to 65535$"):
+        record(facts.healthy(), facts.config({"port": "x"}))
 
 
 def test_names_come_from_the_settings_alone() -> None:
-    config = {
-        **facts.defaults(),
-        "bridgeContainer": "box-bridge",
-        "bridgeDir": "/srv/box/bridge",
-        "network": "matrix-net",
-        "bridgeDatabase": "box_db",
-        "bridgeRole": "box_role",
+    own = {
+        "container": "box-bridge",
+        "directory": "/srv/box/bridge",
+        "database": "box_db",
+        "role": "box_role",
         "registrationFile": "box.yaml",
     }
-    box = record(facts.healthy(), config)
+    box = record(facts.healthy(), facts.config(own))
     for each in box.resources.values():
         told = json.dumps({**each.inputs, "stdin": each.stdin.get("arguments")}, default=str)
         told = told.replace("/usr/bin/mautrix-signal", "").replace("mautrix-signal/contabo", "")
         for name in ("mautrix_signal", "/opt/matrix/mautrix-signal", "://mautrix-signal:", "/data/registration.yaml"):
             assert name not in told, (each.name, name)
+
+
+# several bridges -------------------------------------------------------------------------------------------------
+
+
+def test_all_share_one_restart_one_isolation_one_backup_and_one_double_puppet(many: Recording) -> None:
+    commands = [each for each in many.resources.values() if each.type == "command:local:Command"]
+    for what in ("synapse apply", "isolation isolate", "nightly_backup apply", "generate doublepuppet"):
+        assert len([each for each in commands if each.inputs.get("create", "").endswith(f" # scripts.{what}")]) == 1
+    assert [path.rpartition("/")[2] for path in arguments(many, "synapse-restart")["registrations"]] == [
+        "registration.yaml", "mautrix-whatsapp-registration.yaml", "mautrix-irc-registration.yaml", "doublepuppet.yaml",
+    ]  # fmt: skip
+    assert arguments(many, "synapse-restart")["bridges"] == [*NAMES]
+    databases = [each["database"] for each in arguments(many, "isolation")["bridges"]]
+    assert databases == [each["database"] for each in arguments(many, "backup-script")["bridges"]]
+    assert databases == ["mautrix_signal", "mautrix_whatsapp", "mautrix_irc"]
+
+
+def test_no_bridge_waits_for_another_after_the_restart(many: Recording) -> None:
+    for name in NAMES:
+        before = many.after(f"{name}-readiness")
+        assert "shared-synapse-restart" in before
+        for other in {*NAMES} - {name}:
+            assert not {f"{other}-{step}" for step in ("auth-check", "data", "container", "readiness")} & before
+            assert f"{other}-registration" in many.after("shared-synapse-restart")
+
+
+def test_another_bridge_changes_nothing_of_one_that_is_there_but_what_all_share(
+    plan: Recording, many: Recording
+) -> None:
+    for name, each in plan.resources.items():
+        if name.startswith("mautrix-signal") and each.type != "pulumi:pulumi:Stack":
+            assert (each.inputs, each.stdin) == (many[name].inputs, many[name].stdin), name
+    less = record(facts.healthy(2), facts.config({"kind": "whatsapp"}, [CUSTOM]))  # the first one has gone
+    for name, each in less.resources.items():
+        if name.startswith(("mautrix-whatsapp", "mautrix-irc")):
+            assert (each.inputs, each.stdin) == (many[name].inputs, many[name].stdin), name
+
+
+def test_outputs_are_a_bridge_s_and_its_tokens_secrets(many: Recording) -> None:
+    assert [*many.outputs["bridges"]] == ["signal", "whatsapp", "irc"]
+    assert output(many, "bot", "irc") == "@ircbot:echo6.co"
+    assert "`!wa login`" in output(many, "nextSteps", "whatsapp")
+    for name in ("asToken", "hsToken", "databaseUrl", "provisioningSecret"):
+        value = many.outputs["bridges"]["irc"][name]
+        assert asyncio.get_event_loop().run_until_complete(value.is_secret()), name
+
+
+GATE = {"mautrix-whatsapp-auth-check": Failed("stop-and-check: FAIL: ping: 502")}
+
+
+def test_a_gate_that_fails_keeps_its_bridge_alone_from_going_live_and_ends_the_run() -> None:
+    stopped = record(facts.healthy(3), MANY, failing=GATE)
+    for name in NAMES:
+        made = {f"{name}-{step}" for step in ("data", "container", "readiness", "archive-check")}
+        assert made & stopped.resources.keys() == (set() if name == "mautrix-whatsapp" else made)
+    assert stopped.ended.splitlines() == [
+        "1 of 3 bridges did not go live:", "- mautrix-whatsapp: stop-and-check: FAIL: ping: 502",
+    ]  # fmt: skip
+
+
+def test_at_preview_all_of_it_is_planned() -> None:
+    """What a gate will say is not known then, and what it said once is of no account."""
+    planned = record(facts.healthy(3), MANY, failing=GATE, preview=True)
+    assert "mautrix-whatsapp-readiness" in planned.resources and planned.ended == ""
+
+
+def test_data_that_cannot_begin_keeps_the_container_away() -> None:
+    stopped = record(
+        facts.healthy(), facts.defaults(), failing={"mautrix-signal-data": Failed("an archive is damaged")}
+    )
+    assert "mautrix-signal-data" in stopped.resources
+    assert "mautrix-signal-container" not in stopped.resources
+    assert stopped.ended.splitlines()[1:] == ["- mautrix-signal: an archive is damaged"]
+
+
+def test_every_bridge_that_fails_has_its_line_and_an_upgrade_its_way_back() -> None:
+    failing = {f"{name}-readiness": Failed(f"{name} is not ready after 90 s") for name in NAMES[:2]}
+    stopped = record(facts.healthy(3), MANY, failing=failing)
+    assert stopped.ended.splitlines() == [
+        "2 of 3 bridges did not go live:",
+        "- mautrix-signal: mautrix-signal is not ready after 90 s",
+        "- mautrix-whatsapp: mautrix-whatsapp is not ready after 90 s",
+    ]
+    assert "mautrix-irc-readiness" in stopped.resources
+    begun = bridge_data.Begun("none", "/archives/old.tar.gz", "dock.mau.dev/mautrix/signal:v0.2602.0")
+    with patch.dict(RESULTS, {"scripts.bridge_data begin": begun}):
+        stopped = record(facts.deployed(), facts.defaults(), failing=failing)
+    assert stopped.ended.endswith(
+        "Or go back, the database as it is now being archived first: `pulumi config set --path 'bridges[0].image' "
+        "dock.mau.dev/mautrix/signal:v0.2602.0 && pulumi config set --path 'bridges[0].goBackTo' /archives/old.tar.gz "
+        "&& pulumi up`"
+    )
+
+
+def test_an_attempt_that_failed_is_made_again(plan: Recording) -> None:
+    """Its outcome is in the state: nothing would be asked again unless something differs."""
+    again = record(
+        facts.changed(facts.healthy(), {"failed": 1, "directory": facts.deployed().bridges[0].directory}),
+        facts.defaults(),
+    )
+    for name in ("auth-check", "data"):
+        assert again[f"mautrix-signal-{name}"].inputs["stdin"] != plan[f"mautrix-signal-{name}"].inputs["stdin"]

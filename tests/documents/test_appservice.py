@@ -15,31 +15,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from documents.appservice import bridge_registration, doublepuppet_registration, doublepuppet_sender, quote_meta
-from documents.credentials import Keys
-from documents.places import Deployment
+from documents.credentials import DoublePuppet, Keys
+from documents.places import BridgeDeployment
 from tests import facts
 
 DEPLOYMENT = facts.deployment()
-TOKENS = dataclasses.replace(
-    facts.TOKENS,
-    as_token="as" * 32,
-    hs_token="hs" * 32,
-    doublepuppet_as_token="da" * 32,
-    doublepuppet_hs_token="dh" * 32,
-)
+TOKENS = dataclasses.replace(facts.TOKENS, as_token="as" * 32, hs_token="hs" * 32)
+PUPPET = DoublePuppet(as_token="da" * 32, hs_token="dh" * 32)
 KEYS = Keys(pickle_key="pk" * 32, sender_localpart="x" * 32)
 
 
-def bridge(deployment: Deployment = DEPLOYMENT, /, sender_localpart: str = "x" * 32, **tokens: str) -> str:
+def bridge(deployment: BridgeDeployment = DEPLOYMENT, /, sender_localpart: str = "x" * 32, **tokens: str) -> str:
     keys = dataclasses.replace(KEYS, sender_localpart=sender_localpart)
     return bridge_registration(deployment, dataclasses.replace(TOKENS, **tokens), keys)
 
 
-def puppet(deployment: Deployment = DEPLOYMENT, /, **tokens: str) -> str:
-    return doublepuppet_registration(deployment, dataclasses.replace(TOKENS, **tokens))
+def puppet(deployment: BridgeDeployment = DEPLOYMENT, /, **tokens: str) -> str:
+    return doublepuppet_registration(deployment, dataclasses.replace(PUPPET, **tokens))
 
 
-def of_domain(domain: str) -> Deployment:
+def of_domain(domain: str) -> BridgeDeployment:
     return dataclasses.replace(DEPLOYMENT, synapse=dataclasses.replace(DEPLOYMENT.synapse, domain=domain))
 
 
@@ -92,7 +87,7 @@ def test_any_token_comes_back(as_token: str, hs_token: str, container: str) -> N
     named = dataclasses.replace(DEPLOYMENT, place=place)
     ours = yaml.safe_load(bridge(named, as_token=as_token, hs_token=hs_token))
     assert (ours["as_token"], ours["hs_token"], ours["url"]) == (as_token, hs_token, f"http://{container}:29328")
-    theirs = yaml.safe_load(puppet(doublepuppet_as_token=as_token, doublepuppet_hs_token=hs_token))
+    theirs = yaml.safe_load(puppet(as_token=as_token, hs_token=hs_token))
     assert (theirs["as_token"], theirs["hs_token"]) == (as_token, hs_token)
 
 
@@ -150,7 +145,7 @@ def test_an_empty_token_is_refused(token: str) -> None:
     with pytest.raises(ValueError, match="signal is empty"):
         bridge(**{token: ""})
     with pytest.raises(ValueError, match="doublepuppet is empty"):
-        puppet(**{f"doublepuppet_{token}": ""})
+        puppet(**{token: ""})
 
 
 def test_a_second_stack_has_its_own_double_puppet() -> None:

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from documents import backup_script
 from documents.backup_script import Block, Judgement
 from documents.refusal import Refused
-from tests.facts import deployment
+from tests.facts import whole
 
 CORPUS = {path.name: path.read_text() for path in Path(__file__).parent.glob("corpus/*/*.sh")}
 CASES = {path.stem.split("-")[0]: path.read_text() for path in Path(__file__).parent.glob("corpus/backup_cases/*.sh")}
-SIGNAL = Block("mautrix-signal/contabo", "/opt/matrix/scripts/mautrix-signal_backup.sh", "${BACKUP_DIR}")
+SIGNAL = Block("mautrix-signal/contabo", "/opt/matrix/scripts/mautrix-bridges_backup.sh", "${BACKUP_DIR}")
 WHATSAPP = Block("mautrix-whatsapp/contabo", "/opt/matrix/scripts/mautrix-whatsapp_backup.sh", "/srv/dumps")
 TEMPLATE = (Path(backup_script.__file__).parents[1] / "scripts/bridge_backup.sh").read_text()
 CALL = (
-    "mautrix_status=$?; /opt/matrix/scripts/mautrix-signal_backup.sh \"${BACKUP_DIR-}\" || trap 'exit 1' EXIT; "
+    "mautrix_status=$?; /opt/matrix/scripts/mautrix-bridges_backup.sh \"${BACKUP_DIR-}\" || trap 'exit 1' EXIT; "
     '(exit "$mautrix_status") && :'
 )
 ADDED = [
@@ -99,8 +99,8 @@ def test_any_filter_comes_back_from_the_dump_script(command: str, days: int) -> 
     """As bash reads it: one word in quotes, which no text can leave."""
     import shlex
 
-    made = backup_script.dump_script(TEMPLATE, deployment())
-    plan = deployment(backupDays=str(days))
+    made = backup_script.dump_script(TEMPLATE, whole())
+    plan = whole(backupDays=str(days))
     from dataclasses import replace
 
     text = backup_script.dump_script(TEMPLATE, replace(plan, backup=replace(plan.backup, filter=command)))
@@ -210,7 +210,7 @@ def test_what_is_no_shell_script_is_refused_with_the_way_out(first: str) -> None
 
 
 def judged(text: str, **config: str) -> Judgement:
-    return backup_script.judge(text, deployment(**config))
+    return backup_script.judge(text, whole(**config))
 
 
 def told(lines: tuple[str, ...]) -> list[str]:
@@ -333,11 +333,11 @@ def test_what_stands_already_is_known() -> None:
 
 
 def test_the_settings_of_the_dump_script() -> None:
-    made = backup_script.dump_script(TEMPLATE, deployment(backupFilter="age -r 'x'", backupFilterSuffix=".age"))
+    made = backup_script.dump_script(TEMPLATE, whole(backupFilter="age -r 'x'", backupFilterSuffix=".age"))
     settings = made.partition("do not edit\n")[2].partition("# --- end")[0]
     assert settings.splitlines() == [
         "# owner: mautrix-signal/contabo",
-        "bridge=mautrix-signal",
+        "mark=mautrix-bridges",
         "container=matrix-postgres",
         "databases=(mautrix_signal:mautrix_signal mas:mas) # database:role",
         "days=14",

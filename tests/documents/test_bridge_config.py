@@ -26,8 +26,8 @@ from documents.bridge_config import (
     not_taken,
     refused,
 )
-from documents.credentials import Keys, Tokens
-from documents.places import Deployment
+from documents.credentials import DoublePuppet, Keys, Tokens
+from documents.places import BridgeDeployment
 from tests.facts import deployment
 
 DEPLOYMENT = deployment()
@@ -35,30 +35,31 @@ TOKENS = Tokens(
     database_password="pa55",
     as_token="as" * 32,
     hs_token="hs" * 32,
-    doublepuppet_as_token="dp" * 32,
-    doublepuppet_hs_token="dh" * 32,
     provisioning_secret="ps" * 32,
     public_media_key="pm" * 32,
 )
 KEYS = Keys(pickle_key="pk" * 32, sender_localpart="x" * 32)
-SECRETS = [each.name for each in dataclasses.fields(Tokens)] + ["pickle_key"]
+PUPPET = DoublePuppet(as_token="dp" * 32, hs_token="dh" * 32)
+SECRETS = [*(each.name for each in dataclasses.fields(Tokens)), "pickle_key", "doublepuppet"]
 
 NO_NUL = st.text(min_size=1).filter(lambda text: "\0" not in text)
 
 
-def text(deployment: Deployment = DEPLOYMENT, /, **changed: str) -> str:
+def text(deployment: BridgeDeployment = DEPLOYMENT, /, **changed: str) -> str:
     """config.yaml with some secrets changed."""
     keys = {name: changed.pop(name) for name in list(changed) if name in ("pickle_key", "sender_localpart")}
-    return bridge_config(deployment, dataclasses.replace(TOKENS, **changed), dataclasses.replace(KEYS, **keys))
+    puppet = dataclasses.replace(PUPPET, as_token=changed.pop("doublepuppet", PUPPET.as_token))
+    tokens = dataclasses.replace(TOKENS, **changed)
+    return bridge_config(deployment, tokens, dataclasses.replace(KEYS, **keys), puppet)
 
 
-def parsed(deployment: Deployment = DEPLOYMENT, /, **changed: str) -> dict[str, dict[str, object]]:
+def parsed(deployment: BridgeDeployment = DEPLOYMENT, /, **changed: str) -> dict[str, dict[str, object]]:
     document = yaml.safe_load(text(deployment, **changed))
     assert isinstance(document, dict)
     return document
 
 
-def of_domain(domain: str) -> Deployment:
+def of_domain(domain: str) -> BridgeDeployment:
     synapse = dataclasses.replace(DEPLOYMENT.synapse, domain=domain)
     return dataclasses.replace(DEPLOYMENT, synapse=synapse, admin_user=f"@matt:{domain}")
 
@@ -134,7 +135,7 @@ def test_any_secret_comes_back_from_the_yaml(secrets: dict[str, str]) -> None:
     assert document["encryption"]["pickle_key"] == secrets["pickle_key"]
     assert document["provisioning"]["shared_secret"] == secrets["provisioning_secret"]
     assert document["public_media"]["signing_key"] == secrets["public_media_key"]
-    assert document["double_puppet"]["secrets"] == {"echo6.co": f"as_token:{secrets['doublepuppet_as_token']}"}
+    assert document["double_puppet"]["secrets"] == {"echo6.co": f"as_token:{secrets['doublepuppet']}"}
 
 
 @given(st.text(min_size=1).filter(lambda domain: domain != "example.com"))  # which is refused, below
@@ -205,8 +206,8 @@ def test_a_stack_name_cannot_leave_its_comment(stack: str) -> None:
 
 
 def test_secrets_are_not_in_the_repr() -> None:
-    shown = repr(TOKENS) + repr(KEYS)
-    for secret in (*vars(TOKENS).values(), KEYS.pickle_key):
+    shown = repr(TOKENS) + repr(KEYS) + repr(PUPPET)
+    for secret in (*vars(TOKENS).values(), *vars(PUPPET).values(), KEYS.pickle_key):
         assert secret not in shown
 
 

@@ -83,10 +83,11 @@ def test_a_bridge_set_up_by_hand_comes_along_with_its_account(lab: Lab) -> None:
     said = adopt(lab, folder)
     assert "warning" not in said
     (archive,) = (lab.host_root / "var/backups/mautrix-signal").glob("*.tar.gz")
-    (settings,) = (lab.host_root / "var/backups/mautrix-signal").glob("*.bridgeConfig.yaml")
+    (settings,) = (lab.host_root / "var/backups/mautrix-signal").glob("*.bridges.yaml")
     assert [path.stat().st_mode & 0o777 for path in (archive, settings)] == [0o600, 0o600]
-    chosen = yaml.safe_load(settings.read_text())["config"]["mautrix-signal:bridgeConfig"]
-    assert chosen == {
+    (entry,) = yaml.safe_load(settings.read_text())["config"]["mautrix-signal:bridges"]
+    assert (entry["kind"], entry["restore"]) == ("signal", str(archive))
+    assert entry["bridgeConfig"] == {
         "bridge": {"permissions": {"*": "relay", "@matt:echo6.co": "admin"}, "relay": {"enabled": True}},
         "backfill": {"enabled": True, "max_initial_messages": 7},
         "encryption": {"default": False, "require": False},
@@ -96,8 +97,7 @@ def test_a_bridge_set_up_by_hand_comes_along_with_its_account(lab: Lab) -> None:
     homeserver.write_text(homeserver.read_text().replace("\napp_service_config_files:\n  - /data/hand.yaml\n", ""))
     consent = f"by-hand/{name}@echo6.co"
     assert f"acceptArchiveOf {consent}" in said
-    ours = {"restore": str(archive), "acceptArchiveOf": consent, "bridgeConfig": chosen}
-    lab.write_config(**ours, acceptLockedOut=["hand"])  # the old role, which preview names
+    lab.write_config(entry, acceptArchiveOf=consent, acceptLockedOut=["hand"])  # the old role, which preview names
     assert "PASS" in lab.pulumi("up", "--yes", "--skip-preview").stdout
     assert (same(lab), ping(lab)) == (before, 200)
     assert lab.psql("select value from kv_store where key = 'before'", "mautrix_signal") == "Pulumi"

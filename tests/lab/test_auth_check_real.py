@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from documents.appservice import bridge_registration, doublepuppet_registration
+from documents.credentials import DoublePuppet
 from lab.box import ROOT, Lab
 from scripts import stop_and_check
 from scripts.wire import plain
@@ -37,13 +38,10 @@ class Synapse:
         self.data = lab.host_dir / "synapse"
         self.config = self.data / "homeserver.yaml"
         self.plain = self.config.read_text()
-        self.deployment = deployment_of(lab)
-        tokens = replace(
-            facts.TOKENS, as_token=AS_TOKEN, hs_token="h" * 64,
-            doublepuppet_as_token=PUPPET_TOKEN, doublepuppet_hs_token="p" * 64,
-        )  # fmt: skip
+        self.deployment = deployment_of(lab).bridges[0]
+        tokens = replace(facts.TOKENS, as_token=AS_TOKEN, hs_token="h" * 64)
         self.bridge = bridge_registration(self.deployment, tokens, facts.KEYS)
-        self.puppet = doublepuppet_registration(self.deployment, tokens)
+        self.puppet = doublepuppet_registration(self.deployment, DoublePuppet(PUPPET_TOKEN, "p" * 64))
 
     def load(self, *, bridge: str = "", puppet: str = "", listed: tuple[str, ...] = BOTH) -> None:
         """Write both files (other texts instead of the right ones), list some, restart."""
@@ -87,7 +85,7 @@ class Synapse:
         """It fails by that rule; returns the evidence."""
         done = self.check(**more)
         assert (done.returncode, done.stdout) == (1, ""), done.stdout
-        assert f"Decided by: {step}: {rule}" in done.stderr, done.stderr
+        assert f"FAIL: {step}: {rule}" in done.stderr, done.stderr
         assert f"--- last 50 log lines of {self.lab.synapse} ---" in done.stderr
         evidence = self.evidence_dir / "auth-check-failed.json"
         for token in (AS_TOKEN, PUPPET_TOKEN, OTHER):

@@ -12,7 +12,7 @@ import pytest
 
 from lab.box import Lab
 from tests.lab.conftest import Shared
-from tests.lab.test_program import outputs, snapshot
+from tests.lab.test_program import snapshot
 
 pytestmark = pytest.mark.e2e
 
@@ -25,7 +25,7 @@ def test_without_a_script_of_the_operator_s_ours_is_installed_proven_and_told_to
         preview = lab.pulumi("preview").stdout
         assert "+++" in preview and "pg_backup.sh" not in preview, "homeserver.yaml alone is edited"
         lab.pulumi("up", "--yes", "--skip-preview")
-        told = outputs(lab)
+        told = lab.outputs()
         assert [dump["database"] for dump in told["backups"]] == ["mautrix_signal", "mas"]
         script = Path(told["backupCron"].split(" root ")[1].split(" ")[0])
         assert stat.S_IMODE(script.stat().st_mode) == 0o700
@@ -45,7 +45,7 @@ def test_a_filter_makes_every_dump_of_ours_what_it_writes(lab: Lab, shared: Shar
     lab.write_config(backupFilter="gzip -dc | tr A-Za-z N-ZA-Mn-za-m", backupFilterSuffix=".rot13")
     try:
         lab.pulumi("up", "--yes", "--skip-preview")
-        ours = [dump for dump in outputs(lab)["backups"] if dump["database"] != "synapse"]
+        ours = [dump for dump in lab.outputs()["backups"] if dump["database"] != "synapse"]
         assert [dump["proof"] for dump in ours] == ["made and filtered without an error"] * 2
         for dump in ours:
             assert dump["path"].endswith(".sql.gz.rot13")
@@ -73,8 +73,8 @@ def test_another_script_in_the_same_directory_gets_the_call_and_the_old_one_is_a
         assert old.read_bytes() == was
         assert subprocess.run([str(new)], check=False).returncode == 0, "it finds our dump script"
         lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
-        for path in lab.host_dir.glob(f"backups/*.{lab.bridge}.sql.gz"):
-            if str(path) not in [dump["path"] for dump in outputs(lab)["backups"]]:
+        for path in lab.host_dir.glob("backups/*.bridges.sql.gz"):
+            if str(path) not in [dump["path"] for dump in lab.outputs()["backups"]]:
                 path.unlink()
         lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
         assert new.read_bytes() == was
@@ -103,7 +103,7 @@ def test_a_script_that_encrypts_and_uploads_is_told_with_every_line_and_ours_doe
         lab.write_config(backupDir="${OUT}", acceptPlainDumps=True)
         done = lab.pulumi("preview")
         assert f"{file}:{len(was.splitlines()) + 1}: uploads (rclone): our dumps go along in plain text" in done.stdout
-        assert f'/{lab.bridge}_backup.sh "${{OUT-}}"' in done.stdout
+        assert '/bridges_backup.sh "${OUT-}"' in done.stdout
     finally:
         lab.write_config()
         file.write_text(was)

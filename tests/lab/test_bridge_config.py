@@ -14,7 +14,7 @@ def test_what_the_bridge_takes_counts_and_what_it_does_not_is_refused(deployed: 
     lab = deployed
     try:
         bad = {"bridge": {"nonsense": 1, "private_chat_portal_meta": "yes"}, "backfill": {"enabled": True}}
-        lab.write_config(bridgeConfig=bad)
+        lab.write_config({"bridgeConfig": bad})
         done = lab.pulumi("preview", check=False)
         said = done.stdout + done.stderr
         assert done.returncode != 0
@@ -22,12 +22,12 @@ def test_what_the_bridge_takes_counts_and_what_it_does_not_is_refused(deployed: 
         assert "- bridgeConfig.bridge.private_chat_portal_meta: is a text, and should be true or false\n" in said
         assert "bridgeConfig.backfill" not in said
 
-        lab.write_config(bridgeConfig={"appservice": {"port": 1}})
+        lab.write_config({"bridgeConfig": {"appservice": {"port": 1}}})
         done = lab.pulumi("preview", check=False)
         assert done.returncode != 0 and "bridgeConfig.appservice.port: is not to be set" in done.stdout + done.stderr
 
         good = {"bridge": {"command_prefix": "!s", "relay": {"enabled": True}}, "backfill": {"enabled": True}}
-        lab.write_config(bridgeConfig=good)
+        lab.write_config({"bridgeConfig": good})
         assert "send `!s login`" in lab.pulumi("up", "--yes", "--skip-preview").stdout
         config = lab.docker("exec", lab.bridge, "cat", "/data/config.yaml").stdout
         assert 'command_prefix: "!s"\n' in config and "backfill:\n  enabled: true\n" in config

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.e2e
 
 SAMPLE = [
     ("up", "create mautrix-signal-role", "up"),  # it is there, and the state does not know it
-    ("up", "create mautrix-signal-backup-script", "destroy"),  # dumps that only a note in a directory names
+    ("up", "create shared-backup-script", "destroy"),  # dumps that only a note in a directory names
     ("up", "create mautrix-signal-container", "destroy"),  # it would write on while it is archived
-    ("rotation", "update mautrix-signal-synapse-restart", "up"),
+    ("rotation", "update shared-synapse-restart", "up"),
     ("upgrade", "update mautrix-signal-data", "up"),  # the old bridge is stopped, the new one is not there
     ("destroy", "delete mautrix-signal-data", "destroy"),
 ]

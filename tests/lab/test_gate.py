@@ -194,7 +194,7 @@ def test_a_run_that_was_killed_with_synapse_down_is_finished_by_the_next_one(dep
     ours = file.read_text()
     without = re.sub(r".*# pulumi stack mautrix-signal/lab\n", "", ours)
     journal = {"old": without, "times": [0, 0], "new": hashlib.sha256(ours.encode()).hexdigest()}
-    (deployed.host_dir / "signal-bridge/.homeserver.json").write_text(json.dumps(journal))
+    (deployed.host_dir / "bridges/.homeserver.json").write_text(json.dumps(journal))
     deployed.docker("stop", deployed.synapse)
     told = " ".join(deployed.pulumi("preview").stdout.split())
     assert "an earlier run was ended before Synapse was healthy with what it wrote: `up` finishes that first" in told
@@ -202,7 +202,7 @@ def test_a_run_that_was_killed_with_synapse_down_is_finished_by_the_next_one(dep
     deployed.pulumi("up", "--yes")
     deployed.wait_healthy()
     assert file.read_text() == ours
-    assert not (deployed.host_dir / "signal-bridge/.homeserver.json").exists()
+    assert not (deployed.host_dir / "bridges/.homeserver.json").exists()
     deployed.write_config()
     deployed.pulumi("up", "--yes", "--skip-preview")
 
@@ -219,7 +219,7 @@ def test_a_bridge_that_crashes_of_what_is_mended_is_started_anew_and_not_judged_
     deployed.write_config(reapply=1)
     deployed.pulumi("up", "--yes", "--skip-preview")
     assert container_id(deployed) == running
-    status = json.loads(deployed.pulumi("stack", "output", "--json").stdout)["bridgeStatus"]
+    status = deployed.outputs()["status"]
     assert (status["container"], status["ready"]) == ("running", True)
     deployed.write_config()
     deployed.pulumi("up", "--yes", "--skip-preview")

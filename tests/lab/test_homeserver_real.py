@@ -66,6 +66,7 @@ class Stack:
             experimental_features=FLAGS,
             watch=(str(self.data / f"{self.name}.yaml"),),
             journal=str(self.lab.host_dir / "no-bridge/.homeserver.json"),
+            bridges=(),
         )
         done = subprocess.run(
             [sys.executable, "-m", "scripts.synapse", verb],

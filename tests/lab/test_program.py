@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import urllib.request
-from typing import Any
 
 import pytest
 
@@ -16,10 +14,6 @@ from tests.lab.conftest import REFRESH
 pytestmark = pytest.mark.e2e
 
 
-def outputs(lab: Lab, *flags: str) -> dict[str, Any]:
-    return dict(json.loads(lab.pulumi("stack", "output", "--json", *flags).stdout))
-
-
 def snapshot(lab: Lab) -> Snapshot:
     """The host, but for what other programs than ours made while ours ran: Synapse's cache of remote media, which holds
     the bot's avatar, and the dumps of the operator's own that his script made when the backup was proven; it takes
@@ -29,7 +23,7 @@ def snapshot(lab: Lab) -> Snapshot:
 
 def ping(lab: Lab, appservice: str = "signal", as_token: str = "") -> int:
     """The status of Synapse's own ping of a bridge; the token is the lab's stack's if none is given."""
-    token = as_token or outputs(lab, "--show-secrets")["asToken"]
+    token = as_token or lab.outputs()["asToken"]
     request = urllib.request.Request(
         f"{lab.synapse_url}/_matrix/client/v1/appservice/{appservice}/ping",
         data=b"{}",
@@ -48,7 +42,7 @@ def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
     preview = lab.pulumi("preview")
     assert snapshot(lab) == before, "a preview touches nothing"
     assert "+  - /data/registration.yaml  # pulumi stack mautrix-signal/lab" in preview.stdout
-    assert f'/{lab.bridge}_backup.sh "${{BACKUP_DIR-}}"' in preview.stdout
+    assert '/bridges_backup.sh "${BACKUP_DIR-}"' in preview.stdout
 
     up = lab.pulumi("up", "--yes")
     assert "PASS" in up.stdout
@@ -96,7 +90,7 @@ def test_the_role_can_do_no_more_than_planned(deployed: Lab) -> None:
 
 
 def test_outputs_tell_all_and_mask_secrets(deployed: Lab) -> None:
-    masked = outputs(deployed)
+    masked = deployed.outputs(secrets=False)
     for name in ("databaseUrl", "asToken", "hsToken", "doublepuppetAsToken", "provisioningSecret"):
         assert masked[name] == "[secret]"
     assert masked["verdict"] == "PASS"
@@ -116,7 +110,7 @@ def test_the_files_have_the_right_owner_and_mode(deployed: Lab) -> None:
 
 def test_the_bridge_s_status_is_told_by_up_alone_and_is_no_change(deployed: Lab) -> None:
     deployed.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
-    status = outputs(deployed)["bridgeStatus"]
+    status = deployed.outputs()["status"]
     assert (status["container"], status["ready"], status["ping"]) == ("running", True, "200")
 
 
@@ -132,7 +126,7 @@ def test_a_bridge_that_somebody_stopped_runs_again_after_up(deployed: Lab) -> No
 
 def test_wrong_settings_stop_at_preview_with_a_line_each_and_nothing_is_touched(running_lab: Lab) -> None:
     before = snapshot(running_lab)
-    running_lab.write_config(domain="echo6 co", adminUser="matt", bridgePort=-1, network="")
+    running_lab.write_config({"port": -1}, domain="echo6 co", adminUser="matt", network="")
     try:
         for words in (("preview",), ("up", "--yes", "--skip-preview")):
             done = running_lab.pulumi(*words, check=False)
@@ -141,15 +135,15 @@ def test_wrong_settings_stop_at_preview_with_a_line_each_and_nothing_is_touched(
             for line in (
                 "domain: 'echo6 co' should be a server_name like example.org",
                 "adminUser: 'matt' should be a user id like @name:domain",
-                "bridgePort: '-1' should be a whole number from 0 to 65535",
+                "bridges[0].port: -1 should be a whole number from 1 to 65535",
                 "network: not set; set it with `pulumi config set network …`",
             ):
                 assert [each for each in told if each.endswith(line)], f"{line}\n{done.stdout}"
-        running_lab.write_config(bridgePort="http")
+        running_lab.write_config(readyTimeout="soon")
         done = running_lab.pulumi("preview", check=False)
         assert done.returncode != 0
         # Pulumi's own words, since Pulumi.yaml has the types.
-        assert "configuration key 'bridgePort' must be of type 'integer'" in done.stdout + done.stderr
+        assert "configuration key 'readyTimeout' must be of type 'integer'" in done.stdout + done.stderr
     finally:
         running_lab.write_config()
     assert snapshot(running_lab) == before

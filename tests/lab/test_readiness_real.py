@@ -28,8 +28,7 @@ class Bridge:
 
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.lab, self.mark = lab, folder / ".ready"
-        shown = lab.pulumi("stack", "output", "--json", "--show-secrets").stdout
-        self.outputs: dict[str, Any] = json.loads(shown)
+        self.outputs = lab.outputs()
         self.token = str(self.outputs["asToken"])
         self.secrets = [str(self.outputs[name]) for name in ("asToken", "hsToken", "databaseUrl")]
 
@@ -43,7 +42,7 @@ class Bridge:
         return done
 
     def wait(self, timeout: float = 60, container: str = "") -> subprocess.CompletedProcess[str]:
-        plan, name = deployment_of(self.lab), container or self.lab.bridge
+        plan, name = deployment_of(self.lab).bridges[0], container or self.lab.bridge
         arguments = readiness.Arguments(
             bridge=replace(plan.place, container=name),
             container_id=name,
@@ -55,9 +54,6 @@ class Bridge:
             mark=str(self.mark),
             attempt=1,
             new_keys=False,
-            archives=plan.archive.directory,
-            whose=plan.whose,
-            program=plan.bridge.name,
         )
         return self.run("scripts.readiness", "wait", arguments)
 

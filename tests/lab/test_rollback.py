@@ -38,7 +38,7 @@ def test_what_a_destroy_archives_comes_back_and_an_empty_start_makes_new_keys(de
 
     deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
     deployed.up()
-    deployed.write_config(restore="latest")
+    deployed.write_config({"restore": "latest"})
     deployed.pulumi("up", "--yes", "--skip-preview")
     assert deployed.psql(KEY, "mautrix_signal") == second, "the archived database, and its pickle key reads it"
     deployed.write_config()

@@ -133,7 +133,7 @@ def test_a_key_that_the_host_does_not_accept_is_named(lab: Lab, server: SshServe
     assert "Permission denied (publickey)" in told
 
 
-@pytest.mark.parametrize("step", ["mautrix-signal-synapse-restart", "mautrix-signal-backup-script"])
+@pytest.mark.parametrize("step", ["shared-synapse-restart", "shared-backup-script"])
 def test_an_up_that_is_cut_off_is_finished_by_the_next(lab: Lab, server: SshServer, step: str) -> None:
     before = snapshot(lab)
 

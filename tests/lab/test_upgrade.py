@@ -31,13 +31,14 @@ def same(lab: Lab) -> tuple[str, str]:
     return lab.psql(KEYS, "mautrix_signal"), lab.psql(DEVICE, "mautrix_signal")
 
 
-def up(lab: Lab, **config: str) -> str:
-    lab.write_config(**config)
+def up(lab: Lab, **own: str) -> str:
+    """`own`: of the bridge's entry."""
+    lab.write_config(own)
     return lab.pulumi("up", "--yes", "--skip-preview").stdout
 
 
-def refused(lab: Lab, command: str, **config: str) -> str:
-    lab.write_config(**config)
+def refused(lab: Lab, command: str, **own: str) -> str:
+    lab.write_config(own, readyTimeout=8)
     done = lab.pulumi(command, *(["--yes", "--skip-preview"] if command == "up" else []), check=False)
     assert done.returncode != 0
     return " ".join((done.stdout + done.stderr).split())
@@ -75,13 +76,13 @@ def test_an_upgrade_has_a_way_back_and_a_failed_one_prints_it(deployed: Lab, sha
     main_schema = lab.psql(MAIN_SCHEMA, "mautrix_signal")
 
     # Up. Preview says what will happen; the database is archived as the old bridge left it.
-    lab.write_config(image=new)
+    lab.write_config({"image": new})
     said = " ".join(lab.pulumi("preview").stdout.split())
-    assert f"image {old} -> {new}: the bridge stops, its database is archived into" in said
+    assert f"image {old} -> {new}: {lab.bridge} stops, its database is archived into" in said
     assert "messages wait in Synapse meanwhile" in said
     said = up(lab, image=new)
     assert "stopping" in said and "messages wait in Synapse" in said
-    first = lab.pulumi("stack", "output", "previousVersion").stdout.strip()
+    first = str(lab.outputs()["previousVersion"])
     told = manifest(first)
     assert (told["image"], told["reason"]) == (old, f"before {BRIDGE_VERSION} to {NEXT_BRIDGE_VERSION}")
     assert (same(lab), ping(lab)) == (before, 200)
@@ -92,20 +93,24 @@ def test_an_upgrade_has_a_way_back_and_a_failed_one_prints_it(deployed: Lab, sha
     # The old tag alone could not read it; with the archive it goes there, once, and what was is archived, too.
     said = refused(lab, "preview", image=old)
     assert f"cannot read the database that {new} has used (crypto_version is at {moved}, and it knows {schema})" in said
-    assert f"`pulumi config set image {old} && pulumi config set goBackTo {first} && pulumi up`" in said
+    way = (
+        "pulumi config set --path 'bridges[0].image' {} && pulumi config set --path 'bridges[0].goBackTo' {} && "
+        "pulumi up"
+    )
+    assert f"`{way.format(old, first)}`" in said
     lab.psql("insert into kv_store values ('', 'since', 'the upgrade')", "mautrix_signal")
     up(lab, image=old, goBackTo=first)
     assert (same(lab), ping(lab), lab.psql(SCHEMA, "mautrix_signal")) == (before, 200, schema)
     assert lab.psql("select count(*) from kv_store where key = 'since'", "mautrix_signal") == "0"
-    second = lab.pulumi("stack", "output", "previousVersion").stdout.strip()
+    second = str(lab.outputs()["previousVersion"])
     told = manifest(second)
     assert (told["image"], told["reason"]) == (new, f"before going back to {Path(first).name}")
     assert "unchanged" in lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes").stdout
 
     # One that never gets ready says the commands, and they work as they are.
     broken = broken_image(lab, new)
-    said = refused(lab, "up", image=broken, goBackTo=first, readyTimeout="8")
-    match = re.search(r"first: pulumi config set image (\S+) && pulumi config set goBackTo (\S+) && pulumi up", said)
+    said = refused(lab, "up", image=broken, goBackTo=first)
+    match = re.search(rf"first: `{re.escape(way).replace('{}', '(.+?)')}`".replace(r"\{\}", r"(\S+)"), said)
     assert match and match[1] == old, said[-3000:]
     assert int(lab.psql(MAIN_SCHEMA, "mautrix_signal")) > int(main_schema), "it cannot be left at that"
     up(lab, image=match[1], goBackTo=match[2])

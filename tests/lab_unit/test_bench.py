@@ -25,6 +25,8 @@ def measurements() -> dict[str, list[Measurement]]:
     found[bench.RESTART] = [Measurement(2.1, 2.0, 1)] * 3
     found[bench.SSH_UP] = [Measurement(9.0, connections=30)] * 3
     found[bench.SSH_PREVIEW] = [Measurement(4.5, connections=3)] * 3
+    found[bench.MANY_UP[20]] = [Measurement(15.0, 2.4, 1, 149 * MB)] * 3
+    found[bench.MANY_PREVIEW[20]] = [Measurement(5.5)] * 3
     return found
 
 
@@ -47,6 +49,9 @@ def test_all_met_at_the_limits() -> None:
         (bench.DESTROY, {"program": 150 * MB}, "under 150 MB"),
         (bench.SSH_UP, {"seconds": 9.01}, "at most 1.5 times as long"),
         (bench.SSH_PREVIEW, {"seconds": 4.51}, "at most 2 s longer"),
+        (bench.MANY_UP[20], {"seconds": 15.01}, "at most 2.5 times as long"),
+        (bench.MANY_UP[20], {"restarts": 2}, "20 bridges: it restarts Synapse exactly once"),
+        (bench.MANY_PREVIEW[20], {"seconds": 5.51}, "at most 3 s longer"),
         (bench.SSH_UP, {"connections": 31}, "at most 30 connections"),
         (bench.SSH_PREVIEW, {"connections": 4}, "at most 3 connections"),
     ],

@@ -109,7 +109,7 @@ class StubSynapse:
             "container": "matrix-synapse", "status": "running", "started": time.time() - 60, "healthy": True,
             "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
             "python": python, "fails": None, "deaf": False, "broken_image": False, "loops": False, "forgets": None,
-            "health": "/health", "worker": WORKER,
+            "health": "/health", "worker": WORKER, "bridges": ["mautrix-signal"],
             "log": "log of start {restarts}\n",
         }  # fmt: skip
         self.set()
@@ -240,6 +240,18 @@ def play(folder: Path, words: list[str]) -> int:
         return _restart(folder, state)
     if words == ["logs", "--tail", "50", state["container"]]:
         print(state["log"].format(**state), end="")
+        return 0
+    if words[0] == "ps":
+        label = "label=mautrix-bridge.stack="
+        assert words[1] == "--filter" and words[2].startswith(label), words
+        assert words[3:] == ["--filter", "network=matrix-net", "--format", "{{.Names}}"], words
+        print("\n".join(state["bridges"] if words[2] == f"{label}mautrix-signal/contabo" else []))
+        return 0
+    if words[:3] == ["stop", "--time", "30"] and words[3] in state["bridges"]:
+        _put(folder, {**state, "bridges": [each for each in state["bridges"] if each != words[3]]})
+        return 0
+    if words[0] == "start":
+        _put(folder, {**state, "bridges": [*state["bridges"], words[1]]})
         return 0
     print(f"stub docker: not known: {words[:4]}", file=sys.stderr)
     return 64

@@ -67,14 +67,15 @@ def test_an_archive_its_settings_and_what_is_left_to_do(host: Host, capsys: pyte
     assert (subject.database.container, subject.database.database, subject.database.role) == (
         "matrix-postgres", "signal", "si@gnal",
     )  # fmt: skip
-    settings = host.archive.with_name("mautrix-signal-1.bridgeConfig.yaml")
+    settings = host.archive.with_name("mautrix-signal-1.bridges.yaml")
     assert settings.stat().st_mode & 0o777 == 0o600
-    assert yaml.safe_load(settings.read_text())["config"]["mautrix-signal:bridgeConfig"]["bridge"] == {
-        "permissions": {"@me:echo6.co": "admin"}
-    }
+    (entry,) = yaml.safe_load(settings.read_text())["config"]["mautrix-signal:bridges"]
+    assert (entry["kind"], entry["image"], entry["restore"]) == ("signal", subject.image, str(host.archive))
+    assert entry["bridgeConfig"]["bridge"] == {"permissions": {"@me:echo6.co": "admin"}}
     said = capsys.readouterr().err
     assert "warning: container signal runs" in said and "p%2Fw" not in said and "a key" not in said
-    assert f"restore {host.archive} && pulumi config set acceptArchiveOf by-hand/signal@echo6.co" in said
+    assert f"- put the lines of {settings} into Pulumi.STACK.yaml" in said
+    assert "pulumi config set acceptArchiveOf by-hand/signal@echo6.co" in said
 
 
 def test_a_bridge_that_was_stopped_is_not_warned_of(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +89,8 @@ def test_an_image_without_a_release_is_not_told_as_a_setting(host: Host, capsys:
     host.run("--image", "dock.mau.dev/mautrix/signal:latest")
     said = capsys.readouterr().err
     assert "--entrypoint /usr/bin/mautrix-signal dock.mau.dev/mautrix/signal:latest --version" in said
-    assert "pulumi config set image IMAGE:RELEASE && " in said
+    settings = host.archive.with_name("mautrix-signal-1.bridges.yaml")
+    assert yaml.safe_load(settings.read_text())["config"]["mautrix-signal:bridges"][0]["image"] == "IMAGE:RELEASE"
 
 
 @pytest.mark.parametrize(

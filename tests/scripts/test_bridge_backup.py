@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from documents.backup_script import dump_script
-from tests.facts import deployment
+from tests.facts import whole
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]
@@ -32,7 +32,7 @@ class Box:
         self.install()
 
     def install(self, **config: str) -> None:
-        self.script.write_text(dump_script(TEMPLATE.read_text(), deployment(**config)))
+        self.script.write_text(dump_script(TEMPLATE.read_text(), whole(**config)))
         self.script.chmod(0o700)
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -97,7 +97,7 @@ def test_a_filter_gets_each_dump_and_its_failure_is_one(box: Box) -> None:
     box.install(backupFilter="gzip -d | tr a-z A-Z | xz", backupFilterSuffix=".shout")
     done = box.run()
     assert done.returncode == 0, done.stderr
-    assert all(name.endswith(".mautrix-signal.sql.gz.shout") for name in box.names())
+    assert all(name.endswith(".mautrix-bridges.sql.gz.shout") for name in box.names())
     shouted = subprocess.run(["xz", "-dc", str(box.dumps / box.names()[0])], capture_output=True, check=True).stdout
     assert b"-- POSTGRESQL DATABASE DUMP COMPLETE" in shouted
     for command in ("cat >/dev/null; exit 3", "cat >/dev/null"):  # it fails; it writes nothing
@@ -109,32 +109,32 @@ def test_a_filter_gets_each_dump_and_its_failure_is_one(box: Box) -> None:
 
 def test_old_dumps_of_ours_go_and_nobody_else_s(box: Box) -> None:
     ours = [
-        box.old("mas_20250101T000000Z.mautrix-signal.sql.gz", 15),
-        box.old("mautrix_signal_20250101T000000Z.mautrix-signal.sql.gz.age", 15),  # with another filter then
-        box.old("mas_20250101T000000Z.mautrix-signal.sql.gz.77.part", 15),  # of a run that was killed
+        box.old("mas_20250101T000000Z.mautrix-bridges.sql.gz", 15),
+        box.old("mautrix_signal_20250101T000000Z.mautrix-bridges.sql.gz.age", 15),  # with another filter then
+        box.old("mas_20250101T000000Z.mautrix-bridges.sql.gz.77.part", 15),  # of a run that was killed
     ]
     theirs = [
         box.old("mas_20250101_000000.sql.gz", 99),
         box.old("mas_20250101T000000Z.mautrix-whatsapp.sql.gz", 99),
-        box.old("synapse_20250101T000000Z.mautrix-signal.sql.gz", 99),
-        box.old("old_mas_20250101T000000Z.mautrix-signal.sql.gz", 99),
+        box.old("synapse_20250101T000000Z.mautrix-bridges.sql.gz", 99),
+        box.old("old_mas_20250101T000000Z.mautrix-bridges.sql.gz", 99),
     ]
-    young = box.old("mas_20250102T000000Z.mautrix-signal.sql.gz", 13)
+    young = box.old("mas_20250102T000000Z.mautrix-bridges.sql.gz", 13)
     assert box.run().returncode == 0
     assert not [path for path in ours if path.exists()]
     assert all(path.exists() for path in (*theirs, young))
 
 
 def test_the_last_good_dump_stays_while_no_new_one_can_be_made(box: Box) -> None:
-    last = box.old("mautrix_signal_20250101T000000Z.mautrix-signal.sql.gz", 99)
-    gone = box.old("mas_20250101T000000Z.mautrix-signal.sql.gz", 99)
+    last = box.old("mautrix_signal_20250101T000000Z.mautrix-bridges.sql.gz", 99)
+    gone = box.old("mas_20250101T000000Z.mautrix-bridges.sql.gz", 99)
     assert box.run(FAIL_DUMP="mautrix_signal").returncode == 1
     assert (last.exists(), gone.exists()) == (True, False)
 
 
 def test_the_days_are_the_setting_s(box: Box) -> None:
     box.install(backupDays="2")
-    paths = [box.old(f"mas_2025010{days}T000000Z.mautrix-signal.sql.gz", days) for days in (1, 3)]
+    paths = [box.old(f"mas_2025010{days}T000000Z.mautrix-bridges.sql.gz", days) for days in (1, 3)]
     assert box.run().returncode == 0
     assert [path.exists() for path in paths] == [True, False]
 

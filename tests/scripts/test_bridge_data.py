@@ -362,7 +362,7 @@ def test_an_up_after_an_archive_makes_it_an_old_one(box: Box) -> None:
 
 def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
     """Staging's `latest` must never be production's: both would run one session."""
-    plan = deployment(archiveDir=str(box.directory), restore="latest")
+    plan = deployment({"archiveDir": str(box.directory), "restore": "latest"})
     made = (
         ("20260101T000000Z", STACK, "echo6.co"),
         ("20260102T000000Z", "mautrix-signal/prod", "echo6.co"),
@@ -376,7 +376,7 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
     box.good("archive", timestamp=made[0][0], stack=STACK, domain="echo6.co")
     found = facts._archive(plan)
     assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
-    by_path = facts._archive(deployment(archiveDir=str(box.directory), restore=str(box.directory / "x.tar.gz")))
+    by_path = facts._archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
     assert by_path is not None and "x.tar.gz: damaged, or no archive of a bridge" in by_path.error
     assert facts._archive(deployment()) is None
 

@@ -56,3 +56,34 @@ common.run(verb)
     assert max(len(line.encode()) for line in done.stderr.split("\n")) <= 4096
     assert whole in done.stderr.replace("\n", "")
     assert ("Traceback" in done.stderr) == raised.startswith("ValueError")
+
+
+CONTAINED = """
+from dataclasses import dataclass
+from scripts import common
+@dataclass
+class Nothing:
+    pass
+def check(arguments: Nothing) -> Nothing:
+    raise common.ScriptError("FAIL: it says no\\nand more")
+def remove(arguments: Nothing) -> Nothing:
+    return check(arguments)
+def broken(arguments: Nothing) -> Nothing:
+    raise ValueError("a defect")
+common.run(check, remove, broken, contained=common.Contained(("check", "broken"), {mark!r}, 7))
+"""
+
+
+@pytest.mark.parametrize(("verb", "contained"), [("check", True), ("remove", False), ("broken", False)])
+def test_a_failure_that_is_one_bridge_s_alone_is_a_result_and_noted(tmp_path: Path, verb: str, contained: bool) -> None:
+    """Pulumi starts nothing more once a step failed; and asks nothing again that did not. A deletion that failed, or a
+    defect of ours, ends the run."""
+    mark = tmp_path / ".failed"
+    program = CONTAINED.replace("{mark!r}", repr(str(mark)))
+    done = subprocess.run(
+        [sys.executable, "-c", program, verb], input="{}", capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == (0 if contained else 1)
+    assert done.stdout == ('{"failed": "FAIL: it says no"}\n' if contained else "")
+    assert mark.exists() == contained and (not contained or mark.read_text() == "7\n")
+    assert ("and more" in done.stderr) == (verb != "broken")

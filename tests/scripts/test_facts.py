@@ -34,7 +34,7 @@ def test_the_superuser_s_password_is_found_as_the_image_finds_it(
 
 @pytest.mark.parametrize("place", ["etc/crontab", "etc/cron.d/matrix", "var/spool/cron/crontabs/root"])
 def test_a_dump_script_that_cron_calls_is_seen(tmp_path: Path, place: str) -> None:
-    script = "/opt/matrix/mautrix-signal/mautrix-signal_backup.sh"
+    script = "/opt/matrix/mautrix-bridges/mautrix-bridges_backup.sh"
     file = tmp_path / place
     file.parent.mkdir(parents=True)
     file.write_text("15 3 * * * root true\n")

@@ -11,13 +11,13 @@ import pytest
 from scripts import config_check, files, safe_files
 from scripts.common import ScriptError
 from scripts.config_check import Question
-from scripts.files import BridgeDirectory, OwnedFile, OwnedFiles
+from scripts.files import OwnDirectory, OwnedFile, OwnedFiles
 from tests.facts import container
 from verdicts.host_facts import Mount
 
 
-def claimed(directory: Path, stack: str = "p/a") -> BridgeDirectory:
-    return BridgeDirectory(str(directory), stack)
+def claimed(directory: Path, stack: str = "p/a") -> OwnDirectory:
+    return OwnDirectory(str(directory), stack, "sharedDir")
 
 
 HEAD = "# bridge: written by the Pulumi stack p/a.\n"
@@ -37,7 +37,7 @@ def test_a_directory_is_claimed_and_released_without_a_trace(tmp_path: Path) -> 
 
 def test_another_stack_s_directory_is_refused(tmp_path: Path) -> None:
     files.claim(claimed(tmp_path / "bridge", "p/a"))
-    with pytest.raises(ScriptError, match="belongs to the stack p/a: set another bridgeDir"):
+    with pytest.raises(ScriptError, match="belongs to the stack p/a: set another sharedDir"):
         files.claim(claimed(tmp_path / "bridge", "p/b"))
 
 

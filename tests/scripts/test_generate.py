@@ -17,6 +17,7 @@ def test_every_secret_has_its_length_is_of_letters_and_digits_and_never_twice_th
     first, second = vars(generate.tokens(Generation(1))), vars(generate.tokens(Generation(1)))
     assert set(first) == {each.name for each in fields(Tokens)}
     made = [*first.values(), *second.values()]
+    made += [token for _ in range(2) for token in vars(generate.doublepuppet(Generation(1))).values()]
     assert all(re.fullmatch(r"[A-Za-z0-9]{64}", value) for value in made)
     assert len(set(made)) == 14
 

@@ -11,7 +11,7 @@ import pytest
 
 from scripts import bundle, host_lock
 from scripts.common import ScriptError
-from scripts.files import BridgeDirectory
+from scripts.files import OwnDirectory
 from scripts.host_lock import at_work, steps
 
 STACK = "project/cut-off-test"
@@ -28,7 +28,7 @@ def test_it_is_known_while_it_is_at_work_and_not_any_more() -> None:
 
 
 def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
-    arguments = BridgeDirectory(str(tmp_path / "bridge"), STACK)
+    arguments = OwnDirectory(str(tmp_path / "bridge"), STACK, "sharedDir")
     with at_work(STEP):
         later = subprocess.Popen(
             ["sh", "-c", bundle.command("claim")],
@@ -49,9 +49,10 @@ def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
 def test_another_step_of_the_stack_and_the_same_of_another_stack_do_not_wait(tmp_path: Path) -> None:
     with at_work(STEP):
         for step in (f"{HERE} mautrix-signal-config", f"{STACK}:/another mautrix-signal-directory"):
+            own = OwnDirectory(str(tmp_path / "bridge"), STACK, "sharedDir")
             done = subprocess.run(
                 ["sh", "-c", bundle.command("claim")],
-                input=bundle.pack("scripts.files", BridgeDirectory(str(tmp_path / "bridge"), STACK), step=step),
+                input=bundle.pack("scripts.files", own, step=step),
                 text=True, capture_output=True, timeout=30, check=False,
             )  # fmt: skip
             assert (done.returncode, done.stderr) == (0, "")

@@ -27,8 +27,10 @@ from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 __all__ = ["bridge_database", "postgres"]
 
 PLACE = Place("matrix-postgres", 5432, "synapse")
-FIRST = Isolation("p/a", PLACE, Database("matrix-postgres", "mautrix_signal", "mautrix_signal"), ("synapse", "mas"))
-SECOND = Isolation("p/b", PLACE, Database("matrix-postgres", "mautrix_two", "mautrix_two"), ("synapse", "mas"))
+ONE = Database("matrix-postgres", "mautrix_signal", "mautrix_signal")
+TWO = Database("matrix-postgres", "mautrix_two", "mautrix_two")
+FIRST = Isolation("p/a", PLACE, (ONE,), ("synapse", "mas"))
+SECOND = Isolation("p/b", PLACE, (TWO,), ("synapse", "mas"))
 DEFAULT = ["CONNECT", "TEMPORARY"]
 
 
@@ -99,6 +101,31 @@ def test_of_two_stacks_the_last_one_to_go_opens_it(
     assert (public(server, "synapse"), public(server, "mas")) == ([], [])
     isolation.renew(order[1])
     isolation.restore(order[1])
+    assert (public(server, "synapse"), public(server, "mas")) == (DEFAULT, ["CONNECT"])
+
+
+BOTH = replace(FIRST, bridges=(ONE, TWO))
+
+
+def test_two_bridges_of_one_stack_are_isolated_together(server: Postgres) -> None:
+    made = isolation.isolate(BOTH)
+    assert made.public == {"synapse": tuple(DEFAULT), "mas": ("CONNECT",)}
+    names = ("synapse", "mas", "mautrix_signal", "mautrix_two")
+    assert [public(server, name) for name in names] == [[], [], [], []]
+    assert on_role(server, "mautrix_two") == on_role(server, "mautrix_signal")
+    assert isolation.renew(BOTH) == made
+    isolation.restore(BOTH)
+    assert (public(server, "synapse"), public(server, "mas")) == (DEFAULT, ["CONNECT"])
+
+
+def test_a_bridge_that_comes_later_or_goes_alone_opens_nothing(server: Postgres) -> None:
+    """What it finds is not what PUBLIC had; what the one that goes has noted, the others have, too."""
+    made = isolation.isolate(FIRST)
+    assert isolation.renew(BOTH) == made
+    assert isolation.renew(replace(BOTH, bridges=(TWO,))) == made
+    server.sql("comment on role mautrix_signal is null;")  # gone with it
+    assert (public(server, "synapse"), public(server, "mas")) == ([], [])
+    isolation.restore(replace(BOTH, bridges=(TWO,)))
     assert (public(server, "synapse"), public(server, "mas")) == (DEFAULT, ["CONNECT"])
 
 

@@ -19,9 +19,9 @@ from components.registration import homeserver_edit
 from documents.marks import comment
 from scripts import archives, dumps, files, isolation, leftovers, nightly_backup
 from scripts.common import ScriptError
-from scripts.leftovers import Arguments
+from scripts.leftovers import Bridge, Shared
 from scripts.wire import plain
-from tests.facts import STACK, deployment
+from tests.facts import STACK, whole
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 from verdicts.host_facts import Manifest
 
@@ -34,16 +34,16 @@ class Box:
     def __init__(self, folder: Path, server: Postgres) -> None:
         self.server, self.synapse = server, folder / "synapse"
         self.synapse.mkdir()
-        self.bridge = folder / "bridge"
-        plan = deployment(
+        self.bridge, self.shared_directory = folder / "bridge", folder / "shared"
+        plan = whole(
+            {"directory": str(self.bridge)},
             synapseDir=str(self.synapse),
-            bridgeDir=str(self.bridge),
+            sharedDir=str(self.shared_directory),
             backupScript="none",
             backupDir=str(folder / "dumps"),
         )
-        self.isolation = isolation.Isolation(STACK, plan.postgres, plan.place.database, ("synapse", "mas"))
-        backup = backup_arguments(plan, "synapse")
-        self.arguments = Arguments(
+        self.isolation = isolation.Isolation(STACK, plan.postgres, plan.databases, ("synapse", "mas"))
+        self.arguments = Bridge(
             stack=STACK,
             container="mautrix-signal",
             directory=str(self.bridge),
@@ -51,8 +51,15 @@ class Box:
             archives=str(folder / "archives"),
             program="mautrix-signal",
             whose=plan.whose,
-            isolation=self.isolation,
-            backup=backup,
+            postgres=plan.postgres,
+            database=plan.databases[0],
+            isolated=("synapse", "mas"),
+        )
+        self.shared = Shared(
+            stack=STACK,
+            directory=str(self.shared_directory),
+            postgres=plan.postgres,
+            backup=backup_arguments(plan, "synapse"),
             synapse=homeserver_edit(plan),
         )
 
@@ -71,15 +78,11 @@ def box(tmp_path: Path, bridge_database: Postgres, monkeypatch: pytest.MonkeyPat
     yield Box(tmp_path, bridge_database)
 
 
-def test_the_beginning_does_nothing(box: Box) -> None:
-    assert leftovers.nothing(box.arguments) == leftovers.Swept()
-
-
 def test_with_nothing_left_nothing_is_done(box: Box, tmp_path: Path) -> None:
     box.server.sql("drop database mautrix_signal with (force);")
     box.server.sql("drop role mautrix_signal;")
     before = sorted(tmp_path.rglob("*"))
-    assert leftovers.sweep(box.arguments) == leftovers.Swept()
+    assert leftovers.sweep(box.arguments) == leftovers.finish(box.shared) == leftovers.Swept()
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -153,32 +156,51 @@ def test_a_scratch_database_of_a_killed_proof_goes(box: Box) -> None:
     assert box.server.databases() == {"synapse", "mas"}
 
 
+def claim(path: Path) -> files.OwnDirectory:
+    own = files.OwnDirectory(str(path), STACK, "")
+    files.claim(own)
+    return own
+
+
 def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     box.server.sql(TABLES, "mautrix_signal")
-    files.claim(files.BridgeDirectory(str(box.bridge), STACK))
+    claim(box.bridge)
+    claim(box.shared_directory)
     ours = f"# x: written by the Pulumi stack {STACK}.\n"
     owner = os.geteuid(), os.getegid()
     config = files.OwnedFile(str(box.bridge / "config-0123/config.yaml"), ours, *owner, own_directory=True)
-    one, two = (files.OwnedFile(path, ours, *owner) for path in box.arguments.synapse.watch)
+    one, two = (files.OwnedFile(path, ours, *owner) for path in box.shared.synapse.watch)
     files.create(files.OwnedFiles(STACK, (config, one, two)))
     Path(two.path).write_text("id: somebody-else-s\n")
-    box.bridge.joinpath("mautrix-signal_backup.sh").write_text(box.arguments.backup.dump_script)
+    box.shared_directory.joinpath("shared_backup.sh").write_text(box.shared.backup.dump_script)
     leftovers.sweep(box.arguments)
     assert not box.bridge.exists()
+    assert box.shared_directory.exists() and len([*box.synapse.iterdir()]) == 2, "other bridges may need them"
+    leftovers.finish(box.shared)
+    assert not box.shared_directory.exists()
     assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
 
 
 def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None:
     """The directory is released before the sweep: its note must outlive that."""
-    box.server.sql(TABLES, "mautrix_signal")
-    files.claim(files.BridgeDirectory(str(box.bridge), STACK))
-    dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.mautrix-signal.sql.gz"
+    own = claim(box.shared_directory)
+    dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
     dump.write_bytes(b"x")
     noted = nightly_backup.Note((nightly_backup.NotedDump(str(dump), dumps.sha256(dump)),))
-    (box.bridge / files.PROVEN).write_text(json.dumps(plain(noted)))
-    assert files.release(files.BridgeDirectory(str(box.bridge), STACK)).kept == (str(box.bridge),)
-    leftovers.sweep(box.arguments)
-    assert not dump.exists() and not box.bridge.exists()
+    (box.shared_directory / files.PROVEN).write_text(json.dumps(plain(noted)))
+    assert files.release(own).kept == (str(box.shared_directory),)
+    leftovers.finish(box.shared)
+    assert not dump.exists() and not box.shared_directory.exists()
+
+
+def test_a_bridge_that_leaves_takes_nothing_of_another_and_what_is_left_goes_at_the_end(box: Box) -> None:
+    """Its database once had another name, which no settings tell any more."""
+    box.server.sql("create database other;")
+    box.server.sql(f"comment on database other is '{comment(STACK, began='none', archived='/a')}';")
+    box.comments(comment(STACK, began="none", archived="/a"), comment(STACK, public={}))
+    assert leftovers.sweep(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+    assert "other" in box.server.databases()
+    assert leftovers.finish(box.shared).gone == ("database other",)
 
 
 def test_without_postgres_it_stops_and_says_what_to_do(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from documents.places import Database
 from scripts import bundle
 from scripts.nightly_backup import Arguments
 from scripts.wire import plain
-from tests.facts import deployment
+from tests.facts import whole
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]
@@ -58,7 +58,7 @@ class Box:
     def __init__(self, home: Path, server: Postgres) -> None:
         self.home, self.server = home, server
         self.backups, self.bridge_dir = home / "backups", home / "bridge"
-        self.file, self.ours = home / "scripts/pg_backup.sh", home / "scripts/mautrix-signal_backup.sh"
+        self.file, self.ours = home / "scripts/pg_backup.sh", home / "scripts/mautrix-bridges_backup.sh"
         self.note = self.bridge_dir / ".proven.json"
         for directory in (self.file.parent, self.bridge_dir, self.backups):
             directory.mkdir()
@@ -67,17 +67,18 @@ class Box:
         self.changed: dict[str, Any] = {}
 
     def arguments(self) -> Arguments:
-        plan = deployment(**self.config)
+        plan = whole(None, **self.config)
         template = (CHECKOUT / "scripts/bridge_backup.sh").read_text()
         arguments = Arguments(
             script=str(self.file),
             block=Block(OWNER, str(self.ours), plan.backup.directory),
             dump_script=backup_script.dump_script(template, plan),
-            suffix=f".mautrix-signal.sql.gz{plan.backup.suffix}",
+            suffix=f".mautrix-bridges.sql.gz{plan.backup.suffix}",
             databases=(
                 Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),
                 Database("matrix-postgres", "mas", "mas"),
             ),
+            bridges=(Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),),
             filtered=bool(plan.backup.filter),
             superuser="synapse",
             synapse_database="synapse",
@@ -191,7 +192,7 @@ def test_another_job_s_new_file_stays_when_the_proof_fails_and_at_destroy(box: B
 
 def test_later_dumps_and_files_written_over_stay_and_are_told(box: Box) -> None:
     result = box.good("apply")
-    later = box.backups / "mas_20990101T030000Z.mautrix-signal.sql.gz"
+    later = box.backups / "mas_20990101T030000Z.mautrix-bridges.sql.gz"
     later.write_text("a nightly one")
     over = Path(result["dumps"][0]["path"])
     over.write_text("written over by another run")
@@ -345,7 +346,7 @@ def test_a_script_that_uploads_is_not_run_by_us(box: Box) -> None:
     before = box.tree()
     done = box.run("apply")
     assert done.returncode == 0, done.stderr
-    assert "uploads (rclone), so it is not run now: mautrix-signal_backup.sh alone is" in done.stderr
+    assert "uploads (rclone), so it is not run now: mautrix-bridges_backup.sh alone is" in done.stderr
     assert [(dump["database"], dump["path"], dump["proof"]) for dump in json.loads(done.stdout)["dumps"]] == [
         (name, "", "unpacks, and is whole; not kept") for name in ("mautrix_signal", "mas")
     ]
@@ -383,8 +384,8 @@ def test_filtered_dumps_are_proven_by_size_and_the_restore_check_comes_before_th
     assert done.returncode == 0, done.stderr
     ours = json.loads(done.stdout)["dumps"][:2]
     assert [dump["proof"] for dump in ours] == ["made and filtered without an error"] * 2
-    assert all(dump["path"].endswith(".mautrix-signal.sql.gz.rot") for dump in ours)
-    assert "proven: mautrix_signal: unfiltered.sql restores (4 tables)" in done.stderr
+    assert all(dump["path"].endswith(".mautrix-bridges.sql.gz.rot") for dump in ours)
+    assert "proven: mautrix_signal: mautrix_signal.sql restores (4 tables)" in done.stderr
     box.config["backupFilter"] = "cat >/dev/null"
     assert "no whole dump could be made" in box.run("apply").stderr
 

@@ -76,6 +76,7 @@ class Host:
             experimental_features=("msc3202_transaction_extensions",),
             watch=tuple(str(self.folder / "host" / name) for name in ("registration.yaml", "doublepuppet.yaml")),
             journal=str(self.folder / "bridge/.homeserver.json"),
+            bridges=("mautrix-signal",),
         )
         return replace(arguments, **self.more)
 
@@ -286,6 +287,23 @@ def test_a_failed_restart_brings_the_old_file_back(host: Host) -> None:
     assert host.file.stat().st_mtime_ns == was.st_mtime_ns  # or the next run would restart for nothing
     host.synapse.set(poison=None)
     assert host.good("apply")["changed"] is True
+
+
+def test_a_bridge_that_leaves_is_stopped_before_synapse_forgets_it_and_goes_on_if_that_fails(host: Host) -> None:
+    """Running, it would take messages from its network that Synapse no longer takes from it."""
+    host.synapse.set(bridges=["mautrix-signal", "mautrix-slack"], poison=MARK)
+    host.bad("apply")
+    assert host.synapse.state["bridges"] == ["mautrix-signal", "mautrix-slack"]
+    host.synapse.set(poison=None)
+    host.good("apply")
+    assert host.synapse.state["bridges"] == ["mautrix-signal"]
+    stopped, restarted = (
+        host.synapse.calls.index(each) for each in ("stop --time 30 mautrix-slack", "start mautrix-slack")
+    )
+    assert stopped < host.synapse.calls.index("restart matrix-synapse") < restarted
+    calls = len(host.synapse.calls)
+    host.good("apply")
+    assert not [call for call in host.synapse.calls[calls:] if call.startswith("ps")], "nothing to restart"
 
 
 @pytest.mark.parametrize("whose", ["doublepuppet.yaml", "irc.yaml"])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from documents.marks import comment
-from tests.facts import HOMESERVER, STACK, container, deployed, deployment, healthy, settings
+from tests.facts import HOMESERVER, STACK, container, deployed, healthy, settings, whole
+from tests.facts import changed as but
 from verdicts.host_facts import (
     ArchiveFacts,
     HostFacts,
@@ -22,40 +23,51 @@ from verdicts.host_facts import (
     Worker,
     WorkerFacts,
 )
-from verdicts.preflight import Findings, judge
+from verdicts.preflight import BridgeFindings, Findings, judge
 
 Change = Callable[[HostFacts], HostFacts]
 
 
-def verdict(facts: HostFacts, **changed: str) -> Findings:
-    return judge(facts, settings(**changed), deployment(**changed))
+def verdict(facts: HostFacts, own: Mapping[str, Any] | None = None, /, **changed: str) -> Findings:
+    """`own`: of Signal's entry."""
+    return judge(facts, settings(own, **changed), whole(own, **changed))
 
 
 def test_the_plan_s_host_is_fine() -> None:
     found = verdict(healthy())
-    assert (found.problems, found.attempt) == ((), 1)
+    assert (found.problems, found.bridges[0].attempt) == ((), 1)
 
 
 def test_the_changes_are_what_up_will_write() -> None:
     homeserver, script, new = verdict(healthy()).changes
-    assert new == "a new file, /opt/matrix/scripts/mautrix-signal_backup.sh (0700): makes the dumps"
+    assert new == "a new file, /opt/matrix/scripts/mautrix-bridges_backup.sh (0700): makes the dumps"
     assert "+++ " in homeserver and "/opt/matrix/synapse/homeserver.yaml" in homeserver
     assert any(line.startswith("+") and "- /data/registration.yaml" in line for line in homeserver.splitlines())
     assert not [line for line in homeserver.splitlines() if line.startswith("-") and not line.startswith("---")]
-    assert "/opt/matrix/scripts/pg_backup.sh" in script and "mautrix-signal_backup.sh" in script
+    assert "/opt/matrix/scripts/pg_backup.sh" in script and "mautrix-bridges_backup.sh" in script
 
 
 def test_a_deployed_host_has_nothing_to_change() -> None:
     found = verdict(deployed())
-    assert found == Findings((), found.warnings, (), 1, "none", role_there=True, database_there=True)
+    there = BridgeFindings(1, "none", role_there=True, database_there=True)
+    assert found == Findings((), found.warnings, (), (there,))
     assert not [warning for warning in found.warnings if "took it out" in warning]
 
 
+def attempt(facts: HostFacts) -> int:
+    return verdict(facts).bridges[0].attempt
+
+
+LATEST = {"restore": "latest"}
+
+
 def _set(path: str, value: Any) -> Change:
-    """Facts with another value at `path`, as "synapse.version"."""
+    """Facts with another value at `path`, as "synapse.version"; "bridge" is the first of the bridges."""
 
     def change(facts: Any, names: list[str]) -> Any:
         name, *rest = names
+        if name == "bridge":
+            return replace(facts, bridges=(change(facts.bridges[0], rest), *facts.bridges[1:]))
         return replace(facts, **{name: change(getattr(facts, name), rest) if rest else value})
 
     return lambda facts: change(facts, path.split("."))
@@ -76,10 +88,6 @@ def _add(path: str, more: dict[str, Any]) -> Change:
 def _other(**registration: Any) -> Change:
     other = replace(Registration("/data/irc.yaml", "irc", "ircbot"), **registration)
     return _set("synapse.registrations", (other,))
-
-
-def _roles(*more: str) -> Change:
-    return lambda facts: _set("postgres.roles", (*facts.postgres.roles, *more))(facts)
 
 
 READS = WorkerFacts(("/data/homeserver.yaml", "/data/w.yaml"))
@@ -229,20 +237,20 @@ REFUSALS: list[tuple[Change, str]] = [
         "`pulumi config set --secret postgresPassword`",
     ),
     (
-        _roles("mautrix_signal"),
-        "role mautrix_signal: is there, and nothing says that this stack made it: set another bridgeRole",
+        _add("postgres.roles", {"mautrix_signal": ""}),
+        "role mautrix_signal: is there, and nothing says that this stack made it: set another bridges[0].role",
     ),
     (
-        _add("postgres.databases", {"mautrix_signal": 1}),
-        "database mautrix_signal: is there, and nothing says that this stack made it: set another bridgeDatabase",
+        _add("postgres.databases", {"mautrix_signal": ""}),
+        "database mautrix_signal: is there, and nothing says that this stack made it: set another bridges[0].database",
     ),
     (
-        _set("postgres.role_comment", comment("other/x")),
-        "role mautrix_signal: belongs to the stack other/x: set another bridgeRole",
+        _add("postgres.roles", {"mautrix_signal": comment("other/x")}),
+        "role mautrix_signal: belongs to the stack other/x: set another bridges[0].role",
     ),
     (
-        _set("postgres.database_comment", comment("other/x", began="none")),
-        "database mautrix_signal: belongs to the stack other/x: set another bridgeDatabase",
+        _add("postgres.databases", {"mautrix_signal": comment("other/x", began="none")}),
+        "database mautrix_signal: belongs to the stack other/x: set another bridges[0].database",
     ),
     (
         _set("postgres.locked_out", {"synapse": ("grafana", "mas")}),
@@ -250,44 +258,44 @@ REFUSALS: list[tuple[Change, str]] = [
         "it with `pulumi config set --path 'acceptLockedOut[0]' grafana`",
     ),
     (
-        _set("bridge_container", container("x", labels={"mautrix-bridge.stack": "other/x"})),
-        "container mautrix-signal: is there and belongs to the stack other/x: set another bridgeContainer",
+        _set("bridge.container", container("x", labels={"mautrix-bridge.stack": "other/x"})),
+        "container mautrix-signal: is there and belongs to the stack other/x: set another bridges[0].container",
     ),
     (
-        _set("bridge_container", container("x")),
-        "container mautrix-signal: is there and was not made by this stack: set another bridgeContainer",
+        _set("bridge.container", container("x")),
+        "container mautrix-signal: is there and was not made by this stack: set another bridges[0].container",
     ),
     (
-        _set("bridge_dir.stack", "other/x"),
-        "/opt/matrix/mautrix-signal: belongs to the stack other/x: set another bridgeDir",
+        _set("bridge.directory.stack", "other/x"),
+        "/opt/matrix/mautrix-signal: belongs to the stack other/x: set another bridges[0].directory",
     ),
     (
-        _set("bridge_dir.entries", ("signal.db",)),
-        "/opt/matrix/mautrix-signal: holds files that this stack did not make: set another bridgeDir",
+        _set("bridge.directory.entries", ("signal.db",)),
+        "/opt/matrix/mautrix-signal: holds files that this stack did not make: set another bridges[0].directory",
     ),
     (
-        _set("others", ("old-signal",)),
-        "/opt/matrix/mautrix-signal: is used by the container old-signal: set another bridgeDir",
+        _set("bridge.others", ("old-signal",)),
+        "/opt/matrix/mautrix-signal: is used by the container old-signal: set another bridges[0].directory",
     ),
     (
-        _add("registrations", {"/opt/matrix/synapse/registration.yaml": OwnFile("", 991, 991)}),
+        _set("bridge.registration", OwnFile("", 991, 991)),
         "/opt/matrix/synapse/registration.yaml: is there and does not name this stack in its first line; Synapse may "
-        "need it: set another registrationFile",
+        "need it: set another bridges[0].registrationFile",
     ),
     (
-        _add("registrations", {"/opt/matrix/synapse/doublepuppet.yaml": OwnFile("other/x", 991, 991)}),
+        _set("doublepuppet", OwnFile("other/x", 991, 991)),
         "/opt/matrix/synapse/doublepuppet.yaml: is there and belongs to the stack other/x; Synapse may need it: set "
         "another doublepuppetFile",
     ),
     (
         _set("dump_script_owner", ""),
-        "/opt/matrix/scripts/mautrix-signal_backup.sh: is there and is not ours: set another bridgeContainer, whose "
-        "name it has",
+        "/opt/matrix/scripts/mautrix-bridges_backup.sh: is there and is not ours: set another sharedDir, whose name "
+        "it has",
     ),
     (
         _set("dump_script_owner", "other/x"),
-        "/opt/matrix/scripts/mautrix-signal_backup.sh: is there and belongs to the stack other/x: set another "
-        "bridgeContainer, whose name it has",
+        "/opt/matrix/scripts/mautrix-bridges_backup.sh: is there and belongs to the stack other/x: set another "
+        "sharedDir, whose name it has",
     ),
     (
         _other(id="signal"),
@@ -318,6 +326,18 @@ REFUSALS: list[tuple[Change, str]] = [
         _other(error="FileNotFoundError: no such file"),
         "registration /data/irc.yaml: cannot be read: FileNotFoundError: no such file: fix it, or Synapse will not "
         "start again",
+    ),
+    (
+        _set("directory.stack", "other/x"),
+        "/opt/matrix/mautrix-bridges: belongs to the stack other/x: set another sharedDir",
+    ),
+    (
+        _set("directory.entries", ("notes",)),
+        "/opt/matrix/mautrix-bridges: holds files that this stack did not make: set another sharedDir",
+    ),
+    (
+        _set("bridge.config_refused", ("bridgeConfig.network.x: is no setting of this bridge's",)),
+        "bridges[0].bridgeConfig.network.x: is no setting of this bridge's",
     ),
     (
         _set("synapse_dir.writable", False),
@@ -410,7 +430,7 @@ def test_without_a_backup_script_there_is_nothing_to_edit() -> None:
     found = verdict(_set("backup_script", None)(healthy()), backupScript="none", backupDir="/srv/dumps")
     assert found.problems == ()
     assert len(found.changes) == 2 and "homeserver.yaml" in found.changes[0]
-    assert "/opt/matrix/mautrix-signal/mautrix-signal_backup.sh" in found.changes[1]
+    assert "/opt/matrix/mautrix-bridges/mautrix-bridges_backup.sh" in found.changes[1]
 
 
 def test_all_problems_are_told_together() -> None:
@@ -423,8 +443,8 @@ def test_all_problems_are_told_together() -> None:
 def test_without_mas_nothing_of_it_is_asked_for() -> None:
     host = _set("synapse.mas", False)(healthy())
     host = replace(host, mas_container=None, synapse=replace(host.synapse, version="1.90.0"))
-    databases = {name: size for name, size in host.postgres.databases.items() if name != "mas"}
-    host = replace(host, postgres=replace(host.postgres, roles=("synapse",), databases=databases, locked_out={}))
+    databases = {name: text for name, text in host.postgres.databases.items() if name != "mas"}
+    host = replace(host, postgres=replace(host.postgres, roles={"synapse": ""}, databases=databases, locked_out={}))
     assert verdict(host, masContainer="none").problems == ()
     assert verdict(healthy(), masContainer="none").problems[0] == (
         "masContainer: none, but /opt/matrix/synapse/homeserver.yaml has matrix_authentication_service: "
@@ -481,7 +501,7 @@ def test_what_needs_no_consent(text: str) -> None:
 def test_without_a_backup_script_it_is_said_that_nobody_dumps_the_bridge_until_somebody_does() -> None:
     without = {"backupScript": "none", "backupDir": "/opt/matrix/backups"}
     told = [line for line in verdict(healthy(), **without).warnings if line.startswith("backupScript: none")]
-    assert len(told) == 1 and "/opt/matrix/mautrix-signal/mautrix-signal_backup.sh: nobody dumps" in told[0]
+    assert len(told) == 1 and "/opt/matrix/mautrix-bridges/mautrix-bridges_backup.sh: nobody dumps" in told[0]
     called = verdict(_set("dump_scheduled", True)(healthy()), **without)
     assert not [line for line in called.warnings if line.startswith("backupScript")]
 
@@ -508,7 +528,7 @@ def test_locked_out_roles_are_let_go_when_accepted_and_still_named() -> None:
 
 
 def test_a_second_run_after_a_failed_one_is_not_refused_for_what_the_first_made() -> None:
-    assert verdict(replace(deployed(), bridge_container=None)).problems == ()  # it stopped at the check
+    assert verdict(but(deployed(), {"container": None})).problems == ()  # it stopped at the check
 
 
 def test_what_somebody_took_out_is_told_with_the_command_that_puts_it_back() -> None:
@@ -521,10 +541,11 @@ def test_what_somebody_took_out_is_told_with_the_command_that_puts_it_back() -> 
     ("change", "path"),
     [
         (
-            _add("registrations", {"/opt/matrix/synapse/doublepuppet.yaml": None}),
-            "/opt/matrix/synapse/doublepuppet.yaml",
+            _set("bridge.registration", None),
+            "/opt/matrix/synapse/registration.yaml",
         ),
-        (_set("dump_script_owner", None), "/opt/matrix/scripts/mautrix-signal_backup.sh"),
+        (_set("doublepuppet", None), "/opt/matrix/synapse/doublepuppet.yaml"),
+        (_set("dump_script_owner", None), "/opt/matrix/scripts/mautrix-bridges_backup.sh"),
     ],
 )
 def test_a_lost_file_of_ours_is_told(change: Change, path: str) -> None:
@@ -534,27 +555,40 @@ def test_a_lost_file_of_ours_is_told(change: Change, path: str) -> None:
 
 def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_not() -> None:
     facts = deployed()
-    assert verdict(facts).attempt == 1
-    facts = replace(facts, ready_mark="")
-    assert verdict(facts).attempt == 2
-    assert facts.bridge_container is not None
-    labels = {**facts.bridge_container.labels, "mautrix-bridge.attempt": "2"}
-    facts = replace(facts, bridge_container=replace(facts.bridge_container, labels=labels))
-    assert facts.bridge_container is not None
-    assert verdict(replace(facts, ready_mark=f"{facts.bridge_container.id} 2")).attempt == 2
+    assert attempt(facts) == 1
+    facts = but(facts, {"ready_mark": ""})
+    assert attempt(facts) == 2
+    container = facts.bridges[0].container
+    assert container is not None
+    again = replace(container, labels={**container.labels, "mautrix-bridge.attempt": "2"})
+    assert attempt(but(facts, {"container": again, "ready_mark": f"{again.id} 2"})) == 2
+
+
+def test_an_attempt_that_failed_is_followed_by_the_next() -> None:
+    """A gate that failed is in Pulumi's state, and would not be asked again."""
+    claimed = {"directory": deployed().bridges[0].directory}
+    assert attempt(but(healthy(), {"failed": 1, **claimed})) == 2
+    assert attempt(but(deployed(), {"failed": 1})) == 2, "the old container runs on, and is not what is wanted"
+    assert attempt(but(deployed(), {"failed": 7})) == 8
+    container = deployed().bridges[0].container
+    assert container is not None
+    labels = {**container.labels, "mautrix-bridge.attempt": "2"}
+    ready = {"container": replace(container, labels=labels), "ready_mark": f"{container.id} 2", "failed": 1}
+    assert attempt(but(deployed(), ready)) == 2, "it is live since"
+    assert attempt(but(healthy(), {"failed": 1})) == 1, "another stack's directory says nothing"
 
 
 @pytest.mark.parametrize("status", ["created", "exited", "dead"])
 def test_a_container_that_somebody_stopped_is_made_anew_and_that_is_told(status: str) -> None:
     """`up` would say that nothing has changed, and the bridge would stay dead."""
-    found = verdict(_set("bridge_container.status", status)(deployed()))
-    assert found.attempt == 2 and found.problems == ()
+    found = verdict(_set("bridge.container.status", status)(deployed()))
+    assert found.bridges[0].attempt == 2 and found.problems == ()
     assert f"container mautrix-signal: is {status}: `up` makes it anew" in found.warnings
-    assert verdict(_set("bridge_container.status", "restarting")(deployed())).attempt == 1
+    assert attempt(_set("bridge.container.status", "restarting")(deployed())) == 1
 
 
 def test_a_container_that_somebody_removed_is_made_anew_though_the_state_has_it() -> None:
-    assert verdict(replace(deployed(), bridge_container=None)).attempt == 2
+    assert attempt(but(deployed(), {"container": None})) == 2
 
 
 MANIFEST = Manifest(
@@ -565,30 +599,31 @@ PATH = "/var/backups/mautrix-signal/mautrix-signal-20261124T120000Z.tar.gz"
 
 
 def _archived(**changed: Any) -> HostFacts:
-    return replace(healthy(), archive=ArchiveFacts(PATH, replace(MANIFEST, **changed)))
+    return but(healthy(), {"archive": ArchiveFacts(PATH, replace(MANIFEST, **changed))})
 
 
 def test_a_new_deployment_begins_with_the_archive_that_the_setting_means() -> None:
-    found = verdict(_archived(), restore="latest")
-    assert (found.problems, found.restore) == ((), PATH)
-    assert verdict(healthy()).restore == "none"
+    found = verdict(_archived(), LATEST)
+    assert (found.problems, found.bridges[0].restore) == ((), PATH)
+    assert verdict(healthy()).bridges[0].restore == "none"
 
 
 def test_a_restore_that_would_do_nothing_is_told_and_does_nothing() -> None:
     """Who sets it on a running deployment believes that he gets the archive's data, and would get nothing; the key
     alone would be another one, and read nothing."""
-    found = verdict(replace(deployed(), archive=ArchiveFacts(PATH, MANIFEST)), restore="latest")
-    assert found.restore == "none"
-    assert [told for told in found.warnings if told.startswith("restore: 'latest' counts at the first `up`")]
-    assert not [told for told in verdict(_archived(), restore="latest").warnings if told.startswith("restore:")]
+    found = verdict(but(deployed(), {"archive": ArchiveFacts(PATH, MANIFEST)}), LATEST)
+    assert found.bridges[0].restore == "none"
+    told = "bridges[0].restore: 'latest' counts at a bridge's first `up`"
+    assert [line for line in found.warnings if line.startswith(told)]
+    assert not [line for line in verdict(_archived(), LATEST).warnings if ".restore:" in line]
 
 
 def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
-    facts = _set("postgres.database_comment", comment(STACK, began=PATH))(deployed())
-    facts = replace(facts, archive=ArchiveFacts(error=f"{PATH}: no such file"))
-    found = verdict(facts, restore=PATH)
-    assert (found.problems, found.restore) == ((), PATH)
-    assert verdict(replace(facts, archive=None)).restore == PATH
+    facts = _add("postgres.databases", {"mautrix_signal": comment(STACK, began=PATH)})(deployed())
+    facts = but(facts, {"archive": ArchiveFacts(error=f"{PATH}: no such file")})
+    found = verdict(facts, {"restore": PATH})
+    assert (found.problems, found.bridges[0].restore) == ((), PATH)
+    assert verdict(but(facts, {"archive": None})).bridges[0].restore == PATH
 
 
 @pytest.mark.parametrize(
@@ -601,27 +636,30 @@ def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
 def test_another_deployment_s_archive_needs_consent_by_name(changed: dict[str, str], words: str) -> None:
     """Staging would start production's Signal session, and both would be thrown out."""
     facts = _archived(**changed)
-    (problem,) = verdict(facts, restore=PATH).problems
+    own, archive = {"restore": PATH}, facts.bridges[0].archive
+    (problem,) = verdict(facts, own).problems
     assert words in problem
-    assert facts.archive is not None and facts.archive.manifest is not None
-    whose = facts.archive.manifest.whose
+    assert archive is not None and archive.manifest is not None
+    whose = archive.manifest.whose
     assert problem.endswith(f"if that one is gone for good, `pulumi config set acceptArchiveOf {whose}`")
-    assert verdict(facts, restore=PATH, acceptArchiveOf=whose).problems == ()
-    assert verdict(facts, restore=PATH, acceptArchiveOf="mautrix-signal/other@echo6.co").problems == (problem,)
+    assert verdict(facts, own, acceptArchiveOf=whose).problems == ()
+    assert verdict(facts, own, acceptArchiveOf="mautrix-signal/other@echo6.co").problems == (problem,)
 
 
 def test_another_bridge_s_archive_is_refused() -> None:
-    (problem,) = verdict(_archived(bridge="mautrix-whatsapp"), restore=PATH).problems
-    assert problem == f"restore: {PATH} is of the bridge mautrix-whatsapp, and this is mautrix-signal: name one of " + (
-        "mautrix-signal"
+    (problem,) = verdict(_archived(bridge="mautrix-whatsapp"), {"restore": PATH}).problems
+    assert (
+        problem
+        == f"bridges[0].restore: {PATH} is of the bridge mautrix-whatsapp, and this is mautrix-signal: name one of "
+        + ("mautrix-signal")
     )
 
 
 def test_latest_without_one_of_ours_names_those_that_it_passed_over() -> None:
-    facts = replace(healthy(), archive=ArchiveFacts(error="/a: holds no archive of us", others=("p/prod@echo6.co",)))
-    assert verdict(facts, restore="latest").problems == (
-        "restore: /a: holds no archive of us (others are of p/prod@echo6.co: name one by its path): set restore to "
-        "none, or to an archive's path",
+    archive = ArchiveFacts(error="/a: holds no archive of us", others=("p/prod@echo6.co",))
+    assert verdict(but(healthy(), {"archive": archive}), LATEST).problems == (
+        "bridges[0].restore: /a: holds no archive of us (others are of p/prod@echo6.co: name one by its path): set it "
+        "to none, or to an archive's path",
     )
 
 
@@ -631,8 +669,8 @@ def test_latest_without_one_of_ours_names_those_that_it_passed_over() -> None:
 @pytest.mark.parametrize("entries", [(), ("config-0123456789ab",)])
 def test_without_its_mark_or_its_directory_the_deployment_is_still_ours(entries: tuple[str, ...]) -> None:
     """Told to drop his own live database and to move away a registration that Synapse needs, he would have done so."""
-    facts = replace(deployed(), bridge_dir=replace(deployed().bridge_dir, stack=None, entries=entries))
-    facts = replace(facts, directory_writers=(STACK,) if entries else ())
+    directory = replace(deployed().bridges[0].directory, stack=None, entries=entries)
+    facts = but(deployed(), {"directory": directory, "directory_writers": (STACK,) if entries else ()})
     found = verdict(facts)
     assert found.problems == ()
     told = " ".join(found.warnings)
@@ -641,26 +679,27 @@ def test_without_its_mark_or_its_directory_the_deployment_is_still_ours(entries:
         assert "/opt/matrix/mautrix-signal: its mark, the file .stack, is no longer there: somebody took it out" in told
     else:
         assert (
-            "bridgeDir: /opt/matrix/mautrix-signal does not hold this stack's files, though the container "
-            "mautrix-signal "
-            "and the database mautrix_signal are this stack's: the setting was changed, then `up` moves them there"
+            "bridges[0].directory: /opt/matrix/mautrix-signal does not hold this stack's files, though the container "
+            "mautrix-signal and the database mautrix_signal are this stack's: the setting was changed, then `up` moves "
+            "them there"
         ) in told
 
 
 def test_another_directory_with_files_in_it_is_refused_and_the_cause_is_named() -> None:
-    facts = replace(deployed(), bridge_dir=replace(deployed().bridge_dir, stack=None, entries=("notes",)))
-    assert verdict(replace(facts, directory_writers=())).problems == (
+    directory = replace(deployed().bridges[0].directory, stack=None, entries=("notes",))
+    assert verdict(but(deployed(), {"directory": directory, "directory_writers": ()})).problems == (
         "/opt/matrix/mautrix-signal: holds files that this stack did not make, and its bridge is here already: was "
-        "bridgeDir changed?: set another bridgeDir",
+        "the directory changed?: set another bridges[0].directory",
     )
 
 
 @pytest.mark.parametrize("there", ["role", "database"])
 def test_what_a_killed_run_made_is_taken_over_and_what_somebody_else_made_is_not(there: str) -> None:
-    own = replace(healthy(), bridge_dir=replace(healthy().bridge_dir, stack=STACK, entries=(".stack",)))
-    made = _roles("mautrix_signal") if there == "role" else _add("postgres.databases", {"mautrix_signal": 1})
+    own = but(healthy(), {"directory": replace(deployed().bridges[0].directory, entries=(".stack",))})
+    made = _add(f"postgres.{there}s", {"mautrix_signal": ""})
     found = verdict(made(own))
-    assert (found.problems, found.role_there, found.database_there) == ((), there == "role", there == "database")
+    of = found.bridges[0]
+    assert (found.problems, of.role_there, of.database_there) == ((), there == "role", there == "database")
     assert verdict(made(healthy())).problems != ()
 
 
@@ -698,9 +737,9 @@ def test_a_disk_that_may_be_too_small_is_told_with_numbers(change: Change, line:
 
 
 def test_the_archive_s_disk_is_looked_at_where_the_archive_goes() -> None:
-    facts = _add("postgres.databases", {"mautrix_signal": 400 * 2**20})(deployed())
+    facts = _add("postgres.bytes", {"mautrix_signal": 400 * 2**20})(deployed())
     told = "disk: 500 MiB free in /var/backups/mautrix-signal: an archive may need 600"
-    assert told in verdict(_set("archive_dir.free", 500 * 2**20)(facts)).warnings
+    assert told in verdict(_set("bridge.archive_dir.free", 500 * 2**20)(facts)).warnings
     assert "disk:" not in " ".join(verdict(facts).warnings)
 
 
@@ -716,4 +755,29 @@ def test_old_versions_are_warned_of() -> None:
     told = " ".join(verdict(facts).warnings)
     assert "Postgres 15: mautrix advises 16 or newer" in told
     assert "releases before v0.2607.0 can no longer link an account" in told
-    assert "can no longer link" not in " ".join(verdict(facts, image="dock.mau.dev/mautrix/signal:v0.2608.0").warnings)
+    assert "can no longer link" not in " ".join(
+        verdict(facts, {"image": "dock.mau.dev/mautrix/signal:v0.2608.0"}).warnings
+    )
+
+
+# several bridges -------------------------------------------------------------------------------------------------
+
+
+def test_a_bridge_that_leaves_is_told_and_one_that_comes_meets_what_is_in_its_way() -> None:
+    others = [{"kind": "whatsapp"}]
+    host = replace(deployed(), bridges=(*deployed().bridges, healthy().bridges[0]), leaving=("mautrix-slack",))
+    known = Registration("/data/wa.yaml", "whatsapp", "whatsappbot", (r"@whatsapp_.*:echo6\.co",))
+    found = judge(_set("synapse.registrations", (known,))(host), settings(None, others), whole(None, others))
+    assert [line.partition(": ")[2].partition(":")[0] for line in found.problems] == ["has the id whatsapp too"]
+    assert found.changes[-1] == (
+        "container mautrix-slack: is no longer among the bridges: it stops, its database is archived, and all of it "
+        "goes"
+    )
+    assert [each.attempt for each in found.bridges] == [1, 1]
+
+
+def test_images_that_are_to_come_need_room_together() -> None:
+    others = [{"kind": "whatsapp"}, {"kind": "slack"}]
+    host = replace(healthy(3), docker_free=500 * 2**20)
+    told = judge(host, settings(None, others), whole(None, others)).warnings
+    assert "disk: 500 MiB free for Docker: 3 images may need 1800" in told

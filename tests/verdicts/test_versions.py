@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from documents.marks import comment
-from tests.facts import STACK, deployed, deployment, healthy, settings
+from tests.facts import STACK, changed, deployed, deployment, healthy, settings, whole
 from verdicts.host_facts import ArchiveFacts, HostFacts, Manifest
 from verdicts.preflight import Findings, judge
+from verdicts.versions import way_back
 
 NAME = "dock.mau.dev/mautrix/signal"
 OLD, NEW, NEWEST = (f"{NAME}:v0.{number}.0" for number in (2603, 2608, 2609))
@@ -23,44 +24,49 @@ LEFT = Manifest(
 )  # fmt: skip
 MOVED = {"version": (32, 9), "crypto_version": (22, 20)}
 KNOWN = {OLD: ArchiveFacts(PATH, LEFT)}
+BACK = (
+    f"pulumi config set --path 'bridges[0].image' {OLD} && pulumi config set --path 'bridges[0].goBackTo' {PATH} && "
+    "pulumi up"
+)
 
 
 def host(image: str, schema: dict[str, tuple[int, int]] = MOVED, **said: Any) -> HostFacts:
     """Deployed; `image` used the database last."""
     facts = deployed()
     text = comment(STACK, **{"began": "none", "key": "0123456789abcdef", "image": image, **said})
-    return replace(facts, postgres=replace(facts.postgres, database_comment=text, schema=schema))
+    databases = {**facts.postgres.databases, "mautrix_signal": text}
+    return changed(facts, {"schema": schema}, postgres=replace(facts.postgres, databases=databases))
 
 
-def verdict(facts: HostFacts, **changed: str) -> Findings:
-    return judge(facts, settings(**changed), deployment(**changed))
+def verdict(facts: HostFacts, **own: str) -> Findings:
+    """`own`: of Signal's entry."""
+    return judge(facts, settings(own), whole(own))
 
 
-def going_back(**changed: Any) -> HostFacts:
-    return replace(host(NEW), going_back=ArchiveFacts(PATH, replace(LEFT, **changed)))
+def going_back(**changes: Any) -> HostFacts:
+    return changed(host(NEW), {"going_back": ArchiveFacts(PATH, replace(LEFT, **changes))})
 
 
 def test_an_upgrade_says_what_it_will_do() -> None:
     found = verdict(host(OLD), image=NEW)
     assert found.problems == ()
     assert found.changes == (
-        f"image {OLD} -> {NEW}: the bridge stops, its database is archived into /var/backups/mautrix-signal as "
+        f"image {OLD} -> {NEW}: mautrix-signal stops, its database is archived into /var/backups/mautrix-signal as "
         "v0.2603.0 left it (output previousVersion), then the new container starts; messages wait in Synapse meanwhile",
     )
     assert verdict(host(NEW), image=NEW).changes == ()
 
 
 def test_an_older_image_that_cannot_read_the_schema_is_refused_with_the_way_back() -> None:
-    facts = replace(host(NEW), versions=KNOWN)
+    facts = changed(host(NEW), {"versions": KNOWN})
     assert verdict(facts, image=OLD).problems == (
         f"image {OLD}: cannot read the database that {NEW} has used (crypto_version is at 22, and it knows 19): go "
-        f"back with the archive that it left: `pulumi config set image {OLD} && pulumi config set goBackTo {PATH} && "
-        "pulumi up`",
+        f"back with the archive that it left: `{BACK}`",
     )
 
 
 def test_an_older_image_that_can_still_read_it_is_fine() -> None:
-    facts = replace(host(NEW, {"version": (32, 9), "crypto_version": (19, 15)}), versions=KNOWN)
+    facts = changed(host(NEW, {"version": (32, 9), "crypto_version": (19, 15)}), {"versions": KNOWN})
     assert verdict(facts, image=OLD).problems == ()
 
 
@@ -73,7 +79,7 @@ def test_an_older_image_that_was_never_here_is_refused() -> None:
 
 
 def test_an_archive_of_a_newer_image_does_not_begin_a_deployment_of_an_older_one() -> None:
-    facts = replace(healthy(), archive=ArchiveFacts(PATH, replace(LEFT, image=NEW)))
+    facts = changed(healthy(), {"archive": ArchiveFacts(PATH, replace(LEFT, image=NEW))})
     (problem,) = verdict(facts, image=OLD, restore="latest").problems
     assert problem.startswith(
         f"image {OLD}: is older than {NEW}, which used the database last (schema: crypto_version 19"
@@ -82,29 +88,29 @@ def test_an_archive_of_a_newer_image_does_not_begin_a_deployment_of_an_older_one
 
 
 @pytest.mark.parametrize(
-    ("facts", "changed"),
+    ("facts", "own"),
     [
         (host(OLD), {"image": NEW}),
         (host(OLD), {"image": f"{NAME}:pinned"}),  # maybe the same image under another name
-        (replace(host(OLD), going_back=ArchiveFacts(PATH, LEFT)), {"image": OLD, "goBackTo": PATH}),
+        (changed(host(OLD), {"going_back": ArchiveFacts(PATH, LEFT)}), {"image": OLD, "goBackTo": PATH}),
     ],
 )
-def test_whatever_stops_the_bridge_makes_its_container_anew(facts: HostFacts, changed: dict[str, str]) -> None:
+def test_whatever_stops_the_bridge_makes_its_container_anew(facts: HostFacts, own: dict[str, str]) -> None:
     """Pulumi sees no difference in a container of the same image, and it would stay stopped."""
-    assert verdict(facts, **changed).attempt == 2
+    assert verdict(facts, **own).bridges[0].attempt == 2
 
 
 def test_the_way_back_is_told() -> None:
     found = verdict(going_back(), image=OLD, goBackTo=PATH)
     assert found.problems == ()
-    assert f"image {NEW} -> {OLD}: the bridge stops" in found.changes[0]
+    assert f"image {NEW} -> {OLD}: mautrix-signal stops" in found.changes[0]
     assert (
         f"as v0.2608.0 left it (output previousVersion), replaced by {PATH} (of 20261124T120000Z)" in found.changes[0]
     )
 
 
 @pytest.mark.parametrize(
-    ("changed", "image", "words"),
+    ("other", "image", "words"),
     [
         ({"domain": "other.org"}, OLD, "is of mautrix-signal of mautrix-signal/contabo@other.org, and this is"),
         ({"bridge": "mautrix-whatsapp"}, OLD, "is of mautrix-whatsapp of"),
@@ -112,29 +118,47 @@ def test_the_way_back_is_told() -> None:
         ({"image": f"{NAME}:edge"}, OLD, f"is the database of {NAME}:edge, and image is {OLD}"),
     ],
 )
-def test_an_archive_that_does_not_fit_is_refused(changed: dict[str, str], image: str, words: str) -> None:
-    (problem,) = verdict(going_back(**changed), image=image, goBackTo=PATH).problems
-    assert problem.startswith(f"goBackTo: {PATH} ") and words in problem
+def test_an_archive_that_does_not_fit_is_refused(other: dict[str, str], image: str, words: str) -> None:
+    (problem,) = verdict(going_back(**other), image=image, goBackTo=PATH).problems
+    assert problem.startswith(f"bridges[0].goBackTo: {PATH} ") and words in problem
 
 
 def test_an_archive_that_is_not_there_is_refused() -> None:
-    facts = replace(host(NEW), going_back=ArchiveFacts(error=f"{PATH}: No such file"))
+    facts = changed(host(NEW), {"going_back": ArchiveFacts(error=f"{PATH}: No such file")})
     assert verdict(facts, image=OLD, goBackTo=PATH).problems == (
-        f"goBackTo: {PATH}: No such file: name an archive of this deployment, or `pulumi config rm goBackTo`",
+        f"bridges[0].goBackTo: {PATH}: No such file: name an archive of this bridge, or `pulumi config rm --path "
+        "'bridges[0].goBackTo'`",
     )
 
 
 def test_an_archive_that_was_gone_back_to_already_counts_no_more() -> None:
-    found = verdict(replace(host(OLD, {}, back=PATH), going_back=ArchiveFacts(error="gone")), image=OLD, goBackTo=PATH)
+    found = verdict(
+        changed(host(OLD, {}, back=PATH), {"going_back": ArchiveFacts(error="gone")}), image=OLD, goBackTo=PATH
+    )
     assert found.problems == () and found.changes == ()
 
 
 def test_before_there_is_a_database_nothing_is_gone_back_to() -> None:
-    facts = replace(healthy(), going_back=ArchiveFacts(error="gone"))
+    facts = changed(healthy(), {"going_back": ArchiveFacts(error="gone")})
     assert verdict(facts, goBackTo=PATH).problems == ()
 
 
 def test_a_bridge_that_a_change_stopped_and_left_is_made_anew() -> None:
     """Killed between the stop and the new container, and then the old image is wanted: it would stay stopped."""
-    assert verdict(host(OLD), image=OLD).attempt == 1
-    assert verdict(host(OLD, changing=NEW), image=OLD).attempt == 2
+    assert verdict(host(OLD), image=OLD).bridges[0].attempt == 1
+    assert verdict(host(OLD, changing=NEW), image=OLD).bridges[0].attempt == 2
+
+
+@pytest.mark.parametrize(
+    ("archive", "image", "mark", "told"),
+    [
+        (PATH, OLD, "", BACK),
+        (PATH, OLD, f"id 1 wait {OLD}", BACK),
+        (PATH, OLD, f"id 1 wait {NEW}", ""),  # it was ready with this image: the image is not to blame
+        (PATH, NEW, "", ""),
+        ("", "", "", ""),
+    ],
+)
+def test_an_upgrade_that_failed_has_a_way_back(archive: str, image: str, mark: str, told: str) -> None:
+    facts = changed(host(NEW), {"ready_mark": mark}).bridges[0]
+    assert way_back(facts, deployment({"image": NEW}), archive, image) == told
