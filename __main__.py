@@ -46,10 +46,9 @@ shared = Shared(
 )
 bridges = []
 for each in checked.bridges:
-    start = Start(
-        each.found.attempt, settings.ready_timeout, settings.token_generation, each.found.restore, checked.whole
-    )
-    there = each.found.role_there, each.found.database_there
+    found, turn = each.found, settings.token_generation
+    start = Start(found.attempt, found.failures, settings.ready_timeout, turn, found.restore, checked.whole)
+    there = found.role_there, found.database_there
     bridges.append(BridgeParts(shared, each.deployment, start, there, after(directory)))
 
 # Step 3. PUBLIC shut out of all their databases, and of the stack's.

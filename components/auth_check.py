@@ -48,7 +48,7 @@ class AuthCheck(pulumi.ComponentResource):
                 bridge=deployment.place,
                 stack=deployment.stack,
                 generation=start.tokens,
-                fingerprint=later(fingerprint),
+                fingerprint=later(fingerprint.apply(lambda version: f"{version} {start.failures}")),
             ),
             create=stop_and_check.check,
             delete=stop_and_check.remove,

@@ -14,17 +14,19 @@ from documents.fingerprint import fingerprint
 from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
 from documents.places import NOTHING, BridgeDeployment
 from scripts import readiness
-from scripts.files import FAILED, READY
+from scripts.files import FAILURES, READY
 from scripts.wire import Failed
 
 
 @dataclass(frozen=True)
 class Start:
-    """How the container is started. `attempt`: another number makes a container that never got ready anew; `timeout`:
-    seconds until it must be ready; `tokens`: their generation; `restore`: what the database begins or began with;
-    `whole`: whether all of it is registered, whatever an outcome says, since nothing is made of it now."""
+    """How the container is started. `attempt`: another number makes a container that never got ready anew; `failures`:
+    how often the bridge did not go live; `timeout`: seconds until it must be ready; `tokens`: their generation;
+    `restore`: what the database begins or began with; `whole`: whether all of it is registered, whatever an outcome
+    says, since nothing is made of it now."""
 
     attempt: int
+    failures: int
     timeout: int
     tokens: int
     restore: str
@@ -37,7 +39,7 @@ class Start:
 
     def attempt_at(self, deployment: BridgeDeployment) -> Attempt:
         """As `Host.script` takes it."""
-        return Attempt(f"{deployment.place.directory}/{FAILED}", self.attempt)
+        return Attempt(f"{deployment.place.directory}/{FAILURES}", self.failures + 1)
 
 
 def container_version(install: BridgeInstall, deployment: BridgeDeployment, start: Start) -> pulumi.Output[str]:
@@ -119,6 +121,7 @@ class BridgeContainer(pulumi.ComponentResource):
                 mark=f"{place.directory}/{READY}",
                 attempt=start.attempt,
                 new_keys=start.new_keys,
+                failures=start.failures,
             ),
             create=readiness.wait,
             shown=True,

@@ -55,6 +55,7 @@ class BridgeData(pulumi.ComponentResource):
                 keep=deployment.archive.keep,
                 keep_images=deployment.keep_images,
                 attempt=start.attempt,
+                failures=start.failures,
             ),
             create=bridge_data.begin,
             delete=bridge_data.archive,

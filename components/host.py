@@ -76,7 +76,7 @@ class HostScript(Generic[R]):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One bridge's number `attempt` to go live: should a step of it fail, no other bridge is held up (`mark` as in
+    """One bridge's way to go live: should a step of it fail, no other bridge is held up (`mark` and `number` as in
     scripts/common.py, Contained)."""
 
     mark: str

@@ -42,7 +42,8 @@ class Arguments:
     """The data of `subject`, whose image is the one that is to run; `container` is the bridge's. `restore`: none, or
     the path of the archive that the database begins with; `go_back`: "", or that of the one that replaces it. Of the
     archives made before a change, `keep` stay, and the last one of each version; of images the last two, or all with
-    `keep_images`. Another `attempt` makes the container anew. `timestamp`: as `archives.write`."""
+    `keep_images`. Another `attempt` makes the container anew, another number of `failures` only tries this again.
+    `timestamp`: as `archives.write`."""
 
     subject: Subject
     container: str
@@ -51,6 +52,7 @@ class Arguments:
     keep: int
     keep_images: bool
     attempt: int
+    failures: int = 0
     timestamp: Optional[str] = None
 
 

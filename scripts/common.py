@@ -57,11 +57,11 @@ def _pieces(line: str) -> Iterator[str]:
 @dataclass(frozen=True)
 class Contained:
     """A step whose failure does not end the run: of one of `verbs`, a ScriptError is a result (wire.Failed). `mark`: a
-    file's path on the host that then holds `attempt`, so that the next run knows that it is to be tried again."""
+    file's path on the host that then holds `number`, so that the next run has another one, and tries it again."""
 
     verbs: tuple[str, ...]
     mark: str
-    attempt: int
+    number: int
 
 
 def run(
@@ -89,7 +89,7 @@ def run(
         say(str(error))
         if contained is None or verb.__name__ not in contained.verbs:
             sys.exit(1)
-        Path(contained.mark).write_text(f"{contained.attempt}\n")
+        Path(contained.mark).write_text(f"{contained.number}\n")
         result = Failed(str(error).partition("\n")[0])
     except Exception:
         say(traceback.format_exc().rstrip())

@@ -37,7 +37,7 @@ from scripts.common import ScriptError, docker, run
 from scripts.config_check import Question
 from scripts.container import every, images_there, inside, look, of_stack, on_host, there, variable
 from scripts.exchange import Request, ask
-from scripts.files import CLAIM, FAILED, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
+from scripts.files import CLAIM, FAILURES, JOURNAL, READY, directory_writers, dump_script_owner, file_writer
 from scripts.postgres import SCHEMA, psql
 from scripts.wire import typed
 from scripts.worker import worker
@@ -168,7 +168,7 @@ class _Around:
 
 def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
     place, archive = deployment.place, deployment.archive
-    directory, failed = Path(place.directory), _text(Path(place.directory) / FAILED) or ""
+    directory, failures = Path(place.directory), _text(Path(place.directory) / FAILURES) or ""
     return BridgeFacts(
         container=around.by_name.get(place.container),
         image=place.image in around.images,
@@ -178,7 +178,7 @@ def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
         registration=_own(Path(deployment.registration_path)),
         schema=_schema(deployment, around.postgres),
         ready_mark=_text(directory / READY) or "",
-        failed=int(failed) if failed.isdecimal() else 0,
+        failures=int(failures) if failures.isdecimal() else 0,
         config_refused=_config(deployment) if place.image in around.images else (),
         archive_dir=_directory(archive.directory),
         archive=_archive(deployment),

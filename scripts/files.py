@@ -21,12 +21,12 @@ from scripts.config_check import Question
 from scripts.container import look
 
 CLAIM = ".stack"
-FAILED = ".failed"  # the attempt that failed last: scripts/common.py writes it
+FAILURES = ".failures"  # how often the bridge did not go live: scripts/common.py writes it
 READY = ".ready"  # the id of the container that once was ready: scripts/readiness.py writes it
 JOURNAL = ".homeserver.json"  # the edit of homeserver.yaml that goes on: scripts/synapse.py writes it
 PROVEN = ".proven.json"  # the dumps of the proof: scripts/nightly_backup.py writes it
 EVIDENCE = "auth-check-failed.json"  # left by a failed check: scripts/stop_and_check.py writes it
-OURS = (CLAIM, FAILED, READY, JOURNAL, PROVEN, EVIDENCE)
+OURS = (CLAIM, FAILURES, READY, JOURNAL, PROVEN, EVIDENCE)
 
 
 @dataclass(frozen=True)

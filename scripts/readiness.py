@@ -46,7 +46,7 @@ class Arguments:
     """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between two
     looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got ready.
     `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of an earlier
-    one."""
+    one. Another number of `failures` has it wait again."""
 
     bridge: BridgePlace
     container_id: str
@@ -58,6 +58,7 @@ class Arguments:
     mark: str
     attempt: int
     new_keys: bool
+    failures: int = 0
     pause: float = 0.3
 
 

@@ -129,7 +129,7 @@ def _met() -> BridgeFacts:
         registration=None,
         schema={},
         ready_mark="",
-        failed=0,
+        failures=0,
         config_refused=(),
         archive_dir=_directory(exists=False),
         archive=None,

@@ -273,7 +273,7 @@ class BridgeFacts:
     `image`: whether it is there. `directory_writers`: stacks that wrote a config in its directory; `others`: names of
     containers that mount that. `schema`: of each part of its database (a table), the version and the oldest one whose
     program can still use it. `ready_mark`: "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got ready last;
-    `failed`: the attempt that failed last, 0 if none did. `config_refused`: what of bridgeConfig the bridge does not
+    `failures`: how often it did not go live. `config_refused`: what of bridgeConfig the bridge does not
     take, as `KEY: why`. `going_back`: as `archive`, for goBackTo; `versions`: the newest archive of this bridge by the
     image that left the database so. `archive`: None unless restore asks for one.
     """
@@ -286,7 +286,7 @@ class BridgeFacts:
     registration: Optional[OwnFile]
     schema: dict[str, tuple[int, int]]
     ready_mark: str
-    failed: int
+    failures: int
     config_refused: tuple[str, ...]
     archive_dir: Directory
     archive: Optional[ArchiveFacts]

@@ -28,11 +28,12 @@ SPARE_BYTES = 200 * 2**20
 
 @dataclass(frozen=True)
 class BridgeFindings:
-    """What the host looks like to one bridge. `attempt`, `restore`: see `_attempt`, `_restore`; `role_there`,
-    `database_there`: whether they are there and this stack's, so that a state which does not hold them takes them
-    over."""
+    """What the host looks like to one bridge. `attempt`, `restore`: see `_attempt`, `_restore`; `failures`: another
+    number makes the steps that may have failed run again; `role_there`, `database_there`: whether they are there and
+    this stack's, so that a state which does not hold them takes them over."""
 
     attempt: int
+    failures: int
     restore: str
     role_there: bool
     database_there: bool
@@ -152,6 +153,7 @@ def _findings(met: _Met) -> BridgeFindings:
     postgres, database, ours = met.postgres, met.deployment.place.database, met.ours
     return BridgeFindings(
         attempt=_attempt(met),
+        failures=met.facts.failures if ours.directory else 0,
         restore=_restore(met),
         role_there=database.role in postgres.roles and (ours.role or ours.anything),
         database_there=database.database in postgres.databases and (ours.database or ours.anything),
@@ -186,18 +188,18 @@ def _owner(container: Container | None) -> str | None:
 def _attempt(met: _Met) -> int:
     """The number in the container's label ATTEMPT_LABEL. Another number makes Pulumi replace the container.
 
-    It stays what it is, unless the container never got ready, or this attempt failed, or somebody removed or stopped it
-    since, or it is stopped for a change of the database: then it is the next.
+    It stays what it is, unless the container never got ready, or somebody removed or stopped it since, or it is stopped
+    for a change of the database: then it is the next.
     """
     facts, ours = met.facts, met.ours
-    mark, failed = (facts.ready_mark, facts.failed) if ours.directory else ("", 0)
+    mark = facts.ready_mark if ours.directory else ""
     ready, number, *_ = [*mark.split(), "", ""]
-    last = max(int(number) if number.isdigit() else 0, failed)
+    last = int(number) if number.isdigit() else 0
     if not ours.container or facts.container is None:
         return last + 1
     now = int(facts.container.labels.get(ATTEMPT_LABEL, "1"))
     stopped = facts.container.stays_stopped or versions.stops_the_bridge(facts, met.postgres, met.deployment)
-    stands = ready == facts.container.id and failed < now and not stopped
+    stands = ready == facts.container.id and not stopped
     return now if stands else max(now, last) + 1
 
 

@@ -436,8 +436,8 @@ def test_every_bridge_that_fails_has_its_line_and_an_upgrade_its_way_back() -> N
 def test_an_attempt_that_failed_is_made_again(plan: Recording) -> None:
     """Its outcome is in the state: nothing would be asked again unless something differs."""
     again = record(
-        facts.changed(facts.healthy(), {"failed": 1, "directory": facts.deployed().bridges[0].directory}),
+        facts.changed(facts.healthy(), {"failures": 1, "directory": facts.deployed().bridges[0].directory}),
         facts.defaults(),
     )
-    for name in ("auth-check", "data"):
+    for name in ("auth-check", "data", "readiness"):
         assert again[f"mautrix-signal-{name}"].inputs["stdin"] != plan[f"mautrix-signal-{name}"].inputs["stdin"]

@@ -18,13 +18,19 @@ def test_what_the_bridge_takes_counts_and_what_it_does_not_is_refused(deployed: 
         done = lab.pulumi("preview", check=False)
         said = done.stdout + done.stderr
         assert done.returncode != 0
-        assert "- bridgeConfig.bridge.nonsense: is no setting of this bridge's\n" in said
-        assert "- bridgeConfig.bridge.private_chat_portal_meta: is a text, and should be true or false\n" in said
+        assert "- bridges[0].bridgeConfig.bridge.nonsense: is no setting of this bridge's\n" in said
+        assert (
+            "- bridges[0].bridgeConfig.bridge.private_chat_portal_meta: is a text, and should be true or false\n"
+            in said
+        )
         assert "bridgeConfig.backfill" not in said
 
         lab.write_config({"bridgeConfig": {"appservice": {"port": 1}}})
         done = lab.pulumi("preview", check=False)
-        assert done.returncode != 0 and "bridgeConfig.appservice.port: is not to be set" in done.stdout + done.stderr
+        assert (
+            done.returncode != 0
+            and "bridges[0].bridgeConfig.appservice.port: is not to be set" in done.stdout + done.stderr
+        )
 
         good = {"bridge": {"command_prefix": "!s", "relay": {"enabled": True}}, "backfill": {"enabled": True}}
         lab.write_config({"bridgeConfig": good})

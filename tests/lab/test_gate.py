@@ -173,7 +173,7 @@ def test_a_rotation_that_fails_says_in_what_state_the_bridge_is_and_the_next_one
     """From Synapse's restart on the old bridge is cut off: "left as it is" would be read as "works"."""
     deployed.write_config(tokenGeneration=2)
     told = deployed.pulumi("preview").stdout
-    assert "tokenGeneration: 2, and the bridge runs with 1: from the change of the role's password" in " ".join(
+    assert f"tokenGeneration: 2, and {deployed.bridge} runs with 1: from the change of the role's password" in " ".join(
         told.split()
     )
     deployed.write_config(tokenGeneration=2, adminUser="@nobody:echo6.co")

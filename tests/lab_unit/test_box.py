@@ -121,7 +121,8 @@ def test_config_is_the_committed_one_with_this_labs_own_over_it(made: Lab, tmp_p
     written = yaml.safe_load(made.config_file.read_text())
     assert written["encryptionsalt"] == "v1:abc"
     config = {key.removeprefix("mautrix-signal:"): value for key, value in written["config"].items()}
-    assert config == {**made.config, "domain": "other.org", "isolatedDatabases": ["synapse"]}
+    own = {"bridges": [made.own_bridge], "domain": "other.org", "isolatedDatabases": ["synapse"]}
+    assert config == {**made.config, **own}
     assert config["network"] == made.network
     made.write_config()
     assert yaml.safe_load(made.config_file.read_text())["config"]["mautrix-signal:domain"] == "echo6.co"

@@ -23,7 +23,7 @@ from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 __all__ = ["bridge_database", "postgres"]
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "scripts/bridge_backup.sh"
-NAME = re.compile(r"(mas|mautrix_signal)_\d{8}T\d{6}Z\.mautrix-signal\.sql\.gz")
+NAME = re.compile(r"(mas|mautrix_signal)_\d{8}T\d{6}Z\.mautrix-bridges\.sql\.gz")
 
 
 class Box:

@@ -49,7 +49,7 @@ def test_the_changes_are_what_up_will_write() -> None:
 
 def test_a_deployed_host_has_nothing_to_change() -> None:
     found = verdict(deployed())
-    there = BridgeFindings(1, "none", role_there=True, database_there=True)
+    there = BridgeFindings(1, 0, "none", role_there=True, database_there=True)
     assert found == Findings((), found.warnings, (), (there,))
     assert not [warning for warning in found.warnings if "took it out" in warning]
 
@@ -564,18 +564,12 @@ def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_
     assert attempt(but(facts, {"container": again, "ready_mark": f"{again.id} 2"})) == 2
 
 
-def test_an_attempt_that_failed_is_followed_by_the_next() -> None:
-    """A gate that failed is in Pulumi's state, and would not be asked again."""
-    claimed = {"directory": deployed().bridges[0].directory}
-    assert attempt(but(healthy(), {"failed": 1, **claimed})) == 2
-    assert attempt(but(deployed(), {"failed": 1})) == 2, "the old container runs on, and is not what is wanted"
-    assert attempt(but(deployed(), {"failed": 7})) == 8
-    container = deployed().bridges[0].container
-    assert container is not None
-    labels = {**container.labels, "mautrix-bridge.attempt": "2"}
-    ready = {"container": replace(container, labels=labels), "ready_mark": f"{container.id} 2", "failed": 1}
-    assert attempt(but(deployed(), ready)) == 2, "it is live since"
-    assert attempt(but(healthy(), {"failed": 1})) == 1, "another stack's directory says nothing"
+def test_what_failed_is_tried_again_and_the_container_that_runs_stays() -> None:
+    """A gate that failed is in Pulumi's state, and would not be asked again. With the old settings back, the container
+    is the one that is wanted."""
+    of = verdict(but(deployed(), {"failures": 3})).bridges[0]
+    assert (of.failures, of.attempt) == (3, 1)
+    assert verdict(but(healthy(), {"failures": 3})).bridges[0].failures == 0, "of a directory that is another's"
 
 
 @pytest.mark.parametrize("status", ["created", "exited", "dead"])
