@@ -2,20 +2,20 @@
 
 import pulumi
 
-from components.backup import DatabaseBackup, backup_arguments
-from components.bridge import BridgeParts, Shared
-from components.container import Start
-from components.database import databases_isolated, postgres_provider
-from components.install import DockerMachine, docker_provider, shared_directory
-from components.leftovers import shared_leftovers
-from components.registration import SynapseRegistration, registration_file
-from components.sdk import prepare_process
-from components.secrets import doublepuppet_tokens
-from documents import operator
-from documents.appservice import doublepuppet_registration
-from host_check import host_of, refuse_or_tell, stop_if_any
-from scripts.isolation import Isolation
-from settings import read
+from mautrix_bridges.components.backup import DatabaseBackup, backup_arguments
+from mautrix_bridges.components.bridge import BridgeParts, Shared
+from mautrix_bridges.components.container import Start
+from mautrix_bridges.components.database import databases_isolated, postgres_provider
+from mautrix_bridges.components.install import DockerMachine, docker_provider, shared_directory
+from mautrix_bridges.components.leftovers import shared_leftovers
+from mautrix_bridges.components.registration import SynapseRegistration, registration_file
+from mautrix_bridges.components.sdk import prepare_process
+from mautrix_bridges.components.secrets import doublepuppet_tokens
+from mautrix_bridges.documents import operator
+from mautrix_bridges.documents.appservice import doublepuppet_registration
+from mautrix_bridges.host_check import host_of, refuse_or_tell, stop_if_any
+from mautrix_bridges.scripts.isolation import Isolation
+from mautrix_bridges.settings import read
 
 prepare_process()
 settings = read()
@@ -35,6 +35,7 @@ checked = refuse_or_tell(host, settings, deployment)
 backup_plan = backup_arguments(deployment, settings.synapse_database)
 leftovers = shared_leftovers(name, host, deployment, backup_plan)
 directory = shared_directory(name, host, deployment, after(leftovers))
+programs = host.keep_programs(name, deployment.stack, deployment.shared_directory, after(directory))
 
 # Steps 1 to 3 and 6 to 8, side by side: each bridge's secrets, directory, config and image, role and database.
 shared = Shared(
@@ -49,7 +50,7 @@ for each in checked.bridges:
     found, turn = each.found, settings.token_generation
     start = Start(found.attempt, found.failures, settings.ready_timeout, turn, found.restore, checked.whole)
     there = found.role_there, found.database_there
-    bridges.append(BridgeParts(shared, each.deployment, start, there, after(directory)))
+    bridges.append(BridgeParts(shared, each.deployment, start, there, after(programs)))
 
 # Step 3. PUBLIC shut out of all their databases, and of the stack's.
 isolated = Isolation(deployment.stack, deployment.postgres, deployment.databases, settings.isolated)

@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from documents import backup_script, homeserver
-from documents.credentials import DoublePuppet, Keys, Tokens
-from documents.marks import comment
-from documents.places import BridgeDeployment, Deployment
-from settings import Settings, parse
-from verdicts.host_facts import (
+from mautrix_bridges.documents import backup_script, homeserver
+from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Tokens
+from mautrix_bridges.documents.marks import comment
+from mautrix_bridges.documents.places import BridgeDeployment, Deployment
+from mautrix_bridges.settings import Settings, parse
+from mautrix_bridges.verdicts.host_facts import (
     BridgeFacts,
     BridgeStatus,
     Container,

@@ -24,23 +24,24 @@ ROOMS = [
     "host_check",
     "__main__",
 ]  # from the ground up
+HOUSE = ROOT / "mautrix_bridges"
 FILES = [
     path
-    for room in ROOMS
-    for path in ([ROOT / f"{room}.py"] if (ROOT / f"{room}.py").exists() else sorted((ROOT / room).glob("*.py")))
-]
+    for room in ROOMS[:-1]
+    for path in ([HOUSE / f"{room}.py"] if (HOUSE / f"{room}.py").exists() else sorted((HOUSE / room).glob("*.py")))
+] + [ROOT / "__main__.py"]
 
 
 def imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (name.name.partition(".")[0] for name in node.names)
+            yield from (name.name.removeprefix("mautrix_bridges.").partition(".")[0] for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.partition(".")[0]
+            yield node.module.removeprefix("mautrix_bridges.").partition(".")[0]
 
 
 def room(path: Path) -> str:
-    return path.stem if path.parent == ROOT else path.parent.name
+    return path.stem if path.parent in (HOUSE, ROOT) else path.parent.name
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{room(path)}/{path.stem}")
@@ -65,9 +66,9 @@ def test_the_plan_reads_in_a_minute_and_each_part_is_headed() -> None:
 def test_no_component_has_more_than_seven_parameters() -> None:
     kinds = [
         kind
-        for path in (ROOT / "components").glob("*.py")
-        for _, kind in inspect.getmembers(import_module(f"components.{path.stem}"), inspect.isclass)
-        if issubclass(kind, pulumi.ComponentResource) and kind.__module__.startswith("components.")
+        for path in (HOUSE / "components").glob("*.py")
+        for _, kind in inspect.getmembers(import_module(f"mautrix_bridges.components.{path.stem}"), inspect.isclass)
+        if issubclass(kind, pulumi.ComponentResource) and kind.__module__.startswith("mautrix_bridges.components.")
     ]
     assert len(set(kinds)) == 8
     for kind in kinds:

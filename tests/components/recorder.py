@@ -17,10 +17,10 @@ from unittest.mock import patch
 import pulumi
 from pulumi.runtime import mocks, rpc
 
-from scripts import bridge_data, files, isolation, nightly_backup, readiness, stop_and_check, synapse
-from scripts.wire import Failed, plain
+from mautrix_bridges.scripts import bridge_data, files, isolation, nightly_backup, readiness, stop_and_check, synapse
+from mautrix_bridges.scripts.wire import Failed, plain
+from mautrix_bridges.verdicts.host_facts import BridgeStatus, HostFacts
 from tests.facts import DOUBLEPUPPET, KEYS, TOKENS
-from verdicts.host_facts import BridgeStatus, HostFacts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +31,7 @@ RESULTS = {
     "scripts.generate tokens": TOKENS,
     "scripts.generate doublepuppet": DOUBLEPUPPET,
     "scripts.generate keys": KEYS,
+    "scripts.archived_keys keys": KEYS,
     "scripts.files claim": files.Done(),
     "scripts.files create": files.Done(),
     "scripts.isolation isolate": isolation.Isolated({}),
@@ -169,12 +170,12 @@ def record(
         runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__")
         await pulumi.runtime.stack.wait_for_rpcs()
 
-    from components.host import Host
+    from mautrix_bridges.components.host import Host
 
     with (
         patch.object(Host, "read", lambda *_: facts),
-        patch("workstation.forward.ensure"),
-        patch("components.host.make_control_directory"),
+        patch("mautrix_bridges.workstation.forward.ensure"),
+        patch("mautrix_bridges.components.host.make_control_directory"),
         patch.object(pulumi.log, "warn", tell),
         patch.object(pulumi.log, "info", tell),
         patch.object(pulumi, "export", outputs.__setitem__),

@@ -4,6 +4,7 @@ restart; a secret in plain sight; a change that replaces what it should not, or 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -14,12 +15,12 @@ from unittest.mock import patch
 import pulumi
 import pytest
 
-from scripts import bridge_data
-from scripts.wire import Failed, plain
+from mautrix_bridges.scripts import bridge_data
+from mautrix_bridges.scripts.wire import Failed, plain
+from mautrix_bridges.verdicts.host_facts import ArchiveFacts, BridgeStatus, HostFacts, IdRange, Manifest
 from tests import facts
 from tests.components.recorder import RESULTS, STATUS, Recording, record
 from tests.facts import DOUBLEPUPPET, KEYS, TOKENS
-from verdicts.host_facts import ArchiveFacts, BridgeStatus, HostFacts, IdRange, Manifest
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +76,9 @@ def many() -> Recording:
     return record(facts.healthy(3), MANY)
 
 
-def test_a_bridge_has_at_most_twenty_one_resources_and_all_share_twelve(plan: Recording, many: Recording) -> None:
-    assert len(plan.resources) <= 33
-    assert len(many.resources) <= 33 + 2 * 21
+def test_a_bridge_has_at_most_twenty_one_resources_and_all_share_thirteen(plan: Recording, many: Recording) -> None:
+    assert len(plan.resources) <= 34
+    assert len(many.resources) <= 34 + 2 * 21
 
 
 def test_the_restart_waits_for_the_registrations_the_bridge_s_config_and_its_image(plan: Recording) -> None:
@@ -224,7 +225,7 @@ def test_no_secret_is_outside_a_secret_input(plan: Recording) -> None:
 def test_what_a_command_s_text_says_has_no_argument(plan: Recording) -> None:
     for each in plan.resources.values():
         if each.type == "command:local:Command":
-            assert "stdin" in each.secret_inputs
+            assert "stdin" in each.secret_inputs or "create" not in each.inputs, "what it says at its end is no secret"
             for verb in {"create", "delete"} & each.inputs.keys():
                 assert re.search(r" ([a-z]+) # scripts\.[a-z_]+ \1$", each.inputs[verb])
             assert each.inputs["addPreviousOutputInEnv"] is False
@@ -276,7 +277,8 @@ def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
 
     other = stdin(record(facts.healthy(), {**facts.defaults(), "reapply": "1"}))
     names = "leftovers tokens keys directory config access registration data auth-check readiness archive-check"
-    shared = "leftovers directory doublepuppet-tokens doublepuppet-registration isolation backup-script synapse-restart"
+    shared = "leftovers directory programs doublepuppet-tokens doublepuppet-registration isolation backup-script"
+    shared += " synapse-restart"
     own = {f"mautrix-signal-{name}" for name in names.split()}
     assert set(other) == own | {f"shared-{name}" for name in shared.split()}
     assert [name for name, text in stdin(plan).items() if text == other[name]] == []
@@ -334,10 +336,29 @@ def test_names_come_from_the_settings_alone() -> None:
     }
     box = record(facts.healthy(), facts.config(own))
     for each in box.resources.values():
+        if each.name == "shared-programs":
+            continue
         told = json.dumps({**each.inputs, "stdin": each.stdin.get("arguments")}, default=str)
         told = told.replace("/usr/bin/mautrix-signal", "").replace("mautrix-signal/contabo", "")
         for name in ("mautrix_signal", "/opt/matrix/mautrix-signal", "://mautrix-signal:", "/data/registration.yaml"):
             assert name not in told, (each.name, name)
+
+
+def test_the_programs_are_in_the_state_once(plan: Recording) -> None:
+    """A hundred kilobytes in each step are written at every other one: twenty bridges would take minutes."""
+    large = {name for name, each in plan.resources.items() if len(str(each.inputs.get("stdin", ""))) > 20_000}
+    assert large == {"shared-leftovers", "shared-directory", "shared-programs"}, "what comes before them, or after"
+    programs = plan["shared-programs"]
+    (file,) = programs.stdin["arguments"]["files"]
+    for name, each in plan.resources.items():
+        if each.stdin and each.stdin["stored"]:
+            assert each.stdin["stored"]["path"] == file["path"], name
+            assert each.stdin["stored"]["sha256"] == hashlib.sha256(file["content"].encode()).hexdigest()
+            assert "shared-programs" in plan.after(name), name
+    assert json.loads(file["content"].partition("\n")[2]).keys() >= {
+        "mautrix_bridges.scripts.synapse",
+        "mautrix_bridges",
+    }
 
 
 # several bridges -------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from documents import backup_script
-from documents.backup_script import Block, Judgement
-from documents.refusal import Refused
+from mautrix_bridges.documents import backup_script
+from mautrix_bridges.documents.backup_script import Block, Judgement
+from mautrix_bridges.documents.refusal import Refused
 from tests.facts import whole
 
 CORPUS = {path.name: path.read_text() for path in Path(__file__).parent.glob("corpus/*/*.sh")}

@@ -6,9 +6,9 @@ import urllib.request
 
 import pytest
 
-from documents.diff import diff
 from lab.box import Lab
 from lab.snapshot import Snapshot
+from mautrix_bridges.documents.diff import diff
 from tests.lab.conftest import REFRESH
 
 pytestmark = pytest.mark.e2e

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from lab.box import ROOT, Lab
-from scripts import readiness
-from scripts.bridge_status import Question
-from scripts.wire import plain
+from mautrix_bridges.scripts import readiness
+from mautrix_bridges.scripts.bridge_status import Question
+from mautrix_bridges.scripts.wire import plain
 from tests.lab.conftest import deployment_of
 
 pytestmark = pytest.mark.e2e
@@ -55,11 +55,11 @@ class Bridge:
             attempt=1,
             new_keys=False,
         )
-        return self.run("scripts.readiness", "wait", arguments)
+        return self.run("mautrix_bridges.scripts.readiness", "wait", arguments)
 
     def status(self) -> dict[str, Any]:
         question = Question(self.lab.bridge, 29328, self.lab.synapse_url, "signal", self.token)
-        return dict(json.loads(self.run("scripts.bridge_status", "probe", question).stdout))
+        return dict(json.loads(self.run("mautrix_bridges.scripts.bridge_status", "probe", question).stdout))
 
     def restart(self) -> None:
         self.lab.docker("restart", "--time", "5", self.lab.bridge)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import adopt, archives
-from scripts.archives import Archived, Subject
-from scripts.common import ScriptError
+from mautrix_bridges.scripts import adopt, archives
+from mautrix_bridges.scripts.archives import Archived, Subject
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.verdicts.host_facts import Container, Mount
 from tests.documents.test_adoption import CONFIG
 from tests.facts import container
-from verdicts.host_facts import Container, Mount
 
 EXAMPLE: dict[str, Any] = {"bridge": {"permissions": {"example.com": "user"}}, "encryption": {"allow": False}}
 

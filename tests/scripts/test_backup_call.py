@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from documents import backup_script
-from documents.backup_script import Block
-from scripts import shell_syntax
+from mautrix_bridges.documents import backup_script
+from mautrix_bridges.documents.backup_script import Block
+from mautrix_bridges.scripts import shell_syntax
 
 CORPUS = sorted((Path(__file__).parents[1] / "documents/corpus").glob("*/*.sh"))
 SHELLS = [shell for shell in ("bash", "dash", "ksh", "zsh") if shutil.which(shell)]

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from documents.backup_script import dump_script
+from mautrix_bridges.documents.backup_script import dump_script
 from tests.facts import whole
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "scripts/bridge_backup.sh"
+TEMPLATE = Path(__file__).resolve().parents[2] / "mautrix_bridges/scripts/bridge_backup.sh"
 NAME = re.compile(r"(mas|mautrix_signal)_\d{8}T\d{6}Z\.mautrix-bridges\.sql\.gz")
 
 

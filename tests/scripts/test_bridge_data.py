@@ -21,15 +21,15 @@ from typing import Any
 
 import pytest
 
-from documents.marks import comment, commented
-from documents.places import Database
-from scripts import archives, bridge_data, dumps, facts
-from scripts.archives import Subject, found, manifest_of
-from scripts.bridge_data import Arguments, Check
-from scripts.common import ScriptError
-from scripts.container import look
-from scripts.generate import FromArchive, keys
-from scripts.wire import plain
+from mautrix_bridges.documents.marks import comment, commented
+from mautrix_bridges.documents.places import Database
+from mautrix_bridges.scripts import archives, bridge_data, dumps, facts
+from mautrix_bridges.scripts.archived_keys import FromArchive, keys
+from mautrix_bridges.scripts.archives import Subject, found, manifest_of
+from mautrix_bridges.scripts.bridge_data import Arguments, Check
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.container import look
+from mautrix_bridges.scripts.wire import plain
 from tests.facts import STACK, container, deployment
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
@@ -88,7 +88,7 @@ class Box:
         subject = replace(self.subject, **{key: changed.pop(key) for key in [*changed] if hasattr(self.subject, key)})
         arguments = replace(self.arguments, subject=subject, **changed)
         done = subprocess.run(
-            [sys.executable, "-m", "scripts.bridge_data", verb],
+            [sys.executable, "-m", "mautrix_bridges.scripts.bridge_data", verb],
             cwd=CHECKOUT, env=self.server.environment(**(environment or {})),
             input=json.dumps(plain(self.check if verb == "check" else arguments)),
             capture_output=True, text=True, timeout=120, check=False,

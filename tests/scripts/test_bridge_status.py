@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from scripts import bridge_status
-from scripts.wire import plain
+from mautrix_bridges.scripts import bridge_status
+from mautrix_bridges.scripts.wire import plain
 from tests.scripts.container_json import EVENTS, ID, STARTED, inspected
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, drip, error, reply
 from tests.scripts.stub_docker import StubDocker, out
@@ -180,7 +180,7 @@ def test_no_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_as_a_command(docker: StubDocker) -> None:
     arguments = plain(bridge_status.Question("mautrix-signal", 29328, closed_port(), "signal", ""))
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.bridge_status", "probe"], input=json.dumps(arguments),
+        [sys.executable, "-m", "mautrix_bridges.scripts.bridge_status", "probe"], input=json.dumps(arguments),
         text=True, capture_output=True, cwd=ROOT, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, json.loads(done.stdout)) == (0, {**WELL, "ping": "not asked"}), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bundle
-from scripts.files import OwnedFile, OwnedFiles
+from mautrix_bridges.scripts import bundle
+from mautrix_bridges.scripts.files import OwnedFile, OwnedFiles
 
+FILES = "mautrix_bridges.scripts.files"
 SCRIPTS = sorted(
     path.stem
-    for path in (Path(__file__).parents[2] / "scripts").glob("*.py")
+    for path in (Path(__file__).parents[2] / "mautrix_bridges/scripts").glob("*.py")
     if '__name__ == "__main__"' in path.read_text()
 )
 
@@ -32,7 +34,7 @@ def run(script: str, verb: str, arguments: object, folder: Path) -> subprocess.C
 
 
 def test_a_script_runs_where_there_is_no_checkout(tmp_path: Path) -> None:
-    done = run("scripts.files", "create", _file(tmp_path / "a"), tmp_path)
+    done = run("mautrix_bridges.scripts.files", "create", _file(tmp_path / "a"), tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == {"kept": [], "paths": [f"{tmp_path}/a"]}
     assert (tmp_path / "a").read_text() == "x"
@@ -40,7 +42,7 @@ def test_a_script_runs_where_there_is_no_checkout(tmp_path: Path) -> None:
 
 def test_a_stop_is_one_line_and_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
-    done = run("scripts.files", "create", _file(tmp_path / "a"), tmp_path)
+    done = run("mautrix_bridges.scripts.files", "create", _file(tmp_path / "a"), tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
         f"{tmp_path}/a: exists and was not made by this stack: move it away, or choose another name in the settings\n"
@@ -50,7 +52,7 @@ def test_a_stop_is_one_line_and_no_traceback(tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_finds_all_it_imports(script: str, tmp_path: Path) -> None:
     """An unknown verb gets as far as the imports."""
-    done = run(f"scripts.{script}", "no-such-verb", {}, tmp_path)
+    done = run(f"mautrix_bridges.scripts.{script}", "no-such-verb", {}, tmp_path)
     assert "ModuleNotFoundError" not in done.stderr and "ImportError" not in done.stderr, done.stderr
 
 
@@ -60,19 +62,61 @@ def test_the_command_holds_no_argument(tmp_path: Path) -> None:
 
 
 def test_the_same_input_gives_the_same_text() -> None:
-    assert bundle.pack("scripts.files", {"a": 1, "b": 2}) == bundle.pack("scripts.files", {"b": 2, "a": 1})
+    one, other = (bundle.pack(FILES, arguments) for arguments in ({"a": 1, "b": 2}, {"b": 2, "a": 1}))
+    assert one == other
 
 
 def test_another_reapply_makes_another_text_and_no_other_argument() -> None:
-    once, again = (json.loads(bundle.pack("scripts.files", {"a": 1}, reapply)) for reapply in (0, 1))
+    once, again = (json.loads(bundle.pack("mautrix_bridges.scripts.files", {"a": 1}, reapply)) for reapply in (0, 1))
     assert {key for key in once if once[key] != again[key]} == {"reapply"}
 
 
 def test_an_unknown_script_is_said_at_once() -> None:
     with pytest.raises(LookupError, match=r"scripts\.nothing"):
-        bundle.pack("scripts.nothing", {})
+        bundle.pack("mautrix_bridges.scripts.nothing", {})
 
 
 def test_a_script_that_packs_another_one_can_do_so_on_the_host() -> None:
-    sources = json.loads(bundle.pack("scripts.facts", {}))["sources"]
-    assert {"scripts.launch", "scripts.facts_inside"} <= set(sources)
+    sources = json.loads(bundle.pack("mautrix_bridges.scripts.facts", {}))["sources"]
+    assert {"mautrix_bridges.scripts.launch", "mautrix_bridges.scripts.facts_inside"} <= set(sources)
+
+
+def _stored(path: Path) -> bundle.Stored:
+    text = f"# Programs: written by the Pulumi stack p/a.\n{bundle.everything()}"
+    path.write_text(text)
+    return bundle.Stored(str(path), hashlib.sha256(text.encode()).hexdigest())
+
+
+def test_a_script_runs_from_the_programs_that_the_host_has(tmp_path: Path) -> None:
+    packed = bundle.pack(FILES, _file(tmp_path / "a"), stored=_stored(tmp_path / "programs"))
+    assert len(packed) < 4000
+    done = subprocess.run(
+        ["sh", "-c", bundle.command("create")],
+        input=packed, text=True, capture_output=True, cwd="/", env={"PATH": "/usr/bin:/bin"}, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "a").read_text() == "x"
+
+
+@pytest.mark.parametrize("change", ["gone", "another"])
+def test_programs_that_somebody_changed_are_not_run(tmp_path: Path, change: str) -> None:
+    """Root would run them."""
+    stored = _stored(tmp_path / "programs")
+    packed = bundle.pack(FILES, _file(tmp_path / "a"), stored=stored)
+    if change == "gone":
+        Path(stored.path).unlink()
+    else:
+        Path(stored.path).write_text(Path(stored.path).read_text().replace("ScriptError", "ScriptErr0r"))
+    done = subprocess.run(
+        ["sh", "-c", bundle.command("create")], input=packed, text=True, capture_output=True, cwd="/", check=False
+    )
+    assert done.returncode == 1 and not (tmp_path / "a").exists()
+    assert done.stderr.startswith(f"{stored.path}: gone, or not what this stack wrote") and "reapply" in done.stderr
+
+
+def test_a_small_one_runs_as_well(tmp_path: Path) -> None:
+    packed = bundle.pack(FILES, _file(tmp_path / "a"), small=True)
+    assert len(packed) < len(bundle.pack(FILES, _file(tmp_path / "a"))) / 2
+    done = subprocess.run(
+        ["sh", "-c", bundle.command("create")], input=packed, text=True, capture_output=True, cwd="/", check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "a").read_text() == "x"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import common
+from mautrix_bridges.scripts import common
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "ä" * 100_000
@@ -40,7 +40,7 @@ RAISED = [
 def test_whatever_a_script_says_is_in_short_lines(raised: str, whole: str) -> None:
     program = f"""
 from dataclasses import dataclass
-from scripts import common
+from mautrix_bridges.scripts import common
 LONG = "ä" * 100_000
 @dataclass
 class Nothing:
@@ -60,7 +60,7 @@ common.run(verb)
 
 CONTAINED = """
 from dataclasses import dataclass
-from scripts import common
+from mautrix_bridges.scripts import common
 @dataclass
 class Nothing:
     pass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import facts
+from mautrix_bridges.scripts import facts
 
 
 @pytest.mark.parametrize(

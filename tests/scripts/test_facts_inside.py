@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import facts_inside, synapse_process
-from scripts.facts_inside import Arguments
-from scripts.facts_inside import _owner as owner
-from verdicts.host_facts import Registration, SynapseFacts
+from mautrix_bridges.scripts import facts_inside, synapse_process
+from mautrix_bridges.scripts.facts_inside import Arguments
+from mautrix_bridges.scripts.facts_inside import _owner as owner
+from mautrix_bridges.verdicts.host_facts import Registration, SynapseFacts
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts import config_check, files, safe_files
-from scripts.common import ScriptError
-from scripts.config_check import Question
-from scripts.files import OwnDirectory, OwnedFile, OwnedFiles
+from mautrix_bridges.scripts import config_check, files, safe_files
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.config_check import Question
+from mautrix_bridges.scripts.files import OwnDirectory, OwnedFile, OwnedFiles
+from mautrix_bridges.verdicts.host_facts import Mount
 from tests.facts import container
-from verdicts.host_facts import Mount
 
 
 def claimed(directory: Path, stack: str = "p/a") -> OwnDirectory:

@@ -7,10 +7,11 @@ from dataclasses import fields
 
 import pytest
 
-from documents.credentials import Tokens
-from scripts import generate
-from scripts.common import ScriptError
-from scripts.generate import FromArchive, Generation
+from mautrix_bridges.documents.credentials import Tokens
+from mautrix_bridges.scripts import archived_keys, generate
+from mautrix_bridges.scripts.archived_keys import FromArchive
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.generate import Generation, Nothing
 
 
 def test_every_secret_has_its_length_is_of_letters_and_digits_and_never_twice_the_same() -> None:
@@ -23,7 +24,7 @@ def test_every_secret_has_its_length_is_of_letters_and_digits_and_never_twice_th
 
 
 def test_new_keys_where_there_is_no_archive_to_begin_with() -> None:
-    made, other = (generate.keys(FromArchive("none")) for _ in range(2))
+    made, other = (generate.keys(Nothing()) for _ in range(2))
     assert re.fullmatch(r"[A-Za-z0-9]{64}", made.pickle_key) and re.fullmatch(r"[A-Za-z0-9]{32}", made.sender_localpart)
     assert made.pickle_key != other.pickle_key and made.sender_localpart != other.sender_localpart
 
@@ -31,4 +32,4 @@ def test_new_keys_where_there_is_no_archive_to_begin_with() -> None:
 def test_an_archive_that_is_not_there_is_an_error_and_no_new_key() -> None:
     """A new key beside an old database could not read it."""
     with pytest.raises(ScriptError, match=r"/no/such\.tar\.gz: damaged, or no archive of a bridge: .*No such file"):
-        generate.keys(FromArchive("/no/such.tar.gz"))
+        archived_keys.keys(FromArchive("/no/such.tar.gz"))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bundle, host_lock
-from scripts.common import ScriptError
-from scripts.files import OwnDirectory
-from scripts.host_lock import at_work, steps
+from mautrix_bridges.scripts import bundle, host_lock
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.files import OwnDirectory
+from mautrix_bridges.scripts.host_lock import at_work, steps
 
 STACK = "project/cut-off-test"
 HERE = f"{STACK}:/opt/matrix/mautrix-signal"
@@ -35,7 +35,7 @@ def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert later.stdin and later.stderr
-        later.stdin.write(bundle.pack("scripts.files", arguments, step=STEP))
+        later.stdin.write(bundle.pack("mautrix_bridges.scripts.files", arguments, step=STEP))
         later.stdin.close()
         later.stdin = None
         told = later.stderr.readline()
@@ -52,7 +52,7 @@ def test_another_step_of_the_stack_and_the_same_of_another_stack_do_not_wait(tmp
             own = OwnDirectory(str(tmp_path / "bridge"), STACK, "sharedDir")
             done = subprocess.run(
                 ["sh", "-c", bundle.command("claim")],
-                input=bundle.pack("scripts.files", own, step=step),
+                input=bundle.pack("mautrix_bridges.scripts.files", own, step=step),
                 text=True, capture_output=True, timeout=30, check=False,
             )  # fmt: skip
             assert (done.returncode, done.stderr) == (0, "")
@@ -69,7 +69,8 @@ def test_what_is_said_to_nobody_does_not_end_a_step(tmp_path: Path) -> None:
     """A step that tells of its progress, and whose listener has gone, does its work to the end."""
     worked = tmp_path / "worked"
     program = (
-        "import sys, pathlib; from scripts.common import say, run; from scripts.files import Done\n"
+        "import sys, pathlib; from mautrix_bridges.scripts.common import say, run\n"
+        "from mautrix_bridges.scripts.files import Done\n"
         "from typing import Any\n"
         "def work(arguments: Any) -> Any:\n"
         "    sys.stdin.readline()\n"

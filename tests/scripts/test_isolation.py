@@ -15,13 +15,13 @@ from dataclasses import replace
 
 import pytest
 
-from documents.credentials import scram_verifier
-from documents.marks import comment, commented
-from documents.places import Database
-from documents.places import Postgres as Place
-from scripts import isolation
-from scripts.common import ScriptError
-from scripts.isolation import Access, Isolation, Proof
+from mautrix_bridges.documents.credentials import scram_verifier
+from mautrix_bridges.documents.marks import comment, commented
+from mautrix_bridges.documents.places import Database
+from mautrix_bridges.documents.places import Postgres as Place
+from mautrix_bridges.scripts import isolation
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.isolation import Access, Isolation, Proof
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]

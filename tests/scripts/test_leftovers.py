@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from components.backup import backup_arguments
-from components.registration import homeserver_edit
-from documents.marks import comment
-from scripts import archives, dumps, files, isolation, leftovers, nightly_backup
-from scripts.common import ScriptError
-from scripts.leftovers import Bridge, Shared
-from scripts.wire import plain
+from mautrix_bridges.components.backup import backup_arguments
+from mautrix_bridges.components.registration import homeserver_edit
+from mautrix_bridges.documents.marks import comment
+from mautrix_bridges.scripts import archives, dumps, files, isolation, leftovers, nightly_backup
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.leftovers import Bridge, Shared
+from mautrix_bridges.scripts.wire import plain
+from mautrix_bridges.verdicts.host_facts import Manifest
 from tests.facts import STACK, whole
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
-from verdicts.host_facts import Manifest
 
 __all__ = ["bridge_database", "postgres"]
 

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from documents import backup_script
-from documents.backup_script import Block
-from documents.marks import comment
-from documents.places import Database
-from scripts import bundle
-from scripts.nightly_backup import Arguments
-from scripts.wire import plain
+from mautrix_bridges.documents import backup_script
+from mautrix_bridges.documents.backup_script import Block
+from mautrix_bridges.documents.marks import comment
+from mautrix_bridges.documents.places import Database
+from mautrix_bridges.scripts import bundle
+from mautrix_bridges.scripts.nightly_backup import Arguments
+from mautrix_bridges.scripts.wire import plain
 from tests.facts import whole
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
@@ -68,7 +68,7 @@ class Box:
 
     def arguments(self) -> Arguments:
         plan = whole(None, **self.config)
-        template = (CHECKOUT / "scripts/bridge_backup.sh").read_text()
+        template = (CHECKOUT / "mautrix_bridges/scripts/bridge_backup.sh").read_text()
         arguments = Arguments(
             script=str(self.file),
             block=Block(OWNER, str(self.ours), plan.backup.directory),
@@ -92,7 +92,7 @@ class Box:
 
     def run(self, verb: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "scripts.nightly_backup", verb],
+            [sys.executable, "-m", "mautrix_bridges.scripts.nightly_backup", verb],
             cwd=CHECKOUT, env=self.server.environment(**environment), input=json.dumps(plain(self.arguments())),
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
@@ -171,7 +171,8 @@ def test_no_secret_that_the_script_prints_is_shown(box: Box) -> None:
 def test_it_runs_from_a_bundle_without_the_checkout(box: Box) -> None:
     done = subprocess.run(
         ["sh", "-c", bundle.command("apply")],
-        cwd="/", env=box.server.environment(), input=bundle.pack("scripts.nightly_backup", box.arguments()),
+        cwd="/", env=box.server.environment(),
+        input=bundle.pack("mautrix_bridges.scripts.nightly_backup", box.arguments()),
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from documents.places import Database
-from scripts import bundle, delivery, readiness
-from scripts.common import ScriptError
-from scripts.wire import plain
+from mautrix_bridges.documents.places import Database
+from mautrix_bridges.scripts import bundle, delivery, readiness
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.wire import plain
+from mautrix_bridges.verdicts.host_facts import BridgeStatus, Manifest
 from tests import facts
 from tests.scripts.container_json import EVENTS, ID, STARTED, inspected
 from tests.scripts.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, hang_up, reply
 from tests.scripts.stub_docker import StubDocker, out
-from verdicts.host_facts import BridgeStatus, Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "as/Tk+0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
@@ -104,7 +104,7 @@ class Bridge:
 
     def run(self, url: str, **more: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "scripts.readiness", "wait"],
+            [sys.executable, "-m", "mautrix_bridges.scripts.readiness", "wait"],
             input=json.dumps(plain(self.arguments(url, **more))), text=True, capture_output=True, cwd=ROOT,
             env=self.docker.environment, timeout=60, check=False,
         )  # fmt: skip
@@ -381,7 +381,7 @@ def test_it_runs_from_a_bundle(bridge: Bridge, tmp_path: Path) -> None:
         delivers(server)
         done = subprocess.run(
             ["sh", "-c", bundle.command("wait")],
-            input=bundle.pack("scripts.readiness", bridge.arguments(server.url)),
+            input=bundle.pack("mautrix_bridges.scripts.readiness", bridge.arguments(server.url)),
             text=True, capture_output=True, cwd=tmp_path, env=bridge.docker.environment, timeout=60, check=False,
         )  # fmt: skip
     assert json.loads(done.stdout)["ping_ms"] == 2, done.stderr

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import safe_files
-from scripts.common import ScriptError
+from mautrix_bridges.scripts import safe_files
+from mautrix_bridges.scripts.common import ScriptError
 
 OTHER = 991  # a uid that is not ours
 

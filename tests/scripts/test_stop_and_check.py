@@ -20,10 +20,10 @@ from urllib.parse import quote
 
 import pytest
 
-from documents.places import Mas
-from scripts import bundle, stop_and_check
-from scripts.common import ScriptError
-from scripts.wire import plain
+from mautrix_bridges.documents.places import Mas
+from mautrix_bridges.scripts import bundle, stop_and_check
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.wire import plain
 from tests import facts
 from tests.scripts import scripted_server as play
 from tests.scripts.container_json import ID, inspected
@@ -97,7 +97,7 @@ class Check:
         # A proxy in the environment must not see a token.
         environment = {**self.docker.environment, "http_proxy": closed_port(), "all_proxy": closed_port()}
         return subprocess.run(
-            [sys.executable, "-m", "scripts.stop_and_check", verb],
+            [sys.executable, "-m", "mautrix_bridges.scripts.stop_and_check", verb],
             input=json.dumps(plain(self.arguments(url, **more))), text=True, capture_output=True, cwd=ROOT,
             env=environment, timeout=30, check=False,
         )  # fmt: skip
@@ -463,7 +463,7 @@ def test_it_runs_from_a_bundle(check: Check, tmp_path: Path) -> None:
     with check.homeserver() as url:
         done = subprocess.run(
             ["sh", "-c", bundle.command("check")],
-            input=bundle.pack("scripts.stop_and_check", check.arguments(url)),
+            input=bundle.pack("mautrix_bridges.scripts.stop_and_check", check.arguments(url)),
             text=True, capture_output=True, cwd=tmp_path, env=check.docker.environment, timeout=30, check=False,
         )  # fmt: skip
     assert json.loads(done.stdout)["verdict"] == "PASS", done.stderr

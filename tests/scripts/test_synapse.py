@@ -22,11 +22,12 @@ from typing import Any
 
 import pytest
 
-from documents import homeserver
-from scripts import bundle, common, host_lock, synapse, synapse_inside, synapse_process
-from scripts.common import ScriptError
+from mautrix_bridges.documents import homeserver
+from mautrix_bridges.scripts import bundle, common, host_lock, synapse, synapse_inside, synapse_process
+from mautrix_bridges.scripts.common import ScriptError
 from tests import facts
 
+SYNAPSE = "mautrix_bridges.scripts.synapse"
 CHECKOUT = Path(__file__).resolve().parents[2]
 MARK = "# pulumi stack mautrix-signal/contabo"
 TOKEN = "as_0123456789abcdef0123456789abcdef"
@@ -83,7 +84,7 @@ class Host:
     def run(self, verb: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", bundle.LAUNCH, verb],
-            input=bundle.pack("scripts.synapse", self.arguments),
+            input=bundle.pack(SYNAPSE, self.arguments),
             env={"PATH": f"{self.synapse.folder}:{os.environ['PATH']}", "http_proxy": "http://127.0.0.1:9/"},
             text=True,
             capture_output=True,
@@ -479,7 +480,7 @@ def test_an_edit_meanwhile_is_not_overwritten_by_the_old_file(host: Host) -> Non
         cwd=CHECKOUT,
     )
     assert script.stdin and script.stderr
-    script.stdin.write(bundle.pack("scripts.synapse", host.arguments))
+    script.stdin.write(bundle.pack(SYNAPSE, host.arguments))
     script.stdin.close()
     while "restarting" not in script.stderr.readline():
         assert script.poll() is None
@@ -556,7 +557,7 @@ def test_with_no_python_that_has_pyyaml_the_error_says_what_to_do(host: Host) ->
     was = host.text
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", bundle.LAUNCH, "remove"],
-        input=bundle.pack("scripts.synapse", host.arguments).replace("sys.executable", "'/nowhere/python3'"),
+        input=bundle.pack(SYNAPSE, host.arguments).replace("sys.executable", "'/nowhere/python3'"),
         env={"PATH": f"{host.synapse.folder}:{os.environ['PATH']}"},
         text=True,
         capture_output=True,

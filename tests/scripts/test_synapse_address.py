@@ -8,11 +8,11 @@ from typing import Any, Optional
 
 import pytest
 
-from documents.places import Synapse
-from scripts import synapse_address
-from scripts.common import ScriptError
-from scripts.container import _published
-from scripts.synapse_address import base
+from mautrix_bridges.documents.places import Synapse
+from mautrix_bridges.scripts import synapse_address
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.container import _published
+from mautrix_bridges.scripts.synapse_address import base
 from tests.facts import container, deployment
 
 SYNAPSE = deployment().synapse

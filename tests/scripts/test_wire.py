@@ -10,10 +10,11 @@ from typing import Any, Optional, get_args, get_type_hints
 
 import pytest
 
-from scripts.wire import WireError, plain, typed
+from mautrix_bridges.scripts.wire import WireError, plain, typed
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = [path.stem for path in sorted((ROOT / "scripts").glob("*.py")) if "\nVERBS = (" in path.read_text()]
+FOLDER = ROOT / "mautrix_bridges/scripts"
+SCRIPTS = [path.stem for path in sorted(FOLDER.glob("*.py")) if "\nVERBS = (" in path.read_text()]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _shapes(kind: Any) -> set[type]:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_verb_is_typed_and_python_3_9_can_read_its_shapes(script: str) -> None:
     """There `X | None` in an annotation cannot be evaluated, which decoding does."""
-    for verb in importlib.import_module(f"scripts.{script}").VERBS:
+    for verb in importlib.import_module(f"mautrix_bridges.scripts.{script}").VERBS:
         hints = get_type_hints(verb)
         assert len(hints) == 2 and all(map(is_dataclass, hints.values())), f"{script}.{verb.__name__}"
         for shape in set().union(*map(_shapes, hints.values())):
@@ -94,4 +95,4 @@ def test_every_verb_is_typed_and_python_3_9_can_read_its_shapes(script: str) -> 
 
 
 def test_the_scripts_are_all_there() -> None:
-    assert len(SCRIPTS) == 15
+    assert len(SCRIPTS) == 16

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from scripts import synapse_process, worker_inside
-from scripts.worker_inside import Arguments
+from mautrix_bridges.scripts import synapse_process, worker_inside
+from mautrix_bridges.scripts.worker_inside import Arguments
+from mautrix_bridges.verdicts.host_facts import WorkerFacts
 from tests.scripts.scripted_server import closed_port
-from verdicts.host_facts import WorkerFacts
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue\n"
 TALKS = "   0: 0100007F:1F90 0200007F:18EB 01 00000000:00000000\n"

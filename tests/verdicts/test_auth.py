@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdicts.auth import FAULTS, STEPS, Exchange, Expected, came, judge, starting, table
+from mautrix_bridges.verdicts.auth import FAULTS, STEPS, Exchange, Expected, came, judge, starting, table
 
 BOT, ADMIN = "@signalbot:echo6.co", "@matt:echo6.co"
 EXPECTED = Expected(

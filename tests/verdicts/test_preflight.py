@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from documents.marks import comment
-from tests.facts import HOMESERVER, STACK, container, deployed, healthy, settings, whole
-from tests.facts import changed as but
-from verdicts.host_facts import (
+from mautrix_bridges.documents.marks import comment
+from mautrix_bridges.verdicts.host_facts import (
     ArchiveFacts,
     HostFacts,
     Manifest,
@@ -23,7 +21,9 @@ from verdicts.host_facts import (
     Worker,
     WorkerFacts,
 )
-from verdicts.preflight import BridgeFindings, Findings, judge
+from mautrix_bridges.verdicts.preflight import BridgeFindings, Findings, judge
+from tests.facts import HOMESERVER, STACK, container, deployed, healthy, settings, whole
+from tests.facts import changed as but
 
 Change = Callable[[HostFacts], HostFacts]
 
@@ -106,8 +106,8 @@ def _several(*files: str, **decided_in: str) -> Change:
 
 
 COME_ALONG = (
-    "; if a Signal bridge was set up by hand, it comes along with its account: `python -m scripts.adopt --config "
-    "ITS/config.yaml` says how"
+    "; if a Signal bridge was set up by hand, it comes along with its account: `python -m "
+    "mautrix_bridges.scripts.adopt --config ITS/config.yaml` says how"
 )
 REFUSALS: list[tuple[Change, str]] = [
     (_set("docker", "19.03.15"), "Docker 19.03.15: too old: this needs 20.10 or newer"),

@@ -1,0 +1,155 @@
+"""One bridge's parts in the plan's order: what is made before Synapse is touched, and what goes live after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pulumi
+import pulumi_postgresql as postgresql
+
+from mautrix_bridges.components.auth_check import AuthCheck
+from mautrix_bridges.components.container import BridgeContainer, Start, container_version
+from mautrix_bridges.components.data import BridgeData, archive_check
+from mautrix_bridges.components.database import BridgeDatabase, database_access
+from mautrix_bridges.components.host import Host, HostScript
+from mautrix_bridges.components.install import BridgeInstall, DockerMachine
+from mautrix_bridges.components.leftovers import bridge_leftovers
+from mautrix_bridges.components.registration import Registration, registration_file
+from mautrix_bridges.components.secrets import BridgeSecrets
+from mautrix_bridges.documents import operator
+from mautrix_bridges.documents.appservice import bridge_registration
+from mautrix_bridges.documents.bridge_config import bridge_config, bridge_database_url
+from mautrix_bridges.documents.credentials import DoublePuppet
+from mautrix_bridges.documents.places import BridgeDeployment
+from mautrix_bridges.scripts.bridge_data import Begun
+from mautrix_bridges.scripts.isolation import Proof
+from mautrix_bridges.scripts.readiness import Ready
+from mautrix_bridges.scripts.stop_and_check import Checked
+from mautrix_bridges.scripts.wire import Failed
+from mautrix_bridges.verdicts.host_facts import BridgeStatus
+
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the bridges of a stack share: its host, Docker, Postgres, the secrets for double puppeting, and the names of
+    the databases that their roles are kept out of."""
+
+    host: Host
+    machine: DockerMachine
+    postgres: postgresql.Provider
+    doublepuppet: pulumi.Output[DoublePuppet]
+    isolated: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Live:
+    """What became of a bridge. An outcome behind one that failed is that failure."""
+
+    checked: pulumi.Output[Checked | Failed]
+    begun: pulumi.Output[Begun | Failed]
+    ready: pulumi.Output[Ready | Failed]
+
+
+class BridgeParts:
+    """One bridge. What it is made of comes with it: secrets, directory, config and image, role and database; its way to
+    the database, its registration and the bridge itself come step by step."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        deployment: BridgeDeployment,
+        start: Start,
+        there: tuple[bool, bool],
+        opts: pulumi.ResourceOptions,
+    ) -> None:
+        """The plan's steps 1 to 3 and 6 to 8. `there`: whether role and database are, and are this stack's."""
+        self.shared, self.deployment, self.start = shared, deployment, start
+        self.name, host = deployment.bridge.name, shared.host
+        self.secrets = BridgeSecrets(self.name, host, start.tokens, start.restore)
+        self.tokens = self.secrets.tokens
+        self.as_token: pulumi.Output[str] = self.tokens.apply(lambda known: known.as_token)
+        self.known = pulumi.Output.all(self.tokens, self.secrets.keys)
+        all_known = pulumi.Output.all(self.tokens, self.secrets.keys, shared.doublepuppet)
+        config = all_known.apply(lambda known: bridge_config(deployment, *known))
+        # First of all, and last at the end; then the directory, whose mark says that the rest is this stack's.
+        leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, opts)
+        first = pulumi.ResourceOptions(depends_on=[leftovers])
+        self.install = BridgeInstall(self.name, host, deployment, config, shared.machine, first)
+        after_directory = pulumi.ResourceOptions(depends_on=[self.install.directory])
+        self.database = BridgeDatabase(self.name, deployment, shared.postgres, *there, opts=after_directory)
+
+    def access(self, opts: pulumi.ResourceOptions) -> HostScript[Proof]:
+        """Step 3 again: the role's password, and the proof."""
+        password = self.tokens.apply(lambda known: known.database_password)
+        return database_access(self.name, self.shared.host, self.deployment, password, self.shared.isolated, opts)
+
+    def registration(self, owner: tuple[int, int], opts: pulumi.ResourceOptions) -> Registration:
+        """Step 9. `owner`: Synapse's uid and gid."""
+        text = self.known.apply(lambda known: bridge_registration(self.deployment, *known))
+        path = self.deployment.registration_path
+        return registration_file(self.name, self.shared.host, self.deployment, path, text, owner, opts)
+
+    def go_live(self, opts: pulumi.ResourceOptions) -> Live:
+        """Steps 15 to 18: the check, the data, the container, each unless the one before failed. What is not registered
+        for that stays as it was: the program then ends with an error, and the engine deletes nothing."""
+        name, host, deployment, start, install = (
+            self.name, self.shared.host, self.deployment, self.start, self.install,
+        )  # fmt: skip
+        puppet = self.shared.doublepuppet.apply(lambda known: known.as_token)
+        version = container_version(install, deployment, start)
+        check = AuthCheck(name, host, deployment, (self.as_token, puppet), start, version, opts)
+
+        def data() -> pulumi.Output[tuple[Begun | Failed, Ready | Failed]]:
+            needed = pulumi.ResourceOptions(depends_on=[check, install, self.database])
+            after_check = pulumi.ResourceOptions.merge(opts, needed)
+            begun = BridgeData(name, host, deployment, install.config_file, self.secrets.keys, start, after_check)
+
+            def container() -> pulumi.Output[Ready | Failed]:
+                after_data = pulumi.ResourceOptions(depends_on=[check, begun])
+                running = BridgeContainer(name, host, deployment, install, self.as_token, start, after_data)
+                # A destroy begins here, and stops with everything as it is if the archive could not be made.
+                archive_check(name, host, deployment, pulumi.ResourceOptions(depends_on=[running]))
+                return running.outcome
+
+            return pulumi.Output.all(begun.outcome, self._then(begun.outcome, container)).apply(lambda both: (*both,))
+
+        both = self._then(check.outcome, data)
+        return Live(
+            checked=check.outcome,
+            begun=both.apply(lambda seen: seen if isinstance(seen, Failed) else seen[0]),
+            ready=both.apply(lambda seen: seen if isinstance(seen, Failed) else seen[1]),
+        )
+
+    def outputs(self, access: HostScript[Proof], live: Live, status: pulumi.Output[BridgeStatus]) -> dict[str, Any]:
+        """What the operator gets of it; `status`: how it is. Tokens are secrets."""
+
+        def of(outcome: pulumi.Output[Any], value: Callable[[Any], Any], failed: Callable[[Failed], Any]) -> Any:
+            return outcome.apply(lambda seen: failed(seen) if isinstance(seen, Failed) else value(seen))
+
+        return {
+            "verdict": of(live.checked, lambda seen: seen.verdict, lambda _: "FAIL"),
+            "authCheck": of(live.checked, lambda seen: seen.table, lambda seen: seen.failed),
+            "ready": of(live.ready, lambda seen: seen, lambda _: None),
+            "status": status,
+            "previousVersion": of(live.begun, lambda seen: seen.previous, lambda _: ""),
+            "bot": self.deployment.bot,
+            "isolation": access.result,
+            "nextSteps": operator.next_steps(self.deployment),
+            "servicesEntry": operator.services_entry(self.deployment),
+            "databaseUrl": self.tokens.apply(lambda known: bridge_database_url(self.deployment, known)),
+            "asToken": self.as_token,
+            "hsToken": self.tokens.apply(lambda known: known.hs_token),
+            "provisioningSecret": self.tokens.apply(lambda known: known.provisioning_secret),
+        }
+
+    def _then(
+        self, outcome: pulumi.Output[R | Failed], register: Callable[[], pulumi.Output[S]]
+    ) -> pulumi.Output[S | Failed]:
+        if self.start.whole:
+            return register()
+        return outcome.apply(lambda seen: seen if isinstance(seen, Failed) else register())

@@ -1,0 +1,131 @@
+"""The bridge itself: its container, and the proof that it is ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_docker as docker
+
+from mautrix_bridges.components.host import Attempt, Host, later
+from mautrix_bridges.components.install import BridgeInstall
+from mautrix_bridges.documents.bridges import GID, READY_PATH, UID
+from mautrix_bridges.documents.fingerprint import fingerprint
+from mautrix_bridges.documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
+from mautrix_bridges.documents.places import NOTHING, BridgeDeployment
+from mautrix_bridges.scripts import readiness
+from mautrix_bridges.scripts.files import FAILURES, READY
+from mautrix_bridges.scripts.wire import Failed
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the container is started. `attempt`: another number makes a container that never got ready anew; `failures`:
+    how often the bridge did not go live; `timeout`: seconds until it must be ready; `tokens`: their generation;
+    `restore`: what the database begins or began with; `whole`: whether all of it is registered, whatever an outcome
+    says, since nothing is made of it now."""
+
+    attempt: int
+    failures: int
+    timeout: int
+    tokens: int
+    restore: str
+    whole: bool
+
+    @property
+    def new_keys(self) -> bool:
+        """Whether the bot may get new cross-signing keys: that of a database that began empty."""
+        return self.restore == NOTHING
+
+    def attempt_at(self, deployment: BridgeDeployment) -> Attempt:
+        """As `Host.script` takes it."""
+        return Attempt(f"{deployment.place.directory}/{FAILURES}", self.failures + 1)
+
+
+def container_version(install: BridgeInstall, deployment: BridgeDeployment, start: Start) -> pulumi.Output[str]:
+    """Changes with everything that replaces the container, so that the check comes before the new one."""
+    place = deployment.place
+    still = (place.container, place.network, place.directory, str(place.port), str(start.attempt), str(start.tokens))
+    known = pulumi.Output.all(install.fingerprint, install.image_id)
+    version: pulumi.Output[str] = known.apply(lambda texts: fingerprint(*texts, *still))
+    return version
+
+
+class BridgeContainer(pulumi.ComponentResource):
+    """Container and readiness. The container is Pulumi's, labelled so, and joins the network by name.
+
+    `outcome` says what the readiness check saw, the bridge's status among it.
+    """
+
+    outcome: pulumi.Output[readiness.Ready | Failed]
+
+    def __init__(
+        self,
+        name: str,
+        host: Host,
+        deployment: BridgeDeployment,
+        install: BridgeInstall,
+        as_token: pulumi.Output[str],
+        start: Start,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("mautrix:bridge:Container", name, None, opts)
+        bridge, place = deployment.bridge, deployment.place
+        running = docker.Container(
+            f"{name}-container",
+            name=place.container,
+            image=install.image_id,
+            # Not the image's entrypoint: it would chown /data and write a config of its own.
+            entrypoints=[bridge.binary],
+            command=bridge.run_command()[1:],
+            user=f"{UID}:{GID}",
+            restart="unless-stopped",
+            read_only=True,
+            capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
+            security_opts=["no-new-privileges:true"],
+            networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=place.network, aliases=[place.container])],
+            volumes=[docker.ContainerVolumeArgs(host_path=install.config_dir, container_path="/data", read_only=True)],
+            log_driver="json-file",
+            log_opts={"max-size": "10m", "max-file": "3"},
+            healthcheck=docker.ContainerHealthcheckArgs(
+                tests=["CMD", "curl", "-fsS", "-o", "/dev/null", f"http://127.0.0.1:{place.port}{READY_PATH}"],
+                interval="30s",  # as Go writes it: "60s" would read back as "1m0s" and show as a change
+                timeout="5s",
+                start_period="1m0s",
+                retries=3,
+            ),
+            destroy_grace_seconds=30,
+            labels=[
+                docker.ContainerLabelArgs(label=STACK_LABEL, value=deployment.stack),
+                docker.ContainerLabelArgs(label=CONFIG_LABEL, value=install.fingerprint),
+                docker.ContainerLabelArgs(label=ATTEMPT_LABEL, value=str(start.attempt)),
+                docker.ContainerLabelArgs(label=TOKENS_LABEL, value=str(start.tokens)),
+            ],
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                provider=install.docker,
+                depends_on=[install],
+                delete_before_replace=True,  # its name can be taken once only
+            ),
+        )
+        self.outcome = host.script(
+            f"{name}-readiness",
+            readiness.Arguments(
+                bridge=place,
+                container_id=later(running.id),
+                synapse=deployment.synapse,
+                bot=deployment.bot,
+                appservice_id=bridge.appservice_id,
+                as_token=later(as_token),
+                timeout=float(start.timeout),
+                mark=f"{place.directory}/{READY}",
+                attempt=start.attempt,
+                new_keys=start.new_keys,
+                failures=start.failures,
+            ),
+            create=readiness.wait,
+            shown=True,
+            attempt=start.attempt_at(deployment),
+            opts=pulumi.ResourceOptions(parent=self),
+        ).outcome
+        self.register_outputs({})

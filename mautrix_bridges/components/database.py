@@ -1,0 +1,111 @@
+"""A bridge's role and database, what the bridges' roles may not reach, a role's password, and the proof of it all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_postgresql as postgresql
+
+from mautrix_bridges.components.host import Host, HostScript, later
+from mautrix_bridges.documents.places import BridgeDeployment, Postgres
+from mautrix_bridges.scripts import isolation
+
+
+@dataclass(frozen=True)
+class PostgresAccess:
+    """Where the provider reaches the server, and its superuser's password (a secret)."""
+
+    address: str
+    port: int
+    password: pulumi.Output[str]
+
+
+def postgres_provider(name: str, postgres: Postgres, access: PostgresAccess) -> postgresql.Provider:
+    """As the superuser of the settings."""
+    return postgresql.Provider(
+        f"{name}-postgres",
+        host=access.address,
+        port=access.port,
+        username=postgres.superuser,
+        password=access.password,
+        database="postgres",
+        sslmode=postgres.sslmode,
+        connect_timeout=15,
+        superuser=False,  # it is one; so the provider does not ask for the role's password, which is not its own
+    )
+
+
+class BridgeDatabase(pulumi.ComponentResource):
+    """Role and database as in the plan's section 3.
+
+    Neither is dropped by the provider, which cannot drop what is gone already: scripts/leftovers.py does it. One that
+    is there and ours, although the state does not hold it (a run was killed), is taken over.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        deployment: BridgeDeployment,
+        server: postgresql.Provider,
+        role_there: bool = False,
+        database_there: bool = False,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`role_there`, `database_there`: whether the bridge's are there already, and are this stack's."""
+        super().__init__("mautrix:bridge:Database", name, None, opts)
+        ours = deployment.place.database
+        through = pulumi.ResourceOptions(parent=self, provider=server, retain_on_delete=True)
+
+        def known(each: str, there: bool) -> pulumi.ResourceOptions:
+            return pulumi.ResourceOptions.merge(through, pulumi.ResourceOptions(import_=each if there else None))
+
+        role = postgresql.Role(
+            f"{name}-role",
+            name=ours.role,
+            login=True,
+            superuser=False,
+            create_database=False,
+            create_role=False,
+            opts=known(ours.role, role_there),
+        )
+        postgresql.Database(
+            f"{name}-database",
+            name=ours.database,
+            owner=role.name,
+            template="template0",
+            encoding="UTF8",
+            lc_collate="C",
+            lc_ctype="C",
+            opts=known(ours.database, database_there),
+        )
+        self.register_outputs({})
+
+
+def databases_isolated(
+    name: str, host: Host, isolated: isolation.Isolation, opts: pulumi.ResourceOptions
+) -> pulumi.Resource:
+    """PUBLIC shut out of both the bridges' and the stack's databases."""
+    return host.script(
+        f"{name}-isolation",
+        isolated,
+        create=isolation.isolate,
+        update=isolation.renew,
+        delete=isolation.restore,
+        shown=True,
+        opts=opts,
+    ).resource
+
+
+def database_access(
+    name: str,
+    host: Host,
+    deployment: BridgeDeployment,
+    password: pulumi.Output[str],
+    isolated: tuple[str, ...],
+    opts: pulumi.ResourceOptions,
+) -> HostScript[isolation.Proof]:
+    """The role's password, set as late as can be (a bridge that runs may have the one before), and the proof where the
+    role gets in with it and where it is refused: in the databases `isolated`."""
+    access = isolation.Access(deployment.postgres, deployment.place.database, later(password), isolated)
+    return host.script(f"{name}-access", access, create=isolation.prove, opts=opts)

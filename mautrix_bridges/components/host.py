@@ -1,0 +1,294 @@
+"""The machine with Docker: where our scripts run, at program start and as resources."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+import pulumi
+from pulumi_command import local
+
+from mautrix_bridges.documents.ssh import LOST, SshAddress
+from mautrix_bridges.scripts import bundle, files
+from mautrix_bridges.scripts.common import Contained
+from mautrix_bridges.scripts.wire import Failed, outcome, plain, result_of, typed
+from mautrix_bridges.verdicts import ssh as ssh_verdicts
+from mautrix_bridges.workstation import forward, processes
+from mautrix_bridges.workstation.ssh import make_control_directory, settings_for
+
+A = TypeVar("A")
+R = TypeVar("R")
+T = TypeVar("T")
+
+# Everything of a Command but its triggers: a Command runs again whenever an input changes, so an edit of a script
+# would otherwise turn every secret without a word.
+MADE_ONCE = ["create", "update", "delete", "stdin", "environment", "dir", "interpreter", "logging"]
+MADE_ONCE += ["addPreviousOutputInEnv"]
+
+
+class HostError(Exception):
+    """The host cannot be reached, or a script failed there at program start; its text says why."""
+
+
+@dataclass(frozen=True)
+class DockerAddress:
+    """The host's Docker, as Pulumi's provider takes it."""
+
+    host: str
+    ssh_opts: Sequence[str] = ()
+
+
+def later(value: pulumi.Output[T]) -> T:
+    """An output where a script's arguments want a value: `Host.script` resolves it before the script is sent. To mypy
+    it is the value, so the arguments stay typed."""
+    return cast(T, value)
+
+
+class HostScript(Generic[R]):
+    """A script's Command resource, and the dataclass that its verb returned. `secret` is as secret as the Command's
+    output; `result` is for a verb that returns no secret, `outcome` for one that may have failed, too."""
+
+    def __init__(self, resource: local.Command, kind: type[R]) -> None:
+        self.resource = resource
+        self._kind = kind
+
+    @property
+    def secret(self) -> pulumi.Output[R]:
+        text: pulumi.Output[str] = pulumi.Output.secret(self.resource.stdout)
+        return text.apply(self._read)
+
+    @property
+    def result(self) -> pulumi.Output[R]:
+        return pulumi.Output.unsecret(self.resource.stdout).apply(self._read)
+
+    @property
+    def outcome(self) -> pulumi.Output[R | Failed]:
+        return pulumi.Output.unsecret(self.resource.stdout).apply(lambda text: outcome(self._kind, json.loads(text)))
+
+    def _read(self, text: str) -> R:
+        return typed(self._kind, json.loads(text))
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One bridge's way to go live: should a step of it fail, no other bridge is held up (`mark` and `number` as in
+    scripts/common.py, Contained)."""
+
+    mark: str
+    number: int
+
+
+class Host(ABC):
+    """The machine with Docker. Runs the scripts of `scripts/` there; scripts/bundle.py says how they travel."""
+
+    def __init__(self, deployment: str, reapply: int = 0, docker_host: str = "") -> None:
+        """`deployment`: its name among all on the host, without spaces; another `reapply` number runs every step again;
+        `docker_host`: as in `bundle.pack`."""
+        self._deployment, self._reapply, self._docker_host = deployment, reapply, docker_host
+        self._stored: bundle.Stored | None = None
+
+    def keep_programs(self, name: str, stack: str, directory: str, opts: pulumi.ResourceOptions) -> pulumi.Resource:
+        """A file in `directory`, root's, with the programs of all scripts; those that come from now on need not carry
+        their own in the state, where each would be a hundred kilobytes, written at every step. They depend on this."""
+        text = f"# Programs: written by the Pulumi stack {stack}.\n{bundle.everything()}"
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        path = f"{directory}/{files.PROGRAMS}{digest[:12]}.json"
+        kept = self.script(
+            f"{name}-programs",
+            files.OwnedFiles(stack, (files.OwnedFile(path, text, 0, 0),)),
+            create=files.create,
+            delete=files.erase,
+            triggers=[path],
+            opts=opts,
+        )
+        self._stored = bundle.Stored(path, digest)
+        return kept.resource
+
+    @abstractmethod
+    def docker(self, address: str) -> DockerAddress:
+        """`address`: the daemon's on the host."""
+
+    @abstractmethod
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
+        """Where this program and its providers reach what the host reaches at `address` and `port`, until the operation
+        ends. Raises HostError."""
+
+    @abstractmethod
+    def _words(self, verb: str) -> Sequence[str]:
+        """The command line that runs a verb there, its bundle on stdin."""
+
+    @abstractmethod
+    def _text(self, verb: str, step: str) -> str:
+        """The same as shell text, for the step of that name."""
+
+    @abstractmethod
+    def _why(self, done: subprocess.CompletedProcess[str]) -> str:
+        """Why the host did not run it; "" if it did."""
+
+    def read(self, verb: Callable[[A], R], arguments: A) -> R:
+        """Run a read-only verb now, also at preview. Raises HostError."""
+        try:
+            done = subprocess.run(
+                self._words(verb.__name__),
+                input=bundle.pack(verb.__module__, arguments, docker_host=self._docker_host),
+                text=True,
+                capture_output=True,
+                timeout=300,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise HostError(f"{error.filename}: not on this machine, or not in PATH: install it") from None
+        if done.returncode:
+            said = self._why(done) or done.stderr.strip()
+            raise HostError(said or f"{verb.__module__} {verb.__name__}: exit code {done.returncode}")
+        return typed(result_of(verb), json.loads(done.stdout))
+
+    def script(
+        self,
+        name: str,
+        arguments: A,
+        *,
+        create: Callable[[A], R],
+        update: Callable[[A], R] | None = None,
+        delete: Callable[[A], object] | None = None,
+        triggers: list[Any] | None = None,
+        shown: bool = False,
+        attempt: Attempt | None = None,
+        alone: bool = False,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> HostScript[R]:
+        """A resource whose create, update (default: create) and delete run verbs of one script with `arguments`.
+
+        The arguments may hold outputs (`later`) and secrets. `shown`: what the script tells a person (stderr) appears
+        in the CLI as it runs; an error's text always does. `attempt`: a failure to create or update is an outcome, and
+        does not end the run; `alone`: it carries its program itself. Any change of script or arguments runs the update.
+        """
+        script, step = create.__module__, f"{self._deployment} {name}"
+        verbs = (create.__name__, (update or create).__name__)
+        contained = Contained(verbs, attempt.mark, attempt.number) if attempt else None
+        stored = None if alone else self._stored
+        known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
+        text: pulumi.Output[str] = known.apply(
+            lambda values: bundle.pack(script, values, self._reapply, self._docker_host, step, contained, stored, alone)
+        )
+        stdin: pulumi.Output[str] = pulumi.Output.secret(text)
+
+        def command_of(verb: Callable[[A], object]) -> str:
+            return f"{self._text(verb.__name__, name)}{_comment(verb)}"
+
+        command = local.Command(
+            name,
+            create=command_of(create),
+            update=command_of(update or create),
+            delete=command_of(delete) if delete else None,
+            stdin=stdin,
+            triggers=triggers,
+            logging=local.Logging.STDERR if shown else local.Logging.NONE,
+            add_previous_output_in_env=False,
+            dir="/",
+            opts=opts,
+        )
+        return HostScript(command, result_of(create))
+
+    def at_deletion(
+        self, name: str, arguments: A, delete: Callable[[A], object], opts: pulumi.ResourceOptions | None = None
+    ) -> pulumi.Resource:
+        """A resource that does nothing until it is deleted: then the verb runs, as of `script`, and tells a person. The
+        arguments hold neither outputs nor secrets."""
+        script, step = delete.__module__, f"{self._deployment} {name}"
+        text = bundle.pack(script, arguments, self._reapply, self._docker_host, step, stored=self._stored)
+        return local.Command(
+            name,
+            delete=f"{self._text(delete.__name__, name)}{_comment(delete)}",
+            stdin=text,
+            logging=local.Logging.STDERR,
+            add_previous_output_in_env=False,
+            dir="/",
+            opts=opts,
+        )
+
+    def made_once(
+        self, name: str, arguments: A, create: Callable[[A], R], triggers: list[Any], opts: pulumi.ResourceOptions
+    ) -> HostScript[R]:
+        """A resource whose result is a secret, made again only when a trigger changes."""
+        secret = ["stdout", "stderr"]
+        once = pulumi.ResourceOptions(ignore_changes=MADE_ONCE, additional_secret_outputs=secret)
+        kept = pulumi.ResourceOptions.merge(opts, once)
+        # What it was made with stays in its inputs: they may not name a file that goes.
+        return self.script(name, arguments, create=create, triggers=triggers, alone=True, opts=kept)
+
+
+def _comment(verb: Callable[[A], object]) -> str:
+    """What a person reads behind a command that is the same for all."""
+    return f" # {verb.__module__.partition('.')[2]} {verb.__name__}"
+
+
+class LocalHost(Host):
+    """This machine."""
+
+    def docker(self, address: str) -> DockerAddress:
+        return DockerAddress(address)
+
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
+        return address, port
+
+    def _words(self, verb: str) -> Sequence[str]:
+        return sys.executable, "-c", bundle.LAUNCH, verb
+
+    def _text(self, verb: str, step: str) -> str:
+        return bundle.command(verb)
+
+    def _why(self, done: subprocess.CompletedProcess[str]) -> str:
+        return ""
+
+
+class SshHost(Host):
+    """A host behind SSH: local commands that run the OpenSSH client, which makes one connection for all of them.
+
+    Not pulumi-command's remote.Command (1.2.1): it reads neither ~/.ssh/config nor known_hosts, would have the key's
+    text in the state, and makes a connection for each command.
+    """
+
+    def __init__(self, address: SshAddress, local_port: int, deployment: str, reapply: int, docker_host: str) -> None:
+        """`local_port`: this machine's, for Postgres."""
+        super().__init__(deployment, reapply, docker_host)
+        self._address, self._local_port = address, local_port
+        make_control_directory()
+
+    def docker(self, address: str) -> DockerAddress:
+        return DockerAddress(self._address.docker(address), self._address.options)
+
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
+        above = processes.operation()
+        wanted = forward.Forward(
+            deployment=self._deployment,
+            port=self._local_port,
+            target=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
+            ssh=self._address.client,
+            name=self._address.name,
+            url=self._address.url,
+            until=above.pid,
+            since=above.create_time(),
+        )
+        try:
+            forward.ensure(wanted)
+        except forward.ForwardError as error:
+            raise HostError(str(error)) from None
+        return forward.LOOPBACK, self._local_port
+
+    def _words(self, verb: str) -> Sequence[str]:
+        return *self._address.words("-T"), self._address.remote(bundle.command(verb))
+
+    def _text(self, verb: str, step: str) -> str:
+        return self._address.shell(bundle.command(verb), step)
+
+    def _why(self, done: subprocess.CompletedProcess[str]) -> str:
+        if done.returncode == LOST:
+            return ssh_verdicts.lost(self._address, done.stderr, settings_for(self._address))
+        return ssh_verdicts.refused(self._address, done.stderr, done.returncode)

@@ -1,0 +1,43 @@
+"""What a destroy ends with: whatever of this stack Pulumi's state does not know."""
+
+from __future__ import annotations
+
+import pulumi
+
+from mautrix_bridges.components.host import Host
+from mautrix_bridges.components.registration import homeserver_edit
+from mautrix_bridges.documents.places import BridgeDeployment, Deployment
+from mautrix_bridges.scripts import leftovers, nightly_backup
+
+
+def shared_leftovers(
+    name: str, host: Host, deployment: Deployment, backup: nightly_backup.Arguments
+) -> pulumi.Resource:
+    """Made before anything else, without a trace on the host; deleted after everything else."""
+    shared = leftovers.Shared(
+        stack=deployment.stack,
+        directory=deployment.shared_directory,
+        postgres=deployment.postgres,
+        backup=backup,
+        synapse=homeserver_edit(deployment),
+    )
+    return host.at_deletion(f"{name}-leftovers", shared, leftovers.finish)
+
+
+def bridge_leftovers(
+    name: str, host: Host, deployment: BridgeDeployment, isolated: tuple[str, ...], opts: pulumi.ResourceOptions
+) -> pulumi.Resource:
+    """The same for one bridge: made before anything of it, deleted after all of it."""
+    own = leftovers.Bridge(
+        stack=deployment.stack,
+        container=deployment.place.container,
+        directory=deployment.place.directory,
+        image="" if deployment.keep_images else deployment.place.image,
+        archives=deployment.archive.directory,
+        program=deployment.bridge.name,
+        whose=deployment.whose,
+        postgres=deployment.postgres,
+        database=deployment.place.database,
+        isolated=isolated,
+    )
+    return host.at_deletion(f"{name}-leftovers", own, leftovers.sweep, opts)

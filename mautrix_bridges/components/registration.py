@@ -1,0 +1,91 @@
+"""The appservice registrations, homeserver.yaml, and the one restart of Synapse that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from mautrix_bridges.components.host import Host, later
+from mautrix_bridges.documents.fingerprint import fingerprint
+from mautrix_bridges.documents.homeserver import Entries
+from mautrix_bridges.documents.places import Deployment, Surroundings
+from mautrix_bridges.scripts import files, synapse
+
+
+def homeserver_edit(deployment: Deployment, fingerprint: str = "") -> synapse.Arguments:
+    """What Synapse needs to know of this stack's bridges."""
+    entries = Entries.of(deployment)
+    return synapse.Arguments(
+        synapse=deployment.synapse,
+        owner=entries.owner,
+        registrations=entries.registrations,
+        experimental_features=entries.experimental_features,
+        watch=deployment.registration_paths,
+        journal=f"{deployment.shared_directory}/{files.JOURNAL}",
+        bridges=tuple(each.place.container for each in deployment.bridges),
+        fingerprint=fingerprint,
+    )
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One registration's text (a secret), and the file in Synapse's directory that holds it."""
+
+    text: pulumi.Output[str]
+    file: pulumi.Resource
+
+
+def registration_file(
+    name: str,
+    host: Host,
+    deployment: Surroundings,
+    path: str,
+    text: pulumi.Output[str],
+    owner: tuple[int, int],
+    opts: pulumi.ResourceOptions,
+) -> Registration:
+    """`path` is the host's; `owner`: Synapse's uid and gid there."""
+    written = host.script(
+        f"{name}-registration",
+        files.OwnedFiles(
+            deployment.stack,
+            (files.OwnedFile(path, later(text), *owner),),
+            listed_in=deployment.synapse.homeserver_file,
+            listed_below=deployment.synapse.data_mount,
+        ),
+        create=files.create,
+        delete=files.erase,
+        triggers=[path],
+        opts=opts,
+    )
+    return Registration(text, written.resource)
+
+
+class SynapseRegistration(pulumi.ComponentResource):
+    """Our entries in homeserver.yaml, and Synapse's restart. Whoever needs Synapse to run with the registrations
+    depends on this component."""
+
+    def __init__(
+        self,
+        name: str,
+        host: Host,
+        deployment: Deployment,
+        registrations: Sequence[Registration],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("mautrix:bridge:Registration", name, None, opts)
+        # New tokens have to reach Synapse: what is in the files is part of what the restart depends on.
+        texts = pulumi.Output.all(*(each.text for each in registrations))
+        version: pulumi.Output[str] = texts.apply(lambda known: fingerprint(*known))
+        host.script(
+            f"{name}-synapse-restart",
+            homeserver_edit(deployment, later(version)),
+            create=synapse.apply,
+            delete=synapse.remove,
+            triggers=[deployment.synapse.homeserver_file],
+            shown=True,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[each.file for each in registrations]),
+        )
+        self.register_outputs({})

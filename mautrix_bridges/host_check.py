@@ -1,0 +1,138 @@
+"""Looks at the host before anything is planned: stops with the list of all that is wrong, or says what will change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from mautrix_bridges.components.bridge import Live
+from mautrix_bridges.components.database import PostgresAccess
+from mautrix_bridges.components.host import DockerAddress, Host, HostError, LocalHost, SshHost
+from mautrix_bridges.documents.bridges import GID, UID
+from mautrix_bridges.documents.places import BridgeDeployment, Deployment
+from mautrix_bridges.scripts import facts
+from mautrix_bridges.scripts.bridge_data import Begun
+from mautrix_bridges.scripts.readiness import Ready
+from mautrix_bridges.scripts.wire import Failed
+from mautrix_bridges.settings import Settings
+from mautrix_bridges.verdicts.host_facts import BridgeFacts, BridgeStatus, HostFacts, on_host
+from mautrix_bridges.verdicts.preflight import BridgeFindings, judge
+from mautrix_bridges.verdicts.versions import way_back
+from mautrix_bridges.workstation.processes import destroying, making
+
+
+@dataclass(frozen=True)
+class CheckedBridge:
+    """What the components need to know of one bridge: its settings, the look at it, and what that means
+    (verdicts/preflight.py)."""
+
+    deployment: BridgeDeployment
+    facts: BridgeFacts
+    found: BridgeFindings
+
+    def status(self, ready: pulumi.Output[Ready | Failed]) -> pulumi.Output[BridgeStatus]:
+        """The bridge as this operation leaves it: as it was met, unless readiness has waited for it since."""
+        waited = self.facts.ready_mark.split()[2:3]
+        status: pulumi.Output[BridgeStatus] = ready.apply(
+            lambda seen: self.facts.status if isinstance(seen, Failed) or waited == [seen.wait] else seen.status
+        )
+        return status
+
+    def failure(self, live: Live) -> pulumi.Output[str]:
+        """Why the bridge did not go live, in one line, with the way back if there is one; "" if it did."""
+
+        def line(begun: Begun | Failed, ready: Ready | Failed) -> str:
+            if not isinstance(ready, Failed):
+                return ""
+            back = isinstance(begun, Begun) and way_back(
+                self.facts, self.deployment, begun.previous, begun.previous_image
+            )
+            more = f" Or go back, the database as it is now being archived first: `{back}`" if back else ""
+            return f"{self.deployment.bridge.name}: {ready.failed}{more}"
+
+        text: pulumi.Output[str] = pulumi.Output.all(live.begun, live.ready).apply(lambda seen: line(*seen))
+        return text
+
+
+@dataclass(frozen=True)
+class CheckedHost:
+    """What the components need to know of the host. `synapse_owner`: uid and gid of Synapse's process on it; `docker`:
+    its address, `bridge_owner`: uid and gid that a bridge's user in its container has on it. `whole`: as in
+    components/container.py, Start."""
+
+    postgres: PostgresAccess
+    docker: DockerAddress
+    bridge_owner: tuple[int, int]
+    synapse_owner: tuple[int, int]
+    whole: bool
+    bridges: tuple[CheckedBridge, ...]
+
+
+def stop_if_any(failures: Sequence[pulumi.Output[str]]) -> None:
+    """Once every bridge is live or has failed: ends the program with a line for each that failed."""
+
+    def told(lines: Sequence[str]) -> None:
+        failed = [line for line in lines if line]
+        if failed:
+            head = f"{len(failed)} of {len(lines)} bridges did not go live:"
+            raise pulumi.RunError("\n".join([head, *(f"- {line}" for line in failed)]))
+
+    pulumi.Output.all(*failures).apply(told)
+
+
+def host_of(settings: Settings, deployment: Deployment) -> Host:
+    """The machine with Docker: this one, or one behind SSH."""
+    here, options = deployment.here, (settings.reapply, deployment.docker_host)
+    if settings.ssh:
+        return SshHost(settings.ssh, settings.local_port(here), here, *options)
+    return LocalHost(here, *options)
+
+
+def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> CheckedHost:
+    """Raises pulumi.RunError, one line a problem, unless the plan may go on; a destroy always may."""
+    destroys, makes = destroying(), making()
+    try:
+        seen = host.read(facts.read, facts.Look(deployment, settings.isolated, settings.ssh is not None))
+    except HostError as error:
+        raise pulumi.RunError(str(error)) from None
+    findings = judge(seen, settings, deployment)
+    if findings.problems and not destroys:
+        count = len(findings.problems)
+        head = f"the host is not ready; nothing was changed. {count} problem{'s' * (count > 1)}:"
+        raise pulumi.RunError("\n".join([head, *(f"- {problem}" for problem in findings.problems)]))
+    container = seen.postgres_container
+    postgres = container.host_on(settings.network) if container else "", settings.postgres_port
+    try:
+        postgres = host.postgres(*postgres)
+    except HostError as error:
+        if not destroys:
+            raise pulumi.RunError(str(error)) from None
+        pulumi.log.warn(str(error))  # a destroy needs the provider only if it refreshes
+    if pulumi.runtime.is_dry_run() and not destroys:
+        for warning in findings.warnings:
+            pulumi.log.warn(warning)
+        for change in findings.changes:
+            pulumi.log.info(f"up will make this change:\n{change}")
+    return CheckedHost(
+        postgres=PostgresAccess(
+            *postgres,
+            password=pulumi.Output.secret(settings.postgres_password or seen.superuser_password),
+        ),
+        docker=host.docker(seen.docker_host),
+        bridge_owner=(on_host(UID, seen.uids), on_host(GID, seen.gids)),
+        synapse_owner=_synapse_owner(seen),
+        whole=pulumi.runtime.is_dry_run() or not makes,
+        bridges=tuple(map(CheckedBridge, deployment.bridges, seen.bridges, findings.bridges)),
+    )
+
+
+def _synapse_owner(seen: HostFacts) -> tuple[int, int]:
+    """While Synapse is down: whose the registrations are that an earlier run wrote."""
+    uids, gids = seen.uids, seen.gids
+    files = [seen.doublepuppet, *(each.registration for each in seen.bridges)] if seen.synapse.error else []
+    written = [file for file in files if file]
+    if written:
+        return written[0].uid, written[0].gid
+    return on_host(seen.synapse.uid, uids), on_host(seen.synapse.gid, gids)

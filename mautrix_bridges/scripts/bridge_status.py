@@ -1,0 +1,96 @@
+"""How is the bridge today? One look, read-only and quick, that never fails: what it cannot learn it says.
+
+`pulumi up` and `pulumi preview` show it as the output `bridgeStatus`. It holds nothing that changes while a bridge
+runs well (no times, no durations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from mautrix_bridges.documents.masking import clean
+from mautrix_bridges.scripts.common import ScriptError, run
+from mautrix_bridges.scripts.container import last_exit, look, ready, recent_log
+from mautrix_bridges.scripts.exchange import ask, ping_request
+from mautrix_bridges.verdicts.auth import came, line
+from mautrix_bridges.verdicts.bridge_log import last_error
+from mautrix_bridges.verdicts.exit_codes import explain
+from mautrix_bridges.verdicts.host_facts import BridgeStatus, Container
+
+LINES = 200  # of the log are searched for the last error
+
+
+@dataclass(frozen=True)
+class Question:
+    """`container` is a name or an id; `timeout` (seconds) is for each of the things that are asked; no ping is asked
+    for without `as_token`, which is a secret."""
+
+    container: str
+    port: int
+    synapse_url: str
+    appservice_id: str
+    as_token: str = field(repr=False)
+    timeout: float = 5.0
+
+
+def probe(question: Question) -> BridgeStatus:
+    """Look. Nothing raises: `problem` says why something is not known."""
+    try:
+        state = look(question.container, question.timeout)
+        if state is None:
+            return BridgeStatus(container="absent")
+        jobs: list[Callable[[], dict[str, Any]]] = [lambda: _log(question, state), lambda: _exit(state)]
+        if state.running:
+            jobs.append(lambda: _ready(question, state))
+            jobs += [lambda: _ping(question)] if question.as_token and question.synapse_url else []
+        seen: dict[str, Any] = {"container": state.status, "restart_count": state.restarts, "image": state.image}
+        with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+            for part in pool.map(_safe, jobs):
+                seen |= part
+        return BridgeStatus(**seen)
+    except Exception as error:  # whatever it is: a preview must not fail for it
+        return BridgeStatus(problem=_told(error))
+
+
+def _safe(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """One part's failure does not hide the others."""
+    try:
+        return job()
+    except Exception as error:
+        return {"problem": _told(error)}
+
+
+def _told(error: Exception) -> str:
+    return line(str(error) if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}", 200)
+
+
+def _ready(question: Question, state: Container) -> dict[str, Any]:
+    answer = ready(state.id, question.port, question.timeout)
+    known = answer.isdigit()  # any status is the bridge's own word
+    return {"ready": answer == "200", **({} if known else {"problem": line(f"ready: {answer}", 200)})}
+
+
+def _ping(question: Question) -> dict[str, Any]:
+    request = ping_request(question.appservice_id, question.as_token)
+    exchange = ask("ping", question.synapse_url, request, question.timeout)
+    answered = exchange.status == 200 and not exchange.fault and "duration_ms" in (exchange.json() or {})
+    return {"ping": "200" if answered else came(exchange)}
+
+
+def _exit(state: Container) -> dict[str, Any]:
+    code = last_exit(state) if state.ended or state.restarts else None
+    return {} if code is None else {"exit_code": code, "exit_meaning": str(explain(code))}
+
+
+def _log(question: Question, state: Container) -> dict[str, Any]:
+    log = clean(recent_log(state, LINES, question.timeout), [question.as_token] if question.as_token else [])
+    return {"last_error": line(last_error(log), 300)}
+
+
+VERBS = (probe,)
+
+if __name__ == "__main__":
+    run(*VERBS)

@@ -1,0 +1,158 @@
+"""A script of ours with all it imports, packed so that a machine without a checkout can run it.
+
+The command's text stays short and the same for every script (`command`); sources and arguments travel on stdin
+(`pack`), so neither a secret nor a page of code shows up in an error message or in a process list.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import importlib
+import importlib.util
+import json
+import pkgutil
+import shlex
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.abc import InspectLoader
+from typing import TypeVar
+
+from mautrix_bridges.scripts.common import Contained, ScriptError, docker
+from mautrix_bridges.scripts.wire import plain, result_of, typed
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+PACKAGE = __name__.partition(".")[0]
+PACKAGES = (PACKAGE, *(f"{PACKAGE}.{room}" for room in ("documents", "verdicts", "scripts")))
+LAUNCHER = f"{PACKAGE}.scripts.launch"
+LOADER = f"{PACKAGE}.scripts.load"
+LOCK = f"{PACKAGE}.scripts.host_lock"
+LAUNCH = 'import json,sys;job=json.load(sys.stdin);exec(job["launcher"]);launch(job)'
+
+
+@cache
+def source(module: str) -> str:
+    """The text of a module of ours, from the checkout or from the bundle that is running."""
+    spec = importlib.util.find_spec(module) if _is_module(module) else None
+    loader = spec.loader if spec else None
+    text = loader.get_source(module) if isinstance(loader, InspectLoader) else None
+    if text is None:
+        raise LookupError(f"{module}: no source of this module is at hand")
+    return text
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is no package
+        return False
+
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """The modules of ours that a module imports; `from package import name` may name a module or not."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(source(module))):
+        if isinstance(node, ast.Import):
+            modules |= {name.name for name in node.names if name.name.split(".")[0] == PACKAGE}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
+            modules |= {node.module, *filter(_is_module, (f"{node.module}.{name.name}" for name in node.names))}
+    return frozenset(modules)
+
+
+@cache
+def _sources(*modules: str) -> dict[str, str]:
+    job = getattr(__spec__.loader, "job", None)  # from a bundle: it holds all that it may send on
+    if job:
+        return dict(job["sources"])
+    todo, seen = [*modules], {}
+    while todo:
+        module = todo.pop()
+        if module not in seen:
+            seen[module] = source(module)
+            todo += sorted(_imports(module) | {module.rpartition(".")[0]} - {""})
+            if module == __name__:  # it packs again, on the host
+                todo.append(LAUNCHER)
+    return dict(sorted(seen.items()))
+
+
+def pack(
+    script: str,
+    arguments: object,
+    reapply: int = 0,
+    docker_host: str = "",
+    step: str = "",
+    contained: Contained | None = None,
+    stored: Stored | None = None,
+    small: bool = False,
+) -> str:
+    """The stdin of `command(…)`: JSON with the sources of `script` and of all that it imports, and its arguments (a
+    dataclass, or what scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again;
+    `docker_host` is Docker's address for every docker command of it ("": the one that docker takes by itself); `step`
+    ("DEPLOYMENT RESOURCE") has it wait for another run of the same; `contained`: what becomes of its failure;
+    `stored`: where the host has the sources, so that they need not travel along; `small`: they are compressed, by
+    whatever zlib is here.
+
+    The same input gives the same text. A script that sends another one on, into a container, imports that one.
+    """
+    sources = {} if stored else _sources(script, *([LOCK] if step else []))
+    return json.dumps(
+        {
+            "launcher": source(LOADER if stored else LAUNCHER),
+            "script": script,
+            "packages": list(PACKAGES),
+            "sources": {} if small else sources,
+            "packed": base64.b85encode(zlib.compress(json.dumps(sources).encode(), 9)).decode() if small else "",
+            "stored": plain(stored),
+            "arguments": plain(arguments),
+            "reapply": reapply,
+            "docker_host": docker_host,
+            "step": step,
+            "contained": plain(contained),
+        },
+        sort_keys=True,
+    )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file on the host that holds, behind its first line, what `everything` made, and the SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
+    launcher: str = LAUNCHER
+
+
+def everything() -> str:
+    """All that may run on a host, in one line: JSON, sources by module."""
+    modules = [
+        f"{package}.{module.name}"
+        for package in PACKAGES[1:]
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
+    ]
+    return json.dumps({each: source(each) for each in (*PACKAGES, *modules)}, sort_keys=True)
+
+
+class InsideError(ScriptError):
+    """A script ended with a failure in its container; its text is the last line of what was said."""
+
+
+def run_inside(container: str, verb: Callable[[A], R], arguments: A, timeout: float) -> R:
+    """Run a verb of one of our scripts in a container that has python3. InsideError if it fails there; ScriptError if
+    Docker does not answer in `timeout` seconds."""
+    done = docker(
+        "exec", "-i", container, "python3", "-c", LAUNCH, verb.__name__,
+        stdin=pack(verb.__module__, arguments), check=False, timeout=timeout,
+    )  # fmt: skip
+    if done.returncode:
+        raise InsideError((done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1])
+    return typed(result_of(verb), json.loads(done.stdout), f"the answer of {container}")
+
+
+def command(verb: str) -> str:
+    """The shell text that runs a verb of the script in the bundle on stdin."""
+    return f"python3 -c {shlex.quote(LAUNCH)} {shlex.quote(verb)}"

@@ -1,0 +1,134 @@
+"""What the host's scripts share: arguments, results, Docker, atomic files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TextIO, get_type_hints
+
+from mautrix_bridges.scripts.wire import Failed, WireError, plain, typed
+
+
+class ScriptError(Exception):
+    """An expected end: its text is the one line (and, below it, the evidence) that the operator reads."""
+
+
+LONGEST = 4096  # bytes of a line
+"""Pulumi's command provider stops reading a stream that it shows at a line of 64 KiB, and the command then hangs
+(pulumi-command 1.2.1, provider/pkg/provider/util/util.go: bufio.Scanner)."""
+
+
+def say(text: str) -> None:
+    """Lines for the person: stderr, since stdout is the result. A carriage return ends a line, too, and none is longer
+    than LONGEST."""
+    for line in re.split(r"\r\n|\n|\r", text):
+        for piece in _pieces(line):
+            _print(piece, sys.stderr)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Whoever listened may be gone (a lost connection, a run that was killed): what is being done is done to its end
+    nevertheless, or taken back."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _pieces(line: str) -> Iterator[str]:
+    data = line.encode(errors="replace")
+    while len(data) > LONGEST:
+        end = LONGEST
+        while data[end] & 0xC0 == 0x80:  # never inside of a character
+            end -= 1
+        yield data[:end].decode()
+        data = data[end:]
+    yield data.decode()
+
+
+@dataclass(frozen=True)
+class Contained:
+    """A step whose failure does not end the run: of one of `verbs`, a ScriptError is a result (wire.Failed). `mark`: a
+    file's path on the host that then holds `number`, so that the next run has another one, and tries it again."""
+
+    verbs: tuple[str, ...]
+    mark: str
+    number: int
+
+
+def run(
+    *verbs: Callable[[Any], Any],
+    during: AbstractContextManager[None] | None = None,
+    contained: Contained | None = None,
+) -> NoReturn:
+    """Run the verb that argv names on the JSON object of stdin, inside of `during`; print its result as JSON; exit 0 or
+    1.
+
+    Each verb takes one dataclass of arguments and returns one (scripts/wire.py). Of a `ScriptError` the text is said;
+    anything else is a defect of ours, and its traceback is.
+    """
+    known = {verb.__name__: verb for verb in verbs}
+    if len(sys.argv) != 2 or sys.argv[1] not in known:
+        say(f"usage: one of {', '.join(sorted(known))}, with a JSON object of arguments on stdin")
+        sys.exit(2)
+    verb = known[sys.argv[1]]
+    hints = get_type_hints(verb)
+    kind = next(hint for name, hint in hints.items() if name != "return")
+    try:
+        with during or nullcontext():
+            result = verb(typed(kind, json.load(sys.stdin), f"{verb.__name__}: arguments"))
+    except (ScriptError, WireError) as error:
+        say(str(error))
+        if contained is None or verb.__name__ not in contained.verbs:
+            sys.exit(1)
+        Path(contained.mark).write_text(f"{contained.number}\n")
+        result = Failed(str(error).partition("\n")[0])
+    except Exception:
+        say(traceback.format_exc().rstrip())
+        sys.exit(1)
+    _print(json.dumps(plain(result), sort_keys=True), sys.stdout)
+    sys.exit(0)
+
+
+def docker(
+    *words: str, stdin: str | None = None, check: bool = True, timeout: float = 600
+) -> subprocess.CompletedProcess[str]:
+    """`docker WORDS`; with `check`, a failure is a ScriptError in Docker's own words. Secrets go to stdin, never to
+    words."""
+    try:
+        done = subprocess.run(
+            ["docker", *words], input=stdin, text=True, capture_output=True, timeout=timeout, check=False
+        )
+    except FileNotFoundError:
+        raise ScriptError("docker: command not found on the host: install Docker Engine and its client") from None
+    except subprocess.TimeoutExpired:
+        raise ScriptError(f"docker {words[0]}: no answer in {timeout:.0f} s") from None
+    if check and done.returncode:
+        raise ScriptError(f"docker {' '.join(words[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return done
+
+
+def logs(container: str, lines: int = 50) -> str:
+    """The last `lines` lines of a container's log, stdout and stderr in order, as they are: documents/masking.py
+    cleans them."""
+    try:
+        done = subprocess.run(
+            ["docker", "logs", "--tail", str(lines), container],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        return f"(no log of {container}: {error})"
+    return done.stdout

@@ -1,0 +1,209 @@
+"""Files of ours on the host: a directory of ours, a bridge's config, the registrations.
+
+claim   makes a directory, a bridge's or the stack's own, and names its stack in it, which is how a later run knows that
+        what it finds there is ours; `release` takes the directory away.
+create  writes files, or gives them new content; `erase` removes them.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from mautrix_bridges.documents import backup_script
+from mautrix_bridges.documents.marks import writer
+from mautrix_bridges.scripts import config_check, safe_files
+from mautrix_bridges.scripts.common import ScriptError, run, say
+from mautrix_bridges.scripts.config_check import Question
+from mautrix_bridges.scripts.container import look
+
+CLAIM = ".stack"
+PROGRAMS = "programs-"  # how the name of the file begins that has the programs: components/host.py
+FAILURES = ".failures"  # how often the bridge did not go live: scripts/common.py writes it
+READY = ".ready"  # the id of the container that once was ready: scripts/readiness.py writes it
+JOURNAL = ".homeserver.json"  # the edit of homeserver.yaml that goes on: scripts/synapse.py writes it
+PROVEN = ".proven.json"  # the dumps of the proof: scripts/nightly_backup.py writes it
+EVIDENCE = "auth-check-failed.json"  # left by a failed check: scripts/stop_and_check.py writes it
+OURS = (CLAIM, FAILURES, READY, JOURNAL, PROVEN, EVIDENCE)
+
+
+@dataclass(frozen=True)
+class OwnDirectory:
+    """The directory, root's own, and the stack that claims it ("project/name"); `setting`: the one that names it."""
+
+    path: str
+    stack: str
+    setting: str
+
+
+@dataclass(frozen=True)
+class OwnedFile:
+    """A file with content (secret), mode and owner. `own_directory`: its directory is its own, made (0700) and removed
+    with it."""
+
+    path: str
+    content: str = field(repr=False)
+    uid: int
+    gid: int
+    mode: int = 0o600
+    own_directory: bool = False
+
+
+@dataclass(frozen=True)
+class OwnedFiles:
+    """Files of one `stack` ("project/name", which the first line of each names) that come and go together. They stay at
+    `erase` while the container `mounted_by` mounts their directory (a failed `up` that is undone by going back to the
+    old settings would otherwise remove what the running bridge uses), and while the file `listed_in` lists one as
+    `listed_below`/NAME (Synapse does not start when a registration that it lists is missing). They are written only if
+    the bridge takes what it is `asked`."""
+
+    stack: str
+    files: tuple[OwnedFile, ...]
+    mounted_by: str = ""
+    listed_in: str = ""
+    listed_below: str = ""
+    asked: Optional[Question] = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """`paths`: the directory or the files; `kept`: those that `erase` or `release` left."""
+
+    paths: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+def dump_script_owner(path: Path) -> Optional[str]:
+    """The stack that a dump script on the host names, "" if it names none; None if no such file can be read."""
+    try:
+        return backup_script.dump_script_owner(path.read_text(errors="replace"))
+    except OSError:
+        return None
+
+
+def claim(arguments: OwnDirectory) -> Done:
+    """ScriptError if the directory holds what is not this stack's."""
+    path, stack = Path(arguments.path), arguments.stack
+    mark = safe_files.read(path / CLAIM, links=False)
+    owner = mark.data.decode(errors="replace").strip() if mark else None
+    if path.exists() and not path.is_dir():
+        raise ScriptError(f"{path}: is no directory: move it away or set another {arguments.setting}")
+    if owner not in (None, stack):
+        raise ScriptError(f"{path}: belongs to the stack {owner}: set another {arguments.setting}")
+    if owner is None and path.is_dir() and any(path.iterdir()) and stack not in directory_writers(path):
+        fix = f"move them away or set another {arguments.setting}"
+        raise ScriptError(f"{path}: holds files that this stack did not make: {fix}")
+    if not path.parent.is_dir():
+        raise ScriptError(f"{path.parent}: no such directory: make it or set another {arguments.setting}")
+    safe_files.make_directory(path, 0o755)
+    if owner is None:
+        safe_files.write(path / CLAIM, f"{stack}\n".encode())
+    return Done((str(path),))
+
+
+def directory_writers(path: Path) -> set[str]:
+    """The stacks that the configs in a bridge's directory name: whose it is, should its mark be lost."""
+    return {writer(config.read_text(errors="replace")) for config in path.glob("config-*/config.yaml")} - {""}
+
+
+def release(arguments: OwnDirectory) -> Done:
+    """Remove the directory with our own marks; what somebody else put there stays, with a warning. While there is a
+    note of something that is still to be taken back (a run was killed), all stays: scripts/leftovers.py ends it."""
+    directory = Path(arguments.path)
+    if not directory.is_dir():
+        return Done()
+    if any((directory / name).exists() for name in (JOURNAL, PROVEN)):
+        return Done(kept=(str(directory),))
+    others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OURS)
+    for name in OURS:
+        (directory / name).unlink(missing_ok=True)
+    if others:
+        say(f"warning: {directory} stays: it holds files that this stack did not make: {', '.join(others)}")
+        return Done(kept=(str(directory),))
+    directory.rmdir()
+    return Done((str(directory),))
+
+
+def create(arguments: OwnedFiles) -> Done:
+    """Each file has its content, owner and mode; untouched if it has them already. ScriptError, and nothing written, if
+    another file is in the place of one: of other content, and with a first line that does not name the stack."""
+    refused = config_check.refused(arguments.asked) if arguments.asked else ()
+    if refused:
+        raise ScriptError("\n".join(refused))
+    old = [_old(arguments.stack, file) for file in arguments.files]
+    for file, was in zip(arguments.files, old):
+        _write(file, was)
+    return Done(tuple(file.path for file in arguments.files))
+
+
+def _old(stack: str, file: OwnedFile) -> Optional[safe_files.Content]:
+    was = safe_files.read(Path(file.path), links=False)
+    if was is not None and was.data != file.content.encode() and file_writer(was) != stack:
+        fix = "move it away, or choose another name in the settings"
+        raise ScriptError(f"{file.path}: exists and was not made by this stack: {fix}")
+    return was
+
+
+def file_writer(content: safe_files.Content) -> str:
+    """The stack that wrote a file, by its first line; "" if that names none."""
+    return writer(content.data.decode(errors="replace"))
+
+
+def _write(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
+    path, data, owner = Path(file.path), file.content.encode(), (file.uid, file.gid)
+    if was is not None:
+        now = was.status
+        if (was.data, now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)) == (data, *owner, file.mode):
+            return
+    elif file.own_directory:
+        safe_files.make_directory(path.parent, 0o700, owner)
+    elif not path.parent.is_dir():
+        raise ScriptError(f"{path.parent}: no such directory on the host")
+    safe_files.write(path, data, mode=file.mode, owner=owner)
+
+
+def erase(arguments: OwnedFiles) -> Done:
+    """Remove the files, but those that are still used or are no longer this stack's; missing ones are fine."""
+    container = look(arguments.mounted_by) if arguments.mounted_by else None
+    mounts = [mount.source for mount in container.mounts] if container else []
+    gone, kept = [], []
+    for file in arguments.files:
+        path = Path(file.path)
+        reason = "" if str(path.parent) in mounts else _stays(arguments, path)
+        if str(path.parent) in mounts or reason:
+            if reason:
+                say(f"warning: {path} stays: {reason}")
+            kept.append(file.path)
+            continue
+        safe_files.remove(path)
+        if file.own_directory and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+        gone.append(file.path)
+    return Done(tuple(gone), tuple(kept))
+
+
+def _stays(arguments: OwnedFiles, path: Path) -> str:
+    """Why the file must not go; "" if it may."""
+    if arguments.listed_in and _lists(Path(arguments.listed_in), f"{arguments.listed_below}/{path.name}"):
+        return f"{arguments.listed_in} lists it, in a line that this stack did not write"
+    was = None if path.is_symlink() else safe_files.read(path)
+    if was is not None and file_writer(was) != arguments.stack:
+        return "somebody else wrote it: its first line does not name this stack"
+    return ""
+
+
+def _lists(file: Path, name: str) -> bool:
+    """Whether a line that is no comment names it, whatever its quotes."""
+    content = safe_files.read(file)
+    text = content.data.decode(errors="replace") if content else ""
+    lines = (line.partition("#")[0] for line in text.splitlines())
+    return any(re.search(rf"(^|[\s\[\"',-]){re.escape(name)}($|[\s\]\"',])", line) for line in lines)
+
+
+VERBS = (claim, release, create, erase)
+
+if __name__ == "__main__":
+    run(*VERBS)

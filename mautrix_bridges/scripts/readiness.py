@@ -1,0 +1,273 @@
+"""The bridge is up only when it says so itself, Synapse reaches it, its bot is there, it reaches the media repository
+(a login uploads), and an event arrives (scripts/delivery.py). A running container proves nothing: a bridge that cannot
+reach Synapse tries again for ever.
+
+Verb `wait`: right after the container's start, until all of it holds. If it does not, the error says why: the exit
+code's meaning or what is missing, and the last lines of the log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+from urllib.parse import quote
+from uuid import uuid4
+
+from mautrix_bridges.documents.masking import clean
+from mautrix_bridges.documents.places import BridgePlace, Synapse
+from mautrix_bridges.scripts import delivery, safe_files, synapse_address
+from mautrix_bridges.scripts.bridge_status import Question, probe
+from mautrix_bridges.scripts.common import ScriptError, docker, logs, run, say
+from mautrix_bridges.scripts.container import last_exit, look, ready, status_inside
+from mautrix_bridges.scripts.exchange import MEDIA_CONFIG, Request, ping_request
+from mautrix_bridges.scripts.postgres import sql
+from mautrix_bridges.scripts.synapse_address import ask_there
+from mautrix_bridges.verdicts.auth import Exchange, came, starting
+from mautrix_bridges.verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
+from mautrix_bridges.verdicts.host_facts import BridgeStatus, Container
+
+LINES = 50
+KEYS_LOST = 34  # verdicts/exit_codes.py
+OVERWRITE = """
+INSERT INTO kv_store (bridge_id, key, value) VALUES ('', 'recovery_key', 'overwrite')
+ON CONFLICT (bridge_id, key) DO UPDATE SET value = excluded.value;
+"""
+RESTARTS = 2  # so many in one wait, and it is a loop
+DELIVERY_PAUSE = 0.05  # seconds between two looks for what the bridge does about an event
+LIMIT = 5.0  # seconds for one question
+LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between two
+    looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got ready.
+    `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of an earlier
+    one. Another number of `failures` has it wait again."""
+
+    bridge: BridgePlace
+    container_id: str
+    synapse: Synapse
+    bot: str
+    appservice_id: str
+    as_token: str = field(repr=False)
+    timeout: float
+    mark: str
+    attempt: int
+    new_keys: bool
+    failures: int = 0
+    pause: float = 0.3
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What was seen: seconds waited, restarts meanwhile, the ping's own time, an event's way to the bridge and back,
+    the bot's name, and the bridge's status as `pulumi preview` will see it. `wait` names the wait that saw it, as the
+    mark does."""
+
+    wait: str
+    container_id: str
+    ready_seconds: float
+    restart_count: int
+    ping_ms: float
+    event_ms: int
+    displayname: str
+    status: BridgeStatus
+
+
+class Watch:
+    """One wait: what is known of the container, and what each of the four questions was answered last."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self.arguments = arguments
+        # Asked as the bot: a hardened Synapse shows a profile to those alone who share a room with it, and to itself.
+        bot = quote(arguments.bot, safe="")
+        profile = f"/_matrix/client/v3/profile/{bot}?user_id={bot}"
+        self.requests = {
+            "ping": ping_request(arguments.appservice_id, arguments.as_token),
+            "profile": Request("GET", profile, arguments.as_token),
+        }
+        self.answers: dict[str, str] = {}  # for people
+        self.exchanges: dict[str, Exchange] = {}
+        self.bodies: dict[str, Mapping[str, Any]] = {}  # of the answers that hold
+        self.first: Optional[Container] = None
+        self.state: Optional[Container] = None
+        self.exit: Optional[ExitCode] = None
+
+    def why_not(self) -> str:
+        """Look at the container: why waiting any longer is of no use, or nothing."""
+        before, now = self.state, look(self.arguments.container_id)
+        self.state = now
+        if now is None:
+            return "was removed" if before else "is not there"
+        self.first = self.first or now
+        grown = now.restarts - self.first.restarts
+        if now.ended or now.restarts > (before or self.first).restarts:
+            code = last_exit(now)
+            self.exit = self.exit if code is None else explain(code)
+        if now.status in ("exited", "dead", "paused", "removing"):
+            return f"is {now.status}"
+        if now.status == "created" and now.error:
+            return "could not be started"
+        if self.exit and (grown or now.status == "restarting") and self.exit.code in NEEDS_A_CHANGE:
+            return "exited, and starting it again cannot help"
+        if grown >= RESTARTS or (now.status == "restarting" and now.restarts >= RESTARTS):
+            return "keeps exiting"
+        return ""
+
+    def was_ready(self) -> bool:
+        """Whether this very container got ready once."""
+        mark = Path(self.arguments.mark)
+        return self.first is not None and mark.is_file() and mark.read_text().split()[:1] == [self.first.id]
+
+    def ask(self, seconds: float, all_of_them: bool = False) -> bool:
+        """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
+        runs, id_ = self.state is not None and self.state.running, self.arguments.container_id
+        said = ready(id_, self.arguments.bridge.port, seconds) if runs else "the container does not run"
+        self.answers, self.bodies = {"ready": said}, {}
+        good = said == "200"
+        for name, request in self.requests.items():
+            if not good and not all_of_them:
+                return False
+            exchange = ask_there(name, self.arguments.synapse, request, seconds, [self.arguments.as_token])
+            self.exchanges[name], self.answers[name] = exchange, came(exchange)
+            body = None if exchange.fault or exchange.status != 200 else exchange.json()
+            if body is None or (name == "ping" and "duration_ms" not in body):
+                good = False
+            else:
+                self.bodies[name] = body
+        if good or (all_of_them and runs):
+            url = f"{self.arguments.synapse.address}{MEDIA_CONFIG}"
+            self.answers["media"] = said = status_inside(id_, url, seconds, self.arguments.as_token)
+            good = good and said == "200"
+        return good
+
+    def ready(self, container_id: str, restarts: int, begun: float) -> Optional[Ready]:
+        """The result, once all of them hold and an event has arrived; None if none did before the time was up."""
+        a = self.arguments
+        deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
+        try:
+            url = synapse_address.base(a.synapse)
+            arrived = delivery.prove(url, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
+        except ScriptError as error:
+            raise ScriptError(clean(str(error), [a.as_token])) from None
+        self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
+        if arrived is None:
+            return None
+        question = Question(container_id, a.bridge.port, url, a.appservice_id, a.as_token)
+        return Ready(
+            uuid4().hex,
+            container_id,
+            round(time.monotonic() - begun, 1),
+            restarts,
+            float(self.bodies["ping"]["duration_ms"]),
+            round(arrived * 1000),
+            str(self.bodies["profile"].get("displayname", "")),
+            probe(question),
+        )
+
+    def report(self, why: str) -> str:
+        """The error's text; its first line says what and what to do."""
+        state, exit_, name = self.state, self.exit, self.arguments.bridge.container
+        anew = "" if self.was_ready() else ". The next `pulumi up` makes the container anew, since it never got ready"
+        died = f": exit code {exit_.code}: {exit_.meaning}" if exit_ else ""
+        lines = [f"{name} {why}{died}. What to do: {self._todo()}{anew}."]
+        if state:
+            oom = ", killed for lack of memory" if state.oom_killed else ""
+            lines.append(f"  container  {state.status}, restarted {state.restarts} times{oom}")
+            lines += [f"  docker     {state.error}"] if state.error else []
+        lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
+        if state:
+            lines += [f"--- last {LINES} log lines of {name} ---", logs(state.id, LINES).strip("\n") or "(empty)"]
+        return clean("\n".join(lines), [self.arguments.as_token])
+
+    def _todo(self) -> str:
+        if self.exit:
+            return self.exit.fix
+        if self.state is None:
+            return "find out who removed it (docker events)"
+        if self.state.error:
+            return "fix what Docker says above"
+        profile = self.exchanges.get("profile")
+        if profile and (profile.fault or starting(profile)):
+            where = profile.url.partition("/_matrix/")[0] or "any address"
+            return f"Synapse does not answer at {where}: start it, or fix it (docker logs)"
+        if self.answers.get("ready") != "200":
+            return "the bridge runs but does not get as far as it should: the log's last lines say what it waits for"
+        if "event" in self.answers:
+            return (
+                "Synapse pings the bridge and delivers nothing to it: restart the process of Synapse that pushes to "
+                "appservices (notify_appservices_from_worker), or wait, if it was long without a bridge: it tries "
+                "again "
+                "after minutes"
+            )
+        if "ping" not in self.bodies:
+            return "Synapse cannot reach the bridge: compare its registration's url with the container's name and port"
+        if "profile" in self.bodies:
+            return (
+                f"the bridge finds no media repository at {self.arguments.synapse.address}, where it uploads: set "
+                "homeserverAddress to what serves the whole client API inside the network"
+            )
+        return f"Synapse knows no profile of {self.arguments.bot}: look at the bot's registration in the log"
+
+
+def wait(arguments: Arguments) -> Ready:
+    """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
+    begun = time.monotonic()
+    watch, new_keys = Watch(arguments), arguments.new_keys
+    _start_anew(watch)
+    while True:
+        why = watch.why_not()
+        left = begun + arguments.timeout - time.monotonic()
+        if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
+            result = watch.ready(watch.state.id, watch.state.restarts, begun)
+            if result is None:
+                raise ScriptError(watch.report(f"is not handed events within {arguments.timeout:g} s"))
+            _mark(arguments, result)
+            return result
+        if not why and time.monotonic() + arguments.pause < begun + arguments.timeout:
+            time.sleep(arguments.pause)
+            continue
+        if new_keys and watch.exit and watch.exit.code == KEYS_LOST:
+            _renew(arguments)
+            watch, new_keys = Watch(arguments), False
+            continue
+        if not why:
+            watch.ask(LAST_LIMIT, all_of_them=True)
+        raise ScriptError(watch.report(why or f"is not ready after {arguments.timeout:g} s"))
+
+
+def _start_anew(watch: Watch) -> None:
+    """A container that kept ending before this wait began did so for a reason that may be mended since: what counts is
+    what it does from now on, and Docker may let it wait for minutes."""
+    state = look(watch.arguments.container_id)
+    if state is None or not (state.status == "restarting" or (state.running and state.restarts)):
+        return
+    watch.state = state
+    if not watch.ask(LAST_LIMIT):
+        say(f"{state.name}: has ended {state.restarts} times before: it is started anew")
+        docker("restart", state.id, timeout=90)
+    watch.state = None
+
+
+def _renew(arguments: Arguments) -> None:
+    """Have the bridge make new cross-signing keys for its bot, and start it again (bridgev2/matrix/crypto.go)."""
+    name, bot, database = arguments.bridge.container, arguments.bot, arguments.bridge.database
+    say(f"{name}: Synapse has cross-signing keys of an earlier {bot}, and the database is new: new ones")
+    sql(database.container, database.role, database.database, OVERWRITE, timeout=30)
+    docker("restart", arguments.container_id, timeout=60)
+
+
+def _mark(arguments: Arguments, seen: Ready) -> None:
+    """The container got ready: later runs know it by this, and do not make it anew."""
+    text = f"{seen.container_id} {arguments.attempt} {seen.wait} {arguments.bridge.image}\n"
+    safe_files.write(Path(arguments.mark), text.encode())
+
+
+VERBS = (wait,)
+
+if __name__ == "__main__":
+    run(*VERBS)

@@ -1,0 +1,48 @@
+"""Where the host reaches Synapse: what the setting synapseUrl says, or what Docker does (`auto`).
+
+A container's address is another one after each start, so it is looked up each time and is in no resource's inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from mautrix_bridges.documents.places import AUTO, Synapse
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.container import look
+from mautrix_bridges.scripts.exchange import Request, ask
+from mautrix_bridges.verdicts.auth import Exchange
+
+
+def base(synapse: Synapse) -> str:
+    """The URL: the port that Docker publishes for Synapse's on this host, else the container's own address. ScriptError
+    if there is neither."""
+    if synapse.url != AUTO:
+        return synapse.url
+    container, port = look(synapse.container), _port(synapse)
+    if container is None:
+        raise ScriptError(f"container {synapse.container}: is not there: where Synapse answers is not known")
+    host = "127.0.0.1" if "host" in container.networks else container.host_on(synapse.network)
+    where = container.published.get(port) or (f"{host}:{port}" if host else "")
+    if not where:
+        raise ScriptError(
+            f"container {container.name}: is {container.status}, publishes no port {port} and has no address in the "
+            f"network {synapse.network}: start it, or set synapseUrl"
+        )
+    return f"http://{where}"
+
+
+def ask_there(step: str, synapse: Synapse, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
+    """`ask`, where Synapse is now; one that has no address at this moment counts as one that refuses."""
+    try:
+        url = base(synapse)
+    except ScriptError as error:
+        return Exchange(step, request.method, request.target, fault="refused", detail=str(error))
+    return ask(step, url, request, seconds, secrets)
+
+
+def _port(synapse: Synapse) -> int:
+    """Synapse's own port, which the bridge's address names unless something stands between them."""
+    parts = urlsplit(synapse.address)
+    return parts.port or 8008 if parts.hostname == synapse.container else 8008
