@@ -175,7 +175,9 @@ class Host(ABC):
         stored = None if alone else self._stored
         known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
         text: pulumi.Output[str] = known.apply(
-            lambda values: bundle.pack(script, values, self._reapply, self._docker_host, step, contained, stored, alone)
+            lambda values: bundle.pack(
+                script, values, self._reapply, self._docker_host, step, contained, stored, small=stored is None
+            )
         )
         stdin: pulumi.Output[str] = pulumi.Output.secret(text)
 
@@ -202,7 +204,9 @@ class Host(ABC):
         """A resource that does nothing until it is deleted: then the verb runs, as of `script`, and tells a person. The
         arguments hold neither outputs nor secrets."""
         script, step = delete.__module__, f"{self._deployment} {name}"
-        text = bundle.pack(script, arguments, self._reapply, self._docker_host, step, stored=self._stored)
+        text = bundle.pack(
+            script, arguments, self._reapply, self._docker_host, step, stored=self._stored, small=self._stored is None
+        )
         return local.Command(
             name,
             delete=f"{self._text(delete.__name__, name)}{_comment(delete)}",

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ast
 import base64
+import bz2
 import importlib
 import importlib.util
 import json
 import pkgutil
 import shlex
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -94,8 +94,7 @@ def pack(
     dataclass, or what scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again;
     `docker_host` is Docker's address for every docker command of it ("": the one that docker takes by itself); `step`
     ("DEPLOYMENT RESOURCE") has it wait for another run of the same; `contained`: what becomes of its failure;
-    `stored`: where the host has the sources, so that they need not travel along; `small`: they are compressed, by
-    whatever zlib is here.
+    `stored`: where the host has the sources, so that they need not travel along; `small`: they are compressed.
 
     The same input gives the same text. A script that sends another one on, into a container, imports that one.
     """
@@ -106,7 +105,7 @@ def pack(
             "script": script,
             "packages": list(PACKAGES),
             "sources": {} if small else sources,
-            "packed": base64.b85encode(zlib.compress(json.dumps(sources).encode(), 9)).decode() if small else "",
+            "packed": packed(json.dumps(sources)) if small else "",
             "stored": plain(stored),
             "arguments": plain(arguments),
             "reapply": reapply,
@@ -127,14 +126,19 @@ class Stored:
     launcher: str = LAUNCHER
 
 
+def packed(text: str) -> str:
+    """Compressed, as text; bzip2, since another zlib makes other bytes of the same, which would be a change."""
+    return base64.b85encode(bz2.compress(text.encode())).decode()
+
+
 def everything() -> str:
-    """All that may run on a host, in one line: JSON, sources by module."""
+    """All that may run on a host, `packed`: JSON, sources by module."""
     modules = [
         f"{package}.{module.name}"
         for package in PACKAGES[1:]
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
     ]
-    return json.dumps({each: source(each) for each in (*PACKAGES, *modules)}, sort_keys=True)
+    return packed(json.dumps({each: source(each) for each in (*PACKAGES, *modules)}, sort_keys=True))
 
 
 class InsideError(ScriptError):
