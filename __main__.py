@@ -89,5 +89,6 @@ pulumi.export("backups", backup.dumps)
 pulumi.export("backupCron", operator.backup_cron(deployment))
 pulumi.export("doublepuppetAsToken", shared.doublepuppet.apply(lambda tokens: tokens.as_token))
 
-# One line for each bridge that did not go live, and an exit code that says so.
-stop_if_any([each.failure(now) for each, now in zip(checked.bridges, live, strict=True)])
+# One line for each bridge that did not go live, and an exit code that says so; not where nothing is made of it now.
+if not checked.whole:
+    stop_if_any([each.failure(now) for each, now in zip(checked.bridges, live, strict=True)])

@@ -426,6 +426,12 @@ def test_at_preview_all_of_it_is_planned() -> None:
     assert "mautrix-whatsapp-readiness" in planned.resources and planned.ended == ""
 
 
+def test_a_destroy_is_not_stopped_by_what_failed_before_it() -> None:
+    with patch("mautrix_bridges.host_check.making", lambda: False):
+        told = record(facts.healthy(3), MANY, failing={"mautrix-irc-readiness": Failed("is not ready"), **GATE})
+    assert told.ended == "" and "mautrix-whatsapp-readiness" in told.resources
+
+
 def test_data_that_cannot_begin_keeps_the_container_away() -> None:
     stopped = record(
         facts.healthy(), facts.defaults(), failing={"mautrix-signal-data": Failed("an archive is damaged")}

@@ -103,5 +103,7 @@ def test_one_that_fails_holds_no_other_up_and_is_tried_again(lab: Lab, shared: S
     assert running(lab) == signal
     assert [ping(lab, key, lab.outputs(key)["asToken"]) for key in ("signal", "two", "broken")] == [200] * 3
     lab.pulumi(*SAME)
-    lab.pulumi(*DESTROY)
+    lab.write_config(None, [broken, two], readyTimeout=5)
+    assert "1 of 3 bridges did not go live:" in said(lab, *UP, fails=True)
+    lab.pulumi(*DESTROY)  # what failed does not stop it
     assert snapshot(lab) == before
