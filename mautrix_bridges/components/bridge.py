@@ -113,8 +113,9 @@ class BridgeParts:
                 after_data = pulumi.ResourceOptions(depends_on=[check, begun])
                 running = BridgeContainer(name, host, deployment, install, self.as_token, start, after_data)
                 # A destroy begins here, and stops with everything as it is if the archive could not be made.
-                archive_check(name, host, deployment, pulumi.ResourceOptions(depends_on=[running]))
-                return running.outcome
+                last = archive_check(name, host, deployment, pulumi.ResourceOptions(depends_on=[running]))
+                # Another bridge's failure ends the program once all outcomes are known: this one is whole by then.
+                return pulumi.Output.all(running.outcome, last.urn).apply(lambda seen: seen[0])
 
             return pulumi.Output.all(begun.outcome, self._then(begun.outcome, container)).apply(lambda both: (*both,))
 
