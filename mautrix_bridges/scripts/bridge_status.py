@@ -1,6 +1,6 @@
 """How is the bridge today? One look, read-only and quick, that never fails: what it cannot learn it says.
 
-`pulumi up` and `pulumi preview` show it as the output `bridgeStatus`. It holds nothing that changes while a bridge
+`pulumi up` and `pulumi preview` show it as its output `status`. It holds nothing that changes while a bridge
 runs well (no times, no durations).
 """
 
