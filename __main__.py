@@ -44,11 +44,12 @@ shared = Shared(
     postgres=postgres_provider(name, deployment.postgres, checked.postgres),
     doublepuppet=doublepuppet_tokens(name, host, settings.token_generation),
     isolated=settings.isolated,
+    whole=checked.whole,
 )
 bridges = []
 for each in checked.bridges:
     found, turn = each.found, settings.token_generation
-    start = Start(found.attempt, found.failures, settings.ready_timeout, turn, found.restore, checked.whole)
+    start = Start(found.attempt, found.failures, settings.ready_timeout, turn, found.restore)
     there = found.role_there, found.database_there
     bridges.append(BridgeParts(shared, each.deployment, start, there, after(programs)))
 
@@ -73,7 +74,7 @@ registrations.append(
         ready_to_register,
     )
 )  # fmt: skip
-synapse = SynapseRegistration(name, host, deployment, registrations, opts=after(*(each.file for each in registrations)))
+synapse = SynapseRegistration(name, host, deployment, registrations)
 
 # Step 15, STOP-AND-CHECK: no container unless Synapse accepts its appservice beside MAS. Then, steps 16 to 18, its
 # data, the container, and the bridge that answers. All of them side by side, and none is held up by another's failure.

@@ -21,7 +21,7 @@ def backup_arguments(deployment: Deployment, synapse_database: str) -> nightly_b
         script=plan.script,
         block=backup_script.block(deployment),
         dump_script=backup_script.dump_script(DUMP_SCRIPT.read_text(), deployment),
-        suffix=f".{backup_script.dump_mark(deployment)}.sql.gz{plan.suffix}",
+        suffix=f".{deployment.shared_name}.sql.gz{plan.suffix}",
         databases=deployment.dumped,
         bridges=deployment.databases,
         filtered=bool(plan.filter),

@@ -37,13 +37,15 @@ S = TypeVar("S")
 @dataclass(frozen=True)
 class Shared:
     """What the bridges of a stack share: its host, Docker, Postgres, the secrets for double puppeting, and the names of
-    the databases that their roles are kept out of."""
+    the databases that their roles are kept out of; `whole`: whether all of a bridge is registered, whatever an outcome
+    says, since nothing is made of it now."""
 
     host: Host
     machine: DockerMachine
     postgres: postgresql.Provider
     doublepuppet: pulumi.Output[DoublePuppet]
     isolated: tuple[str, ...]
+    whole: bool
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,6 @@ class BridgeParts:
         self.secrets = BridgeSecrets(self.name, host, start.tokens, start.restore)
         self.tokens = self.secrets.tokens
         self.as_token: pulumi.Output[str] = self.tokens.apply(lambda known: known.as_token)
-        self.known = pulumi.Output.all(self.tokens, self.secrets.keys)
         all_known = pulumi.Output.all(self.tokens, self.secrets.keys, shared.doublepuppet)
         config = all_known.apply(lambda known: bridge_config(deployment, *known))
         # First of all, and last at the end; then the directory, whose mark says that the rest is this stack's.
@@ -90,7 +91,8 @@ class BridgeParts:
 
     def registration(self, owner: tuple[int, int], opts: pulumi.ResourceOptions) -> Registration:
         """Step 9. `owner`: Synapse's uid and gid."""
-        text = self.known.apply(lambda known: bridge_registration(self.deployment, *known))
+        own = pulumi.Output.all(self.tokens, self.secrets.keys)
+        text = own.apply(lambda known: bridge_registration(self.deployment, *known))
         path = self.deployment.registration_path
         return registration_file(self.name, self.shared.host, self.deployment, path, text, owner, opts)
 
@@ -151,6 +153,6 @@ class BridgeParts:
     def _then(
         self, outcome: pulumi.Output[R | Failed], register: Callable[[], pulumi.Output[S]]
     ) -> pulumi.Output[S | Failed]:
-        if self.start.whole:
+        if self.shared.whole:
             return register()
         return outcome.apply(lambda seen: seen if isinstance(seen, Failed) else register())

@@ -22,15 +22,13 @@ from mautrix_bridges.scripts.wire import Failed
 class Start:
     """How the container is started. `attempt`: another number makes a container that never got ready anew; `failures`:
     how often the bridge did not go live; `timeout`: seconds until it must be ready; `tokens`: their generation;
-    `restore`: what the database begins or began with; `whole`: whether all of it is registered, whatever an outcome
-    says, since nothing is made of it now."""
+    `restore`: what the database begins or began with."""
 
     attempt: int
     failures: int
     timeout: int
     tokens: int
     restore: str
-    whole: bool
 
     @property
     def new_keys(self) -> bool:

@@ -169,26 +169,17 @@ class Host(ABC):
         in the CLI as it runs; an error's text always does. `attempt`: a failure to create or update is an outcome, and
         does not end the run; `alone`: it carries its program itself. Any change of script or arguments runs the update.
         """
-        script, step = create.__module__, f"{self._deployment} {name}"
         verbs = (create.__name__, (update or create).__name__)
         contained = Contained(verbs, attempt.mark, attempt.number) if attempt else None
         stored = None if alone else self._stored
         known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
-        text: pulumi.Output[str] = known.apply(
-            lambda values: bundle.pack(
-                script, values, self._reapply, self._docker_host, step, contained, stored, small=stored is None
-            )
-        )
+        text = known.apply(lambda values: self._pack(create, name, values, stored, contained))
         stdin: pulumi.Output[str] = pulumi.Output.secret(text)
-
-        def command_of(verb: Callable[[A], object]) -> str:
-            return f"{self._text(verb.__name__, name)}{_comment(verb)}"
-
         command = local.Command(
             name,
-            create=command_of(create),
-            update=command_of(update or create),
-            delete=command_of(delete) if delete else None,
+            create=self._command(create, name),
+            update=self._command(update or create, name),
+            delete=self._command(delete, name) if delete else None,
             stdin=stdin,
             triggers=triggers,
             logging=local.Logging.STDERR if shown else local.Logging.NONE,
@@ -203,14 +194,10 @@ class Host(ABC):
     ) -> pulumi.Resource:
         """A resource that does nothing until it is deleted: then the verb runs, as of `script`, and tells a person. The
         arguments hold neither outputs nor secrets."""
-        script, step = delete.__module__, f"{self._deployment} {name}"
-        text = bundle.pack(
-            script, arguments, self._reapply, self._docker_host, step, stored=self._stored, small=self._stored is None
-        )
         return local.Command(
             name,
-            delete=f"{self._text(delete.__name__, name)}{_comment(delete)}",
-            stdin=text,
+            delete=self._command(delete, name),
+            stdin=self._pack(delete, name, arguments, self._stored),
             logging=local.Logging.STDERR,
             add_previous_output_in_env=False,
             dir="/",
@@ -218,7 +205,12 @@ class Host(ABC):
         )
 
     def made_once(
-        self, name: str, arguments: A, create: Callable[[A], R], triggers: list[Any], opts: pulumi.ResourceOptions
+        self,
+        name: str,
+        arguments: A,
+        create: Callable[[A], R],
+        triggers: list[Any],
+        opts: pulumi.ResourceOptions | None = None,
     ) -> HostScript[R]:
         """A resource whose result is a secret, made again only when a trigger changes."""
         secret = ["stdout", "stderr"]
@@ -227,10 +219,23 @@ class Host(ABC):
         # What it was made with stays in its inputs: they may not name a file that goes.
         return self.script(name, arguments, create=create, triggers=triggers, alone=True, opts=kept)
 
+    def _pack(
+        self,
+        verb: Callable[[A], object],
+        name: str,
+        arguments: object,
+        stored: bundle.Stored | None,
+        contained: Contained | None = None,
+    ) -> str:
+        """What the step of that name has on stdin."""
+        script, step = verb.__module__, f"{self._deployment} {name}"
+        return bundle.pack(
+            script, arguments, self._reapply, self._docker_host, step, contained, stored, small=stored is None
+        )
 
-def _comment(verb: Callable[[A], object]) -> str:
-    """What a person reads behind a command that is the same for all."""
-    return f" # {verb.__module__.partition('.')[2]} {verb.__name__}"
+    def _command(self, verb: Callable[[A], object], name: str) -> str:
+        """The step's command line; it is the same for all, so a person reads behind it what it runs."""
+        return f"{self._text(verb.__name__, name)} # {verb.__module__.partition('.')[2]} {verb.__name__}"
 
 
 class LocalHost(Host):

@@ -41,5 +41,4 @@ class BridgeSecrets(pulumi.ComponentResource):
 def doublepuppet_tokens(name: str, host: Host, generation: int) -> pulumi.Output[DoublePuppet]:
     """The secrets that the stack's bridges share, a secret as a whole; they turn with tokenGeneration."""
     turn = generate.Generation(generation)
-    own = pulumi.ResourceOptions()
-    return host.made_once(f"{name}-doublepuppet-tokens", turn, generate.doublepuppet, [generation], own).secret
+    return host.made_once(f"{name}-doublepuppet-tokens", turn, generate.doublepuppet, [generation]).secret

@@ -50,18 +50,13 @@ _REFERENCE = re.compile(r"\$\{(\w+)(?::?-([\w/.-]*))?\}|\$(\w+)")
 _OWNER = re.compile(r"^# owner: (\S+)$", re.MULTILINE)
 
 
-def dump_mark(deployment: Deployment) -> str:
-    """What the names of one stack's dumps have in common, beside those of others in one directory."""
-    return deployment.shared_directory.rpartition("/")[2]
-
-
 def dump_script(template: str, deployment: Deployment) -> str:
     """scripts/bridge_backup.sh with the settings of one stack."""
     plan = deployment.backup
     pairs = ((each.database, each.role) for each in deployment.dumped)
     settings = (
         f"# owner: {deployment.stack}",
-        f"mark={shlex.quote(dump_mark(deployment))}",
+        f"mark={shlex.quote(deployment.shared_name)}",
         f"container={shlex.quote(deployment.postgres.container)}",
         f"databases=({' '.join(shlex.quote(f'{database}:{role}') for database, role in pairs)}) # database:role",
         f"days={plan.days}",

@@ -153,10 +153,15 @@ class Surroundings:
         return f"{self.synapse.directory}/{self.doublepuppet_file}"
 
     @property
+    def shared_name(self) -> str:
+        """What the names of this stack's dump script and dumps have in common, beside those of others."""
+        return self.shared_directory.rpartition("/")[2]
+
+    @property
     def dump_script(self) -> str:
         """Our dump script on the host: beside the operator's, or in the stack's own directory if there is none."""
-        own, name = self.shared_directory, self.shared_directory.rpartition("/")[2]
-        return f"{self.backup.script.rpartition('/')[0] if self.backup.script else own}/{name}_backup.sh"
+        beside = self.backup.script.rpartition("/")[0] if self.backup.script else self.shared_directory
+        return f"{beside}/{self.shared_name}_backup.sh"
 
 
 @dataclass(frozen=True)

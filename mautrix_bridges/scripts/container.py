@@ -82,14 +82,9 @@ def remove_image(name: str) -> list[str]:
     return [] if done.returncode else [f"image {name}"]
 
 
-def there(kind: str, name: str) -> bool:
-    """Whether Docker has that network."""
-    return bool(_inspect(kind, (name,), 60))
-
-
-def images_there(names: Sequence[str]) -> set[str]:
-    """Those of the images that Docker has."""
-    return {*_inspect("image", [*dict.fromkeys(names)], 60)}
+def there(kind: str, names: Sequence[str]) -> set[str]:
+    """Those of the names that Docker has a `kind` (network, image) of."""
+    return {*_inspect(kind, [*dict.fromkeys(names)], 60)}
 
 
 def variable(container: str, name: str) -> str:

@@ -35,7 +35,7 @@ from mautrix_bridges.scripts import (
 )
 from mautrix_bridges.scripts.common import ScriptError, docker, run
 from mautrix_bridges.scripts.config_check import Question
-from mautrix_bridges.scripts.container import every, images_there, inside, look, of_stack, on_host, there, variable
+from mautrix_bridges.scripts.container import every, inside, look, of_stack, on_host, there, variable
 from mautrix_bridges.scripts.exchange import Request, ask
 from mautrix_bridges.scripts.files import (
     CLAIM,
@@ -116,8 +116,8 @@ def read(arguments: Look) -> HostFacts:
         version = pool.submit(_docker_version)
         by_name = pool.submit(_containers)
         password = pool.submit(_superuser_password, deployment.postgres.container)
-        network = pool.submit(there, "network", synapse.network)
-        images = pool.submit(images_there, [each.place.image for each in deployment.bridges])
+        network = pool.submit(there, "network", [synapse.network])
+        images = pool.submit(there, "image", [each.place.image for each in deployment.bridges])
         seen, postgres = pool.submit(_synapse, deployment), pool.submit(_postgres, arguments)
         url = pool.submit(_answers, synapse)
         syntax = pool.submit(_syntax, deployment, script)
@@ -137,7 +137,7 @@ def read(arguments: Look) -> HostFacts:
             at_work=host_lock.steps(deployment.here),
             bash=_works("bash", "--version"),
             **{key: by_name.result().get(name) for key, name in names.items()},
-            network=network.result(),
+            network=bool(network.result()),
             superuser_password=password.result(),
             synapse=seen.result(),
             postgres=postgres.result(),

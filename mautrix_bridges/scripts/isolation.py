@@ -106,7 +106,7 @@ def _isolate(arguments: Isolation, first: bool) -> Isolated:
     stack = arguments.stack
     with _locked(arguments):
         mine, others, on_database = _comments(arguments)
-        noted = {database: had for says in mine.values() for database, had in says.get("public", {}).items()}
+        noted = _noted(mine)
         lost = not first and not noted
         public = {}
         for database, now in _public(arguments, arguments.databases).items():
@@ -143,9 +143,7 @@ def restore(arguments: Isolation) -> GivenBack:
     over."""
     with _locked(arguments):
         mine, others, _ = _comments(arguments)
-        noted: dict[str, list[str]] = {}
-        for says in mine.values():
-            noted.update(says.get("public", {}))
+        noted = _noted(mine)
         if not mine:
             lost = ", ".join(each.role for each in arguments.bridges)
             say(
@@ -203,6 +201,11 @@ def _comments(arguments: Isolation) -> tuple[dict[str, Says], list[Says], dict[s
     return mine, list(roles.values()), databases
 
 
+def _noted(mine: Mapping[str, Says]) -> dict[str, list[str]]:
+    """What PUBLIC could do before in each database, as the comments on this stack's roles say."""
+    return {database: had for says in mine.values() for database, had in says.get("public", {}).items()}
+
+
 def _others_note(others: list[Mapping[str, Any]], database: str) -> list[str] | None:
     """What PUBLIC could do in the database, as another stack that isolates it has noted; None if there is none."""
     return next((each["public"][database] for each in others if database in each.get("public", {})), None)
@@ -235,8 +238,7 @@ def prove(arguments: Access) -> Proof:
     except ScriptError as error:
         raise ScriptError(
             f"{error} (the role's password is set; if it is a new one, a bridge that runs keeps its connections and "
-            f"gets "
-            "no new one until `pulumi up` goes through)"
+            "gets no new one until `pulumi up` goes through)"
         ) from None
     return Proof(role, (arguments.bridge.database,), arguments.databases, attributes)
 

@@ -13,8 +13,6 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 T = TypeVar("T")
 
-FAILED = "failed"
-
 
 @dataclasses.dataclass(frozen=True)
 class Failed:
@@ -25,7 +23,7 @@ class Failed:
 
 def outcome(kind: type[T], value: Any, where: str = "the JSON") -> Union[T, Failed]:
     """As `typed`, of a step that may say Failed. Raises WireError as that does."""
-    failed = isinstance(value, dict) and value.keys() == {FAILED}
+    failed = isinstance(value, dict) and value.keys() == {"failed"}
     return typed(Failed, value, where) if failed else typed(kind, value, where)
 
 

@@ -163,8 +163,8 @@ def _findings(met: _Met) -> BridgeFindings:
         attempt=_attempt(met),
         failures=met.facts.failures if ours.directory else 0,
         restore=_restore(met),
-        role_there=database.role in postgres.roles and (ours.role or ours.anything),
-        database_there=database.database in postgres.databases and (ours.database or ours.anything),
+        role_there=database.role in postgres.roles and ours.anything,
+        database_there=database.database in postgres.databases and ours.anything,
     )
 
 
