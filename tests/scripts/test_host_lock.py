@@ -14,7 +14,7 @@ from mautrix_bridges.scripts.common import ScriptError
 from mautrix_bridges.scripts.files import OwnDirectory
 from mautrix_bridges.scripts.host_lock import at_work, steps
 
-STACK = "project/cut-off-test"
+STACK = f"project/cut-off-test-{os.getpid()}"  # the locks are the host's: another run of the tests has its own
 HERE = f"{STACK}:/opt/matrix/mautrix-signal"
 STEP = f"{HERE} mautrix-signal-directory"
 
