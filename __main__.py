@@ -5,7 +5,7 @@ import pulumi
 from mautrix_bridges.components.backup import DatabaseBackup, backup_arguments
 from mautrix_bridges.components.bridge import BridgeParts, Shared
 from mautrix_bridges.components.container import Start
-from mautrix_bridges.components.database import databases_isolated, postgres_provider
+from mautrix_bridges.components.database import databases_access, databases_isolated, postgres_provider
 from mautrix_bridges.components.install import DockerMachine, docker_provider, shared_directory
 from mautrix_bridges.components.leftovers import shared_leftovers
 from mautrix_bridges.components.registration import SynapseRegistration, registration_file
@@ -23,7 +23,7 @@ deployment = settings.deployment(f"{pulumi.get_project()}/{pulumi.get_stack()}")
 host, name = host_of(settings, deployment), "shared"
 
 
-def after(*needed: pulumi.Resource) -> pulumi.ResourceOptions:
+def after(*needed: pulumi.Input[pulumi.Resource]) -> pulumi.ResourceOptions:
     """For what comes when these are there, and at a destroy goes before them."""
     return pulumi.ResourceOptions(depends_on=[*needed])
 
@@ -31,18 +31,18 @@ def after(*needed: pulumi.Resource) -> pulumi.ResourceOptions:
 # Before the plan: what is there, and whether the plan may touch it. Nothing below runs if not.
 checked = refuse_or_tell(host, settings, deployment)
 
-# What a destroy ends with: whatever of this stack is then still there. And the directory that the bridges share.
+# The directory that the bridges share, with the programs of all steps; what a destroy ends with: whatever of this
+# stack is then still there.
 backup_plan = backup_arguments(deployment, settings.synapse_database)
-leftovers = shared_leftovers(name, host, deployment, backup_plan)
-directory = shared_directory(name, host, deployment, after(leftovers))
-programs = host.keep_programs(name, deployment.stack, deployment.shared_directory, after(directory))
+programs = host.keep_programs(checked.programs, shared_directory(name, host, deployment))
+leftovers = shared_leftovers(name, host, deployment, backup_plan, after(programs))
 
 # Steps 1 to 3 and 6 to 8, side by side: each bridge's secrets, directory, config and image, role and database.
 shared = Shared(
     host=host,
     machine=DockerMachine(docker_provider(name, checked.docker), checked.bridge_owner),
     postgres=postgres_provider(name, deployment.postgres, checked.postgres),
-    doublepuppet=doublepuppet_tokens(name, host, settings.token_generation),
+    doublepuppet=doublepuppet_tokens(name, host, settings.token_generation, after(programs)),
     isolated=settings.isolated,
     whole=checked.whole,
 )
@@ -51,21 +51,22 @@ for each in checked.bridges:
     found, turn = each.found, settings.token_generation
     start = Start(found.attempt, found.failures, settings.ready_timeout, turn, found.restore)
     there = found.role_there, found.database_there
-    bridges.append(BridgeParts(shared, each.deployment, start, there, after(programs)))
+    bridges.append(BridgeParts(shared, each.deployment, start, there, after(leftovers)))
 
 # Step 3. PUBLIC shut out of all their databases, and of the stack's.
 isolated = Isolation(deployment.stack, deployment.postgres, deployment.databases, settings.isolated)
-isolation = databases_isolated(name, host, isolated, after(*(each.database for each in bridges)))
+in_place = [part for each in bridges for part in (each.database, each.install)]
+isolation = databases_isolated(name, host, isolated, after(*in_place))
 
 # Steps 4 and 5. The nightly dumps with the bridges' among them, and a backup that is proven, before anything goes live.
 backup = DatabaseBackup(name, host, backup_plan, opts=after(isolation))
 
 # Step 3 again: the roles' passwords, and the proof. From here on a bridge that runs has old tokens: nothing slow now.
-ready_to_turn = after(backup, *(each.install for each in bridges))
-accesses = [each.access(ready_to_turn) for each in bridges]
+passwords = [each.password for each in bridges]
+access = databases_access(name, host, deployment.postgres, passwords, settings.isolated, after(backup))
 
 # Steps 9 to 14. The registrations, homeserver.yaml, and one restart of Synapse.
-ready_to_register = after(*(each.resource for each in accesses))
+ready_to_register = after(access.resource)
 puppet_text = shared.doublepuppet.apply(lambda tokens: doublepuppet_registration(deployment, tokens))
 registrations = [each.registration(checked.synapse_owner, ready_to_register) for each in bridges]
 registrations.append(
@@ -82,8 +83,8 @@ live = [each.go_live(after(synapse, isolation)) for each in bridges]
 
 # Steps 19 and 20. What is left for the operator.
 outputs = {
-    own.deployment.key: own.outputs(access, now, met.status(now.ready))
-    for own, access, now, met in zip(bridges, accesses, live, checked.bridges, strict=True)
+    own.deployment.key: own.outputs(access.result, now, met.status(now.ready))
+    for own, now, met in zip(bridges, live, checked.bridges, strict=True)
 }
 pulumi.export("bridges", outputs)
 pulumi.export("backups", backup.dumps)

@@ -10,6 +10,7 @@ import pulumi
 from mautrix_bridges.components.bridge import Live
 from mautrix_bridges.components.database import PostgresAccess
 from mautrix_bridges.components.host import DockerAddress, Host, HostError, LocalHost, SshHost
+from mautrix_bridges.components.install import own_directory
 from mautrix_bridges.documents.bridges import GID, UID
 from mautrix_bridges.documents.places import BridgeDeployment, Deployment
 from mautrix_bridges.scripts import facts
@@ -59,13 +60,14 @@ class CheckedBridge:
 @dataclass(frozen=True)
 class CheckedHost:
     """What the components need to know of the host. `synapse_owner`: uid and gid of Synapse's process on it; `docker`:
-    its address, `bridge_owner`: uid and gid that a bridge's user in its container has on it. `whole`: as in
-    components/container.py, Start."""
+    its address, `bridge_owner`: uid and gid that a bridge's user in its container has on it. `programs`: whether it
+    has those of the steps; `whole`: as in components/bridge.py, Shared."""
 
     postgres: PostgresAccess
     docker: DockerAddress
     bridge_owner: tuple[int, int]
     synapse_owner: tuple[int, int]
+    programs: bool
     whole: bool
     bridges: tuple[CheckedBridge, ...]
 
@@ -84,17 +86,17 @@ def stop_if_any(failures: Sequence[pulumi.Output[str]]) -> None:
 
 def host_of(settings: Settings, deployment: Deployment) -> Host:
     """The machine with Docker: this one, or one behind SSH."""
-    here, options = deployment.here, (settings.reapply, deployment.docker_host)
-    if settings.ssh:
-        return SshHost(settings.ssh, settings.local_port(here), here, *options)
-    return LocalHost(here, *options)
+    here = deployment.here
+    own = here, own_directory(deployment), settings.reapply, deployment.docker_host
+    return SshHost(settings.ssh, settings.local_port(here), *own) if settings.ssh else LocalHost(*own)
 
 
 def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> CheckedHost:
     """Raises pulumi.RunError, one line a problem, unless the plan may go on; a destroy always may."""
     destroys, makes = destroying(), making()
     try:
-        seen = host.read(facts.read, facts.Look(deployment, settings.isolated, settings.ssh is not None))
+        look = facts.Look(deployment, settings.isolated, settings.ssh is not None, host.programs)
+        seen = host.run(facts.read, look)
     except HostError as error:
         raise pulumi.RunError(str(error)) from None
     findings = judge(seen, settings, deployment)
@@ -123,6 +125,7 @@ def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> Ch
         docker=host.docker(seen.docker_host),
         bridge_owner=(on_host(UID, seen.uids), on_host(GID, seen.gids)),
         synapse_owner=_synapse_owner(seen),
+        programs=seen.programs,
         whole=pulumi.runtime.is_dry_run() or not makes,
         bridges=tuple(map(CheckedBridge, deployment.bridges, seen.bridges, findings.bridges)),
     )

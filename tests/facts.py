@@ -185,6 +185,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         renderers=(),
         worker_containers=(),
         workers={},
+        programs=False,
         interrupted=False,
         bridges=(_met(),) * bridges,
     )

@@ -12,8 +12,8 @@ import pulumi_postgresql as postgresql
 from mautrix_bridges.components.auth_check import AuthCheck
 from mautrix_bridges.components.container import BridgeContainer, Start, container_version
 from mautrix_bridges.components.data import BridgeData, archive_check
-from mautrix_bridges.components.database import BridgeDatabase, database_access
-from mautrix_bridges.components.host import Host, HostScript
+from mautrix_bridges.components.database import BridgeDatabase
+from mautrix_bridges.components.host import Host
 from mautrix_bridges.components.install import BridgeInstall, DockerMachine
 from mautrix_bridges.components.leftovers import bridge_leftovers
 from mautrix_bridges.components.registration import Registration, registration_file
@@ -24,7 +24,7 @@ from mautrix_bridges.documents.bridge_config import bridge_config, bridge_databa
 from mautrix_bridges.documents.credentials import DoublePuppet
 from mautrix_bridges.documents.places import BridgeDeployment
 from mautrix_bridges.scripts.bridge_data import Begun
-from mautrix_bridges.scripts.isolation import Proof
+from mautrix_bridges.scripts.isolation import Proven
 from mautrix_bridges.scripts.readiness import Ready
 from mautrix_bridges.scripts.stop_and_check import Checked
 from mautrix_bridges.scripts.wire import Failed
@@ -72,22 +72,22 @@ class BridgeParts:
         """The plan's steps 1 to 3 and 6 to 8. `there`: whether role and database are, and are this stack's."""
         self.shared, self.deployment, self.start = shared, deployment, start
         self.name, host = deployment.bridge.name, shared.host
-        self.secrets = BridgeSecrets(self.name, host, start.tokens, start.restore)
+        self.secrets = BridgeSecrets(self.name, host, start.tokens, start.restore, opts)
         self.tokens = self.secrets.tokens
         self.as_token: pulumi.Output[str] = self.tokens.apply(lambda known: known.as_token)
         all_known = pulumi.Output.all(self.tokens, self.secrets.keys, shared.doublepuppet)
         config = all_known.apply(lambda known: bridge_config(deployment, *known))
-        # First of all, and last at the end; then the directory, whose mark says that the rest is this stack's.
+        # First of all, and last at the end; then the directory, whose mark says that the database is this stack's.
         leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, opts)
         first = pulumi.ResourceOptions(depends_on=[leftovers])
         self.install = BridgeInstall(self.name, host, deployment, config, shared.machine, first)
-        after_directory = pulumi.ResourceOptions(depends_on=[self.install.directory])
-        self.database = BridgeDatabase(self.name, deployment, shared.postgres, *there, opts=after_directory)
+        claimed = pulumi.ResourceOptions(depends_on=[self.install.written])
+        self.database = BridgeDatabase(self.name, deployment, shared.postgres, *there, opts=claimed)
 
-    def access(self, opts: pulumi.ResourceOptions) -> HostScript[Proof]:
-        """Step 3 again: the role's password, and the proof."""
-        password = self.tokens.apply(lambda known: known.database_password)
-        return database_access(self.name, self.shared.host, self.deployment, password, self.shared.isolated, opts)
+    @property
+    def password(self) -> tuple[BridgeDeployment, pulumi.Output[str]]:
+        """Its role's."""
+        return self.deployment, self.tokens.apply(lambda known: known.database_password)
 
     def registration(self, owner: tuple[int, int], opts: pulumi.ResourceOptions) -> Registration:
         """Step 9. `owner`: Synapse's uid and gid."""
@@ -128,7 +128,7 @@ class BridgeParts:
             ready=both.apply(lambda seen: seen if isinstance(seen, Failed) else seen[1]),
         )
 
-    def outputs(self, access: HostScript[Proof], live: Live, status: pulumi.Output[BridgeStatus]) -> dict[str, Any]:
+    def outputs(self, proven: pulumi.Output[Proven], live: Live, status: pulumi.Output[BridgeStatus]) -> dict[str, Any]:
         """What the operator gets of it; `status`: how it is. Tokens are secrets."""
 
         def of(outcome: pulumi.Output[Any], value: Callable[[Any], Any], failed: Callable[[Failed], Any]) -> Any:
@@ -141,7 +141,7 @@ class BridgeParts:
             "status": status,
             "previousVersion": of(live.begun, lambda seen: seen.previous, lambda _: ""),
             "bot": self.deployment.bot,
-            "isolation": access.result,
+            "isolation": proven.apply(lambda seen: seen.of(self.deployment.place.database.role)),
             "nextSteps": operator.next_steps(self.deployment),
             "servicesEntry": operator.services_entry(self.deployment),
             "databaseUrl": self.tokens.apply(lambda known: bridge_database_url(self.deployment, known)),

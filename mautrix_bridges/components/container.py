@@ -14,7 +14,7 @@ from mautrix_bridges.documents.fingerprint import fingerprint
 from mautrix_bridges.documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
 from mautrix_bridges.documents.places import NOTHING, BridgeDeployment
 from mautrix_bridges.scripts import readiness
-from mautrix_bridges.scripts.files import FAILURES, READY
+from mautrix_bridges.scripts.directory import FAILURES, READY
 from mautrix_bridges.scripts.wire import Failed
 
 

@@ -69,4 +69,4 @@ class BridgeData(pulumi.ComponentResource):
 def archive_check(name: str, host: Host, deployment: BridgeDeployment, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     """Deleted before what it depends on, the container: a destroy that could not archive stops while all still runs."""
     wanted = bridge_data.Check(deployment.archive.directory, deployment.place.database)
-    return host.at_deletion(f"{name}-archive-check", wanted, bridge_data.check, opts)
+    return host.at_deletion(f"{name}-archive-check", wanted, bridge_data.check, opts=opts)

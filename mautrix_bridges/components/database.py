@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -97,15 +98,15 @@ def databases_isolated(
     ).resource
 
 
-def database_access(
+def databases_access(
     name: str,
     host: Host,
-    deployment: BridgeDeployment,
-    password: pulumi.Output[str],
+    postgres: Postgres,
+    roles: Sequence[tuple[BridgeDeployment, pulumi.Output[str]]],
     isolated: tuple[str, ...],
     opts: pulumi.ResourceOptions,
-) -> HostScript[isolation.Proof]:
-    """The role's password, set as late as can be (a bridge that runs may have the one before), and the proof where the
-    role gets in with it and where it is refused: in the databases `isolated`."""
-    access = isolation.Access(deployment.postgres, deployment.place.database, later(password), isolated)
-    return host.script(f"{name}-access", access, create=isolation.prove, opts=opts)
+) -> HostScript[isolation.Proven]:
+    """The roles' passwords, set as late as can be (a bridge that runs may have the one before), and the proof where
+    each role gets in with it and where it is refused: in the databases `isolated`."""
+    each = tuple(isolation.RolePassword(own.place.database, later(password)) for own, password in roles)
+    return host.script(f"{name}-access", isolation.Access(postgres, each, isolated), create=isolation.prove, opts=opts)

@@ -17,6 +17,7 @@ from pulumi_command import local
 from mautrix_bridges.documents.ssh import LOST, SshAddress
 from mautrix_bridges.scripts import bundle, files
 from mautrix_bridges.scripts.common import Contained
+from mautrix_bridges.scripts.directory import PROGRAMS, OwnDirectory
 from mautrix_bridges.scripts.wire import Failed, outcome, plain, result_of, typed
 from mautrix_bridges.verdicts import ssh as ssh_verdicts
 from mautrix_bridges.workstation import forward, processes
@@ -87,28 +88,32 @@ class Attempt:
 class Host(ABC):
     """The machine with Docker. Runs the scripts of `scripts/` there; scripts/bundle.py says how they travel."""
 
-    def __init__(self, deployment: str, reapply: int = 0, docker_host: str = "") -> None:
-        """`deployment`: its name among all on the host, without spaces; another `reapply` number runs every step again;
-        `docker_host`: as in `bundle.pack`."""
-        self._deployment, self._reapply, self._docker_host = deployment, reapply, docker_host
-        self._stored: bundle.Stored | None = None
+    def __init__(self, deployment: str, own: OwnDirectory, reapply: int = 0, docker_host: str = "") -> None:
+        """`deployment`: its name among all on the host, without spaces; `own`: the stack's directory there; another
+        `reapply` number runs every step again; `docker_host`: as in `bundle.pack`."""
+        self._deployment, self._own, self._reapply, self._docker_host = deployment, own, reapply, docker_host
+        programs = json.dumps(bundle.everything(), sort_keys=True)
+        self._programs_text = f"# Programs: written by the Pulumi stack {own.stack}.\n{programs}"
+        digest = hashlib.sha256(self._programs_text.encode()).hexdigest()
+        self.programs = bundle.Stored(f"{own.path}/{PROGRAMS}{digest[:12]}", digest)
 
-    def keep_programs(self, name: str, stack: str, directory: str, opts: pulumi.ResourceOptions) -> pulumi.Resource:
-        """A file in `directory`, root's, with the programs of all scripts; those that come from now on need not carry
-        their own in the state, where each would be a hundred kilobytes, written at every step. They depend on this."""
-        text = f"# Programs: written by the Pulumi stack {stack}.\n{bundle.everything()}"
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        path = f"{directory}/{files.PROGRAMS}{digest[:12]}.json"
-        kept = self.script(
-            f"{name}-programs",
-            files.OwnedFiles(stack, (files.OwnedFile(path, text, 0, 0),)),
-            create=files.create,
-            delete=files.erase,
-            triggers=[path],
-            opts=opts,
-        )
-        self._stored = bundle.Stored(path, digest)
-        return kept.resource
+    def keep_programs(self, there: bool, directory: pulumi.Resource) -> pulumi.Output[pulumi.Resource]:
+        """Have the host claim the stack's directory and keep in it the programs of all steps, unless they are `there`.
+        Every step finds its own in them, so they depend on this. It is no resource: Pulumi writes the whole state at
+        each step, and most of it would be these. `directory`, the resource, takes all of it away."""
+
+        def keep(_: Any) -> pulumi.Resource:
+            if not there and not pulumi.runtime.is_dry_run():
+                file = files.OwnedFile(self.programs.path, self._programs_text, 0, 0)
+                try:
+                    self.run(files.create, files.OwnedFiles(self._own.stack, (file,), within=self._own))
+                except HostError as error:
+                    if not processes.destroying():
+                        raise pulumi.RunError(str(error)) from None
+                    pulumi.log.warn(str(error))
+            return directory
+
+        return directory.urn.apply(keep)
 
     @abstractmethod
     def docker(self, address: str) -> DockerAddress:
@@ -131,8 +136,8 @@ class Host(ABC):
     def _why(self, done: subprocess.CompletedProcess[str]) -> str:
         """Why the host did not run it; "" if it did."""
 
-    def read(self, verb: Callable[[A], R], arguments: A) -> R:
-        """Run a read-only verb now, also at preview. Raises HostError."""
+    def run(self, verb: Callable[[A], R], arguments: A) -> R:
+        """Run a verb now, in no resource; at preview a read-only one alone. Raises HostError."""
         try:
             done = subprocess.run(
                 self._words(verb.__name__),
@@ -160,25 +165,23 @@ class Host(ABC):
         triggers: list[Any] | None = None,
         shown: bool = False,
         attempt: Attempt | None = None,
-        alone: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> HostScript[R]:
         """A resource whose create, update (default: create) and delete run verbs of one script with `arguments`.
 
         The arguments may hold outputs (`later`) and secrets. `shown`: what the script tells a person (stderr) appears
         in the CLI as it runs; an error's text always does. `attempt`: a failure to create or update is an outcome, and
-        does not end the run; `alone`: it carries its program itself. Any change of script or arguments runs the update.
+        does not end the run. Any change of script or arguments runs the update.
         """
         verbs = (create.__name__, (update or create).__name__)
         contained = Contained(verbs, attempt.mark, attempt.number) if attempt else None
-        stored = None if alone else self._stored
         known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
-        text = known.apply(lambda values: self._pack(create, name, values, stored, contained))
+        text = known.apply(lambda values: self._pack(create, name, values, self.programs, contained))
         stdin: pulumi.Output[str] = pulumi.Output.secret(text)
         command = local.Command(
             name,
             create=self._command(create, name),
-            update=self._command(update or create, name),
+            update=self._command(update, name) if update else None,
             delete=self._command(delete, name) if delete else None,
             stdin=stdin,
             triggers=triggers,
@@ -190,14 +193,23 @@ class Host(ABC):
         return HostScript(command, result_of(create))
 
     def at_deletion(
-        self, name: str, arguments: A, delete: Callable[[A], object], opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        arguments: A,
+        delete: Callable[[A], object],
+        *,
+        alone: bool = False,
+        triggers: list[Any] | None = None,
+        opts: pulumi.ResourceOptions | None = None,
     ) -> pulumi.Resource:
         """A resource that does nothing until it is deleted: then the verb runs, as of `script`, and tells a person. The
-        arguments hold neither outputs nor secrets."""
+        arguments hold neither outputs nor secrets. `alone`: it carries its program itself, since the host may not have
+        it then."""
         return local.Command(
             name,
             delete=self._command(delete, name),
-            stdin=self._pack(delete, name, arguments, self._stored),
+            stdin=self._pack(delete, name, arguments, None if alone else self.programs),
+            triggers=triggers,
             logging=local.Logging.STDERR,
             add_previous_output_in_env=False,
             dir="/",
@@ -216,8 +228,7 @@ class Host(ABC):
         secret = ["stdout", "stderr"]
         once = pulumi.ResourceOptions(ignore_changes=MADE_ONCE, additional_secret_outputs=secret)
         kept = pulumi.ResourceOptions.merge(opts, once)
-        # What it was made with stays in its inputs: they may not name a file that goes.
-        return self.script(name, arguments, create=create, triggers=triggers, alone=True, opts=kept)
+        return self.script(name, arguments, create=create, triggers=triggers, opts=kept)
 
     def _pack(
         self,
@@ -228,9 +239,9 @@ class Host(ABC):
         contained: Contained | None = None,
     ) -> str:
         """What the step of that name has on stdin."""
-        script, step = verb.__module__, f"{self._deployment} {name}"
+        step = f"{self._deployment} {name}"
         return bundle.pack(
-            script, arguments, self._reapply, self._docker_host, step, contained, stored, small=stored is None
+            verb.__module__, arguments, self._reapply, self._docker_host, step, contained, stored, least=stored is None
         )
 
     def _command(self, verb: Callable[[A], object], name: str) -> str:
@@ -248,7 +259,7 @@ class LocalHost(Host):
         return address, port
 
     def _words(self, verb: str) -> Sequence[str]:
-        return sys.executable, "-c", bundle.LAUNCH, verb
+        return sys.executable, bundle.ALONE, "-c", bundle.LAUNCH, verb
 
     def _text(self, verb: str, step: str) -> str:
         return bundle.command(verb)
@@ -264,9 +275,17 @@ class SshHost(Host):
     text in the state, and makes a connection for each command.
     """
 
-    def __init__(self, address: SshAddress, local_port: int, deployment: str, reapply: int, docker_host: str) -> None:
-        """`local_port`: this machine's, for Postgres."""
-        super().__init__(deployment, reapply, docker_host)
+    def __init__(
+        self,
+        address: SshAddress,
+        local_port: int,
+        deployment: str,
+        own: OwnDirectory,
+        reapply: int,
+        docker_host: str,
+    ) -> None:
+        """`local_port`: this machine's, for Postgres; the rest as of Host."""
+        super().__init__(deployment, own, reapply, docker_host)
         self._address, self._local_port = address, local_port
         make_control_directory()
 

@@ -11,9 +11,9 @@ from mautrix_bridges.scripts import leftovers, nightly_backup
 
 
 def shared_leftovers(
-    name: str, host: Host, deployment: Deployment, backup: nightly_backup.Arguments
+    name: str, host: Host, deployment: Deployment, backup: nightly_backup.Arguments, opts: pulumi.ResourceOptions
 ) -> pulumi.Resource:
-    """Made before anything else, without a trace on the host; deleted after everything else."""
+    """Made before all but the stack's directory, without a trace on the host; deleted after all but that."""
     shared = leftovers.Shared(
         stack=deployment.stack,
         directory=deployment.shared_directory,
@@ -21,7 +21,7 @@ def shared_leftovers(
         backup=backup,
         synapse=homeserver_edit(deployment),
     )
-    return host.at_deletion(f"{name}-leftovers", shared, leftovers.finish)
+    return host.at_deletion(f"{name}-leftovers", shared, leftovers.finish, opts=opts)
 
 
 def bridge_leftovers(
@@ -40,4 +40,4 @@ def bridge_leftovers(
         database=deployment.place.database,
         isolated=isolated,
     )
-    return host.at_deletion(f"{name}-leftovers", own, leftovers.sweep, opts)
+    return host.at_deletion(f"{name}-leftovers", own, leftovers.sweep, opts=opts)

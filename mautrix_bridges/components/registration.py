@@ -12,6 +12,7 @@ from mautrix_bridges.documents.fingerprint import fingerprint
 from mautrix_bridges.documents.homeserver import Entries
 from mautrix_bridges.documents.places import Deployment, Surroundings
 from mautrix_bridges.scripts import files, synapse
+from mautrix_bridges.scripts.directory import JOURNAL
 
 
 def homeserver_edit(deployment: Deployment, fingerprint: str = "") -> synapse.Arguments:
@@ -23,7 +24,7 @@ def homeserver_edit(deployment: Deployment, fingerprint: str = "") -> synapse.Ar
         registrations=entries.registrations,
         experimental_features=entries.experimental_features,
         watch=deployment.registration_paths,
-        journal=f"{deployment.shared_directory}/{files.JOURNAL}",
+        journal=f"{deployment.shared_directory}/{JOURNAL}",
         bridges=tuple(each.place.container for each in deployment.bridges),
         fingerprint=fingerprint,
     )

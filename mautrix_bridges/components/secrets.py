@@ -38,7 +38,9 @@ class BridgeSecrets(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def doublepuppet_tokens(name: str, host: Host, generation: int) -> pulumi.Output[DoublePuppet]:
+def doublepuppet_tokens(
+    name: str, host: Host, generation: int, opts: pulumi.ResourceOptions
+) -> pulumi.Output[DoublePuppet]:
     """The secrets that the stack's bridges share, a secret as a whole; they turn with tokenGeneration."""
     turn = generate.Generation(generation)
-    return host.made_once(f"{name}-doublepuppet-tokens", turn, generate.doublepuppet, [generation]).secret
+    return host.made_once(f"{name}-doublepuppet-tokens", turn, generate.doublepuppet, [generation], opts).secret

@@ -21,6 +21,7 @@ from mautrix_bridges.verdicts.exit_codes import explain
 from mautrix_bridges.verdicts.host_facts import BridgeStatus, Container
 
 LINES = 200  # of the log are searched for the last error
+TIMEOUT = 5.0  # seconds for each of the things that are asked
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Question:
     synapse_url: str
     appservice_id: str
     as_token: str = field(repr=False)
-    timeout: float = 5.0
+    timeout: float = TIMEOUT
 
 
 def probe(question: Question) -> BridgeStatus:
@@ -42,7 +43,10 @@ def probe(question: Question) -> BridgeStatus:
         state = look(question.container, question.timeout)
         if state is None:
             return BridgeStatus(container="absent")
-        jobs: list[Callable[[], dict[str, Any]]] = [lambda: _log(question, state), lambda: _exit(state)]
+        jobs: list[Callable[[], dict[str, Any]]] = [
+            lambda: _log(question.as_token, state, question.timeout),
+            lambda: _exit(state),
+        ]
         if state.running:
             jobs.append(lambda: _ready(question, state))
             jobs += [lambda: _ping(question)] if question.as_token and question.synapse_url else []
@@ -53,6 +57,15 @@ def probe(question: Question) -> BridgeStatus:
         return BridgeStatus(**seen)
     except Exception as error:  # whatever it is: a preview must not fail for it
         return BridgeStatus(problem=_told(error))
+
+
+def answering(state: Container, as_token: str) -> BridgeStatus:
+    """The same of a container that was just seen to be ready, and to be pinged by Synapse."""
+    seen: dict[str, Any] = {"container": state.status, "restart_count": state.restarts, "image": state.image}
+    jobs: list[Callable[[], dict[str, Any]]] = [lambda: _log(as_token, state, TIMEOUT), lambda: _exit(state)]
+    for job in jobs:
+        seen |= _safe(job)
+    return BridgeStatus(**seen, ready=True, ping="200")
 
 
 def _safe(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -85,8 +98,8 @@ def _exit(state: Container) -> dict[str, Any]:
     return {} if code is None else {"exit_code": code, "exit_meaning": str(explain(code))}
 
 
-def _log(question: Question, state: Container) -> dict[str, Any]:
-    log = clean(recent_log(state, LINES, question.timeout), [question.as_token] if question.as_token else [])
+def _log(as_token: str, state: Container, timeout: float) -> dict[str, Any]:
+    log = clean(recent_log(state, LINES, timeout), [as_token] if as_token else [])
     return {"last_error": line(last_error(log), 300)}
 
 

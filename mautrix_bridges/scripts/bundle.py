@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.abc import InspectLoader
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mautrix_bridges.scripts.common import Contained, ScriptError, docker
 from mautrix_bridges.scripts.wire import plain, result_of, typed
@@ -31,7 +31,11 @@ PACKAGES = (PACKAGE, *(f"{PACKAGE}.{room}" for room in ("documents", "verdicts",
 LAUNCHER = f"{PACKAGE}.scripts.launch"
 LOADER = f"{PACKAGE}.scripts.load"
 LOCK = f"{PACKAGE}.scripts.host_lock"
-LAUNCH = 'import json,sys;job=json.load(sys.stdin);exec(job["launcher"]);launch(job)'
+LAUNCH = (
+    "import base64,bz2,json,sys;job=json.loads(bz2.decompress(base64.b85decode(sys.stdin.read())));"
+    'exec(job["launcher"]);launch(job)'
+)
+ALONE = "-IS"  # python3's options: nothing but its own library, whatever is installed there or in the environment
 
 
 @cache
@@ -64,11 +68,8 @@ def _imports(module: str) -> frozenset[str]:
     return frozenset(modules)
 
 
-@cache
-def _sources(*modules: str) -> dict[str, str]:
-    job = getattr(__spec__.loader, "job", None)  # from a bundle: it holds all that it may send on
-    if job:
-        return dict(job["sources"])
+def _needed(*modules: str) -> dict[str, str]:
+    """The sources of the modules and of all that they import."""
     todo, seen = [*modules], {}
     while todo:
         module = todo.pop()
@@ -77,7 +78,30 @@ def _sources(*modules: str) -> dict[str, str]:
             todo += sorted(_imports(module) | {module.rpartition(".")[0]} - {""})
             if module == __name__:  # it packs again, on the host
                 todo.append(LAUNCHER)
-    return dict(sorted(seen.items()))
+    return seen
+
+
+@cache
+def everything() -> dict[str, str]:
+    """The sources of all that may run on a host, by module."""
+    job = getattr(__spec__.loader, "job", None)
+    if job:  # from a bundle: all that it may send on
+        return dict(job["sources"])
+    modules = [
+        f"{package}.{module.name}"
+        for package in PACKAGES[1:]
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
+    ]
+    return {each: source(each) for each in (*PACKAGES, *modules)}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file on the host that holds, behind its first line, `everything` as JSON, and the SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
+    launcher: str = LAUNCHER
 
 
 def pack(
@@ -88,42 +112,31 @@ def pack(
     step: str = "",
     contained: Contained | None = None,
     stored: Stored | None = None,
-    small: bool = False,
+    least: bool = False,
 ) -> str:
-    """The stdin of `command(…)`: JSON with the sources of `script` and of all that it imports, and its arguments (a
-    dataclass, or what scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again;
-    `docker_host` is Docker's address for every docker command of it ("": the one that docker takes by itself); `step`
-    ("DEPLOYMENT RESOURCE") has it wait for another run of the same; `contained`: what becomes of its failure;
-    `stored`: where the host has the sources, so that they need not travel along; `small`: they are compressed.
+    """The stdin of `command(…)`, `packed`: the sources, and the arguments of `script` (a dataclass, or what
+    scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again; `docker_host` is
+    Docker's address for every docker command of it ("": the one that docker takes by itself); `step` ("DEPLOYMENT
+    RESOURCE") has it wait for another run of the same; `contained`: what becomes of its failure; `stored`: where the
+    host has the sources, so that they need not travel along; `least`: only those that it imports do.
 
     The same input gives the same text. A script that sends another one on, into a container, imports that one.
     """
-    sources = {} if stored else _sources(script, *([LOCK] if step else []))
-    return json.dumps(
-        {
-            "launcher": source(LOADER if stored else LAUNCHER),
-            "script": script,
-            "packages": list(PACKAGES),
-            "sources": {} if small else sources,
-            "packed": packed(json.dumps(sources)) if small else "",
-            "stored": plain(stored),
-            "arguments": plain(arguments),
-            "reapply": reapply,
-            "docker_host": docker_host,
-            "step": step,
-            "contained": plain(contained),
-        },
-        sort_keys=True,
-    )
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A file on the host that holds, behind its first line, what `everything` made, and the SHA-256 of its bytes."""
-
-    path: str
-    sha256: str
-    launcher: str = LAUNCHER
+    source(script)
+    sources = {} if stored else _needed(script, *([LOCK] if step else [])) if least else everything()
+    job = {
+        "launcher": source(LOADER if stored else LAUNCHER),
+        "script": script,
+        "packages": list(PACKAGES),
+        "sources": sources,
+        "stored": plain(stored),
+        "arguments": plain(arguments),
+        "reapply": reapply,
+        "docker_host": docker_host,
+        "step": step,
+        "contained": plain(contained),
+    }
+    return packed(json.dumps(job, sort_keys=True))
 
 
 def packed(text: str) -> str:
@@ -131,14 +144,9 @@ def packed(text: str) -> str:
     return base64.b85encode(bz2.compress(text.encode())).decode()
 
 
-def everything() -> str:
-    """All that may run on a host, `packed`: JSON, sources by module."""
-    modules = [
-        f"{package}.{module.name}"
-        for package in PACKAGES[1:]
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__)
-    ]
-    return packed(json.dumps({each: source(each) for each in (*PACKAGES, *modules)}, sort_keys=True))
+def unpacked(text: str) -> Any:
+    """What `packed` was given, a JSON value; LAUNCH does the same."""
+    return json.loads(bz2.decompress(base64.b85decode(text)))
 
 
 class InsideError(ScriptError):
@@ -159,4 +167,4 @@ def run_inside(container: str, verb: Callable[[A], R], arguments: A, timeout: fl
 
 def command(verb: str) -> str:
     """The shell text that runs a verb of the script in the bundle on stdin."""
-    return f"python3 -c {shlex.quote(LAUNCH)} {shlex.quote(verb)}"
+    return f"python3 {ALONE} -c {shlex.quote(LAUNCH)} {shlex.quote(verb)}"

@@ -21,6 +21,8 @@ class ScriptError(Exception):
     """An expected end: its text is the one line (and, below it, the evidence) that the operator reads."""
 
 
+NO_DOCKER = "docker: command not found on the host: install Docker Engine and its client"
+
 LONGEST = 4096  # bytes of a line
 """Pulumi's command provider stops reading a stream that it shows at a line of 64 KiB, and the command then hangs
 (pulumi-command 1.2.1, provider/pkg/provider/util/util.go: bufio.Scanner)."""
@@ -108,7 +110,7 @@ def docker(
             ["docker", *words], input=stdin, text=True, capture_output=True, timeout=timeout, check=False
         )
     except FileNotFoundError:
-        raise ScriptError("docker: command not found on the host: install Docker Engine and its client") from None
+        raise ScriptError(NO_DOCKER) from None
     except subprocess.TimeoutExpired:
         raise ScriptError(f"docker {words[0]}: no answer in {timeout:.0f} s") from None
     if check and done.returncode:

@@ -17,7 +17,7 @@ from mautrix_bridges.documents.backup_script import CLOSING_LINE
 from mautrix_bridges.documents.places import Database
 from mautrix_bridges.documents.refusal import Refused
 from mautrix_bridges.scripts import postgres
-from mautrix_bridges.scripts.common import ScriptError, docker
+from mautrix_bridges.scripts.common import NO_DOCKER, ScriptError, docker
 
 _READERS = {b"\x1f\x8b": ["gzip", "-dc"], b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"]}
 _READERS |= {b"BZh": ["bzip2", "-dc"]}
@@ -76,7 +76,7 @@ def make(database: Database, target: Path, portable: bool = False) -> bool:
         try:
             code = subprocess.call(command, stdin=subprocess.DEVNULL, stdout=file, stderr=errors)
         except FileNotFoundError:
-            raise ScriptError("docker: command not found on the host: install Docker Engine and its client") from None
+            raise ScriptError(NO_DOCKER) from None
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip().splitlines()
     if code and _absent(database, "\n".join(said)):
@@ -115,21 +115,21 @@ def prove(path: Path, container: str) -> None:
     if start == _CUSTOM:
         with content(path) as stream:
             chunks = iter(lambda: stream.read(_CHUNK), b"")
-            code, said = _fed(["docker", "exec", "-i", container, "pg_restore", "--list"], chunks)
+            code, said, _ = _fed(["docker", "exec", "-i", container, "pg_restore", "--list"], chunks)
         if code:
             raise ScriptError(f"{path}: not a whole dump: pg_restore: {said}")
     elif not {*tail.split(b"\n")[-11:]} & {*_CLOSING}:
         raise ScriptError(f"{path}: not a whole dump: pg_dump's closing line is not at its end")
 
 
-def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
-    """Run a command with the chunks as its stdin: exit code and the error, or the last line, of what it said on
-    stderr."""
-    with tempfile.TemporaryFile() as errors:
+def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str, str]:
+    """Run a command with the chunks as its stdin: exit code, the error, or the last line, of what it said on stderr,
+    and its stdout."""
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as out:
         try:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=errors)
         except FileNotFoundError:
-            raise ScriptError("docker: command not found on the host: install Docker Engine and its client") from None
+            raise ScriptError(NO_DOCKER) from None
         assert process.stdin is not None
         try:
             try:
@@ -146,8 +146,10 @@ def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
             raise
         errors.seek(0)
         lines = errors.read().decode(errors="replace").strip().splitlines()
+        out.seek(0)
+        told = out.read().decode(errors="replace")
     error = next((line for line in lines if "ERROR:" in line), lines[-1] if lines else f"exit code {code}")
-    return code, error
+    return code, error, told
 
 
 def refuse_commands(stream: IO[bytes], name: str) -> None:
@@ -192,19 +194,31 @@ def restore(container: str, role: str, database: str, stream: IO[bytes], first: 
     """Run the statement `first`, a plain dump and the statement `last` in one transaction: all of it, or ScriptError
     and nothing, also if this process ends on the way. As the role, which is no superuser, as nobody in the container,
     and without any command of psql's own."""
-    command = postgres.command(container, role, database, "-o", "/dev/null", "-f", "-", unprivileged=True)
+    _restore(container, role, database, stream, first, f"{last}COMMIT;\n")
+
+
+def restores(container: str, role: str, database: str, stream: IO[bytes]) -> int:
+    """The same, and all of it taken back: ScriptError unless the dump can be restored; how many tables it has."""
+    last = f"SET CONSTRAINTS ALL IMMEDIATE;\n\\o\n{TABLES}ROLLBACK;\n"
+    return int(_restore(container, role, database, stream, "", last).split()[-1])
+
+
+def _restore(container: str, role: str, database: str, stream: IO[bytes], first: str, last: str) -> str:
+    """What psql said from a `\\o` in `last` on."""
+    command = postgres.command(container, role, database, "-A", "-t", "-o", "/dev/null", "-f", "-", unprivileged=True)
 
     def lines() -> Iterator[bytes]:
         yield f"BEGIN;\n{first}".encode()
         yield from plain_dump.checked(stream)
-        yield f"\n{last}COMMIT;\n".encode()
+        yield f"\n{last}".encode()
 
     try:
-        code, said = _fed(["docker", *command], lines())
+        code, said, told = _fed(["docker", *command], lines())
     except Refused as refused:
         raise ScriptError(f"{container}: nothing was restored into {database}: {'; '.join(refused.lines())}") from None
     if code:
         raise ScriptError(f"{container}: the dump cannot be restored into {database}: {said}")
+    return told
 
 
 def size(database: Database) -> Optional[int]:
@@ -241,17 +255,16 @@ def _absent(database: Database, said: str) -> bool:
     return f'database "{database.database}" does not exist' in said or f'role "{database.role}" does not exist' in said
 
 
+TABLES = """
+SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%';
+"""
+
+
 def tables(container: str, user: str, database: str) -> int:
     """How many tables there are outside of Postgres' own schemas."""
-    rows = postgres.sql(
-        container,
-        user,
-        database,
-        "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
-        " AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%';\n",
-    )
-    return int(rows[0])
+    return int(postgres.sql(container, user, database, TABLES)[0])
 
 
 def objects(container: str, user: str, database: str) -> int:

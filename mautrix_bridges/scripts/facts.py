@@ -7,6 +7,7 @@ say.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import pwd
@@ -36,16 +37,9 @@ from mautrix_bridges.scripts import (
 from mautrix_bridges.scripts.common import ScriptError, docker, run
 from mautrix_bridges.scripts.config_check import Question
 from mautrix_bridges.scripts.container import every, inside, look, of_stack, on_host, there, variable
+from mautrix_bridges.scripts.directory import CLAIM, FAILURES, JOURNAL, READY, directory_writers
 from mautrix_bridges.scripts.exchange import Request, ask
-from mautrix_bridges.scripts.files import (
-    CLAIM,
-    FAILURES,
-    JOURNAL,
-    READY,
-    directory_writers,
-    dump_script_owner,
-    file_writer,
-)
+from mautrix_bridges.scripts.files import dump_script_owner, file_writer
 from mautrix_bridges.scripts.postgres import SCHEMA, psql
 from mautrix_bridges.scripts.wire import typed
 from mautrix_bridges.scripts.worker import worker
@@ -94,11 +88,12 @@ SCHEDULES = (
 @dataclass(frozen=True)
 class Look:
     """What to look for: the places of one stack, and the databases that it isolates. `over_ssh`: whether Docker's
-    provider comes as the SSH user, whom sudo names."""
+    provider comes as the SSH user, whom sudo names; `programs`: where those of the steps should be."""
 
     deployment: Deployment
     isolated_databases: tuple[str, ...]
     over_ssh: bool = False
+    programs: Optional[bundle.Stored] = None
 
 
 def read(arguments: Look) -> HostFacts:
@@ -159,9 +154,15 @@ def read(arguments: Look) -> HostFacts:
             renderers=_renderers(by_name.result(), synapse),
             worker_containers=_worker_containers(by_name.result(), synapse),
             workers={name: worker.result() for name, worker in workers.items()},
+            programs=arguments.programs is not None and _kept(arguments.programs),
             interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),
             bridges=tuple(bridges),
         )
+
+
+def _kept(programs: bundle.Stored) -> bool:
+    path = Path(programs.path)
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == programs.sha256
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""Files of ours on the host: a directory of ours, a bridge's config, the registrations.
+"""Files of ours on the host: a bridge's config in the directory that it claims, the registrations, the programs.
 
-claim   makes a directory, a bridge's or the stack's own, and names its stack in it, which is how a later run knows that
-        what it finds there is ours; `release` takes the directory away.
-create  writes files, or gives them new content; `erase` removes them.
+create  writes files, or gives them new content.
+erase   removes them.
 """
 
 from __future__ import annotations
@@ -15,28 +14,11 @@ from typing import Optional
 
 from mautrix_bridges.documents import backup_script
 from mautrix_bridges.documents.marks import writer
-from mautrix_bridges.scripts import config_check, safe_files
+from mautrix_bridges.scripts import config_check, directory, safe_files
 from mautrix_bridges.scripts.common import ScriptError, run, say
 from mautrix_bridges.scripts.config_check import Question
 from mautrix_bridges.scripts.container import look
-
-CLAIM = ".stack"
-PROGRAMS = "programs-"  # how the name of the file begins that has the programs: components/host.py
-FAILURES = ".failures"  # how often the bridge did not go live: scripts/common.py writes it
-READY = ".ready"  # the id of the container that once was ready: scripts/readiness.py writes it
-JOURNAL = ".homeserver.json"  # the edit of homeserver.yaml that goes on: scripts/synapse.py writes it
-PROVEN = ".proven.json"  # the dumps of the proof: scripts/nightly_backup.py writes it
-EVIDENCE = "auth-check-failed.json"  # left by a failed check: scripts/stop_and_check.py writes it
-OURS = (CLAIM, FAILURES, READY, JOURNAL, PROVEN, EVIDENCE)
-
-
-@dataclass(frozen=True)
-class OwnDirectory:
-    """The directory, root's own, and the stack that claims it ("project/name"); `setting`: the one that names it."""
-
-    path: str
-    stack: str
-    setting: str
+from mautrix_bridges.scripts.directory import Done, OwnDirectory
 
 
 @dataclass(frozen=True)
@@ -58,7 +40,8 @@ class OwnedFiles:
     `erase` while the container `mounted_by` mounts their directory (a failed `up` that is undone by going back to the
     old settings would otherwise remove what the running bridge uses), and while the file `listed_in` lists one as
     `listed_below`/NAME (Synapse does not start when a registration that it lists is missing). They are written only if
-    the bridge takes what it is `asked`."""
+    the bridge takes what it is `asked`. The directory `within` is claimed before, and released once the last version of
+    the config is out of it."""
 
     stack: str
     files: tuple[OwnedFile, ...]
@@ -66,14 +49,7 @@ class OwnedFiles:
     listed_in: str = ""
     listed_below: str = ""
     asked: Optional[Question] = None
-
-
-@dataclass(frozen=True)
-class Done:
-    """`paths`: the directory or the files; `kept`: those that `erase` or `release` left."""
-
-    paths: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
+    within: Optional[OwnDirectory] = None
 
 
 def dump_script_owner(path: Path) -> Optional[str]:
@@ -84,52 +60,11 @@ def dump_script_owner(path: Path) -> Optional[str]:
         return None
 
 
-def claim(arguments: OwnDirectory) -> Done:
-    """ScriptError if the directory holds what is not this stack's."""
-    path, stack = Path(arguments.path), arguments.stack
-    mark = safe_files.read(path / CLAIM, links=False)
-    owner = mark.data.decode(errors="replace").strip() if mark else None
-    if path.exists() and not path.is_dir():
-        raise ScriptError(f"{path}: is no directory: move it away or set another {arguments.setting}")
-    if owner not in (None, stack):
-        raise ScriptError(f"{path}: belongs to the stack {owner}: set another {arguments.setting}")
-    if owner is None and path.is_dir() and any(path.iterdir()) and stack not in directory_writers(path):
-        fix = f"move them away or set another {arguments.setting}"
-        raise ScriptError(f"{path}: holds files that this stack did not make: {fix}")
-    if not path.parent.is_dir():
-        raise ScriptError(f"{path.parent}: no such directory: make it or set another {arguments.setting}")
-    safe_files.make_directory(path, 0o755)
-    if owner is None:
-        safe_files.write(path / CLAIM, f"{stack}\n".encode())
-    return Done((str(path),))
-
-
-def directory_writers(path: Path) -> set[str]:
-    """The stacks that the configs in a bridge's directory name: whose it is, should its mark be lost."""
-    return {writer(config.read_text(errors="replace")) for config in path.glob("config-*/config.yaml")} - {""}
-
-
-def release(arguments: OwnDirectory) -> Done:
-    """Remove the directory with our own marks; what somebody else put there stays, with a warning. While there is a
-    note of something that is still to be taken back (a run was killed), all stays: scripts/leftovers.py ends it."""
-    directory = Path(arguments.path)
-    if not directory.is_dir():
-        return Done()
-    if any((directory / name).exists() for name in (JOURNAL, PROVEN)):
-        return Done(kept=(str(directory),))
-    others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OURS)
-    for name in OURS:
-        (directory / name).unlink(missing_ok=True)
-    if others:
-        say(f"warning: {directory} stays: it holds files that this stack did not make: {', '.join(others)}")
-        return Done(kept=(str(directory),))
-    directory.rmdir()
-    return Done((str(directory),))
-
-
 def create(arguments: OwnedFiles) -> Done:
     """Each file has its content, owner and mode; untouched if it has them already. ScriptError, and nothing written, if
     another file is in the place of one: of other content, and with a first line that does not name the stack."""
+    if arguments.within:
+        directory.claim(arguments.within)
     refused = config_check.refused(arguments.asked) if arguments.asked else ()
     if refused:
         raise ScriptError("\n".join(refused))
@@ -182,6 +117,8 @@ def erase(arguments: OwnedFiles) -> Done:
         if file.own_directory and path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
         gone.append(file.path)
+    if arguments.within and not any(Path(arguments.within.path).glob(f"{directory.CONFIGS}*")):
+        directory.release(arguments.within)
     return Done(tuple(gone), tuple(kept))
 
 
@@ -203,7 +140,7 @@ def _lists(file: Path, name: str) -> bool:
     return any(re.search(rf"(^|[\s\[\"',-]){re.escape(name)}($|[\s\]\"',])", line) for line in lines)
 
 
-VERBS = (claim, release, create, erase)
+VERBS = (create, erase)
 
 if __name__ == "__main__":
     run(*VERBS)

@@ -13,17 +13,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Union
 
 from mautrix_bridges.documents.credentials import scram_verifier
 from mautrix_bridges.documents.marks import comment, commented
+from mautrix_bridges.documents.masking import masked
 from mautrix_bridges.documents.places import Database, Postgres
 from mautrix_bridges.scripts import host_lock
 from mautrix_bridges.scripts.common import ScriptError, run, say
-from mautrix_bridges.scripts.postgres import psql, quoted, sql
+from mautrix_bridges.scripts.postgres import quoted, sessions, sql
 
 PUBLIC = """
 select json_object_agg(datname, array(
@@ -40,9 +40,9 @@ select json_build_object(
 """
 DEFAULT = ("CONNECT", "TEMPORARY")
 ATTRIBUTES = """
-select json_build_object('rolsuper', rolsuper, 'rolcreatedb', rolcreatedb, 'rolcreaterole', rolcreaterole,
-  'rolreplication', rolreplication, 'rolbypassrls', rolbypassrls)
-from pg_roles where rolname = :'role';
+select coalesce(json_object_agg(rolname, json_build_object('rolsuper', rolsuper, 'rolcreatedb', rolcreatedb,
+  'rolcreaterole', rolcreaterole, 'rolreplication', rolreplication, 'rolbypassrls', rolbypassrls)), '{}')
+from pg_roles where rolname = any(string_to_array(:'roles', ','));
 """
 
 
@@ -65,23 +65,41 @@ class Isolated:
 
 
 @dataclass(frozen=True)
-class Access:
-    """The role gets `password` (a secret), and may connect to its own database and to none of `databases`."""
+class RolePassword:
+    """A bridge's database, and what its role's password is to be (a secret)."""
 
-    postgres: Postgres
     bridge: Database
     password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Access:
+    """Each role gets its password, and may connect to its own database and to none of `databases`."""
+
+    postgres: Postgres
+    roles: tuple[RolePassword, ...]
     databases: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What was seen: where the role got in, where it was refused, and its attributes, all false."""
+    """What was seen of one role: where it got in, where it was refused, and its attributes, all false."""
 
     role: str
     connects: tuple[str, ...]
     refused: tuple[str, ...]
     attributes: dict[str, bool]
+
+
+@dataclass(frozen=True)
+class Proven:
+    """One for each role."""
+
+    roles: tuple[Proof, ...]
+
+    def of(self, role: str) -> Proof:
+        """That of the role."""
+        return next(each for each in self.roles if each.role == role)
 
 
 @dataclass(frozen=True)
@@ -220,19 +238,19 @@ def _public(arguments: Isolation, databases: tuple[str, ...]) -> dict[str, list[
 # the password, and the proof --------------------------------------------------------------------------------------
 
 
-def prove(arguments: Access) -> Proof:
-    """Set the password; ScriptError unless the role then has no special attribute, gets into its own database, and is
-    refused by each of the others. Postgres is given the SCRAM verifier alone: whatever it logs holds no password."""
-    role = arguments.bridge.role
-    rows = _sql(arguments, ATTRIBUTES, role=role)
-    if not rows:
-        raise ScriptError(f"role {role}: not there")
-    attributes = dict(json.loads(rows[0]))
-    more = sorted(name for name, value in attributes.items() if value)
-    if more:
-        raise ScriptError(f"role {role}: has {', '.join(more)}, should have none: it may do more than its own database")
-    verifier = scram_verifier(arguments.password, os.urandom(16))
-    _sql(arguments, f"alter role {quoted(role)} password '{verifier}';")
+def prove(arguments: Access) -> Proven:
+    """Set the passwords; ScriptError unless each role then has no special attribute, gets into its own database, and is
+    refused by each of the others. Postgres is given SCRAM verifiers alone: whatever it logs holds no password."""
+    attributes = _attributes(arguments)
+    _sql(
+        arguments,
+        "begin; "
+        + " ".join(
+            f"alter role {quoted(each.bridge.role)} password '{scram_verifier(each.password, os.urandom(16))}';"
+            for each in arguments.roles
+        )
+        + " commit;",
+    )
     try:
         _prove_places(arguments)
     except ScriptError as error:
@@ -240,48 +258,78 @@ def prove(arguments: Access) -> Proof:
             f"{error} (the role's password is set; if it is a new one, a bridge that runs keeps its connections and "
             "gets no new one until `pulumi up` goes through)"
         ) from None
-    return Proof(role, (arguments.bridge.database,), arguments.databases, attributes)
+    return Proven(
+        tuple(
+            Proof(each.bridge.role, (each.bridge.database,), arguments.databases, attributes[each.bridge.role])
+            for each in arguments.roles
+        )
+    )
+
+
+def _attributes(arguments: Access) -> dict[str, dict[str, bool]]:
+    """Of each role, all false; ScriptError if one is not there, or may do more."""
+    (row,) = _sql(arguments, ATTRIBUTES, roles=",".join(each.bridge.role for each in arguments.roles))
+    found: dict[str, dict[str, bool]] = json.loads(row)
+    for each in arguments.roles:
+        role = each.bridge.role
+        if role not in found:
+            raise ScriptError(f"role {role}: not there")
+        more = sorted(name for name, value in found[role].items() if value)
+        if more:
+            raise ScriptError(
+                f"role {role}: has {', '.join(more)}, should have none: it may do more than its own database"
+            )
+    return found
 
 
 def _prove_places(arguments: Access) -> None:
-    """ScriptError unless the role gets into its own database, and is refused by each of the others."""
-    role, databases = arguments.bridge.role, (arguments.bridge.database, *arguments.databases)
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        answers = dict(zip(databases, pool.map(lambda database: _connect(arguments, database), databases)))
-    inside, answer = answers[arguments.bridge.database]
-    if not inside:
-        raise ScriptError(f"role {role}: cannot connect to its own database {arguments.bridge.database}: {answer}")
-    for database in arguments.databases:
-        inside, answer = answers[database]
-        if inside:
-            raise ScriptError(
-                f"role {role}: can connect to the database {database}: the bridge is not isolated from it"
-            )
-        refused = "permission denied for database" in answer or "does not exist" in answer
-        if not refused and _may(arguments, database):
-            raise ScriptError(f"role {role}: {database} neither let it in nor refused it: {answer}")
+    """ScriptError unless each role gets into its own database, and is refused by each of the others."""
+    answers = _connect(arguments)
+    for each in arguments.roles:
+        role, own = each.bridge.role, each.bridge.database
+        inside, answer = answers[role, own]
+        if not inside:
+            raise ScriptError(f"role {role}: cannot connect to its own database {own}: {answer}")
+        for database in arguments.databases:
+            inside, answer = answers[role, database]
+            if inside:
+                raise ScriptError(
+                    f"role {role}: can connect to the database {database}: the bridge is not isolated from it"
+                )
+            refused = "permission denied for database" in answer or "does not exist" in answer
+            if not refused and _may(arguments, role, database):
+                raise ScriptError(f"role {role}: {database} neither let it in nor refused it: {answer}")
 
 
-def _connect(arguments: Access, database: str) -> tuple[bool, str]:
-    """Whether the role may connect with its password over the network's address, and what psql answered.
+def _connect(arguments: Access) -> dict[tuple[str, str], tuple[bool, str]]:
+    """By role and database: whether it may connect with its password over the network's address, and what psql said.
 
-    The password is in a `\\connect` line on stdin: no process list, no environment, no file.
+    The passwords are in `\\connect` lines on stdin: no process list, no environment, no file.
     """
-    postgres, role = arguments.postgres, arguments.bridge.role
-    info = {
-        "host": postgres.container,
-        "port": str(postgres.port),
-        "user": role,
-        "password": arguments.password,
-        "dbname": database,
-        "sslmode": postgres.sslmode,
-        "connect_timeout": "10",
+    postgres = arguments.postgres
+    places = [(each, database) for each in arguments.roles for database in (each.bridge.database, *arguments.databases)]
+    lines = []
+    for each, database in places:
+        info = {
+            "host": postgres.container,
+            "port": str(postgres.port),
+            "user": each.bridge.role,
+            "password": each.password,
+            "dbname": database,
+            "sslmode": postgres.sslmode,
+            "connect_timeout": "10",
+        }
+        text = " ".join(f"{key}='{_escape(value)}'" for key, value in info.items())
+        lines.append(f"\\connect '{_escape_psql(text)}' \\\\ select 'in as ' || current_user;")
+    said = sessions(postgres.container, postgres.superuser, "postgres", lines, timeout=300)
+    hidden = [each.password for each in arguments.roles]
+    return {
+        (each.bridge.role, database): (
+            f"in as {each.bridge.role}" in out.splitlines(),
+            masked(f"{out}{errors}", hidden).strip(),
+        )
+        for (each, database), (out, errors) in zip(places, said)
     }
-    text = " ".join(f"{key}='{_escape(value)}'" for key, value in info.items())
-    script = f"\\connect '{_escape_psql(text)}'\nselect 'in as ' || current_user;\n"
-    done = psql(postgres.container, postgres.superuser, "postgres", script, timeout=60)
-    answer = f"{done.stdout}{done.stderr}".replace(arguments.password, "…").strip()
-    return f"in as {role}" in done.stdout.splitlines(), answer
 
 
 def _escape(value: str) -> str:
@@ -294,10 +342,10 @@ def _escape_psql(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "''")
 
 
-def _may(arguments: Access, database: str) -> bool:
+def _may(arguments: Access, role: str, database: str) -> bool:
     """What Postgres' catalogue says, for a server whose messages are in another language."""
     statement = "select has_database_privilege(:'role', :'database', 'CONNECT');"
-    return _sql(arguments, statement, role=arguments.bridge.role, database=database) != ["f"]
+    return _sql(arguments, statement, role=role, database=database) != ["f"]
 
 
 VERBS = (isolate, renew, restore, prove)

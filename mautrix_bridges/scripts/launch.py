@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import bz2
 import io
 import json
 import os
@@ -33,8 +31,6 @@ class Sent(MetaPathFinder, InspectLoader):
 
 def launch(job: dict[str, Any]) -> None:
     """Run one of the script's VERBS, the one that argv names, with the bundle's arguments as standard input."""
-    if job["packed"]:
-        job["sources"] = json.loads(bz2.decompress(base64.b85decode(job["packed"])))
     sys.meta_path.insert(0, Sent(job))
     if job["docker_host"]:
         os.environ["DOCKER_HOST"] = job["docker_host"]

@@ -18,7 +18,17 @@ from mautrix_bridges.documents import backup_script
 from mautrix_bridges.documents.marks import commented
 from mautrix_bridges.documents.places import Database, Postgres
 from mautrix_bridges.documents.refusal import Refused
-from mautrix_bridges.scripts import archives, dumps, files, isolation, nightly_backup, postgres, safe_files, synapse
+from mautrix_bridges.scripts import (
+    archives,
+    directory,
+    dumps,
+    files,
+    isolation,
+    nightly_backup,
+    postgres,
+    safe_files,
+    synapse,
+)
 from mautrix_bridges.scripts.common import ScriptError, run, say
 from mautrix_bridges.scripts.container import look, remove_image, remove_own
 
@@ -69,9 +79,9 @@ class Swept:
 def sweep(arguments: Bridge) -> Swept:
     """Each in the order of a destroy; what is not there is passed over."""
     gone = [*remove_own(arguments.container, arguments.stack), *_postgres(arguments)]
-    for config in sorted(Path(arguments.directory).glob("config-*/config.yaml")):
+    for config in sorted(Path(arguments.directory).glob(f"{directory.CONFIGS}*/config.yaml")):
         gone += _erased(arguments.stack, config, own_directory=True)
-    files.release(files.OwnDirectory(arguments.directory, arguments.stack, ""))
+    directory.release(directory.OwnDirectory(arguments.directory, arguments.stack, ""))
     if arguments.image:
         earlier = archives.earlier(arguments.archives, arguments.program, arguments.whose)
         for image in sorted({arguments.image, *(manifest.image for _, manifest in earlier)}):
@@ -82,11 +92,8 @@ def sweep(arguments: Bridge) -> Swept:
 def finish(arguments: Shared) -> Swept:
     """As `sweep`, of what is shared."""
     gone = [*_synapse(arguments), *_backup(arguments), *_others(arguments)]
-    for path in sorted(Path(arguments.directory).glob(f"{files.PROGRAMS}*.json")):
-        gone += _erased(arguments.stack, path)
-    for name in (files.JOURNAL, files.PROVEN):  # what they note is done by now, or is gone
+    for name in (directory.JOURNAL, directory.PROVEN):  # what they note is done by now, or is gone
         (Path(arguments.directory) / name).unlink(missing_ok=True)
-    files.release(files.OwnDirectory(arguments.directory, arguments.stack, ""))
     return _told(gone)
 
 

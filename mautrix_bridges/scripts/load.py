@@ -3,8 +3,6 @@ scripts/launch.py, which is among them."""
 
 from __future__ import annotations
 
-import base64
-import bz2
 import hashlib
 import json
 import sys
@@ -22,7 +20,7 @@ def launch(job: dict[str, Any]) -> None:
     if hashlib.sha256(data).hexdigest() != job["stored"]["sha256"]:
         again = "`pulumi config set reapply …` with another number and `pulumi up` bring it back"
         sys.exit(f"{path}: gone, or not what this stack wrote, and this step's program is in it: {again}")
-    job["sources"] = json.loads(bz2.decompress(base64.b85decode(data.partition(b"\n")[2])))
+    job["sources"] = json.loads(data.partition(b"\n")[2])
     found: dict[str, Any] = {}
     exec(job["sources"][launcher], found)
     found["launch"](job)

@@ -20,7 +20,6 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +33,8 @@ from mautrix_bridges.documents.places import Database
 from mautrix_bridges.documents.refusal import Refused
 from mautrix_bridges.scripts import dumps, host_lock, postgres, safe_files, shell_syntax
 from mautrix_bridges.scripts.common import ScriptError, run, say
-from mautrix_bridges.scripts.files import PROVEN, dump_script_owner
+from mautrix_bridges.scripts.directory import PROVEN
+from mautrix_bridges.scripts.files import dump_script_owner
 from mautrix_bridges.scripts.wire import WireError, plain, typed
 
 RUN_LIMIT = 6 * 3600
@@ -146,8 +146,7 @@ def _apply(arguments: Arguments) -> Applied:
         made = [path for _, path in recorded]
         if runs:
             proven += _operators(arguments, made[0].parent, made, begin.stat().st_mtime_ns)
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            list(pool.map(lambda each: _restored(arguments, each, dict(recorded), Path(private)), arguments.bridges))
+        _restored(arguments, dict(recorded), Path(private))
         if target.startswith(private):
             return Applied(changed, tuple(replace(each, path="", proof=f"{each.proof}; not kept") for each in proven))
         _add_to_note(arguments, made, missing)
@@ -376,54 +375,60 @@ def _operators(arguments: Arguments, folder: Path, ours: Sequence[Path], begin: 
     return proven
 
 
-def _restored(arguments: Arguments, bridge: Database, recorded: Mapping[str, Path], private: Path) -> None:
-    """One bridge's dump restores; of a dump that is filtered, one that is not."""
-    dump = recorded[bridge.database]
-    if arguments.filtered:
-        dump = private / f"{bridge.database}.sql"
-        if not dumps.make(bridge, dump):
-            raise ScriptError(f"{bridge.container}: there is no database {bridge.database}")
-    _restore_check(arguments, bridge, dump)
-
-
 def scratch_name(database: str) -> str:
-    """The name of the database that a dump of `database` is restored into."""
+    """The name of the database that dumps are restored into; `database`: the first bridge's."""
     return f"{database[:49]}_restore_check"
 
 
-def _restore_check(arguments: Arguments, bridge: Database, dump: Path) -> None:
-    """Restore the bridge's dump into a scratch database, as the bridge's role (what is in a dump is not run with a
-    superuser's rights), with nobody else let in; the scratch database is dropped whatever happens."""
-    container, superuser = bridge.container, postgres.name("superuser", arguments.superuser)
-    scratch = postgres.name("database", scratch_name(bridge.database))
-    remark = comment(arguments.block.owner, scratch=True)
+def _restored(arguments: Arguments, recorded: Mapping[str, Path], private: Path) -> None:
+    """Each bridge's dump restores: into a scratch database that lets nobody else in, as the bridge's role (what is in a
+    dump is not run with a superuser's rights), and taken back again. Of dumps that are filtered, others that are not.
+    The scratch database is dropped whatever happens."""
+    superuser = postgres.name("superuser", arguments.superuser)
+    scratch = postgres.name("database", scratch_name(arguments.bridges[0].database))
+    drop = f"SET client_min_messages = warning;\nDROP DATABASE IF EXISTS {postgres.quoted(scratch)} WITH (FORCE);\n"
+    _refuse_anothers(arguments, superuser, scratch)
+    try:
+        with postgres.Session(arguments.container, superuser) as session:
+            session.sql(
+                f"{drop}CREATE DATABASE {postgres.quoted(scratch)} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C'"
+                f" LC_CTYPE 'C';\nCOMMENT ON DATABASE {postgres.quoted(scratch)} IS"
+                f"{postgres.literal(_remark(arguments))};\n"
+                f"REVOKE ALL ON DATABASE {postgres.quoted(scratch)} FROM PUBLIC;\n"
+            )
+            for bridge in arguments.bridges:
+                dump = recorded[bridge.database]
+                if arguments.filtered:
+                    dump = private / f"{bridge.database}.sql"
+                    if not dumps.make(bridge, dump):
+                        raise ScriptError(f"{bridge.container}: there is no database {bridge.database}")
+                owner = f"ALTER DATABASE {postgres.quoted(scratch)} OWNER TO {postgres.quoted(bridge.role)};\n"
+                live = int(session.sql(owner + dumps.TABLES, bridge.database)[0])
+                with dumps.content(dump) as stream:
+                    restored = dumps.restores(bridge.container, bridge.role, scratch, stream)
+                if restored != live:
+                    say(f"note: {dump.name} restores to {restored} tables, {bridge.database} has {live} now")
+                say(f"proven: {bridge.database}: {dump.name} restores ({restored} tables)")
+    finally:
+        postgres.sql(arguments.container, superuser, "postgres", drop)
+
+
+def _remark(arguments: Arguments) -> str:
+    return comment(arguments.block.owner, scratch=True)
+
+
+def _refuse_anothers(arguments: Arguments, superuser: str, scratch: str) -> None:
+    """ScriptError if there is a scratch database that is not ours."""
     rows = postgres.sql(
-        container, superuser, "postgres",
+        arguments.container, superuser, "postgres",
         "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '-') FROM pg_catalog.pg_database"
         " WHERE datname = :'scratch';\n", scratch=scratch,
     )  # fmt: skip
-    if rows and rows != [remark]:
+    if rows and rows != [_remark(arguments)]:
         raise ScriptError(
-            f"{container}: database {scratch} is needed for the restore check and is not ours: rename or drop it"
+            f"{arguments.container}: database {scratch} is needed for the restore check and is not ours: rename or "
+            "drop it"
         )
-    drop = 'SET client_min_messages = warning;\nDROP DATABASE IF EXISTS :"scratch" WITH (FORCE);\n'
-    try:
-        postgres.sql(
-            container, superuser, "postgres",
-            drop + 'CREATE DATABASE :"scratch" OWNER :"role" TEMPLATE template0'
-            " ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';\n"
-            "COMMENT ON DATABASE :\"scratch\" IS :'remark';\n"
-            'REVOKE ALL ON DATABASE :"scratch" FROM PUBLIC;\n',
-            scratch=scratch, role=bridge.role, remark=remark,
-        )  # fmt: skip
-        with dumps.content(dump) as stream:
-            dumps.restore(container, bridge.role, scratch, stream)
-        restored, live = (dumps.tables(container, superuser, name) for name in (scratch, bridge.database))
-        if restored != live:
-            say(f"note: {dump.name} restores to {restored} tables, {bridge.database} has {live} now")
-    finally:
-        postgres.sql(container, superuser, "postgres", drop, scratch=scratch)
-    say(f"proven: {bridge.database}: {dump.name} restores ({restored} tables)")
 
 
 # what the proof made ---------------------------------------------------------------------------------------------

@@ -5,10 +5,14 @@ SQL goes to stdin, values into psql's variables (`:'name'` a literal, `:"name"` 
 
 from __future__ import annotations
 
+import contextlib
 import re
+import secrets
 import subprocess
+import tempfile
+from collections.abc import Sequence
 
-from mautrix_bridges.scripts.common import ScriptError, docker
+from mautrix_bridges.scripts.common import NO_DOCKER, ScriptError, docker
 
 # What the bridge keeps of its schema (go.mau.fi/util/dbutil), a table for each part: its version, and the oldest one
 # whose program can still use it.
@@ -59,6 +63,65 @@ def psql(
     given = [word for key, value in variables.items() for word in ("-v", f"{key}={value}")]
     words = command(container, user, database, "-A", "-t", *given)
     return docker(*words, stdin=statements, check=False, timeout=timeout)
+
+
+class Session:
+    """Context manager: one psql for many statements, each with its rows."""
+
+    def __init__(self, container: str, user: str) -> None:
+        self._container, self._user, self._mark = container, user, f"-- {secrets.token_hex(8)}"
+
+    def __enter__(self) -> Session:
+        words = command(self._container, self._user, "postgres", "-A", "-t")
+        self._errors = tempfile.TemporaryFile("w+")
+        try:
+            self._process = subprocess.Popen(
+                ["docker", *words], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+            )
+        except FileNotFoundError:
+            raise ScriptError(NO_DOCKER) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._errors, contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
+
+    def sql(self, statements: str, database: str = "") -> list[str]:
+        """Run SQL, in `database` from now on if one is named; the rows, unaligned, one a line. ScriptError with
+        Postgres' own words if it fails: the session has then ended."""
+        there = [f"\\connect {quoted(database)}"] if database else []
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write("\n".join([*there, statements, f"\\echo {self._mark}", ""]))
+            self._process.stdin.flush()
+        rows: list[str] = []
+        for line in self._process.stdout:
+            if line == f"{self._mark}\n":
+                return [row for row in rows if row]
+            rows.append(line.rstrip("\n"))
+        self._errors.seek(0)
+        said = self._errors.read().strip().splitlines() or ["psql ended early"]
+        raise ScriptError(f"{self._container}: as {self._user}: {said[0]}")
+
+
+def sessions(container: str, user: str, database: str, lines: Sequence[str], timeout: float) -> list[tuple[str, str]]:
+    """Run each line, of SQL or for psql itself, in a session of its own, whatever comes of it; what each said on stdout
+    and on stderr. ScriptError if they were not run to the last. One `docker exec` for all."""
+    mark = f"-- {secrets.token_hex(8)}"
+    loop = (
+        'while IFS= read -r line; do printf "%s\\n" "$line" | psql "$@"; printf "%s\\n" "$0"; '
+        'printf "%s\\n" "$0" >&2; done'
+    )
+    options = ["-X", "-q", "-w", "-A", "-t", "-U", user, "-d", database]
+    done = docker(
+        "exec", "-i", container, "sh", "-c", loop, mark, *options,
+        stdin="".join(f"{line}\n" for line in lines), check=False, timeout=timeout,
+    )  # fmt: skip
+    said = [text.split(f"{mark}\n")[:-1] for text in (done.stdout, done.stderr)]
+    if not len(said[0]) == len(said[1]) == len(lines):
+        last = done.stderr.rpartition(f"{mark}\n")[2].strip() or f"exit code {done.returncode}"
+        raise ScriptError(f"{container}: psql as {user}: {last}")
+    return [*zip(*said)]
 
 
 def sql(

@@ -18,13 +18,13 @@ from uuid import uuid4
 
 from mautrix_bridges.documents.masking import clean
 from mautrix_bridges.documents.places import BridgePlace, Synapse
-from mautrix_bridges.scripts import delivery, safe_files, synapse_address
-from mautrix_bridges.scripts.bridge_status import Question, probe
+from mautrix_bridges.scripts import delivery, safe_files
+from mautrix_bridges.scripts.bridge_status import answering
 from mautrix_bridges.scripts.common import ScriptError, docker, logs, run, say
 from mautrix_bridges.scripts.container import last_exit, look, ready, status_inside
 from mautrix_bridges.scripts.exchange import MEDIA_CONFIG, Request, ping_request
 from mautrix_bridges.scripts.postgres import sql
-from mautrix_bridges.scripts.synapse_address import ask_there
+from mautrix_bridges.scripts.synapse_address import Asker
 from mautrix_bridges.verdicts.auth import Exchange, came, starting
 from mautrix_bridges.verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
 from mautrix_bridges.verdicts.host_facts import BridgeStatus, Container
@@ -90,6 +90,7 @@ class Watch:
             "ping": ping_request(arguments.appservice_id, arguments.as_token),
             "profile": Request("GET", profile, arguments.as_token),
         }
+        self.asker = Asker(arguments.synapse, [arguments.as_token])
         self.answers: dict[str, str] = {}  # for people
         self.exchanges: dict[str, Exchange] = {}
         self.bodies: dict[str, Mapping[str, Any]] = {}  # of the answers that hold
@@ -132,7 +133,7 @@ class Watch:
         for name, request in self.requests.items():
             if not good and not all_of_them:
                 return False
-            exchange = ask_there(name, self.arguments.synapse, request, seconds, [self.arguments.as_token])
+            exchange = self.asker.ask(name, request, seconds)
             self.exchanges[name], self.answers[name] = exchange, came(exchange)
             body = None if exchange.fault or exchange.status != 200 else exchange.json()
             if body is None or (name == "ping" and "duration_ms" not in body):
@@ -145,28 +146,26 @@ class Watch:
             good = good and said == "200"
         return good
 
-    def ready(self, container_id: str, restarts: int, begun: float) -> Optional[Ready]:
+    def ready(self, state: Container, begun: float) -> Optional[Ready]:
         """The result, once all of them hold and an event has arrived; None if none did before the time was up."""
         a = self.arguments
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
         try:
-            url = synapse_address.base(a.synapse)
-            arrived = delivery.prove(url, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
+            arrived = delivery.prove(self.asker.url, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
         except ScriptError as error:
             raise ScriptError(clean(str(error), [a.as_token])) from None
         self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
         if arrived is None:
             return None
-        question = Question(container_id, a.bridge.port, url, a.appservice_id, a.as_token)
         return Ready(
             uuid4().hex,
-            container_id,
+            state.id,
             round(time.monotonic() - begun, 1),
-            restarts,
+            state.restarts,
             float(self.bodies["ping"]["duration_ms"]),
             round(arrived * 1000),
             str(self.bodies["profile"].get("displayname", "")),
-            probe(question),
+            answering(state, a.as_token),
         )
 
     def report(self, why: str) -> str:
@@ -223,7 +222,7 @@ def wait(arguments: Arguments) -> Ready:
         why = watch.why_not()
         left = begun + arguments.timeout - time.monotonic()
         if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
-            result = watch.ready(watch.state.id, watch.state.restarts, begun)
+            result = watch.ready(watch.state, begun)
             if result is None:
                 raise ScriptError(watch.report(f"is not handed events within {arguments.timeout:g} s"))
             _mark(arguments, result)

@@ -21,9 +21,9 @@ from mautrix_bridges.documents.places import BridgePlace, Mas, Synapse
 from mautrix_bridges.scripts import safe_files
 from mautrix_bridges.scripts.common import ScriptError, docker, logs, run, say
 from mautrix_bridges.scripts.container import look
+from mautrix_bridges.scripts.directory import EVIDENCE, READY
 from mautrix_bridges.scripts.exchange import Request, ping_request
-from mautrix_bridges.scripts.files import EVIDENCE, READY
-from mautrix_bridges.scripts.synapse_address import ask_there
+from mautrix_bridges.scripts.synapse_address import Asker
 from mautrix_bridges.verdicts.auth import STEPS, Exchange, Expected, Verdict, judge, starting, table
 
 PING = STEPS[2]  # Synapse asks the bridge
@@ -138,6 +138,7 @@ def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
     """The last exchange of each step, and all of them (of a start that is waited for, the first and the last)."""
     end = time.monotonic() + arguments.deadline
     last, kept = list[Exchange](), list[Exchange]()
+    asker = Asker(arguments.synapse, arguments.secrets)
     for step, request in _requests(arguments).items():
         # A start is waited for until the limit: nothing is left for the steps behind it.
         waited = any(starting(exchange) for exchange in last)
@@ -146,7 +147,7 @@ def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
             seconds = min(arguments.request_timeout, end - time.monotonic())
             if seconds <= 0 or waited:
                 return Exchange(step, request.method, request.target, fault="not-sent")
-            return ask_there(step, arguments.synapse, request, seconds, arguments.secrets)
+            return asker.ask(step, request, seconds)
 
         tried = _until_started(once, end, arguments.retry_pause)
         if step == PING and tried[-1].fault == "timeout" and not waited:

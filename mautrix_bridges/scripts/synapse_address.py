@@ -1,6 +1,7 @@
 """Where the host reaches Synapse: what the setting synapseUrl says, or what Docker does (`auto`).
 
-A container's address is another one after each start, so it is looked up each time and is in no resource's inputs.
+A container's address is another one after each start, so it is looked up anew whenever nobody answers, and is in no
+resource's inputs.
 """
 
 from __future__ import annotations
@@ -33,13 +34,27 @@ def base(synapse: Synapse) -> str:
     return f"http://{where}"
 
 
-def ask_there(step: str, synapse: Synapse, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
-    """`ask`, where Synapse is now; one that has no address at this moment counts as one that refuses."""
-    try:
-        url = base(synapse)
-    except ScriptError as error:
-        return Exchange(step, request.method, request.target, fault="refused", detail=str(error))
-    return ask(step, url, request, seconds, secrets)
+class Asker:
+    """`ask`, where Synapse is: it is looked for until it has answered well there, and again once it does not."""
+
+    def __init__(self, synapse: Synapse, secrets: Sequence[str] = ()) -> None:
+        """`secrets`: as of `ask`."""
+        self._synapse, self._secrets, self._url = synapse, secrets, ""
+
+    @property
+    def url(self) -> str:
+        """As `base`, which raises ScriptError."""
+        return self._url or base(self._synapse)
+
+    def ask(self, step: str, request: Request, seconds: float) -> Exchange:
+        """One that has no address at this moment counts as one that refuses."""
+        try:
+            url = self.url
+        except ScriptError as error:
+            return Exchange(step, request.method, request.target, fault="refused", detail=str(error))
+        exchange = ask(step, url, request, seconds, self._secrets)
+        self._url = url if exchange.status == 200 and not exchange.fault else ""
+        return exchange
 
 
 def _port(synapse: Synapse) -> int:

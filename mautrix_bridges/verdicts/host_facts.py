@@ -312,7 +312,8 @@ class HostFacts:
     stack's own; `doublepuppet`: the registration for double puppeting. `leaving`: containers of this stack that are no
     longer a bridge of its settings. `worker_containers`: names of those that run another process of this Synapse;
     `renderers`: of those whose command writes its homeserver.yaml; `workers`: those of the settings, by name.
-    `interrupted`: a run was killed between its edit of homeserver.yaml and a healthy Synapse.
+    `programs`: whether those of the steps are in the stack's directory. `interrupted`: a run was killed between
+    its edit of homeserver.yaml and a healthy Synapse.
     """
 
     docker: str
@@ -349,5 +350,6 @@ class HostFacts:
     renderers: tuple[str, ...]
     worker_containers: tuple[str, ...]
     workers: dict[str, Worker]
+    programs: bool
     interrupted: bool
     bridges: tuple[BridgeFacts, ...]

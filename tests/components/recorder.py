@@ -17,7 +17,16 @@ from unittest.mock import patch
 import pulumi
 from pulumi.runtime import mocks, rpc
 
-from mautrix_bridges.scripts import bridge_data, files, isolation, nightly_backup, readiness, stop_and_check, synapse
+from mautrix_bridges.scripts import (
+    bridge_data,
+    bundle,
+    directory,
+    isolation,
+    nightly_backup,
+    readiness,
+    stop_and_check,
+    synapse,
+)
 from mautrix_bridges.scripts.wire import Failed, plain
 from mautrix_bridges.verdicts.host_facts import BridgeStatus, HostFacts
 from tests.facts import DOUBLEPUPPET, KEYS, TOKENS
@@ -32,10 +41,11 @@ RESULTS = {
     "scripts.generate doublepuppet": DOUBLEPUPPET,
     "scripts.generate keys": KEYS,
     "scripts.archived_keys keys": KEYS,
-    "scripts.files claim": files.Done(),
-    "scripts.files create": files.Done(),
+    "scripts.files create": directory.Done(),
     "scripts.isolation isolate": isolation.Isolated({}),
-    "scripts.isolation prove": isolation.Proof("mautrix_signal", ("mautrix_signal",), ("synapse", "mas"), {}),
+    "scripts.isolation prove": isolation.Proven(
+        tuple(isolation.Proof(f"mautrix_{name}", (), ("synapse", "mas"), {}) for name in ("signal", "whatsapp", "irc"))
+    ),
     "scripts.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
     "scripts.synapse apply": synapse.Applied(changed=True, restarted=True),
     "scripts.bridge_data begin": bridge_data.Begun("none"),
@@ -140,7 +150,7 @@ def _resource(request: Any) -> Resource:
         needs,
         request,
         secrets,
-        json.loads(stdin) if isinstance(stdin, str) and stdin.startswith("{") else {},
+        bundle.unpacked(stdin) if isinstance(stdin, str) else {},
     )
 
 
@@ -173,7 +183,7 @@ def record(
     from mautrix_bridges.components.host import Host
 
     with (
-        patch.object(Host, "read", lambda *_: facts),
+        patch.object(Host, "run", lambda *_: facts),
         patch("mautrix_bridges.workstation.forward.ensure"),
         patch("mautrix_bridges.components.host.make_control_directory"),
         patch.object(pulumi.log, "warn", tell),

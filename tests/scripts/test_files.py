@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mautrix_bridges.scripts import config_check, files, safe_files
+from mautrix_bridges.scripts import config_check, directory, files, safe_files
 from mautrix_bridges.scripts.common import ScriptError
 from mautrix_bridges.scripts.config_check import Question
-from mautrix_bridges.scripts.files import OwnDirectory, OwnedFile, OwnedFiles
+from mautrix_bridges.scripts.directory import OwnDirectory
+from mautrix_bridges.scripts.files import OwnedFile, OwnedFiles
 from mautrix_bridges.verdicts.host_facts import Mount
 from tests.facts import container
 
@@ -28,42 +29,42 @@ def config(path: Path, content: str = f"{HEAD}a: 1\n", own_directory: bool = Fal
 
 
 def test_a_directory_is_claimed_and_released_without_a_trace(tmp_path: Path) -> None:
-    files.claim(claimed(tmp_path / "bridge"))
+    directory.claim(claimed(tmp_path / "bridge"))
     assert (tmp_path / "bridge").stat().st_mode & 0o777 == 0o755
-    files.claim(claimed(tmp_path / "bridge"))  # again: a second `up`
-    files.release(claimed(tmp_path / "bridge"))
+    directory.claim(claimed(tmp_path / "bridge"))  # again: a second `up`
+    directory.release(claimed(tmp_path / "bridge"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_stack_s_directory_is_refused(tmp_path: Path) -> None:
-    files.claim(claimed(tmp_path / "bridge", "p/a"))
+    directory.claim(claimed(tmp_path / "bridge", "p/a"))
     with pytest.raises(ScriptError, match="belongs to the stack p/a: set another sharedDir"):
-        files.claim(claimed(tmp_path / "bridge", "p/b"))
+        directory.claim(claimed(tmp_path / "bridge", "p/b"))
 
 
 def test_a_directory_with_strangers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(ScriptError, match="holds files that this stack did not make"):
-        files.claim(claimed(tmp_path))
+        directory.claim(claimed(tmp_path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes"]
 
 
 def test_a_parent_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match=f"{tmp_path}/no: no such directory"):
-        files.claim(claimed(tmp_path / "no" / "bridge"))
+        directory.claim(claimed(tmp_path / "no" / "bridge"))
 
 
 def test_what_others_put_there_stays_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files.claim(claimed(tmp_path / "bridge"))
+    directory.claim(claimed(tmp_path / "bridge"))
     (tmp_path / "bridge" / "notes").write_text("mine")
-    (tmp_path / "bridge" / files.EVIDENCE).write_text("{}")
-    files.release(claimed(tmp_path / "bridge"))
+    (tmp_path / "bridge" / directory.EVIDENCE).write_text("{}")
+    directory.release(claimed(tmp_path / "bridge"))
     assert [entry.name for entry in (tmp_path / "bridge").iterdir()] == ["notes"]
     assert "warning" in capsys.readouterr().err
 
 
 def test_releasing_twice_is_fine(tmp_path: Path) -> None:
-    assert files.release(claimed(tmp_path / "bridge")) == files.Done()
+    assert directory.release(claimed(tmp_path / "bridge")) == directory.Done()
 
 
 def test_a_stranger_s_file_is_not_overwritten(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_stranger_s_file_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_file_is_made_changed_and_removed(tmp_path: Path) -> None:
     path = tmp_path / "registration.yaml"
-    assert files.create(config(path)) == files.Done((str(path),))
+    assert files.create(config(path)) == directory.Done((str(path),))
     assert path.stat().st_mode & 0o777 == 0o600
     files.create(config(path))  # a run that was killed after the write
     files.create(config(path, f"{HEAD}a: 2\n"))
@@ -121,13 +122,13 @@ def test_a_link_is_not_what_we_wrote(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_its_mark_is_known_by_the_config_in_it(tmp_path: Path) -> None:
-    files.claim(claimed(tmp_path / "bridge"))
+    directory.claim(claimed(tmp_path / "bridge"))
     files.create(config(tmp_path / "bridge/config-1/config.yaml", own_directory=True))
-    (tmp_path / "bridge" / files.CLAIM).unlink()
+    (tmp_path / "bridge" / directory.CLAIM).unlink()
     with pytest.raises(ScriptError, match="holds files that this stack did not make"):
-        files.claim(claimed(tmp_path / "bridge", "p/b"))
-    files.claim(claimed(tmp_path / "bridge"))
-    assert (tmp_path / "bridge" / files.CLAIM).read_text() == "p/a\n"
+        directory.claim(claimed(tmp_path / "bridge", "p/b"))
+    directory.claim(claimed(tmp_path / "bridge"))
+    assert (tmp_path / "bridge" / directory.CLAIM).read_text() == "p/a\n"
 
 
 def test_of_several_files_none_is_written_if_one_is_a_stranger_s(tmp_path: Path) -> None:

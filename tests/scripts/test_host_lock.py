@@ -11,7 +11,7 @@ import pytest
 
 from mautrix_bridges.scripts import bundle, host_lock
 from mautrix_bridges.scripts.common import ScriptError
-from mautrix_bridges.scripts.files import OwnDirectory
+from mautrix_bridges.scripts.directory import OwnDirectory
 from mautrix_bridges.scripts.host_lock import at_work, steps
 
 STACK = f"project/cut-off-test-{os.getpid()}"  # the locks are the host's: another run of the tests has its own
@@ -35,7 +35,7 @@ def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert later.stdin and later.stderr
-        later.stdin.write(bundle.pack("mautrix_bridges.scripts.files", arguments, step=STEP))
+        later.stdin.write(bundle.pack("mautrix_bridges.scripts.directory", arguments, step=STEP))
         later.stdin.close()
         later.stdin = None
         told = later.stderr.readline()
@@ -52,7 +52,7 @@ def test_another_step_of_the_stack_and_the_same_of_another_stack_do_not_wait(tmp
             own = OwnDirectory(str(tmp_path / "bridge"), STACK, "sharedDir")
             done = subprocess.run(
                 ["sh", "-c", bundle.command("claim")],
-                input=bundle.pack("mautrix_bridges.scripts.files", own, step=step),
+                input=bundle.pack("mautrix_bridges.scripts.directory", own, step=step),
                 text=True, capture_output=True, timeout=30, check=False,
             )  # fmt: skip
             assert (done.returncode, done.stderr) == (0, "")
@@ -70,7 +70,7 @@ def test_what_is_said_to_nobody_does_not_end_a_step(tmp_path: Path) -> None:
     worked = tmp_path / "worked"
     program = (
         "import sys, pathlib; from mautrix_bridges.scripts.common import say, run\n"
-        "from mautrix_bridges.scripts.files import Done\n"
+        "from mautrix_bridges.scripts.directory import Done\n"
         "from typing import Any\n"
         "def work(arguments: Any) -> Any:\n"
         "    sys.stdin.readline()\n"

@@ -17,7 +17,7 @@ import pytest
 from mautrix_bridges.components.backup import backup_arguments
 from mautrix_bridges.components.registration import homeserver_edit
 from mautrix_bridges.documents.marks import comment
-from mautrix_bridges.scripts import archives, dumps, files, isolation, leftovers, nightly_backup
+from mautrix_bridges.scripts import archives, directory, dumps, files, isolation, leftovers, nightly_backup
 from mautrix_bridges.scripts.common import ScriptError
 from mautrix_bridges.scripts.leftovers import Bridge, Shared
 from mautrix_bridges.scripts.wire import plain
@@ -156,16 +156,16 @@ def test_a_scratch_database_of_a_killed_proof_goes(box: Box) -> None:
     assert box.server.databases() == {"synapse", "mas"}
 
 
-def claim(path: Path) -> files.OwnDirectory:
-    own = files.OwnDirectory(str(path), STACK, "")
-    files.claim(own)
+def claim(path: Path) -> directory.OwnDirectory:
+    own = directory.OwnDirectory(str(path), STACK, "")
+    directory.claim(own)
     return own
 
 
 def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     box.server.sql(TABLES, "mautrix_signal")
     claim(box.bridge)
-    claim(box.shared_directory)
+    own = claim(box.shared_directory)
     ours = f"# x: written by the Pulumi stack {STACK}.\n"
     owner = os.geteuid(), os.getegid()
     config = files.OwnedFile(str(box.bridge / "config-0123/config.yaml"), ours, *owner, own_directory=True)
@@ -177,19 +177,21 @@ def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     assert not box.bridge.exists()
     assert box.shared_directory.exists() and len([*box.synapse.iterdir()]) == 2, "other bridges may need them"
     leftovers.finish(box.shared)
+    directory.release(own)
     assert not box.shared_directory.exists()
     assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
 
 
 def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None:
-    """The directory is released before the sweep: its note must outlive that."""
+    """While there is one, its directory stays, also where somebody takes that away by hand."""
     own = claim(box.shared_directory)
     dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
     dump.write_bytes(b"x")
     noted = nightly_backup.Note((nightly_backup.NotedDump(str(dump), dumps.sha256(dump)),))
-    (box.shared_directory / files.PROVEN).write_text(json.dumps(plain(noted)))
-    assert files.release(own).kept == (str(box.shared_directory),)
+    (box.shared_directory / directory.PROVEN).write_text(json.dumps(plain(noted)))
+    assert directory.release(own).kept == (str(box.shared_directory),)
     leftovers.finish(box.shared)
+    directory.release(own)
     assert not dump.exists() and not box.shared_directory.exists()
 
 

@@ -126,7 +126,7 @@ def assert_failed(bridge: Bridge, done: subprocess.CompletedProcess[str], *lines
 def test_ready(bridge: Bridge) -> None:
     bridge.ready(out("000", err="curl: (7) Failed to connect\n", code=7), out("503"), out("200"))
     with ScriptedServer() as server:
-        server.on(PING, error(502, "M_CONNECTION_FAILED"), PONG, PONG, PONG)
+        server.on(PING, error(502, "M_CONNECTION_FAILED"), PONG, PONG)
         server.on(PROFILE, error(404, "M_NOT_FOUND"), SHOWN)
         delivers(server)
         done = bridge.run(server.url)
@@ -173,7 +173,7 @@ def test_in_the_room_of_the_proof_nobody_stays() -> None:
 @pytest.mark.parametrize("acts", ["join", "leave"])
 def test_whatever_the_bridge_does_about_the_invitation_shows_that_it_came(bridge: Bridge, acts: str) -> None:
     with ScriptedServer() as server:
-        server.on(PING, PONG, PONG)
+        server.on(PING, PONG)
         server.on(PROFILE, SHOWN)
         delivers(server, "invite", "invite", acts)
         assert bridge.run(server.url).returncode == 0
@@ -197,7 +197,7 @@ def test_one_exit_may_happen(bridge: Bridge) -> None:
     bridge.docker.on(f"logs --tail 200 {ID}", out())
     bridge.ready(out("503"), out("200"))
     with ScriptedServer() as server:
-        server.on(PING, PONG, PONG)
+        server.on(PING, PONG)
         server.on(PROFILE, SHOWN)
         delivers(server)
         done = bridge.run(server.url)
@@ -244,7 +244,7 @@ def test_what_it_did_before_does_not_count_and_it_is_started_anew(bridge: Bridge
     bridge.docker.on(f"restart {ID}", out())
     bridge.ready(*([out("000", err="refused", code=7)] if "running" in before else []), out("200"))
     with ScriptedServer() as server:
-        server.on(PING, PONG, PONG)
+        server.on(PING, PONG)
         server.on(PROFILE, SHOWN)
         delivers(server)
         done = bridge.run(server.url)
@@ -258,7 +258,7 @@ def test_one_that_ended_once_and_works_is_left_running(bridge: Bridge) -> None:
     bridge.docker.on(EVENTS, out("die 15\n"))
     bridge.docker.on(f"logs --tail 200 {ID}", out())
     with ScriptedServer() as server:
-        server.on(PING, PONG, PONG, PONG)
+        server.on(PING, PONG, PONG)
         server.on(PROFILE, SHOWN, SHOWN)
         delivers(server)
         assert bridge.run(server.url).returncode == 0
@@ -376,7 +376,7 @@ def test_a_url_that_is_none(bridge: Bridge) -> None:
 
 def test_it_runs_from_a_bundle(bridge: Bridge, tmp_path: Path) -> None:
     with ScriptedServer() as server:
-        server.on(PING, PONG, PONG)
+        server.on(PING, PONG)
         server.on(PROFILE, SHOWN)
         delivers(server)
         done = subprocess.run(
