@@ -3,7 +3,7 @@
 import pulumi
 
 from mautrix_bridges.components.backup import DatabaseBackup, backup_arguments
-from mautrix_bridges.components.bridge import BridgeParts, Shared
+from mautrix_bridges.components.bridge import Bridge, Shared
 from mautrix_bridges.components.container import Start
 from mautrix_bridges.components.database import databases_access, databases_isolated, postgres_provider
 from mautrix_bridges.components.install import DockerMachine, docker_provider, shared_directory
@@ -51,11 +51,11 @@ for each in checked.bridges:
     found, turn = each.found, settings.token_generation
     start = Start(found.attempt, found.failures, settings.ready_timeout, turn, found.restore)
     there = found.role_there, found.database_there
-    bridges.append(BridgeParts(shared, each.deployment, start, there, after(leftovers)))
+    bridges.append(Bridge(shared, each.deployment, start, there, after(leftovers)))
 
 # Step 3. PUBLIC shut out of all their databases, and of the stack's.
 isolated = Isolation(deployment.stack, deployment.postgres, deployment.databases, settings.isolated)
-in_place = [part for each in bridges for part in (each.database, each.install)]
+in_place = [part for each in bridges for part in (each.database, *each.install.parts)]
 isolation = databases_isolated(name, host, isolated, after(*in_place))
 
 # Steps 4 and 5. The nightly dumps with the bridges' among them, and a backup that is proven, before anything goes live.
@@ -63,23 +63,22 @@ backup = DatabaseBackup(name, host, backup_plan, opts=after(isolation))
 
 # Step 3 again: the roles' passwords, and the proof. From here on a bridge that runs has old tokens: nothing slow now.
 passwords = [each.password for each in bridges]
-access = databases_access(name, host, deployment.postgres, passwords, settings.isolated, after(backup))
+access = databases_access(name, host, deployment.postgres, passwords, settings.isolated, after(backup.resource))
 
 # Steps 9 to 14. The registrations, homeserver.yaml, and one restart of Synapse.
-ready_to_register = after(access.resource)
 puppet_text = shared.doublepuppet.apply(lambda tokens: doublepuppet_registration(deployment, tokens))
-registrations = [each.registration(checked.synapse_owner, ready_to_register) for each in bridges]
+registrations = [each.registration(checked.synapse_owner, access.resource) for each in bridges]
 registrations.append(
     registration_file(
         f"{name}-doublepuppet", host, deployment, deployment.doublepuppet_path, puppet_text, checked.synapse_owner,
-        ready_to_register,
+        after(access.resource),
     )
 )  # fmt: skip
 synapse = SynapseRegistration(name, host, deployment, registrations)
 
 # Step 15, STOP-AND-CHECK: no container unless Synapse accepts its appservice beside MAS. Then, steps 16 to 18, its
 # data, the container, and the bridge that answers. All of them side by side, and none is held up by another's failure.
-live = [each.go_live(after(synapse, isolation)) for each in bridges]
+live = [each.go_live(synapse.resource, isolation) for each in bridges]
 
 # Steps 19 and 20. What is left for the operator.
 outputs = {

@@ -31,11 +31,12 @@ def backup_arguments(deployment: Deployment, synapse_database: str) -> nightly_b
     )
 
 
-class DatabaseBackup(pulumi.ComponentResource):
-    """Our dump script installed, the operator's script with a call of it, one run, and every dump proven; `dumps` says
-    what was seen."""
+class DatabaseBackup:
+    """Our dump script installed, the operator's script with a call of it, one run, and every dump proven: the step
+    `resource`; `dumps` says what was seen."""
 
     dumps: pulumi.Output[tuple[nightly_backup.ProvenDump, ...]]
+    resource: pulumi.Resource
 
     def __init__(
         self,
@@ -44,7 +45,6 @@ class DatabaseBackup(pulumi.ComponentResource):
         arguments: nightly_backup.Arguments,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("mautrix:bridge:Backup", name, None, opts)
         script = host.script(
             f"{name}-backup-script",
             arguments,
@@ -53,7 +53,7 @@ class DatabaseBackup(pulumi.ComponentResource):
             triggers=[arguments.script, arguments.block.command, arguments.directory],
             shown=True,
             # Two scripts in one directory share our dump script: the old call goes, and then the new one comes.
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
         )
         self.dumps = script.result.apply(lambda proven: proven.dumps)
-        self.register_outputs({})
+        self.resource = script.resource

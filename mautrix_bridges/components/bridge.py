@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import pulumi
 import pulumi_postgresql as postgresql
 
-from mautrix_bridges.components.auth_check import AuthCheck
+from mautrix_bridges.components.auth_check import auth_check
 from mautrix_bridges.components.container import BridgeContainer, Start, container_version
-from mautrix_bridges.components.data import BridgeData, archive_check
+from mautrix_bridges.components.data import bridge_data_begun
 from mautrix_bridges.components.database import BridgeDatabase
 from mautrix_bridges.components.host import Host
 from mautrix_bridges.components.install import BridgeInstall, DockerMachine
@@ -57,7 +57,7 @@ class Live:
     ready: pulumi.Output[Ready | Failed]
 
 
-class BridgeParts:
+class Bridge(pulumi.ComponentResource):
     """One bridge. What it is made of comes with it: secrets, directory, config and image, role and database; its way to
     the database, its registration and the bridge itself come step by step."""
 
@@ -70,33 +70,37 @@ class BridgeParts:
         opts: pulumi.ResourceOptions,
     ) -> None:
         """The plan's steps 1 to 3 and 6 to 8. `there`: whether role and database are, and are this stack's."""
+        super().__init__("mautrix:bridges:Bridge", deployment.bridge.name, None, opts)
         self.shared, self.deployment, self.start = shared, deployment, start
-        self.name, host = deployment.bridge.name, shared.host
-        self.secrets = BridgeSecrets(self.name, host, start.tokens, start.restore, opts)
+        self.name, host, own = deployment.bridge.name, shared.host, self._after()
+        self.secrets = BridgeSecrets(self.name, host, start.tokens, start.restore, own)
         self.tokens = self.secrets.tokens
         self.as_token: pulumi.Output[str] = self.tokens.apply(lambda known: known.as_token)
         all_known = pulumi.Output.all(self.tokens, self.secrets.keys, shared.doublepuppet)
         config = all_known.apply(lambda known: bridge_config(deployment, *known))
         # First of all, and last at the end; then the directory, whose mark says that the database is this stack's.
-        leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, opts)
-        first = pulumi.ResourceOptions(depends_on=[leftovers])
-        self.install = BridgeInstall(self.name, host, deployment, config, shared.machine, first)
-        claimed = pulumi.ResourceOptions(depends_on=[self.install.written])
-        self.database = BridgeDatabase(self.name, deployment, shared.postgres, *there, opts=claimed)
+        leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, own)
+        self.install = BridgeInstall(self.name, host, deployment, config, shared.machine, self._after(leftovers))
+        claimed = self._after(self.install.written)
+        self.database = BridgeDatabase(self.name, deployment, shared.postgres, *there, opts=claimed).database
+        self.register_outputs({})
+
+    def _after(self, *needed: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=[*needed])
 
     @property
     def password(self) -> tuple[BridgeDeployment, pulumi.Output[str]]:
         """Its role's."""
         return self.deployment, self.tokens.apply(lambda known: known.database_password)
 
-    def registration(self, owner: tuple[int, int], opts: pulumi.ResourceOptions) -> Registration:
-        """Step 9. `owner`: Synapse's uid and gid."""
+    def registration(self, owner: tuple[int, int], ready: pulumi.Resource) -> Registration:
+        """Step 9, once it is `ready` for that. `owner`: Synapse's uid and gid."""
         own = pulumi.Output.all(self.tokens, self.secrets.keys)
         text = own.apply(lambda known: bridge_registration(self.deployment, *known))
         path = self.deployment.registration_path
-        return registration_file(self.name, self.shared.host, self.deployment, path, text, owner, opts)
+        return registration_file(self.name, self.shared.host, self.deployment, path, text, owner, self._after(ready))
 
-    def go_live(self, opts: pulumi.ResourceOptions) -> Live:
+    def go_live(self, *needed: pulumi.Resource) -> Live:
         """Steps 15 to 18: the check, the data, the container, each unless the one before failed. What is not registered
         for that stays as it was: the program then ends with an error, and the engine deletes nothing."""
         name, host, deployment, start, install = (
@@ -104,20 +108,16 @@ class BridgeParts:
         )  # fmt: skip
         puppet = self.shared.doublepuppet.apply(lambda known: known.as_token)
         version = container_version(install, deployment, start)
-        check = AuthCheck(name, host, deployment, (self.as_token, puppet), start, version, opts)
+        check = auth_check(name, host, deployment, (self.as_token, puppet), start, version, self._after(*needed))
 
         def data() -> pulumi.Output[tuple[Begun | Failed, Ready | Failed]]:
-            needed = pulumi.ResourceOptions(depends_on=[check, install, self.database])
-            after_check = pulumi.ResourceOptions.merge(opts, needed)
-            begun = BridgeData(name, host, deployment, install.config_file, self.secrets.keys, start, after_check)
+            after_check = self._after(*needed, check.resource, install.written, self.database)
+            keys = self.secrets.keys
+            begun = bridge_data_begun(name, host, deployment, install.config_file, keys, start, after_check)
 
             def container() -> pulumi.Output[Ready | Failed]:
-                after_data = pulumi.ResourceOptions(depends_on=[check, begun])
-                running = BridgeContainer(name, host, deployment, install, self.as_token, start, after_data)
-                # A destroy begins here, and stops with everything as it is if the archive could not be made.
-                last = archive_check(name, host, deployment, pulumi.ResourceOptions(depends_on=[running]))
-                # Another bridge's failure ends the program once all outcomes are known: this one is whole by then.
-                return pulumi.Output.all(running.outcome, last.urn).apply(lambda seen: seen[0])
+                after_data = self._after(check.resource, begun.resource)
+                return BridgeContainer(name, host, deployment, install, self.as_token, start, after_data).outcome
 
             return pulumi.Output.all(begun.outcome, self._then(begun.outcome, container)).apply(lambda both: (*both,))
 

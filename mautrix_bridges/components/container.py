@@ -49,13 +49,15 @@ def container_version(install: BridgeInstall, deployment: BridgeDeployment, star
     return version
 
 
-class BridgeContainer(pulumi.ComponentResource):
+class BridgeContainer:
     """Container and readiness. The container is Pulumi's, labelled so, and joins the network by name.
 
-    `outcome` says what the readiness check saw, the bridge's status among it.
+    `outcome` says what the readiness check saw, the bridge's status among it. A destroy begins with that check, the
+    resource `proof`, and stops with everything as it is if the archive could not be made.
     """
 
     outcome: pulumi.Output[readiness.Ready | Failed]
+    proof: pulumi.Resource
 
     def __init__(
         self,
@@ -67,7 +69,6 @@ class BridgeContainer(pulumi.ComponentResource):
         start: Start,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("mautrix:bridge:Container", name, None, opts)
         bridge, place = deployment.bridge, deployment.place
         running = docker.Container(
             f"{name}-container",
@@ -99,14 +100,16 @@ class BridgeContainer(pulumi.ComponentResource):
                 docker.ContainerLabelArgs(label=ATTEMPT_LABEL, value=str(start.attempt)),
                 docker.ContainerLabelArgs(label=TOKENS_LABEL, value=str(start.tokens)),
             ],
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                provider=install.docker,
-                depends_on=[install],
-                delete_before_replace=True,  # its name can be taken once only
+            opts=pulumi.ResourceOptions.merge(
+                opts,
+                pulumi.ResourceOptions(
+                    provider=install.docker,
+                    depends_on=[install.written],
+                    delete_before_replace=True,  # its name can be taken once only
+                ),
             ),
         )
-        self.outcome = host.script(
+        proof = host.script(
             f"{name}-readiness",
             readiness.Arguments(
                 bridge=place,
@@ -120,10 +123,13 @@ class BridgeContainer(pulumi.ComponentResource):
                 attempt=start.attempt,
                 new_keys=start.new_keys,
                 failures=start.failures,
+                archives=deployment.archive.directory,
             ),
             create=readiness.wait,
+            delete=readiness.may_go,
             shown=True,
             attempt=start.attempt_at(deployment),
-            opts=pulumi.ResourceOptions(parent=self),
-        ).outcome
-        self.register_outputs({})
+            opts=opts,
+        )
+        self.outcome = proof.outcome
+        self.proof = proof.resource

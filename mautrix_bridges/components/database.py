@@ -37,7 +37,7 @@ def postgres_provider(name: str, postgres: Postgres, access: PostgresAccess) -> 
     )
 
 
-class BridgeDatabase(pulumi.ComponentResource):
+class BridgeDatabase:
     """Role and database as in the plan's section 3.
 
     Neither is dropped by the provider, which cannot drop what is gone already: scripts/leftovers.py does it. One that
@@ -54,9 +54,8 @@ class BridgeDatabase(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`role_there`, `database_there`: whether the bridge's are there already, and are this stack's."""
-        super().__init__("mautrix:bridge:Database", name, None, opts)
         ours = deployment.place.database
-        through = pulumi.ResourceOptions(parent=self, provider=server, retain_on_delete=True)
+        through = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(provider=server, retain_on_delete=True))
 
         def known(each: str, there: bool) -> pulumi.ResourceOptions:
             return pulumi.ResourceOptions.merge(through, pulumi.ResourceOptions(import_=each if there else None))
@@ -70,7 +69,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             create_role=False,
             opts=known(ours.role, role_there),
         )
-        postgresql.Database(
+        self.database = postgresql.Database(
             f"{name}-database",
             name=ours.database,
             owner=role.name,
@@ -80,7 +79,6 @@ class BridgeDatabase(pulumi.ComponentResource):
             lc_ctype="C",
             opts=known(ours.database, database_there),
         )
-        self.register_outputs({})
 
 
 def databases_isolated(

@@ -14,8 +14,9 @@ from typing import Any, Generic, TypeVar, cast
 import pulumi
 from pulumi_command import local
 
+from mautrix_bridges.documents.credentials import lengths
 from mautrix_bridges.documents.ssh import LOST, SshAddress
-from mautrix_bridges.scripts import bundle, files
+from mautrix_bridges.scripts import bundle, files, generate
 from mautrix_bridges.scripts.common import Contained
 from mautrix_bridges.scripts.directory import PROGRAMS, OwnDirectory
 from mautrix_bridges.scripts.wire import Failed, outcome, plain, result_of, typed
@@ -129,8 +130,8 @@ class Host(ABC):
         """The command line that runs a verb there, its bundle on stdin."""
 
     @abstractmethod
-    def _text(self, verb: str, step: str) -> str:
-        """The same as shell text, for the step of that name."""
+    def _text(self, command: str, step: str) -> str:
+        """The shell text that runs a shell command there, for the step of that name."""
 
     @abstractmethod
     def _why(self, done: subprocess.CompletedProcess[str]) -> str:
@@ -216,6 +217,23 @@ class Host(ABC):
             opts=opts,
         )
 
+    def generated(
+        self, name: str, kind: type[R], triggers: list[Any], opts: pulumi.ResourceOptions | None = None
+    ) -> HostScript[R]:
+        """A resource with new secrets, one for each field of `kind` (documents/credentials.py); as `made_once`."""
+        words = " ".join(f"{secret}:{length}" for secret, length in lengths(kind).items())
+        command = local.Command(
+            name,
+            create=f"{self._text(f'python3 {bundle.ALONE} - {words}', name)} # scripts.generate {kind.__name__}",
+            stdin=bundle.source(generate.__name__),
+            triggers=triggers,
+            logging=local.Logging.NONE,
+            add_previous_output_in_env=False,
+            dir="/",
+            opts=_once(opts),
+        )
+        return HostScript(command, kind)
+
     def made_once(
         self,
         name: str,
@@ -225,10 +243,7 @@ class Host(ABC):
         opts: pulumi.ResourceOptions | None = None,
     ) -> HostScript[R]:
         """A resource whose result is a secret, made again only when a trigger changes."""
-        secret = ["stdout", "stderr"]
-        once = pulumi.ResourceOptions(ignore_changes=MADE_ONCE, additional_secret_outputs=secret)
-        kept = pulumi.ResourceOptions.merge(opts, once)
-        return self.script(name, arguments, create=create, triggers=triggers, opts=kept)
+        return self.script(name, arguments, create=create, triggers=triggers, opts=_once(opts))
 
     def _pack(
         self,
@@ -246,7 +261,14 @@ class Host(ABC):
 
     def _command(self, verb: Callable[[A], object], name: str) -> str:
         """The step's command line; it is the same for all, so a person reads behind it what it runs."""
-        return f"{self._text(verb.__name__, name)} # {verb.__module__.partition('.')[2]} {verb.__name__}"
+        what = f"{verb.__module__.partition('.')[2]} {verb.__name__}"
+        return f"{self._text(bundle.command(verb.__name__), name)} # {what}"
+
+
+def _once(opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOptions:
+    secret = ["stdout", "stderr"]
+    once = pulumi.ResourceOptions(ignore_changes=MADE_ONCE, additional_secret_outputs=secret)
+    return pulumi.ResourceOptions.merge(opts, once)
 
 
 class LocalHost(Host):
@@ -261,8 +283,8 @@ class LocalHost(Host):
     def _words(self, verb: str) -> Sequence[str]:
         return sys.executable, bundle.ALONE, "-c", bundle.LAUNCH, verb
 
-    def _text(self, verb: str, step: str) -> str:
-        return bundle.command(verb)
+    def _text(self, command: str, step: str) -> str:
+        return command
 
     def _why(self, done: subprocess.CompletedProcess[str]) -> str:
         return ""
@@ -313,8 +335,8 @@ class SshHost(Host):
     def _words(self, verb: str) -> Sequence[str]:
         return *self._address.words("-T"), self._address.remote(bundle.command(verb))
 
-    def _text(self, verb: str, step: str) -> str:
-        return self._address.shell(bundle.command(verb), step)
+    def _text(self, command: str, step: str) -> str:
+        return self._address.shell(command, step)
 
     def _why(self, done: subprocess.CompletedProcess[str]) -> str:
         if done.returncode == LOST:

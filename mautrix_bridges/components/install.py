@@ -39,15 +39,17 @@ def shared_directory(name: str, host: Host, deployment: Deployment) -> pulumi.Re
     return host.at_deletion(f"{name}-directory", own, directory.release, alone=True, triggers=[own.path])
 
 
-class BridgeInstall(pulumi.ComponentResource):
-    """`written` is the step that claims the bridge's directory and writes config.yaml, if the image takes it.
+class BridgeInstall:
+    """The image, and the step `written`, which claims the bridge's directory and writes config.yaml, if the image takes
+    it; `parts` are both.
 
-    That is in a directory of its own for each version (`config_dir`, `config_file`), so that the running container
-    keeps the one it has until its successor may start; `fingerprint` names the version. `docker` is the host's Docker,
-    `image_id` the image's.
+    The config is in a directory of its own for each version (`config_dir`, `config_file`), so that the running
+    container keeps the one it has until its successor may start; `fingerprint` names the version. `docker` is the
+    host's Docker, `image_id` the image's.
     """
 
     written: pulumi.Resource
+    parts: tuple[pulumi.Resource, ...]
     config_dir: pulumi.Output[str]
     config_file: pulumi.Output[str]
     fingerprint: pulumi.Output[str]
@@ -63,19 +65,18 @@ class BridgeInstall(pulumi.ComponentResource):
         machine: DockerMachine,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("mautrix:bridge:Install", name, None, opts)
         place, stack = deployment.place, deployment.stack
-        inside = pulumi.ResourceOptions(parent=self)
         self.fingerprint = pulumi.Output.unsecret(config.apply(fingerprint))
         self.config_dir = self.fingerprint.apply(lambda version: f"{place.directory}/{directory.CONFIGS}{version[:12]}")
         self.config_file = pulumi.Output.concat(self.config_dir, "/", CONFIG_PATH.rpartition("/")[2])
         self.docker = machine.docker
-        self.image_id = docker.RemoteImage(
+        image = docker.RemoteImage(
             f"{name}-image",
             name=place.image,
             keep_locally=True,  # the way back needs the old one; what goes at the end is for scripts/leftovers.py
-            opts=pulumi.ResourceOptions(parent=self, provider=self.docker),
-        ).image_id
+            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(provider=self.docker)),
+        )
+        self.image_id = image.image_id
         asked = Question.of(deployment, later(self.image_id)) if deployment.config else None
         owned = files.OwnedFile(later(self.config_file), later(config), *machine.bridge_owner, own_directory=True)
         own = directory.OwnDirectory(place.directory, stack, f"directory for the bridge {deployment.key}")
@@ -85,6 +86,6 @@ class BridgeInstall(pulumi.ComponentResource):
             create=files.create,
             delete=files.erase,
             triggers=[self.config_dir],
-            opts=inside,
+            opts=opts,
         ).resource
-        self.register_outputs({"config_file": self.config_file, "image_id": self.image_id})
+        self.parts = (image, self.written)

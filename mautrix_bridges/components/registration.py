@@ -64,9 +64,11 @@ def registration_file(
     return Registration(text, written.resource)
 
 
-class SynapseRegistration(pulumi.ComponentResource):
-    """Our entries in homeserver.yaml, and Synapse's restart. Whoever needs Synapse to run with the registrations
-    depends on this component."""
+class SynapseRegistration:
+    """Our entries in homeserver.yaml, and Synapse's restart: the step `resource`, on which all depends that needs
+    Synapse to run with the registrations."""
+
+    resource: pulumi.Resource
 
     def __init__(
         self,
@@ -76,17 +78,16 @@ class SynapseRegistration(pulumi.ComponentResource):
         registrations: Sequence[Registration],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("mautrix:bridge:Registration", name, None, opts)
         # New tokens have to reach Synapse: what is in the files is part of what the restart depends on.
         texts = pulumi.Output.all(*(each.text for each in registrations))
         version: pulumi.Output[str] = texts.apply(lambda known: fingerprint(*known))
-        host.script(
+        written = pulumi.ResourceOptions(depends_on=[each.file for each in registrations])
+        self.resource = host.script(
             f"{name}-synapse-restart",
             homeserver_edit(deployment, later(version)),
             create=synapse.apply,
             delete=synapse.remove,
             triggers=[deployment.synapse.homeserver_file],
             shown=True,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[each.file for each in registrations]),
-        )
-        self.register_outputs({})
+            opts=pulumi.ResourceOptions.merge(opts, written),
+        ).resource

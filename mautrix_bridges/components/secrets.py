@@ -7,10 +7,10 @@ import pulumi
 from mautrix_bridges.components.host import Host
 from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Tokens
 from mautrix_bridges.documents.places import NOTHING
-from mautrix_bridges.scripts import archived_keys, generate
+from mautrix_bridges.scripts import archived_keys
 
 
-class BridgeSecrets(pulumi.ComponentResource):
+class BridgeSecrets:
     """`tokens` turn with the setting tokenGeneration. `keys` belong to what the database begins with (`restore`: none,
     or an archive's path, which holds the pickle key) and never turn once it has. Both are secrets as a whole."""
 
@@ -18,29 +18,18 @@ class BridgeSecrets(pulumi.ComponentResource):
     keys: pulumi.Output[Keys]
 
     def __init__(
-        self,
-        name: str,
-        host: Host,
-        generation: int,
-        restore: str,
-        opts: pulumi.ResourceOptions | None = None,
+        self, name: str, host: Host, generation: int, restore: str, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("mautrix:bridge:Secrets", name, None, opts)
-        turn = generate.Generation(generation)
-        own = pulumi.ResourceOptions(parent=self)
-        self.tokens = host.made_once(f"{name}-tokens", turn, generate.tokens, [generation], own).secret
+        self.tokens = host.generated(f"{name}-tokens", Tokens, [generation], opts).secret
         if restore == NOTHING:
-            keys = host.made_once(f"{name}-keys", generate.Nothing(), generate.keys, [restore], own)
+            self.keys = host.generated(f"{name}-keys", Keys, [restore], opts).secret
         else:
             archive = archived_keys.FromArchive(restore)
-            keys = host.made_once(f"{name}-keys", archive, archived_keys.keys, [restore], own)
-        self.keys = keys.secret
-        self.register_outputs({})
+            self.keys = host.made_once(f"{name}-keys", archive, archived_keys.keys, [restore], opts).secret
 
 
 def doublepuppet_tokens(
-    name: str, host: Host, generation: int, opts: pulumi.ResourceOptions
+    name: str, host: Host, generation: int, opts: pulumi.ResourceOptions | None = None
 ) -> pulumi.Output[DoublePuppet]:
     """The secrets that the stack's bridges share, a secret as a whole; they turn with tokenGeneration."""
-    turn = generate.Generation(generation)
-    return host.made_once(f"{name}-doublepuppet-tokens", turn, generate.doublepuppet, [generation], opts).secret
+    return host.generated(f"{name}-doublepuppet-tokens", DoublePuppet, [generation], opts).secret

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 TOKEN_LENGTH = 64  # of as_token and hs_token, as the bridge's own `-g` makes them; letters and digits
 SENDER_LENGTH = 32  # likewise of sender_localpart
@@ -38,6 +39,15 @@ class Keys:
 
     pickle_key: str = field(repr=False)
     sender_localpart: str
+
+
+def lengths(kind: type[Any]) -> dict[str, int]:
+    """How many characters each secret of such a class has, by name."""
+    known = {"sender_localpart": SENDER_LENGTH}
+    return {
+        each.name: TOKEN_LENGTH if each.name.endswith("_token") else known.get(each.name, SECRET_LENGTH)
+        for each in fields(kind)
+    }
 
 
 def scram_verifier(password: str, salt: bytes) -> str:

@@ -18,6 +18,7 @@ from mautrix_bridges.verdicts.auth import came
 
 API = "/_matrix/client/v3"
 LIMIT = 10.0  # seconds for one request
+SLOWER = 1.5  # each pause is longer than the one before
 
 
 def prove(url: str, bot: str, as_token: str, deadline: float, pause: float) -> Optional[float]:
@@ -41,6 +42,7 @@ def prove(url: str, bot: str, as_token: str, deadline: float, pause: float) -> O
             if time.monotonic() + pause >= deadline:
                 return None
             time.sleep(pause)
+            pause *= SLOWER
     finally:
         for user in (f"?user_id={quote(bot, safe='')}", ""):  # the bot first: the bridge then forgets the room, too
             for step in ("leave", "forget"):

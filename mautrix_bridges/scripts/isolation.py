@@ -99,7 +99,7 @@ class Proven:
 
     def of(self, role: str) -> Proof:
         """That of the role."""
-        return next(each for each in self.roles if each.role == role)
+        return {each.role: each for each in self.roles}[role]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 reach Synapse tries again for ever.
 
 Verb `wait`: right after the container's start, until all of it holds. If it does not, the error says why: the exit
-code's meaning or what is missing, and the last lines of the log.
+code's meaning or what is missing, and the last lines of the log. Verb `may_go`: before the container goes for good.
 """
 
 from __future__ import annotations
@@ -37,16 +37,19 @@ ON CONFLICT (bridge_id, key) DO UPDATE SET value = excluded.value;
 """
 RESTARTS = 2  # so many in one wait, and it is a loop
 DELIVERY_PAUSE = 0.05  # seconds between two looks for what the bridge does about an event
+SLOWER = 1.25  # each pause is longer than the one before: many bridges that start at a time are not asked to death
+LONGEST_PAUSE = 2.0  # seconds
 LIMIT = 5.0  # seconds for one question
 LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between two
-    looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got ready.
-    `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of an earlier
-    one. Another number of `failures` has it wait again."""
+    """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between the
+    first two looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got
+    ready. `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of
+    an earlier one. Another number of `failures` has it wait again. `archives`: the directory for the archive that a
+    destroy makes."""
 
     bridge: BridgePlace
     container_id: str
@@ -59,6 +62,7 @@ class Arguments:
     attempt: int
     new_keys: bool
     failures: int = 0
+    archives: str = ""
     pause: float = 0.3
 
 
@@ -76,6 +80,13 @@ class Ready:
     event_ms: int
     displayname: str
     status: BridgeStatus
+
+
+@dataclass(frozen=True)
+class MayGo:
+    """`bytes`: of the database that is to be archived."""
+
+    bytes: int
 
 
 class Watch:
@@ -215,7 +226,7 @@ class Watch:
 
 def wait(arguments: Arguments) -> Ready:
     """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
-    begun = time.monotonic()
+    begun, pause = time.monotonic(), arguments.pause
     watch, new_keys = Watch(arguments), arguments.new_keys
     _start_anew(watch)
     while True:
@@ -227,8 +238,9 @@ def wait(arguments: Arguments) -> Ready:
                 raise ScriptError(watch.report(f"is not handed events within {arguments.timeout:g} s"))
             _mark(arguments, result)
             return result
-        if not why and time.monotonic() + arguments.pause < begun + arguments.timeout:
-            time.sleep(arguments.pause)
+        if not why and time.monotonic() + pause < begun + arguments.timeout:
+            time.sleep(pause)
+            pause = min(pause * SLOWER, LONGEST_PAUSE)
             continue
         if new_keys and watch.exit and watch.exit.code == KEYS_LOST:
             _renew(arguments)
@@ -266,7 +278,14 @@ def _mark(arguments: Arguments, seen: Ready) -> None:
     safe_files.write(Path(arguments.mark), text.encode())
 
 
-VERBS = (wait,)
+def may_go(arguments: Arguments) -> MayGo:
+    """ScriptError, and nothing is removed yet, if it is clear that the archive could not be made."""
+    from mautrix_bridges.scripts import bridge_data  # large, and nothing that waiting needs
+
+    return MayGo(bridge_data.check(bridge_data.Check(arguments.archives, arguments.bridge.database)).bytes)
+
+
+VERBS = (wait, may_go)
 
 if __name__ == "__main__":
     run(*VERBS)

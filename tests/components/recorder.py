@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import runpy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,18 +33,19 @@ from tests.facts import DOUBLEPUPPET, KEYS, TOKENS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
+ROLES = ("mautrix_signal", "mautrix_whatsapp", "mautrix_irc", "box_role")
 STATUS = BridgeStatus(container="running", ready=True, ping="200", image="sha256:0123")
 
 # What each script's verb returns, for the outputs that are made of it.
 RESULTS = {
-    "scripts.generate tokens": TOKENS,
-    "scripts.generate doublepuppet": DOUBLEPUPPET,
-    "scripts.generate keys": KEYS,
+    "scripts.generate Tokens": TOKENS,
+    "scripts.generate DoublePuppet": DOUBLEPUPPET,
+    "scripts.generate Keys": KEYS,
     "scripts.archived_keys keys": KEYS,
     "scripts.files create": directory.Done(),
     "scripts.isolation isolate": isolation.Isolated({}),
     "scripts.isolation prove": isolation.Proven(
-        tuple(isolation.Proof(f"mautrix_{name}", (), ("synapse", "mas"), {}) for name in ("signal", "whatsapp", "irc"))
+        tuple(isolation.Proof(role, (), ("synapse", "mas"), {}) for role in ROLES)
     ),
     "scripts.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
     "scripts.synapse apply": synapse.Applied(changed=True, restarted=True),
@@ -108,6 +109,7 @@ class Recording:
     outputs: dict[str, Any]
     told: list[str]
     ended: str
+    run: list[tuple[str, Any]]  # the verbs that were run at once, with their arguments
 
     def __getitem__(self, name: str) -> Resource:
         return self.resources[name]
@@ -150,7 +152,7 @@ def _resource(request: Any) -> Resource:
         needs,
         request,
         secrets,
-        bundle.unpacked(stdin) if isinstance(stdin, str) else {},
+        bundle.unpacked(stdin) if isinstance(stdin, str) and " " not in stdin else {},
     )
 
 
@@ -182,8 +184,14 @@ def record(
 
     from mautrix_bridges.components.host import Host
 
+    ran: list[tuple[str, Any]] = []
+
+    def run(_: Host, verb: Callable[[Any], Any], arguments: Any) -> HostFacts:
+        ran.append((verb.__name__, arguments))
+        return facts
+
     with (
-        patch.object(Host, "run", lambda *_: facts),
+        patch.object(Host, "run", run),
         patch("mautrix_bridges.workstation.forward.ensure"),
         patch("mautrix_bridges.components.host.make_control_directory"),
         patch.object(pulumi.log, "warn", tell),
@@ -198,4 +206,4 @@ def record(
             ended = str(error)
     made = {_name(f"{request.type}::{request.name}"): _resource(request) for request in monitor.requests}
     assert len(made) == len(monitor.requests), "two resources of one name"
-    return Recording(made, outputs, told, ended)
+    return Recording(made, outputs, told, ended, ran)

@@ -555,9 +555,10 @@ def test_with_no_python_that_has_pyyaml_the_error_says_what_to_do(host: Host) ->
     in_place(host)
     host.synapse.set(container="gone")
     was = host.text
+    job = json.dumps(bundle.unpacked(bundle.pack(SYNAPSE, host.arguments)))
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", bundle.LAUNCH, "remove"],
-        input=bundle.pack(SYNAPSE, host.arguments).replace("sys.executable", "'/nowhere/python3'"),
+        [sys.executable, bundle.ALONE, "-c", bundle.LAUNCH, "remove"],
+        input=bundle.packed(job.replace("sys.executable", "'/nowhere/python3'")),
         env={"PATH": f"{host.synapse.folder}:{os.environ['PATH']}"},
         text=True,
         capture_output=True,
