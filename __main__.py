@@ -1,95 +1,22 @@
-"""The plan, step by step: settings, the host as it is, the bridges' parts in their order, outputs."""
+"""The stack's settings, the plan (mautrix_bridges/plan.py), and its outputs."""
 
 import pulumi
 
-from mautrix_bridges.components.backup import DatabaseBackup, backup_arguments
-from mautrix_bridges.components.bridge import Bridge, Shared
-from mautrix_bridges.components.container import Start
-from mautrix_bridges.components.database import databases_access, databases_isolated, postgres_provider
-from mautrix_bridges.components.install import DockerMachine, docker_provider, shared_directory
-from mautrix_bridges.components.leftovers import shared_leftovers
-from mautrix_bridges.components.registration import SynapseRegistration, registration_file
 from mautrix_bridges.components.sdk import prepare_process
-from mautrix_bridges.components.secrets import doublepuppet_tokens
-from mautrix_bridges.documents import operator
-from mautrix_bridges.documents.appservice import doublepuppet_registration
-from mautrix_bridges.host_check import host_of, refuse_or_tell, stop_if_any
-from mautrix_bridges.scripts.isolation import Isolation
+from mautrix_bridges.plan import deploy
 from mautrix_bridges.settings import read
 
+
+def stop(failed: str) -> None:
+    """One line for each bridge that did not go live, and an exit code that says so."""
+    if failed:
+        raise pulumi.RunError(failed)
+
+
 prepare_process()
-settings = read()
-deployment = settings.deployment(f"{pulumi.get_project()}/{pulumi.get_stack()}")
-host, name = host_of(settings, deployment), "shared"
-
-
-def after(*needed: pulumi.Input[pulumi.Resource]) -> pulumi.ResourceOptions:
-    """For what comes when these are there, and at a destroy goes before them."""
-    return pulumi.ResourceOptions(depends_on=[*needed])
-
-
-# Before the plan: what is there, and whether the plan may touch it. Nothing below runs if not.
-checked = refuse_or_tell(host, settings, deployment)
-
-# The directory that the bridges share, with the programs of all steps; what a destroy ends with: whatever of this
-# stack is then still there.
-backup_plan = backup_arguments(deployment, settings.synapse_database)
-programs = host.keep_programs(checked.programs, shared_directory(name, host, deployment))
-leftovers = shared_leftovers(name, host, deployment, backup_plan, after(programs))
-
-# Steps 1 to 3 and 6 to 8, side by side: each bridge's secrets, directory, config and image, role and database.
-shared = Shared(
-    host=host,
-    machine=DockerMachine(docker_provider(name, checked.docker), checked.bridge_owner),
-    postgres=postgres_provider(name, deployment.postgres, checked.postgres),
-    doublepuppet=doublepuppet_tokens(name, host, settings.token_generation, after(programs)),
-    isolated=settings.isolated,
-    whole=checked.whole,
-)
-bridges = []
-for each in checked.bridges:
-    found, turn = each.found, settings.token_generation
-    start = Start(found.attempt, found.failures, settings.ready_timeout, turn, found.restore)
-    there = found.role_there, found.database_there
-    bridges.append(Bridge(shared, each.deployment, start, there, after(leftovers)))
-
-# Step 3. PUBLIC shut out of all their databases, and of the stack's.
-isolated = Isolation(deployment.stack, deployment.postgres, deployment.databases, settings.isolated)
-in_place = [part for each in bridges for part in (each.database, *each.install.parts)]
-isolation = databases_isolated(name, host, isolated, after(*in_place))
-
-# Steps 4 and 5. The nightly dumps with the bridges' among them, and a backup that is proven, before anything goes live.
-backup = DatabaseBackup(name, host, backup_plan, opts=after(isolation))
-
-# Step 3 again: the roles' passwords, and the proof. From here on a bridge that runs has old tokens: nothing slow now.
-passwords = [each.password for each in bridges]
-access = databases_access(name, host, deployment.postgres, passwords, settings.isolated, after(backup.resource))
-
-# Steps 9 to 14. The registrations, homeserver.yaml, and one restart of Synapse.
-puppet_text = shared.doublepuppet.apply(lambda tokens: doublepuppet_registration(deployment, tokens))
-registrations = [each.registration(checked.synapse_owner, access.resource) for each in bridges]
-registrations.append(
-    registration_file(
-        f"{name}-doublepuppet", host, deployment, deployment.doublepuppet_path, puppet_text, checked.synapse_owner,
-        after(access.resource),
-    )
-)  # fmt: skip
-synapse = SynapseRegistration(name, host, deployment, registrations)
-
-# Step 15, STOP-AND-CHECK: no container unless Synapse accepts its appservice beside MAS. Then, steps 16 to 18, its
-# data, the container, and the bridge that answers. All of them side by side, and none is held up by another's failure.
-live = [each.go_live(synapse.resource, isolation) for each in bridges]
-
-# Steps 19 and 20. What is left for the operator.
-outputs = {
-    own.deployment.key: own.outputs(access.result, now, met.status(now.ready))
-    for own, now, met in zip(bridges, live, checked.bridges, strict=True)
-}
-pulumi.export("bridges", outputs)
-pulumi.export("backups", backup.dumps)
-pulumi.export("backupCron", operator.backup_cron(deployment))
-pulumi.export("doublepuppetAsToken", shared.doublepuppet.apply(lambda tokens: tokens.as_token))
-
-# One line for each bridge that did not go live, and an exit code that says so; not where nothing is made of it now.
-if not checked.whole:
-    stop_if_any([each.failure(now) for each, now in zip(checked.bridges, live, strict=True)])
+deployed = deploy(read())
+pulumi.export("bridges", deployed.bridges)
+pulumi.export("backups", deployed.backups)
+pulumi.export("backupCron", deployed.backup_cron)
+pulumi.export("doublepuppetAsToken", deployed.doublepuppet_as_token)
+deployed.failed.apply(stop)

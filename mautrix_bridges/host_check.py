@@ -72,16 +72,12 @@ class CheckedHost:
     bridges: tuple[CheckedBridge, ...]
 
 
-def stop_if_any(failures: Sequence[pulumi.Output[str]]) -> None:
-    """Once every bridge is live or has failed: ends the program with a line for each that failed."""
-
-    def told(lines: Sequence[str]) -> None:
-        failed = [line for line in lines if line]
-        if failed:
-            head = f"{len(failed)} of {len(lines)} bridges did not go live:"
-            raise pulumi.RunError("\n".join([head, *(f"- {line}" for line in failed)]))
-
-    pulumi.Output.all(*failures).apply(told)
+def not_live(failures: Sequence[str]) -> str:
+    """What is said of the bridges that did not go live, a line each; "" if all did. `failures` are of all bridges, each
+    "" or one line."""
+    failed = [line for line in failures if line]
+    head = f"{len(failed)} of {len(failures)} bridges did not go live:"
+    return "\n".join([head, *(f"- {line}" for line in failed)]) if failed else ""
 
 
 def host_of(settings: Settings, deployment: Deployment) -> Host:

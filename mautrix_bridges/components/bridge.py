@@ -38,7 +38,7 @@ S = TypeVar("S")
 class Shared:
     """What the bridges of a stack share: its host, Docker, Postgres, the secrets for double puppeting, and the names of
     the databases that their roles are kept out of; `whole`: whether all of a bridge is registered, whatever an outcome
-    says, since nothing is made of it now."""
+    says, since nothing is made of it now; `prefix` begins the names of their resources."""
 
     host: Host
     machine: DockerMachine
@@ -46,6 +46,7 @@ class Shared:
     doublepuppet: pulumi.Output[DoublePuppet]
     isolated: tuple[str, ...]
     whole: bool
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ class Bridge(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions,
     ) -> None:
         """The plan's steps 1 to 3 and 6 to 8. `there`: whether role and database are, and are this stack's."""
-        super().__init__("mautrix:bridges:Bridge", deployment.bridge.name, None, opts)
+        self.name = f"{shared.prefix}{deployment.bridge.name}"
+        super().__init__("mautrix:bridges:Bridge", self.name, None, opts)
         self.shared, self.deployment, self.start = shared, deployment, start
-        self.name, host, own = deployment.bridge.name, shared.host, self._after()
+        host, own = shared.host, self._after()
         self.secrets = BridgeSecrets(self.name, host, start.tokens, start.restore, own)
         self.tokens = self.secrets.tokens
         self.as_token: pulumi.Output[str] = self.tokens.apply(lambda known: known.as_token)
@@ -82,7 +84,8 @@ class Bridge(pulumi.ComponentResource):
         leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, own)
         self.install = BridgeInstall(self.name, host, deployment, config, shared.machine, self._after(leftovers))
         claimed = self._after(self.install.written)
-        self.database = BridgeDatabase(self.name, deployment, shared.postgres, *there, opts=claimed).database
+        ours = deployment.place.database
+        self.database = BridgeDatabase(self.name, ours, shared.postgres, *there, opts=claimed).database
         self.register_outputs({})
 
     def _after(self, *needed: pulumi.Resource) -> pulumi.ResourceOptions:

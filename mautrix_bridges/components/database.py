@@ -9,7 +9,7 @@ import pulumi
 import pulumi_postgresql as postgresql
 
 from mautrix_bridges.components.host import Host, HostScript, later
-from mautrix_bridges.documents.places import BridgeDeployment, Postgres
+from mautrix_bridges.documents.places import BridgeDeployment, Database, Postgres
 from mautrix_bridges.scripts import isolation
 
 
@@ -22,7 +22,9 @@ class PostgresAccess:
     password: pulumi.Output[str]
 
 
-def postgres_provider(name: str, postgres: Postgres, access: PostgresAccess) -> postgresql.Provider:
+def postgres_provider(
+    name: str, postgres: Postgres, access: PostgresAccess, opts: pulumi.ResourceOptions | None = None
+) -> postgresql.Provider:
     """As the superuser of the settings."""
     return postgresql.Provider(
         f"{name}-postgres",
@@ -34,6 +36,7 @@ def postgres_provider(name: str, postgres: Postgres, access: PostgresAccess) -> 
         sslmode=postgres.sslmode,
         connect_timeout=15,
         superuser=False,  # it is one; so the provider does not ask for the role's password, which is not its own
+        opts=opts,
     )
 
 
@@ -47,14 +50,14 @@ class BridgeDatabase:
     def __init__(
         self,
         name: str,
-        deployment: BridgeDeployment,
-        server: postgresql.Provider,
+        ours: Database,
+        server: postgresql.Provider | None = None,
         role_there: bool = False,
         database_there: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`role_there`, `database_there`: whether the bridge's are there already, and are this stack's."""
-        ours = deployment.place.database
+        """`server`: if it is not the provider of `opts`; `role_there`, `database_there`: whether the bridge's are there
+        already, and are this stack's."""
         through = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(provider=server, retain_on_delete=True))
 
         def known(each: str, there: bool) -> pulumi.ResourceOptions:

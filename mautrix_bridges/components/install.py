@@ -28,15 +28,15 @@ def own_directory(deployment: Deployment) -> directory.OwnDirectory:
     return directory.OwnDirectory(deployment.shared_directory, deployment.stack, "sharedDir")
 
 
-def docker_provider(name: str, address: DockerAddress) -> docker.Provider:
+def docker_provider(name: str, address: DockerAddress, opts: pulumi.ResourceOptions | None = None) -> docker.Provider:
     """The host's Docker."""
-    return docker.Provider(f"{name}-docker", host=address.host, ssh_opts=address.ssh_opts or None)
+    return docker.Provider(f"{name}-docker", host=address.host, ssh_opts=address.ssh_opts or None, opts=opts)
 
 
-def shared_directory(name: str, host: Host, deployment: Deployment) -> pulumi.Resource:
+def shared_directory(name: str, host: Host, deployment: Deployment, opts: pulumi.ResourceOptions) -> pulumi.Resource:
     """The stack's own directory: first of all, and last at the end. `Host.keep_programs` makes it."""
     own = own_directory(deployment)
-    return host.at_deletion(f"{name}-directory", own, directory.release, alone=True, triggers=[own.path])
+    return host.at_deletion(f"{name}-directory", own, directory.release, alone=True, triggers=[own.path], opts=opts)
 
 
 class BridgeInstall:

@@ -59,3 +59,12 @@ def scram_verifier(password: str, salt: bytes) -> str:
     server = hmac.digest(salted, b"Server Key", "sha256")
     coded = (base64.b64encode(part).decode() for part in (salt, stored, server))
     return "SCRAM-SHA-256${rounds}:{}${}:{}".format(*coded, rounds=rounds)
+
+
+def verifies(verifier: str, password: str) -> bool:
+    """Whether that is what Postgres keeps of this very password."""
+    salt = verifier.partition(":")[2].partition("$")[0]
+    try:
+        return hmac.compare_digest(verifier, scram_verifier(password, base64.b64decode(salt, validate=True)))
+    except ValueError:
+        return False  # none, or one that is no SCRAM verifier

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from mautrix_bridges.documents.credentials import scram_verifier
+from mautrix_bridges.documents.credentials import scram_verifier, verifies
 from mautrix_bridges.documents.marks import comment, commented
 from mautrix_bridges.documents.masking import masked
 from mautrix_bridges.documents.places import Database, Postgres
@@ -43,6 +43,12 @@ ATTRIBUTES = """
 select coalesce(json_object_agg(rolname, json_build_object('rolsuper', rolsuper, 'rolcreatedb', rolcreatedb,
   'rolcreaterole', rolcreaterole, 'rolreplication', rolreplication, 'rolbypassrls', rolbypassrls)), '{}')
 from pg_roles where rolname = any(string_to_array(:'roles', ','));
+"""
+
+
+VERIFIERS = """
+select json_object_agg(rolname, coalesce(rolpassword, '')) from pg_authid
+where rolname = any(string_to_array(:'roles', ','));
 """
 
 
@@ -239,18 +245,18 @@ def _public(arguments: Isolation, databases: tuple[str, ...]) -> dict[str, list[
 
 
 def prove(arguments: Access) -> Proven:
-    """Set the passwords; ScriptError unless each role then has no special attribute, gets into its own database, and is
-    refused by each of the others. Postgres is given SCRAM verifiers alone: whatever it logs holds no password."""
+    """Set the passwords that are not; ScriptError unless each role then has no special attribute, gets into its own
+    database, and is refused by each of the others. Postgres is given SCRAM verifiers alone: whatever it logs holds no
+    password."""
     attributes = _attributes(arguments)
-    _sql(
-        arguments,
-        "begin; "
-        + " ".join(
+    verifiers = dict(json.loads(_sql(arguments, VERIFIERS, roles=_names(arguments))[0]))
+    new = [each for each in arguments.roles if not verifies(verifiers[each.bridge.role], each.password)]
+    if new:
+        altered = (
             f"alter role {quoted(each.bridge.role)} password '{scram_verifier(each.password, os.urandom(16))}';"
-            for each in arguments.roles
+            for each in new
         )
-        + " commit;",
-    )
+        _sql(arguments, f"begin; {' '.join(altered)} commit;")
     try:
         _prove_places(arguments)
     except ScriptError as error:
@@ -266,9 +272,13 @@ def prove(arguments: Access) -> Proven:
     )
 
 
+def _names(arguments: Access) -> str:
+    return ",".join(each.bridge.role for each in arguments.roles)
+
+
 def _attributes(arguments: Access) -> dict[str, dict[str, bool]]:
     """Of each role, all false; ScriptError if one is not there, or may do more."""
-    (row,) = _sql(arguments, ATTRIBUTES, roles=",".join(each.bridge.role for each in arguments.roles))
+    (row,) = _sql(arguments, ATTRIBUTES, roles=_names(arguments))
     found: dict[str, dict[str, bool]] = json.loads(row)
     for each in arguments.roles:
         role = each.bridge.role

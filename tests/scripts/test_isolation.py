@@ -180,14 +180,18 @@ PASSED = Proof("bridge", ("bridge_db",), ("synapse", "mas"), NONE)
 class Server:
     """Plays psql: the role's attributes, and what a connection of it gets."""
 
-    def __init__(self, attributes: dict[str, bool] | None = None, may: str = "f", **answers: str) -> None:
-        self.attributes, self.may = attributes, may
+    def __init__(
+        self, attributes: dict[str, bool] | None = None, may: str = "f", verifier: str = "", **answers: str
+    ) -> None:
+        self.attributes, self.may, self.verifier = attributes, may, verifier
         self.answers = {"bridge_db": IN, "synapse": REFUSED, "mas": REFUSED, **answers}
         self.asked: list[str] = []
 
     def sql(self, container: str, user: str, database: str, statement: str, /, **_: object) -> list[str]:
         assert (container, user, database) == ("pg", "synapse", "postgres")
         self.asked.append(statement)
+        if statement == isolation.VERIFIERS:
+            return [json.dumps({"bridge": self.verifier})]
         if statement == isolation.ATTRIBUTES:
             known = NONE if self.attributes is None else self.attributes
             return [json.dumps({"bridge": known} if known else {})]
@@ -251,6 +255,16 @@ def test_whatever_else_stops_the_deployment(play: Play, server: Server, message:
 def test_a_server_in_another_language_is_asked_its_catalogue(play: Play) -> None:
     play(Server(mas="FATAL:  keine Berechtigung für Datenbank mas", may="f"))
     assert isolation.prove(ACCESS).of("bridge") == PASSED
+
+
+def test_a_password_that_is_set_is_left(play: Play) -> None:
+    """Another bridge is added: nothing of this one is touched."""
+    asked = []
+    for verifier in ("", scram_verifier("another", b"salt"), "md5" + 32 * "0", scram_verifier(PASSWORD, b"salt")):
+        server = play(Server(verifier=verifier))
+        isolation.prove(ACCESS)
+        asked.append(any("alter role" in sql for sql in server.asked))
+    assert asked == [True, True, True, False]
 
 
 def test_the_password_is_in_stdin_alone_and_quoted_twice(play: Play) -> None:

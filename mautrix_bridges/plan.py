@@ -1,0 +1,122 @@
+"""The plan, step by step: the host as it is, the bridges' parts in their order, what is left for the operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_postgresql as postgresql
+
+from mautrix_bridges.components.backup import DatabaseBackup, backup_arguments
+from mautrix_bridges.components.bridge import Bridge, Shared
+from mautrix_bridges.components.container import Start
+from mautrix_bridges.components.database import databases_access, databases_isolated, postgres_provider
+from mautrix_bridges.components.install import DockerMachine, docker_provider, shared_directory
+from mautrix_bridges.components.leftovers import shared_leftovers
+from mautrix_bridges.components.registration import SynapseRegistration, registration_file
+from mautrix_bridges.components.secrets import doublepuppet_tokens
+from mautrix_bridges.documents import operator
+from mautrix_bridges.documents.appservice import doublepuppet_registration
+from mautrix_bridges.host_check import host_of, not_live, refuse_or_tell
+from mautrix_bridges.scripts.isolation import Isolation
+from mautrix_bridges.scripts.nightly_backup import ProvenDump
+from mautrix_bridges.settings import Settings
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What is left for the operator. `bridges`: each one's outputs, by its key; `failed`: a line for each that did not
+    go live, and one above them, "" if all did; `postgres`: its superuser's provider."""
+
+    bridges: dict[str, dict[str, Any]]
+    backups: pulumi.Output[tuple[ProvenDump, ...]]
+    backup_cron: str
+    doublepuppet_as_token: pulumi.Output[str]
+    postgres: postgresql.Provider
+    failed: pulumi.Output[str]
+
+
+def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = None) -> Deployed:
+    """Of a program in which this is one `part`, that name is in the names of all resources, whose `parent` may be a
+    component, and in that of the stack as the host knows it. Raises pulumi.RunError, and has registered nothing, if the
+    host is not ready for it."""
+    stack, prefix = f"{pulumi.get_project()}/{pulumi.get_stack()}", f"{part}-" if part else ""
+    deployment = settings.deployment(f"{stack}.{part}" if part else stack)
+    host, name = host_of(settings, deployment), f"{prefix}shared"
+
+    def after(*needed: pulumi.Input[pulumi.Resource]) -> pulumi.ResourceOptions:
+        """For what comes when these are there, and at a destroy goes before them."""
+        return pulumi.ResourceOptions(parent=parent, depends_on=[*needed])
+
+    # Before the plan: what is there, and whether the plan may touch it. Nothing below runs if not.
+    checked = refuse_or_tell(host, settings, deployment)
+
+    # The directory that the bridges share, with the programs of all steps; what a destroy ends with: whatever of this
+    # stack is then still there.
+    backup_plan = backup_arguments(deployment, settings.synapse_database)
+    programs = host.keep_programs(checked.programs, shared_directory(name, host, deployment, after()))
+    leftovers = shared_leftovers(name, host, deployment, backup_plan, after(programs))
+
+    # Steps 1 to 3 and 6 to 8, side by side: each bridge's secrets, directory, config and image, role and database.
+    shared = Shared(
+        host=host,
+        machine=DockerMachine(docker_provider(name, checked.docker, after()), checked.bridge_owner),
+        postgres=postgres_provider(name, deployment.postgres, checked.postgres, after()),
+        doublepuppet=doublepuppet_tokens(name, host, settings.token_generation, after(programs)),
+        isolated=settings.isolated,
+        whole=checked.whole,
+        prefix=prefix,
+    )
+    bridges = []
+    for each in checked.bridges:
+        found, turn = each.found, settings.token_generation
+        start = Start(found.attempt, found.failures, settings.ready_timeout, turn, found.restore)
+        there = found.role_there, found.database_there
+        bridges.append(Bridge(shared, each.deployment, start, there, after(leftovers)))
+
+    # Step 3. PUBLIC shut out of all their databases, and of the stack's.
+    isolated = Isolation(deployment.stack, deployment.postgres, deployment.databases, settings.isolated)
+    in_place = [part for each in bridges for part in (each.database, *each.install.parts)]
+    isolation = databases_isolated(name, host, isolated, after(*in_place))
+
+    # Steps 4 and 5. The nightly dumps with the bridges' among them, and a backup that is proven before anything goes
+    # live.
+    backup = DatabaseBackup(name, host, backup_plan, opts=after(isolation))
+
+    # Step 3 again: the roles' passwords, and the proof. From here on a bridge that runs has old tokens: nothing slow
+    # now.
+    passwords = [each.password for each in bridges]
+    access = databases_access(name, host, deployment.postgres, passwords, settings.isolated, after(backup.resource))
+
+    # Steps 9 to 14. The registrations, homeserver.yaml, and one restart of Synapse.
+    puppet_text = shared.doublepuppet.apply(lambda tokens: doublepuppet_registration(deployment, tokens))
+    registrations = [each.registration(checked.synapse_owner, access.resource) for each in bridges]
+    registrations.append(
+        registration_file(
+            f"{name}-doublepuppet", host, deployment, deployment.doublepuppet_path, puppet_text, checked.synapse_owner,
+            after(access.resource),
+        )
+    )  # fmt: skip
+    synapse = SynapseRegistration(name, host, deployment, registrations, after())
+
+    # Step 15, STOP-AND-CHECK: no container unless Synapse accepts its appservice beside MAS. Then, steps 16 to 18, its
+    # data, the container, and the bridge that answers. All of them side by side, and none is held up by another's
+    # failure.
+    live = [each.go_live(synapse.resource, isolation) for each in bridges]
+
+    # Steps 19 and 20. What is left for the operator, and a line for each bridge that did not go live; not where nothing
+    # is made of it now.
+    outputs = {
+        own.deployment.key: own.outputs(access.result, now, met.status(now.ready))
+        for own, now, met in zip(bridges, live, checked.bridges, strict=True)
+    }
+    failures = [] if checked.whole else [each.failure(now) for each, now in zip(checked.bridges, live, strict=True)]
+    return Deployed(
+        bridges=outputs,
+        backups=backup.dumps,
+        backup_cron=operator.backup_cron(deployment),
+        postgres=shared.postgres,
+        doublepuppet_as_token=shared.doublepuppet.apply(lambda tokens: tokens.as_token),
+        failed=pulumi.Output.all(*failures).apply(not_live),
+    )
