@@ -1,4 +1,4 @@
-"""The plan, and the part of it that stands by itself, as Pulumi components for programs in any of its languages (provider/).
+"""The plan, and the part of it that stands by itself, as Pulumi components for programs in any language (provider/).
 
 Annotations are read at run time to make the schema of them, so none of them is a string here.
 """
