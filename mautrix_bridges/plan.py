@@ -10,12 +10,12 @@ import pulumi_postgresql as postgresql
 
 from mautrix_bridges.components.backup import DatabaseBackup, backup_arguments
 from mautrix_bridges.components.bridge import Bridge, Shared
-from mautrix_bridges.components.container import Start
 from mautrix_bridges.components.database import databases_access, databases_isolated, postgres_provider
 from mautrix_bridges.components.install import DockerMachine, docker_provider, shared_directory
 from mautrix_bridges.components.leftovers import shared_leftovers
 from mautrix_bridges.components.registration import SynapseRegistration, registration_file
 from mautrix_bridges.components.secrets import doublepuppet_tokens
+from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents import operator
 from mautrix_bridges.documents.appservice import doublepuppet_registration
 from mautrix_bridges.host_check import host_of, not_live, refuse_or_tell
@@ -77,7 +77,7 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
 
     # Step 3. PUBLIC shut out of all their databases, and of the stack's.
     isolated = Isolation(deployment.stack, deployment.postgres, deployment.databases, settings.isolated)
-    in_place = [part for each in bridges for part in (each.database, *each.install.parts)]
+    in_place = [part for each in bridges for part in (each.database, each.install.step)]
     isolation = databases_isolated(name, host, isolated, after(*in_place))
 
     # Steps 4 and 5. The nightly dumps with the bridges' among them, and a backup that is proven before anything goes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pulumi
 
-from mautrix_bridges.components.container import Start
 from mautrix_bridges.components.host import Host, HostScript, later
+from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents.places import BridgeDeployment
 from mautrix_bridges.scripts import stop_and_check
 from mautrix_bridges.scripts.stop_and_check import Checked

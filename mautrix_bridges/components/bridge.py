@@ -10,7 +10,7 @@ import pulumi
 import pulumi_postgresql as postgresql
 
 from mautrix_bridges.components.auth_check import auth_check
-from mautrix_bridges.components.container import BridgeContainer, Start, container_version
+from mautrix_bridges.components.container import BridgeContainer, container_version
 from mautrix_bridges.components.data import bridge_data_begun
 from mautrix_bridges.components.database import BridgeDatabase
 from mautrix_bridges.components.host import Host
@@ -18,6 +18,7 @@ from mautrix_bridges.components.install import BridgeInstall, DockerMachine
 from mautrix_bridges.components.leftovers import bridge_leftovers
 from mautrix_bridges.components.registration import Registration, registration_file
 from mautrix_bridges.components.secrets import BridgeSecrets
+from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents import operator
 from mautrix_bridges.documents.appservice import bridge_registration
 from mautrix_bridges.documents.bridge_config import bridge_config, bridge_database_url
@@ -82,8 +83,9 @@ class Bridge(pulumi.ComponentResource):
         config = all_known.apply(lambda known: bridge_config(deployment, *known))
         # First of all, and last at the end; then the directory, whose mark says that the database is this stack's.
         leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, own)
-        self.install = BridgeInstall(self.name, host, deployment, config, shared.machine, self._after(leftovers))
-        claimed = self._after(self.install.written)
+        made = self._after(leftovers)
+        self.install = BridgeInstall(self.name, host, deployment, config, shared.machine, start, made)
+        claimed = self._after(self.install.step)
         ours = deployment.place.database
         self.database = BridgeDatabase(self.name, ours, shared.postgres, *there, opts=claimed).database
         self.register_outputs({})
@@ -104,32 +106,34 @@ class Bridge(pulumi.ComponentResource):
         return registration_file(self.name, self.shared.host, self.deployment, path, text, owner, self._after(ready))
 
     def go_live(self, *needed: pulumi.Resource) -> Live:
-        """Steps 15 to 18: the check, the data, the container, each unless the one before failed. What is not registered
-        for that stays as it was: the program then ends with an error, and the engine deletes nothing."""
+        """Steps 15 to 18: the check, the data, the container, each unless the one before failed, the first of them what
+        the bridge is made of. What is not registered for that stays as it was: the program then ends with an error, and
+        the engine deletes nothing."""
         name, host, deployment, start, install = (
             self.name, self.shared.host, self.deployment, self.start, self.install,
         )  # fmt: skip
         puppet = self.shared.doublepuppet.apply(lambda known: known.as_token)
-        version = container_version(install, deployment, start)
-        check = auth_check(name, host, deployment, (self.as_token, puppet), start, version, self._after(*needed))
 
-        def data() -> pulumi.Output[tuple[Begun | Failed, Ready | Failed]]:
-            after_check = self._after(*needed, check.resource, install.written, self.database)
+        def container(checked: pulumi.Resource, begun: pulumi.Resource) -> pulumi.Output[Ready | Failed]:
+            after_data = self._after(checked, begun)
+            return BridgeContainer(name, host, deployment, install, self.as_token, start, after_data).outcome
+
+        def data(checked: pulumi.Resource) -> pulumi.Output[tuple[Begun | Failed, Ready | Failed]]:
+            after_check = self._after(*needed, checked, install.step, self.database)
             keys = self.secrets.keys
             begun = bridge_data_begun(name, host, deployment, install.config_file, keys, start, after_check)
+            ready = self._then(begun.outcome, lambda: container(checked, begun.resource))
+            return pulumi.Output.all(begun.outcome, ready).apply(lambda both: (*both,))
 
-            def container() -> pulumi.Output[Ready | Failed]:
-                after_data = self._after(check.resource, begun.resource)
-                return BridgeContainer(name, host, deployment, install, self.as_token, start, after_data).outcome
+        def check() -> pulumi.Output[tuple[Checked | Failed, Begun | Failed, Ready | Failed]]:
+            image = install.with_image(self._after(install.step))
+            version, after = container_version(install, deployment, start), self._after(*needed, image)
+            checked = auth_check(name, host, deployment, (self.as_token, puppet), start, version, after)
+            rest = self._then(checked.outcome, lambda: data(checked.resource))
+            return pulumi.Output.all(checked.outcome, _part(rest, 0), _part(rest, 1)).apply(lambda seen: (*seen,))
 
-            return pulumi.Output.all(begun.outcome, self._then(begun.outcome, container)).apply(lambda both: (*both,))
-
-        both = self._then(check.outcome, data)
-        return Live(
-            checked=check.outcome,
-            begun=both.apply(lambda seen: seen if isinstance(seen, Failed) else seen[0]),
-            ready=both.apply(lambda seen: seen if isinstance(seen, Failed) else seen[1]),
-        )
+        all_of_it = self._then(install.outcome, check)
+        return Live(_part(all_of_it, 0), _part(all_of_it, 1), _part(all_of_it, 2))
 
     def outputs(self, proven: pulumi.Output[Proven], live: Live, status: pulumi.Output[BridgeStatus]) -> dict[str, Any]:
         """What the operator gets of it; `status`: how it is. Tokens are secrets."""
@@ -159,3 +163,8 @@ class Bridge(pulumi.ComponentResource):
         if self.shared.whole:
             return register()
         return outcome.apply(lambda seen: seen if isinstance(seen, Failed) else register())
+
+
+def _part(outcome: pulumi.Output[Any], at: int) -> pulumi.Output[Any]:
+    """One of several outcomes; the failure, if that is in their place."""
+    return outcome.apply(lambda seen: seen if isinstance(seen, Failed) else seen[at])

@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pulumi
 import pulumi_docker as docker
 
-from mautrix_bridges.components.host import Attempt, Host, later
+from mautrix_bridges.components.host import Host, later
 from mautrix_bridges.components.install import BridgeInstall
+from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents.bridges import GID, READY_PATH, UID
 from mautrix_bridges.documents.fingerprint import fingerprint
 from mautrix_bridges.documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
-from mautrix_bridges.documents.places import NOTHING, BridgeDeployment
+from mautrix_bridges.documents.places import BridgeDeployment
 from mautrix_bridges.scripts import readiness
-from mautrix_bridges.scripts.directory import FAILURES, READY
+from mautrix_bridges.scripts.directory import READY
 from mautrix_bridges.scripts.wire import Failed
-
-
-@dataclass(frozen=True)
-class Start:
-    """How the container is started. `attempt`: another number makes a container that never got ready anew; `failures`:
-    how often the bridge did not go live; `timeout`: seconds until it must be ready; `tokens`: their generation;
-    `restore`: what the database begins or began with."""
-
-    attempt: int
-    failures: int
-    timeout: int
-    tokens: int
-    restore: str
-
-    @property
-    def new_keys(self) -> bool:
-        """Whether the bot may get new cross-signing keys: that of a database that began empty."""
-        return self.restore == NOTHING
-
-    def attempt_at(self, deployment: BridgeDeployment) -> Attempt:
-        """As `Host.script` takes it."""
-        return Attempt(f"{deployment.place.directory}/{FAILURES}", self.failures + 1)
 
 
 def container_version(install: BridgeInstall, deployment: BridgeDeployment, start: Start) -> pulumi.Output[str]:
     """Changes with everything that replaces the container, so that the check comes before the new one."""
     place = deployment.place
     still = (place.container, place.network, place.directory, str(place.port), str(start.attempt), str(start.tokens))
-    known = pulumi.Output.all(install.fingerprint, install.image_id)
+    known = pulumi.Output.all(install.fingerprint, install.image.image_id)
     version: pulumi.Output[str] = known.apply(lambda texts: fingerprint(*texts, *still))
     return version
 
@@ -73,7 +50,7 @@ class BridgeContainer:
         running = docker.Container(
             f"{name}-container",
             name=place.container,
-            image=install.image_id,
+            image=install.image.image_id,
             # Not the image's entrypoint: it would chown /data and write a config of its own.
             entrypoints=[bridge.binary],
             command=bridge.run_command()[1:],
@@ -103,8 +80,8 @@ class BridgeContainer:
             opts=pulumi.ResourceOptions.merge(
                 opts,
                 pulumi.ResourceOptions(
-                    provider=install.docker,
-                    depends_on=[install.written],
+                    provider=install.machine.docker,
+                    depends_on=[install.step],
                     delete_before_replace=True,  # its name can be taken once only
                 ),
             ),

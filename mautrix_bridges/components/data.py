@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pulumi
 
-from mautrix_bridges.components.container import Start
 from mautrix_bridges.components.host import Host, HostScript, later
+from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents.credentials import Keys
 from mautrix_bridges.documents.places import BridgeDeployment
 from mautrix_bridges.scripts import bridge_data

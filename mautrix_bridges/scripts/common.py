@@ -91,7 +91,10 @@ def run(
         say(str(error))
         if contained is None or verb.__name__ not in contained.verbs:
             sys.exit(1)
-        Path(contained.mark).write_text(f"{contained.number}\n")
+        try:
+            Path(contained.mark).write_text(f"{contained.number}\n")
+        except OSError:  # the bridge has no directory yet: the next run would not know, and not try it again
+            sys.exit(1)
         result = Failed(str(error).partition("\n")[0])
     except Exception:
         say(traceback.format_exc().rstrip())

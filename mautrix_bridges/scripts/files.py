@@ -1,4 +1,4 @@
-"""Files of ours on the host: a bridge's config in the directory that it claims, the registrations, the programs.
+"""Files of ours on the host: the bridges' configs, the registrations, the programs.
 
 create  writes files, or gives them new content.
 erase   removes them.
@@ -14,9 +14,8 @@ from typing import Optional
 
 from mautrix_bridges.documents import backup_script
 from mautrix_bridges.documents.marks import writer
-from mautrix_bridges.scripts import config_check, directory, safe_files
+from mautrix_bridges.scripts import directory, safe_files
 from mautrix_bridges.scripts.common import ScriptError, run, say
-from mautrix_bridges.scripts.config_check import Question
 from mautrix_bridges.scripts.container import look
 from mautrix_bridges.scripts.directory import Done, OwnDirectory
 
@@ -39,16 +38,14 @@ class OwnedFiles:
     """Files of one `stack` ("project/name", which the first line of each names) that come and go together. They stay at
     `erase` while the container `mounted_by` mounts their directory (a failed `up` that is undone by going back to the
     old settings would otherwise remove what the running bridge uses), and while the file `listed_in` lists one as
-    `listed_below`/NAME (Synapse does not start when a registration that it lists is missing). They are written only if
-    the bridge takes what it is `asked`. The directory `within` is claimed before, and released once the last version of
-    the config is out of it."""
+    `listed_below`/NAME (Synapse does not start when a registration that it lists is missing). The directory `within` is
+    claimed before."""
 
     stack: str
     files: tuple[OwnedFile, ...]
     mounted_by: str = ""
     listed_in: str = ""
     listed_below: str = ""
-    asked: Optional[Question] = None
     within: Optional[OwnDirectory] = None
 
 
@@ -65,9 +62,6 @@ def create(arguments: OwnedFiles) -> Done:
     another file is in the place of one: of other content, and with a first line that does not name the stack."""
     if arguments.within:
         directory.claim(arguments.within)
-    refused = config_check.refused(arguments.asked) if arguments.asked else ()
-    if refused:
-        raise ScriptError("\n".join(refused))
     old = [_old(arguments.stack, file) for file in arguments.files]
     for file, was in zip(arguments.files, old):
         _write(file, was)
@@ -117,8 +111,6 @@ def erase(arguments: OwnedFiles) -> Done:
         if file.own_directory and path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
         gone.append(file.path)
-    if arguments.within and not any(Path(arguments.within.path).glob(f"{directory.CONFIGS}*")):
-        directory.release(arguments.within)
     return Done(tuple(gone), tuple(kept))
 
 

@@ -21,6 +21,7 @@ from mautrix_bridges.scripts import (
     bridge_data,
     bundle,
     directory,
+    install,
     isolation,
     nightly_backup,
     readiness,
@@ -42,6 +43,7 @@ RESULTS = {
     "scripts.generate DoublePuppet": DOUBLEPUPPET,
     "scripts.generate Keys": KEYS,
     "scripts.archived_keys keys": KEYS,
+    "scripts.install install": install.Installed(pulled=False),
     "scripts.files create": directory.Done(),
     "scripts.isolation isolate": isolation.Isolated({}),
     "scripts.isolation prove": isolation.Proven(

@@ -46,7 +46,7 @@ def test_the_order_is_the_plan_s(plan: Recording) -> None:
         "shared-directory",
         "shared-leftovers",
         "mautrix-signal-leftovers",
-        "mautrix-signal-config",
+        "mautrix-signal-install",
         "mautrix-signal-role",
         "mautrix-signal-database",
         "shared-isolation",
@@ -81,11 +81,10 @@ def test_a_bridge_has_at_most_thirteen_resources_and_all_share_twelve(plan: Reco
     assert len(many.resources) <= 25 + 2 * 13
 
 
-def test_the_restart_waits_for_the_registrations_the_bridge_s_config_and_its_image(plan: Recording) -> None:
+def test_the_restart_waits_for_the_registrations_and_for_what_the_bridge_is_made_of(plan: Recording) -> None:
     assert plan.after("shared-synapse-restart") >= {
         "mautrix-signal-registration",
-        "mautrix-signal-config",
-        "mautrix-signal-image",
+        "mautrix-signal-install",
     }
 
 
@@ -99,7 +98,7 @@ def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else
     assert plan.after("mautrix-signal-data") >= {
         "mautrix-signal-database",
         "shared-isolation",
-        "mautrix-signal-config",
+        "mautrix-signal-install",
         "mautrix-signal-registration",
         "shared-synapse-restart",
     }
@@ -122,7 +121,7 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     assert arguments(restored, "data")["restore"] == arguments(restored, "keys")["archive"] == ARCHIVE.path
     assert restored["mautrix-signal-keys"].inputs["triggers"] == [ARCHIVE.path]
     assert arguments(restored, "data")["subject"]["pickle_key"] == KEYS.pickle_key
-    config = arguments(restored, "config")["files"][0]["content"]
+    config = arguments(restored, "install")["config"]["content"]
     assert f'pickle_key: "{KEYS.pickle_key}"' in config
     assert arguments(restored, "readiness")["new_keys"] is False, "its own cross-signing keys are in the archive"
 
@@ -161,10 +160,11 @@ def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:
     rootless = record(replace(facts.healthy(), uids=maps, gids=maps), facts.defaults())
 
     def owners(recording: Recording, name: str) -> set[tuple[int, int]]:
-        return {(each["uid"], each["gid"]) for each in arguments(recording, name)["files"]}
+        told = arguments(recording, name)
+        return {(each["uid"], each["gid"]) for each in told.get("files", [told.get("config")])}
 
-    assert (owners(plan, "config"), owners(plan, "registration")) == ({(1337, 1337)}, {(991, 991)})
-    assert owners(rootless, "config") == {(101336, 101336)}
+    assert (owners(plan, "install"), owners(plan, "registration")) == ({(1337, 1337)}, {(991, 991)})
+    assert owners(rootless, "install") == {(101336, 101336)}
     assert owners(rootless, "registration") == owners(rootless, "doublepuppet-registration") == {(100990, 100990)}
 
 
@@ -204,9 +204,9 @@ def test_nothing_is_made_before_what_sweeps_it_nor_a_database_before_the_directo
     assert len(made) == 4
     for each in made:
         assert {"mautrix-signal-leftovers", "shared-leftovers"} <= plan.after(each.name), each.name
-    within = arguments(plan, "config")["within"]
-    assert within["path"] == "/opt/matrix/mautrix-signal" and within["stack"] == facts.STACK
-    assert "mautrix-signal-config" in plan.after("mautrix-signal-role") & plan.after("mautrix-signal-database")
+    own = arguments(plan, "install")["own"]
+    assert own["path"] == "/opt/matrix/mautrix-signal" and own["stack"] == facts.STACK
+    assert "mautrix-signal-install" in plan.after("mautrix-signal-role") & plan.after("mautrix-signal-database")
 
 
 def test_every_database_of_the_settings_is_isolated(plan: Recording) -> None:
@@ -279,7 +279,7 @@ def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
         return {each.name: each.inputs["stdin"] for each in recording.resources.values() if each.stdin}
 
     other = stdin(record(facts.healthy(), {**facts.defaults(), "reapply": "1"}))
-    names = "leftovers config registration data auth-check readiness"
+    names = "leftovers install registration data auth-check readiness"
     shared = "leftovers directory doublepuppet-registration isolation backup-script access synapse-restart"
     own = {f"mautrix-signal-{name}" for name in names.split()}
     assert set(other) == own | {f"shared-{name}" for name in shared.split()}
@@ -426,6 +426,19 @@ def test_a_gate_that_fails_keeps_its_bridge_alone_from_going_live_and_ends_the_r
     ]  # fmt: skip
 
 
+def test_an_image_that_cannot_be_had_is_one_bridge_s_failure() -> None:
+    """As a failed resource of Docker's provider it would end the run for all."""
+    failing = {"mautrix-whatsapp-install": Failed("image dock.mau.dev/x: cannot be pulled: manifest unknown")}
+    stopped = record(facts.healthy(3), MANY, failing=failing)
+    for name in NAMES:
+        made = {f"{name}-{step}" for step in ("image", "auth-check", "data", "container", "readiness")}
+        assert made & stopped.resources.keys() == (set() if name == "mautrix-whatsapp" else made)
+    assert stopped.ended.splitlines()[1:] == [
+        "- mautrix-whatsapp: image dock.mau.dev/x: cannot be pulled: manifest unknown"
+    ]
+    assert "mautrix-irc-install" in stopped.after("mautrix-irc-image")
+
+
 def test_at_preview_all_of_it_is_planned() -> None:
     """What a gate will say is not known then, and what it said once is of no account."""
     planned = record(facts.healthy(3), MANY, failing=GATE, preview=True)
@@ -472,5 +485,5 @@ def test_an_attempt_that_failed_is_made_again(plan: Recording) -> None:
         facts.changed(facts.healthy(), {"failures": 1, "directory": facts.deployed().bridges[0].directory}),
         facts.defaults(),
     )
-    for name in ("auth-check", "data", "readiness"):
+    for name in ("install", "auth-check", "data", "readiness"):
         assert again[f"mautrix-signal-{name}"].inputs["stdin"] != plan[f"mautrix-signal-{name}"].inputs["stdin"]

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mautrix_bridges.scripts import config_check, directory, files, safe_files
+from mautrix_bridges.scripts import directory, files, safe_files
 from mautrix_bridges.scripts.common import ScriptError
-from mautrix_bridges.scripts.config_check import Question
 from mautrix_bridges.scripts.directory import OwnDirectory
 from mautrix_bridges.scripts.files import OwnedFile, OwnedFiles
 from mautrix_bridges.verdicts.host_facts import Mount
@@ -193,17 +192,3 @@ def test_a_config_that_the_bridge_runs_with_is_not_erased(tmp_path: Path, monkey
     assert path.exists()
     files.erase(replace(own, mounted_by="gone"))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_config_that_the_bridge_does_not_take_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The image came with this very `up`: preview could not ask it."""
-    said: tuple[str, ...] = ("bridgeConfig.bridge.typo: is no setting of this bridge's",)
-    monkeypatch.setattr(config_check, "refused", lambda question: said)
-    asked = Question({"bridge": {"typo": 1}}, "sha256:0", "/usr/bin/mautrix-signal", "matrix-synapse")
-    arguments = replace(config(tmp_path / "config.yaml"), asked=asked)
-    with pytest.raises(ScriptError, match="typo: is no setting"):
-        files.create(arguments)
-    assert not (tmp_path / "config.yaml").exists()
-    said = ()
-    files.create(arguments)
-    assert (tmp_path / "config.yaml").exists()

@@ -1,0 +1,31 @@
+"""How a bridge is started, and what becomes of a step of it that fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mautrix_bridges.components.host import Attempt
+from mautrix_bridges.documents.places import NOTHING, BridgeDeployment
+from mautrix_bridges.scripts.directory import FAILURES
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the container is started. `attempt`: another number makes a container that never got ready anew; `failures`:
+    how often the bridge did not go live; `timeout`: seconds until it must be ready; `tokens`: their generation;
+    `restore`: what the database begins or began with."""
+
+    attempt: int
+    failures: int
+    timeout: int
+    tokens: int
+    restore: str
+
+    @property
+    def new_keys(self) -> bool:
+        """Whether the bot may get new cross-signing keys: that of a database that began empty."""
+        return self.restore == NOTHING
+
+    def attempt_at(self, deployment: BridgeDeployment) -> Attempt:
+        """As `Host.script` takes it."""
+        return Attempt(f"{deployment.place.directory}/{FAILURES}", self.failures + 1)
