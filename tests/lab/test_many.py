@@ -83,19 +83,21 @@ def test_one_comes_one_goes_and_signal_s_runs_on(lab: Lab, shared: Shared) -> No
     assert snapshot(lab) == before
 
 
-def test_one_that_fails_holds_no_other_up_and_is_tried_again(lab: Lab, shared: Shared) -> None:
-    """A program that is none: its container keeps ending."""
+def test_those_that_fail_hold_no_other_up_and_are_tried_again(lab: Lab, shared: Shared) -> None:
+    """A program that is none, so that its container keeps ending; an image that cannot be had (nobody listens there)."""
     shared.spoilt = True
     before = snapshot(lab)
     two, broken = lab.custom_bridge("two"), lab.custom_bridge("broken", binary="/bin/sh")
-    lab.write_config(None, [broken, two], readyTimeout=20)
+    lost = lab.custom_bridge("lost", image="127.0.0.1:1/irc:v1")
+    lab.write_config(None, [broken, lost, two], readyTimeout=20)
     told = said(lab, *UP, fails=True)
-    assert "1 of 3 bridges did not go live:" in told
-    (line,) = [line.strip() for line in told.splitlines() if line.strip().startswith("- mautrix-")]
-    assert line.startswith(f"- mautrix-broken: {lab.prefix}-broken ") and "What to do: " in line
+    assert "2 of 4 bridges did not go live:" in told
+    first, second = [line.strip() for line in told.splitlines() if line.strip().startswith("- mautrix-")]
+    assert first.startswith(f"- mautrix-broken: {lab.prefix}-broken ") and "What to do: " in first
+    assert second.startswith("- mautrix-lost: image 127.0.0.1:1/irc:v1: cannot be pulled: ")
     assert lab.docker.inspect("container", [two["container"]])[two["container"]]["State"]["Running"]
     again = said(lab, *UP, fails=True)
-    assert "1 of 3 bridges did not go live:" in again, "it is not taken for live because it failed once"
+    assert "2 of 4 bridges did not go live:" in again, "they are not taken for live because they failed once"
     signal = running(lab)
     mended = lab.custom_bridge("broken")
     lab.write_config(None, [mended, two], readyTimeout=20)
