@@ -52,7 +52,7 @@ ROWS = (
 
 SSH_DELAY = 0.05  # seconds, each way
 
-SAMPLE_SECONDS = 0.05
+SAMPLE_SECONDS = 0.5  # a sample of all processes costs some hundredths of a second of one core
 # What the language host's child process has in its command line, in all versions so far.
 PROGRAM_MARK = "pulumi-language-python-exec"
 # Long enough for the prober to see a good answer after the last bad one, and for Docker to have told of its events.

@@ -18,7 +18,7 @@ def launch(job: dict[str, Any]) -> None:
     except OSError:
         data = b""
     if hashlib.sha256(data).hexdigest() != job["stored"]["sha256"]:
-        again = "`pulumi config set reapply …` with another number and `pulumi up` bring it back"
+        again = "`pulumi up`, or `pulumi destroy --run-program`, writes it anew"
         sys.exit(f"{path}: gone, or not what this stack wrote, and this step's program is in it: {again}")
     job["sources"] = json.loads(data.partition(b"\n")[2])
     found: dict[str, Any] = {}
