@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from mautrix_bridges.documents.masking import clean
 from mautrix_bridges.scripts.common import ScriptError, run
@@ -40,23 +40,25 @@ class Question:
 def probe(question: Question) -> BridgeStatus:
     """Look. Nothing raises: `problem` says why something is not known."""
     try:
-        state = look(question.container, question.timeout)
-        if state is None:
-            return BridgeStatus(container="absent")
-        jobs: list[Callable[[], dict[str, Any]]] = [
-            lambda: _log(question.as_token, state, question.timeout),
-            lambda: _exit(state),
-        ]
-        if state.running:
-            jobs.append(lambda: _ready(question, state))
-            jobs += [lambda: _ping(question)] if question.as_token and question.synapse_url else []
-        seen: dict[str, Any] = {"container": state.status, "restart_count": state.restarts, "image": state.image}
-        with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
-            for part in pool.map(_safe, jobs):
-                seen |= part
-        return BridgeStatus(**seen)
+        return seen(question, look(question.container, question.timeout))
     except Exception as error:  # whatever it is: a preview must not fail for it
         return BridgeStatus(problem=_told(error))
+
+
+def seen(question: Question, state: Optional[Container]) -> BridgeStatus:
+    """The same of a container that was just looked at; None: there is none."""
+    if state is None:
+        return BridgeStatus(container="absent")
+    token, timeout = question.as_token, question.timeout
+    jobs: list[Callable[[], dict[str, Any]]] = [lambda: _log(token, state, timeout), lambda: _exit(state)]
+    if state.running:
+        jobs.append(lambda: _ready(question, state))
+        jobs += [lambda: _ping(question)] if token and question.synapse_url else []
+    known: dict[str, Any] = {"container": state.status, "restart_count": state.restarts, "image": state.image}
+    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+        for part in pool.map(_safe, jobs):
+            known |= part
+    return BridgeStatus(**known)
 
 
 def answering(state: Container, as_token: str) -> BridgeStatus:

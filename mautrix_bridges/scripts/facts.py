@@ -40,7 +40,7 @@ from mautrix_bridges.scripts.container import every, inside, look, of_stack, on_
 from mautrix_bridges.scripts.directory import CLAIM, FAILURES, JOURNAL, READY, directory_writers
 from mautrix_bridges.scripts.exchange import Request, ask
 from mautrix_bridges.scripts.files import dump_script_owner, file_writer
-from mautrix_bridges.scripts.postgres import SCHEMA, psql
+from mautrix_bridges.scripts.postgres import SCHEMA, psql, quoted, sessions
 from mautrix_bridges.scripts.wire import typed
 from mautrix_bridges.scripts.worker import worker
 from mautrix_bridges.verdicts.auth import came
@@ -119,7 +119,8 @@ def read(arguments: Look) -> HostFacts:
         workers = {name: pool.submit(worker, name, synapse) for name in synapse.workers}
         data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
-        around = _Around(by_name.result(), images.result(), url.result()[0], postgres.result())
+        schemas = _schemas(deployment, postgres.result())
+        around = _Around(by_name.result(), images.result(), url.result()[0], schemas)
         bridges = pool.map(lambda each: _bridge(each, around), deployment.bridges)
         return HostFacts(
             docker=docker_version,
@@ -167,12 +168,13 @@ def _kept(programs: bundle.Stored) -> bool:
 
 @dataclass(frozen=True)
 class _Around:
-    """What the look at each bridge needs: containers by name, images that are there, Synapse's URL, Postgres."""
+    """What the look at each bridge needs: containers by name, images that are there, Synapse's URL, the databases'
+    schemas."""
 
     by_name: dict[str, Container]
     images: set[str]
     synapse_url: str
-    postgres: PostgresFacts
+    schemas: dict[str, dict[str, tuple[int, int]]]
 
 
 def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
@@ -185,7 +187,7 @@ def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
         directory_writers=tuple(sorted(directory_writers(directory))),
         others=_others(around.by_name, place),
         registration=_own(Path(deployment.registration_path)),
-        schema=_schema(deployment, around.postgres),
+        schema=around.schemas.get(place.database.database, {}),
         ready_mark=_text(directory / READY) or "",
         failures=int(failures) if failures.isdecimal() else 0,
         config_refused=_config(deployment) if place.image in around.images else (),
@@ -193,7 +195,7 @@ def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
         archive=_archive(deployment),
         going_back=_named(archive.go_back) if archive.go_back else None,
         versions=_versions(deployment),
-        status=_status(deployment, around.synapse_url),
+        status=_status(deployment, around),
     )
 
 
@@ -328,14 +330,20 @@ def _postgres(arguments: Look) -> PostgresFacts:
     return typed(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
 
 
-def _schema(deployment: BridgeDeployment, postgres: PostgresFacts) -> dict[str, tuple[int, int]]:
-    """Asked as the role: its tables may be views, whose functions would run with a superuser's rights."""
-    own = deployment.place.database
-    if own.database not in postgres.databases:
-        return {}
-    done = psql(own.container, own.role, own.database, SCHEMA, timeout=30)
-    seen = json.loads(done.stdout) if done.returncode == 0 else {}
-    return {part: (version, oldest) for part, (version, oldest) in seen.items()}
+def _schemas(deployment: Deployment, postgres: PostgresFacts) -> dict[str, dict[str, tuple[int, int]]]:
+    """By database. Asked as its role: its tables may be views, whose functions would run with a superuser's rights."""
+    own = [each.place.database for each in deployment.bridges if each.place.database.database in postgres.databases]
+    query = " ".join(SCHEMA.split())
+    lines = [f"\\connect {quoted(each.database)} {quoted(each.role)} \\\\ {query}" for each in own]
+    try:
+        said = sessions(deployment.postgres.container, deployment.postgres.superuser, "postgres", lines, 60)
+    except ScriptError:
+        said = []
+    return {
+        each.database: {part: (version, oldest) for part, (version, oldest) in json.loads(out).items()}
+        for each, (out, _) in zip(own, said)
+        if out.startswith("{")
+    }
 
 
 def _mounted(container: Optional[Container], synapse: Synapse) -> dict[str, str]:
@@ -455,20 +463,19 @@ def _pid_namespace(process: Path) -> str:
     return ""  # it is gone
 
 
-def _status(deployment: BridgeDeployment, synapse_url: str) -> BridgeStatus:
+def _status(deployment: BridgeDeployment, around: _Around) -> BridgeStatus:
     """The bridge's status today; the token for the ping is in the registration on the host."""
     registration = _text(Path(deployment.registration_path)) or ""
     token = re.search(r"^as_token: *[\"']?([^\s\"']+)", registration, re.MULTILINE)
-    return bridge_status.probe(
-        bridge_status.Question(
-            container=deployment.place.container,
-            port=deployment.place.port,
-            synapse_url=synapse_url,
-            appservice_id=deployment.bridge.appservice_id,
-            as_token=token.group(1) if token else "",
-            timeout=3.0,
-        )
+    question = bridge_status.Question(
+        container=deployment.place.container,
+        port=deployment.place.port,
+        synapse_url=around.synapse_url,
+        appservice_id=deployment.bridge.appservice_id,
+        as_token=token.group(1) if token else "",
+        timeout=3.0,
     )
+    return bridge_status.seen(question, around.by_name.get(deployment.place.container))
 
 
 def _config(deployment: BridgeDeployment) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def test_one_comes_one_goes_and_signal_s_runs_on(lab: Lab, shared: Shared) -> No
 
 
 def test_those_that_fail_hold_no_other_up_and_are_tried_again(lab: Lab, shared: Shared) -> None:
-    """A program that is none, so that its container keeps ending; an image that cannot be had (nobody listens there)."""
+    """A program that is none, so that its container keeps ending; an image that cannot be had."""
     shared.spoilt = True
     before = snapshot(lab)
     two, broken = lab.custom_bridge("two"), lab.custom_bridge("broken", binary="/bin/sh")

@@ -113,7 +113,9 @@ def test_programs_that_somebody_changed_are_not_run(tmp_path: Path, change: str)
         ["sh", "-c", bundle.command("create")], input=packed, text=True, capture_output=True, cwd="/", check=False
     )
     assert done.returncode == 1 and not (tmp_path / "a").exists()
-    assert done.stderr.startswith(f"{stored.path}: gone, or not what this stack wrote") and "writes it anew" in done.stderr
+    assert (
+        done.stderr.startswith(f"{stored.path}: gone, or not what this stack wrote") and "writes it anew" in done.stderr
+    )
 
 
 def test_what_the_state_has_to_hold_is_small() -> None:
