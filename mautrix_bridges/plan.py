@@ -19,7 +19,7 @@ from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents import operator
 from mautrix_bridges.documents.appservice import doublepuppet_registration
 from mautrix_bridges.host_check import host_of, not_live, refuse_or_tell
-from mautrix_bridges.scripts.isolation import Isolation
+from mautrix_bridges.scripts.isolation import Access, Isolation
 from mautrix_bridges.scripts.nightly_backup import ProvenDump
 from mautrix_bridges.settings import Settings
 
@@ -86,8 +86,8 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
 
     # Step 3 again: the roles' passwords, and the proof. From here on a bridge that runs has old tokens: nothing slow
     # now.
-    passwords = [each.password for each in bridges]
-    access = databases_access(name, host, deployment.postgres, passwords, settings.isolated, after(backup.resource))
+    passwords = Access(deployment.postgres, tuple(each.password for each in bridges), settings.isolated)
+    access = databases_access(name, host, passwords, after(backup.resource))
 
     # Steps 9 to 14. The registrations, homeserver.yaml, and one restart of Synapse.
     puppet_text = shared.doublepuppet.apply(lambda tokens: doublepuppet_registration(deployment, tokens))

@@ -13,7 +13,7 @@ from mautrix_bridges.components.auth_check import auth_check
 from mautrix_bridges.components.container import BridgeContainer, container_version
 from mautrix_bridges.components.data import bridge_data_begun
 from mautrix_bridges.components.database import BridgeDatabase
-from mautrix_bridges.components.host import Host
+from mautrix_bridges.components.host import Host, later
 from mautrix_bridges.components.install import BridgeInstall, DockerMachine
 from mautrix_bridges.components.leftovers import bridge_leftovers
 from mautrix_bridges.components.registration import Registration, registration_file
@@ -25,7 +25,7 @@ from mautrix_bridges.documents.bridge_config import bridge_config, bridge_databa
 from mautrix_bridges.documents.credentials import DoublePuppet
 from mautrix_bridges.documents.places import BridgeDeployment
 from mautrix_bridges.scripts.bridge_data import Begun
-from mautrix_bridges.scripts.isolation import Proven
+from mautrix_bridges.scripts.isolation import Proven, RolePassword
 from mautrix_bridges.scripts.readiness import Ready
 from mautrix_bridges.scripts.stop_and_check import Checked
 from mautrix_bridges.scripts.wire import Failed
@@ -94,9 +94,10 @@ class Bridge(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=self, depends_on=[*needed])
 
     @property
-    def password(self) -> tuple[BridgeDeployment, pulumi.Output[str]]:
-        """Its role's."""
-        return self.deployment, self.tokens.apply(lambda known: known.database_password)
+    def password(self) -> RolePassword:
+        """Its role's, with the database that it is for."""
+        password: pulumi.Output[str] = self.tokens.apply(lambda known: known.database_password)
+        return RolePassword(self.deployment.place.database, later(password))
 
     def registration(self, owner: tuple[int, int], ready: pulumi.Resource) -> Registration:
         """Step 9, once it is `ready` for that. `owner`: Synapse's uid and gid."""

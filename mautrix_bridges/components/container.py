@@ -29,12 +29,11 @@ def container_version(install: BridgeInstall, deployment: BridgeDeployment, star
 class BridgeContainer:
     """Container and readiness. The container is Pulumi's, labelled so, and joins the network by name.
 
-    `outcome` says what the readiness check saw, the bridge's status among it. A destroy begins with that check, the
-    resource `proof`, and stops with everything as it is if the archive could not be made.
+    `outcome` says what the readiness check saw, the bridge's status among it. A destroy begins with that step,
+    and stops with everything as it is if the archive could not be made.
     """
 
     outcome: pulumi.Output[readiness.Ready | Failed]
-    proof: pulumi.Resource
 
     def __init__(
         self,
@@ -86,7 +85,7 @@ class BridgeContainer:
                 ),
             ),
         )
-        proof = host.script(
+        self.outcome = host.script(
             f"{name}-readiness",
             readiness.Arguments(
                 bridge=place,
@@ -107,6 +106,4 @@ class BridgeContainer:
             shown=True,
             attempt=start.attempt_at(deployment),
             opts=opts,
-        )
-        self.outcome = proof.outcome
-        self.proof = proof.resource
+        ).outcome

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_postgresql as postgresql
 
-from mautrix_bridges.components.host import Host, HostScript, later
-from mautrix_bridges.documents.places import BridgeDeployment, Database, Postgres
+from mautrix_bridges.components.host import Host, HostScript
+from mautrix_bridges.documents.places import Database, Postgres
 from mautrix_bridges.scripts import isolation
 
 
@@ -100,14 +99,8 @@ def databases_isolated(
 
 
 def databases_access(
-    name: str,
-    host: Host,
-    postgres: Postgres,
-    roles: Sequence[tuple[BridgeDeployment, pulumi.Output[str]]],
-    isolated: tuple[str, ...],
-    opts: pulumi.ResourceOptions,
+    name: str, host: Host, access: isolation.Access, opts: pulumi.ResourceOptions
 ) -> HostScript[isolation.Proven]:
     """The roles' passwords, set as late as can be (a bridge that runs may have the one before), and the proof where
-    each role gets in with it and where it is refused: in the databases `isolated`."""
-    each = tuple(isolation.RolePassword(own.place.database, later(password)) for own, password in roles)
-    return host.script(f"{name}-access", isolation.Access(postgres, each, isolated), create=isolation.prove, opts=opts)
+    each role gets in with it and where it is refused."""
+    return host.script(f"{name}-access", access, create=isolation.prove, opts=opts)

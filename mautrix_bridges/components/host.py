@@ -179,17 +179,15 @@ class Host(ABC):
         known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
         text = known.apply(lambda values: self._pack(create, name, values, self.programs, contained))
         stdin: pulumi.Output[str] = pulumi.Output.secret(text)
-        command = local.Command(
+        command = _resource(
             name,
+            shown,
+            opts,
             create=self._command(create, name),
             update=self._command(update, name) if update else None,
             delete=self._command(delete, name) if delete else None,
             stdin=stdin,
             triggers=triggers,
-            logging=local.Logging.STDERR if shown else local.Logging.NONE,
-            add_previous_output_in_env=False,
-            dir="/",
-            opts=opts,
         )
         return HostScript(command, result_of(create))
 
@@ -206,32 +204,17 @@ class Host(ABC):
         """A resource that does nothing until it is deleted: then the verb runs, as of `script`, and tells a person. The
         arguments hold neither outputs nor secrets. `alone`: it carries its program itself, since the host may not have
         it then."""
-        return local.Command(
-            name,
-            delete=self._command(delete, name),
-            stdin=self._pack(delete, name, arguments, None if alone else self.programs),
-            triggers=triggers,
-            logging=local.Logging.STDERR,
-            add_previous_output_in_env=False,
-            dir="/",
-            opts=opts,
-        )
+        stdin = self._pack(delete, name, arguments, None if alone else self.programs)
+        return _resource(name, True, opts, delete=self._command(delete, name), stdin=stdin, triggers=triggers)
 
     def generated(
         self, name: str, kind: type[R], triggers: list[Any], opts: pulumi.ResourceOptions | None = None
     ) -> HostScript[R]:
         """A resource with new secrets, one for each field of `kind` (documents/credentials.py); as `made_once`."""
         words = " ".join(f"{secret}:{length}" for secret, length in lengths(kind).items())
-        command = local.Command(
-            name,
-            create=f"{self._text(f'python3 {bundle.ALONE} - {words}', name)} # scripts.generate {kind.__name__}",
-            stdin=bundle.source(generate.__name__),
-            triggers=triggers,
-            logging=local.Logging.NONE,
-            add_previous_output_in_env=False,
-            dir="/",
-            opts=_once(opts),
-        )
+        create = f"{self._text(f'python3 {bundle.ALONE} - {words}', name)} # scripts.generate {kind.__name__}"
+        stdin = bundle.source(generate.__name__)
+        command = _resource(name, False, _once(opts), create=create, stdin=stdin, triggers=triggers)
         return HostScript(command, kind)
 
     def made_once(
@@ -263,6 +246,12 @@ class Host(ABC):
         """The step's command line; it is the same for all, so a person reads behind it what it runs."""
         what = f"{verb.__module__.partition('.')[2]} {verb.__name__}"
         return f"{self._text(bundle.command(verb.__name__), name)} # {what}"
+
+
+def _resource(name: str, shown: bool, opts: pulumi.ResourceOptions | None, **inputs: Any) -> local.Command:
+    """`shown`: as of `Host.script`."""
+    logging = local.Logging.STDERR if shown else local.Logging.NONE
+    return local.Command(name, logging=logging, add_previous_output_in_env=False, dir="/", opts=opts, **inputs)
 
 
 def _once(opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOptions:

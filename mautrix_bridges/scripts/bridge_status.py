@@ -49,28 +49,32 @@ def seen(question: Question, state: Optional[Container]) -> BridgeStatus:
     """The same of a container that was just looked at; None: there is none."""
     if state is None:
         return BridgeStatus(container="absent")
-    token, timeout = question.as_token, question.timeout
-    jobs: list[Callable[[], dict[str, Any]]] = [lambda: _log(token, state, timeout), lambda: _exit(state)]
+    asked: list[Job] = []
     if state.running:
-        jobs.append(lambda: _ready(question, state))
-        jobs += [lambda: _ping(question)] if token and question.synapse_url else []
-    known: dict[str, Any] = {"container": state.status, "restart_count": state.restarts, "image": state.image}
-    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
-        for part in pool.map(_safe, jobs):
-            known |= part
-    return BridgeStatus(**known)
+        asked.append(lambda: _ready(question, state))
+        asked += [lambda: _ping(question)] if question.as_token and question.synapse_url else []
+    return BridgeStatus(**_known(state, question.as_token, question.timeout, *asked))
 
 
 def answering(state: Container, as_token: str) -> BridgeStatus:
     """The same of a container that was just seen to be ready, and to be pinged by Synapse."""
-    seen: dict[str, Any] = {"container": state.status, "restart_count": state.restarts, "image": state.image}
-    jobs: list[Callable[[], dict[str, Any]]] = [lambda: _log(as_token, state, TIMEOUT), lambda: _exit(state)]
-    for job in jobs:
-        seen |= _safe(job)
-    return BridgeStatus(**seen, ready=True, ping="200")
+    return BridgeStatus(**_known(state, as_token, TIMEOUT), ready=True, ping="200")
 
 
-def _safe(job: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+Job = Callable[[], dict[str, Any]]
+
+
+def _known(state: Container, as_token: str, timeout: float, *asked: Job) -> dict[str, Any]:
+    """What Docker tells of it, and what is `asked` beside."""
+    jobs: list[Job] = [lambda: _log(as_token, state, timeout), lambda: _exit(state), *asked]
+    known: dict[str, Any] = {"container": state.status, "restart_count": state.restarts, "image": state.image}
+    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+        for part in pool.map(_safe, jobs):
+            known |= part
+    return known
+
+
+def _safe(job: Job) -> dict[str, Any]:
     """One part's failure does not hide the others."""
     try:
         return job()

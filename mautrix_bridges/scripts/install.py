@@ -33,7 +33,7 @@ class Arguments:
 
     @property
     def files(self) -> OwnedFiles:
-        return OwnedFiles(self.own.stack, (self.config,), mounted_by=self.container, within=self.own)
+        return OwnedFiles(self.own.stack, (self.config,), mounted_by=self.container)
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,11 @@ def literal(text: str) -> str:
 def command(container: str, user: str, database: str, *more: str, unprivileged: bool = False) -> list[str]:
     """The words after `docker` that run psql on what comes from stdin; `unprivileged`: as nobody in the container."""
     nobody = ["-u", "65534:65534"] if unprivileged else []
-    words = ["exec", "-i", *nobody, container, "psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", *more]
-    return [*words, "-U", user, "-d", database]
+    return ["exec", "-i", *nobody, container, *_psql(user, database, *more)]
+
+
+def _psql(user: str, database: str, *more: str) -> list[str]:
+    return ["psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", *more, "-U", user, "-d", database]
 
 
 def psql(
@@ -107,14 +110,14 @@ class Session:
 def sessions(container: str, user: str, database: str, lines: Sequence[str], timeout: float) -> list[tuple[str, str]]:
     """Run each line, of SQL or for psql itself, in a session of its own, whatever comes of it; what each said on stdout
     and on stderr. ScriptError if they were not run to the last. One `docker exec` for all."""
+    if not lines:
+        return []
     mark = f"-- {secrets.token_hex(8)}"
     loop = (
-        'while IFS= read -r line; do printf "%s\\n" "$line" | psql "$@"; printf "%s\\n" "$0"; '
-        'printf "%s\\n" "$0" >&2; done'
+        'while IFS= read -r line; do printf "%s\\n" "$line" | "$@"; printf "%s\\n" "$0"; printf "%s\\n" "$0" >&2; done'
     )
-    options = ["-X", "-q", "-w", "-A", "-t", "-U", user, "-d", database]
     done = docker(
-        "exec", "-i", container, "sh", "-c", loop, mark, *options,
+        "exec", "-i", container, "sh", "-c", loop, mark, *_psql(user, database, "-A", "-t"),
         stdin="".join(f"{line}\n" for line in lines), check=False, timeout=timeout,
     )  # fmt: skip
     said = [text.split(f"{mark}\n")[:-1] for text in (done.stdout, done.stderr)]
