@@ -7,16 +7,16 @@ from mautrix_bridges.plan import deploy
 from mautrix_bridges.settings import read
 
 
-def stop(failed: str) -> None:
-    """One line for each bridge that did not go live, and an exit code that says so."""
-    if failed:
+async def main() -> None:
+    """A line for each bridge that did not go live, and then an exit code that says so."""
+    deployed = deploy(read())
+    pulumi.export("bridges", deployed.bridges)
+    pulumi.export("backups", deployed.backups)
+    pulumi.export("backupCron", deployed.backup_cron)
+    pulumi.export("doublepuppetAsToken", deployed.doublepuppet_as_token)
+    if failed := await deployed.failed.future():
         raise pulumi.RunError(failed)
 
 
 prepare_process()
-deployed = deploy(read())
-pulumi.export("bridges", deployed.bridges)
-pulumi.export("backups", deployed.backups)
-pulumi.export("backupCron", deployed.backup_cron)
-pulumi.export("doublepuppetAsToken", deployed.doublepuppet_as_token)
-deployed.failed.apply(stop)
+pulumi.run(main)

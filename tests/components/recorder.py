@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import runpy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,8 +181,14 @@ def record(
         told.append(message)
 
     async def program() -> None:
-        runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__")
-        await pulumi.runtime.stack.wait_for_rpcs()
+        """As pulumi.runtime.run_in_stack does, without the stack's own resource."""
+        mains: list[Callable[[], Awaitable[None]]] = []
+        with patch.object(pulumi, "run", mains.append):
+            runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__")
+        try:
+            await mains[0]()
+        finally:
+            await pulumi.runtime.stack.wait_for_rpcs()
 
     from mautrix_bridges.components.host import Host
 
