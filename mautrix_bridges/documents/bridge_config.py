@@ -61,8 +61,14 @@ def bridge_config(deployment: BridgeDeployment, tokens: Tokens, keys: Keys, doub
         raise ValueError(f"provisioning_secret is shorter than {_MIN_PROVISIONING_SECRET} characters")
     if deployment.synapse.domain == "example.com":
         raise ValueError("the domain is example.com, which the bridge takes for not configured")
+    config = merged(merged(CHOICES, _needed(deployment, tokens, keys, doublepuppet)), deployment.config)
+    # Nobody's account, but it invites the bot (scripts/delivery.py): to refuse is least work, and quiet.
+    permissions = _at(config, ("bridge", "permissions"))
+    if isinstance(permissions, Mapping):  # a bridgeConfig may say anything, until the bridge is asked
+        sender = f"@{keys.sender_localpart}:{deployment.synapse.domain}"
+        config["bridge"]["permissions"] = {**permissions, sender: "block"}
     return render(
-        merged(merged(CHOICES, _needed(deployment, tokens, keys, doublepuppet)), deployment.config),
+        config,
         f"{deployment.bridge.name}: written by the Pulumi stack {deployment.stack}.",
         "Do not edit: the next `pulumi up` that changes it writes it anew. It holds secrets.",
     )

@@ -2,8 +2,8 @@
 from the one that pushes to appservices, which may be a worker with registrations of before.
 
 The registration's own sender, which is nobody's account and no user of the bridge's, makes a room, invites the bot and
-sees what the bridge does about it: it has the bot join, or refuse (mautrix-go: bridgev2/matrixinvite.go, queue.go).
-Both then leave the room and forget it, and no person has seen it.
+sees what the bridge does about it: it has the bot refuse, since its config lets that sender do nothing, or join
+(mautrix-go: bridgev2/queue.go, matrixinvite.go). Both then leave the room and forget it, and no person has seen it.
 """
 
 from __future__ import annotations
@@ -32,23 +32,25 @@ def prove(url: str, bot: str, as_token: str, deadline: float, pause: float) -> O
         ),
         "room_id",
     )  # fmt: skip
-    begun = time.monotonic()
+    begun, there = time.monotonic(), "invite"
     where = f"{API}/rooms/{quote(room, safe='')}"
     try:
         while True:
             member = Request("GET", f"{where}/state/m.room.member/{quote(bot, safe='')}", as_token)
-            if _asked(url, member, "membership") != "invite":
+            there = _asked(url, member, "membership")
+            if there != "invite":
                 return time.monotonic() - begun
             if time.monotonic() + pause >= deadline:
                 return None
             time.sleep(pause)
             pause *= SLOWER
     finally:
-        for user in (f"?user_id={quote(bot, safe='')}", ""):  # the bot first: the bridge then forgets the room, too
-            for step in ("leave", "forget"):
-                done = ask(step, url, Request("POST", f"{where}/{step}{user}", as_token, {}), LIMIT)
-                if done.status != 200:
-                    say(f"note: the room of the proof, {room}: {step}: {came(done)}")
+        own = f"?user_id={quote(bot, safe='')}"
+        left = () if there == "leave" else (f"leave{own}",)
+        for step in (*left, f"forget{own}", "leave", "forget"):  # the bot first: the bridge then forgets it, too
+            done = ask(step, url, Request("POST", f"{where}/{step}", as_token, {}), LIMIT)
+            if done.status != 200:
+                say(f"note: the room of the proof, {room}: {step}: {came(done)}")
 
 
 def _asked(url: str, request: Request, key: str) -> str:

@@ -40,6 +40,7 @@ TOKENS = Tokens(
 )
 KEYS = Keys(pickle_key="pk" * 32, sender_localpart="x" * 32)
 PUPPET = DoublePuppet(as_token="dp" * 32, hs_token="dh" * 32)
+SENDER = f"@{'x' * 32}:echo6.co"
 SECRETS = [*(each.name for each in dataclasses.fields(Tokens)), "pickle_key", "doublepuppet"]
 
 NO_NUL = st.text(min_size=1).filter(lambda text: "\0" not in text)
@@ -68,7 +69,7 @@ def test_the_whole_document_of_the_plan() -> None:
     assert parsed() == {
         "bridge": {
             "command_prefix": "!signal",
-            "permissions": {"*": "relay", "echo6.co": "user", "@matt:echo6.co": "admin"},
+            "permissions": {"*": "relay", "echo6.co": "user", "@matt:echo6.co": "admin", SENDER: "block"},
         },
         "database": {
             "type": "postgres",
@@ -142,7 +143,8 @@ def test_any_secret_comes_back_from_the_yaml(secrets: dict[str, str]) -> None:
 def test_any_domain_comes_back_from_the_yaml(domain: str) -> None:
     document = parsed(of_domain(domain))
     assert document["homeserver"]["domain"] == domain
-    assert document["bridge"]["permissions"] == {"*": "relay"} | {domain: "user"} | {f"@matt:{domain}": "admin"}
+    admin, sender = f"@matt:{domain}", f"@{'x' * 32}:{domain}"
+    assert document["bridge"]["permissions"] == {"*": "relay"} | {domain: "user"} | {admin: "admin", sender: "block"}
     assert document["double_puppet"]["secrets"] == {domain: "as_token:" + "dp" * 32}
 
 
@@ -256,13 +258,14 @@ def test_what_is_ours_is_refused_with_all_that_is_above_and_below(theirs: dict[s
         assert (path in told) == bool(touched), (path, touched)
 
 
-def test_permissions_are_taken_as_they_are() -> None:
+def test_permissions_are_taken_as_they_are_and_the_sender_of_the_proof_has_none() -> None:
+    """With some it would have the bot join its room, make that its management room, and greet it."""
     config = dataclasses.replace(
         DEPLOYMENT, config={"bridge": {"permissions": {"@me:echo6.co": "admin"}, "relay": {"a": 1}}}
     )
     document = parsed(config)
     assert document["bridge"] == {
-        "command_prefix": "!signal", "permissions": {"@me:echo6.co": "admin"}, "relay": {"a": 1},
+        "command_prefix": "!signal", "permissions": {"@me:echo6.co": "admin", SENDER: "block"}, "relay": {"a": 1},
     }  # fmt: skip
 
 
