@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from mautrix_bridges.documents.bridges import READY_PATH
 from mautrix_bridges.documents.masking import clean
-from mautrix_bridges.scripts.common import ScriptError, run
-from mautrix_bridges.scripts.container import last_exit, look, ready, recent_log
-from mautrix_bridges.scripts.exchange import ask, ping_request
+from mautrix_bridges.scripts.common import ScriptError
+from mautrix_bridges.scripts.container import last_exit, recent_log, status_inside
+from mautrix_bridges.scripts.exchange import Request, ask, ping_request
 from mautrix_bridges.verdicts.auth import came, line
 from mautrix_bridges.verdicts.bridge_log import last_error
 from mautrix_bridges.verdicts.exit_codes import explain
@@ -22,14 +23,15 @@ from mautrix_bridges.verdicts.host_facts import BridgeStatus, Container
 
 LINES = 200  # of the log are searched for the last error
 TIMEOUT = 5.0  # seconds for each of the things that are asked
+DIRECT = 1.0  # seconds at most for a way that may lead nowhere
 
 
 @dataclass(frozen=True)
 class Question:
-    """`container` is a name or an id; `timeout` (seconds) is for each of the things that are asked; no ping is asked
-    for without `as_token`, which is a secret."""
+    """The bridge listens on `port` in `network`; `timeout` (seconds) is for each of the things that are asked; no ping
+    is asked for without `as_token`, which is a secret."""
 
-    container: str
+    network: str
     port: int
     synapse_url: str
     appservice_id: str
@@ -37,16 +39,9 @@ class Question:
     timeout: float = TIMEOUT
 
 
-def probe(question: Question) -> BridgeStatus:
-    """Look. Nothing raises: `problem` says why something is not known."""
-    try:
-        return seen(question, look(question.container, question.timeout))
-    except Exception as error:  # whatever it is: a preview must not fail for it
-        return BridgeStatus(problem=_told(error))
-
-
 def seen(question: Question, state: Optional[Container]) -> BridgeStatus:
-    """The same of a container that was just looked at; None: there is none."""
+    """Of a container that was just looked at; None: there is none. Nothing raises: `problem` says why something is not
+    known."""
     if state is None:
         return BridgeStatus(container="absent")
     asked: list[Job] = []
@@ -54,6 +49,18 @@ def seen(question: Question, state: Optional[Container]) -> BridgeStatus:
         asked.append(lambda: _ready(question, state))
         asked += [lambda: _ping(question)] if question.as_token and question.synapse_url else []
     return BridgeStatus(**_known(state, question.as_token, question.timeout, *asked))
+
+
+def ready(state: Container, network: str, port: int, timeout: float) -> str:
+    """What the bridge says of itself: "200" when it is ready, else another status or why there is none. No port is
+    published, so it is asked at its address, or, where the host does not reach that (a rootless Docker), from
+    inside."""
+    if address := state.host_on(network):
+        request, seconds = Request("GET", READY_PATH), min(timeout, DIRECT)
+        exchange = ask("ready", f"http://{address}:{port}", request, seconds)
+        if exchange.fault not in ("unreachable", "timeout"):
+            return came(exchange) if exchange.fault else str(exchange.status)
+    return status_inside(state.id, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
 
 
 def answering(state: Container, as_token: str) -> BridgeStatus:
@@ -87,7 +94,7 @@ def _told(error: Exception) -> str:
 
 
 def _ready(question: Question, state: Container) -> dict[str, Any]:
-    answer = ready(state.id, question.port, question.timeout)
+    answer = ready(state, question.network, question.port, question.timeout)
     known = answer.isdigit()  # any status is the bridge's own word
     return {"ready": answer == "200", **({} if known else {"problem": line(f"ready: {answer}", 200)})}
 
@@ -107,9 +114,3 @@ def _exit(state: Container) -> dict[str, Any]:
 def _log(as_token: str, state: Container, timeout: float) -> dict[str, Any]:
     log = clean(recent_log(state, LINES, timeout), [as_token] if as_token else [])
     return {"last_error": line(last_error(log), 300)}
-
-
-VERBS = (probe,)
-
-if __name__ == "__main__":
-    run(*VERBS)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from mautrix_bridges.documents.bridges import READY_PATH
 from mautrix_bridges.documents.marks import STACK_LABEL
 from mautrix_bridges.scripts.common import ScriptError, docker, say
 from mautrix_bridges.verdicts.host_facts import Container, Mount
@@ -154,12 +153,6 @@ def _published(ports: dict[str, Optional[list[dict[str, str]]]]) -> dict[int, st
             host = f"[{host}]" if ":" in host else host
             found[int(port)] = f"{host}:{places[0]['HostPort']}"
     return found
-
-
-def ready(name: str, port: int, timeout: float) -> str:
-    """What the bridge says of itself: "200" when it is ready, else another status or why there is none. Asked from
-    inside, since no port is published."""
-    return status_inside(name, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
 
 
 def status_inside(name: str, url: str, timeout: float, token: str = "") -> str:

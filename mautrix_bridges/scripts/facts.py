@@ -14,8 +14,8 @@ import pwd
 import re
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -119,8 +119,8 @@ def read(arguments: Look) -> HostFacts:
         workers = {name: pool.submit(worker, name, synapse) for name in synapse.workers}
         data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
-        schemas = _schemas(deployment, postgres.result())
-        around = _Around(by_name.result(), images.result(), url.result()[0], schemas)
+        schemas = pool.submit(_schemas, deployment, postgres)
+        around = _Around(by_name.result(), images.result(), url.result()[0])
         bridges = pool.map(lambda each: _bridge(each, around), deployment.bridges)
         return HostFacts(
             docker=docker_version,
@@ -157,7 +157,10 @@ def read(arguments: Look) -> HostFacts:
             workers={name: worker.result() for name, worker in workers.items()},
             programs=arguments.programs is not None and _kept(arguments.programs),
             interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),
-            bridges=tuple(bridges),
+            bridges=tuple(
+                replace(found, schema=schemas.result().get(each.place.database.database, {}))
+                for each, found in zip(deployment.bridges, bridges)
+            ),
         )
 
 
@@ -168,13 +171,11 @@ def _kept(programs: bundle.Stored) -> bool:
 
 @dataclass(frozen=True)
 class _Around:
-    """What the look at each bridge needs: containers by name, images that are there, Synapse's URL, the databases'
-    schemas."""
+    """What the look at each bridge needs: containers by name, images that are there, Synapse's URL."""
 
     by_name: dict[str, Container]
     images: set[str]
     synapse_url: str
-    schemas: dict[str, dict[str, tuple[int, int]]]
 
 
 def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
@@ -187,7 +188,6 @@ def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
         directory_writers=tuple(sorted(directory_writers(directory))),
         others=_others(around.by_name, place),
         registration=_own(Path(deployment.registration_path)),
-        schema=around.schemas.get(place.database.database, {}),
         ready_mark=_text(directory / READY) or "",
         failures=int(failures) if failures.isdecimal() else 0,
         config_refused=_config(deployment) if place.image in around.images else (),
@@ -196,6 +196,7 @@ def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
         going_back=_named(archive.go_back) if archive.go_back else None,
         versions=_versions(deployment),
         status=_status(deployment, around),
+        schema={},  # asked for all of them at once
     )
 
 
@@ -330,9 +331,10 @@ def _postgres(arguments: Look) -> PostgresFacts:
     return typed(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
 
 
-def _schemas(deployment: Deployment, postgres: PostgresFacts) -> dict[str, dict[str, tuple[int, int]]]:
+def _schemas(deployment: Deployment, postgres: Future[PostgresFacts]) -> dict[str, dict[str, tuple[int, int]]]:
     """By database. Asked as its role: its tables may be views, whose functions would run with a superuser's rights."""
-    own = [each.place.database for each in deployment.bridges if each.place.database.database in postgres.databases]
+    there = postgres.result().databases
+    own = [each.place.database for each in deployment.bridges if each.place.database.database in there]
     query = " ".join(SCHEMA.split())
     lines = [f"\\connect {quoted(each.database)} {quoted(each.role)} \\\\ {query}" for each in own]
     try:
@@ -468,7 +470,7 @@ def _status(deployment: BridgeDeployment, around: _Around) -> BridgeStatus:
     registration = _text(Path(deployment.registration_path)) or ""
     token = re.search(r"^as_token: *[\"']?([^\s\"']+)", registration, re.MULTILINE)
     question = bridge_status.Question(
-        container=deployment.place.container,
+        network=deployment.place.network,
         port=deployment.place.port,
         synapse_url=around.synapse_url,
         appservice_id=deployment.bridge.appservice_id,

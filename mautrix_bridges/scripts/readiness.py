@@ -19,9 +19,9 @@ from uuid import uuid4
 from mautrix_bridges.documents.masking import clean
 from mautrix_bridges.documents.places import BridgePlace, Synapse
 from mautrix_bridges.scripts import delivery, safe_files
-from mautrix_bridges.scripts.bridge_status import answering
+from mautrix_bridges.scripts.bridge_status import answering, ready
 from mautrix_bridges.scripts.common import ScriptError, docker, logs, run, say
-from mautrix_bridges.scripts.container import last_exit, look, ready, status_inside
+from mautrix_bridges.scripts.container import last_exit, look, status_inside
 from mautrix_bridges.scripts.exchange import MEDIA_CONFIG, Request, ping_request
 from mautrix_bridges.scripts.postgres import sql
 from mautrix_bridges.scripts.synapse_address import Asker
@@ -137,8 +137,9 @@ class Watch:
 
     def ask(self, seconds: float, all_of_them: bool = False) -> bool:
         """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
-        runs, id_ = self.state is not None and self.state.running, self.arguments.container_id
-        said = ready(id_, self.arguments.bridge.port, seconds) if runs else "the container does not run"
+        runs = self.state if self.state and self.state.running else None
+        place = self.arguments.bridge
+        said = ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
         self.answers, self.bodies = {"ready": said}, {}
         good = said == "200"
         for name, request in self.requests.items():
@@ -151,9 +152,9 @@ class Watch:
                 good = False
             else:
                 self.bodies[name] = body
-        if good or (all_of_them and runs):
+        if runs and (good or all_of_them):
             url = f"{self.arguments.synapse.address}{MEDIA_CONFIG}"
-            self.answers["media"] = said = status_inside(id_, url, seconds, self.arguments.as_token)
+            self.answers["media"] = said = status_inside(runs.id, url, seconds, self.arguments.as_token)
             good = good and said == "200"
         return good
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from lab.box import ROOT, Lab
-from mautrix_bridges.scripts import readiness
-from mautrix_bridges.scripts.bridge_status import Question
+from mautrix_bridges.scripts import bridge_status, readiness
+from mautrix_bridges.scripts.container import look
 from mautrix_bridges.scripts.wire import plain
 from tests.lab.conftest import deployment_of
 
@@ -58,8 +58,9 @@ class Bridge:
         return self.run("mautrix_bridges.scripts.readiness", "wait", arguments)
 
     def status(self) -> dict[str, Any]:
-        question = Question(self.lab.bridge, 29328, self.lab.synapse_url, "signal", self.token)
-        return dict(json.loads(self.run("mautrix_bridges.scripts.bridge_status", "probe", question).stdout))
+        network = deployment_of(self.lab).synapse.network
+        question = bridge_status.Question(network, 29328, self.lab.synapse_url, "signal", self.token)
+        return dict(plain(bridge_status.seen(question, look(self.lab.bridge))))
 
     def restart(self) -> None:
         self.lab.docker("restart", "--time", "5", self.lab.bridge)

@@ -14,8 +14,14 @@ EVENTS = (
 
 
 def inspected(
-    status: str = "running", exit_code: int = 0, restarts: int = 0, error: str = "", oom: bool = False
+    status: str = "running",
+    exit_code: int = 0,
+    restarts: int = 0,
+    error: str = "",
+    oom: bool = False,
+    address: str = "",
 ) -> str:
+    """`address`: in the network; "": none that the host knows."""
     return json.dumps(
         [
             {
@@ -25,7 +31,7 @@ def inspected(
                 "Image": "sha256:feed",
                 "RestartCount": restarts,
                 "Config": {"Image": "dock.mau.dev/mautrix/signal:v0.2603.0", "Labels": {}, "Env": ["A=b"]},
-                "NetworkSettings": {"Networks": {"matrix-net": {"IPAddress": "172.20.0.5"}}},
+                "NetworkSettings": {"Networks": {"matrix-net": {"IPAddress": address}}},
                 "Mounts": [{"Type": "bind", "Source": "/opt/matrix/mautrix-signal/config-0", "Destination": "/data"}],
                 "State": {
                     "Status": status,

@@ -21,7 +21,7 @@ LIMIT = 20.0  # seconds; an endless answer ends here if nobody hangs up
 
 @dataclass(frozen=True)
 class Call:
-    """A request that is expected: the target with its query, the bearer token, the JSON body (None: no body)."""
+    """A request that is expected: the target with its query, the bearer token ("": none), the JSON body (None: none)."""
 
     method: str
     target: str
@@ -179,7 +179,7 @@ class ScriptedServer:
             yield "asked once too often"
         if version != "HTTP/1.1" or not headers.get("host", "").startswith("127.0.0.1:"):
             yield "not an HTTP/1.1 request for this host"
-        if headers.get("authorization") != f"Bearer {call.token}":
+        if headers.get("authorization", "") != (f"Bearer {call.token}" if call.token else ""):
             yield "another token"
         if (json.loads(body) if body else None) != call.body:
             yield f"another body: {body!r}"
