@@ -21,7 +21,7 @@ LIMIT = 20.0  # seconds; an endless answer ends here if nobody hangs up
 
 @dataclass(frozen=True)
 class Call:
-    """A request that is expected: the target with its query, the bearer token ("": none), the JSON body (None: none)."""
+    """A request that is expected: its target with the query, the bearer token ("": none), the JSON body (or None)."""
 
     method: str
     target: str
