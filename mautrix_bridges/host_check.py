@@ -11,7 +11,9 @@ from mautrix_bridges.components.bridge import Live
 from mautrix_bridges.components.database import PostgresAccess
 from mautrix_bridges.components.host import DockerAddress, Host, HostError, LocalHost, SshHost
 from mautrix_bridges.components.install import own_directory
+from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents.bridges import GID, UID
+from mautrix_bridges.documents.parts import WHOLE, Part
 from mautrix_bridges.documents.places import BridgeDeployment, Deployment
 from mautrix_bridges.scripts import facts
 from mautrix_bridges.scripts.bridge_data import Begun
@@ -32,6 +34,11 @@ class CheckedBridge:
     deployment: BridgeDeployment
     facts: BridgeFacts
     found: BridgeFindings
+
+    def start(self, settings: Settings) -> Start:
+        """How its container is started."""
+        found, turn = self.found, settings.token_generation
+        return Start(found.attempt, found.failures, settings.ready_timeout, turn, found.restore)
 
     def status(self, ready: pulumi.Output[Ready | Failed]) -> pulumi.Output[BridgeStatus]:
         """The bridge as this operation leaves it: as it was met, unless readiness has waited for it since."""
@@ -87,15 +94,15 @@ def host_of(settings: Settings, deployment: Deployment) -> Host:
     return SshHost(settings.ssh, settings.local_port(here), *own) if settings.ssh else LocalHost(*own)
 
 
-def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> CheckedHost:
-    """Raises pulumi.RunError, one line a problem, unless the plan may go on; a destroy always may."""
+def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment, parts: Part = WHOLE) -> CheckedHost:
+    """Raises pulumi.RunError, one line a problem, unless these `parts` of the plan may go on; a destroy always may."""
     destroys, makes = destroying(), making()
     try:
         look = facts.Look(deployment, settings.isolated, settings.ssh is not None, host.programs)
         seen = host.run(facts.read, look)
     except HostError as error:
         raise pulumi.RunError(str(error)) from None
-    findings = judge(seen, settings, deployment)
+    findings = judge(seen, settings, deployment, parts)
     if findings.problems and not destroys:
         count = len(findings.problems)
         head = f"the host is not ready; nothing was changed. {count} problem{'s' * (count > 1)}:"
@@ -103,7 +110,7 @@ def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> Ch
     container = seen.postgres_container
     postgres = container.host_on(settings.network) if container else "", settings.postgres_port
     try:
-        postgres = host.postgres(*postgres)
+        postgres = host.postgres(*postgres) if Part.DATABASE in parts else postgres
     except HostError as error:
         if not destroys:
             raise pulumi.RunError(str(error)) from None

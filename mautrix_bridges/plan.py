@@ -8,17 +8,15 @@ from typing import Any
 import pulumi
 import pulumi_postgresql as postgresql
 
+from mautrix_bridges.beginning import begin
 from mautrix_bridges.components.backup import DatabaseBackup, backup_arguments
 from mautrix_bridges.components.bridge import Bridge, Shared
 from mautrix_bridges.components.database import databases_access, databases_isolated, postgres_provider
-from mautrix_bridges.components.install import DockerMachine, docker_provider, shared_directory
-from mautrix_bridges.components.leftovers import shared_leftovers
-from mautrix_bridges.components.registration import SynapseRegistration, registration_file
+from mautrix_bridges.components.install import DockerMachine, docker_provider
+from mautrix_bridges.components.registration import SynapseRegistration, doublepuppet_appservice
 from mautrix_bridges.components.secrets import doublepuppet_tokens
-from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents import operator
-from mautrix_bridges.documents.appservice import doublepuppet_registration
-from mautrix_bridges.host_check import host_of, not_live, refuse_or_tell
+from mautrix_bridges.host_check import not_live
 from mautrix_bridges.scripts.isolation import Access, Isolation
 from mautrix_bridges.scripts.nightly_backup import ProvenDump
 from mautrix_bridges.settings import Settings
@@ -41,48 +39,35 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
     """Of a program in which this is one `part`, that name is in the names of all resources, whose `parent` may be a
     component, and in that of the stack as the host knows it. Raises pulumi.RunError, and has registered nothing, if the
     host is not ready for it."""
-    stack, prefix = f"{pulumi.get_project()}/{pulumi.get_stack()}", f"{part}-" if part else ""
-    deployment = settings.deployment(f"{stack}.{part}" if part else stack)
-    host, name = host_of(settings, deployment), f"{prefix}shared"
-
-    def after(*needed: pulumi.Input[pulumi.Resource]) -> pulumi.ResourceOptions:
-        """For what comes when these are there, and at a destroy goes before them."""
-        return pulumi.ResourceOptions(parent=parent, depends_on=[*needed])
-
     # Before the plan: what is there, and whether the plan may touch it. Nothing below runs if not.
-    checked = refuse_or_tell(host, settings, deployment)
-
-    # The directory that the bridges share, with the programs of all steps; what a destroy ends with: whatever of this
-    # stack is then still there.
-    backup_plan = backup_arguments(deployment, settings.synapse_database)
-    programs = host.keep_programs(checked.programs, shared_directory(name, host, deployment, after()))
-    leftovers = shared_leftovers(name, host, deployment, backup_plan, after(programs))
+    begun = begin(settings, part, parent)
+    deployment, host, checked, name, after = begun.deployment, begun.host, begun.checked, begun.name, begun.after
 
     # Steps 1 to 3 and 6 to 8, side by side: each bridge's secrets, directory, config and image, role and database.
+    postgres = postgres_provider(name, deployment.postgres, checked.postgres, after())
     shared = Shared(
         host=host,
         machine=DockerMachine(docker_provider(name, checked.docker, after()), checked.bridge_owner),
-        postgres=postgres_provider(name, deployment.postgres, checked.postgres, after()),
-        doublepuppet=doublepuppet_tokens(name, host, settings.token_generation, after(programs)),
+        postgres=postgres,
+        doublepuppet=doublepuppet_tokens(name, host, settings.token_generation, after(begun.programs)),
         isolated=settings.isolated,
         whole=checked.whole,
-        prefix=prefix,
+        prefix=begun.prefix,
     )
     bridges = []
     for each in checked.bridges:
-        found, turn = each.found, settings.token_generation
-        start = Start(found.attempt, found.failures, settings.ready_timeout, turn, found.restore)
-        there = found.role_there, found.database_there
-        bridges.append(Bridge(shared, each.deployment, start, there, after(leftovers)))
+        there = each.found.role_there, each.found.database_there
+        bridges.append(Bridge(shared, each.deployment, each.start(settings), there, after(begun.leftovers)))
 
     # Step 3. PUBLIC shut out of all their databases, and of the stack's.
     isolated = Isolation(deployment.stack, deployment.postgres, deployment.databases, settings.isolated)
-    in_place = [part for each in bridges for part in (each.database, each.install.step)]
+    in_place = [made for each in bridges for made in (each.database, each.install.step) if made]
     isolation = databases_isolated(name, host, isolated, after(*in_place))
 
     # Steps 4 and 5. The nightly dumps with the bridges' among them, and a backup that is proven before anything goes
     # live.
-    backup = DatabaseBackup(name, host, backup_plan, opts=after(isolation))
+    dumps = backup_arguments(deployment, settings.synapse_database)
+    backup = DatabaseBackup(name, host, dumps, opts=after(isolation))
 
     # Step 3 again: the roles' passwords, and the proof. From here on a bridge that runs has old tokens: nothing slow
     # now.
@@ -90,14 +75,9 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
     access = databases_access(name, host, passwords, after(backup.resource))
 
     # Steps 9 to 14. The registrations, homeserver.yaml, and one restart of Synapse.
-    puppet_text = shared.doublepuppet.apply(lambda tokens: doublepuppet_registration(deployment, tokens))
     registrations = [each.registration(checked.synapse_owner, access.resource) for each in bridges]
-    registrations.append(
-        registration_file(
-            f"{name}-doublepuppet", host, deployment, deployment.doublepuppet_path, puppet_text, checked.synapse_owner,
-            after(access.resource),
-        )
-    )  # fmt: skip
+    puppet, owner = shared.doublepuppet, checked.synapse_owner
+    registrations.append(doublepuppet_appservice(name, host, deployment, puppet, owner, after(access.resource)))
     synapse = SynapseRegistration(name, host, deployment, registrations, after())
 
     # Step 15, STOP-AND-CHECK: no container unless Synapse accepts its appservice beside MAS. Then, steps 16 to 18, its
@@ -116,7 +96,7 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
         bridges=outputs,
         backups=backup.dumps,
         backup_cron=operator.backup_cron(deployment),
-        postgres=shared.postgres,
+        postgres=postgres,
         doublepuppet_as_token=shared.doublepuppet.apply(lambda tokens: tokens.as_token),
         failed=pulumi.Output.all(*failures).apply(not_live),
     )

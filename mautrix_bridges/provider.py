@@ -1,4 +1,4 @@
-"""The plan, and the part of it that stands by itself, as Pulumi components for programs in any language (provider/).
+"""The plan, and the parts of it that stand alone, as Pulumi components for programs in any language (provider/).
 
 Annotations are read at run time to make the schema of them, so none of them is a string here.
 """
@@ -7,15 +7,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
+import pulumi_postgresql as postgresql
 from pulumi.provider import ConstructResult
 from pulumi.provider.experimental.component import ComponentProvider
 from pulumi.provider.server import ComponentInitError
 
 from mautrix_bridges import components
-from mautrix_bridges.documents.places import Database
+from mautrix_bridges.components.bridge import Given
+from mautrix_bridges.documents.places import NOTHING, Database
 from mautrix_bridges.plan import deploy
 from mautrix_bridges.scripts.wire import plain
-from mautrix_bridges.settings import BadSettings, Settings, given, key_of
+from mautrix_bridges.settings import BadSettings, BridgeSettings, Settings, given, key_of
+from mautrix_bridges.standalone import register, run
 
 NAME = "mautrix-bridges"
 
@@ -57,26 +60,151 @@ class Bridges(pulumi.ComponentResource):
         self.register_outputs({})
 
 
+class SynapseRegistrationArgs(TypedDict):
+    """As of Bridges; what is said of databases and containers does not count. Without a sharedDir in `settings` it is
+    one of the component's own."""
+
+    domain: str
+    """The homeserver's server_name: the part after the colon of a Matrix id."""
+    admin_user: str
+    """The user who administers the bridges; of this domain."""
+    bridges: NotRequired[list[dict[str, Any]]]
+    """The bridges, each a mapping like {kind: signal}; not given: Signal's alone."""
+    settings: NotRequired[dict[str, Any]]
+    """All other settings, by their keys."""
+
+
+class SynapseRegistration(pulumi.ComponentResource):
+    """Bridges' appservices in Synapse: tokens, registrations, the lines in homeserver.yaml, one restart. Whoever runs
+    the bridges takes the tokens from the outputs."""
+
+    registrations: pulumi.Output[dict[str, Any]]
+    """Of each bridge, by its kind or name: asToken, hsToken and senderLocalpart, secrets."""
+    doublepuppet_as_token: pulumi.Output[str]
+    """The token for double puppeting, a secret."""
+
+    def __init__(self, name: str, args: SynapseRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(f"{NAME}:index:SynapseRegistration", name, None, opts)
+        registered = register(settings_of(args, name), name, self)
+        self.registrations = pulumi.Output.from_input(registered.registrations)
+        self.doublepuppet_as_token = registered.doublepuppet_as_token
+        self.register_outputs({})
+
+
 class BridgeDatabaseArgs(TypedDict):
-    """Names of the database and of the role that owns it."""
+    """Names of the database and of the role that owns it, and where. Without a host it is the server of the provider
+    postgresql in the options."""
 
     database: str
     role: str
+    password: NotRequired[pulumi.Input[str]]
+    """The role's; not given: it has none."""
+    host: NotRequired[pulumi.Input[str]]
+    port: NotRequired[pulumi.Input[int]]
+    """Not given: 5432."""
+    superuser: NotRequired[pulumi.Input[str]]
+    """Not given: postgres."""
+    superuser_password: NotRequired[pulumi.Input[str]]
+    sslmode: NotRequired[pulumi.Input[str]]
+    """disable or require; not given: disable."""
 
 
 class BridgeDatabase(pulumi.ComponentResource):
-    """Role and database as a bridge needs them (no rights beside, UTF8, C locale), through the postgresql provider of
-    the options. They stay when this goes: what is in them is not to be lost."""
+    """Role and database as a bridge needs them: no rights beside, UTF8, C locale. They stay when this goes: what is in
+    them is not to be lost."""
 
     database: pulumi.Output[str]
     """The database's name, once it is there."""
 
     def __init__(self, name: str, args: BridgeDatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(f"{NAME}:index:BridgeDatabase", name, None, opts)
-        ours = Database("", args["database"], args["role"])
-        made = components.BridgeDatabase(name, ours, opts=pulumi.ResourceOptions(parent=self))
+        ours, own = Database("", args["database"], args["role"]), pulumi.ResourceOptions(parent=self)
+        server = None
+        if "host" in args:
+            server = postgresql.Provider(
+                f"{name}-postgres",
+                host=args["host"],
+                port=args.get("port") or 5432,
+                username=args.get("superuser") or "postgres",
+                password=args.get("superuser_password"),
+                database="postgres",
+                sslmode=args.get("sslmode") or "disable",
+                superuser=False,  # as of postgres_provider
+                opts=own,
+            )
+        made = components.BridgeDatabase(name, ours, server, password=args.get("password"), opts=own)
         self.database = made.database.name
         self.register_outputs({})
+
+
+class BridgeContainerArgs(TypedDict):
+    """The one bridge, as of Bridges, and what was made for it: of the settings of databases the names count alone.
+    Without a sharedDir in `settings` it is one of the component's own."""
+
+    domain: str
+    """The homeserver's server_name: the part after the colon of a Matrix id."""
+    admin_user: str
+    """The user who administers the bridge and whose double puppet is proven; of this domain."""
+    bridge: NotRequired[dict[str, Any]]
+    """A mapping like {kind: signal}, which is also what it is if not given."""
+    settings: NotRequired[dict[str, Any]]
+    """All other settings, by their keys."""
+    as_token: pulumi.Input[str]
+    """Of the bridge's registration, which Synapse has."""
+    hs_token: pulumi.Input[str]
+    sender_localpart: NotRequired[pulumi.Input[str]]
+    """Likewise; given, the proof that events arrive makes no chat with the bot."""
+    doublepuppet_as_token: pulumi.Input[str]
+    """Of the registration for double puppeting."""
+    database_password: pulumi.Input[str]
+    """The role's."""
+    pickle_key: pulumi.Input[str]
+    """What the bridge's database is encrypted with. Whoever loses it loses what is in there: keep it with the
+    database."""
+
+
+class BridgeContainer(pulumi.ComponentResource):
+    """A bridge whose registration and database are there: directory, config and image, the check that Synapse accepts
+    it, the container, and the wait until it works. The database is neither archived nor removed."""
+
+    verdict: pulumi.Output[str]
+    """PASS: Synapse accepts the appservice beside MAS."""
+    status: pulumi.Output[dict[str, Any]]
+    """How the bridge is."""
+    bot: pulumi.Output[str]
+    """The bot's user id."""
+    next_steps: pulumi.Output[str]
+    """How to link the first account."""
+
+    def __init__(self, name: str, args: BridgeContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(f"{NAME}:index:BridgeContainer", name, None, opts)
+        bridge = args.get("bridge") or {"kind": "signal"}
+        settings = settings_of({**args, "bridges": [bridge]}, name)
+        if problem := data_of(settings.bridges[0]):
+            raise BadSettings(problem)
+        sender = args.get("sender_localpart")
+        secrets = {key: pulumi.Output.secret(args[key]) for key in SECRETS}  # type: ignore[literal-required]
+        given = Given(**secrets, sender_localpart=pulumi.Output.secret(sender) if sender else None)
+        running = run(settings, given, pulumi.Output.secret(args["doublepuppet_as_token"]), name, self)
+        live, outputs = running.failed.apply(_stop), running.outputs
+        self.verdict = live.apply(lambda _: outputs["verdict"])
+        self.status = live.apply(lambda _: outputs["status"].apply(plain))
+        self.bot = pulumi.Output.from_input(outputs["bot"])
+        self.next_steps = pulumi.Output.from_input(outputs["nextSteps"])
+        self.register_outputs({})
+
+
+SECRETS = ("as_token", "hs_token", "database_password", "pickle_key")
+
+
+def data_of(bridge: BridgeSettings) -> str:
+    """What a bridge's settings say of data that is not ours; "" if nothing."""
+    said = [
+        key
+        for key, value in (("restore", bridge.restore), ("goBackTo", bridge.go_back_to))
+        if value not in ("", NOTHING)
+    ]
+    return f"bridge.{said[0]}: is not to be set: the database is somebody else's" if said else ""
 
 
 def _stop(failed: str) -> None:
@@ -91,8 +219,8 @@ def _plain(value: Any) -> Any:
     return value.apply(plain) if isinstance(value, pulumi.Output) else value
 
 
-def settings_of(args: Mapping[str, Any]) -> Settings:
-    """Raises BadSettings."""
+def settings_of(args: Mapping[str, Any], alone: str = "") -> Settings:
+    """`alone`: the name of the part that this is, which then has a sharedDir of its own. Raises BadSettings."""
     own = {key_of(key): args[key] for key in ("domain", "admin_user", "bridges") if args.get(key) is not None}
     more = args.get("settings") or {}
     problems = [f"settings.{key}: give {key} beside settings, not in it" for key in sorted(own.keys() & more.keys())]
@@ -101,6 +229,8 @@ def settings_of(args: Mapping[str, Any]) -> Settings:
         problems.append(f"{key}: is an output, or a secret: should be known before anything is planned")
     if problems:
         raise BadSettings("\n".join(problems))
+    if alone:
+        values.setdefault("sharedDir", f"/opt/matrix/mautrix-{alone}")
     return given(_whole(values))
 
 
@@ -124,7 +254,7 @@ class Provider(ComponentProvider):
     """Serves the components. What stops one is said in its own words, without the traceback of a defect."""
 
     def __init__(self) -> None:
-        super().__init__([Bridges, BridgeDatabase], NAME, version="0.1.0")
+        super().__init__([Bridges, SynapseRegistration, BridgeDatabase, BridgeContainer], NAME, version="0.1.0")
 
     def construct(
         self, name: str, resource_type: str, inputs: Any, options: pulumi.ResourceOptions | None = None

@@ -21,7 +21,9 @@ ROOMS = [
     "workstation",
     "components",
     "host_check",
+    "beginning",
     "plan",
+    "standalone",
     "provider",
     "__main__",
 ]  # from the ground up

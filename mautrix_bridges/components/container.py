@@ -29,8 +29,8 @@ def container_version(install: BridgeInstall, deployment: BridgeDeployment, star
 class BridgeContainer:
     """Container and readiness. The container is Pulumi's, labelled so, and joins the network by name.
 
-    `outcome` says what the readiness check saw, the bridge's status among it. A destroy begins with that step,
-    and stops with everything as it is if the archive could not be made.
+    `outcome` says what the readiness check saw, the bridge's status among it. A destroy begins with that step, and
+    stops with everything as it is if the archive could not be made, unless the database is somebody else's.
     """
 
     outcome: pulumi.Output[readiness.Ready | Failed]
@@ -102,7 +102,7 @@ class BridgeContainer:
                 archives=deployment.archive.directory,
             ),
             create=readiness.wait,
-            delete=readiness.may_go,
+            delete=readiness.may_go if start.restore else None,
             shown=True,
             attempt=start.attempt_at(deployment),
             opts=opts,

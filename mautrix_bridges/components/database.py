@@ -53,10 +53,11 @@ class BridgeDatabase:
         server: postgresql.Provider | None = None,
         role_there: bool = False,
         database_there: bool = False,
+        password: pulumi.Input[str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`server`: if it is not the provider of `opts`; `role_there`, `database_there`: whether the bridge's are there
-        already, and are this stack's."""
+        already, and are this stack's; `password`: the role's, if nothing else sets it (`databases_access`)."""
         through = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(provider=server, retain_on_delete=True))
 
         def known(each: str, there: bool) -> pulumi.ResourceOptions:
@@ -69,6 +70,7 @@ class BridgeDatabase:
             superuser=False,
             create_database=False,
             create_role=False,
+            password=password,
             opts=known(ours.role, role_there),
         )
         self.database = postgresql.Database(

@@ -6,18 +6,24 @@ import pulumi
 
 from mautrix_bridges.components.host import Host
 from mautrix_bridges.components.registration import homeserver_edit
+from mautrix_bridges.documents.parts import WHOLE, Part
 from mautrix_bridges.documents.places import BridgeDeployment, Deployment
 from mautrix_bridges.scripts import leftovers, nightly_backup
 
 
 def shared_leftovers(
-    name: str, host: Host, deployment: Deployment, backup: nightly_backup.Arguments, opts: pulumi.ResourceOptions
+    name: str,
+    host: Host,
+    deployment: Deployment,
+    backup: nightly_backup.Arguments,
+    opts: pulumi.ResourceOptions,
+    parts: Part = WHOLE,
 ) -> pulumi.Resource:
     """Made before all but the stack's directory, without a trace on the host; deleted after all but that."""
     shared = leftovers.Shared(
         stack=deployment.stack,
         directory=deployment.shared_directory,
-        postgres=deployment.postgres,
+        postgres=deployment.postgres if Part.DATABASE in parts else None,
         backup=backup,
         synapse=homeserver_edit(deployment),
     )
@@ -25,7 +31,12 @@ def shared_leftovers(
 
 
 def bridge_leftovers(
-    name: str, host: Host, deployment: BridgeDeployment, isolated: tuple[str, ...], opts: pulumi.ResourceOptions
+    name: str,
+    host: Host,
+    deployment: BridgeDeployment,
+    isolated: tuple[str, ...],
+    opts: pulumi.ResourceOptions,
+    parts: Part = WHOLE,
 ) -> pulumi.Resource:
     """The same for one bridge: made before anything of it, deleted after all of it."""
     own = leftovers.Bridge(
@@ -36,7 +47,7 @@ def bridge_leftovers(
         archives=deployment.archive.directory,
         program=deployment.bridge.name,
         whose=deployment.whose,
-        postgres=deployment.postgres,
+        postgres=deployment.postgres if Part.DATABASE in parts else None,
         database=deployment.place.database,
         isolated=isolated,
     )

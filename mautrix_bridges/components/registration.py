@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 
 from mautrix_bridges.components.host import Host, later
+from mautrix_bridges.documents.appservice import bridge_registration, doublepuppet_registration
+from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Tokens
 from mautrix_bridges.documents.fingerprint import fingerprint
 from mautrix_bridges.documents.homeserver import Entries
-from mautrix_bridges.documents.places import Deployment, Surroundings
+from mautrix_bridges.documents.places import BridgeDeployment, Deployment, Surroundings
 from mautrix_bridges.scripts import files, synapse
 from mautrix_bridges.scripts.directory import JOURNAL
 
@@ -62,6 +65,33 @@ def registration_file(
         opts=opts,
     )
     return Registration(text, written.resource)
+
+
+def bridge_appservice(
+    name: str,
+    host: Host,
+    deployment: BridgeDeployment,
+    known: tuple[pulumi.Output[Tokens], pulumi.Output[Keys]],
+    owner: tuple[int, int],
+    opts: pulumi.ResourceOptions,
+) -> Registration:
+    """A bridge's own registration; `owner` as of `registration_file`."""
+    both: pulumi.Output[list[Any]] = pulumi.Output.all(*known)
+    text = both.apply(lambda own: bridge_registration(deployment, *own))
+    return registration_file(name, host, deployment, deployment.registration_path, text, owner, opts)
+
+
+def doublepuppet_appservice(
+    name: str,
+    host: Host,
+    deployment: Deployment,
+    tokens: pulumi.Output[DoublePuppet],
+    owner: tuple[int, int],
+    opts: pulumi.ResourceOptions,
+) -> Registration:
+    """The one that all bridges share; `owner` as of `registration_file`."""
+    text, path = tokens.apply(lambda own: doublepuppet_registration(deployment, own)), deployment.doublepuppet_path
+    return registration_file(f"{name}-doublepuppet", host, deployment, path, text, owner, opts)
 
 
 class SynapseRegistration:

@@ -13,7 +13,7 @@ from mautrix_bridges.scripts.directory import FAILURES
 class Start:
     """How the container is started. `attempt`: another number makes a container that never got ready anew; `failures`:
     how often the bridge did not go live; `timeout`: seconds until it must be ready; `tokens`: their generation;
-    `restore`: what the database begins or began with."""
+    `restore`: what the database begins or began with, "" if it is somebody else's."""
 
     attempt: int
     failures: int

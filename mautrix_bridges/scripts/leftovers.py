@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from mautrix_bridges.documents import backup_script
 from mautrix_bridges.documents.marks import commented
@@ -44,7 +45,8 @@ select json_build_object(
 @dataclass(frozen=True)
 class Bridge:
     """One bridge's places. `image` is the present one, "" if images stay; `archives` is the directory of this stack's
-    (`whose`) and `program`'s, which name the earlier ones. `isolated`: the databases that its role is kept out of."""
+    (`whose`) and `program`'s, which name the earlier ones. `isolated`: the databases that its role is kept out of.
+    Without `postgres` role and database are somebody else's."""
 
     stack: str
     container: str
@@ -53,18 +55,19 @@ class Bridge:
     archives: str
     program: str
     whose: str
-    postgres: Postgres
+    postgres: Optional[Postgres]
     database: Database
     isolated: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What the shared parts are told at their own removal; `directory` is the stack's own."""
+    """What the shared parts are told at their own removal; `directory` is the stack's own; no `postgres`: it has no
+    database there."""
 
     stack: str
     directory: str
-    postgres: Postgres
+    postgres: Optional[Postgres]
     backup: nightly_backup.Arguments
     synapse: synapse.Arguments
 
@@ -145,6 +148,8 @@ def _postgres(arguments: Bridge) -> list[str]:
     """PUBLIC has back what it had; the database, the one of the backup's proof and the role go, if they are this
     stack's or nobody's and empty."""
     server, bridge, stack = arguments.postgres, arguments.database, arguments.stack
+    if server is None:
+        return []
     found = _found(server, f"the role {bridge.role} and the database {bridge.database}")
     databases, roles = found["databases"], found["roles"]
     if commented(roles.get(bridge.role)).get("public"):
@@ -167,9 +172,12 @@ def _postgres(arguments: Bridge) -> list[str]:
 
 def _others(arguments: Shared) -> list[str]:
     """Databases that were made for this stack under other names."""
-    databases = _found(arguments.postgres, "the stack's databases")["databases"]
-    own = [name for name, text in sorted(databases.items()) if commented(text).get("stack") == arguments.stack]
-    return [gone for name in own for gone in _dropped(arguments.postgres, arguments.stack, databases, name)]
+    server, stack = arguments.postgres, arguments.stack
+    if server is None:
+        return []
+    databases = _found(server, "the stack's databases")["databases"]
+    own = [name for name, text in sorted(databases.items()) if commented(text).get("stack") == stack]
+    return [gone for name in own for gone in _dropped(server, stack, databases, name)]
 
 
 def _found(server: Postgres, what: str) -> Mapping[str, Mapping[str, str]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mautrix_bridges.documents import appservice, backup_script, bridges, homeserver
 from mautrix_bridges.documents.diff import diff
 from mautrix_bridges.documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL, commented
+from mautrix_bridges.documents.parts import WHOLE, Part
 from mautrix_bridges.documents.places import BridgeDeployment, Deployment
 from mautrix_bridges.documents.refusal import Refused
 from mautrix_bridges.settings import Settings
@@ -106,53 +107,50 @@ class _Met:
         return self.deployment.setting
 
 
-def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findings:
-    """All that is wrong, all that is worth knowing, and the changes that `up` will make."""
+def judge(facts: HostFacts, settings: Settings, deployment: Deployment, parts: Part = WHOLE) -> Findings:
+    """All that is wrong, all that is worth knowing, and the changes that `up` will make; of what is no part of ours,
+    nothing."""
     met = [
         _Met(each, seen, facts.postgres, _Ours.seen(seen, facts.postgres, each))
         for each, seen in zip(deployment.bridges, facts.bridges, strict=True)
     ]
-    deployed = any(each.ours.container for each in met)
-    edits = [_homeserver_edit(facts, settings, deployment)]
-    if deployment.backup.script:
-        edits.append(_backup_edit(facts, deployment))
-    reverted = [*(f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing)]
-    if facts.doublepuppet is None:
-        reverted.append(f"{deployment.doublepuppet_path}: is no longer there")
-    if facts.dump_script_owner is None:
-        reverted.append(f"{deployment.dump_script}: is no longer there")
+    deployed = any(each.ours.container if Part.CONTAINER in parts else each.ours.registration for each in met)
+    problems = [*_stack(facts, deployment, parts), *_synapse(facts, deployment), *_directory(facts, deployment)]
+    warnings, changes, reverted, edits = [*_warnings(facts, deployment)], list[str](), list[str](), list[_Edit]()
+    if Part.REGISTRATION in parts:
+        problems += _registrations(facts, deployment)
+        edits.append(_homeserver_edit(facts, settings, deployment))
+        if facts.doublepuppet is None:
+            reverted.append(f"{deployment.doublepuppet_path}: is no longer there")
+    if Part.DATABASE in parts:
+        problems += [*_postgres(facts, settings, deployment), *_dump_script(facts, deployment)]
+        warnings += _dumps(facts, settings, deployment)
+        edits += [_backup_edit(facts, deployment)] if deployment.backup.script else []
+        if facts.dump_script_owner is None:
+            reverted.append(f"{deployment.dump_script}: is no longer there")
+            changes.append(f"a new file, {deployment.dump_script} (0700): makes the dumps")
+    reverted += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
     reverted = [line for line in reverted if deployed]
     for each in met:
-        reverted += _reverted(each)
-    new = [] if facts.dump_script_owner else [f"a new file, {deployment.dump_script} (0700): makes the dumps"]
+        problems += _own_problems(each, settings, parts)
+        warnings += _own_warnings(each, settings, parts)
+        reverted += _reverted(each, parts)
+    problems += _room(facts, settings, deployment, parts)
+    warnings += (line for line, certain in _disks(facts, settings, deployment, parts) if not certain)
     again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
+    if Part.DATABASE in parts:
+        changes += (line for each in met for line in versions.changes(each.facts, each.postgres, each.deployment))
+    if Part.CONTAINER in parts:
+        archived = "its database is archived, and all of it goes" if Part.DATABASE in parts else "and it goes"
+        changes += (f"container {name}: is no longer among the bridges: it stops, {archived}" for name in facts.leaving)
     return Findings(
-        problems=(
-            *_stack(facts, deployment),
-            *_synapse(facts, deployment),
-            *_postgres(facts, settings, deployment),
-            *_shared(facts, deployment),
-            *_registrations(facts, deployment),
-            *(problem for each in met for problem in _own_problems(each, settings)),
-            *_room(facts, settings, deployment),
-            *(problem for edit in edits for problem in edit.problems),
-        ),
+        problems=(*problems, *(problem for edit in edits for problem in edit.problems)),
         warnings=(
-            *_warnings(facts, settings, deployment),
-            *(warning for each in met for warning in _own_warnings(each, settings)),
+            *warnings,
             *(warning for edit in edits for warning in edit.warnings),
             *(f"{what}: somebody took it out; {again}" for what in reverted),
         ),
-        changes=(
-            *(edit.change for edit in edits if edit.change),
-            *new,
-            *(change for each in met for change in versions.changes(each.facts, each.postgres, each.deployment)),
-            *(
-                f"container {name}: is no longer among the bridges: it stops, its database is archived, and all of it "
-                "goes"
-                for name in facts.leaving
-            ),
-        ),
+        changes=(*(edit.change for edit in edits if edit.change), *changes),
         bridges=tuple(_findings(each) for each in met),
     )
 
@@ -168,20 +166,27 @@ def _findings(met: _Met) -> BridgeFindings:
     )
 
 
-def _reverted(met: _Met) -> Iterator[str]:
+def _reverted(met: _Met, parts: Part) -> Iterator[str]:
     """What of a bridge that is there somebody took away."""
-    if met.ours.container and met.facts.registration is None:
+    if Part.REGISTRATION in parts and met.ours.container and met.facts.registration is None:
         yield f"{met.deployment.registration_path}: is no longer there"
     if met.ours.container and met.ours.directory and met.facts.directory.stack is None:
         yield f"{met.deployment.place.directory}: its mark, the file .stack, is no longer there"
 
 
-def _own_problems(met: _Met, settings: Settings) -> Iterator[str]:
-    yield from _bridge_s_own(met)
-    yield from _taken(met)
-    yield from _archive(met, settings)
-    yield from versions.problems(met.facts, met.postgres, met.deployment)
-    yield from (f"{met.setting}.{line}" for line in met.facts.config_refused)
+def _own_problems(met: _Met, settings: Settings, parts: Part) -> Iterator[str]:
+    if Part.DATABASE in parts:
+        yield from _bridge_s_own(met)
+    if Part.CONTAINER in parts:
+        yield from _taken(met)
+    if Part.REGISTRATION in parts:
+        path, key = met.deployment.registration_path, f"{met.setting}.registrationFile"
+        yield from _registration_taken(met.facts.registration, path, met.deployment.stack, key)
+    if Part.DATABASE in parts:
+        yield from _archive(met, settings)
+        yield from versions.problems(met.facts, met.postgres, met.deployment)
+    if Part.CONTAINER in parts:
+        yield from (f"{met.setting}.{line}" for line in met.facts.config_refused)
 
 
 def _restore(met: _Met) -> str:
@@ -279,7 +284,7 @@ def _file_problems(path: str, key: str, file: File | None) -> Iterator[str]:
 # the host --------------------------------------------------------------------------------------------------------
 
 
-def _stack(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+def _stack(facts: HostFacts, deployment: Deployment, parts: Part) -> Iterator[str]:
     """Docker, the containers of the Matrix stack and their network."""
     network = deployment.synapse.network
     if _version(facts.docker) < OLDEST_DOCKER:
@@ -299,13 +304,17 @@ def _stack(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         "run this again"
         for step in facts.at_work
     )
-    if not facts.bash:
+    if not facts.bash and Part.DATABASE in parts:
         yield "bash: not there, or it does not run: the nightly dumps are made with it: install it"
     for key, name, container in (
         ("synapseContainer", deployment.synapse.container, facts.synapse_container),
         *(("synapseWorkers", name, worker.container) for name, worker in facts.workers.items()),
         *([("masContainer", deployment.mas.container, facts.mas_container)] if deployment.mas else []),
-        ("postgresContainer", deployment.postgres.container, facts.postgres_container),
+        *(
+            [("postgresContainer", deployment.postgres.container, facts.postgres_container)]
+            if Part.DATABASE in parts
+            else []
+        ),
     ):
         if container is None:
             yield f"container {name}: not there: start the stack, or correct the setting {key}"
@@ -476,15 +485,17 @@ def _locked_out(postgres: PostgresFacts, settings: Settings) -> Iterator[tuple[s
             yield database, others
 
 
-def _shared(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
-    """The stack's own directory, the double puppet's registration and our dump script, if they are somebody else's."""
+def _directory(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """The stack's own directory, if it is somebody else's."""
     stack, directory = deployment.stack, facts.directory
     if directory.stack not in (None, stack):
         yield f"{deployment.shared_directory}: belongs to the stack {directory.stack}: set another sharedDir"
     elif directory.stack is None and directory.entries:
         yield f"{deployment.shared_directory}: holds files that this stack did not make: set another sharedDir"
-    yield from _registration_taken(facts.doublepuppet, deployment.doublepuppet_path, stack, "doublepuppetFile")
-    if facts.dump_script_owner not in (None, stack):
+
+
+def _dump_script(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    if facts.dump_script_owner not in (None, deployment.stack):
         whose = f"belongs to the stack {facts.dump_script_owner}" if facts.dump_script_owner else "is not ours"
         yield f"{deployment.dump_script}: is there and {whose}: set another sharedDir, whose name it has"
 
@@ -525,13 +536,12 @@ def _taken(met: _Met) -> Iterator[str]:
         yield f"{place.directory}: holds files that this stack did not make{moved}: {another}"
     if met.facts.others:
         yield f"{place.directory}: is used by the container {', '.join(met.facts.others)}: {another}"
-    key = f"{met.setting}.registrationFile"
-    yield from _registration_taken(met.facts.registration, met.deployment.registration_path, stack, key)
 
 
 def _registrations(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
-    """Ids and namespaces that other appservices already have."""
-    own = homeserver.Entries.of(deployment).registrations
+    """The double puppet's registration, if it is somebody else's; ids and namespaces that other appservices have."""
+    own, path = homeserver.Entries.of(deployment).registrations, deployment.doublepuppet_path
+    yield from _registration_taken(facts.doublepuppet, path, deployment.stack, "doublepuppetFile")
     for other in facts.synapse.registrations:
         if other.path in own:
             continue
@@ -605,65 +615,84 @@ def _archive(met: _Met, settings: Settings) -> Iterator[str]:
         )
 
 
-def _room(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
+def _room(facts: HostFacts, settings: Settings, deployment: Deployment, parts: Part) -> Iterator[str]:
     """Writable directories, and disks that certainly have too little room."""
-    places = [(deployment.shared_directory, facts.directory), (deployment.synapse.directory, facts.synapse_dir)]
-    for each, seen in zip(deployment.bridges, facts.bridges, strict=True):
-        places.append((each.place.directory, seen.directory))
+    places = [(deployment.shared_directory, facts.directory)]
+    if Part.REGISTRATION in parts:
+        places.append((deployment.synapse.directory, facts.synapse_dir))
+    if Part.CONTAINER in parts:
+        bridges = zip(deployment.bridges, facts.bridges, strict=True)
+        places += ((each.place.directory, seen.directory) for each, seen in bridges)
     for path, directory in places:
         if not directory.writable:
             yield f"{path}: is read-only: make it writable for the user who runs this"
     if not facts.synapse_dir.exists:
         yield f"{deployment.synapse.directory}: no such directory on the host: correct the setting synapseDir"
-    yield from (f"{line}: make room" for line, certain in _disks(facts, settings, deployment) if certain)
+    yield from (f"{line}: make room" for line, certain in _disks(facts, settings, deployment, parts) if certain)
 
 
-def _disks(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[tuple[str, bool]]:
+def _disks(facts: HostFacts, settings: Settings, deployment: Deployment, parts: Part) -> Iterator[tuple[str, bool]]:
     """Disks with less room than may be needed, where it really is needed; and whether it certainly is too little: what
     is estimated here shrinks to a tenth at best."""
     sizes, wanted = facts.postgres.bytes, []
     images = {each.place.image for each, seen in zip(deployment.bridges, facts.bridges, strict=True) if not seen.image}
-    if images:
+    if images and Part.CONTAINER in parts:
         what = "the image" if len(images) == 1 else f"{len(images)} images"
         wanted.append(("for Docker", facts.docker_free, what, len(images) * IMAGE_BYTES))
-    dumped = sum(sizes.get(name, 0) for name in (settings.synapse_database, *(d.database for d in deployment.dumped)))
-    where = f"in {facts.dumps_path}" if facts.dumps_path else f"beside {deployment.backup.script}"
-    wanted.append((where, facts.backup_dir.free, "the dumps", dumped // 2 + SPARE_BYTES))
-    for each, seen in zip(deployment.bridges, facts.bridges, strict=True):
-        archived = sizes.get(each.place.database.database, 0)
-        wanted.append((f"in {each.archive.directory}", seen.archive_dir.free, "an archive", archived + archived // 2))
+    if Part.DATABASE in parts:
+        dumped = (settings.synapse_database, *(each.database for each in deployment.dumped))
+        size = sum(sizes.get(name, 0) for name in dumped)
+        where = f"in {facts.dumps_path}" if facts.dumps_path else f"beside {deployment.backup.script}"
+        wanted.append((where, facts.backup_dir.free, "the dumps", size // 2 + SPARE_BYTES))
+        for each, seen in zip(deployment.bridges, facts.bridges, strict=True):
+            size, where = sizes.get(each.place.database.database, 0), f"in {each.archive.directory}"
+            wanted.append((where, seen.archive_dir.free, "an archive", size + size // 2))
     for where, free, what, needed in wanted:
         if free < needed:
             yield f"disk: {_mebi(free)} MiB free {where}: {what} may need {_mebi(needed)}", free * 10 < needed
 
 
-def _warnings(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
+def _warnings(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    file = deployment.synapse.homeserver_file
+    if facts.synapse.named_workers and not _has_workers(facts):
+        yield (
+            f"{file}: instance_map names {', '.join(facts.synapse.named_workers)}, and no such process was found on "
+            "this host: one that runs elsewhere knows the registrations after a restart only"
+        )
+    if facts.interrupted:
+        yield (
+            f"{file}: an earlier run was ended before Synapse was healthy with what it wrote: `up` finishes that "
+            "first, or takes it back"
+        )
+
+
+def _dumps(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
+    """What to know of the databases."""
     if not facts.postgres.error:
         major = facts.postgres.version // 10000
         if OLDEST_POSTGRES <= major < ADVISED_POSTGRES:
             yield f"Postgres {major}: mautrix advises {ADVISED_POSTGRES} or newer; it was tested and works"
         for database, roles in _locked_out(facts.postgres, settings):
             yield f"isolation: {', '.join(roles)} will no longer get into the database {database}"
-    yield from (line for line, certain in _disks(facts, settings, deployment) if not certain)
     if not deployment.backup.script and not facts.dump_scheduled:
         yield (
             f"backupScript: none, and no cron table or systemd unit of the host names {deployment.dump_script}: nobody "
             "dumps the bridges' databases at night: the output backupCron is the line for cron"
         )
-    if facts.synapse.named_workers and not _has_workers(facts):
-        yield (
-            f"{deployment.synapse.homeserver_file}: instance_map names {', '.join(facts.synapse.named_workers)}, and "
-            "no such process was found on this host: one that runs elsewhere knows the registrations after a restart "
-            "only"
-        )
-    if facts.interrupted:
-        yield (
-            f"{deployment.synapse.homeserver_file}: an earlier run was ended before Synapse was healthy with what it "
-            "wrote: `up` finishes that first, or takes it back"
-        )
 
 
-def _own_warnings(met: _Met, settings: Settings) -> Iterator[str]:
+def _own_warnings(met: _Met, settings: Settings, parts: Part) -> Iterator[str]:
+    if Part.DATABASE in parts and met.began and met.deployment.archive.restore not in ("none", met.began):
+        yield (
+            f"{met.setting}.restore: {met.deployment.archive.restore!r} counts at a bridge's first `up` only, and this "
+            f"one keeps its database, which began with {met.began}: to begin with the archive, destroy it first; else "
+            "set it to none"
+        )
+    if Part.CONTAINER in parts:
+        yield from _container_warnings(met, settings)
+
+
+def _container_warnings(met: _Met, settings: Settings) -> Iterator[str]:
     bridge, place, container = met.deployment.bridge, met.deployment.place, met.facts.container
     if bridges.can_link(bridge, place.image) is False:
         yield (
@@ -672,12 +701,6 @@ def _own_warnings(met: _Met, settings: Settings) -> Iterator[str]:
         )
     if container and met.ours.container and container.stays_stopped:
         yield f"container {container.name}: is {container.status}: `up` makes it anew"
-    if met.began and met.deployment.archive.restore not in ("none", met.began):
-        yield (
-            f"{met.setting}.restore: {met.deployment.archive.restore!r} counts at a bridge's first `up` only, and this "
-            f"one keeps its database, which began with {met.began}: to begin with the archive, destroy it first; else "
-            "set it to none"
-        )
     had = container.labels.get(TOKENS_LABEL) if container and met.ours.container else None
     if had is not None and had != str(settings.token_generation):
         yield (

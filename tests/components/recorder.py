@@ -164,9 +164,10 @@ def record(
     stack: str = "contabo",
     failing: Mapping[str, Failed] | None = None,
     preview: bool = False,
+    main: Callable[[], Awaitable[None]] | None = None,
 ) -> Recording:
-    """Run `__main__.py` on a host that looks like `facts`; the steps `failing` fail. What the program raises is raised,
-    unless one of them did: then it is in `ended`."""
+    """Run `__main__.py`, or another `main`, on a host that looks like `facts`; the steps `failing` fail. What the
+    program raises is raised, unless one of them did: then it is in `ended`."""
     asyncio.set_event_loop(asyncio.new_event_loop())
     monitor = Monitor(failing or {})
     ended = ""
@@ -182,9 +183,10 @@ def record(
 
     async def program() -> None:
         """As pulumi.runtime.run_in_stack does, without the stack's own resource."""
-        mains: list[Callable[[], Awaitable[None]]] = []
-        with patch.object(pulumi, "run", mains.append):
-            runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__")
+        mains = [main] if main else []
+        if not main:
+            with patch.object(pulumi, "run", mains.append):
+                runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__")
         try:
             await mains[0]()
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -34,11 +35,25 @@ def program(lab: Lab, folder: Path, example: str) -> dict[str, str]:
     return env
 
 
+def fails(folder: Path, env: dict[str, str], *words: str) -> str:
+    """What the CLI says where it must fail, without the traceback of a defect."""
+    done = subprocess.run(
+        [cli(), *words, "--non-interactive", "--color", "never"],
+        cwd=folder, env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    told = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in told, told
+    return told
+
+
+needs_yaml = pytest.mark.skipif(
+    yaml_host() is None, reason="the Pulumi CLI that is installed here has no pulumi-language-yaml beside it"
+)
+
+
 @pytest.fixture
 def yaml_program(lab: Lab, tmp_path: Path) -> tuple[Path, dict[str, str], dict[str, Any]]:
     """The example with the lab's settings in it: folder, environment, and the component's properties."""
-    if yaml_host() is None:
-        pytest.skip("the Pulumi CLI that is installed here has no pulumi-language-yaml beside it")
     folder = tmp_path / "program"
     env = program(lab, folder, "yaml")
     document = yaml.safe_load((folder / "Pulumi.yaml").read_text())
@@ -51,6 +66,7 @@ def yaml_program(lab: Lab, tmp_path: Path) -> tuple[Path, dict[str, str], dict[s
     return folder, env, properties
 
 
+@needs_yaml
 def test_a_program_in_yaml_deploys_the_bridges_and_takes_them_away(
     lab: Lab, yaml_program: tuple[Path, dict[str, str], dict[str, Any]]
 ) -> None:
@@ -71,6 +87,7 @@ def test_a_program_in_yaml_deploys_the_bridges_and_takes_them_away(
     assert snapshot(lab) == before
 
 
+@needs_yaml
 def test_what_is_wrong_is_one_line_there_too(
     lab: Lab, yaml_program: tuple[Path, dict[str, str], dict[str, Any]]
 ) -> None:
@@ -83,12 +100,18 @@ def test_what_is_wrong_is_one_line_there_too(
     ):
         document["resources"]["bridges"]["properties"] = {**properties, **change}
         (folder / "Pulumi.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-        done = subprocess.run(
-            [cli(), "preview", "--non-interactive", "--color", "never"],
-            cwd=folder, env=env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        told = done.stdout + done.stderr
-        assert done.returncode != 0 and line in told and "Traceback" not in told, told
+        assert line in fails(folder, env, "preview")
+
+
+def test_a_program_in_any_language_has_the_components(lab: Lab) -> None:
+    """What `pulumi package add` makes SDKs of."""
+    plugin = ROOT / "provider" / "pulumi-resource-mautrix-bridges"
+    schema = json.loads(pulumi(ROOT, lab.env(), "package", "get-schema", str(plugin)))
+    assert {name.rpartition(":")[2] for name in schema["resources"]} == {
+        "Bridges", "SynapseRegistration", "BridgeDatabase", "BridgeContainer",
+    }  # fmt: skip
+    inputs = schema["resources"]["mautrix-bridges:index:BridgeContainer"]["inputProperties"]
+    assert inputs["domain"]["plain"] and "plain" not in inputs["asToken"], "a token may be an output, a domain not"
 
 
 def test_a_program_in_python_has_the_plan_and_a_part_of_it_by_itself(lab: Lab, tmp_path: Path) -> None:
@@ -110,4 +133,48 @@ def test_a_program_in_python_has_the_plan_and_a_part_of_it_by_itself(lab: Lab, t
     # What stands by itself is not dropped with it: another bridge's data may be in it.
     lab.psql("drop database mautrix_elsewhere")
     lab.psql("drop role mautrix_elsewhere")
+    assert snapshot(lab) == before
+
+
+@needs_yaml
+def test_parts_of_the_plan_stand_alone_and_join_by_their_outputs(lab: Lab, tmp_path: Path) -> None:
+    folder = tmp_path / "program"
+    env = program(lab, folder, "yaml-parts")
+    document = yaml.safe_load((folder / "Pulumi.yaml").read_text())
+    document["packages"]["mautrix-bridges"] = str(ROOT / "provider")
+    own = settings_of(lab)
+    (entry,), domain, admin = own.pop("bridges"), own.pop("domain"), own.pop("adminUser")
+    shared = own.pop("sharedDir")
+    resources = document["resources"]
+    for name, part in (("registration", "registration"), ("signal", "container")):
+        settings = {**own, "sharedDir": f"{shared}-{part}"}
+        resources[name]["properties"] |= {"domain": domain, "adminUser": admin, "settings": settings}
+    resources["registration"]["properties"]["bridges"] = [entry]
+    resources["signal"]["properties"]["bridge"] = entry
+    password = lab.docker("exec", lab.postgres, "printenv", "POSTGRES_PASSWORD").stdout.strip()
+    address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    address = lab.docker("inspect", "-f", address, lab.postgres).stdout.strip()
+    resources["database"]["properties"]["host"] = address
+    (folder / "Pulumi.yaml").write_text(json.dumps(document))  # YAML without aliases, which Pulumi does not read
+    before, secrets = snapshot(lab), {"databasePassword": "d" * 40, "pickleKey": "p" * 64}
+    for name, value in {**secrets, "superuserPassword": password}.items():
+        pulumi(folder, env, "config", "set", "--secret", name, value)
+
+    pulumi(folder, env, "preview")  # nothing is there that one part needs of another
+    own_token = resources["signal"]["properties"]["asToken"]
+    resources["signal"]["properties"]["asToken"] = "x" * 64
+    (folder / "Pulumi.yaml").write_text(json.dumps(document))
+    told = fails(folder, env, "up", "--yes", "--skip-preview")
+    assert "mautrix-signal: stop-and-check: FAIL: " in told and lab.bridge not in lab.docker("ps", "-a").stdout
+    resources["signal"]["properties"]["asToken"] = own_token
+    (folder / "Pulumi.yaml").write_text(json.dumps(document))
+    told += pulumi(folder, env, "up", "--yes", "--skip-preview")
+    assert not [value for value in secrets.values() if value in told]
+    assert pulumi(folder, env, "stack", "output", "verdict").strip() == "PASS"
+    pulumi(folder, env, "up", "--yes", "--skip-preview")  # the output status knows of a bridge now
+    pulumi(folder, env, "preview", "--expect-no-changes")
+
+    pulumi(folder, env, "destroy", "--yes")
+    lab.psql("drop database mautrix_signal")  # what is in it was nobody's to take away
+    lab.psql("drop role mautrix_signal")
     assert snapshot(lab) == before

@@ -1,0 +1,113 @@
+"""A part of the plan that touches what is another's: a registration that makes a container, a container that archives
+or drops a database that it did not make, a bridge with other tokens than those that it was given."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pulumi
+import pytest
+
+from mautrix_bridges.components.bridge import Given
+from mautrix_bridges.scripts.wire import Failed
+from mautrix_bridges.settings import BadSettings
+from mautrix_bridges.standalone import register, run
+from tests import facts
+from tests.components.recorder import Recording, record
+
+GIVEN = {
+    "as_token": "given-as", "hs_token": "given-hs", "database_password": "given-password", "pickle_key": "given-pickle",
+    "sender_localpart": "given-sender",
+}  # fmt: skip
+OURS = {"command:local:Command", "pulumi:providers:docker", "docker:index/remoteImage:RemoteImage",
+        "docker:index/container:Container", "mautrix:bridges:Bridge"}  # fmt: skip
+
+
+def value(output: Any) -> Any:
+    return asyncio.get_event_loop().run_until_complete(output.future())
+
+
+def recorded(main: Callable[[], Awaitable[None]], **more: Any) -> Recording:
+    return record(facts.healthy(), facts.defaults(), main=main, **more)
+
+
+def alone(failing: dict[str, Failed] | None = None) -> tuple[Recording, dict[str, Any]]:
+    """The container's part, and its outputs with `failed` among them."""
+    told: dict[str, Any] = {}
+
+    async def main() -> None:
+        given = Given(**{key: pulumi.Output.secret(text) for key, text in GIVEN.items()})
+        running = run(facts.settings(), given, pulumi.Output.secret("given-puppet"), "c")
+        told.update(running.outputs, failed=running.failed)
+
+    return recorded(main, failing=failing), told
+
+
+def test_the_registration_is_all_that_its_part_makes() -> None:
+    told: dict[str, Any] = {}
+
+    async def main() -> None:
+        registered = register(facts.settings(), "r")
+        told.update(signal=registered.registrations["signal"], puppet=registered.doublepuppet_as_token)
+
+    made = recorded(main)
+    assert {*made.resources} - {"mautrix-signal-contabo"} == {  # the stack
+        "r-shared-directory", "r-shared-leftovers", "r-shared-doublepuppet-tokens", "r-mautrix-signal-tokens",
+        "r-mautrix-signal-keys", "r-mautrix-signal-registration", "r-shared-doublepuppet-registration",
+        "r-shared-synapse-restart",
+    }  # fmt: skip
+    assert made["r-shared-leftovers"].stdin["arguments"]["postgres"] is None
+    assert {"r-mautrix-signal-registration", "r-shared-leftovers"} <= made.after("r-shared-synapse-restart")
+    assert value(told["signal"]) == {
+        "asToken": facts.TOKENS.as_token, "hsToken": facts.TOKENS.hs_token,
+        "senderLocalpart": facts.KEYS.sender_localpart,
+    }  # fmt: skip
+    assert value(told["puppet"]) == facts.DOUBLEPUPPET.as_token
+    assert all(asyncio.get_event_loop().run_until_complete(output.is_secret()) for output in told.values())
+
+
+def test_the_container_s_part_leaves_the_database_and_synapse_alone() -> None:
+    made, told = alone()
+    assert {each.type for each in made.resources.values()} == OURS
+    assert not [*made.named("data$|registration|restart|isolation|access|backup|role|database")]
+    for name in ("c-shared-leftovers", "c-mautrix-signal-leftovers"):
+        assert made[name].stdin["arguments"]["postgres"] is None
+    ready = made["c-mautrix-signal-readiness"]
+    assert "delete" not in ready.inputs and ready.stdin["arguments"]["new_keys"] is False
+    assert "c-mautrix-signal-auth-check" in made.after("c-mautrix-signal-container")
+    assert (value(told["failed"]), value(told["verdict"])) == ("", "PASS")
+
+
+def test_the_bridge_has_the_secrets_that_were_given() -> None:
+    made, _ = alone()
+    check = made["c-mautrix-signal-auth-check"].stdin["arguments"]
+    assert (check["as_token"], check["doublepuppet_as_token"]) == ("given-as", "given-puppet")
+    config = made["c-mautrix-signal-install"].stdin["arguments"]["config"]["content"]
+    assert all(text in config for text in GIVEN.values()) and "given-puppet" in config
+    assert facts.TOKENS.provisioning_secret in config and facts.TOKENS.as_token not in config
+    shown = json.dumps([[*each.inputs.items()] for each in made.resources.values() if "stdin" in each.secret_inputs])
+    assert "given-" not in shown
+
+
+def test_one_that_synapse_does_not_accept_is_not_started() -> None:
+    made, told = alone({"c-mautrix-signal-auth-check": Failed("stop-and-check: FAIL")})
+    assert not [*made.named("container$|readiness")]
+    assert (value(told["failed"]), value(told["verdict"])) == ("mautrix-signal: stop-and-check: FAIL", "FAIL")
+
+
+def test_what_the_settings_say_of_data_is_refused() -> None:
+    from mautrix_bridges.provider import data_of, settings_of
+
+    args = {"domain": "echo6.co", "admin_user": "@matt:echo6.co"}
+
+    def bridge(**more: str) -> Any:
+        return settings_of({**args, "bridges": [{"kind": "signal", **more}]}, "c").bridges[0]
+
+    assert data_of(bridge()) == ""
+    assert data_of(bridge(restore="latest")).startswith("bridge.restore: is not to be set")
+    assert data_of(bridge(goBackTo="/a/b.tar.gz")).startswith("bridge.goBackTo: is not to be set")
+    with pytest.raises(BadSettings, match=r"^sharedDir: '/opt/matrix/mautrix-a b' should be"):
+        settings_of(args, "a b")
