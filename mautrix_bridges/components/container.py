@@ -50,9 +50,10 @@ class BridgeContainer:
             f"{name}-container",
             name=place.container,
             image=install.image.image_id,
-            # Not the image's entrypoint: it would chown /data and write a config of its own.
-            entrypoints=[bridge.binary],
-            command=bridge.run_command()[1:],
+            # Not the image's entrypoint: it would chown /data and write a config of its own. Nor the program itself:
+            # one that is not there is an exit code of this bridge's now, and not a failure of the provider's for all.
+            entrypoints=["/bin/sh", "-c", 'exec "$0" "$@"'],
+            command=bridge.run_command(),
             user=f"{UID}:{GID}",
             restart="unless-stopped",
             read_only=True,

@@ -84,20 +84,22 @@ def test_one_comes_one_goes_and_signal_s_runs_on(lab: Lab, shared: Shared) -> No
 
 
 def test_those_that_fail_hold_no_other_up_and_are_tried_again(lab: Lab, shared: Shared) -> None:
-    """A program that is none, so that its container keeps ending; an image that cannot be had."""
+    """A program that is none, so that its container keeps ending; no program at all; an image that cannot be had."""
     shared.spoilt = True
     before = snapshot(lab)
     two, broken = lab.custom_bridge("two"), lab.custom_bridge("broken", binary="/bin/sh")
     lost = lab.custom_bridge("lost", image="127.0.0.1:1/irc:v1")
-    lab.write_config(None, [broken, lost, two], readyTimeout=20)
+    none = lab.custom_bridge("none", binary="/usr/bin/none")
+    lab.write_config(None, [broken, lost, none, two], readyTimeout=20)
     told = said(lab, *UP, fails=True)
-    assert "2 of 4 bridges did not go live:" in told
-    first, second = [line.strip() for line in told.splitlines() if line.strip().startswith("- mautrix-")]
+    assert "3 of 5 bridges did not go live:" in told
+    first, second, third = [line.strip() for line in told.splitlines() if line.strip().startswith("- mautrix-")]
     assert first.startswith(f"- mautrix-broken: {lab.prefix}-broken ") and "What to do: " in first
     assert second.startswith("- mautrix-lost: image 127.0.0.1:1/irc:v1: cannot be pulled: ")
+    assert third.startswith(f"- mautrix-none: {lab.prefix}-none ") and "exit code 127: the image has no such" in third
     assert lab.docker.inspect("container", [two["container"]])[two["container"]]["State"]["Running"]
     again = said(lab, *UP, fails=True)
-    assert "2 of 4 bridges did not go live:" in again, "they are not taken for live because they failed once"
+    assert "3 of 5 bridges did not go live:" in again, "they are not taken for live because they failed once"
     signal = running(lab)
     mended = lab.custom_bridge("broken")
     lab.write_config(None, [mended, two], readyTimeout=20)

@@ -71,7 +71,9 @@ def test_the_container_is_what_the_design_says(deployed: Lab) -> None:
     assert not host["PortBindings"]
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
-    assert config["Entrypoint"] == ["/usr/bin/mautrix-signal"] and config["Cmd"] == ["-c", "/data/config.yaml", "-n"]
+    assert config["Entrypoint"][0] == "/bin/sh"
+    assert config["Cmd"] == ["/usr/bin/mautrix-signal", "-c", "/data/config.yaml", "-n"]
+    assert deployed.docker("exec", deployed.bridge, "cat", "/proc/1/comm").stdout.strip() == "mautrix-signal"
     assert "/_matrix/mau/ready" in " ".join(config["Healthcheck"]["Test"])
     (mount,) = container["Mounts"]
     assert (mount["Destination"], mount["RW"]) == ("/data", False)

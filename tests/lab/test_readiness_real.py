@@ -137,7 +137,7 @@ def test_its_port_is_taken(bridge: Bridge) -> None:
         lab.docker("stop", "--time", "5", lab.bridge)
         lab.docker(
             "run", "-d", "--name", second, "--network", f"container:{holder}", "--user", "1337:1337", "--read-only",
-            "-v", mount, "--entrypoint", raw["Config"]["Entrypoint"][0], raw["Image"], *raw["Config"]["Cmd"],
+            "-v", mount, "--entrypoint", raw["Config"]["Cmd"][0], raw["Image"], *raw["Config"]["Cmd"][1:],
         )  # fmt: skip
         done = bridge.wait(timeout=4, container=second)
         assert done.returncode == 1
