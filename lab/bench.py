@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,6 +57,7 @@ SSH_DELAY = 0.05  # seconds, each way
 SAMPLE_SECONDS = 0.5  # a sample of all processes costs some hundredths of a second of one core
 # What the language host's child process has in its command line, in all versions so far.
 PROGRAM_MARK = "pulumi-language-python-exec"
+MEASURES = re.compile(r"lab\.prober|^docker\0events")  # likewise what measures
 # Long enough for the prober to see a good answer after the last bad one, and for Docker to have told of its events.
 SETTLE_SECONDS = 0.3
 
@@ -260,11 +263,11 @@ class Memory:
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit() and (stat := _read(folder / "stat")):
                 parents[int(folder.name)] = parent_of(stat)
-        # Everything that this process starts except the prober.
+        # Everything that this process starts except what measures.
         roots = [
             process
             for process, parent in parents.items()
-            if parent == os.getpid() and "lab.prober" not in _read(Path(f"/proc/{process}/cmdline"))
+            if parent == os.getpid() and not MEASURES.search(_read(Path(f"/proc/{process}/cmdline")))
         ]
         total = 0
         for process in descendants(parents, roots):
@@ -282,22 +285,35 @@ def _read(path: Path) -> str:
         return ""
 
 
-def starts(lab: Lab, since: float, until: float) -> int:
-    """How often Synapse's container was started between two times (Unix seconds), as Docker's events have it."""
-    told = lab.docker(
-        "events",
-        *("--since", f"{since:.6f}", "--until", f"{until:.6f}"),
-        *("--filter", f"container={lab.synapse}", "--filter", "event=start", "--format", "{{.ID}}"),
-    )
-    return len(told.stdout.split())
+class Starts:
+    """Context manager: counts how often a container is started meanwhile, as Docker's events have it. They are read as
+    they come: Docker keeps its last 256, and each `docker exec` of a bridge's step is two of them."""
+
+    def __init__(self, container: str) -> None:
+        self.count = 0
+        self._words = ["docker", "events", "--filter", f"container={container}", "--filter", "event=start"]
+
+    def __enter__(self) -> Starts:
+        self._told = tempfile.TemporaryFile("w+")
+        words = [*self._words, "--since", f"{time.time():.6f}", "--format", "{{.ID}}"]
+        self._events = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self._told)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._told:
+            self._events.terminate()
+            self._events.wait()
+            self._told.seek(0)
+            self.count = len(self._told.read().split())
 
 
 def measure(lab: Lab, work: Callable[[], object], *, probe: bool = False, memory: bool = False) -> Measurement:
     """Do `work` once; `probe`: watch Synapse meanwhile, `memory`: sample the processes that it starts."""
-    prober = lab.prober() if probe else None
+    prober, starts = (lab.prober(), Starts(lab.synapse)) if probe else (None, None)
     sampler = Memory() if memory else None
-    since = time.time()
-    with prober or nullcontext(), sampler or nullcontext():
+    with prober or nullcontext(), starts or nullcontext(), sampler or nullcontext():
         begun = time.monotonic()
         work()
         seconds = time.monotonic() - begun
@@ -307,7 +323,7 @@ def measure(lab: Lab, work: Callable[[], object], *, probe: bool = False, memory
     return Measurement(
         seconds,
         sum(outage.seconds for outage in prober.outages) if prober else None,
-        starts(lab, since, time.time()) if prober else None,
+        starts.count if starts else None,
         (sampler.program or None) if sampler else None,
         (sampler.tree or None) if sampler else None,
     )

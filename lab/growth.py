@@ -13,8 +13,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pygal
-
 from lab.bench import MANY, MANY_PREVIEW, MANY_UP, PREVIEW, UP
 
 NUMBERS = (1, *MANY)
@@ -36,6 +34,8 @@ def points(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, lis
 
 def drawn(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The picture, SVG. ValueError as `points`."""
+    import pygal  # its import hook breaks that of others
+
     chart = pygal.XY(
         title="One host, many bridges", x_title="bridges", y_title="seconds (median)", include_x_axis=True,
         x_labels=NUMBERS, print_values=True, print_values_position="top", legend_at_bottom=True, width=720, height=420,

@@ -10,6 +10,7 @@ import re
 import secrets
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 
 from mautrix_bridges.scripts.common import NO_DOCKER, ScriptError, docker
@@ -89,9 +90,27 @@ class Session:
         with self._errors, contextlib.suppress(BrokenPipeError):
             self._process.communicate()
 
-    def sql(self, statements: str, database: str = "") -> list[str]:
+    def sql(self, statements: str, database: str = "", timeout: float = 600) -> list[str]:
         """Run SQL, in `database` from now on if one is named; the rows, unaligned, one a line. ScriptError with
-        Postgres' own words if it fails: the session has then ended."""
+        Postgres' own words if it fails, or takes longer than `timeout` seconds: the session has then ended."""
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(timeout, end)
+        timer.start()
+        try:
+            return self._rows(statements, database)
+        except ScriptError:
+            if late.is_set():
+                raise ScriptError(f"{self._container}: as {self._user}: no answer in {timeout:g} s") from None
+            raise
+        finally:
+            timer.cancel()
+
+    def _rows(self, statements: str, database: str) -> list[str]:
         there = [f"\\connect {quoted(database)}"] if database else []
         assert self._process.stdin is not None and self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):

@@ -3,9 +3,11 @@ slowest run does not hide behind a median where every run counts. The rest: what
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,3 +150,17 @@ def test_a_sample_finds_the_program_below_a_child_and_not_the_prober() -> None:
     finally:
         for process in (inner, prober):
             process.communicate()
+
+
+def test_each_start_is_counted_however_many_events_docker_has_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty bridges push an event out of the last 256 that Docker keeps."""
+    docker, told = tmp_path / "docker", tmp_path / "told"
+    docker.write_text(f"#!/bin/sh\necho $5 >> {told}\nprintf 'one\\ntwo\\n'\necho >> {told}\nexec sleep 60\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with bench.Starts("synapse") as starts:
+        while not told.is_file() or told.read_text().count("\n") < 2:
+            pass
+    assert starts.count == 2 and told.read_text() == "event=start\n\n"
