@@ -1,6 +1,7 @@
 """The plan, and the parts of it that stand alone, as Pulumi components for programs in any language (provider/).
 
-Annotations are read at run time to make the schema of them, so none of them is a string here.
+Annotations are read at run time to make the schema of them, so none of them is a string here; docstrings are its
+descriptions, as they are: of one line.
 """
 
 from collections.abc import Iterator, Mapping
@@ -75,8 +76,7 @@ class SynapseRegistrationArgs(TypedDict):
 
 
 class SynapseRegistration(pulumi.ComponentResource):
-    """Bridges' appservices in Synapse: tokens, registrations, the lines in homeserver.yaml, one restart. Whoever runs
-    the bridges takes the tokens from the outputs."""
+    """Bridges' appservices in Synapse: tokens, registrations, the lines in homeserver.yaml, one restart."""
 
     registrations: pulumi.Output[dict[str, Any]]
     """Of each bridge, by its kind or name: asToken, hsToken and senderLocalpart, secrets."""
@@ -110,8 +110,7 @@ class BridgeDatabaseArgs(TypedDict):
 
 
 class BridgeDatabase(pulumi.ComponentResource):
-    """Role and database as a bridge needs them: no rights beside, UTF8, C locale. They stay when this goes: what is in
-    them is not to be lost."""
+    """Role and database as a bridge needs them: no rights beside, UTF8, C locale. They stay when this goes."""
 
     database: pulumi.Output[str]
     """The database's name, once it is there."""
@@ -159,13 +158,11 @@ class BridgeContainerArgs(TypedDict):
     database_password: pulumi.Input[str]
     """The role's."""
     pickle_key: pulumi.Input[str]
-    """What the bridge's database is encrypted with. Whoever loses it loses what is in there: keep it with the
-    database."""
+    """What the bridge's database is encrypted with: whoever loses it loses what is in there."""
 
 
 class BridgeContainer(pulumi.ComponentResource):
-    """A bridge whose registration and database are there: directory, config and image, the check that Synapse accepts
-    it, the container, and the wait until it works. The database is neither archived nor removed."""
+    """A bridge whose registration and database are there: config, image, the gate, the container, the wait."""
 
     verdict: pulumi.Output[str]
     """PASS: Synapse accepts the appservice beside MAS."""

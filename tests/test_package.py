@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
@@ -44,3 +47,20 @@ def test_another_program_finds_all_of_it_installed(tmp_path: Path) -> None:
 
     assert programs == bundle.everything()
     assert {"BridgeDatabase", "SynapseRegistration", "BridgeContainer"} <= {*names}
+
+
+@pytest.mark.parametrize(("made", "used"), [((".venv", "provider"), ".venv"), (("provider",), "provider")])
+def test_the_component_provider_runs_with_whichever_environment_there_is(
+    tmp_path: Path, made: tuple[str, ...], used: str
+) -> None:
+    """The checkout's, or the one that `pulumi package add` makes in the provider's folder."""
+    (tmp_path / "provider").mkdir()
+    plugin = Path(shutil.copy(ROOT / "provider" / "pulumi-resource-mautrix-bridges", tmp_path / "provider"))
+    for each in made:
+        python = tmp_path / each / "bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f"#!/bin/sh\necho {each} $PYTHONPATH $@\n")
+        python.chmod(0o755)
+    done = subprocess.run([plugin, "1234"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [used, str(tmp_path), f"{tmp_path}/provider", "1234"]
+    assert (ROOT / "provider" / "requirements.txt").read_text() == "-r ../requirements.txt\n"
