@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -54,7 +55,12 @@ def typed(kind: type[T], value: Any, where: str = "the JSON") -> T:
 
 def result_of(verb: Callable[[Any], T]) -> type[T]:
     """The type that a script's verb returns."""
-    return cast("type[T]", get_type_hints(verb)["return"])
+    return cast("type[T]", _hints(verb)["return"])
+
+
+@cache  # each evaluates its annotations anew
+def _hints(annotated: Any) -> dict[str, Any]:
+    return get_type_hints(annotated)
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:
@@ -85,7 +91,7 @@ def _object(kind: Any, value: Any, where: str) -> Any:
     for what, names in (("missing", required - value.keys()), ("unknown", value.keys() - fields.keys())):
         if names:
             raise WireError(f"{where}: {what}: {', '.join(sorted(names))}")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     return kind(**{name: _typed(hints[name], item, f"{where}.{name}") for name, item in value.items()})
 
 
