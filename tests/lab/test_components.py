@@ -46,6 +46,12 @@ def fails(folder: Path, env: dict[str, str], *words: str) -> str:
     return told
 
 
+def registration_of(lab: Lab) -> dict[str, Any]:
+    """Signal's, as Synapse has it."""
+    registration: dict[str, Any] = yaml.safe_load((lab.host_dir / "synapse/registration.yaml").read_text())
+    return registration
+
+
 needs_yaml = pytest.mark.skipif(
     yaml_host() is None, reason="the Pulumi CLI that is installed here has no pulumi-language-yaml beside it"
 )
@@ -172,6 +178,16 @@ def test_parts_of_the_plan_stand_alone_and_join_by_their_outputs(lab: Lab, tmp_p
     assert not [value for value in secrets.values() if value in told]
     assert pulumi(folder, env, "stack", "output", "verdict").strip() == "PASS"
     pulumi(folder, env, "up", "--yes", "--skip-preview")  # the output status knows of a bridge now
+    pulumi(folder, env, "preview", "--expect-no-changes")
+
+    old = registration_of(lab)
+    for name in ("registration", "signal"):  # new tokens go from the one part to the other
+        resources[name]["properties"]["settings"]["tokenGeneration"] = 2
+    (folder / "Pulumi.yaml").write_text(json.dumps(document))
+    pulumi(folder, env, "up", "--yes", "--skip-preview")
+    new = registration_of(lab)
+    assert new["as_token"] != old["as_token"] and ping(lab, as_token=new["as_token"]) == 200
+    pulumi(folder, env, "up", "--yes", "--skip-preview")
     pulumi(folder, env, "preview", "--expect-no-changes")
 
     pulumi(folder, env, "destroy", "--yes")
