@@ -5,6 +5,7 @@ descriptions, as they are: of one line.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
@@ -18,7 +19,7 @@ from mautrix_bridges.components.bridge import Given
 from mautrix_bridges.documents.places import NOTHING, Database
 from mautrix_bridges.plan import deploy
 from mautrix_bridges.scripts.wire import plain
-from mautrix_bridges.settings import BadSettings, BridgeSettings, Settings, given, key_of
+from mautrix_bridges.settings import BadSettings, Settings, given, key_of
 from mautrix_bridges.standalone import register, run
 
 NAME = "mautrix-bridges"
@@ -119,7 +120,7 @@ class BridgeDatabase(pulumi.ComponentResource):
         super().__init__(f"{NAME}:index:BridgeDatabase", name, None, opts)
         ours, own = Database("", args["database"], args["role"]), pulumi.ResourceOptions(parent=self)
         server = None
-        if "host" in args:
+        if args.get("host") is not None:
             server = postgresql.Provider(
                 f"{name}-postgres",
                 host=args["host"],
@@ -175,10 +176,7 @@ class BridgeContainer(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: BridgeContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(f"{NAME}:index:BridgeContainer", name, None, opts)
-        bridge = args.get("bridge") or {"kind": "signal"}
-        settings = settings_of({**args, "bridges": [bridge]}, name)
-        if problem := data_of(settings.bridges[0]):
-            raise BadSettings(problem)
+        settings = settings_of_one(args, name)
         sender = args.get("sender_localpart")
         secrets = {key: pulumi.Output.secret(args[key]) for key in SECRETS}  # type: ignore[literal-required]
         given = Given(**secrets, sender_localpart=pulumi.Output.secret(sender) if sender else None)
@@ -192,16 +190,6 @@ class BridgeContainer(pulumi.ComponentResource):
 
 
 SECRETS = ("as_token", "hs_token", "database_password", "pickle_key")
-
-
-def data_of(bridge: BridgeSettings) -> str:
-    """What a bridge's settings say of data that is not ours; "" if nothing."""
-    said = [
-        key
-        for key, value in (("restore", bridge.restore), ("goBackTo", bridge.go_back_to))
-        if value not in ("", NOTHING)
-    ]
-    return f"bridge.{said[0]}: is not to be set: the database is somebody else's" if said else ""
 
 
 def _stop(failed: str) -> None:
@@ -229,6 +217,20 @@ def settings_of(args: Mapping[str, Any], alone: str = "") -> Settings:
     if alone:
         values.setdefault("sharedDir", f"/opt/matrix/mautrix-{alone}")
     return given(_whole(values))
+
+
+def settings_of_one(args: Mapping[str, Any], alone: str) -> Settings:
+    """The same for the one `bridge` of the arguments, whose data is somebody else's. Raises BadSettings."""
+    own = args.get("bridge") or {"kind": "signal"}
+    try:
+        settings = settings_of({**args, "bridges": [own]}, alone)
+    except BadSettings as bad:
+        raise BadSettings(str(bad).replace("bridges[0]", "bridge")) from None
+    (bridge,) = settings.bridges
+    for key, value in (("restore", bridge.restore), ("goBackTo", bridge.go_back_to)):
+        if value not in ("", NOTHING):
+            raise BadSettings(f"bridge.{key}: is not to be set: the database is somebody else's")
+    return replace(settings, bridges=(replace(bridge, where="bridge"),))
 
 
 def _outputs(value: Any) -> Iterator[bool]:

@@ -98,16 +98,18 @@ def test_one_that_synapse_does_not_accept_is_not_started() -> None:
     assert (value(told["failed"]), value(told["verdict"])) == ("mautrix-signal: stop-and-check: FAIL", "FAIL")
 
 
-def test_what_the_settings_say_of_data_is_refused() -> None:
-    from mautrix_bridges.provider import data_of, settings_of
+def test_what_is_wrong_with_the_one_bridge_is_named_as_its_owner_wrote_it() -> None:
+    from mautrix_bridges.provider import settings_of_one
 
     args = {"domain": "echo6.co", "admin_user": "@matt:echo6.co"}
-
-    def bridge(**more: str) -> Any:
-        return settings_of({**args, "bridges": [{"kind": "signal", **more}]}, "c").bridges[0]
-
-    assert data_of(bridge()) == ""
-    assert data_of(bridge(restore="latest")).startswith("bridge.restore: is not to be set")
-    assert data_of(bridge(goBackTo="/a/b.tar.gz")).startswith("bridge.goBackTo: is not to be set")
-    with pytest.raises(BadSettings, match=r"^sharedDir: '/opt/matrix/mautrix-a b' should be"):
-        settings_of(args, "a b")
+    assert settings_of_one(args, "c").deployment("p/s").bridges[0].setting == "bridge"
+    for bridge, name, line in (
+        ({"kind": "signal", "restore": "latest"}, "c", "bridge.restore: is not to be set: the database is somebody"),
+        ({"kind": "signal", "goBackTo": "/a/b.tar.gz"}, "c", "bridge.goBackTo: is not to be set: the database is"),
+        ({"kind": "signal", "port": 0.5}, "c", "bridge.port: should be a whole number"),
+        ({"kind": "x"}, "c", "bridge: should be "),
+        ({"kind": "signal"}, "a b", "sharedDir: '/opt/matrix/mautrix-a b' should be"),
+    ):
+        with pytest.raises(BadSettings) as bad:
+            settings_of_one({**args, "bridge": bridge}, name)
+        assert str(bad.value).startswith(line)
