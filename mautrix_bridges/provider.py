@@ -62,29 +62,17 @@ class Bridges(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-class SynapseRegistrationArgs(TypedDict):
-    """As of Bridges; what is said of databases and containers does not count. Without a sharedDir in `settings` it is
-    one of the component's own."""
-
-    domain: str
-    """The homeserver's server_name: the part after the colon of a Matrix id."""
-    admin_user: str
-    """The user who administers the bridges; of this domain."""
-    bridges: NotRequired[list[dict[str, Any]]]
-    """The bridges, each a mapping like {kind: signal}; not given: Signal's alone."""
-    settings: NotRequired[dict[str, Any]]
-    """All other settings, by their keys."""
-
-
 class SynapseRegistration(pulumi.ComponentResource):
     """Bridges' appservices in Synapse: tokens, registrations, the lines in homeserver.yaml, one restart."""
+
+    # Its settings are all of Bridges', but the sharedDir that it has if they name none.
 
     registrations: pulumi.Output[dict[str, Any]]
     """Of each bridge, by its kind or name: asToken, hsToken and senderLocalpart, secrets."""
     doublepuppet_as_token: pulumi.Output[str]
     """The token for double puppeting, a secret."""
 
-    def __init__(self, name: str, args: SynapseRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: BridgesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(f"{NAME}:index:SynapseRegistration", name, None, opts)
         registered = register(settings_of(args, name), name, self)
         self.registrations = pulumi.Output.from_input(registered.registrations)
