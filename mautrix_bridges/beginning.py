@@ -13,13 +13,14 @@ from mautrix_bridges.components.leftovers import shared_leftovers
 from mautrix_bridges.documents.parts import WHOLE, Part
 from mautrix_bridges.documents.places import Deployment
 from mautrix_bridges.host_check import CheckedHost, host_of, refuse_or_tell
+from mautrix_bridges.scripts import nightly_backup
 from mautrix_bridges.settings import Settings
 
 
 @dataclass(frozen=True)
 class Begun:
     """The host as it is, and the stack's own directory there, behind which all comes. `name` begins the names of what
-    the bridges share, `prefix` those of all resources."""
+    the bridges share, `prefix` those of all resources; `backup`: what the nightly dumps are told."""
 
     deployment: Deployment
     host: Host
@@ -29,6 +30,7 @@ class Begun:
     parent: pulumi.Resource | None
     programs: pulumi.Output[pulumi.Resource]
     leftovers: pulumi.Resource
+    backup: nightly_backup.Arguments
 
     def after(self, *needed: pulumi.Input[pulumi.Resource]) -> pulumi.ResourceOptions:
         """For what comes when these are there, and at a destroy goes before them."""
@@ -47,5 +49,5 @@ def begin(settings: Settings, part: str, parent: pulumi.Resource | None, parts: 
     programs = host.keep_programs(checked.programs, shared_directory(name, host, deployment, options))
     kept = pulumi.ResourceOptions(parent=parent, depends_on=[programs])
     backup = backup_arguments(deployment, settings.synapse_database)
-    leftovers = shared_leftovers(name, host, deployment, backup, kept, parts)
-    return Begun(deployment, host, checked, name, prefix, parent, programs, leftovers)
+    leftovers = shared_leftovers(name, host, deployment, backup, Part.DATABASE in parts, kept)
+    return Begun(deployment, host, checked, name, prefix, parent, programs, leftovers, backup)

@@ -13,7 +13,7 @@ from mautrix_bridges.components.host import DockerAddress, Host, HostError, Loca
 from mautrix_bridges.components.install import own_directory
 from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents.bridges import GID, UID
-from mautrix_bridges.documents.parts import WHOLE, Part
+from mautrix_bridges.documents.parts import Part
 from mautrix_bridges.documents.places import BridgeDeployment, Deployment
 from mautrix_bridges.scripts import facts
 from mautrix_bridges.scripts.bridge_data import Begun
@@ -94,7 +94,7 @@ def host_of(settings: Settings, deployment: Deployment) -> Host:
     return SshHost(settings.ssh, settings.local_port(here), *own) if settings.ssh else LocalHost(*own)
 
 
-def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment, parts: Part = WHOLE) -> CheckedHost:
+def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment, parts: Part) -> CheckedHost:
     """Raises pulumi.RunError, one line a problem, unless these `parts` of the plan may go on; a destroy always may."""
     destroys, makes = destroying(), making()
     try:
@@ -123,7 +123,9 @@ def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment, parts
     return CheckedHost(
         postgres=PostgresAccess(
             *postgres,
+            superuser=settings.postgres_superuser,
             password=pulumi.Output.secret(settings.postgres_password or seen.superuser_password),
+            sslmode=settings.postgres_sslmode,
         ),
         docker=host.docker(seen.docker_host),
         bridge_owner=(on_host(UID, seen.uids), on_host(GID, seen.gids)),

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_postgresql as postgresql
 
 from mautrix_bridges.beginning import begin
-from mautrix_bridges.components.backup import DatabaseBackup, backup_arguments
+from mautrix_bridges.components.backup import DatabaseBackup
 from mautrix_bridges.components.bridge import Bridge, Shared
 from mautrix_bridges.components.database import databases_access, databases_isolated, postgres_provider
 from mautrix_bridges.components.install import DockerMachine, docker_provider
@@ -44,7 +44,7 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
     deployment, host, checked, name, after = begun.deployment, begun.host, begun.checked, begun.name, begun.after
 
     # Steps 1 to 3 and 6 to 8, side by side: each bridge's secrets, directory, config and image, role and database.
-    postgres = postgres_provider(name, deployment.postgres, checked.postgres, after())
+    postgres = postgres_provider(name, checked.postgres, after())
     shared = Shared(
         host=host,
         machine=DockerMachine(docker_provider(name, checked.docker, after()), checked.bridge_owner),
@@ -66,8 +66,7 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
 
     # Steps 4 and 5. The nightly dumps with the bridges' among them, and a backup that is proven before anything goes
     # live.
-    dumps = backup_arguments(deployment, settings.synapse_database)
-    backup = DatabaseBackup(name, host, dumps, opts=after(isolation))
+    backup = DatabaseBackup(name, host, begun.backup, opts=after(isolation))
 
     # Step 3 again: the roles' passwords, and the proof. From here on a bridge that runs has old tokens: nothing slow
     # now.

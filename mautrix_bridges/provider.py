@@ -5,11 +5,9 @@ descriptions, as they are: of one line.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
-import pulumi_postgresql as postgresql
 from pulumi.provider import ConstructResult
 from pulumi.provider.experimental.component import ComponentProvider
 from pulumi.provider.server import ComponentInitError
@@ -19,7 +17,7 @@ from mautrix_bridges.components.bridge import Given
 from mautrix_bridges.documents.places import NOTHING, Database
 from mautrix_bridges.plan import deploy
 from mautrix_bridges.scripts.wire import plain
-from mautrix_bridges.settings import BadSettings, Settings, given, key_of
+from mautrix_bridges.settings import ENTRY, BadSettings, Settings, given, key_of
 from mautrix_bridges.standalone import register, run
 
 NAME = "mautrix-bridges"
@@ -109,17 +107,14 @@ class BridgeDatabase(pulumi.ComponentResource):
         ours, own = Database("", args["database"], args["role"]), pulumi.ResourceOptions(parent=self)
         server = None
         if args.get("host") is not None:
-            server = postgresql.Provider(
-                f"{name}-postgres",
-                host=args["host"],
+            access = components.PostgresAccess(
+                address=args["host"],
                 port=args.get("port") or 5432,
-                username=args.get("superuser") or "postgres",
+                superuser=args.get("superuser") or "postgres",
                 password=args.get("superuser_password"),
-                database="postgres",
                 sslmode=args.get("sslmode") or "disable",
-                superuser=False,  # as of postgres_provider
-                opts=own,
             )
+            server = components.postgres_provider(name, access, own)
         made = components.BridgeDatabase(name, ours, server, password=args.get("password"), opts=own)
         self.database = made.database.name
         self.register_outputs({})
@@ -165,19 +160,21 @@ class BridgeContainer(pulumi.ComponentResource):
     def __init__(self, name: str, args: BridgeContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(f"{NAME}:index:BridgeContainer", name, None, opts)
         settings = settings_of_one(args, name)
-        sender = args.get("sender_localpart")
-        secrets = {key: pulumi.Output.secret(args[key]) for key in SECRETS}  # type: ignore[literal-required]
-        given = Given(**secrets, sender_localpart=pulumi.Output.secret(sender) if sender else None)
-        running = run(settings, given, pulumi.Output.secret(args["doublepuppet_as_token"]), name, self)
+        secret, sender = pulumi.Output.secret, args.get("sender_localpart")
+        given = Given(
+            as_token=secret(args["as_token"]),
+            hs_token=secret(args["hs_token"]),
+            database_password=secret(args["database_password"]),
+            pickle_key=secret(args["pickle_key"]),
+            sender_localpart=secret(sender) if sender else None,
+        )
+        running = run(settings, given, secret(args["doublepuppet_as_token"]), name, self)
         live, outputs = running.failed.apply(_stop), running.outputs
         self.verdict = live.apply(lambda _: outputs["verdict"])
         self.status = live.apply(lambda _: outputs["status"].apply(plain))
         self.bot = pulumi.Output.from_input(outputs["bot"])
         self.next_steps = pulumi.Output.from_input(outputs["nextSteps"])
         self.register_outputs({})
-
-
-SECRETS = ("as_token", "hs_token", "database_password", "pickle_key")
 
 
 def _stop(failed: str) -> None:
@@ -192,8 +189,9 @@ def _plain(value: Any) -> Any:
     return value.apply(plain) if isinstance(value, pulumi.Output) else value
 
 
-def settings_of(args: Mapping[str, Any], alone: str = "") -> Settings:
-    """`alone`: the name of the part that this is, which then has a sharedDir of its own. Raises BadSettings."""
+def settings_of(args: Mapping[str, Any], alone: str = "", where: str = ENTRY) -> Settings:
+    """`alone`: the name of the part that this is, which then has a sharedDir of its own; `where` as of `parse`. Raises
+    BadSettings."""
     own = {key_of(key): args[key] for key in ("domain", "admin_user", "bridges") if args.get(key) is not None}
     more = args.get("settings") or {}
     problems = [f"settings.{key}: give {key} beside settings, not in it" for key in sorted(own.keys() & more.keys())]
@@ -204,21 +202,18 @@ def settings_of(args: Mapping[str, Any], alone: str = "") -> Settings:
         raise BadSettings("\n".join(problems))
     if alone:
         values.setdefault("sharedDir", f"/opt/matrix/mautrix-{alone}")
-    return given(_whole(values))
+    return given(_whole(values), where)
 
 
 def settings_of_one(args: Mapping[str, Any], alone: str) -> Settings:
     """The same for the one `bridge` of the arguments, whose data is somebody else's. Raises BadSettings."""
     own = args.get("bridge") or {"kind": "signal"}
-    try:
-        settings = settings_of({**args, "bridges": [own]}, alone)
-    except BadSettings as bad:
-        raise BadSettings(str(bad).replace("bridges[0]", "bridge")) from None
+    settings = settings_of({**args, "bridges": [own]}, alone, where="bridge")
     (bridge,) = settings.bridges
     for key, value in (("restore", bridge.restore), ("goBackTo", bridge.go_back_to)):
         if value not in ("", NOTHING):
             raise BadSettings(f"bridge.{key}: is not to be set: the database is somebody else's")
-    return replace(settings, bridges=(replace(bridge, where="bridge"),))
+    return settings
 
 
 def _outputs(value: Any) -> Iterator[bool]:

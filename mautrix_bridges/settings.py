@@ -427,8 +427,12 @@ def key_of(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
-def parse(values: Mapping[str, str | None]) -> Settings:
-    """Settings from raw config values by key, as Pulumi keeps them: text, lists as JSON.
+ENTRY = "bridges[{}]"  # where each of them is, by its number
+
+
+def parse(values: Mapping[str, str | None], where: str = ENTRY) -> Settings:
+    """Settings from raw config values by key, as Pulumi keeps them: text, lists as JSON. `where` names each of
+    `bridges`, by its number.
 
     Raises BadSettings with a line for each key that is missing or bad. A secret's value is never in a line.
     """
@@ -449,7 +453,7 @@ def parse(values: Mapping[str, str | None]) -> Settings:
                 problems.append(f"{key}: {shown}should be {error}")
     entries = []
     for number, raw_entry in enumerate(parsed.pop("bridges", ())):
-        entry, wrong = _entry(f"bridges[{number}]", raw_entry)
+        entry, wrong = _entry(where.format(number), raw_entry)
         problems += wrong
         if entry:
             entries.append(entry)
@@ -586,9 +590,9 @@ def _nested(one: str, here: str, other: str, there: str) -> str:
     return f"{one}: {here!r} and {other} {there!r} should not be one inside the other: {one} needs a place of its own"
 
 
-def given(values: Mapping[str, Any]) -> Settings:
+def given(values: Mapping[str, Any], where: str = ENTRY) -> Settings:
     """Settings from values as another program has them (lists, mappings, numbers), by key; where one is not given, the
-    default of `Pulumi.yaml`. Raises BadSettings as `parse`, also for a key that is none."""
+    default of `Pulumi.yaml`; `where` as of `parse`. Raises BadSettings as that does, also for a key that is none."""
     import yaml
 
     described = yaml.safe_load(Path(__file__).with_name("Pulumi.yaml").read_text())["config"]
@@ -596,7 +600,7 @@ def given(values: Mapping[str, Any]) -> Settings:
     if unknown:
         raise BadSettings("\n".join(unknown))
     defaults = {key: each["default"] for key, each in described.items() if "default" in each}
-    return parse({key: _text(value) for key, value in {**defaults, **values}.items() if value is not None})
+    return parse({key: _text(value) for key, value in {**defaults, **values}.items() if value is not None}, where)
 
 
 def _text(value: Any) -> str:

@@ -22,7 +22,6 @@ from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents import operator
 from mautrix_bridges.documents.bridge_config import bridge_config, bridge_database_url
 from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Tokens
-from mautrix_bridges.documents.parts import WHOLE, Part
 from mautrix_bridges.documents.places import NOTHING, BridgeDeployment
 from mautrix_bridges.scripts.bridge_data import Begun
 from mautrix_bridges.scripts.isolation import Proven, RolePassword
@@ -107,14 +106,14 @@ class Bridge(pulumi.ComponentResource):
         all_known = pulumi.Output.all(self.tokens, self.keys, shared.doublepuppet)
         config = all_known.apply(lambda known: bridge_config(deployment, *known))
         # First of all, and last at the end; then the directory, whose mark says that the database is this stack's.
-        parts = WHOLE if shared.postgres else Part.CONTAINER
-        leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, own, parts)
+        ours = shared.postgres is not None
+        leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, ours, own)
         made = self._after(leftovers)
         self.install = BridgeInstall(self.name, host, deployment, config, shared.machine, start, made)
         self.database: postgresql.Database | None = None
-        if shared.postgres:
-            claimed, ours = self._after(self.install.step), deployment.place.database
-            self.database = BridgeDatabase(self.name, ours, shared.postgres, *there, opts=claimed).database
+        if ours:
+            claimed, place = self._after(self.install.step), deployment.place
+            self.database = BridgeDatabase(self.name, place.database, shared.postgres, *there, opts=claimed).database
         self.register_outputs({})
 
     def _after(self, *needed: pulumi.Resource) -> pulumi.ResourceOptions:

@@ -8,31 +8,34 @@ import pulumi
 import pulumi_postgresql as postgresql
 
 from mautrix_bridges.components.host import Host, HostScript
-from mautrix_bridges.documents.places import Database, Postgres
+from mautrix_bridges.documents.places import Database
 from mautrix_bridges.scripts import isolation
 
 
 @dataclass(frozen=True)
 class PostgresAccess:
-    """Where the provider reaches the server, and its superuser's password (a secret)."""
+    """Where the provider reaches the server, and as which superuser; the password is a secret, None: none is needed;
+    `sslmode` is disable or require."""
 
-    address: str
-    port: int
-    password: pulumi.Output[str]
+    address: pulumi.Input[str]
+    port: pulumi.Input[int]
+    superuser: pulumi.Input[str]
+    password: pulumi.Input[str] | None
+    sslmode: pulumi.Input[str]
 
 
 def postgres_provider(
-    name: str, postgres: Postgres, access: PostgresAccess, opts: pulumi.ResourceOptions | None = None
+    name: str, access: PostgresAccess, opts: pulumi.ResourceOptions | None = None
 ) -> postgresql.Provider:
-    """As the superuser of the settings."""
+    """As the superuser."""
     return postgresql.Provider(
         f"{name}-postgres",
         host=access.address,
         port=access.port,
-        username=postgres.superuser,
+        username=access.superuser,
         password=access.password,
         database="postgres",
-        sslmode=postgres.sslmode,
+        sslmode=access.sslmode,
         connect_timeout=15,
         superuser=False,  # it is one; so the provider does not ask for the role's password, which is not its own
         opts=opts,

@@ -6,7 +6,6 @@ import pulumi
 
 from mautrix_bridges.components.host import Host
 from mautrix_bridges.components.registration import homeserver_edit
-from mautrix_bridges.documents.parts import WHOLE, Part
 from mautrix_bridges.documents.places import BridgeDeployment, Deployment
 from mautrix_bridges.scripts import leftovers, nightly_backup
 
@@ -16,14 +15,15 @@ def shared_leftovers(
     host: Host,
     deployment: Deployment,
     backup: nightly_backup.Arguments,
+    own_databases: bool,
     opts: pulumi.ResourceOptions,
-    parts: Part = WHOLE,
 ) -> pulumi.Resource:
-    """Made before all but the stack's directory, without a trace on the host; deleted after all but that."""
+    """Made before all but the stack's directory, without a trace on the host; deleted after all but that.
+    `own_databases`: whether they are the stack's, and not somebody else's."""
     shared = leftovers.Shared(
         stack=deployment.stack,
         directory=deployment.shared_directory,
-        postgres=deployment.postgres if Part.DATABASE in parts else None,
+        postgres=deployment.postgres if own_databases else None,
         backup=backup,
         synapse=homeserver_edit(deployment),
     )
@@ -35,8 +35,8 @@ def bridge_leftovers(
     host: Host,
     deployment: BridgeDeployment,
     isolated: tuple[str, ...],
+    own_database: bool,
     opts: pulumi.ResourceOptions,
-    parts: Part = WHOLE,
 ) -> pulumi.Resource:
     """The same for one bridge: made before anything of it, deleted after all of it."""
     own = leftovers.Bridge(
@@ -47,7 +47,7 @@ def bridge_leftovers(
         archives=deployment.archive.directory,
         program=deployment.bridge.name,
         whose=deployment.whose,
-        postgres=deployment.postgres if Part.DATABASE in parts else None,
+        postgres=deployment.postgres if own_database else None,
         database=deployment.place.database,
         isolated=isolated,
     )

@@ -129,6 +129,7 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment, parts: P
         if facts.dump_script_owner is None:
             reverted.append(f"{deployment.dump_script}: is no longer there")
             changes.append(f"a new file, {deployment.dump_script} (0700): makes the dumps")
+        changes += (line for each in met for line in versions.changes(each.facts, each.postgres, each.deployment))
     reverted += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
     reverted = [line for line in reverted if deployed]
     for each in met:
@@ -138,8 +139,6 @@ def judge(facts: HostFacts, settings: Settings, deployment: Deployment, parts: P
     problems += _room(facts, settings, deployment, parts)
     warnings += (line for line, certain in _disks(facts, settings, deployment, parts) if not certain)
     again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
-    if Part.DATABASE in parts:
-        changes += (line for each in met for line in versions.changes(each.facts, each.postgres, each.deployment))
     if Part.CONTAINER in parts:
         archived = "its database is archived, and all of it goes" if Part.DATABASE in parts else "and it goes"
         changes += (f"container {name}: is no longer among the bridges: it stops, {archived}" for name in facts.leaving)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 import yaml
 
 from lab.box import ROOT, Lab
-from lab.pulumi_cli import cli
 from lab.which_pulumi import yaml_host
 from tests.lab.conftest import pulumi
 from tests.lab.test_program import ping, snapshot
@@ -33,17 +31,6 @@ def program(lab: Lab, folder: Path, example: str) -> dict[str, str]:
     env = {**lab.env(), "PULUMI_BACKEND_URL": f"file://{folder}/state", "PULUMI_CONFIG_PASSPHRASE": "x"}
     pulumi(folder, env, "stack", "init", "dev")
     return env
-
-
-def fails(folder: Path, env: dict[str, str], *words: str) -> str:
-    """What the CLI says where it must fail, without the traceback of a defect."""
-    done = subprocess.run(
-        [cli(), *words, "--non-interactive", "--color", "never"],
-        cwd=folder, env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    told = done.stdout + done.stderr
-    assert done.returncode != 0 and "Traceback" not in told, told
-    return told
 
 
 def registration_of(lab: Lab) -> dict[str, Any]:
@@ -106,7 +93,7 @@ def test_what_is_wrong_is_one_line_there_too(
     ):
         document["resources"]["bridges"]["properties"] = {**properties, **change}
         (folder / "Pulumi.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
-        assert line in fails(folder, env, "preview")
+        assert line in pulumi(folder, env, "preview", fails=True)
 
 
 def test_a_program_in_any_language_has_the_components(lab: Lab) -> None:
@@ -170,7 +157,7 @@ def test_parts_of_the_plan_stand_alone_and_join_by_their_outputs(lab: Lab, tmp_p
     own_token = resources["signal"]["properties"]["asToken"]
     resources["signal"]["properties"]["asToken"] = "x" * 64
     (folder / "Pulumi.yaml").write_text(json.dumps(document))
-    told = fails(folder, env, "up", "--yes", "--skip-preview")
+    told = pulumi(folder, env, "up", "--yes", "--skip-preview", fails=True)
     assert "mautrix-signal: stop-and-check: FAIL: " in told and lab.bridge not in lab.docker("ps", "-a").stdout
     resources["signal"]["properties"]["asToken"] = own_token
     (folder / "Pulumi.yaml").write_text(json.dumps(document))
