@@ -16,7 +16,7 @@ from mautrix_bridges.documents.bridges import GID, UID
 from mautrix_bridges.documents.parts import Part
 from mautrix_bridges.documents.places import BridgeDeployment, Deployment
 from mautrix_bridges.scripts import facts
-from mautrix_bridges.scripts.bridge_data import Begun
+from mautrix_bridges.scripts.gate import Admitted
 from mautrix_bridges.scripts.readiness import Ready
 from mautrix_bridges.scripts.wire import Failed
 from mautrix_bridges.settings import Settings
@@ -51,16 +51,16 @@ class CheckedBridge:
     def failure(self, live: Live) -> pulumi.Output[str]:
         """Why the bridge did not go live, in one line, with the way back if there is one; "" if it did."""
 
-        def line(begun: Begun | Failed, ready: Ready | Failed) -> str:
+        def line(admitted: Admitted | Failed, ready: Ready | Failed) -> str:
             if not isinstance(ready, Failed):
                 return ""
-            back = isinstance(begun, Begun) and way_back(
-                self.facts, self.deployment, begun.previous, begun.previous_image
+            back = isinstance(admitted, Admitted) and way_back(
+                self.facts, self.deployment, admitted.begun.previous, admitted.begun.previous_image
             )
             more = f" Or go back, the database as it is now being archived first: `{back}`" if back else ""
             return f"{self.deployment.bridge.name}: {ready.failed}{more}"
 
-        text: pulumi.Output[str] = pulumi.Output.all(live.begun, live.ready).apply(lambda seen: line(*seen))
+        text: pulumi.Output[str] = pulumi.Output.all(live.admitted, live.ready).apply(lambda seen: line(*seen))
         return text
 
 

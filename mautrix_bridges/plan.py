@@ -10,11 +10,11 @@ import pulumi_postgresql as postgresql
 
 from mautrix_bridges.beginning import begin
 from mautrix_bridges.components.backup import DatabaseBackup
-from mautrix_bridges.components.bridge import Bridge, Shared
+from mautrix_bridges.components.bridge import Bridge, Shared, go_live, installed
 from mautrix_bridges.components.database import databases_access, databases_isolated, postgres_provider
 from mautrix_bridges.components.install import DockerMachine, docker_provider
 from mautrix_bridges.components.registration import SynapseRegistration, doublepuppet_appservice
-from mautrix_bridges.components.secrets import doublepuppet_tokens
+from mautrix_bridges.components.secrets import StackSecrets
 from mautrix_bridges.documents import operator
 from mautrix_bridges.host_check import not_live
 from mautrix_bridges.scripts.isolation import Access, Isolation
@@ -45,44 +45,52 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
 
     # Steps 1 to 3 and 6 to 8, side by side: each bridge's secrets, directory, config and image, role and database.
     postgres = postgres_provider(name, checked.postgres, after())
+    secrets = StackSecrets(name, host, settings.token_generation, after(begun.programs))
     shared = Shared(
         host=host,
         machine=DockerMachine(docker_provider(name, checked.docker, after()), checked.bridge_owner),
         postgres=postgres,
-        doublepuppet=doublepuppet_tokens(name, host, settings.token_generation, after(begun.programs)),
+        secrets=secrets,
         isolated=settings.isolated,
         whole=checked.whole,
         prefix=begun.prefix,
     )
-    bridges = []
-    for each in checked.bridges:
-        there = each.found.role_there, each.found.database_there
-        bridges.append(Bridge(shared, each.deployment, each.start(settings), there, after(begun.leftovers)))
+    first = after(begun.leftovers)
+    bridges = [Bridge(shared, each.deployment, each.start(settings), first) for each in checked.bridges]
+    install = installed(name, shared, bridges, after(*(each.leftovers for each in bridges)))
+    databases = [
+        each.own_database((met.found.role_there, met.found.database_there), install.resource)
+        for each, met in zip(bridges, checked.bridges, strict=True)
+    ]
 
     # Step 3. PUBLIC shut out of all their databases, and of the stack's.
     isolated = Isolation(deployment.stack, deployment.postgres, deployment.databases, settings.isolated)
-    in_place = [made for each in bridges for made in (each.database, each.install.step) if made]
-    isolation = databases_isolated(name, host, isolated, after(*in_place))
+    isolation = databases_isolated(name, host, isolated, after(*databases))
 
     # Steps 4 and 5. The nightly dumps with the bridges' among them, and a backup that is proven before anything goes
     # live.
     backup = DatabaseBackup(name, host, begun.backup, opts=after(isolation))
 
     # Step 3 again: the roles' passwords, and the proof. From here on a bridge that runs has old tokens: nothing slow
-    # now.
+    # now, so where one may run this comes after the backup.
+    slow = [backup.resource] if any(met.found.database_there for met in checked.bridges) else []
     passwords = Access(deployment.postgres, tuple(each.password for each in bridges), settings.isolated)
-    access = databases_access(name, host, passwords, after(backup.resource))
+    access = databases_access(name, host, passwords, after(isolation, *slow))
 
     # Steps 9 to 14. The registrations, homeserver.yaml, and one restart of Synapse.
-    registrations = [each.registration(checked.synapse_owner, access.resource) for each in bridges]
-    puppet, owner = shared.doublepuppet, checked.synapse_owner
-    registrations.append(doublepuppet_appservice(name, host, deployment, puppet, owner, after(access.resource)))
-    synapse = SynapseRegistration(name, host, deployment, registrations, after())
+    registrations = [each.registration() for each in bridges]
+    registrations.append(doublepuppet_appservice(name, host, deployment, secrets.doublepuppet, first))
+    owner, in_place = checked.synapse_owner, after(access.resource, backup.resource)
+    synapse = SynapseRegistration(name, host, deployment, registrations, owner, in_place)
+
+    # At a destroy, first of all that is not a container: the archives.
+    for each in bridges:
+        each.archived(synapse.resource, isolation, install.resource)
 
     # Step 15, STOP-AND-CHECK: no container unless Synapse accepts its appservice beside MAS. Then, steps 16 to 18, its
     # data, the container, and the bridge that answers. All of them side by side, and none is held up by another's
     # failure.
-    live = [each.go_live(synapse.resource, isolation) for each in bridges]
+    live = go_live(name, shared, bridges, install, after(synapse.resource, isolation, install.resource, *databases))
 
     # Steps 19 and 20. What is left for the operator, and a line for each bridge that did not go live; not where nothing
     # is made of it now.
@@ -96,6 +104,6 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
         backups=backup.dumps,
         backup_cron=operator.backup_cron(deployment),
         postgres=postgres,
-        doublepuppet_as_token=shared.doublepuppet.apply(lambda tokens: tokens.as_token),
+        doublepuppet_as_token=secrets.doublepuppet.apply(lambda tokens: tokens.as_token),
         failed=pulumi.Output.all(*failures).apply(not_live),
     )

@@ -66,7 +66,7 @@ class SynapseRegistration(pulumi.ComponentResource):
     # Its settings are all of Bridges', but the sharedDir that it has if they name none.
 
     registrations: pulumi.Output[dict[str, Any]]
-    """Of each bridge, by its kind or name: asToken, hsToken and senderLocalpart, secrets."""
+    """Of each bridge, by its kind or name: asToken and hsToken, secrets."""
     doublepuppet_as_token: pulumi.Output[str]
     """The token for double puppeting, a secret."""
 
@@ -135,8 +135,6 @@ class BridgeContainerArgs(TypedDict):
     as_token: pulumi.Input[str]
     """Of the bridge's registration, which Synapse has."""
     hs_token: pulumi.Input[str]
-    sender_localpart: NotRequired[pulumi.Input[str]]
-    """Likewise; given, the proof that events arrive makes no chat with the bot."""
     doublepuppet_as_token: pulumi.Input[str]
     """Of the registration for double puppeting."""
     database_password: pulumi.Input[str]
@@ -160,13 +158,12 @@ class BridgeContainer(pulumi.ComponentResource):
     def __init__(self, name: str, args: BridgeContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(f"{NAME}:index:BridgeContainer", name, None, opts)
         settings = settings_of_one(args, name)
-        secret, sender = pulumi.Output.secret, args.get("sender_localpart")
+        secret = pulumi.Output.secret
         given = Given(
             as_token=secret(args["as_token"]),
             hs_token=secret(args["hs_token"]),
             database_password=secret(args["database_password"]),
             pickle_key=secret(args["pickle_key"]),
-            sender_localpart=secret(sender) if sender else None,
         )
         running = run(settings, given, secret(args["doublepuppet_as_token"]), name, self)
         live, outputs = running.failed.apply(_stop), running.outputs

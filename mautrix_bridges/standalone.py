@@ -9,11 +9,11 @@ from typing import Any
 import pulumi
 
 from mautrix_bridges.beginning import begin
-from mautrix_bridges.components.bridge import Bridge, Given, Shared
+from mautrix_bridges.components.bridge import Bridge, Given, Shared, go_live, installed
 from mautrix_bridges.components.install import DockerMachine, docker_provider
 from mautrix_bridges.components.registration import SynapseRegistration, bridge_appservice, doublepuppet_appservice
-from mautrix_bridges.components.secrets import BridgeSecrets, doublepuppet_tokens
-from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Tokens
+from mautrix_bridges.components.secrets import StackSecrets
+from mautrix_bridges.documents.credentials import DoublePuppet, Tokens
 from mautrix_bridges.documents.parts import Part
 from mautrix_bridges.documents.places import NOTHING
 from mautrix_bridges.settings import Settings
@@ -32,28 +32,29 @@ def register(settings: Settings, part: str = "", parent: pulumi.Resource | None 
     and what is raised, as of `deploy`."""
     begun = begin(settings, part, parent, Part.REGISTRATION)
     deployment, host, owner = begun.deployment, begun.host, begun.checked.synapse_owner
-    turn, first = settings.token_generation, begun.after(begun.leftovers)
+    first = begun.after(begun.leftovers)
 
-    puppet = doublepuppet_tokens(begun.name, host, turn, first)
-    files, secrets = [doublepuppet_appservice(begun.name, host, deployment, puppet, owner, first)], {}
+    secrets = StackSecrets(begun.name, host, settings.token_generation, first)
+    puppet = secrets.doublepuppet
+    registrations, made = [doublepuppet_appservice(begun.name, host, deployment, puppet, first)], {}
     for each in deployment.bridges:
         name = f"{begun.prefix}{each.bridge.name}"
-        made = BridgeSecrets(name, host, turn, NOTHING, first)
-        files.append(bridge_appservice(name, host, each, (made.tokens, made.keys), owner, first))
-        secrets[each.key] = made
-    synapse = SynapseRegistration(begun.name, host, deployment, files, begun.after()).resource
+        known = secrets.tokens(each.bridge.name), secrets.keys(each.bridge.name, name, NOTHING)
+        registrations.append(bridge_appservice(name, host, each, known, first))
+        made[each.key] = known[0]
+    synapse = SynapseRegistration(begun.name, host, deployment, registrations, owner, begun.after()).resource
 
-    def told(known: BridgeSecrets) -> pulumi.Output[dict[str, str]]:
-        return pulumi.Output.all(known.tokens, known.keys, synapse.urn).apply(lambda all_: _told(*all_[:2]))
+    def told(known: pulumi.Output[Tokens]) -> pulumi.Output[dict[str, str]]:
+        return pulumi.Output.all(known, synapse.urn).apply(lambda both: _told(both[0]))
 
     return Registered(
-        registrations={key: told(known) for key, known in secrets.items()},
+        registrations={key: told(known) for key, known in made.items()},
         doublepuppet_as_token=pulumi.Output.all(puppet, synapse.urn).apply(lambda both: both[0].as_token),
     )
 
 
-def _told(tokens: Tokens, keys: Keys) -> dict[str, str]:
-    return {"asToken": tokens.as_token, "hsToken": tokens.hs_token, "senderLocalpart": keys.sender_localpart}
+def _told(tokens: Tokens) -> dict[str, str]:
+    return {"asToken": tokens.as_token, "hsToken": tokens.hs_token}
 
 
 @dataclass(frozen=True)
@@ -77,19 +78,21 @@ def run(
     begun = begin(settings, part, parent, Part.CONTAINER)
     host, checked = begun.host, begun.checked
     (found,) = checked.bridges
+    opts = begun.after(begun.leftovers)
+    puppet = doublepuppet_as_token.apply(lambda as_token: DoublePuppet(as_token, ""))
     shared = Shared(
         host=host,
         machine=DockerMachine(docker_provider(begun.name, checked.docker, begun.after()), checked.bridge_owner),
         postgres=None,
-        doublepuppet=doublepuppet_as_token.apply(lambda as_token: DoublePuppet(as_token, "")),
+        secrets=StackSecrets(begun.name, host, settings.token_generation, opts, puppet),
         isolated=(),
         whole=checked.whole,
         prefix=begun.prefix,
     )
-    opts = begun.after(begun.leftovers)
     start = replace(found.start(settings), restore="")
-    bridge = Bridge(shared, found.deployment, start, (False, False), opts, given)
-    live = bridge.go_live()
+    bridge = Bridge(shared, found.deployment, start, opts, given)
+    install = installed(begun.name, shared, [bridge], begun.after(bridge.leftovers))
+    (live,) = go_live(begun.name, shared, [bridge], install, begun.after(install.resource))
     none: pulumi.Output[str] = pulumi.Output.from_input("")
     return Running(
         outputs=bridge.outputs(None, live, found.status(live.ready)),

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mautrix_bridges.documents import backup_script, homeserver
-from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Tokens
+from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Seed, Tokens
 from mautrix_bridges.documents.marks import comment
 from mautrix_bridges.documents.places import BridgeDeployment, Deployment
 from mautrix_bridges.settings import Settings, parse
@@ -113,9 +113,10 @@ def _directory(**changed: Any) -> Directory:
     return replace(Directory(exists=True, entries=(), stack=None, writable=True, free=80 * 2**30), **changed)
 
 
-TOKENS = Tokens(**{each.name: f"secret-{each.name}-{'x' * 40}" for each in fields(Tokens)})
-DOUBLEPUPPET = DoublePuppet(as_token=f"secret-puppet-as-{'x' * 40}", hs_token=f"secret-puppet-hs-{'x' * 40}")
-KEYS = Keys(pickle_key=f"secret-pickle_key-{'x' * 40}", sender_localpart="abcdefghijklmnopqrstuvwxyzabcdef")
+SEED = Seed(f"secret-seed-{'x' * 52}")
+TOKENS, KEYS = SEED.secrets(Tokens, "mautrix-signal"), SEED.secrets(Keys, "mautrix-signal")
+DOUBLEPUPPET = SEED.secrets(DoublePuppet, "")
+ARCHIVED_KEY = f"secret-pickle_key-{'x' * 46}"
 
 
 def _met() -> BridgeFacts:

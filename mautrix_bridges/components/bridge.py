@@ -1,33 +1,34 @@
-"""One bridge's parts in the plan's order: what is made before Synapse is touched, and what goes live after it."""
+"""One bridge's parts in the plan's order, and the steps that run for all bridges at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pulumi
 import pulumi_postgresql as postgresql
 
-from mautrix_bridges.components.auth_check import auth_check
-from mautrix_bridges.components.container import BridgeContainer, container_version
-from mautrix_bridges.components.data import bridge_data_begun
+from mautrix_bridges.components.container import BridgeContainer, container_version, readiness_arguments
 from mautrix_bridges.components.database import BridgeDatabase
-from mautrix_bridges.components.host import Host, later
-from mautrix_bridges.components.install import BridgeInstall, DockerMachine
+from mautrix_bridges.components.gate import archived_at_deletion, gate_arguments, may_go_at_deletion, own_data
+from mautrix_bridges.components.host import Host, HostScripts, later
+from mautrix_bridges.components.install import BridgeConfig, DockerMachine, install_arguments
 from mautrix_bridges.components.leftovers import bridge_leftovers
 from mautrix_bridges.components.registration import Registration, bridge_appservice
-from mautrix_bridges.components.secrets import BridgeSecrets
+from mautrix_bridges.components.secrets import StackSecrets
 from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents import operator
 from mautrix_bridges.documents.bridge_config import bridge_config, bridge_database_url
-from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Tokens
+from mautrix_bridges.documents.credentials import Keys, Tokens
 from mautrix_bridges.documents.places import NOTHING, BridgeDeployment
-from mautrix_bridges.scripts.bridge_data import Begun
+from mautrix_bridges.scripts import bridge_data, gate, install, readiness
+from mautrix_bridges.scripts.common import Contained
+from mautrix_bridges.scripts.gate import Admitted
+from mautrix_bridges.scripts.install import Installed
 from mautrix_bridges.scripts.isolation import Proven, RolePassword
 from mautrix_bridges.scripts.readiness import Ready
-from mautrix_bridges.scripts.stop_and_check import Checked
-from mautrix_bridges.scripts.wire import Failed
+from mautrix_bridges.scripts.wire import Failed, plain
 from mautrix_bridges.verdicts.host_facts import BridgeStatus
 
 R = TypeVar("R")
@@ -36,15 +37,15 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Shared:
-    """What the bridges of a stack share: its host, Docker, Postgres (None: role and database are somebody else's), the
-    secrets for double puppeting, and the names of the databases that their roles are kept out of; `whole`: whether all
-    of a bridge is registered, whatever an outcome says, since nothing is made of it now; `prefix` begins the names of
+    """What the bridges of a stack share: its host, Docker, Postgres (None: role and database are somebody else's), what
+    their secrets are made of, and the names of the databases that their roles are kept out of; `whole`: whether all of
+    a bridge is registered, whatever an outcome says, since nothing is made of it now; `prefix` begins the names of
     their resources."""
 
     host: Host
     machine: DockerMachine
     postgres: postgresql.Provider | None
-    doublepuppet: pulumi.Output[DoublePuppet]
+    secrets: StackSecrets
     isolated: tuple[str, ...]
     whole: bool
     prefix: str = ""
@@ -52,14 +53,12 @@ class Shared:
 
 @dataclass(frozen=True)
 class Given:
-    """The secrets of a bridge whose registration and database are somebody else's; without `sender_localpart` it is not
-    known here."""
+    """The secrets of a bridge whose registration and database are somebody else's."""
 
     as_token: pulumi.Output[str]
     hs_token: pulumi.Output[str]
     database_password: pulumi.Output[str]
     pickle_key: pulumi.Output[str]
-    sender_localpart: pulumi.Output[str] | None = None
 
     def tokens(self, own: pulumi.Output[Tokens]) -> pulumi.Output[Tokens]:
         """Ours, with those that are given in their place."""
@@ -68,56 +67,66 @@ class Given:
 
     def keys(self, own: pulumi.Output[Keys]) -> pulumi.Output[Keys]:
         """The same of the keys."""
-        known = pulumi.Output.all(own, self.pickle_key, self.sender_localpart)
-        return known.apply(lambda k: Keys(k[1], k[2] or k[0].sender_localpart))
+        known = pulumi.Output.all(own, self.pickle_key)
+        return known.apply(lambda k: replace(k[0], pickle_key=k[1]))
 
 
 @dataclass(frozen=True)
 class Live:
     """What became of a bridge. An outcome behind one that failed is that failure."""
 
-    checked: pulumi.Output[Checked | Failed]
-    begun: pulumi.Output[Begun | Failed]
+    admitted: pulumi.Output[Admitted | Failed]
     ready: pulumi.Output[Ready | Failed]
 
 
 class Bridge(pulumi.ComponentResource):
-    """One bridge. What it is made of comes with it: secrets, directory, config and image, role and database, unless
-    they are `given`; its way to the database, its registration and the bridge itself come step by step."""
+    """One bridge. Its secrets and the text of its config come with it; its database, its registration, its archive at
+    the end and its container come step by step. What runs on the host runs for all bridges at once (`installed`,
+    `go_live`)."""
 
     def __init__(
         self,
         shared: Shared,
         deployment: BridgeDeployment,
         start: Start,
-        there: tuple[bool, bool],
         opts: pulumi.ResourceOptions,
         given: Given | None = None,
     ) -> None:
-        """The plan's steps 1 to 3 and 6 to 8. `there`: whether role and database are, and are this stack's."""
-        self.name = f"{shared.prefix}{deployment.bridge.name}"
+        self.name, self.key = f"{shared.prefix}{deployment.bridge.name}", deployment.key
         super().__init__("mautrix:bridges:Bridge", self.name, None, opts)
         self.shared, self.deployment, self.start = shared, deployment, start
         host, own = shared.host, self._after()
-        secrets = BridgeSecrets(self.name, host, start.tokens, start.restore or NOTHING, own)
-        self.tokens = given.tokens(secrets.tokens) if given else secrets.tokens
-        self.keys = given.keys(secrets.keys) if given else secrets.keys
+        key, restore = deployment.bridge.name, start.restore or NOTHING
+        tokens, keys = shared.secrets.tokens(key), shared.secrets.keys(key, self.name, restore, own)
+        self.tokens = given.tokens(tokens) if given else tokens
+        self.keys = given.keys(keys) if given else keys
         self.as_token: pulumi.Output[str] = self.tokens.apply(lambda known: known.as_token)
-        all_known = pulumi.Output.all(self.tokens, self.keys, shared.doublepuppet)
-        config = all_known.apply(lambda known: bridge_config(deployment, *known))
-        # First of all, and last at the end; then the directory, whose mark says that the database is this stack's.
-        ours = shared.postgres is not None
-        leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, ours, own)
-        made = self._after(leftovers)
-        self.install = BridgeInstall(self.name, host, deployment, config, shared.machine, start, made)
+        all_known = pulumi.Output.all(self.tokens, self.keys, shared.secrets.doublepuppet)
+        self.config = BridgeConfig(deployment, all_known.apply(lambda known: bridge_config(deployment, *known)))
+        # First of all, and last at the end.
+        self.leftovers = bridge_leftovers(
+            self.name, host, deployment, shared.isolated, shared.postgres is not None, own
+        )
         self.database: postgresql.Database | None = None
-        if ours:
-            claimed, place = self._after(self.install.step), deployment.place
-            self.database = BridgeDatabase(self.name, place.database, shared.postgres, *there, opts=claimed).database
+        self._data: bridge_data.Arguments | None = None
+        self._archive: pulumi.Resource | None = None
         self.register_outputs({})
 
     def _after(self, *needed: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=[*needed])
+
+    @property
+    def made_of(self) -> install.Arguments:
+        """What of it is there before Synapse is touched: steps 6 to 8."""
+        return install_arguments(self.deployment, self.config, self.shared.machine.bridge_owner, self.start)
+
+    def own_database(self, there: tuple[bool, bool], claimed: pulumi.Resource) -> pulumi.Resource:
+        """Step 2, once its directory is `claimed`, whose mark says that the database is this stack's. `there`: whether
+        role and database are, and are this stack's."""
+        database, server = self.deployment.place.database, self.shared.postgres
+        own = BridgeDatabase(self.name, database, server, *there, opts=self._after(claimed))
+        self.database, self._data = own.database, own_data(self.deployment, self.config, self.keys, self.start)
+        return self.database
 
     @property
     def password(self) -> RolePassword:
@@ -125,41 +134,57 @@ class Bridge(pulumi.ComponentResource):
         password: pulumi.Output[str] = self.tokens.apply(lambda known: known.database_password)
         return RolePassword(self.deployment.place.database, later(password))
 
-    def registration(self, owner: tuple[int, int], ready: pulumi.Resource) -> Registration:
-        """Step 9, once it is `ready` for that. `owner`: Synapse's uid and gid."""
+    def registration(self) -> Registration:
+        """Step 9."""
         known = self.tokens, self.keys
-        return bridge_appservice(self.name, self.shared.host, self.deployment, known, owner, self._after(ready))
+        return bridge_appservice(self.name, self.shared.host, self.deployment, known, self._after(self.leftovers))
 
-    def go_live(self, *needed: pulumi.Resource) -> Live:
-        """Steps 15 to 18: the check, the data if they are ours, the container, each unless the one before failed, the
-        first of them what the bridge is made of. What is not registered for that stays as it was: the program then ends
-        with an error, and the engine deletes nothing."""
-        name, host, deployment, start, install = (
-            self.name, self.shared.host, self.deployment, self.start, self.install,
-        )  # fmt: skip
-        puppet = self.shared.doublepuppet.apply(lambda known: known.as_token)
+    def archived(self, *needed: pulumi.Resource) -> None:
+        """At its end, when its container is gone, and before what it `needed` is."""
+        if self.database and self._data:
+            after = self._after(*needed, self.database)
+            self._archive = archived_at_deletion(self.name, self.shared.host, self._data, after)
 
-        def container(*there: pulumi.Resource) -> pulumi.Output[Ready | Failed]:
-            last = self._after(*there)
-            return BridgeContainer(name, host, deployment, install, self.as_token, start, last).outcome
+    def asked(self, installed: pulumi.Output[Installed | Failed]) -> gate.Arguments:
+        """What the gate is told of it; None, if it was not `installed`."""
+        puppet = self.shared.secrets.doublepuppet.apply(lambda known: known.as_token)
+        version = container_version(self.deployment, self.config, _image(installed), self.start)
+        told = gate_arguments(self.deployment, (self.as_token, puppet), self.start, version, self._data)
+        return _unless_failed(installed, lambda _: told)
 
-        def data(checked: pulumi.Resource) -> pulumi.Output[tuple[Begun | Failed, Ready | Failed]]:
-            if self.database is None:
-                return container(checked).apply(lambda ready: (Begun(NOTHING), ready))
-            after_check = self._after(*needed, checked, install.step, self.database)
-            begun = bridge_data_begun(name, host, deployment, install.config_file, self.keys, start, after_check)
-            ready = self._then(begun.outcome, lambda: container(checked, begun.resource))
-            return pulumi.Output.all(begun.outcome, ready).apply(lambda both: (*both,))
+    def container(
+        self,
+        installed: pulumi.Output[Installed | Failed],
+        admitted: pulumi.Output[Admitted | Failed],
+        passed: pulumi.Resource,
+    ) -> pulumi.Output[str | Failed]:
+        """Steps 16 and 17, if it is `admitted`: its id. What is not registered for that stays as it was: the program
+        then ends with an error, and the engine deletes nothing."""
+        name, deployment, machine = self.name, self.deployment, self.shared.machine
 
-        def check() -> pulumi.Output[tuple[Checked | Failed, Begun | Failed, Ready | Failed]]:
-            image = install.with_image(self._after(install.step))
-            version, after = container_version(install, deployment, start), self._after(*needed, image)
-            checked = auth_check(name, host, deployment, (self.as_token, puppet), start, version, after)
-            rest = self._then(checked.outcome, lambda: data(checked.resource))
-            return pulumi.Output.all(checked.outcome, _part(rest, 0), _part(rest, 1)).apply(lambda seen: (*seen,))
+        def made() -> pulumi.Output[str]:
+            after = self._after(passed, *([self._archive] if self._archive else []))
+            image_id, start = _image(installed), self.start
+            it = BridgeContainer(name, deployment, self.config, image_id, machine, start, after).resource
+            if self._archive:
+                may_go_at_deletion(name, self.shared.host, deployment, self._after(it))
+            return it.id
 
-        all_of_it = self._then(install.outcome, check)
-        return Live(_part(all_of_it, 0), _part(all_of_it, 1), _part(all_of_it, 2))
+        return self.then(admitted, made)
+
+    def awaited(self, container: pulumi.Output[str | Failed]) -> readiness.Arguments:
+        """What readiness is told of it; None, if it has no `container`."""
+        puppet = self.shared.secrets.doublepuppet.apply(lambda known: known.as_token)
+        own = self.deployment, self.config, (self.as_token, puppet), self.start
+        return _unless_failed(container, lambda container_id: readiness_arguments(container_id, *own))
+
+    def then(
+        self, outcome: pulumi.Output[R | Failed], register: Callable[[], pulumi.Output[S]]
+    ) -> pulumi.Output[S | Failed]:
+        """What comes behind the outcome, unless that is a failure."""
+        if self.shared.whole:
+            return register()
+        return outcome.apply(lambda seen: seen if isinstance(seen, Failed) else register())
 
     def outputs(
         self, proven: pulumi.Output[Proven] | None, live: Live, status: pulumi.Output[BridgeStatus]
@@ -173,11 +198,11 @@ class Bridge(pulumi.ComponentResource):
         role = self.deployment.place.database.role
         isolation = {"isolation": proven.apply(lambda seen: seen.of(role))} if proven else {}
         return isolation | {
-            "verdict": of(live.checked, lambda seen: seen.verdict, lambda _: "FAIL"),
-            "authCheck": of(live.checked, lambda seen: seen.table, lambda seen: seen.failed),
+            "verdict": of(live.admitted, lambda seen: seen.checked.verdict, lambda _: "FAIL"),
+            "authCheck": of(live.admitted, lambda seen: seen.checked.table, lambda seen: seen.failed),
             "ready": of(live.ready, lambda seen: seen, lambda _: None),
             "status": status,
-            "previousVersion": of(live.begun, lambda seen: seen.previous, lambda _: ""),
+            "previousVersion": of(live.admitted, lambda seen: seen.begun.previous, lambda _: ""),
             "bot": self.deployment.bot,
             "nextSteps": operator.next_steps(self.deployment),
             "servicesEntry": operator.services_entry(self.deployment),
@@ -187,14 +212,55 @@ class Bridge(pulumi.ComponentResource):
             "provisioningSecret": self.tokens.apply(lambda known: known.provisioning_secret),
         }
 
-    def _then(
-        self, outcome: pulumi.Output[R | Failed], register: Callable[[], pulumi.Output[S]]
-    ) -> pulumi.Output[S | Failed]:
-        if self.shared.whole:
-            return register()
-        return outcome.apply(lambda seen: seen if isinstance(seen, Failed) else register())
+
+def _unless_failed(outcome: pulumi.Output[R | Failed], told: Callable[[R], S]) -> S:
+    """As `Host.scripts` takes it."""
+
+    def arguments(seen: R | Failed) -> pulumi.Output[Any] | None:
+        return None if isinstance(seen, Failed) else pulumi.Output.from_input(plain(told(seen)))
+
+    return later(cast("pulumi.Output[S]", outcome.apply(arguments)))
 
 
-def _part(outcome: pulumi.Output[Any], at: int) -> pulumi.Output[Any]:
-    """One of several outcomes; the failure, if that is in their place."""
-    return outcome.apply(lambda seen: seen if isinstance(seen, Failed) else seen[at])
+def _image(installed: pulumi.Output[Installed | Failed]) -> pulumi.Output[str]:
+    return installed.apply(lambda seen: "" if isinstance(seen, Failed) else seen.image_id)
+
+
+def installed(
+    name: str, shared: Shared, bridges: Sequence[Bridge], opts: pulumi.ResourceOptions
+) -> HostScripts[Installed]:
+    """Steps 6 to 8 for all of them: directory, image, config."""
+    made_of = {each.key: each.made_of for each in bridges}
+    return shared.host.scripts(
+        f"{name}-install", made_of, create=install.install, attempts=_attempts(bridges), opts=opts
+    )
+
+
+def go_live(
+    name: str,
+    shared: Shared,
+    bridges: Sequence[Bridge],
+    installed: HostScripts[Installed],
+    opts: pulumi.ResourceOptions,
+) -> list[Live]:
+    """Steps 15 to 18 for all of them, side by side: the gate, the container, readiness, each for a bridge that did not
+    fail before."""
+    host, attempts = shared.host, _attempts(bridges)
+    asked = {each.key: each.asked(installed.of(each.key)) for each in bridges}
+    passed = host.scripts(f"{name}-gate", asked, create=gate.admit, attempts=attempts, opts=opts)
+
+    def admitted(bridge: Bridge) -> pulumi.Output[Admitted | Failed]:
+        return bridge.then(installed.of(bridge.key), lambda: passed.of(bridge.key))
+
+    containers = {each: each.container(installed.of(each.key), admitted(each), passed.resource) for each in bridges}
+    awaited = {each.key: each.awaited(container) for each, container in containers.items()}
+    ready = host.scripts(f"{name}-readiness", awaited, create=readiness.wait, attempts=attempts, opts=opts)
+
+    def seen(bridge: Bridge) -> pulumi.Output[Ready | Failed]:
+        return bridge.then(containers[bridge], lambda: ready.of(bridge.key))
+
+    return [Live(admitted(each), seen(each)) for each in bridges]
+
+
+def _attempts(bridges: Sequence[Bridge]) -> dict[str, Contained]:
+    return {each.key: each.start.attempt_at(each.deployment) for each in bridges}

@@ -1,12 +1,12 @@
-"""The bridge itself: its container, and the proof that it is ready."""
+"""The bridge itself: its container, and what proves that it is ready."""
 
 from __future__ import annotations
 
 import pulumi
 import pulumi_docker as docker
 
-from mautrix_bridges.components.host import Host, later
-from mautrix_bridges.components.install import BridgeInstall
+from mautrix_bridges.components.host import later
+from mautrix_bridges.components.install import BridgeConfig, DockerMachine
 from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents.bridges import GID, READY_PATH, UID
 from mautrix_bridges.documents.fingerprint import fingerprint
@@ -14,42 +14,39 @@ from mautrix_bridges.documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_L
 from mautrix_bridges.documents.places import BridgeDeployment
 from mautrix_bridges.scripts import readiness
 from mautrix_bridges.scripts.directory import READY
-from mautrix_bridges.scripts.wire import Failed
 
 
-def container_version(install: BridgeInstall, deployment: BridgeDeployment, start: Start) -> pulumi.Output[str]:
+def container_version(
+    deployment: BridgeDeployment, config: BridgeConfig, image_id: pulumi.Output[str], start: Start
+) -> pulumi.Output[str]:
     """Changes with everything that replaces the container, so that the check comes before the new one."""
     place = deployment.place
     still = (place.container, place.network, place.directory, str(place.port), str(start.attempt), str(start.tokens))
-    known = pulumi.Output.all(install.fingerprint, install.image.image_id)
+    known = pulumi.Output.all(config.fingerprint, image_id)
     version: pulumi.Output[str] = known.apply(lambda texts: fingerprint(*texts, *still))
     return version
 
 
 class BridgeContainer:
-    """Container and readiness. The container is Pulumi's, labelled so, and joins the network by name.
+    """The container `resource`. It is Pulumi's, labelled so, and joins the network by name."""
 
-    `outcome` says what the readiness check saw, the bridge's status among it. A destroy begins with that step, and
-    stops with everything as it is if the archive could not be made, unless the database is somebody else's.
-    """
-
-    outcome: pulumi.Output[readiness.Ready | Failed]
+    resource: docker.Container
 
     def __init__(
         self,
         name: str,
-        host: Host,
         deployment: BridgeDeployment,
-        install: BridgeInstall,
-        as_token: pulumi.Output[str],
+        config: BridgeConfig,
+        image_id: pulumi.Output[str],
+        machine: DockerMachine,
         start: Start,
-        opts: pulumi.ResourceOptions | None = None,
+        opts: pulumi.ResourceOptions,
     ) -> None:
         bridge, place = deployment.bridge, deployment.place
-        running = docker.Container(
+        self.resource = docker.Container(
             f"{name}-container",
             name=place.container,
-            image=install.image.image_id,
+            image=image_id,
             # Not the image's entrypoint: it would chown /data and write a config of its own. Nor the program itself:
             # one that is not there is an exit code of this bridge's now, and not a failure of the provider's for all.
             entrypoints=["/bin/sh", "-c", 'exec "$0" "$@"'],
@@ -60,7 +57,7 @@ class BridgeContainer:
             capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
             security_opts=["no-new-privileges:true"],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=place.network, aliases=[place.container])],
-            volumes=[docker.ContainerVolumeArgs(host_path=install.config_dir, container_path="/data", read_only=True)],
+            volumes=[docker.ContainerVolumeArgs(host_path=config.directory, container_path="/data", read_only=True)],
             log_driver="json-file",
             log_opts={"max-size": "10m", "max-file": "3"},
             healthcheck=docker.ContainerHealthcheckArgs(
@@ -73,38 +70,42 @@ class BridgeContainer:
             destroy_grace_seconds=30,
             labels=[
                 docker.ContainerLabelArgs(label=STACK_LABEL, value=deployment.stack),
-                docker.ContainerLabelArgs(label=CONFIG_LABEL, value=install.fingerprint),
+                docker.ContainerLabelArgs(label=CONFIG_LABEL, value=config.fingerprint),
                 docker.ContainerLabelArgs(label=ATTEMPT_LABEL, value=str(start.attempt)),
                 docker.ContainerLabelArgs(label=TOKENS_LABEL, value=str(start.tokens)),
             ],
             opts=pulumi.ResourceOptions.merge(
                 opts,
                 pulumi.ResourceOptions(
-                    provider=install.machine.docker,
-                    depends_on=[install.step],
+                    provider=machine.docker,
                     delete_before_replace=True,  # its name can be taken once only
                 ),
             ),
         )
-        self.outcome = host.script(
-            f"{name}-readiness",
-            readiness.Arguments(
-                bridge=place,
-                container_id=later(running.id),
-                synapse=deployment.synapse,
-                bot=deployment.bot,
-                appservice_id=bridge.appservice_id,
-                as_token=later(as_token),
-                timeout=float(start.timeout),
-                mark=f"{place.directory}/{READY}",
-                attempt=start.attempt,
-                new_keys=start.new_keys,
-                failures=start.failures,
-                archives=deployment.archive.directory,
-            ),
-            create=readiness.wait,
-            delete=readiness.may_go if start.restore else None,
-            shown=True,
-            attempt=start.attempt_at(deployment),
-            opts=opts,
-        ).outcome
+
+
+def readiness_arguments(
+    container_id: str,
+    deployment: BridgeDeployment,
+    config: BridgeConfig,
+    as_tokens: tuple[pulumi.Output[str], pulumi.Output[str]],
+    start: Start,
+) -> readiness.Arguments:
+    """The proof that the bridge in that container works. `as_tokens`: its own, and the one for double puppeting."""
+    place, (as_token, doublepuppet_as_token) = deployment.place, as_tokens
+    return readiness.Arguments(
+        bridge=place,
+        container_id=container_id,
+        synapse=deployment.synapse,
+        bot=deployment.bot,
+        appservice_id=deployment.bridge.appservice_id,
+        as_token=later(as_token),
+        doublepuppet_as_token=later(doublepuppet_as_token),
+        timeout=float(start.timeout),
+        mark=f"{place.directory}/{READY}",
+        attempt=start.attempt,
+        new_keys=start.new_keys,
+        stack=deployment.stack,
+        config=later(config.directory),
+        failures=start.failures,
+    )

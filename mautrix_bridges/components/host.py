@@ -7,14 +7,14 @@ import json
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 import pulumi
 from pulumi_command import local
 
-from mautrix_bridges.documents.credentials import lengths
+from mautrix_bridges.documents.credentials import Seed
 from mautrix_bridges.documents.ssh import LOST, SshAddress
 from mautrix_bridges.scripts import bundle, files, generate
 from mautrix_bridges.scripts.common import Contained
@@ -54,7 +54,7 @@ def later(value: pulumi.Output[T]) -> T:
 
 class HostScript(Generic[R]):
     """A script's Command resource, and the dataclass that its verb returned. `secret` is as secret as the Command's
-    output; `result` is for a verb that returns no secret, `outcome` for one that may have failed, too."""
+    output; `result` is for a verb that returns no secret."""
 
     def __init__(self, resource: local.Command, kind: type[R]) -> None:
         self.resource = resource
@@ -69,21 +69,25 @@ class HostScript(Generic[R]):
     def result(self) -> pulumi.Output[R]:
         return pulumi.Output.unsecret(self.resource.stdout).apply(self._read)
 
-    @property
-    def outcome(self) -> pulumi.Output[R | Failed]:
-        return pulumi.Output.unsecret(self.resource.stdout).apply(lambda text: outcome(self._kind, json.loads(text)))
-
     def _read(self, text: str) -> R:
         return typed(self._kind, json.loads(text))
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One bridge's way to go live: should a step of it fail, no other bridge is held up (`mark` and `number` as in
-    scripts/common.py, Contained)."""
+class HostScripts(Generic[R]):
+    """The one Command resource of a script that runs for each of several bridges, and what its verb, which returns no
+    secret, said of each."""
 
-    mark: str
-    number: int
+    def __init__(self, resource: local.Command, kind: type[R]) -> None:
+        self.resource = resource
+        self._told = pulumi.Output.unsecret(resource.stdout).apply(json.loads)
+        self._kind = kind
+
+    def of(self, bridge: str) -> pulumi.Output[R | Failed]:
+        """That of the bridge of this key."""
+        return self._told.apply(lambda told: outcome(self._kind, told.get(bridge, plain(NOT_YET))))
+
+
+NOT_YET = Failed("its turn has not come")  # of a bridge that a step in the state knows nothing of
 
 
 class Host(ABC):
@@ -165,20 +169,14 @@ class Host(ABC):
         delete: Callable[[A], object] | None = None,
         triggers: list[Any] | None = None,
         shown: bool = False,
-        attempt: Attempt | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> HostScript[R]:
         """A resource whose create, update (default: create) and delete run verbs of one script with `arguments`.
 
         The arguments may hold outputs (`later`) and secrets. `shown`: what the script tells a person (stderr) appears
-        in the CLI as it runs; an error's text always does. `attempt`: a failure to create or update is an outcome, and
-        does not end the run. Any change of script or arguments runs the update.
+        in the CLI as it runs; an error's text always does. Any change of script or arguments runs the update.
         """
-        verbs = (create.__name__, (update or create).__name__)
-        contained = Contained(verbs, attempt.mark, attempt.number) if attempt else None
-        known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
-        text = known.apply(lambda values: self._pack(create, name, values, self.programs, contained))
-        stdin: pulumi.Output[str] = pulumi.Output.secret(text)
+        stdin: pulumi.Output[str] = pulumi.Output.secret(self._stdin(create, name, arguments))
         command = _resource(
             name,
             shown,
@@ -191,6 +189,24 @@ class Host(ABC):
         )
         return HostScript(command, result_of(create))
 
+    def scripts(
+        self,
+        name: str,
+        arguments: Mapping[str, A],
+        *,
+        create: Callable[[A], R],
+        attempts: Mapping[str, Contained],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> HostScripts[R]:
+        """The same for several bridges, by their keys: one resource, which runs the verb for all of them side by side.
+        A bridge's failure is an outcome, and neither ends the run nor holds another bridge up; one whose arguments turn
+        out to be None is left out. Any change of one bridge's arguments runs it for all."""
+        known: pulumi.Output[dict[str, Any]] = pulumi.Output.from_input(plain(arguments))
+        told = known.apply(lambda values: {key: value for key, value in values.items() if value is not None})
+        stdin: pulumi.Output[str] = pulumi.Output.secret(self._stdin(create, name, told, attempts))
+        command = _resource(name, True, opts, create=self._command(create, name), stdin=stdin)
+        return HostScripts(command, result_of(create))
+
     def at_deletion(
         self,
         name: str,
@@ -201,21 +217,17 @@ class Host(ABC):
         triggers: list[Any] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> pulumi.Resource:
-        """A resource that does nothing until it is deleted: then the verb runs, as of `script`, and tells a person. The
-        arguments hold neither outputs nor secrets. `alone`: it carries its program itself, since the host may not have
-        it then."""
-        stdin = self._pack(delete, name, arguments, None if alone else self.programs)
+        """A resource that does nothing until it is deleted: then the verb runs, as of `script`, and tells a person.
+        `alone`: it carries its program itself, since the host may not have it then."""
+        stdin = self._stdin(delete, name, arguments, alone=alone)
         return _resource(name, True, opts, delete=self._command(delete, name), stdin=stdin, triggers=triggers)
 
-    def generated(
-        self, name: str, kind: type[R], triggers: list[Any], opts: pulumi.ResourceOptions | None = None
-    ) -> HostScript[R]:
-        """A resource with new secrets, one for each field of `kind` (documents/credentials.py); as `made_once`."""
-        words = " ".join(f"{secret}:{length}" for secret, length in lengths(kind).items())
-        create = f"{self._text(f'python3 {bundle.ALONE} - {words}', name)} # scripts.generate {kind.__name__}"
+    def seed(self, name: str, triggers: list[Any], opts: pulumi.ResourceOptions | None = None) -> HostScript[Seed]:
+        """A resource with a new seed for secrets; as `made_once`."""
+        create = f"{self._text(f'python3 {bundle.ALONE} -', name)} # scripts.generate"
         stdin = bundle.source(generate.__name__)
         command = _resource(name, False, _once(opts), create=create, stdin=stdin, triggers=triggers)
-        return HostScript(command, kind)
+        return HostScript(command, Seed)
 
     def made_once(
         self,
@@ -228,19 +240,24 @@ class Host(ABC):
         """A resource whose result is a secret, made again only when a trigger changes."""
         return self.script(name, arguments, create=create, triggers=triggers, opts=_once(opts))
 
-    def _pack(
+    def _stdin(
         self,
         verb: Callable[[A], object],
         name: str,
         arguments: object,
-        stored: bundle.Stored | None,
-        contained: Contained | None = None,
-    ) -> str:
-        """What the step of that name has on stdin."""
-        step = f"{self._deployment} {name}"
-        return bundle.pack(
-            verb.__module__, arguments, self._reapply, self._docker_host, step, contained, stored, least=stored is None
-        )
+        each: Mapping[str, Contained] | None = None,
+        alone: bool = False,
+    ) -> pulumi.Output[str]:
+        """What the step of that name has on stdin; as secret as its arguments."""
+        step, stored = f"{self._deployment} {name}", None if alone else self.programs
+
+        def packed(known: object) -> str:
+            return bundle.pack(
+                verb.__module__, known, self._reapply, self._docker_host, step, each, stored, least=alone
+            )
+
+        known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
+        return known.apply(packed)
 
     def _command(self, verb: Callable[[A], object], name: str) -> str:
         """The step's command line; it is the same for all, so a person reads behind it what it runs."""

@@ -35,36 +35,23 @@ def homeserver_edit(deployment: Deployment, fingerprint: str = "") -> synapse.Ar
 
 @dataclass(frozen=True)
 class Registration:
-    """One registration's text (a secret), and the file in Synapse's directory that holds it."""
+    """One registration's text (a secret), the file in Synapse's directory that holds it, as a path on the host, and the
+    resource that removes that at its end."""
 
     text: pulumi.Output[str]
-    file: pulumi.Resource
+    path: str
+    removal: pulumi.Resource
 
 
-def registration_file(
-    name: str,
-    host: Host,
-    deployment: Surroundings,
-    path: str,
-    text: pulumi.Output[str],
-    owner: tuple[int, int],
-    opts: pulumi.ResourceOptions,
+def registration(
+    name: str, host: Host, deployment: Surroundings, path: str, text: pulumi.Output[str], opts: pulumi.ResourceOptions
 ) -> Registration:
-    """`path` is the host's; `owner`: Synapse's uid and gid there."""
-    written = host.script(
-        f"{name}-registration",
-        files.OwnedFiles(
-            deployment.stack,
-            (files.OwnedFile(path, later(text), *owner),),
-            listed_in=deployment.synapse.homeserver_file,
-            listed_below=deployment.synapse.data_mount,
-        ),
-        create=files.create,
-        delete=files.erase,
-        triggers=[path],
-        opts=opts,
-    )
-    return Registration(text, written.resource)
+    """One that `SynapseRegistration` writes."""
+    file = files.OwnedFile(path, "", 0, 0)
+    listed = deployment.synapse.homeserver_file, deployment.synapse.data_mount
+    own = files.OwnedFiles(deployment.stack, (file,), *listed)
+    removal = host.at_deletion(f"{name}-registration", own, files.erase, triggers=[path], opts=opts)
+    return Registration(text, path, removal)
 
 
 def bridge_appservice(
@@ -72,31 +59,25 @@ def bridge_appservice(
     host: Host,
     deployment: BridgeDeployment,
     known: tuple[pulumi.Output[Tokens], pulumi.Output[Keys]],
-    owner: tuple[int, int],
     opts: pulumi.ResourceOptions,
 ) -> Registration:
-    """A bridge's own registration; `owner` as of `registration_file`."""
+    """A bridge's own registration."""
     both: pulumi.Output[list[Any]] = pulumi.Output.all(*known)
     text = both.apply(lambda own: bridge_registration(deployment, *own))
-    return registration_file(name, host, deployment, deployment.registration_path, text, owner, opts)
+    return registration(name, host, deployment, deployment.registration_path, text, opts)
 
 
 def doublepuppet_appservice(
-    name: str,
-    host: Host,
-    deployment: Deployment,
-    tokens: pulumi.Output[DoublePuppet],
-    owner: tuple[int, int],
-    opts: pulumi.ResourceOptions,
+    name: str, host: Host, deployment: Deployment, tokens: pulumi.Output[DoublePuppet], opts: pulumi.ResourceOptions
 ) -> Registration:
-    """The one that all bridges share; `owner` as of `registration_file`."""
+    """The one that all bridges share."""
     text, path = tokens.apply(lambda own: doublepuppet_registration(deployment, own)), deployment.doublepuppet_path
-    return registration_file(f"{name}-doublepuppet", host, deployment, path, text, owner, opts)
+    return registration(f"{name}-doublepuppet", host, deployment, path, text, opts)
 
 
 class SynapseRegistration:
-    """Our entries in homeserver.yaml, and Synapse's restart: the step `resource`, on which all depends that needs
-    Synapse to run with the registrations."""
+    """The registrations' files, our entries in homeserver.yaml, and Synapse's restart: the step `resource`, on which
+    all depends that needs Synapse to run with the registrations."""
 
     resource: pulumi.Resource
 
@@ -106,12 +87,21 @@ class SynapseRegistration:
         host: Host,
         deployment: Deployment,
         registrations: Sequence[Registration],
+        owner: tuple[int, int],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        """`owner`: Synapse's uid and gid on the host."""
+        own = tuple(files.OwnedFile(each.path, later(each.text), *owner) for each in registrations)
+        removals = pulumi.ResourceOptions(depends_on=[each.removal for each in registrations])
+        written = host.script(
+            f"{name}-registrations",
+            files.OwnedFiles(deployment.stack, own),
+            create=files.create,
+            opts=pulumi.ResourceOptions.merge(opts, removals),
+        ).resource
         # New tokens have to reach Synapse: what is in the files is part of what the restart depends on.
         texts = pulumi.Output.all(*(each.text for each in registrations))
         version: pulumi.Output[str] = texts.apply(lambda known: fingerprint(*known))
-        written = pulumi.ResourceOptions(depends_on=[each.file for each in registrations])
         self.resource = host.script(
             f"{name}-synapse-restart",
             homeserver_edit(deployment, later(version)),
@@ -119,5 +109,5 @@ class SynapseRegistration:
             delete=synapse.remove,
             triggers=[deployment.synapse.homeserver_file],
             shown=True,
-            opts=pulumi.ResourceOptions.merge(opts, written),
+            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[written])),
         ).resource

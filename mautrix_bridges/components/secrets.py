@@ -1,4 +1,4 @@
-"""All secrets, made once and kept, encrypted, in the stack's state."""
+"""All secrets: made once, and kept, encrypted, in the stack's state."""
 
 from __future__ import annotations
 
@@ -10,26 +10,35 @@ from mautrix_bridges.documents.places import NOTHING
 from mautrix_bridges.scripts import archived_keys
 
 
-class BridgeSecrets:
-    """`tokens` turn with the setting tokenGeneration. `keys` belong to what the database begins with (`restore`: none,
-    or an archive's path, which holds the pickle key) and never turn once it has. Both are secrets as a whole."""
-
-    tokens: pulumi.Output[Tokens]
-    keys: pulumi.Output[Keys]
+class StackSecrets:
+    """What all secrets of a stack are made of. The setting tokenGeneration (`generation`) turns those that it may.
+    `doublepuppet`: what the bridges share, which may be `given`."""
 
     def __init__(
-        self, name: str, host: Host, generation: int, restore: str, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        host: Host,
+        generation: int,
+        opts: pulumi.ResourceOptions | None = None,
+        given: pulumi.Output[DoublePuppet] | None = None,
     ) -> None:
-        self.tokens = host.generated(f"{name}-tokens", Tokens, [generation], opts).secret
+        self._host = host
+        self._turned = host.seed(f"{name}-tokens", [generation], opts).secret
+        self._kept = host.seed(f"{name}-keys", [], opts).secret
+        self.doublepuppet = given or self._turned.apply(lambda seed: seed.secrets(DoublePuppet, ""))
+
+    def tokens(self, bridge: str) -> pulumi.Output[Tokens]:
+        """Those of the bridge of that name."""
+        return self._turned.apply(lambda seed: seed.secrets(Tokens, bridge))
+
+    def keys(
+        self, bridge: str, name: str, restore: str, opts: pulumi.ResourceOptions | None = None
+    ) -> pulumi.Output[Keys]:
+        """They belong to what the database begins with and never turn once it has: `restore` is none, or the path of an
+        archive, which holds the pickle key. `name` begins the name of the resource that reads it there."""
+        own = self._kept.apply(lambda seed: seed.secrets(Keys, bridge))
         if restore == NOTHING:
-            self.keys = host.generated(f"{name}-keys", Keys, [restore], opts).secret
-        else:
-            archive = archived_keys.FromArchive(restore)
-            self.keys = host.made_once(f"{name}-keys", archive, archived_keys.keys, [restore], opts).secret
-
-
-def doublepuppet_tokens(
-    name: str, host: Host, generation: int, opts: pulumi.ResourceOptions | None = None
-) -> pulumi.Output[DoublePuppet]:
-    """The secrets that the stack's bridges share, a secret as a whole; they turn with tokenGeneration."""
-    return host.generated(f"{name}-doublepuppet-tokens", DoublePuppet, [generation], opts).secret
+            return own
+        archive = archived_keys.FromArchive(restore)
+        there = self._host.made_once(f"{name}-keys", archive, archived_keys.keys, [restore], opts).secret
+        return pulumi.Output.all(own, there).apply(lambda both: Keys(both[1].pickle_key, both[0].sender_localpart))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mautrix_bridges.components.host import Attempt
 from mautrix_bridges.documents.places import NOTHING, BridgeDeployment
+from mautrix_bridges.scripts.common import Contained
 from mautrix_bridges.scripts.directory import FAILURES
 
 
@@ -26,6 +26,6 @@ class Start:
         """Whether the bot may get new cross-signing keys: that of a database that began empty."""
         return self.restore == NOTHING
 
-    def attempt_at(self, deployment: BridgeDeployment) -> Attempt:
-        """As `Host.script` takes it."""
-        return Attempt(f"{deployment.place.directory}/{FAILURES}", self.failures + 1)
+    def attempt_at(self, deployment: BridgeDeployment) -> Contained:
+        """As `Host.scripts` takes it."""
+        return Contained(f"{deployment.place.directory}/{FAILURES}", self.failures + 1)

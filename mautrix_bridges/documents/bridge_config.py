@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from mautrix_bridges.documents.appservice import doublepuppet_sender
 from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Tokens
 from mautrix_bridges.documents.places import BridgeDeployment
 from mautrix_bridges.documents.yaml_text import render
@@ -65,7 +66,7 @@ def bridge_config(deployment: BridgeDeployment, tokens: Tokens, keys: Keys, doub
     # Nobody's account, but it invites the bot (scripts/delivery.py): to refuse is least work, and quiet.
     permissions = _at(config, ("bridge", "permissions"))
     if isinstance(permissions, Mapping):  # a bridgeConfig may say anything, until the bridge is asked
-        sender = f"@{keys.sender_localpart}:{deployment.synapse.domain}"
+        sender = f"@{doublepuppet_sender(deployment.doublepuppet_id)}:{deployment.synapse.domain}"
         config["bridge"]["permissions"] = {**permissions, sender: "block"}
     return render(
         config,

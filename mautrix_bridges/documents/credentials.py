@@ -1,4 +1,8 @@
-"""The secrets, by the one name that each has from its making to the script that uses it."""
+"""The secrets, by the one name that each has from its making to the script that uses it.
+
+A stack keeps two random seeds, and each secret is made of one of them and of what it is for (HMAC-SHA256): however many
+bridges there are, two resources hold what all their secrets come from, and none tells another.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import base64
 import hashlib
 import hmac
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TypeVar
 
-TOKEN_LENGTH = 64  # of as_token and hs_token, as the bridge's own `-g` makes them; letters and digits
-SENDER_LENGTH = 32  # likewise of sender_localpart
-SECRET_LENGTH = 64
+T = TypeVar("T")
+
+# Characters, as the bridge's own `-g` makes them.
+LENGTH = 64
+SENDER_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,20 @@ class Keys:
     sender_localpart: str
 
 
-def lengths(kind: type[Any]) -> dict[str, int]:
-    """How many characters each secret of such a class has, by name."""
-    known = {"sender_localpart": SENDER_LENGTH}
-    return {
-        each.name: TOKEN_LENGTH if each.name.endswith("_token") else known.get(each.name, SECRET_LENGTH)
-        for each in fields(kind)
-    }
+@dataclass(frozen=True)
+class Seed:
+    """What other secrets are made of; as long as what is made of it."""
+
+    seed: str = field(repr=False)
+
+    def secrets(self, kind: type[T], whose: str) -> T:
+        """Those of a class of secrets for the one of that name, in hex: safe in a URL, in YAML and in SQL."""
+        names = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+        return kind(**{name: self._secret(f"{kind.__name__}.{name} {whose}", name) for name in names})
+
+    def _secret(self, purpose: str, name: str) -> str:
+        text = hmac.digest(self.seed.encode(), purpose.encode(), "sha256").hex()
+        return text[: SENDER_LENGTH if name == "sender_localpart" else LENGTH]
 
 
 def scram_verifier(password: str, salt: bytes) -> str:

@@ -1,18 +1,15 @@
-"""The keys of a bridge whose database begins with an archive: the pickle key that the archived one needs, and a new
-sender.
+"""The pickle key of a bridge whose database begins with an archive: the one that the archived database needs.
 
-A secret as a whole, as those of scripts/generate.py, and apart from them: what it reads archives with is large.
+A secret as a whole, as what scripts/generate.py makes, and apart from it: what it reads archives with is large.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mautrix_bridges.documents.credentials import SENDER_LENGTH, Keys
 from mautrix_bridges.scripts import archives
 from mautrix_bridges.scripts.common import run
-from mautrix_bridges.scripts.generate import random_text
 
 
 @dataclass(frozen=True)
@@ -22,10 +19,16 @@ class FromArchive:
     archive: str
 
 
-def keys(arguments: FromArchive) -> Keys:
+@dataclass(frozen=True)
+class ArchivedKeys:
+    """What is in it."""
+
+    pickle_key: str = field(repr=False)
+
+
+def keys(arguments: FromArchive) -> ArchivedKeys:
     """ScriptError if the archive has none."""
-    pickle_key = archives.pickle_key(Path(arguments.archive))
-    return Keys(pickle_key=pickle_key, sender_localpart=random_text(SENDER_LENGTH))
+    return ArchivedKeys(archives.pickle_key(Path(arguments.archive)))
 
 
 VERBS = (keys,)

@@ -42,7 +42,7 @@ dump() { # DATABASE ROLE
 whole() { # FILE
     [ -s "$1" ] || return 1
     [ -z "$filter" ] || return 0
-    gzip -t "$1" && gzip -dc "$1" | tail -n 11 | grep -c '^-- PostgreSQL database dump complete' >/dev/null
+    gzip -dc "$1" | tail -n 11 | grep -c '^-- PostgreSQL database dump complete' >/dev/null
 }
 
 if [ $# -ne 1 ] || [ -z "$1" ]; then

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -86,11 +86,17 @@ def begin(arguments: Arguments) -> Begun:
     encrypted with another pickle key than the stack's, it holds what no dump does, or a database that should begin is
     not empty; and, with the bridge running again, if it cannot be archived before a change."""
     subject, key = arguments.subject, fingerprint(arguments.subject.pickle_key)[:16]
-    database, known = subject.database, _known(arguments.subject.database)
+    database = subject.database
+    first = {"began": arguments.restore, "key": key, "image": subject.image}
+    with postgres.Session(database.container, database.role, database.database) as session:
+        known = _says(session.sql(COMMENT))
+        if not known.get("began") and arguments.restore == NOTHING:
+            session.sql(_comment(subject, first))
+            known = first
     # Without what a destroy or a change noted that stopped on the way.
     settled = {key: value for key, value in known.items() if key not in ("archived", "changing")}
     if not known.get("began"):
-        known = {"began": arguments.restore, "key": key, "image": subject.image}
+        known = first
         _first(arguments, _comment(subject, known))
     elif known.get("key") != key:
         raise ScriptError(
@@ -107,11 +113,7 @@ def begin(arguments: Arguments) -> Begun:
 
 
 def _first(arguments: Arguments, statement: str) -> None:
-    """Fill the new database; `statement` says so in it."""
-    database = arguments.subject.database
-    if arguments.restore == NOTHING:
-        _sql(database, statement)
-        return
+    """Fill the new database from an archive; `statement` says so in it."""
     fix = "`pulumi destroy --run-program`, then `pulumi up` with restore set"
     _restore(arguments.subject, Path(arguments.restore), fix, statement)
 
@@ -231,7 +233,8 @@ def check(arguments: Check) -> Checked:
 
 
 def archive(arguments: Arguments) -> Archived:
-    """ScriptError, and nothing but the container is removed yet, if no whole archive can be written."""
+    """ScriptError, and nothing but the container is removed yet, if no whole archive can be written. There is none of
+    a database that never began and is empty."""
     subject = arguments.subject
     # One that is still there, since the state did not know it (a run was killed), must not write any more.
     for gone in remove_own(arguments.container, subject.stack):
@@ -239,6 +242,9 @@ def archive(arguments: Arguments) -> Archived:
     known: dict[str, Any] = {}
     with contextlib.suppress(ScriptError):  # it is gone, which is no reason to stop
         known = _known(subject.database)
+        place = subject.database
+        if not known.get("began") and not dumps.objects(place.container, place.role, place.database):
+            return Archived()
     subject = replace(subject, image=str(known.get("image", subject.image)))
     done = archives.write(subject, "destroy", arguments.timestamp)
     if done.path:
@@ -258,7 +264,11 @@ def _comment(subject: Subject, values: Mapping[str, object]) -> str:
 def _known(database: Database) -> dict[str, Any]:
     """What the database's comment says, by name: `began`, the fingerprint of its `key`, the `image` that used it last,
     the archive that it went `back` to, the image to which it is `changing`, and `archived` once it is."""
-    values = commented("\n".join(_sql(database, COMMENT)))
+    return _says(_sql(database, COMMENT))
+
+
+def _says(comment: Sequence[str]) -> dict[str, Any]:
+    values = commented("\n".join(comment))
     return {key: value for key, value in values.items() if key != "stack"}
 
 

@@ -14,7 +14,7 @@ import importlib.util
 import json
 import pkgutil
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.abc import InspectLoader
@@ -110,15 +110,16 @@ def pack(
     reapply: int = 0,
     docker_host: str = "",
     step: str = "",
-    contained: Contained | None = None,
+    each: Mapping[str, Contained] | None = None,
     stored: Stored | None = None,
     least: bool = False,
 ) -> str:
     """The stdin of `command(…)`, `packed`: the sources, and the arguments of `script` (a dataclass, or what
     scripts/wire.py made of one). Another `reapply` makes another text, which runs a step again; `docker_host` is
     Docker's address for every docker command of it ("": the one that docker takes by itself); `step` ("DEPLOYMENT
-    RESOURCE") has it wait for another run of the same; `contained`: what becomes of its failure; `stored`: where the
-    host has the sources, so that they need not travel along; `least`: only those that it imports do.
+    RESOURCE") has it wait for another run of the same; `each`: it runs for each of these bridges, and `arguments` are
+    those of all by the same keys; `stored`: where the host has the sources, so that they need not travel along;
+    `least`: only those that it imports do.
 
     The same input gives the same text. A script that sends another one on, into a container, imports that one.
     """
@@ -134,7 +135,7 @@ def pack(
         "reapply": reapply,
         "docker_host": docker_host,
         "step": step,
-        "contained": plain(contained),
+        "each": plain(each),
     }
     return packed(json.dumps(job, sort_keys=True))
 

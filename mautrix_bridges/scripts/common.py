@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +30,15 @@ LONGEST = 4096  # bytes of a line
 (pulumi-command 1.2.1, provider/pkg/provider/util/util.go: bufio.Scanner)."""
 
 
+_about = threading.local()  # `.bridge`: of which one this thread speaks, where a step is about several
+
+
 def say(text: str) -> None:
     """Lines for the person: stderr, since stdout is the result. A carriage return ends a line, too, and none is longer
     than LONGEST."""
+    bridge = getattr(_about, "bridge", "")
     for line in re.split(r"\r\n|\n|\r", text):
-        for piece in _pieces(line):
+        for piece in _pieces(f"{bridge} | {line}" if bridge else line):
             _print(piece, sys.stderr)
 
 
@@ -58,10 +64,10 @@ def _pieces(line: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Contained:
-    """A step whose failure does not end the run: of one of `verbs`, a ScriptError is a result (wire.Failed). `mark`: a
-    file's path on the host that then holds `number`, so that the next run has another one, and tries it again."""
+    """One bridge's part of a step, whose failure ends neither the others' nor the run: a ScriptError is a result
+    (wire.Failed). `mark`: a file's path on the host that then holds `number`, so that the next run has another one, and
+    tries it again."""
 
-    verbs: tuple[str, ...]
     mark: str
     number: int
 
@@ -69,12 +75,13 @@ class Contained:
 def run(
     *verbs: Callable[[Any], Any],
     during: AbstractContextManager[None] | None = None,
-    contained: Contained | None = None,
+    each: Mapping[str, Contained] | None = None,
 ) -> NoReturn:
     """Run the verb that argv names on the JSON object of stdin, inside of `during`; print its result as JSON; exit 0 or
-    1.
+    1. With `each`, stdin has an object for each bridge, by its key, and so has the result: the verb runs for all of
+    them side by side.
 
-    Each verb takes one dataclass of arguments and returns one (scripts/wire.py). Of a `ScriptError` the text is said;
+    A verb takes one dataclass of arguments and returns one (scripts/wire.py). Of a `ScriptError` the text is said;
     anything else is a defect of ours, and its traceback is.
     """
     known = {verb.__name__: verb for verb in verbs}
@@ -84,23 +91,43 @@ def run(
     verb = known[sys.argv[1]]
     hints = get_type_hints(verb)
     kind = next(hint for name, hint in hints.items() if name != "return")
+    told = json.load(sys.stdin)
+
+    def run_one(arguments: Any) -> Any:
+        return verb(typed(kind, arguments, f"{verb.__name__}: arguments"))
+
     try:
         with during or nullcontext():
-            result = verb(typed(kind, json.load(sys.stdin), f"{verb.__name__}: arguments"))
+            result = run_one(told) if each is None else _side_by_side(run_one, told, each)
     except (ScriptError, WireError) as error:
         say(str(error))
-        if contained is None or verb.__name__ not in contained.verbs:
-            sys.exit(1)
-        try:
-            Path(contained.mark).write_text(f"{contained.number}\n")
-        except OSError:  # the bridge has no directory yet: the next run would not know, and not try it again
-            sys.exit(1)
-        result = Failed(str(error).partition("\n")[0])
+        sys.exit(1)
     except Exception:
         say(traceback.format_exc().rstrip())
         sys.exit(1)
     _print(json.dumps(plain(result), sort_keys=True), sys.stdout)
     sys.exit(0)
+
+
+def _side_by_side(
+    run_one: Callable[[Any], Any], told: Mapping[str, Any], each: Mapping[str, Contained]
+) -> dict[str, Any]:
+    """ScriptError, when all have ended, if a failure cannot be noted: the next run would not try it again."""
+
+    def contained(bridge: str) -> Any:
+        _about.bridge = bridge if len(told) > 1 else ""
+        try:
+            return run_one(told[bridge])
+        except ScriptError as error:
+            say(str(error))
+            try:
+                Path(each[bridge].mark).write_text(f"{each[bridge].number}\n")
+            except OSError:  # the bridge has no directory yet
+                raise ScriptError(f"{bridge}: failed, and has no directory to note it in") from None
+            return Failed(str(error).partition("\n")[0])
+
+    with ThreadPoolExecutor(max_workers=max(len(told), 1)) as pool:
+        return dict(zip(told, pool.map(contained, told)))
 
 
 def docker(

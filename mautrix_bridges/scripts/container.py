@@ -86,6 +86,11 @@ def there(kind: str, names: Sequence[str]) -> set[str]:
     return {*_inspect(kind, [*dict.fromkeys(names)], 60)}
 
 
+def image_id(name: str) -> str:
+    """Docker's id of the image of that name; "" if it is not there."""
+    return str(_inspect("image", (name,), 60).get(name, {}).get("Id", ""))
+
+
 def variable(container: str, name: str) -> str:
     """A variable of a container's environment; "" if it, or the container, is not there."""
     entries = [

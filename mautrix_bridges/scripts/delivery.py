@@ -1,15 +1,18 @@
 """Do events arrive? A ping shows that Synapse reaches the bridge, and is sent by the process that is asked; events come
 from the one that pushes to appservices, which may be a worker with registrations of before.
 
-The registration's own sender, which is nobody's account and no user of the bridge's, makes a room, invites the bot and
-sees what the bridge does about it: it has the bot refuse, since its config lets that sender do nothing, or join
-(mautrix-go: bridgev2/queue.go, matrixinvite.go). Both then leave the room and forget it, and no person has seen it.
+The sender of the registration for double puppeting, which is nobody's account and no user of the bridge's, invites the
+bot into a room and sees what the bridge does about it: it has the bot refuse, since its config lets that sender do
+nothing, or join (mautrix-go: bridgev2/queue.go, matrixinvite.go). Both then leave the room and forget it, and no person
+has seen it.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import Optional
+from collections.abc import Mapping
+from typing import Any, Optional
 from urllib.parse import quote
 
 from mautrix_bridges.scripts.common import ScriptError, say
@@ -18,45 +21,70 @@ from mautrix_bridges.verdicts.auth import came
 
 API = "/_matrix/client/v3"
 LIMIT = 10.0  # seconds for one request
-SLOWER = 1.5  # each pause is longer than the one before
+SLOWER = 2.0  # each pause is longer than the one before
+PRIVATE = {"preset": "private_chat", "creation_content": {"m.federate": False}}
 
 
-def prove(url: str, bot: str, as_token: str, deadline: float, pause: float) -> Optional[float]:
+class Room:
+    """Context manager: the path of a room of the sender's, which all that are proven at a time share: to make one is
+    most of Synapse's work. The last of them leaves it."""
+
+    def __init__(self, url: str, as_token: str) -> None:
+        self._url, self._token = url, as_token
+        self._lock, self._users, self._path = threading.Lock(), 0, ""
+
+    def __enter__(self) -> str:
+        with self._lock:
+            if not self._users:
+                request = Request("POST", f"{API}/createRoom", self._token, PRIVATE)
+                self._path = f"{API}/rooms/{quote(_asked(self._url, request, 'room_id'), safe='')}"
+            self._users += 1
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                _leave(self._url, self._path, self._token, "leave", "forget")
+
+
+def prove(room: Room, url: str, bot: str, as_tokens: tuple[str, str], deadline: float, pause: float) -> Optional[float]:
     """Seconds from the invitation until the bridge has acted on it; None if it has not by `deadline` (of
-    time.monotonic). ScriptError if Synapse does not let the sender make the room or look at it."""
-    room = _asked(
-        url,
-        Request(
-            "POST", f"{API}/createRoom", as_token,
-            {"preset": "private_chat", "invite": [bot], "creation_content": {"m.federate": False}},
-        ),
-        "room_id",
-    )  # fmt: skip
-    begun, there = time.monotonic(), "invite"
-    where = f"{API}/rooms/{quote(room, safe='')}"
-    try:
-        while True:
-            member = Request("GET", f"{where}/state/m.room.member/{quote(bot, safe='')}", as_token)
-            there = _asked(url, member, "membership")
-            if there != "invite":
-                return time.monotonic() - begun
-            if time.monotonic() + pause >= deadline:
-                return None
-            time.sleep(pause)
-            pause *= SLOWER
-    finally:
-        own = f"?user_id={quote(bot, safe='')}"
-        left = () if there == "leave" else (f"leave{own}",)
-        for step in (*left, f"forget{own}", "leave", "forget"):  # the bot first: the bridge then forgets it, too
-            done = ask(step, url, Request("POST", f"{where}/{step}", as_token, {}), LIMIT)
-            if done.status != 200:
-                say(f"note: the room of the proof, {room}: {step}: {came(done)}")
+    time.monotonic). `as_tokens`: the bridge's, and that of the room's sender. ScriptError if Synapse does not let the
+    sender make the room, invite or look at it."""
+    own, sender = as_tokens
+    with room as where:
+        begun, there = time.monotonic(), "invite"
+        _asked(url, Request("POST", f"{where}/invite", sender, {"user_id": bot}))
+        try:
+            while True:
+                member = Request("GET", f"{where}/state/m.room.member/{quote(bot, safe='')}", sender)
+                there = _asked(url, member, "membership")
+                if there != "invite":
+                    return time.monotonic() - begun
+                if time.monotonic() + pause >= deadline:
+                    return None
+                time.sleep(pause)
+                pause *= SLOWER
+        finally:
+            as_bot = f"?user_id={quote(bot, safe='')}"
+            left = () if there == "leave" else (f"leave{as_bot}",)
+            _leave(url, where, own, *left, f"forget{as_bot}")
 
 
-def _asked(url: str, request: Request, key: str) -> str:
+def _leave(url: str, where: str, token: str, *steps: str) -> None:
+    for step in steps:
+        done = ask(step, url, Request("POST", f"{where}/{step}", token, {}), LIMIT)
+        if done.status != 200:
+            say(f"note: the room of the proof, {where}: {step}: {came(done)}")
+
+
+def _asked(url: str, request: Request, key: str = "") -> str:
+    """The value of that key; of the answer alone, if none is named."""
     exchange = ask("delivery", url, request, LIMIT)
-    value = (exchange.json() or {}).get(key)
-    if exchange.status != 200 or not isinstance(value, str):
+    answer: Mapping[str, Any] = exchange.json() or {}
+    value = answer.get(key, "")
+    if exchange.status != 200 or not isinstance(value, str) or bool(key) != bool(value):
         raise ScriptError(
             f"whether events arrive could not be seen: {request.method} {request.target}: {came(exchange)}"
         )

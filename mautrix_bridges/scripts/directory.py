@@ -69,7 +69,12 @@ def _owner(path: Path) -> Optional[str]:
 
 def directory_writers(path: Path) -> set[str]:
     """The stacks that the configs in a bridge's directory name: whose it is, should its mark be lost."""
-    return {writer(config.read_text(errors="replace")) for config in path.glob(f"{CONFIGS}*/config.yaml")} - {""}
+    return {writer(config.read_text(errors="replace")) for config in configs(path)} - {""}
+
+
+def configs(path: Path) -> list[Path]:
+    """All versions of the config in a bridge's directory."""
+    return sorted(path.glob(f"{CONFIGS}*/config.yaml"))
 
 
 def release(arguments: OwnDirectory) -> Done:

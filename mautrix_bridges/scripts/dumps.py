@@ -25,6 +25,7 @@ _CUSTOM = b"PGDMP"
 _CLOSING = (f"-- {CLOSING_LINE}".encode(), b"-- PostgreSQL database cluster dump complete")  # pg_dump, pg_dumpall
 _NAMED = re.compile(r"\.(?:sql|dump|pgdump|pg_dump)(?:\.(?:gz|xz|zst|bz2))?\Z")
 _CHUNK = 1 << 20
+RESTORE_LIMIT = 6 * 3600.0  # seconds
 
 
 def sha256(path: Path) -> str:
@@ -194,31 +195,32 @@ def restore(container: str, role: str, database: str, stream: IO[bytes], first: 
     """Run the statement `first`, a plain dump and the statement `last` in one transaction: all of it, or ScriptError
     and nothing, also if this process ends on the way. As the role, which is no superuser, as nobody in the container,
     and without any command of psql's own."""
-    _restore(container, role, database, stream, first, f"{last}COMMIT;\n")
+    with postgres.Session(container, role, database, unprivileged=True) as session:
+        _restore(session, stream, f"\\o /dev/null\nBEGIN;\n{first}", f"{last}COMMIT;\n", database)
 
 
-def restores(container: str, role: str, database: str, stream: IO[bytes]) -> int:
-    """The same, and all of it taken back: ScriptError unless the dump can be restored; how many tables it has."""
+def restores(session: postgres.Session, role: str, database: str, stream: IO[bytes]) -> int:
+    """The same in an `unprivileged` session that serves many, and all of it taken back: ScriptError unless the dump can
+    be restored; how many tables it has."""
+    there = f"\\connect {postgres.quoted(database)} {postgres.quoted(role)}\n\\o /dev/null\nBEGIN;\n"
     last = f"SET CONSTRAINTS ALL IMMEDIATE;\n\\o\n{TABLES}ROLLBACK;\n"
-    return int(_restore(container, role, database, stream, "", last).split()[-1])
+    return int(_restore(session, stream, there, last, database)[-1])
 
 
-def _restore(container: str, role: str, database: str, stream: IO[bytes], first: str, last: str) -> str:
+def _restore(session: postgres.Session, stream: IO[bytes], first: str, last: str, database: str) -> list[str]:
     """What psql said from a `\\o` in `last` on."""
-    command = postgres.command(container, role, database, "-A", "-t", "-o", "/dev/null", "-f", "-", unprivileged=True)
 
-    def lines() -> Iterator[bytes]:
-        yield f"BEGIN;\n{first}".encode()
+    def pieces() -> Iterator[bytes]:
+        yield first.encode()
         yield from plain_dump.checked(stream)
         yield f"\n{last}".encode()
 
     try:
-        code, said, told = _fed(["docker", *command], lines())
+        return session.feed(pieces(), RESTORE_LIMIT)
     except Refused as refused:
-        raise ScriptError(f"{container}: nothing was restored into {database}: {'; '.join(refused.lines())}") from None
-    if code:
-        raise ScriptError(f"{container}: the dump cannot be restored into {database}: {said}")
-    return told
+        raise ScriptError(f"nothing was restored into {database}: {'; '.join(refused.lines())}") from None
+    except ScriptError as error:
+        raise ScriptError(f"the dump cannot be restored into {database}: {error}") from None
 
 
 def size(database: Database) -> Optional[int]:

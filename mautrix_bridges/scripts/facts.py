@@ -40,7 +40,7 @@ from mautrix_bridges.scripts.container import every, inside, look, of_stack, on_
 from mautrix_bridges.scripts.directory import CLAIM, FAILURES, JOURNAL, READY, directory_writers
 from mautrix_bridges.scripts.exchange import Request, ask
 from mautrix_bridges.scripts.files import dump_script_owner, file_writer
-from mautrix_bridges.scripts.postgres import SCHEMA, psql, quoted, sessions
+from mautrix_bridges.scripts.postgres import SCHEMA, Line, psql, sessions
 from mautrix_bridges.scripts.wire import typed
 from mautrix_bridges.scripts.worker import worker
 from mautrix_bridges.verdicts.auth import came
@@ -336,9 +336,9 @@ def _schemas(deployment: Deployment, postgres: Future[PostgresFacts]) -> dict[st
     there = postgres.result().databases
     own = [each.place.database for each in deployment.bridges if each.place.database.database in there]
     query = " ".join(SCHEMA.split())
-    lines = [f"\\connect {quoted(each.database)} {quoted(each.role)} \\\\ {query}" for each in own]
+    lines = [Line(each.role, each.database, query) for each in own]
     try:
-        said = sessions(deployment.postgres.container, deployment.postgres.superuser, "postgres", lines, 60)
+        said = sessions(deployment.postgres.container, lines, timeout=60)
     except ScriptError:
         said = []
     return {

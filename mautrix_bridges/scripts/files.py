@@ -16,7 +16,6 @@ from mautrix_bridges.documents import backup_script
 from mautrix_bridges.documents.marks import writer
 from mautrix_bridges.scripts import directory, safe_files
 from mautrix_bridges.scripts.common import ScriptError, run, say
-from mautrix_bridges.scripts.container import look
 from mautrix_bridges.scripts.directory import Done, OwnDirectory
 
 
@@ -35,15 +34,12 @@ class OwnedFile:
 
 @dataclass(frozen=True)
 class OwnedFiles:
-    """Files of one `stack` ("project/name", which the first line of each names) that come and go together. They stay at
-    `erase` while the container `mounted_by` mounts their directory (a failed `up` that is undone by going back to the
-    old settings would otherwise remove what the running bridge uses), and while the file `listed_in` lists one as
-    `listed_below`/NAME (Synapse does not start when a registration that it lists is missing). The directory `within` is
-    claimed before."""
+    """Files of one `stack` ("project/name", which the first line of each names) that come and go together. At `erase`
+    one stays while the file `listed_in` lists it as `listed_below`/NAME (Synapse does not start when a registration
+    that it lists is missing). The directory `within` is claimed before."""
 
     stack: str
     files: tuple[OwnedFile, ...]
-    mounted_by: str = ""
     listed_in: str = ""
     listed_below: str = ""
     within: Optional[OwnDirectory] = None
@@ -96,15 +92,11 @@ def _write(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
 
 def erase(arguments: OwnedFiles) -> Done:
     """Remove the files, but those that are still used or are no longer this stack's; missing ones are fine."""
-    container = look(arguments.mounted_by) if arguments.mounted_by else None
-    mounts = [mount.source for mount in container.mounts] if container else []
     gone, kept = [], []
     for file in arguments.files:
         path = Path(file.path)
-        reason = "" if str(path.parent) in mounts else _stays(arguments, path)
-        if str(path.parent) in mounts or reason:
-            if reason:
-                say(f"warning: {path} stays: {reason}")
+        if reason := _stays(arguments, path):
+            say(f"warning: {path} stays: {reason}")
             kept.append(file.path)
             continue
         safe_files.remove(path)
@@ -112,6 +104,15 @@ def erase(arguments: OwnedFiles) -> Done:
             path.parent.rmdir()
         gone.append(file.path)
     return Done(tuple(gone), tuple(kept))
+
+
+def erase_own(stack: str, path: Path, own_directory: bool = False) -> list[str]:
+    """The file goes if it is this stack's; what went."""
+    was = None if path.is_symlink() else safe_files.read(path)
+    if was is None or file_writer(was) != stack:
+        return []
+    file = OwnedFile(str(path), "", 0, 0, own_directory=own_directory)
+    return [*erase(OwnedFiles(stack, (file,))).paths]
 
 
 def _stays(arguments: OwnedFiles, path: Path) -> str:

@@ -23,7 +23,7 @@ from mautrix_bridges.documents.masking import masked
 from mautrix_bridges.documents.places import Database, Postgres
 from mautrix_bridges.scripts import host_lock
 from mautrix_bridges.scripts.common import ScriptError, run, say
-from mautrix_bridges.scripts.postgres import quoted, sessions, sql
+from mautrix_bridges.scripts.postgres import Line, quoted, sessions, sql
 
 PUBLIC = """
 select json_object_agg(datname, array(
@@ -330,8 +330,9 @@ def _connect(arguments: Access) -> dict[tuple[str, str], tuple[bool, str]]:
             "connect_timeout": "10",
         }
         text = " ".join(f"{key}='{_escape(value)}'" for key, value in info.items())
-        lines.append(f"\\connect '{_escape_psql(text)}' \\\\ select 'in as ' || current_user;")
-    said = sessions(postgres.container, postgres.superuser, "postgres", lines, timeout=300)
+        told = f"\\connect '{_escape_psql(text)}' \\\\ select 'in as ' || current_user;"
+        lines.append(Line(postgres.superuser, "postgres", told))
+    said = sessions(postgres.container, lines, timeout=300)
     hidden = [each.password for each in arguments.roles]
     return {
         (each.bridge.role, database): (

@@ -37,5 +37,5 @@ def launch(job: dict[str, Any]) -> None:
     sys.stdin = io.StringIO(json.dumps(job["arguments"]))
     script, common = import_module(job["script"]), import_module("mautrix_bridges.scripts.common")
     during = import_module("mautrix_bridges.scripts.host_lock").at_work(job["step"]) if job["step"] else nullcontext()
-    contained = common.Contained(**job["contained"]) if job["contained"] else None
-    common.run(*script.VERBS, during=during, contained=contained)
+    each = None if job["each"] is None else {key: common.Contained(**told) for key, told in job["each"].items()}
+    common.run(*script.VERBS, during=during, each=each)

@@ -82,8 +82,8 @@ class Swept:
 def sweep(arguments: Bridge) -> Swept:
     """Each in the order of a destroy; what is not there is passed over."""
     gone = [*remove_own(arguments.container, arguments.stack), *_postgres(arguments)]
-    for config in sorted(Path(arguments.directory).glob(f"{directory.CONFIGS}*/config.yaml")):
-        gone += _erased(arguments.stack, config, own_directory=True)
+    for config in directory.configs(Path(arguments.directory)):
+        gone += files.erase_own(arguments.stack, config, own_directory=True)
     directory.release(directory.OwnDirectory(arguments.directory, arguments.stack, ""))
     if arguments.image:
         earlier = archives.earlier(arguments.archives, arguments.program, arguments.whose)
@@ -114,17 +114,8 @@ def _synapse(arguments: Shared) -> list[str]:
     if (named or safe_files.read(Path(edit.journal)) is not None) and synapse.remove(edit).changed:
         gone.append(str(edit.path))
     for path in edit.watch:
-        gone += _erased(arguments.stack, Path(path))
+        gone += files.erase_own(arguments.stack, Path(path))
     return gone
-
-
-def _erased(stack: str, path: Path, own_directory: bool = False) -> list[str]:
-    """The file, if it is this stack's."""
-    was = None if path.is_symlink() else safe_files.read(path)
-    if was is None or files.file_writer(was) != stack:
-        return []
-    file = files.OwnedFile(str(path), "", 0, 0, own_directory=own_directory)
-    return [*files.erase(files.OwnedFiles(stack, (file,))).paths]
 
 
 def _backup(arguments: Shared) -> list[str]:

@@ -389,7 +389,9 @@ def _restored(arguments: Arguments, recorded: Mapping[str, Path], private: Path)
     drop = f"SET client_min_messages = warning;\nDROP DATABASE IF EXISTS {postgres.quoted(scratch)} WITH (FORCE);\n"
     _refuse_anothers(arguments, superuser, scratch)
     try:
-        with postgres.Session(arguments.container, superuser) as session:
+        first = arguments.bridges[0]
+        nobody = postgres.Session(arguments.container, first.role, first.database, unprivileged=True)
+        with postgres.Session(arguments.container, superuser) as session, nobody:
             session.sql(
                 f"{drop}CREATE DATABASE {postgres.quoted(scratch)} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C'"
                 f" LC_CTYPE 'C';\nCOMMENT ON DATABASE {postgres.quoted(scratch)} IS"
@@ -405,7 +407,7 @@ def _restored(arguments: Arguments, recorded: Mapping[str, Path], private: Path)
                 owner = f"ALTER DATABASE {postgres.quoted(scratch)} OWNER TO {postgres.quoted(bridge.role)};\n"
                 live = int(session.sql(owner + dumps.TABLES, bridge.database)[0])
                 with dumps.content(dump) as stream:
-                    restored = dumps.restores(bridge.container, bridge.role, scratch, stream)
+                    restored = dumps.restores(nobody, bridge.role, scratch, stream)
                 if restored != live:
                     say(f"note: {dump.name} restores to {restored} tables, {bridge.database} has {live} now")
                 say(f"proven: {bridge.database}: {dump.name} restores ({restored} tables)")

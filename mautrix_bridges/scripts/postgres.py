@@ -11,7 +11,9 @@ import secrets
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from mautrix_bridges.scripts.common import NO_DOCKER, ScriptError, docker
 
@@ -53,11 +55,10 @@ def literal(text: str) -> str:
 def command(container: str, user: str, database: str, *more: str, unprivileged: bool = False) -> list[str]:
     """The words after `docker` that run psql on what comes from stdin; `unprivileged`: as nobody in the container."""
     nobody = ["-u", "65534:65534"] if unprivileged else []
-    return ["exec", "-i", *nobody, container, *_psql(user, database, *more)]
+    return ["exec", "-i", *nobody, container, *_PSQL, *more, "-U", user, "-d", database]
 
 
-def _psql(user: str, database: str, *more: str) -> list[str]:
-    return ["psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", *more, "-U", user, "-d", database]
+_PSQL = ["psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1"]
 
 
 def psql(
@@ -70,17 +71,17 @@ def psql(
 
 
 class Session:
-    """Context manager: one psql for many statements, each with its rows."""
+    """Context manager: one psql for many statements, each with its rows; `unprivileged` as of `command`."""
 
-    def __init__(self, container: str, user: str) -> None:
+    def __init__(self, container: str, user: str, database: str = "postgres", unprivileged: bool = False) -> None:
         self._container, self._user, self._mark = container, user, f"-- {secrets.token_hex(8)}"
+        self._words = command(container, user, database, "-A", "-t", unprivileged=unprivileged)
 
     def __enter__(self) -> Session:
-        words = command(self._container, self._user, "postgres", "-A", "-t")
         self._errors = tempfile.TemporaryFile("w+")
         try:
             self._process = subprocess.Popen(
-                ["docker", *words], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+                ["docker", *self._words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
             )
         except FileNotFoundError:
             raise ScriptError(NO_DOCKER) from None
@@ -91,8 +92,13 @@ class Session:
             self._process.communicate()
 
     def sql(self, statements: str, database: str = "", timeout: float = 600) -> list[str]:
-        """Run SQL, in `database` from now on if one is named; the rows, unaligned, one a line. ScriptError with
-        Postgres' own words if it fails, or takes longer than `timeout` seconds: the session has then ended."""
+        """Run SQL, in `database` from now on if one is named; else as `feed`."""
+        there = f"\\connect {quoted(database)}\n" if database else ""
+        return self.feed([f"{there}{statements}\n".encode()], timeout)
+
+    def feed(self, pieces: Iterable[bytes], timeout: float) -> list[str]:
+        """Run what comes, psql's own commands too; the rows, unaligned, one a line. ScriptError with Postgres' words
+        if it fails, or takes longer than `timeout` seconds: the session has then ended."""
         late = threading.Event()
 
         def end() -> None:
@@ -102,7 +108,7 @@ class Session:
         timer = threading.Timer(timeout, end)
         timer.start()
         try:
-            return self._rows(statements, database)
+            return self._rows(pieces)
         except ScriptError:
             if late.is_set():
                 raise ScriptError(f"{self._container}: as {self._user}: no answer in {timeout:g} s") from None
@@ -110,39 +116,60 @@ class Session:
         finally:
             timer.cancel()
 
-    def _rows(self, statements: str, database: str) -> list[str]:
-        there = [f"\\connect {quoted(database)}"] if database else []
+    def _rows(self, pieces: Iterable[bytes]) -> list[str]:
         assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write("\n".join([*there, statements, f"\\echo {self._mark}", ""]))
+        todo = iter(pieces)
+        try:
+            for piece in todo:
+                self._process.stdin.write(piece)
+            self._process.stdin.write(f"\\echo {self._mark}\n".encode())
             self._process.stdin.flush()
+        except BrokenPipeError:
+            for _ in todo:  # whoever makes them ends well
+                pass
         rows: list[str] = []
-        for line in self._process.stdout:
-            if line == f"{self._mark}\n":
+        for raw in self._process.stdout:
+            line = raw.decode(errors="replace").rstrip("\n")
+            if line == self._mark:
                 return [row for row in rows if row]
-            rows.append(line.rstrip("\n"))
+            rows.append(line)
         self._errors.seek(0)
         said = self._errors.read().strip().splitlines() or ["psql ended early"]
-        raise ScriptError(f"{self._container}: as {self._user}: {said[0]}")
+        raise ScriptError(f"{self._container}: as {self._user}: {next((e for e in said if 'ERROR:' in e), said[0])}")
 
 
-def sessions(container: str, user: str, database: str, lines: Sequence[str], timeout: float) -> list[tuple[str, str]]:
-    """Run each line, of SQL or for psql itself, in a session of its own, whatever comes of it; what each said on stdout
-    and on stderr. ScriptError if they were not run to the last. One `docker exec` for all."""
-    if not lines:
-        return []
+@dataclass(frozen=True)
+class Line:
+    """A line of SQL, or for psql itself, and as whom and where it is run."""
+
+    user: str
+    database: str
+    text: str
+
+
+def sessions(container: str, lines: Sequence[Line], timeout: float) -> list[tuple[str, str]]:
+    """Run each line in a session of its own, whatever comes of it; what each said on stdout and on stderr. ScriptError
+    if they were not run to the last. Two `docker exec` for all, side by side."""
+    halves = [half for half in (lines[::2], lines[1::2]) if half]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        said = [*pool.map(lambda half: _sessions(container, half, timeout), halves)]
+    return [said[number % 2][number // 2] for number in range(len(lines))]
+
+
+def _sessions(container: str, lines: Sequence[Line], timeout: float) -> list[tuple[str, str]]:
     mark = f"-- {secrets.token_hex(8)}"
     loop = (
-        'while IFS= read -r line; do printf "%s\\n" "$line" | "$@"; printf "%s\\n" "$0"; printf "%s\\n" "$0" >&2; done'
+        "while IFS='\t' read -r user database line; do "
+        'printf "%s\\n" "$line" | "$@" -U "$user" -d "$database"; printf "%s\\n" "$0"; printf "%s\\n" "$0" >&2; done'
     )
     done = docker(
-        "exec", "-i", container, "sh", "-c", loop, mark, *_psql(user, database, "-A", "-t"),
-        stdin="".join(f"{line}\n" for line in lines), check=False, timeout=timeout,
+        "exec", "-i", container, "sh", "-c", loop, mark, *_PSQL, "-A", "-t",
+        stdin="".join(f"{each.user}\t{each.database}\t{each.text}\n" for each in lines), check=False, timeout=timeout,
     )  # fmt: skip
     said = [text.split(f"{mark}\n")[:-1] for text in (done.stdout, done.stderr)]
     if not len(said[0]) == len(said[1]) == len(lines):
         last = done.stderr.rpartition(f"{mark}\n")[2].strip() or f"exit code {done.returncode}"
-        raise ScriptError(f"{container}: psql as {user}: {last}")
+        raise ScriptError(f"{container}: psql as {lines[0].user}: {last}")
     return [*zip(*said)]
 
 

@@ -2,12 +2,13 @@
 (a login uploads), and an event arrives (scripts/delivery.py). A running container proves nothing: a bridge that cannot
 reach Synapse tries again for ever.
 
-Verb `wait`: right after the container's start, until all of it holds. If it does not, the error says why: the exit
-code's meaning or what is missing, and the last lines of the log. Verb `may_go`: before the container goes for good.
+Verb `wait`: right after the container's start, until all of it holds; then the configs of earlier containers go. If it
+does not, the error says why: the exit code's meaning or what is missing, and the last lines of the log.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from uuid import uuid4
 
 from mautrix_bridges.documents.masking import clean
 from mautrix_bridges.documents.places import BridgePlace, Synapse
-from mautrix_bridges.scripts import delivery, safe_files
+from mautrix_bridges.scripts import delivery, directory, files, safe_files
 from mautrix_bridges.scripts.bridge_status import answering, ready
 from mautrix_bridges.scripts.common import ScriptError, docker, logs, run, say
 from mautrix_bridges.scripts.container import last_exit, look, status_inside
@@ -39,6 +40,7 @@ RESTARTS = 2  # so many in one wait, and it is a loop
 DELIVERY_PAUSE = 0.05  # seconds between two looks for what the bridge does about an event
 SLOWER = 1.25  # each pause is longer than the one before: many bridges that start at a time are not asked to death
 LONGEST_PAUSE = 2.0  # seconds
+LOOKS = 1.0  # seconds between two looks at what costs a process each
 LIMIT = 5.0  # seconds for one question
 LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
 
@@ -48,8 +50,8 @@ class Arguments:
     """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between the
     first two looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got
     ready. `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of
-    an earlier one. Another number of `failures` has it wait again. `archives`: the directory for the archive that a
-    destroy makes."""
+    an earlier one. `config`: the directory of the container's, of this `stack`. Another number of `failures` has it
+    wait again."""
 
     bridge: BridgePlace
     container_id: str
@@ -57,12 +59,14 @@ class Arguments:
     bot: str
     appservice_id: str
     as_token: str = field(repr=False)
+    doublepuppet_as_token: str = field(repr=False)
     timeout: float
     mark: str
     attempt: int
     new_keys: bool
+    stack: str
+    config: str
     failures: int = 0
-    archives: str = ""
     pause: float = 0.3
 
 
@@ -82,11 +86,10 @@ class Ready:
     status: BridgeStatus
 
 
-@dataclass(frozen=True)
-class MayGo:
-    """`bytes`: of the database that is to be archived."""
-
-    bytes: int
+# What the bridges that are waited for at a time do for each other.
+_rooms: dict[str, delivery.Room] = {}  # by Synapse's URL
+_asking = threading.Lock()
+_media: dict[tuple[str, str], tuple[float, str]] = {}  # by network and address there: when it was asked, and what came
 
 
 class Watch:
@@ -153,19 +156,32 @@ class Watch:
             else:
                 self.bodies[name] = body
         if runs and (good or all_of_them):
-            url = f"{self.arguments.synapse.address}{MEDIA_CONFIG}"
-            self.answers["media"] = said = status_inside(runs.id, url, seconds, self.arguments.as_token)
+            self.answers["media"] = said = self._media(runs, seconds)
             good = good and said == "200"
         return good
+
+    def _media(self, runs: Container, seconds: float) -> str:
+        """Whether there is a media repository where the bridge uploads; what one sees there, others in its network need
+        not ask for."""
+        synapse = self.arguments.synapse
+        where = synapse.network, synapse.address
+        with _asking:
+            seen, said = _media.get(where, (0.0, ""))
+            if said != "200" and time.monotonic() - seen >= LOOKS:
+                said = status_inside(runs.id, f"{synapse.address}{MEDIA_CONFIG}", seconds, self.arguments.as_token)
+                _media[where] = time.monotonic(), said
+        return said
 
     def ready(self, state: Container, begun: float) -> Optional[Ready]:
         """The result, once all of them hold and an event has arrived; None if none did before the time was up."""
         a = self.arguments
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
         try:
-            arrived = delivery.prove(self.asker.url, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
+            url, tokens = self.asker.url, (a.as_token, a.doublepuppet_as_token)
+            room = _rooms.setdefault(url, delivery.Room(url, a.doublepuppet_as_token))
+            arrived = delivery.prove(room, url, a.bot, tokens, deadline, min(a.pause, DELIVERY_PAUSE))
         except ScriptError as error:
-            raise ScriptError(clean(str(error), [a.as_token])) from None
+            raise ScriptError(clean(str(error), [a.as_token, a.doublepuppet_as_token])) from None
         self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
         if arrived is None:
             return None
@@ -227,25 +243,31 @@ class Watch:
 
 def wait(arguments: Arguments) -> Ready:
     """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
-    begun, pause = time.monotonic(), arguments.pause
+    begun, pause, why = time.monotonic(), arguments.pause, ""
     watch, new_keys = Watch(arguments), arguments.new_keys
     _start_anew(watch)
+    good, looked = False, 0.0
     while True:
-        why = watch.why_not()
-        left = begun + arguments.timeout - time.monotonic()
-        if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
+        if good or time.monotonic() - looked >= min(LOOKS, 4 * arguments.pause):
+            why, looked = watch.why_not(), time.monotonic()
+        if good and not why and watch.state:
             result = watch.ready(watch.state, begun)
             if result is None:
                 raise ScriptError(watch.report(f"is not handed events within {arguments.timeout:g} s"))
             _mark(arguments, result)
+            _tidy(arguments)
             return result
+        left = begun + arguments.timeout - time.monotonic()
+        good = not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT)))
+        if good:
+            continue
         if not why and time.monotonic() + pause < begun + arguments.timeout:
             time.sleep(pause)
             pause = min(pause * SLOWER, LONGEST_PAUSE)
             continue
         if new_keys and watch.exit and watch.exit.code == KEYS_LOST:
             _renew(arguments)
-            watch, new_keys = Watch(arguments), False
+            watch, new_keys, looked = Watch(arguments), False, 0.0
             continue
         if not why:
             watch.ask(LAST_LIMIT, all_of_them=True)
@@ -279,14 +301,13 @@ def _mark(arguments: Arguments, seen: Ready) -> None:
     safe_files.write(Path(arguments.mark), text.encode())
 
 
-def may_go(arguments: Arguments) -> MayGo:
-    """ScriptError, and nothing is removed yet, if it is clear that the archive could not be made."""
-    from mautrix_bridges.scripts import bridge_data  # large, and nothing that waiting needs
+def _tidy(arguments: Arguments) -> None:
+    for config in directory.configs(Path(arguments.bridge.directory)):
+        if str(config.parent) != arguments.config:
+            files.erase_own(arguments.stack, config, own_directory=True)
 
-    return MayGo(bridge_data.check(bridge_data.Check(arguments.archives, arguments.bridge.database)).bytes)
 
-
-VERBS = (wait, may_go)
+VERBS = (wait,)
 
 if __name__ == "__main__":
     run(*VERBS)

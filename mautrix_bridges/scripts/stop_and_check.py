@@ -1,7 +1,7 @@
 """The stop-and-check: do Synapse's appservice tokens work although MAS does the logins? Asked before the bridge starts.
 
 Verb `check`: five requests (verdicts/auth.py says which and why), a PASS as result, or the end: exit code 1,
-an error that a person can act on, and everything that was sent and came in a file. Verb `remove`: takes that file away.
+an error that a person can act on, and everything that was sent and came in a file, which the next PASS takes away.
 While Synapse starts (`verdicts.auth.starting`) the check waits; any other answer counts at once.
 """
 
@@ -70,13 +70,6 @@ class Checked:
     table: str
 
 
-@dataclass(frozen=True)
-class Removed:
-    """Whether there was something to take away."""
-
-    removed: bool
-
-
 def check(arguments: Arguments) -> Checked:
     """Ask, judge, report. ScriptError on a FAIL."""
     expected = Expected(
@@ -107,11 +100,6 @@ def _make_way(arguments: Arguments) -> None:
     if not mark.is_file() or mark.read_text().split()[:1] != [there.id]:
         say(f"{there.name}: never got ready: it makes way for the next one")
         docker("rm", "-f", there.id)
-
-
-def remove(arguments: Arguments) -> Removed:
-    """Take away what a failed check left."""
-    return Removed(_unlink(arguments.evidence))
 
 
 def _requests(arguments: Arguments) -> dict[str, Request]:
@@ -257,7 +245,7 @@ def _unlink(path: Path) -> bool:
     return True
 
 
-VERBS = (check, remove)
+VERBS = (check,)
 
 if __name__ == "__main__":
     run(*VERBS)

@@ -12,7 +12,7 @@ import yaml
 from mautrix_bridges.documents.appservice import bridge_registration
 from mautrix_bridges.documents.bridge_config import bridge_config
 from mautrix_bridges.documents.bridges import SIGNAL, Bridge
-from mautrix_bridges.documents.credentials import SENDER_LENGTH, TOKEN_LENGTH
+from mautrix_bridges.documents.credentials import LENGTH, SENDER_LENGTH
 from mautrix_bridges.documents.places import BridgeDeployment
 from tests.bridge_core.conftest import Core
 from tests.bridge_core.test_config import DEPLOYMENT, KEYS, PUPPET, TOKENS
@@ -54,7 +54,7 @@ def test_equal_key_by_key_and_in_order(core: Core, bridge: Bridge, domain: str) 
 
 def test_random_values_have_the_length_and_letters_that_we_give_ours(core: Core) -> None:
     theirs, _ = generated(core, DEPLOYMENT)
-    for key, length in zip(RANDOM, (TOKEN_LENGTH, TOKEN_LENGTH, SENDER_LENGTH), strict=True):
+    for key, length in zip(RANDOM, (LENGTH, LENGTH, SENDER_LENGTH), strict=True):
         assert re.fullmatch(rf"[0-9A-Za-z]{{{length}}}", theirs[key]), key
     assert theirs["sender_localpart"] != SIGNAL.bot_localpart
 

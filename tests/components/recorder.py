@@ -18,9 +18,11 @@ import pulumi
 from pulumi.runtime import mocks, rpc
 
 from mautrix_bridges.scripts import (
+    archived_keys,
     bridge_data,
     bundle,
     directory,
+    gate,
     install,
     isolation,
     nightly_backup,
@@ -30,7 +32,7 @@ from mautrix_bridges.scripts import (
 )
 from mautrix_bridges.scripts.wire import Failed, plain
 from mautrix_bridges.verdicts.host_facts import BridgeStatus, HostFacts
-from tests.facts import DOUBLEPUPPET, KEYS, TOKENS
+from tests.facts import ARCHIVED_KEY, SEED
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -39,11 +41,9 @@ STATUS = BridgeStatus(container="running", ready=True, ping="200", image="sha256
 
 # What each script's verb returns, for the outputs that are made of it.
 RESULTS = {
-    "scripts.generate Tokens": TOKENS,
-    "scripts.generate DoublePuppet": DOUBLEPUPPET,
-    "scripts.generate Keys": KEYS,
-    "scripts.archived_keys keys": KEYS,
-    "scripts.install install": install.Installed(pulled=False),
+    "scripts.generate": SEED,
+    "scripts.archived_keys keys": archived_keys.ArchivedKeys(ARCHIVED_KEY),
+    "scripts.install install": install.Installed("sha256:0123"),
     "scripts.files create": directory.Done(),
     "scripts.isolation isolate": isolation.Isolated({}),
     "scripts.isolation prove": isolation.Proven(
@@ -51,8 +51,9 @@ RESULTS = {
     ),
     "scripts.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
     "scripts.synapse apply": synapse.Applied(changed=True, restarted=True),
-    "scripts.bridge_data begin": bridge_data.Begun("none"),
-    "scripts.stop_and_check check": stop_and_check.Checked(verdict="PASS", table="all well"),
+    "scripts.gate admit": gate.Admitted(
+        stop_and_check.Checked(verdict="PASS", table="all well"), bridge_data.Begun("none")
+    ),
     "scripts.readiness wait": readiness.Ready(
         "0123abcd", "mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot", STATUS
     ),
@@ -60,8 +61,8 @@ RESULTS = {
 
 
 class Answers(mocks.Mocks):
-    """Plays the providers: a Command prints what its script would, or its failure in `failing` (by its name);
-    everything else has its inputs for outputs."""
+    """Plays the providers: a Command prints what its script would; of a step for several bridges for each of them, or
+    its failure in `failing` ("STEP BRIDGE", its key). Everything else has its inputs for outputs."""
 
     def __init__(self, failing: Mapping[str, Failed]) -> None:
         self.failing = failing
@@ -69,10 +70,13 @@ class Answers(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = dict(args.inputs)
         if args.typ == "command:local:Command" and "create" in args.inputs:
-            told = self.failing.get(args.name, RESULTS[args.inputs["create"].rsplit(" # ", 1)[1]])
+            told, job = (
+                RESULTS[args.inputs["create"].rsplit(" # ", 1)[1]],
+                _job(rpc.unwrap_rpc_secret(args.inputs.get("stdin"))),
+            )
+            if job.get("each") is not None:
+                told = {key: self.failing.get(f"{args.name} {key}", told) for key in job["arguments"]}
             outputs["stdout"] = json.dumps(plain(told))
-        if args.typ == "docker:index/remoteImage:RemoteImage":
-            outputs["imageId"] = "sha256:0123"
         return f"{args.name}-id", outputs
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
@@ -137,6 +141,11 @@ def _name(urn: str) -> str:
     return f"{name} {type_.rpartition(':')[2]}" if type_.startswith("mautrix:") else name
 
 
+def _job(stdin: Any) -> dict[str, Any]:
+    """What a step is told; {} for one that is no bundle."""
+    return dict(bundle.unpacked(stdin)) if isinstance(stdin, str) and " " not in stdin else {}
+
+
 def _resource(request: Any) -> Resource:
     plain = rpc.deserialize_properties(request.object, keep_unknowns=True)
     secrets = {key for key, value in plain.items() if rpc.is_rpc_secret(value)}
@@ -154,7 +163,7 @@ def _resource(request: Any) -> Resource:
         needs,
         request,
         secrets,
-        bundle.unpacked(stdin) if isinstance(stdin, str) and " " not in stdin else {},
+        _job(stdin),
     )
 
 

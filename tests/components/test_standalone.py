@@ -20,10 +20,10 @@ from tests.components.recorder import Recording, record
 
 GIVEN = {
     "as_token": "given-as", "hs_token": "given-hs", "database_password": "given-password", "pickle_key": "given-pickle",
-    "sender_localpart": "given-sender",
 }  # fmt: skip
-OURS = {"command:local:Command", "pulumi:providers:docker", "docker:index/remoteImage:RemoteImage",
-        "docker:index/container:Container", "mautrix:bridges:Bridge"}  # fmt: skip
+OURS = {
+    "command:local:Command", "pulumi:providers:docker", "docker:index/container:Container", "mautrix:bridges:Bridge",
+}  # fmt: skip
 
 
 def value(output: Any) -> Any:
@@ -55,15 +55,13 @@ def test_the_registration_is_all_that_its_part_makes() -> None:
 
     made = recorded(main)
     assert {*made.resources} - {"mautrix-signal-contabo"} == {  # the stack
-        "r-shared-directory", "r-shared-leftovers", "r-shared-doublepuppet-tokens", "r-mautrix-signal-tokens",
-        "r-mautrix-signal-keys", "r-mautrix-signal-registration", "r-shared-doublepuppet-registration",
-        "r-shared-synapse-restart",
+        "r-shared-directory", "r-shared-leftovers", "r-shared-tokens", "r-shared-keys", "r-mautrix-signal-registration",
+        "r-shared-doublepuppet-registration", "r-shared-registrations", "r-shared-synapse-restart",
     }  # fmt: skip
     assert made["r-shared-leftovers"].stdin["arguments"]["postgres"] is None
     assert {"r-mautrix-signal-registration", "r-shared-leftovers"} <= made.after("r-shared-synapse-restart")
     assert value(told["signal"]) == {
         "asToken": facts.TOKENS.as_token, "hsToken": facts.TOKENS.hs_token,
-        "senderLocalpart": facts.KEYS.sender_localpart,
     }  # fmt: skip
     assert value(told["puppet"]) == facts.DOUBLEPUPPET.as_token
     assert all(asyncio.get_event_loop().run_until_complete(output.is_secret()) for output in told.values())
@@ -72,20 +70,20 @@ def test_the_registration_is_all_that_its_part_makes() -> None:
 def test_the_container_s_part_leaves_the_database_and_synapse_alone() -> None:
     made, told = alone()
     assert {each.type for each in made.resources.values()} == OURS
-    assert not [*made.named("data$|registration|restart|isolation|access|backup|role|database")]
+    assert not [*made.named("archive|may-go|registration|restart|isolation|access|backup|role|database")]
     for name in ("c-shared-leftovers", "c-mautrix-signal-leftovers"):
         assert made[name].stdin["arguments"]["postgres"] is None
-    ready = made["c-mautrix-signal-readiness"]
-    assert "delete" not in ready.inputs and ready.stdin["arguments"]["new_keys"] is False
-    assert "c-mautrix-signal-auth-check" in made.after("c-mautrix-signal-container")
+    assert made["c-shared-readiness"].stdin["arguments"]["signal"]["new_keys"] is False
+    assert made["c-shared-gate"].stdin["arguments"]["signal"]["data"] is None
+    assert "c-shared-gate" in made.after("c-mautrix-signal-container")
     assert (value(told["failed"]), value(told["verdict"])) == ("", "PASS")
 
 
 def test_the_bridge_has_the_secrets_that_were_given() -> None:
     made, _ = alone()
-    check = made["c-mautrix-signal-auth-check"].stdin["arguments"]
+    check = made["c-shared-gate"].stdin["arguments"]["signal"]["check"]
     assert (check["as_token"], check["doublepuppet_as_token"]) == ("given-as", "given-puppet")
-    config = made["c-mautrix-signal-install"].stdin["arguments"]["config"]["content"]
+    config = made["c-shared-install"].stdin["arguments"]["signal"]["config"]["content"]
     assert all(text in config for text in GIVEN.values()) and "given-puppet" in config
     assert facts.TOKENS.provisioning_secret in config and facts.TOKENS.as_token not in config
     shown = json.dumps([[*each.inputs.items()] for each in made.resources.values() if "stdin" in each.secret_inputs])
@@ -93,8 +91,8 @@ def test_the_bridge_has_the_secrets_that_were_given() -> None:
 
 
 def test_one_that_synapse_does_not_accept_is_not_started() -> None:
-    made, told = alone({"c-mautrix-signal-auth-check": Failed("stop-and-check: FAIL")})
-    assert not [*made.named("container$|readiness")]
+    made, told = alone({"c-shared-gate signal": Failed("stop-and-check: FAIL")})
+    assert not [*made.named("container$")] and made["c-shared-readiness"].stdin["arguments"] == {}
     assert (value(told["failed"]), value(told["verdict"])) == ("mautrix-signal: stop-and-check: FAIL", "FAIL")
 
 

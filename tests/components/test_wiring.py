@@ -16,11 +16,13 @@ import pulumi
 import pytest
 
 from mautrix_bridges.scripts import bridge_data
+from mautrix_bridges.scripts.gate import Admitted
+from mautrix_bridges.scripts.stop_and_check import Checked
 from mautrix_bridges.scripts.wire import Failed, plain
 from mautrix_bridges.verdicts.host_facts import ArchiveFacts, BridgeStatus, HostFacts, IdRange, Manifest
 from tests import facts
 from tests.components.recorder import RESULTS, STATUS, Recording, record
-from tests.facts import DOUBLEPUPPET, KEYS, TOKENS
+from tests.facts import ARCHIVED_KEY, DOUBLEPUPPET, KEYS, SEED, TOKENS
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +30,11 @@ def plan() -> Recording:
     return record(facts.healthy(), facts.defaults())
 
 
-def arguments(plan: Recording, name: str) -> dict[str, Any]:
-    """What the script of the resource is told."""
+def arguments(plan: Recording, name: str, bridge: str = "signal") -> dict[str, Any]:
+    """What the script of the resource is told; of a step for all bridges, what of this one."""
     own, shared = f"mautrix-signal-{name}", f"shared-{name}"
-    told: dict[str, Any] = plan[own if own in plan.resources else shared].stdin["arguments"]
+    job = plan[own if own in plan.resources else shared].stdin
+    told: dict[str, Any] = job["arguments"] if job["each"] is None else job["arguments"][bridge]
     return told
 
 
@@ -46,18 +49,18 @@ def test_the_order_is_the_plan_s(plan: Recording) -> None:
         "shared-directory",
         "shared-leftovers",
         "mautrix-signal-leftovers",
-        "mautrix-signal-install",
+        "shared-install",
         "mautrix-signal-role",
         "mautrix-signal-database",
         "shared-isolation",
         "shared-backup-script",
-        "shared-access",
-        "mautrix-signal-registration",
+        "shared-registrations",
         "shared-synapse-restart",
-        "mautrix-signal-auth-check",
+        "shared-gate",
         "mautrix-signal-container",
-        "mautrix-signal-readiness",
+        "shared-readiness",
     ]
+    assert "shared-isolation" in plan.after("shared-access") and "shared-access" in plan.after("shared-registrations")
     for before, after in pairwise(chain):
         assert before in plan.after(after), f"{after} does not wait for {before}"
 
@@ -75,34 +78,44 @@ def many() -> Recording:
     return record(facts.healthy(3), MANY)
 
 
-def test_a_bridge_has_at_most_thirteen_resources_and_all_share_twelve(plan: Recording, many: Recording) -> None:
-    """Each is written with the whole state, twice or more: many bridges take their time with it."""
+def test_a_bridge_has_at_most_eight_resources_and_no_program_of_its_own_is_run_for_it(
+    plan: Recording, many: Recording
+) -> None:
+    """Each is written with the whole state, twice or more, and a program takes its time to start: twenty bridges would
+    take minutes."""
     assert len(plan.resources) <= 25
-    assert len(many.resources) <= 25 + 2 * 13
+    assert len(many.resources) == len(plan.resources) + 2 * 8
+    assert not [each.name for each in many.named("^mautrix-") if "create" in each.inputs]
 
 
 def test_the_restart_waits_for_the_registrations_and_for_what_the_bridge_is_made_of(plan: Recording) -> None:
     assert plan.after("shared-synapse-restart") >= {
+        "shared-registrations",
         "mautrix-signal-registration",
-        "mautrix-signal-install",
+        "shared-install",
     }
 
 
-def test_the_container_waits_for_the_check_and_the_check_for_the_restart(plan: Recording) -> None:
-    assert "mautrix-signal-auth-check" in plan["mautrix-signal-container"].needs
-    assert "shared-synapse-restart" in plan["mautrix-signal-auth-check"].needs
+def test_the_container_waits_for_the_gate_and_the_gate_for_the_restart_and_the_backup(plan: Recording) -> None:
+    assert "shared-gate" in plan["mautrix-signal-container"].needs
+    assert "shared-synapse-restart" in plan["shared-gate"].needs
+    assert "shared-backup-script" in plan.after("shared-gate")
 
 
 def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else_goes(plan: Recording) -> None:
-    assert "mautrix-signal-data" in plan.after("mautrix-signal-container")
-    assert plan.after("mautrix-signal-data") >= {
+    assert "mautrix-signal-container" in plan["mautrix-signal-may-go"].needs, "first of all: can it be archived?"
+    assert "mautrix-signal-archive" in plan["mautrix-signal-container"].needs
+    assert plan.after("mautrix-signal-archive") >= {
         "mautrix-signal-database",
         "shared-isolation",
-        "mautrix-signal-install",
+        "shared-install",
         "mautrix-signal-registration",
+        "shared-registrations",
         "shared-synapse-restart",
     }
-    archived = arguments(plan, "data")["subject"]["files"]
+    for name, verb in (("may-go", "check"), ("archive", "archive"), ("registration", "erase"), ("leftovers", "sweep")):
+        assert plan[f"mautrix-signal-{name}"].inputs["delete"].endswith(f" {verb}"), name
+    archived = arguments(plan, "archive")["subject"]["files"]
     assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]
 
 
@@ -118,19 +131,20 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     """Data of one archive beside the key of another: nothing of it could be read again. So both have one trigger."""
     host = facts.changed(facts.healthy(), {"archive": ARCHIVE})
     restored = record(host, facts.config({"restore": "latest"}))
-    assert arguments(restored, "data")["restore"] == arguments(restored, "keys")["archive"] == ARCHIVE.path
+    data = arguments(restored, "gate")["data"]
+    assert data["restore"] == arguments(restored, "keys")["archive"] == ARCHIVE.path
     assert restored["mautrix-signal-keys"].inputs["triggers"] == [ARCHIVE.path]
-    assert arguments(restored, "data")["subject"]["pickle_key"] == KEYS.pickle_key
+    assert data["subject"]["pickle_key"] == arguments(restored, "archive")["subject"]["pickle_key"] == ARCHIVED_KEY
     config = arguments(restored, "install")["config"]["content"]
-    assert f'pickle_key: "{KEYS.pickle_key}"' in config
+    assert f'pickle_key: "{ARCHIVED_KEY}"' in config
     assert arguments(restored, "readiness")["new_keys"] is False, "its own cross-signing keys are in the archive"
 
 
 def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_its_key(plan: Recording) -> None:
     again = record(facts.changed(facts.deployed(), {"archive": ARCHIVE}), facts.config({"restore": "latest"}))
-    assert arguments(again, "data") == arguments(plan, "data")
-    assert again["mautrix-signal-keys"].inputs == plan["mautrix-signal-keys"].inputs
-    assert again["mautrix-signal-keys"].inputs["triggers"] == plan["mautrix-signal-keys"].inputs["triggers"] == ["none"]
+    assert arguments(again, "gate")["data"] == arguments(plan, "gate")["data"]
+    assert arguments(plan, "gate")["data"]["subject"]["pickle_key"] == KEYS.pickle_key
+    assert not {"mautrix-signal-keys"} & (again.resources.keys() | plan.resources.keys())
 
 
 def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recording) -> None:
@@ -147,11 +161,13 @@ def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recor
 
 
 def test_nothing_slow_stands_between_the_first_new_secret_and_the_new_container(plan: Recording) -> None:
-    """A rotation: from the role's password on, the bridge that runs has old secrets."""
-    between = plan.after("mautrix-signal-container") - plan.after("shared-access")
-    commands = {name for name in between if name in plan.resources and plan[name].type == "command:local:Command"}
-    own = {f"mautrix-signal-{each}" for each in ("registration", "data", "auth-check")}
-    assert commands == {*own, "shared-access", "shared-doublepuppet-registration", "shared-synapse-restart"}
+    """A rotation: from the role's password on, the bridge that runs has old secrets. Before there is one, the proof
+    need not wait for the backup."""
+    steps = {"shared-access", "shared-registrations", "shared-synapse-restart", "shared-gate"}
+    for recording, more in ((record(facts.deployed(), facts.defaults()), set()), (plan, {"shared-backup-script"})):
+        between = recording.after("mautrix-signal-container") - recording.after("shared-access")
+        commands = {name for name in between if "create" in recording[name].inputs}
+        assert commands - {"shared-tokens", "shared-keys"} == steps | more
 
 
 def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:
@@ -163,9 +179,8 @@ def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:
         told = arguments(recording, name)
         return {(each["uid"], each["gid"]) for each in told.get("files", [told.get("config")])}
 
-    assert (owners(plan, "install"), owners(plan, "registration")) == ({(1337, 1337)}, {(991, 991)})
-    assert owners(rootless, "install") == {(101336, 101336)}
-    assert owners(rootless, "registration") == owners(rootless, "doublepuppet-registration") == {(100990, 100990)}
+    assert (owners(plan, "install"), owners(plan, "registrations")) == ({(1337, 1337)}, {(991, 991)})
+    assert (owners(rootless, "install"), owners(rootless, "registrations")) == ({(101336, 101336)}, {(100990, 100990)})
 
 
 def test_docker_s_address_is_one_for_all(plan: Recording) -> None:
@@ -201,12 +216,13 @@ def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> No
 
 def test_nothing_is_made_before_what_sweeps_it_nor_a_database_before_the_directory_is_claimed(plan: Recording) -> None:
     made = [each for each in plan.resources.values() if each.type.startswith(("postgresql:", "docker:index"))]
-    assert len(made) == 4
+    assert len(made) == 3
     for each in made:
         assert {"mautrix-signal-leftovers", "shared-leftovers"} <= plan.after(each.name), each.name
     own = arguments(plan, "install")["own"]
     assert own["path"] == "/opt/matrix/mautrix-signal" and own["stack"] == facts.STACK
-    assert "mautrix-signal-install" in plan.after("mautrix-signal-role") & plan.after("mautrix-signal-database")
+    assert "shared-install" in plan.after("mautrix-signal-role") & plan.after("mautrix-signal-database")
+    assert "mautrix-signal-leftovers" in plan["shared-install"].needs
 
 
 def test_every_database_of_the_settings_is_isolated(plan: Recording) -> None:
@@ -215,8 +231,12 @@ def test_every_database_of_the_settings_is_isolated(plan: Recording) -> None:
 
 
 def test_no_secret_is_outside_a_secret_input(plan: Recording) -> None:
-    secrets = [*vars(TOKENS).values(), *vars(DOUBLEPUPPET).values(), KEYS.pickle_key]
-    assert len(secrets) == 8
+    secrets = [*vars(TOKENS).values(), *vars(DOUBLEPUPPET).values(), KEYS.pickle_key, SEED.seed]
+    assert len(secrets) == 9
+    assert {name for name, each in plan.resources.items() if "stdin" not in each.secret_inputs and each.stdin} <= {
+        "shared-directory", "shared-leftovers", "mautrix-signal-leftovers", "mautrix-signal-registration",
+        "shared-doublepuppet-registration", "mautrix-signal-may-go",
+    }  # fmt: skip
     for each in plan.resources.values():
         for name, value in each.inputs.items():
             if name not in each.secret_inputs:
@@ -229,7 +249,7 @@ def test_what_a_command_s_text_says_has_no_argument(plan: Recording) -> None:
             kept = "stdin" in each.secret_inputs or each.options.additionalSecretOutputs or "create" not in each.inputs
             assert kept, "what it says at its end is no secret"
             for verb in {"create", "delete"} & each.inputs.keys():
-                wanted = r" ([a-z_]+) # scripts\.[a-z_]+ \1$| - ([a-z_]+:\d\d ?)+ # scripts\.generate [A-Za-z]+$"
+                wanted = r" ([a-z_]+) # scripts\.[a-z_]+ \1$| - # scripts\.generate$"
                 assert re.search(wanted, each.inputs[verb])
             assert each.inputs["addPreviousOutputInEnv"] is False
 
@@ -244,9 +264,9 @@ def test_the_container_has_no_secret_and_no_port(plan: Recording) -> None:
 
 
 def test_a_secret_is_made_once_and_turns_with_its_generation_alone(plan: Recording) -> None:
-    tokens, keys = plan["mautrix-signal-tokens"], plan["mautrix-signal-keys"]
+    tokens, keys = plan["shared-tokens"], plan["shared-keys"]
     assert tokens.inputs["triggers"] == [1]
-    assert keys.inputs["triggers"] == ["none"], "what the database began with, which it does once"
+    assert keys.inputs["triggers"] == []
     for each in (tokens, keys):
         assert {"create", "update", "stdin", "environment", "logging"} <= set(each.options.ignoreChanges)
         assert set(each.options.additionalSecretOutputs) == {"stdout", "stderr"}
@@ -257,7 +277,7 @@ def test_another_config_replaces_the_container_and_runs_the_check_again_but_not_
     def versions(recording: Recording) -> tuple[str, str, str]:
         return (
             json.dumps(recording["mautrix-signal-container"].inputs["labels"]),
-            arguments(recording, "auth-check")["fingerprint"],
+            arguments(recording, "gate")["check"]["fingerprint"],
             arguments(recording, "synapse-restart")["fingerprint"],
         )
 
@@ -270,8 +290,8 @@ def test_another_config_replaces_the_container_and_runs_the_check_again_but_not_
 
 def test_a_new_container_is_made_after_the_old_one_is_gone_and_a_gate_never_deletes(plan: Recording) -> None:
     assert plan["mautrix-signal-container"].options.deleteBeforeReplace is True
-    assert not plan["mautrix-signal-auth-check"].options.deleteBeforeReplace
-    assert "triggers" not in plan["mautrix-signal-auth-check"].inputs
+    for name in ("install", "gate", "readiness"):
+        assert not {"triggers", "delete"} & plan[f"shared-{name}"].inputs.keys()
 
 
 def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
@@ -279,8 +299,9 @@ def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
         return {each.name: each.inputs["stdin"] for each in recording.resources.values() if each.stdin}
 
     other = stdin(record(facts.healthy(), {**facts.defaults(), "reapply": "1"}))
-    names = "leftovers install registration data auth-check readiness"
-    shared = "leftovers directory doublepuppet-registration isolation backup-script access synapse-restart"
+    names = "leftovers registration archive may-go"
+    shared = "leftovers directory doublepuppet-registration install isolation backup-script access registrations"
+    shared += " synapse-restart gate readiness"
     own = {f"mautrix-signal-{name}" for name in names.split()}
     assert set(other) == own | {f"shared-{name}" for name in shared.split()}
     assert [name for name, text in stdin(plan).items() if text == other[name]] == []
@@ -289,7 +310,8 @@ def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
 def test_a_deployed_bridge_that_never_got_ready_is_replaced_and_checked_again(plan: Recording) -> None:
     again = record(facts.changed(facts.deployed(), {"ready_mark": ""}), facts.defaults())
     assert {"label": "mautrix-bridge.attempt", "value": "2"} in again["mautrix-signal-container"].inputs["labels"]
-    assert arguments(again, "auth-check")["fingerprint"] != arguments(plan, "auth-check")["fingerprint"]
+    first = arguments(plan, "gate")["check"]["fingerprint"]
+    assert arguments(again, "gate")["check"]["fingerprint"] != first
 
 
 def _waited(wait: str) -> HostFacts:
@@ -372,7 +394,7 @@ def test_a_preview_and_a_host_that_has_the_programs_leave_them() -> None:
 
 def test_all_share_one_restart_one_isolation_one_backup_and_one_double_puppet(many: Recording) -> None:
     commands = [each for each in many.resources.values() if each.type == "command:local:Command"]
-    for what in ("synapse apply", "isolation isolate", "nightly_backup apply", "generate DoublePuppet"):
+    for what in ("synapse apply", "isolation isolate", "nightly_backup apply", "install install", "gate admit"):
         assert len([each for each in commands if each.inputs.get("create", "").endswith(f" # scripts.{what}")]) == 1
     assert [path.rpartition("/")[2] for path in arguments(many, "synapse-restart")["registrations"]] == [
         "registration.yaml", "mautrix-whatsapp-registration.yaml", "mautrix-irc-registration.yaml", "doublepuppet.yaml",
@@ -385,10 +407,10 @@ def test_all_share_one_restart_one_isolation_one_backup_and_one_double_puppet(ma
 
 def test_no_bridge_waits_for_another_after_the_restart(many: Recording) -> None:
     for name in NAMES:
-        before = many.after(f"{name}-readiness")
+        before = many.after(f"{name}-may-go")
         assert "shared-synapse-restart" in before
         for other in {*NAMES} - {name}:
-            assert not {f"{other}-{step}" for step in ("auth-check", "data", "container", "readiness")} & before
+            assert not {f"{other}-{step}" for step in ("archive", "container", "may-go")} & before
             assert f"{other}-registration" in many.after("shared-synapse-restart")
 
 
@@ -413,14 +435,20 @@ def test_outputs_are_a_bridge_s_and_its_tokens_secrets(many: Recording) -> None:
         assert asyncio.get_event_loop().run_until_complete(value.is_secret()), name
 
 
-GATE = {"mautrix-whatsapp-auth-check": Failed("stop-and-check: FAIL: ping: 502")}
+GATE = {"shared-gate whatsapp": Failed("stop-and-check: FAIL: ping: 502")}
+
+
+def live(recording: Recording) -> dict[str, bool]:
+    """By bridge: whether it has a container, and readiness waits for it."""
+    waited = recording["shared-readiness"].stdin["arguments"]
+    found = {name: (f"{name}-container" in recording.resources, name[8:] in waited) for name in NAMES}
+    assert all(made == awaited for made, awaited in found.values())
+    return {name: made for name, (made, _) in found.items()}
 
 
 def test_a_gate_that_fails_keeps_its_bridge_alone_from_going_live_and_ends_the_run() -> None:
     stopped = record(facts.healthy(3), MANY, failing=GATE)
-    for name in NAMES:
-        made = {f"{name}-{step}" for step in ("data", "container", "readiness")}
-        assert made & stopped.resources.keys() == (set() if name == "mautrix-whatsapp" else made)
+    assert live(stopped) == {"mautrix-signal": True, "mautrix-whatsapp": False, "mautrix-irc": True}
     assert stopped.ended.splitlines() == [
         "1 of 3 bridges did not go live:", "- mautrix-whatsapp: stop-and-check: FAIL: ping: 502",
     ]  # fmt: skip
@@ -428,49 +456,46 @@ def test_a_gate_that_fails_keeps_its_bridge_alone_from_going_live_and_ends_the_r
 
 def test_an_image_that_cannot_be_had_is_one_bridge_s_failure() -> None:
     """As a failed resource of Docker's provider it would end the run for all."""
-    failing = {"mautrix-whatsapp-install": Failed("image dock.mau.dev/x: cannot be pulled: manifest unknown")}
+    failing = {"shared-install whatsapp": Failed("image dock.mau.dev/x: cannot be pulled: manifest unknown")}
     stopped = record(facts.healthy(3), MANY, failing=failing)
-    for name in NAMES:
-        made = {f"{name}-{step}" for step in ("image", "auth-check", "data", "container", "readiness")}
-        assert made & stopped.resources.keys() == (set() if name == "mautrix-whatsapp" else made)
+    assert live(stopped) == {"mautrix-signal": True, "mautrix-whatsapp": False, "mautrix-irc": True}
+    assert stopped["shared-gate"].stdin["arguments"].keys() == {"signal", "irc"}
     assert stopped.ended.splitlines()[1:] == [
         "- mautrix-whatsapp: image dock.mau.dev/x: cannot be pulled: manifest unknown"
     ]
-    assert "mautrix-irc-install" in stopped.after("mautrix-irc-image")
 
 
 def test_at_preview_all_of_it_is_planned() -> None:
     """What a gate will say is not known then, and what it said once is of no account."""
     planned = record(facts.healthy(3), MANY, failing=GATE, preview=True)
-    assert "mautrix-whatsapp-readiness" in planned.resources and planned.ended == ""
+    assert "mautrix-whatsapp-container" in planned.resources and planned.ended == ""
 
 
 def test_a_destroy_is_not_stopped_by_what_failed_before_it() -> None:
     with patch("mautrix_bridges.host_check.making", lambda: False):
-        told = record(facts.healthy(3), MANY, failing={"mautrix-irc-readiness": Failed("is not ready"), **GATE})
-    assert told.ended == "" and "mautrix-whatsapp-readiness" in told.resources
+        told = record(facts.healthy(3), MANY, failing={"shared-readiness irc": Failed("is not ready"), **GATE})
+    assert told.ended == "" and "mautrix-whatsapp-container" in told.resources
 
 
 def test_data_that_cannot_begin_keeps_the_container_away() -> None:
-    stopped = record(
-        facts.healthy(), facts.defaults(), failing={"mautrix-signal-data": Failed("an archive is damaged")}
-    )
-    assert "mautrix-signal-data" in stopped.resources
-    assert "mautrix-signal-container" not in stopped.resources
+    """It has one to come: what is in it goes into an archive at the end."""
+    stopped = record(facts.healthy(), facts.defaults(), failing={"shared-gate signal": Failed("an archive is damaged")})
+    assert "mautrix-signal-archive" in stopped.resources
+    assert not {"mautrix-signal-container", "mautrix-signal-may-go"} & stopped.resources.keys()
     assert stopped.ended.splitlines()[1:] == ["- mautrix-signal: an archive is damaged"]
 
 
 def test_every_bridge_that_fails_has_its_line_and_an_upgrade_its_way_back() -> None:
-    failing = {f"{name}-readiness": Failed(f"{name} is not ready after 90 s") for name in NAMES[:2]}
+    failing = {f"shared-readiness {name[8:]}": Failed(f"{name} is not ready after 90 s") for name in NAMES[:2]}
     stopped = record(facts.healthy(3), MANY, failing=failing)
     assert stopped.ended.splitlines() == [
         "2 of 3 bridges did not go live:",
         "- mautrix-signal: mautrix-signal is not ready after 90 s",
         "- mautrix-whatsapp: mautrix-whatsapp is not ready after 90 s",
     ]
-    assert "mautrix-irc-readiness" in stopped.resources
     begun = bridge_data.Begun("none", "/archives/old.tar.gz", "dock.mau.dev/mautrix/signal:v0.2602.0")
-    with patch.dict(RESULTS, {"scripts.bridge_data begin": begun}):
+    passed = Admitted(Checked("PASS", "all well"), begun)
+    with patch.dict(RESULTS, {"scripts.gate admit": passed}):
         stopped = record(facts.deployed(), facts.defaults(), failing=failing)
     assert stopped.ended.endswith(
         "Or go back, the database as it is now being archived first: `pulumi config set --path 'bridges[0].image' "
@@ -485,5 +510,5 @@ def test_an_attempt_that_failed_is_made_again(plan: Recording) -> None:
         facts.changed(facts.healthy(), {"failures": 1, "directory": facts.deployed().bridges[0].directory}),
         facts.defaults(),
     )
-    for name in ("install", "auth-check", "data", "readiness"):
-        assert again[f"mautrix-signal-{name}"].inputs["stdin"] != plan[f"mautrix-signal-{name}"].inputs["stdin"]
+    for name in ("install", "gate", "readiness"):
+        assert again[f"shared-{name}"].inputs["stdin"] != plan[f"shared-{name}"].inputs["stdin"]

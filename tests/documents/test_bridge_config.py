@@ -40,7 +40,7 @@ TOKENS = Tokens(
 )
 KEYS = Keys(pickle_key="pk" * 32, sender_localpart="x" * 32)
 PUPPET = DoublePuppet(as_token="dp" * 32, hs_token="dh" * 32)
-SENDER = f"@{'x' * 32}:echo6.co"
+SENDER = "@_doublepuppet:echo6.co"
 SECRETS = [*(each.name for each in dataclasses.fields(Tokens)), "pickle_key", "doublepuppet"]
 
 NO_NUL = st.text(min_size=1).filter(lambda text: "\0" not in text)
@@ -143,7 +143,7 @@ def test_any_secret_comes_back_from_the_yaml(secrets: dict[str, str]) -> None:
 def test_any_domain_comes_back_from_the_yaml(domain: str) -> None:
     document = parsed(of_domain(domain))
     assert document["homeserver"]["domain"] == domain
-    admin, sender = f"@matt:{domain}", f"@{'x' * 32}:{domain}"
+    admin, sender = f"@matt:{domain}", f"@_doublepuppet:{domain}"
     assert document["bridge"]["permissions"] == {"*": "relay"} | {domain: "user"} | {admin: "admin", sender: "block"}
     assert document["double_puppet"]["secrets"] == {domain: "as_token:" + "dp" * 32}
 

@@ -50,10 +50,13 @@ class Bridge:
             bot=plan.bot,
             appservice_id="signal",
             as_token=self.token,
+            doublepuppet_as_token=str(self.lab.outputs()["doublepuppetAsToken"]),
             timeout=float(timeout),
             mark=str(self.mark),
             attempt=1,
             new_keys=False,
+            stack=plan.stack,
+            config=look(self.lab.bridge).mounts[0].source,  # type: ignore[union-attr]
         )
         return self.run("mautrix_bridges.scripts.readiness", "wait", arguments)
 

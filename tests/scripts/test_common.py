@@ -3,6 +3,7 @@ way."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -58,32 +59,49 @@ common.run(verb)
     assert ("Traceback" in done.stderr) == raised.startswith("ValueError")
 
 
-CONTAINED = """
+EACH = """
 from dataclasses import dataclass
 from mautrix_bridges.scripts import common
 @dataclass
-class Nothing:
-    pass
-def check(arguments: Nothing) -> Nothing:
-    raise common.ScriptError("FAIL: it says no\\nand more")
-def remove(arguments: Nothing) -> Nothing:
-    return check(arguments)
-def broken(arguments: Nothing) -> Nothing:
-    raise ValueError("a defect")
-common.run(check, remove, broken, contained=common.Contained(("check", "broken"), {mark!r}, 7))
+class Told:
+    says: str
+def check(arguments: Told) -> Told:
+    if arguments.says == "no":
+        raise common.ScriptError("FAIL: it says no\\nand more")
+    if arguments.says == "broken":
+        raise ValueError("a defect")
+    common.say("all well")
+    return arguments
+each = {name: common.Contained(f"{folder}/{name}", 7) for name in ("a", "b", "lost/c")}
+common.run(check, each=each)
 """
 
 
-@pytest.mark.parametrize(("verb", "contained"), [("check", True), ("remove", False), ("broken", False)])
-def test_a_failure_that_is_one_bridge_s_alone_is_a_result_and_noted(tmp_path: Path, verb: str, contained: bool) -> None:
-    """Pulumi starts nothing more once a step failed; and asks nothing again that did not. A deletion that failed, or a
-    defect of ours, ends the run."""
-    mark = tmp_path / ".failed"
-    program = CONTAINED.replace("{mark!r}", repr(str(mark)))
-    done = subprocess.run(
-        [sys.executable, "-c", program, verb], input="{}", capture_output=True, text=True, cwd=ROOT, check=False
+def side_by_side(folder: Path, **told: str) -> subprocess.CompletedProcess[str]:
+    stdin = json.dumps({name.replace("_", "/"): {"says": says} for name, says in told.items()})
+    program = f"folder = {str(folder)!r}\n{EACH}"
+    return subprocess.run(
+        [sys.executable, "-c", program, "check"], input=stdin, capture_output=True, text=True, cwd=ROOT, check=False
     )
-    assert done.returncode == (0 if contained else 1)
-    assert done.stdout == ('{"failed": "FAIL: it says no"}\n' if contained else "")
-    assert mark.exists() == contained and (not contained or mark.read_text() == "7\n")
-    assert ("and more" in done.stderr) == (verb != "broken")
+
+
+def test_a_failure_that_is_one_bridge_s_alone_is_a_result_and_noted(tmp_path: Path) -> None:
+    """Pulumi starts nothing more once a step failed; and asks nothing again that did not."""
+    done = side_by_side(tmp_path, a="no", b="yes")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"a": {"failed": "FAIL: it says no"}, "b": {"says": "yes"}}
+    assert (tmp_path / "a").read_text() == "7\n" and not (tmp_path / "b").exists()
+    assert sorted(done.stderr.splitlines()) == ["a | FAIL: it says no", "a | and more", "b | all well"]
+
+
+def test_of_one_bridge_alone_nothing_says_which(tmp_path: Path) -> None:
+    assert side_by_side(tmp_path, b="yes").stderr == "all well\n"
+    assert side_by_side(tmp_path).stdout == "{}\n", "all of them failed before"
+
+
+@pytest.mark.parametrize(("told", "line"), [({"a": "broken"}, "ValueError: a defect"), ({"lost_c": "no"}, "lost/c: ")])
+def test_a_defect_of_ours_or_a_failure_that_cannot_be_noted_ends_the_run(
+    tmp_path: Path, told: dict[str, str], line: str
+) -> None:
+    done = side_by_side(tmp_path, b="yes", **told)
+    assert (done.returncode, done.stdout) == (1, "") and line in done.stderr

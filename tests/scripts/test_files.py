@@ -12,8 +12,6 @@ from mautrix_bridges.scripts import directory, files, safe_files
 from mautrix_bridges.scripts.common import ScriptError
 from mautrix_bridges.scripts.directory import OwnDirectory
 from mautrix_bridges.scripts.files import OwnedFile, OwnedFiles
-from mautrix_bridges.verdicts.host_facts import Mount
-from tests.facts import container
 
 
 def claimed(directory: Path, stack: str = "p/a") -> OwnDirectory:
@@ -180,15 +178,3 @@ def test_extended_attributes_come_along(tmp_path: Path) -> None:
     os.setxattr(path, "user.note", b"mine")
     assert safe_files.rewrite(path, b"a: 2\n")
     assert (path.read_text(), os.getxattr(path, "user.note")) == ("a: 2\n", b"mine")
-
-
-def test_a_config_that_the_bridge_runs_with_is_not_erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "config-1" / "config.yaml"
-    own = config(path, own_directory=True)
-    files.create(own)
-    running = container("running", mounts=(Mount(str(path.parent), "/data"),))
-    monkeypatch.setattr(files, "look", lambda name: running if name == "running" else None)
-    assert files.erase(replace(own, mounted_by="running")).kept == (str(path),)
-    assert path.exists()
-    files.erase(replace(own, mounted_by="gone"))
-    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ import pytest
 from mautrix_bridges.scripts import config_check, install
 from mautrix_bridges.scripts.common import ScriptError
 from mautrix_bridges.scripts.config_check import Question
-from mautrix_bridges.scripts.directory import CLAIM, Done, OwnDirectory
+from mautrix_bridges.scripts.directory import CLAIM, OwnDirectory
 from mautrix_bridges.scripts.files import OwnedFile
 from tests.scripts.stub_docker import StubDocker, out
 
@@ -25,7 +25,7 @@ def arguments(folder: Path, version: str = "1") -> install.Arguments:
     file = OwnedFile(str(folder / f"irc/config-{version}/config.yaml"), TEXT, os.geteuid(), os.getegid())
     return install.Arguments(
         OwnDirectory(str(folder / "irc"), "p/a", "directory"), IMAGE, Question({}, IMAGE, "/usr/bin/irc", "synapse"),
-        replace(file, own_directory=True), "irc", 0,
+        replace(file, own_directory=True), 0,
     )  # fmt: skip
 
 
@@ -34,25 +34,21 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubDocker:
     stub = StubDocker(tmp_path / "bin")
     for name, value in stub.environment.items():
         monkeypatch.setenv(name, value)
-    stub.on("container inspect irc", out(err="Error: No such container: irc", code=1))
     return stub
 
 
 def test_an_image_that_is_there_is_not_pulled(tmp_path: Path, docker: StubDocker) -> None:
     docker.on(LOOK, out(f'[{{"Id": "sha256:0", "RepoTags": ["{IMAGE}"]}}]'))
-    assert install.install(arguments(tmp_path)) == install.Installed(pulled=False)
+    assert install.install(arguments(tmp_path)) == install.Installed("sha256:0")
     assert Path(arguments(tmp_path).config.path).read_text() == TEXT
 
 
-def test_one_that_is_not_is_pulled_and_goes_with_the_last_config(tmp_path: Path, docker: StubDocker) -> None:
-    docker.on(LOOK, out("[]", err=f"Error: No such image: {IMAGE}", code=1))
-    docker.on(PULL, out("sha256:0"))
-    one, two = arguments(tmp_path), arguments(tmp_path, "2")
-    assert install.install(one) == install.install(two) == install.Installed(pulled=True)
-    assert install.remove(one) == Done((one.config.path,))
-    assert (tmp_path / "irc" / CLAIM).exists(), "its directory has another version yet"
-    install.remove(two)
-    assert not (tmp_path / "irc").exists()
+def test_one_that_is_not_is_pulled(tmp_path: Path, docker: StubDocker) -> None:
+    there = out(f'[{{"Id": "sha256:0", "RepoTags": ["{IMAGE}"]}}]')
+    docker.on(LOOK, out("[]", err=f"Error: No such image: {IMAGE}", code=1), there)
+    docker.on(PULL, out(IMAGE))
+    assert install.install(arguments(tmp_path)) == install.Installed("sha256:0")
+    assert docker.calls.count(PULL) == 1
 
 
 def test_one_that_cannot_be_had_is_said_in_one_line_and_no_config_is_written(

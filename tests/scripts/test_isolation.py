@@ -21,6 +21,7 @@ from mautrix_bridges.documents.places import Postgres as Place
 from mautrix_bridges.scripts import isolation
 from mautrix_bridges.scripts.common import ScriptError
 from mautrix_bridges.scripts.isolation import Access, Isolation, Proof, RolePassword
+from mautrix_bridges.scripts.postgres import Line
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]
@@ -197,11 +198,11 @@ class Server:
             return [json.dumps({"bridge": known} if known else {})]
         return [self.may] if "has_database_privilege" in statement else []
 
-    def sessions(
-        self, container: str, user: str, database: str, lines: Sequence[str], timeout: float
-    ) -> list[tuple[str, str]]:
-        self.asked += lines
-        said = [next(answer for name, answer in self.answers.items() if f"dbname=''{name}''" in line) for line in lines]
+    def sessions(self, container: str, lines: Sequence[Line], timeout: float) -> list[tuple[str, str]]:
+        assert {(each.user, each.database) for each in lines} == {("synapse", "postgres")}
+        texts = [each.text for each in lines]
+        self.asked += texts
+        said = [next(answer for name, answer in self.answers.items() if f"dbname=''{name}''" in line) for line in texts]
         return [(answer, "") if answer == IN else ("", answer) for answer in said]
 
 

@@ -298,7 +298,8 @@ def test_a_dump_that_does_not_restore_stops_and_the_scratch_database_goes(box: B
     )
     try:
         said = box.bad()
-        assert "the dump cannot be restored into mautrix_signal_restore_check: psql:" in said
+        assert "the dump cannot be restored into mautrix_signal_restore_check: " in said
+        assert "permission denied" in said or "must be able to SET ROLE" in said or "must be member of role" in said
     finally:
         box.server.sql("ALTER TABLE portal OWNER TO mautrix_signal; DROP ROLE other;", "mautrix_signal")
 

@@ -38,18 +38,25 @@ LEFT = Manifest(
 )  # fmt: skip
 BOT = "%40signalbot%3Aecho6.co"
 ROOM = "/_matrix/client/v3/rooms/%21r%3Aecho6.co"
-INVITE = {"preset": "private_chat", "invite": ["@signalbot:echo6.co"], "creation_content": {"m.federate": False}}
+PUPPET = "doublepuppet0123456789"
+MAKE = Call(
+    "POST", "/_matrix/client/v3/createRoom", PUPPET,
+    {"preset": "private_chat", "creation_content": {"m.federate": False}},
+)  # fmt: skip
 
 
 def delivers(server: ScriptedServer, *memberships: str) -> None:
     """The room of the proof: what the bot's membership is, look by look; both leave it whatever comes."""
-    server.on(Call("POST", "/_matrix/client/v3/createRoom", TOKEN, INVITE), reply(200, room_id="!r:echo6.co"))
+    server.on(MAKE, reply(200, room_id="!r:echo6.co"))
+    server.on(Call("POST", f"{ROOM}/invite", PUPPET, {"user_id": "@signalbot:echo6.co"}), reply(200))
     memberships = memberships or ("leave",)
     looks = [reply(200, membership=each) for each in memberships]
-    server.on(Call("GET", f"{ROOM}/state/m.room.member/{BOT}", TOKEN), *looks)
+    server.on(Call("GET", f"{ROOM}/state/m.room.member/{BOT}", PUPPET), *looks)
     own = f"?user_id={BOT}"
-    for step in (*([] if memberships[-1] == "leave" else [f"leave{own}"]), f"forget{own}", "leave", "forget"):
+    for step in (*([] if memberships[-1] == "leave" else [f"leave{own}"]), f"forget{own}"):
         server.on(Call("POST", f"{ROOM}/{step}", TOKEN, {}), reply(200))
+    for step in ("leave", "forget"):
+        server.on(Call("POST", f"{ROOM}/{step}", PUPPET, {}), reply(200))
 
 
 def curl(seconds: str) -> str:
@@ -95,10 +102,13 @@ class Bridge:
             bot="@signalbot:echo6.co",
             appservice_id="signal",
             as_token=TOKEN,
+            doublepuppet_as_token=PUPPET,
             timeout=30.0,
             mark=str(self.mark),
             attempt=1,
             new_keys=False,
+            stack=facts.STACK,
+            config=f"{place.directory}/config-0123",
             pause=0.01,
         )
         return replace(arguments, **more)
@@ -168,7 +178,44 @@ def test_a_bridge_that_synapse_pings_and_tells_nothing_is_not_ready(
 def test_in_the_room_of_the_proof_nobody_stays() -> None:
     with ScriptedServer() as server:
         delivers(server, "invite")
-        assert delivery.prove(server.url, "@signalbot:echo6.co", TOKEN, deadline=0.0, pause=0.0) is None
+        room, tokens = delivery.Room(server.url, PUPPET), (TOKEN, PUPPET)
+        assert delivery.prove(room, server.url, "@signalbot:echo6.co", tokens, deadline=0.0, pause=0.0) is None
+
+
+def test_those_that_are_proven_at_a_time_share_a_room_and_the_last_one_leaves_it() -> None:
+    """To make one is most of Synapse's work, and twenty bridges get ready at a time."""
+    with ScriptedServer() as server:
+        room = delivery.Room(server.url, PUPPET)
+        for _ in range(2):
+            server.on(MAKE, reply(200, room_id="!r:echo6.co"))
+            with room as one:
+                with room as other:
+                    assert one == other == ROOM
+                for step in ("leave", "forget"):
+                    server.on(Call("POST", f"{ROOM}/{step}", PUPPET, {}), reply(200))
+
+
+def test_once_it_is_ready_the_configs_of_earlier_containers_go(bridge: Bridge) -> None:
+    """They hold its tokens; and one that never got ready leaves that of the container that runs."""
+    place = replace(facts.deployment().place, directory=str(bridge.mark.parent))
+    for version, text in (
+        ("old", f"# x: written by the Pulumi stack {facts.STACK}.\n"),
+        ("other", "a: 1\n"),
+        ("new", ""),
+    ):
+        (bridge.mark.parent / f"config-{version}").mkdir()
+        (bridge.mark.parent / f"config-{version}/config.yaml").write_text(text)
+    more = {"bridge": place, "config": str(bridge.mark.parent / "config-new")}
+    bridge.ready(out("503"))
+    assert bridge.run(closed_port(), timeout=0.0, **more).returncode == 1
+    assert (bridge.mark.parent / "config-old/config.yaml").exists()
+    bridge.ready(out("200"))
+    with ScriptedServer() as server:
+        server.on(PING, PONG)
+        server.on(PROFILE, SHOWN)
+        delivers(server)
+        assert bridge.run(server.url, **more).returncode == 0
+    assert sorted(path.name for path in bridge.mark.parent.glob("config-*")) == ["config-new", "config-other"]
 
 
 @pytest.mark.parametrize("acts", ["join", "leave"])
@@ -185,7 +232,7 @@ def test_a_synapse_that_makes_no_room_is_named(bridge: Bridge) -> None:
     with ScriptedServer() as server:
         server.on(PING, PONG)
         server.on(PROFILE, SHOWN)
-        server.on(Call("POST", "/_matrix/client/v3/createRoom", TOKEN, INVITE), error(403, "M_FORBIDDEN", "no rooms"))
+        server.on(MAKE, error(403, "M_FORBIDDEN", "no rooms"))
         done = bridge.run(server.url)
     asked = "POST /_matrix/client/v3/createRoom: 403 M_FORBIDDEN no rooms"
     assert done.stderr == f"whether events arrive could not be seen: {asked}\n"

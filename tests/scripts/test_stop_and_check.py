@@ -423,14 +423,6 @@ def test_a_pass_takes_the_evidence_away(check: Check) -> None:
     assert not list(check.evidence_dir.iterdir())
 
 
-def test_remove(check: Check) -> None:
-    check.evidence.write_text("{}")
-    for there in (True, False):
-        done = check.run("http://127.0.0.1:1", verb="remove")
-        assert (done.returncode, json.loads(done.stdout)) == (0, {"removed": there}), done.stderr
-    assert not list(check.evidence_dir.iterdir())
-
-
 def test_a_missing_folder_or_docker_hides_no_verdict(check: Check) -> None:
     check.docker.on("logs --tail 50 matrix-synapse", out(err="Error: No such container: matrix-synapse\n", code=1))
     with check.homeserver({"whoami": INACTIVE}) as url:

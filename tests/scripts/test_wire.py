@@ -95,4 +95,4 @@ def test_every_verb_is_typed_and_python_3_9_can_read_its_shapes(script: str) -> 
 
 
 def test_the_scripts_are_all_there() -> None:
-    assert len(SCRIPTS) == 16
+    assert len(SCRIPTS) == 17
