@@ -282,6 +282,16 @@ def test_the_pickle_key_comes_out_of_the_archive(box: Box) -> None:
     assert keys(FromArchive(str(box.path))).pickle_key == KEY
 
 
+def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_something_in_it(box: Box) -> None:
+    """A first `up` that Synapse's gate stopped: the destroy after it leaves the host as it was."""
+    assert box.good("archive")["path"] == str(box.path), "tables, whoever made them"
+    box.path.unlink()
+    box.again()
+    assert box.good("archive")["path"] == "" and not box.path.exists()
+    box.good("begin")
+    assert box.good("archive")["path"] == str(box.path), "it has begun: a bridge may have run"
+
+
 def test_a_state_with_another_key_than_the_database_s_goes_no_further(box: Box) -> None:
     """The state was lost and made anew: the bridge would start with a key that reads nothing."""
     box.again()
