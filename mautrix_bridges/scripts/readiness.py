@@ -22,7 +22,7 @@ from mautrix_bridges.documents.places import BridgePlace, Synapse
 from mautrix_bridges.scripts import delivery, directory, files, safe_files
 from mautrix_bridges.scripts.bridge_status import answering, ready
 from mautrix_bridges.scripts.common import ScriptError, docker, logs, run, say
-from mautrix_bridges.scripts.container import last_exit, look, status_inside
+from mautrix_bridges.scripts.container import containers, last_exit, status_inside
 from mautrix_bridges.scripts.exchange import MEDIA_CONFIG, Request, ping_request
 from mautrix_bridges.scripts.postgres import sql
 from mautrix_bridges.scripts.synapse_address import Asker
@@ -40,7 +40,6 @@ RESTARTS = 2  # so many in one wait, and it is a loop
 DELIVERY_PAUSE = 0.05  # seconds between two looks for what the bridge does about an event
 SLOWER = 1.25  # each pause is longer than the one before: many bridges that start at a time are not asked to death
 LONGEST_PAUSE = 2.0  # seconds
-LOOKS = 1.0  # seconds between two looks at what costs a process each
 LIMIT = 5.0  # seconds for one question
 LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
 
@@ -86,7 +85,32 @@ class Ready:
     status: BridgeStatus
 
 
+class Looks:
+    """What Docker says of the containers that are waited for at a time: one question is for all of them."""
+
+    def __init__(self) -> None:
+        self._lock, self._at = threading.Lock(), 0.0
+        self._asked: list[str] = []
+        self._found: dict[str, Container] = {}
+
+    def at(self, container_id: str, seconds: float) -> Optional[Container]:
+        """As `container.look`; what was seen less than `seconds` ago is good enough."""
+        with self._lock:
+            known = container_id in self._asked
+            if not known or time.monotonic() - self._at >= seconds:
+                self._asked += [] if known else [container_id]
+                self._found, self._at = containers(*self._asked, timeout=30), time.monotonic()
+            return self._found.get(container_id)
+
+    def restart(self, container_id: str, timeout: float) -> None:
+        """What was seen before is no longer so."""
+        docker("restart", container_id, timeout=timeout)
+        with self._lock:
+            self._at = 0.0
+
+
 # What the bridges that are waited for at a time do for each other.
+_looks = Looks()
 _rooms: dict[str, delivery.Room] = {}  # by Synapse's URL
 _asking = threading.Lock()
 _media: dict[tuple[str, str], tuple[float, str]] = {}  # by network and address there: when it was asked, and what came
@@ -112,9 +136,12 @@ class Watch:
         self.state: Optional[Container] = None
         self.exit: Optional[ExitCode] = None
 
+    def look(self) -> Optional[Container]:
+        return _looks.at(self.arguments.container_id, self.arguments.pause)
+
     def why_not(self) -> str:
         """Look at the container: why waiting any longer is of no use, or nothing."""
-        before, now = self.state, look(self.arguments.container_id)
+        before, now = self.state, self.look()
         self.state = now
         if now is None:
             return "was removed" if before else "is not there"
@@ -167,7 +194,7 @@ class Watch:
         where = synapse.network, synapse.address
         with _asking:
             seen, said = _media.get(where, (0.0, ""))
-            if said != "200" and time.monotonic() - seen >= LOOKS:
+            if said != "200" and time.monotonic() - seen >= self.arguments.pause:
                 said = status_inside(runs.id, f"{synapse.address}{MEDIA_CONFIG}", seconds, self.arguments.as_token)
                 _media[where] = time.monotonic(), said
         return said
@@ -243,31 +270,26 @@ class Watch:
 
 def wait(arguments: Arguments) -> Ready:
     """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
-    begun, pause, why = time.monotonic(), arguments.pause, ""
+    begun, pause = time.monotonic(), arguments.pause
     watch, new_keys = Watch(arguments), arguments.new_keys
     _start_anew(watch)
-    good, looked = False, 0.0
     while True:
-        if good or time.monotonic() - looked >= min(LOOKS, 4 * arguments.pause):
-            why, looked = watch.why_not(), time.monotonic()
-        if good and not why and watch.state:
+        why = watch.why_not()
+        left = begun + arguments.timeout - time.monotonic()
+        if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
             result = watch.ready(watch.state, begun)
             if result is None:
                 raise ScriptError(watch.report(f"is not handed events within {arguments.timeout:g} s"))
             _mark(arguments, result)
             _tidy(arguments)
             return result
-        left = begun + arguments.timeout - time.monotonic()
-        good = not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT)))
-        if good:
-            continue
         if not why and time.monotonic() + pause < begun + arguments.timeout:
             time.sleep(pause)
             pause = min(pause * SLOWER, LONGEST_PAUSE)
             continue
         if new_keys and watch.exit and watch.exit.code == KEYS_LOST:
             _renew(arguments)
-            watch, new_keys, looked = Watch(arguments), False, 0.0
+            watch, new_keys = Watch(arguments), False
             continue
         if not why:
             watch.ask(LAST_LIMIT, all_of_them=True)
@@ -277,13 +299,13 @@ def wait(arguments: Arguments) -> Ready:
 def _start_anew(watch: Watch) -> None:
     """A container that kept ending before this wait began did so for a reason that may be mended since: what counts is
     what it does from now on, and Docker may let it wait for minutes."""
-    state = look(watch.arguments.container_id)
+    state = watch.look()
     if state is None or not (state.status == "restarting" or (state.running and state.restarts)):
         return
     watch.state = state
     if not watch.ask(LAST_LIMIT):
         say(f"{state.name}: has ended {state.restarts} times before: it is started anew")
-        docker("restart", state.id, timeout=90)
+        _looks.restart(watch.arguments.container_id, timeout=90)
     watch.state = None
 
 
@@ -292,7 +314,7 @@ def _renew(arguments: Arguments) -> None:
     name, bot, database = arguments.bridge.container, arguments.bot, arguments.bridge.database
     say(f"{name}: Synapse has cross-signing keys of an earlier {bot}, and the database is new: new ones")
     sql(database.container, database.role, database.database, OVERWRITE, timeout=30)
-    docker("restart", arguments.container_id, timeout=60)
+    _looks.restart(arguments.container_id, timeout=60)
 
 
 def _mark(arguments: Arguments, seen: Ready) -> None:

@@ -241,7 +241,7 @@ def test_a_synapse_that_makes_no_room_is_named(bridge: Bridge) -> None:
 def test_one_exit_may_happen(bridge: Bridge) -> None:
     """A database that is just starting: exit 15 once, and then it is well."""
     restarting = inspected("restarting", 15, 1)
-    bridge.docker.on(INSPECT, out(inspected()), out(inspected()), out(restarting), out(inspected(restarts=1)))
+    bridge.docker.on(INSPECT, out(inspected()), out(restarting), out(inspected(restarts=1)))
     bridge.docker.on(EVENTS, out("die 15\n"))
     bridge.docker.on(f"logs --tail 200 {ID}", out())
     bridge.ready(out("503"), out("200"))
@@ -452,3 +452,22 @@ def test_keys_are_not_replaced_where_the_database_was_restored(bridge: Bridge) -
     done = bridge.run(closed_port(), new_keys=False)
     assert done.returncode == 1 and "exit code 34" in done.stderr
     assert not [call for call in bridge.docker.calls if "psql" in call]
+
+
+def test_the_containers_that_are_waited_for_at_a_time_are_looked_at_together(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process each, several times a second, would be most of what twenty bridges wait for."""
+    monkeypatch.setenv("PATH", bridge.docker.environment["PATH"])
+    both = json.dumps([*json.loads(inspected()), {**json.loads(inspected("exited"))[0], "Id": "other"}])
+    bridge.docker.on(f"container inspect {ID} other", out(both))
+    bridge.docker.on(f"restart {ID}", out())
+    looks = readiness.Looks()
+    assert looks.at(ID, 60.0) is not None
+    for _ in range(3):
+        seen = [looks.at(each, 60.0) for each in (ID, "other")]
+        assert [each.status for each in seen if each] == ["running", "exited"]
+    assert len([call for call in bridge.docker.calls if "inspect" in call]) == 2
+    looks.restart(ID, timeout=10)
+    looks.at(ID, 60.0)
+    assert len([call for call in bridge.docker.calls if "inspect" in call]) == 3, "it is another run now"
