@@ -232,7 +232,7 @@ class Lab(Place):
         if free < SPACE_BYTES:
             raise LabError(f"the lab takes 1 GiB; {self.dir} has {free / 1024**3:.1f} GiB free")
         begun = time.monotonic()
-        self._say("making the host: files, Postgres, MAS, Synapse (about 20 s) ...")
+        self._say("making the host: files, Postgres, MAS, Synapse (about a minute) ...")
         self.note(made=None, busy="make", salt=None)
         removed = self.containers.clear()
         if removed:
@@ -247,6 +247,7 @@ class Lab(Place):
         self.containers.start_all(tags)
         self.wait_healthy()
         self._provision()
+        self.containers.wait_settled()
         # Stopped, so that the copy is whole: nothing in it has to be recovered.
         self.docker("stop", self.synapse)
         self.docker("stop", self.postgres)

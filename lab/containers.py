@@ -258,6 +258,15 @@ class Containers:
             time.sleep(0.1)
         return time.monotonic() - begun
 
+    def wait_settled(self, timeout: float = 180) -> None:
+        """Wait until Synapse has done what is left of its first start: it drops tables then, and a pg_dump that meets
+        one fails. Raises LabError after `timeout` seconds."""
+        begun = time.monotonic()
+        while left := self.psql("SELECT update_name FROM background_updates", "synapse").splitlines():
+            if time.monotonic() - begun > timeout:
+                raise LabError(f"Synapse has not settled after {timeout:.0f} s: {', '.join(left)}")
+            time.sleep(0.5)
+
     def wait_postgres(self, timeout: float = 60) -> None:
         """Wait until Postgres accepts connections. Raises LabError with its log after `timeout` seconds."""
         # Over TCP: while the entrypoint initialises, the server listens on its socket only.
