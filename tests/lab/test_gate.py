@@ -73,9 +73,7 @@ def before_the_check(shared: Shared) -> Lab:
     """Everything of an `up` but the check and what comes after it."""
     shared.deployed = False
     shared.lab.reset()
-    shared.lab.pulumi(
-        "up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-auth-check", "--exclude-dependents"
-    )
+    shared.lab.pulumi("up", "--yes", "--skip-preview", "--exclude", "**shared-gate", "--exclude-dependents")
     assert container_id(shared.lab) is None
     return shared.lab
 
@@ -136,7 +134,7 @@ def test_a_container_that_somebody_removed_comes_back_after_a_new_check(deployed
     deployed.docker("rm", "-f", deployed.bridge)
     done = deployed.pulumi("up", "--yes", "--skip-preview")
     assert container_id(deployed) is not None
-    assert "mautrix-signal-auth-check" in done.stdout
+    assert "shared-gate" in done.stdout
 
 
 def test_somebody_s_revert_is_told_and_reapply_puts_it_back(deployed: Lab) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from lab.box import Lab
+from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Seed, Tokens
 from tests.lab.conftest import REFRESH
 
 pytestmark = pytest.mark.e2e
@@ -97,11 +98,15 @@ def test_no_secret_is_anywhere_but_in_the_files_that_must_hold_it(lab: Lab) -> N
     secrets: dict[str, str] = {}
     for resource in exported["deployment"]["resources"]:
         if resource["urn"].endswith(("-tokens", "-keys")):
-            made = json.loads(json.loads(resource["outputs"]["stdout"]["plaintext"]))
-            shared = "doublepuppet " if "doublepuppet" in resource["urn"] else ""
-            secrets |= {f"{shared}{name}": secret for name, secret in made.items()}
-    secrets.pop("sender_localpart")  # a name, and in the registration for Synapse to log
-    assert len(secrets) == 8 and all(len(secret) == 64 for secret in secrets.values())
+            seed = Seed(**json.loads(json.loads(resource["outputs"]["stdout"]["plaintext"])))
+            name = resource["urn"].rpartition("-")[2]
+            secrets[f"the seed of {name}"] = seed.seed
+            if name == "tokens":
+                secrets |= vars(seed.secrets(Tokens, "mautrix-signal"))
+                secrets |= {f"doublepuppet {key}": each for key, each in vars(seed.secrets(DoublePuppet, "")).items()}
+            else:  # the sender is a name, and in the registration for Synapse to log
+                secrets["pickle_key"] = seed.secrets(Keys, "mautrix-signal").pickle_key
+    assert len(secrets) == 10 and all(len(secret) == 64 for secret in secrets.values())
     # Postgres' superuser: the program reads it from the container, whose environment has held it all along.
     environment = lab.docker.inspect("container", [lab.postgres])[lab.postgres]["Config"]["Env"]
     (superuser,) = (entry.partition("=")[2] for entry in environment if entry.startswith("POSTGRES_PASSWORD="))
