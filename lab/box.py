@@ -232,7 +232,7 @@ class Lab(Place):
         if free < SPACE_BYTES:
             raise LabError(f"the lab takes 1 GiB; {self.dir} has {free / 1024**3:.1f} GiB free")
         begun = time.monotonic()
-        self._say("making the host: files, Postgres, MAS, Synapse (about a minute) ...")
+        self._say("making the host: files, Postgres, MAS, Synapse (about 20 s) ...")
         self.note(made=None, busy="make", salt=None)
         removed = self.containers.clear()
         if removed:

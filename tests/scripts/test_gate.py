@@ -21,8 +21,13 @@ PASS = Checked("PASS", "all well")
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is done, in its order."""
     done: list[str] = []
-    monkeypatch.setattr(stop_and_check, "check", lambda told: done.append(told) or PASS)
-    monkeypatch.setattr(bridge_data, "begin", lambda told: done.append(told) or Begun("an archive"))
+
+    def did(told: str, result: object) -> object:
+        done.append(told)
+        return result
+
+    monkeypatch.setattr(stop_and_check, "check", lambda told: did(told, PASS))
+    monkeypatch.setattr(bridge_data, "begin", lambda told: did(told, Begun("an archive")))
     return done
 
 
