@@ -101,6 +101,8 @@ class Bridge(pulumi.ComponentResource):
         self.tokens = given.tokens(tokens) if given else tokens
         self.keys = given.keys(keys) if given else keys
         self.as_token: pulumi.Output[str] = self.tokens.apply(lambda known: known.as_token)
+        puppet: pulumi.Output[str] = shared.secrets.doublepuppet.apply(lambda known: known.as_token)
+        self._as_tokens = self.as_token, puppet
         all_known = pulumi.Output.all(self.tokens, self.keys, shared.secrets.doublepuppet)
         self.config = BridgeConfig(deployment, all_known.apply(lambda known: bridge_config(deployment, *known)))
         # First of all, and last at the end.
@@ -147,9 +149,8 @@ class Bridge(pulumi.ComponentResource):
 
     def asked(self, installed: pulumi.Output[Installed | Failed]) -> gate.Arguments:
         """What the gate is told of it; None, if it was not `installed`."""
-        puppet = self.shared.secrets.doublepuppet.apply(lambda known: known.as_token)
         version = container_version(self.deployment, self.config, _image(installed), self.start)
-        told = gate_arguments(self.deployment, (self.as_token, puppet), self.start, version, self._data)
+        told = gate_arguments(self.deployment, self._as_tokens, self.start, version, self._data)
         return _unless_failed(installed, lambda _: told)
 
     def container(
@@ -174,8 +175,7 @@ class Bridge(pulumi.ComponentResource):
 
     def awaited(self, container: pulumi.Output[str | Failed]) -> readiness.Arguments:
         """What readiness is told of it; None, if it has no `container`."""
-        puppet = self.shared.secrets.doublepuppet.apply(lambda known: known.as_token)
-        own = self.deployment, self.config, (self.as_token, puppet), self.start
+        own = self.deployment, self.config, self._as_tokens, self.start
         return _unless_failed(container, lambda container_id: readiness_arguments(container_id, *own))
 
     def then(

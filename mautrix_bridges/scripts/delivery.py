@@ -27,17 +27,24 @@ PRIVATE = {"preset": "private_chat", "creation_content": {"m.federate": False}}
 
 class Room:
     """Context manager: the path of a room of the sender's, which all that are proven at a time share: to make one is
-    most of Synapse's work. The last of them leaves it."""
+    most of Synapse's work. The last of them leaves it. Those who wait for one that cannot be made do not try again."""
 
     def __init__(self, url: str, as_token: str) -> None:
         self._url, self._token = url, as_token
-        self._lock, self._users, self._path = threading.Lock(), 0, ""
+        self._lock, self._users, self._path, self._failed = threading.Lock(), 0, "", (0.0, "")
 
     def __enter__(self) -> str:
+        came_at = time.monotonic()
         with self._lock:
+            if self._failed[0] > came_at:
+                raise ScriptError(self._failed[1])
             if not self._users:
                 request = Request("POST", f"{API}/createRoom", self._token, PRIVATE)
-                self._path = f"{API}/rooms/{quote(_asked(self._url, request, 'room_id'), safe='')}"
+                try:
+                    self._path = f"{API}/rooms/{quote(_asked(self._url, request, 'room_id'), safe='')}"
+                except ScriptError as error:
+                    self._failed = time.monotonic(), str(error)
+                    raise
             self._users += 1
         return self._path
 

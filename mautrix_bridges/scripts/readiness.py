@@ -86,20 +86,29 @@ class Ready:
 
 
 class Looks:
-    """What Docker says of the containers that are waited for at a time: one question is for all of them."""
+    """What Docker says of the containers that are waited for at a time: one question is for all of them, and so is one
+    that Docker does not answer."""
 
     def __init__(self) -> None:
-        self._lock, self._at = threading.Lock(), 0.0
+        self._lock, self._at, self._failed = threading.Lock(), 0.0, (0.0, "")
         self._asked: list[str] = []
         self._found: dict[str, Container] = {}
 
     def at(self, container_id: str, seconds: float) -> Optional[Container]:
         """As `container.look`; what was seen less than `seconds` ago is good enough."""
+        came_at = time.monotonic()
         with self._lock:
+            if self._failed[0] > came_at:
+                raise ScriptError(self._failed[1])
             known = container_id in self._asked
             if not known or time.monotonic() - self._at >= seconds:
                 self._asked += [] if known else [container_id]
-                self._found, self._at = containers(*self._asked, timeout=30), time.monotonic()
+                try:
+                    self._found = containers(*self._asked, timeout=30)
+                except ScriptError as error:
+                    self._failed = time.monotonic(), str(error)
+                    raise
+                self._at = time.monotonic()
             return self._found.get(container_id)
 
     def restart(self, container_id: str, timeout: float) -> None:

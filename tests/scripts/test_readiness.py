@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -471,3 +473,30 @@ def test_the_containers_that_are_waited_for_at_a_time_are_looked_at_together(
     looks.restart(ID, timeout=10)
     looks.at(ID, 60.0)
     assert len([call for call in bridge.docker.calls if "inspect" in call]) == 3, "it is another run now"
+
+
+def test_what_docker_or_synapse_does_not_answer_is_asked_once_for_all_who_wait(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty bridges, one after the other, would wait for ten minutes."""
+    monkeypatch.setenv("PATH", bridge.docker.environment["PATH"])
+    bridge.docker.on(INSPECT, out(err="Cannot connect to the Docker daemon\n", code=1, sleep=1))
+    looks = readiness.Looks()
+
+    def look(_: int) -> str:
+        with pytest.raises(ScriptError) as failed:
+            looks.at(ID, 60.0)
+        return str(failed.value)
+
+    def enter(room: delivery.Room) -> str:
+        with pytest.raises(ScriptError) as failed, room:
+            pass
+        return str(failed.value)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        assert {*pool.map(look, range(4))} == {"docker container inspect: Cannot connect to the Docker daemon"}
+        with ScriptedServer() as server:
+            server.on(MAKE, Raw(lambda connection, stop: time.sleep(1)))
+            (said,) = {*pool.map(enter, [delivery.Room(server.url, PUPPET)] * 4)}
+    assert said.startswith("whether events arrive could not be seen: POST /_matrix/client/v3/createRoom: ")
+    assert bridge.docker.calls.count(INSPECT) == 1
