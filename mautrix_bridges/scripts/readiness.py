@@ -169,10 +169,10 @@ class Watch:
             return "keeps exiting"
         return ""
 
-    def was_ready(self) -> bool:
+    def was_ready(self, container: Optional[Container]) -> bool:
         """Whether this very container got ready once."""
         mark = Path(self.arguments.mark)
-        return self.first is not None and mark.is_file() and mark.read_text().split()[:1] == [self.first.id]
+        return container is not None and mark.is_file() and mark.read_text().split()[:1] == [container.id]
 
     def ask(self, seconds: float, all_of_them: bool = False) -> bool:
         """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
@@ -235,7 +235,11 @@ class Watch:
     def report(self, why: str) -> str:
         """The error's text; its first line says what and what to do."""
         state, exit_, name = self.state, self.exit, self.arguments.bridge.container
-        anew = "" if self.was_ready() else ". The next `pulumi up` makes the container anew, since it never got ready"
+        anew = (
+            ""
+            if self.was_ready(self.first)
+            else ". The next `pulumi up` makes the container anew, since it never got ready"
+        )
         died = f": exit code {exit_.code}: {exit_.meaning}" if exit_ else ""
         lines = [f"{name} {why}{died}. What to do: {self._todo()}{anew}."]
         if state:
@@ -307,9 +311,13 @@ def wait(arguments: Arguments) -> Ready:
 
 def _start_anew(watch: Watch) -> None:
     """A container that kept ending before this wait began did so for a reason that may be mended since: what counts is
-    what it does from now on, and Docker may let it wait for minutes."""
+    what it does from now on, and Docker may let it wait for minutes. One that got ready, and runs, is left alone: it is
+    only looked at once more, since another bridge came."""
     state = watch.look()
-    if state is None or not (state.status == "restarting" or (state.running and state.restarts)):
+    if state is None:
+        return
+    unproven = state.running and state.restarts and not watch.was_ready(state)
+    if state.status != "restarting" and not unproven:
         return
     watch.state = state
     if not watch.ask(LAST_LIMIT):

@@ -304,6 +304,21 @@ def test_what_it_did_before_does_not_count_and_it_is_started_anew(bridge: Bridge
     assert bridge.docker.calls.count(f"restart {ID}") == 1
 
 
+def test_one_that_was_ready_and_runs_is_not_started_anew_however_slow_it_answers(bridge: Bridge) -> None:
+    """It is looked at because another bridge came, for which Synapse was restarted."""
+    bridge.mark.write_text(f"{ID} 1\n")
+    bridge.docker.on(INSPECT, out(inspected("running", 0, 1)))
+    bridge.docker.on(EVENTS, out("die 15\n"))
+    bridge.docker.on(f"logs --tail 200 {ID}", out())
+    bridge.ready(out("503"), out("503"), out("200"))
+    with ScriptedServer() as server:
+        server.on(PING, PONG)
+        server.on(PROFILE, SHOWN)
+        delivers(server)
+        assert bridge.run(server.url).returncode == 0
+    assert f"restart {ID}" not in bridge.docker.calls
+
+
 def test_one_that_ended_once_and_works_is_left_running(bridge: Bridge) -> None:
     bridge.docker.on(INSPECT, out(inspected("running", 0, 1)))
     bridge.docker.on(EVENTS, out("die 15\n"))
