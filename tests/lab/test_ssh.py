@@ -168,7 +168,7 @@ def test_a_step_that_is_still_at_work_is_told_and_waited_for(lab: Lab, server: S
     lab.pulumi(*UP)
     with ThreadPoolExecutor() as pool, at_work(f"{here(lab)} {step}"):
         destroyed = pool.submit(lab.pulumi, *DESTROY)
-        assert eventually(lambda: not (lab.host_dir / "signal-bridge").exists()), "all before it goes"
+        assert eventually(lambda: not (lab.host_dir / "synapse/registration.yaml").exists()), "all before it goes"
         assert not destroyed.done() and lab.psql("select 1 from pg_roles where rolname = 'mautrix_signal'")
     destroyed.result()
     assert snapshot(lab) == before
