@@ -109,9 +109,10 @@ class Bridge(pulumi.ComponentResource):
         self.leftovers = bridge_leftovers(
             self.name, host, deployment, shared.isolated, shared.postgres is not None, own
         )
-        self.database: postgresql.Database | None = None
+        # Its own, each of which goes before those that it names: when this bridge alone goes, what all share stays, and
+        # the engine sees no order through that.
+        self._own: list[pulumi.Resource] = [self.leftovers]
         self._data: bridge_data.Arguments | None = None
-        self._archive: pulumi.Resource | None = None
         self.register_outputs({})
 
     def _after(self, *needed: pulumi.Resource) -> pulumi.ResourceOptions:
@@ -126,9 +127,10 @@ class Bridge(pulumi.ComponentResource):
         """Step 2, once its directory is `claimed`, whose mark says that the database is this stack's. `there`: whether
         role and database are, and are this stack's."""
         database, server = self.deployment.place.database, self.shared.postgres
-        own = BridgeDatabase(self.name, database, server, *there, opts=self._after(claimed))
-        self.database, self._data = own.database, own_data(self.deployment, self.config, self.keys, self.start)
-        return self.database
+        own = BridgeDatabase(self.name, database, server, *there, opts=self._after(claimed, self.leftovers))
+        self._data = own_data(self.deployment, self.config, self.keys, self.start)
+        self._own.append(own.database)
+        return own.database
 
     @property
     def password(self) -> RolePassword:
@@ -139,13 +141,15 @@ class Bridge(pulumi.ComponentResource):
     def registration(self) -> Registration:
         """Step 9."""
         known = self.tokens, self.keys
-        return bridge_appservice(self.name, self.shared.host, self.deployment, known, self._after(self.leftovers))
+        made = bridge_appservice(self.name, self.shared.host, self.deployment, known, self._after(self.leftovers))
+        self._own.append(made.removal)
+        return made
 
     def archived(self, *needed: pulumi.Resource) -> None:
-        """At its end, when its container is gone, and before what it `needed` is."""
-        if self.database and self._data:
-            after = self._after(*needed, self.database)
-            self._archive = archived_at_deletion(self.name, self.shared.host, self._data, after)
+        """At its end, when its container is gone, and before all else of it and what it `needed` is."""
+        if self._data:
+            after = self._after(*needed, *self._own)
+            self._own.append(archived_at_deletion(self.name, self.shared.host, self._data, after))
 
     def asked(self, installed: pulumi.Output[Installed | Failed]) -> gate.Arguments:
         """What the gate is told of it; None, if it was not `installed`."""
@@ -164,10 +168,10 @@ class Bridge(pulumi.ComponentResource):
         name, deployment, machine = self.name, self.deployment, self.shared.machine
 
         def made() -> pulumi.Output[str]:
-            after = self._after(passed, *([self._archive] if self._archive else []))
+            after = self._after(passed, *self._own)
             image_id, start = _image(installed), self.start
             it = BridgeContainer(name, deployment, self.config, image_id, machine, start, after).resource
-            if self._archive:
+            if self._data:
                 may_go_at_deletion(name, self.shared.host, deployment, self._after(it))
             return it.id
 

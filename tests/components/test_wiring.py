@@ -118,6 +118,11 @@ def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else
     }
     for name, verb in (("may-go", "check"), ("archive", "archive"), ("registration", "erase"), ("leftovers", "sweep")):
         assert plan[f"mautrix-signal-{name}"].inputs["delete"].endswith(f" {verb}"), name
+    # When this bridge alone goes, what all share stays, and the engine sees no order through that.
+    own = {f"mautrix-signal-{name}" for name in ("database", "registration", "leftovers")}
+    assert plan["mautrix-signal-archive"].needs >= own
+    for name in ("role", "database", "registration"):
+        assert "mautrix-signal-leftovers" in plan[f"mautrix-signal-{name}"].needs
     archived = arguments(plan, "archive")["subject"]["files"]
     assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]
 

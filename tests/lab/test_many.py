@@ -59,6 +59,7 @@ def test_one_comes_one_goes_and_signal_s_runs_on(lab: Lab, shared: Shared) -> No
     told = said(lab, *UP)
     assert f"{lab.prefix}-two: is no longer among the stack's bridges: it is stopped" in told
     assert told.count("restarting ") == 1
+    assert "goes without it" not in told, "its config and its registrations are in its archive"
     assert (lab.host_root / "var/backups/two").is_dir() and len([*(lab.host_root / "var/backups/two").iterdir()]) == 1
     assert lab.docker.inspect("container", [three["container"]])[three["container"]]["Id"] == third
     assert running(lab) == signal and ping(lab) == ping(lab, "three", lab.outputs("three")["asToken"]) == 200
