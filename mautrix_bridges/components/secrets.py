@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pulumi
 
 from mautrix_bridges.components.host import Host
@@ -41,4 +43,4 @@ class StackSecrets:
             return own
         archive = archived_keys.FromArchive(restore)
         there = self._host.made_once(f"{name}-keys", archive, archived_keys.keys, [restore], opts).secret
-        return pulumi.Output.all(own, there).apply(lambda both: Keys(both[1].pickle_key, both[0].sender_localpart))
+        return pulumi.Output.all(own, there).apply(lambda both: replace(both[0], pickle_key=both[1].pickle_key))

@@ -96,8 +96,8 @@ def begin(arguments: Arguments) -> Begun:
     # Without what a destroy or a change noted that stopped on the way.
     settled = {key: value for key, value in known.items() if key not in ("archived", "changing")}
     if not known.get("began"):
-        known = first
-        _first(arguments, _comment(subject, known))
+        known, fix = first, "`pulumi destroy --run-program`, then `pulumi up` with restore set"
+        _restore(subject, Path(arguments.restore), fix, _comment(subject, known))
     elif known.get("key") != key:
         raise ScriptError(
             f"{database.container}: the keys in the database {database.database} are encrypted with another pickle key "
@@ -110,12 +110,6 @@ def begin(arguments: Arguments) -> Begun:
         _sql(database, _comment(subject, settled))
     previous = next(((str(path), manifest.image) for path, manifest in _earlier(subject)), ("", ""))
     return Begun(str(known["began"]), *previous)
-
-
-def _first(arguments: Arguments, statement: str) -> None:
-    """Fill the new database from an archive; `statement` says so in it."""
-    fix = "`pulumi destroy --run-program`, then `pulumi up` with restore set"
-    _restore(arguments.subject, Path(arguments.restore), fix, statement)
 
 
 @contextlib.contextmanager

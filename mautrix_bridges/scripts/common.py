@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,15 +32,17 @@ LONGEST = 4096  # bytes of a line
 
 
 _about = threading.local()  # `.bridge`: of which one this thread speaks, where a step is about several
+_speaking = threading.Lock()  # one at a time: print writes a line and its end by themselves
 
 
 def say(text: str) -> None:
     """Lines for the person: stderr, since stdout is the result. A carriage return ends a line, too, and none is longer
     than LONGEST."""
     bridge = getattr(_about, "bridge", "")
-    for line in re.split(r"\r\n|\n|\r", text):
-        for piece in _pieces(f"{bridge} | {line}" if bridge else line):
-            _print(piece, sys.stderr)
+    with _speaking:
+        for line in re.split(r"\r\n|\n|\r", text):
+            for piece in _pieces(f"{bridge} | {line}" if bridge else line):
+                _print(piece, sys.stderr)
 
 
 def _print(text: str, stream: TextIO) -> None:
@@ -128,6 +131,26 @@ def _side_by_side(
 
     with ThreadPoolExecutor(max_workers=max(len(told), 1)) as pool:
         return dict(zip(told, pool.map(contained, told)))
+
+
+class Turn:
+    """Context manager: one thread at a time. A ScriptError of the one inside is that of all who waited for it: they do
+    not try again one after the other what takes its time to fail."""
+
+    def __init__(self) -> None:
+        self._lock, self._failed = threading.Lock(), (0.0, "")
+
+    def __enter__(self) -> None:
+        came_at = time.monotonic()
+        self._lock.acquire()
+        if self._failed[0] > came_at:
+            self._lock.release()
+            raise ScriptError(self._failed[1])
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ScriptError):
+            self._failed = time.monotonic(), str(error)
+        self._lock.release()
 
 
 def docker(

@@ -9,13 +9,12 @@ has seen it.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Optional
 from urllib.parse import quote
 
-from mautrix_bridges.scripts.common import ScriptError, say
+from mautrix_bridges.scripts.common import ScriptError, Turn, say
 from mautrix_bridges.scripts.exchange import Request, ask
 from mautrix_bridges.verdicts.auth import came
 
@@ -31,25 +30,18 @@ class Room:
 
     def __init__(self, url: str, as_token: str) -> None:
         self._url, self._token = url, as_token
-        self._lock, self._users, self._path, self._failed = threading.Lock(), 0, "", (0.0, "")
+        self._turn, self._users, self._path = Turn(), 0, ""
 
     def __enter__(self) -> str:
-        came_at = time.monotonic()
-        with self._lock:
-            if self._failed[0] > came_at:
-                raise ScriptError(self._failed[1])
+        with self._turn:
             if not self._users:
                 request = Request("POST", f"{API}/createRoom", self._token, PRIVATE)
-                try:
-                    self._path = f"{API}/rooms/{quote(_asked(self._url, request, 'room_id'), safe='')}"
-                except ScriptError as error:
-                    self._failed = time.monotonic(), str(error)
-                    raise
+                self._path = f"{API}/rooms/{quote(_asked(self._url, request, 'room_id'), safe='')}"
             self._users += 1
         return self._path
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
+        with self._turn:  # nobody fails to make a room while one is in use
             self._users -= 1
             if not self._users:
                 _leave(self._url, self._path, self._token, "leave", "forget")

@@ -116,19 +116,19 @@ def prove(path: Path, container: str) -> None:
     if start == _CUSTOM:
         with content(path) as stream:
             chunks = iter(lambda: stream.read(_CHUNK), b"")
-            code, said, _ = _fed(["docker", "exec", "-i", container, "pg_restore", "--list"], chunks)
+            code, said = _fed(["docker", "exec", "-i", container, "pg_restore", "--list"], chunks)
         if code:
             raise ScriptError(f"{path}: not a whole dump: pg_restore: {said}")
     elif not {*tail.split(b"\n")[-11:]} & {*_CLOSING}:
         raise ScriptError(f"{path}: not a whole dump: pg_dump's closing line is not at its end")
 
 
-def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str, str]:
-    """Run a command with the chunks as its stdin: exit code, the error, or the last line, of what it said on stderr,
-    and its stdout."""
-    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as out:
+def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
+    """Run a command with the chunks as its stdin: exit code, and the error, or the last line, of what it said on
+    stderr."""
+    with tempfile.TemporaryFile() as errors:
         try:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=errors)
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
         except FileNotFoundError:
             raise ScriptError(NO_DOCKER) from None
         assert process.stdin is not None
@@ -147,10 +147,8 @@ def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str, str]:
             raise
         errors.seek(0)
         lines = errors.read().decode(errors="replace").strip().splitlines()
-        out.seek(0)
-        told = out.read().decode(errors="replace")
     error = next((line for line in lines if "ERROR:" in line), lines[-1] if lines else f"exit code {code}")
-    return code, error, told
+    return code, error
 
 
 def refuse_commands(stream: IO[bytes], name: str) -> None:

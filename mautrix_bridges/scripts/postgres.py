@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from mautrix_bridges.scripts.common import NO_DOCKER, ScriptError, docker
@@ -149,14 +148,9 @@ class Line:
 
 def sessions(container: str, lines: Sequence[Line], timeout: float) -> list[tuple[str, str]]:
     """Run each line in a session of its own, whatever comes of it; what each said on stdout and on stderr. ScriptError
-    if they were not run to the last. Two `docker exec` for all, side by side."""
-    halves = [half for half in (lines[::2], lines[1::2]) if half]
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        said = [*pool.map(lambda half: _sessions(container, half, timeout), halves)]
-    return [said[number % 2][number // 2] for number in range(len(lines))]
-
-
-def _sessions(container: str, lines: Sequence[Line], timeout: float) -> list[tuple[str, str]]:
+    if they were not run to the last. One `docker exec` for all."""
+    if not lines:
+        return []
     mark = f"-- {secrets.token_hex(8)}"
     loop = (
         "while IFS='\t' read -r user database line; do "

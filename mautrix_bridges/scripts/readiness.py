@@ -21,7 +21,7 @@ from mautrix_bridges.documents.masking import clean
 from mautrix_bridges.documents.places import BridgePlace, Synapse
 from mautrix_bridges.scripts import delivery, directory, files, safe_files
 from mautrix_bridges.scripts.bridge_status import answering, ready
-from mautrix_bridges.scripts.common import ScriptError, docker, logs, run, say
+from mautrix_bridges.scripts.common import ScriptError, Turn, docker, logs, run, say
 from mautrix_bridges.scripts.container import containers, last_exit, status_inside
 from mautrix_bridges.scripts.exchange import MEDIA_CONFIG, Request, ping_request
 from mautrix_bridges.scripts.postgres import sql
@@ -90,32 +90,22 @@ class Looks:
     that Docker does not answer."""
 
     def __init__(self) -> None:
-        self._lock, self._at, self._failed = threading.Lock(), 0.0, (0.0, "")
-        self._asked: list[str] = []
+        self._turn, self._at = Turn(), 0.0
+        self._asked: set[str] = set()
         self._found: dict[str, Container] = {}
 
     def at(self, container_id: str, seconds: float) -> Optional[Container]:
         """As `container.look`; what was seen less than `seconds` ago is good enough."""
-        came_at = time.monotonic()
-        with self._lock:
-            if self._failed[0] > came_at:
-                raise ScriptError(self._failed[1])
-            known = container_id in self._asked
-            if not known or time.monotonic() - self._at >= seconds:
-                self._asked += [] if known else [container_id]
-                try:
-                    self._found = containers(*self._asked, timeout=30)
-                except ScriptError as error:
-                    self._failed = time.monotonic(), str(error)
-                    raise
-                self._at = time.monotonic()
+        with self._turn:
+            if container_id not in self._asked or time.monotonic() - self._at >= seconds:
+                self._asked.add(container_id)
+                self._found, self._at = containers(*sorted(self._asked), timeout=30), time.monotonic()
             return self._found.get(container_id)
 
     def restart(self, container_id: str, timeout: float) -> None:
-        """What was seen before is no longer so."""
+        """What was seen of it before, or is being seen now, is no longer so."""
         docker("restart", container_id, timeout=timeout)
-        with self._lock:
-            self._at = 0.0
+        self._asked.discard(container_id)
 
 
 # What the bridges that are waited for at a time do for each other.
