@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -88,11 +88,10 @@ def begin(arguments: Arguments) -> Begun:
     subject, key = arguments.subject, fingerprint(arguments.subject.pickle_key)[:16]
     database = subject.database
     first = {"began": arguments.restore, "key": key, "image": subject.image}
-    with postgres.Session(database.container, database.role, database.database) as session:
-        known = _says(session.sql(COMMENT))
-        if not known.get("began") and arguments.restore == NOTHING:
-            session.sql(_comment(subject, first))
-            known = first
+    known = _known(database)
+    if not known.get("began") and arguments.restore == NOTHING:
+        _sql(database, _comment(subject, first))
+        known = first
     # Without what a destroy or a change noted that stopped on the way.
     settled = {key: value for key, value in known.items() if key not in ("archived", "changing")}
     if not known.get("began"):
@@ -247,7 +246,12 @@ def archive(arguments: Arguments) -> Archived:
 
 
 def _sql(database: Database, statement: str) -> list[str]:
-    return postgres.sql(database.container, database.role, database.database, statement)
+    """A line as the database's role, beside those of other bridges; as postgres.sql."""
+    (said,) = postgres.sessions(database.container, postgres.Line(database.role, database.database, statement.strip()))
+    if not said.well:
+        why = said.errors.strip().partition("\n")[0]
+        raise ScriptError(f"{database.container}: database {database.database} as {database.role}: {why}")
+    return said.out.splitlines()
 
 
 def _comment(subject: Subject, values: Mapping[str, object]) -> str:
@@ -258,11 +262,7 @@ def _comment(subject: Subject, values: Mapping[str, object]) -> str:
 def _known(database: Database) -> dict[str, Any]:
     """What the database's comment says, by name: `began`, the fingerprint of its `key`, the `image` that used it last,
     the archive that it went `back` to, the image to which it is `changing`, and `archived` once it is."""
-    return _says(_sql(database, COMMENT))
-
-
-def _says(comment: Sequence[str]) -> dict[str, Any]:
-    values = commented("\n".join(comment))
+    values = commented("\n".join(_sql(database, COMMENT)))
     return {key: value for key, value in values.items() if key != "stack"}
 
 

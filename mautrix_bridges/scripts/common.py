@@ -10,14 +10,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, get_type_hints
+from typing import Any, Generic, NoReturn, TextIO, TypeVar, get_type_hints
 
 from mautrix_bridges.scripts.wire import Failed, WireError, plain, typed
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class ScriptError(Exception):
@@ -151,6 +154,34 @@ class Turn:
         if isinstance(error, ScriptError):
             self._failed = time.monotonic(), str(error)
         self._lock.release()
+
+
+class Together(Generic[K, V]):
+    """`ask` for many threads: what they want to know while one question is being answered is asked in one, as soon as
+    it is. No answer is older than its question."""
+
+    def __init__(self, ask: Callable[[Sequence[K]], Mapping[K, V]]) -> None:
+        """`ask`: what is known of those; raises ScriptError."""
+        self._ask, self._turn, self._guard = ask, Turn(), threading.Lock()
+        self._next = _Question[K, V]()
+
+    def __call__(self, *wanted: K) -> dict[K, V]:
+        """What is known of those. A ScriptError is that of all who waited for it."""
+        with self._guard:
+            question = self._next
+            question.wanted.update(dict.fromkeys(wanted))
+        with self._turn:
+            if question.known is None:
+                with self._guard:  # whoever comes from now on waits for the next
+                    self._next = _Question[K, V]()
+                question.known = self._ask([*question.wanted])
+        return {each: question.known[each] for each in wanted if each in question.known}
+
+
+class _Question(Generic[K, V]):
+    def __init__(self) -> None:
+        self.wanted: dict[K, None] = {}
+        self.known: Mapping[K, V] | None = None
 
 
 def docker(

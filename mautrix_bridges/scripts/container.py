@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from mautrix_bridges.documents.marks import STACK_LABEL
-from mautrix_bridges.scripts.common import ScriptError, docker, say
+from mautrix_bridges.scripts.common import ScriptError, Together, docker, say
 from mautrix_bridges.verdicts.host_facts import Container, Mount
 
+LIMIT = 60.0  # seconds for Docker to tell what there is
 
-def containers(*names: str, timeout: float = 60) -> dict[str, Container]:
+
+def containers(*names: str) -> dict[str, Container]:
     """The containers of these names or ids, by what they were asked for; those that are not there are absent.
     ScriptError if Docker itself fails."""
-    return {name: _container(raw) for name, raw in _inspect("container", names, timeout).items()}
+    return {name: _container(raw) for name, raw in _inspected("container", names).items()}
 
 
 def every() -> tuple[Container, ...]:
@@ -24,9 +27,9 @@ def every() -> tuple[Container, ...]:
     return tuple(containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values())
 
 
-def look(name: str, timeout: float = 30) -> Optional[Container]:
+def look(name: str) -> Optional[Container]:
     """The container of that name or id; None if there is none. ScriptError if Docker fails."""
-    return containers(name, timeout=timeout).get(name)
+    return containers(name).get(name)
 
 
 def inside(container: Container, path: str) -> Optional[str]:
@@ -83,35 +86,43 @@ def remove_image(name: str) -> list[str]:
 
 def there(kind: str, names: Sequence[str]) -> set[str]:
     """Those of the names that Docker has a `kind` (network, image) of."""
-    return {*_inspect(kind, [*dict.fromkeys(names)], 60)}
+    return {*_inspected(kind, names)}
 
 
 def image_id(name: str) -> str:
     """Docker's id of the image of that name; "" if it is not there."""
-    return str(_inspect("image", (name,), 60).get(name, {}).get("Id", ""))
+    return str(_inspected("image", (name,)).get(name, {}).get("Id", ""))
 
 
 def variable(container: str, name: str) -> str:
     """A variable of a container's environment; "" if it, or the container, is not there."""
-    entries = [
-        entry for raw in _inspect("container", (container,), 60).values() for entry in raw["Config"]["Env"] or []
-    ]
+    entries = [entry for raw in _inspected("container", (container,)).values() for entry in raw["Config"]["Env"] or []]
     return next((value for key, _, value in (entry.partition("=") for entry in entries) if key == name), "")
 
 
-def _inspect(kind: str, names: Sequence[str], timeout: float) -> dict[str, dict[str, Any]]:
-    """`docker KIND inspect`, by the names asked for."""
-    if not names:
-        return {}
-    done = docker(kind, "inspect", *names, check=False, timeout=timeout)
+def _inspected(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`docker KIND inspect`, by the names asked for. A process for each bridge would be most of what many wait for."""
+    return _together[kind](*names) if names else {}
+
+
+def _inspect(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    done = docker(kind, "inspect", *names, check=False, timeout=LIMIT)
     errors = done.stderr.lower().splitlines()
     if done.returncode and not all("no such" in line or "not found" in line for line in errors):
         raise ScriptError(f"docker {kind} inspect: {done.stderr.strip() or f'exit code {done.returncode}'}")
-    by_name = {}
+    by_name: dict[str, dict[str, Any]] = {}
+    unnamed = False
     for raw in json.loads(done.stdout or "[]"):
         known = {raw.get("Id", ""), raw.get("Name", "").lstrip("/"), *(raw.get("RepoTags") or [])}
-        by_name.update({name: raw for name in names if name in known or len(names) == 1})
+        own = {name: raw for name in names if name in known or len(names) == 1}
+        by_name, unnamed = by_name | own, unnamed or not own
+    # Docker knows some things by other names, too: an image without its tag, a container by the beginning of its id.
+    for name in [name for name in names if unnamed and name not in by_name]:
+        by_name |= _inspect(kind, (name,))
     return by_name
+
+
+_together = {kind: Together(partial(_inspect, kind)) for kind in ("container", "image", "network")}
 
 
 def _container(raw: dict[str, Any]) -> Container:

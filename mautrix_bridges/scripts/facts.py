@@ -338,13 +338,13 @@ def _schemas(deployment: Deployment, postgres: Future[PostgresFacts]) -> dict[st
     query = " ".join(SCHEMA.split())
     lines = [Line(each.role, each.database, query) for each in own]
     try:
-        said = sessions(deployment.postgres.container, lines, timeout=60)
+        said = sessions(deployment.postgres.container, *lines)
     except ScriptError:
         said = []
     return {
-        each.database: {part: (version, oldest) for part, (version, oldest) in json.loads(out).items()}
-        for each, (out, _) in zip(own, said)
-        if out.startswith("{")
+        each.database: {part: (version, oldest) for part, (version, oldest) in json.loads(told.out).items()}
+        for each, told in zip(own, said)
+        if told.well
     }
 
 

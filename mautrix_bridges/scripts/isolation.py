@@ -332,14 +332,13 @@ def _connect(arguments: Access) -> dict[tuple[str, str], tuple[bool, str]]:
         text = " ".join(f"{key}='{_escape(value)}'" for key, value in info.items())
         told = f"\\connect '{_escape_psql(text)}' \\\\ select 'in as ' || current_user;"
         lines.append(Line(postgres.superuser, "postgres", told))
-    said = sessions(postgres.container, lines, timeout=300)
     hidden = [each.password for each in arguments.roles]
     return {
         (each.bridge.role, database): (
-            f"in as {each.bridge.role}" in out.splitlines(),
-            masked(f"{out}{errors}", hidden).strip(),
+            f"in as {each.bridge.role}" in said.out.splitlines(),
+            masked(f"{said.out}{said.errors}", hidden).strip(),
         )
-        for (each, database), (out, errors) in zip(places, said)
+        for (each, database), said in zip(places, sessions(postgres.container, *lines))
     }
 
 

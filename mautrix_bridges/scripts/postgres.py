@@ -12,9 +12,11 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mautrix_bridges.scripts.common import NO_DOCKER, ScriptError, docker
+from mautrix_bridges.scripts.common import NO_DOCKER, ScriptError, Together, docker
+
+SESSIONS_LIMIT = 300.0  # seconds
 
 # What the bridge keeps of its schema (go.mau.fi/util/dbutil), a table for each part: its version, and the oldest one
 # whose program can still use it.
@@ -143,28 +145,52 @@ class Line:
 
     user: str
     database: str
-    text: str
+    text: str = field(repr=False)
 
 
-def sessions(container: str, lines: Sequence[Line], timeout: float) -> list[tuple[str, str]]:
-    """Run each line in a session of its own, whatever comes of it; what each said on stdout and on stderr. ScriptError
-    if they were not run to the last. One `docker exec` for all."""
-    if not lines:
-        return []
+@dataclass(frozen=True)
+class Said:
+    """What psql said about a line, on stdout and on stderr; `well`: it was let in, and the line ran."""
+
+    out: str
+    errors: str
+    well: bool
+
+
+def sessions(container: str, *lines: Line) -> list[Said]:
+    """Run each line in a session of its own, whatever comes of it; one that takes over a minute is ended. ScriptError
+    if they were not run to the last. One `docker exec` for all, and for all bridges that want something at a time."""
+    said = _together(*((container, each) for each in lines)) if lines else {}
+    return [said[container, each] for each in lines]
+
+
+def _sessions(wanted: Sequence[tuple[str, Line]]) -> dict[tuple[str, Line], Said]:
+    by_container: dict[str, list[Line]] = {}
+    for container, line in wanted:
+        by_container.setdefault(container, []).append(line)
+    return {(each, line): said for each, lines in by_container.items() for line, said in _run(each, lines)}
+
+
+def _run(container: str, lines: Sequence[Line]) -> Iterable[tuple[Line, Said]]:
     mark = f"-- {secrets.token_hex(8)}"
     loop = (
         "while IFS='\t' read -r user database line; do "
-        'printf "%s\\n" "$line" | "$@" -U "$user" -d "$database"; printf "%s\\n" "$0"; printf "%s\\n" "$0" >&2; done'
+        'printf "%s\\n" "$line" | PGOPTIONS="-c statement_timeout=60s" "$@" -U "$user" -d "$database"; '
+        'printf "%s %s\\n" "$0" "$?"; printf "%s\\n" "$0" >&2; done'
     )
     done = docker(
         "exec", "-i", container, "sh", "-c", loop, mark, *_PSQL, "-A", "-t",
-        stdin="".join(f"{each.user}\t{each.database}\t{each.text}\n" for each in lines), check=False, timeout=timeout,
+        stdin="".join(f"{each.user}\t{each.database}\t{each.text}\n" for each in lines),
+        check=False, timeout=SESSIONS_LIMIT,
     )  # fmt: skip
-    said = [text.split(f"{mark}\n")[:-1] for text in (done.stdout, done.stderr)]
-    if not len(said[0]) == len(said[1]) == len(lines):
-        last = done.stderr.rpartition(f"{mark}\n")[2].strip() or f"exit code {done.returncode}"
+    outs, errors = re.split(f"{mark} (.*)\n", done.stdout), done.stderr.split(f"{mark}\n")
+    if not len(outs) // 2 == len(errors) - 1 == len(lines):
+        last = errors[-1].strip() or f"exit code {done.returncode}"
         raise ScriptError(f"{container}: psql as {lines[0].user}: {last}")
-    return [*zip(*said)]
+    return zip(lines, map(Said, outs[::2], errors, (code == "0" for code in outs[1::2])))
+
+
+_together = Together(_sessions)
 
 
 def sql(

@@ -21,8 +21,8 @@ from mautrix_bridges.documents.masking import clean
 from mautrix_bridges.documents.places import BridgePlace, Synapse
 from mautrix_bridges.scripts import delivery, directory, files, safe_files
 from mautrix_bridges.scripts.bridge_status import answering, ready
-from mautrix_bridges.scripts.common import ScriptError, Turn, docker, logs, run, say
-from mautrix_bridges.scripts.container import containers, last_exit, status_inside
+from mautrix_bridges.scripts.common import ScriptError, docker, logs, run, say
+from mautrix_bridges.scripts.container import last_exit, look, status_inside
 from mautrix_bridges.scripts.exchange import MEDIA_CONFIG, Request, ping_request
 from mautrix_bridges.scripts.postgres import sql
 from mautrix_bridges.scripts.synapse_address import Asker
@@ -85,31 +85,7 @@ class Ready:
     status: BridgeStatus
 
 
-class Looks:
-    """What Docker says of the containers that are waited for at a time: one question is for all of them, and so is one
-    that Docker does not answer."""
-
-    def __init__(self) -> None:
-        self._turn, self._at = Turn(), 0.0
-        self._asked: set[str] = set()
-        self._found: dict[str, Container] = {}
-
-    def at(self, container_id: str, seconds: float) -> Optional[Container]:
-        """As `container.look`; what was seen less than `seconds` ago is good enough."""
-        with self._turn:
-            if container_id not in self._asked or time.monotonic() - self._at >= seconds:
-                self._asked.add(container_id)
-                self._found, self._at = containers(*sorted(self._asked), timeout=30), time.monotonic()
-            return self._found.get(container_id)
-
-    def restart(self, container_id: str, timeout: float) -> None:
-        """What was seen of it before, or is being seen now, is no longer so."""
-        docker("restart", container_id, timeout=timeout)
-        self._asked.discard(container_id)
-
-
 # What the bridges that are waited for at a time do for each other.
-_looks = Looks()
 _rooms: dict[str, delivery.Room] = {}  # by Synapse's URL
 _asking = threading.Lock()
 _media: dict[tuple[str, str], tuple[float, str]] = {}  # by network and address there: when it was asked, and what came
@@ -135,12 +111,9 @@ class Watch:
         self.state: Optional[Container] = None
         self.exit: Optional[ExitCode] = None
 
-    def look(self) -> Optional[Container]:
-        return _looks.at(self.arguments.container_id, self.arguments.pause)
-
     def why_not(self) -> str:
         """Look at the container: why waiting any longer is of no use, or nothing."""
-        before, now = self.state, self.look()
+        before, now = self.state, look(self.arguments.container_id)
         self.state = now
         if now is None:
             return "was removed" if before else "is not there"
@@ -203,9 +176,9 @@ class Watch:
         a = self.arguments
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
         try:
-            url, tokens = self.asker.url, (a.as_token, a.doublepuppet_as_token)
+            url = self.asker.url
             room = _rooms.setdefault(url, delivery.Room(url, a.doublepuppet_as_token))
-            arrived = delivery.prove(room, url, a.bot, tokens, deadline, min(a.pause, DELIVERY_PAUSE))
+            arrived = delivery.prove(room, url, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
         except ScriptError as error:
             raise ScriptError(clean(str(error), [a.as_token, a.doublepuppet_as_token])) from None
         self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
@@ -303,7 +276,7 @@ def _start_anew(watch: Watch) -> None:
     """A container that kept ending before this wait began did so for a reason that may be mended since: what counts is
     what it does from now on, and Docker may let it wait for minutes. One that got ready, and runs, is left alone: it is
     only looked at once more, since another bridge came."""
-    state = watch.look()
+    state = look(watch.arguments.container_id)
     if state is None:
         return
     unproven = state.running and state.restarts and not watch.was_ready(state)
@@ -312,7 +285,7 @@ def _start_anew(watch: Watch) -> None:
     watch.state = state
     if not watch.ask(LAST_LIMIT):
         say(f"{state.name}: has ended {state.restarts} times before: it is started anew")
-        _looks.restart(watch.arguments.container_id, timeout=90)
+        docker("restart", watch.arguments.container_id, timeout=90)
     watch.state = None
 
 
@@ -321,7 +294,7 @@ def _renew(arguments: Arguments) -> None:
     name, bot, database = arguments.bridge.container, arguments.bot, arguments.bridge.database
     say(f"{name}: Synapse has cross-signing keys of an earlier {bot}, and the database is new: new ones")
     sql(database.container, database.role, database.database, OVERWRITE, timeout=30)
-    _looks.restart(arguments.container_id, timeout=60)
+    docker("restart", arguments.container_id, timeout=60)
 
 
 def _mark(arguments: Arguments, seen: Ready) -> None:

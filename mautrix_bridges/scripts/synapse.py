@@ -37,6 +37,7 @@ from mautrix_bridges.verdicts.host_facts import Container
 
 PROBE = 0.1  # seconds between two questions for health
 ALREADY = 10.0  # seconds that a Synapse gets to answer before anything is done: it may just be starting
+ASKERS = 8  # questions at a time
 CRASHES = 3  # restarts by Docker after ours until we stop waiting
 
 
@@ -475,7 +476,9 @@ def _known(synapse: Synapse, tokens: Mapping[str, str]) -> set[str]:
     url, nowhere = _base(synapse)
     if nowhere:
         return set()
-    return {path for path, token in tokens.items() if _whoami(url, token) == 200}
+    with ThreadPoolExecutor(max_workers=ASKERS) as pool:  # Synapse asks MAS about each one that it does not know
+        answers = pool.map(lambda token: _whoami(url, token), tokens.values())
+        return {path for path, status in zip(tokens, answers) if status == 200}
 
 
 def _whoami(url: str, token: str) -> Optional[int]:

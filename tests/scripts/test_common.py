@@ -6,6 +6,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,3 +108,50 @@ def test_a_defect_of_ours_or_a_failure_that_cannot_be_noted_ends_the_run(
 ) -> None:
     done = side_by_side(tmp_path, b="yes", **told)
     assert (done.returncode, done.stdout) == (1, "") and line in done.stderr
+
+
+class Asked:
+    """Answers with the number of its questions so far; the first one waits until `others` want something."""
+
+    def __init__(self, others: int) -> None:
+        self.questions: list[list[str]] = []
+        self.together = common.Together(self.ask)
+        self.others = others
+
+    def ask(self, wanted: Sequence[str]) -> dict[str, int]:
+        self.questions.append([*wanted])
+        while len(self.questions) == 1 and len(self.together._next.wanted) < self.others:
+            time.sleep(0.001)
+        if "broken" in wanted:
+            raise common.ScriptError("it is")
+        return dict.fromkeys([each for each in wanted if each != "unknown"], len(self.questions))
+
+    def all(self, *wanted: tuple[str, ...]) -> list[dict[str, int] | str]:
+        """What each of as many threads is told; the first one asks before the others."""
+
+        def one(each: tuple[str, ...]) -> dict[str, int] | str:
+            while each is not wanted[0] and not self.questions:
+                time.sleep(0.001)
+            try:
+                return self.together(*each)
+            except common.ScriptError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
+            return [*pool.map(one, wanted)]
+
+
+def test_what_many_want_to_know_while_one_is_answered_is_asked_in_one() -> None:
+    """A process of Docker's for each of twenty bridges would be most of what they wait for."""
+    asked = Asked(others=3)
+    told = asked.all(("a",), ("a",), ("b", "unknown"), ("b",))
+    assert told == [{"a": 1}, {"a": 2}, {"b": 2}, {"b": 2}], "no answer is older than its question"
+    assert [sorted(each) for each in asked.questions] == [["a"], ["a", "b", "unknown"]]
+    assert asked.together("a") == {"a": 3}
+
+
+def test_a_failure_is_that_of_all_who_wait_and_of_nobody_after_them() -> None:
+    asked = Asked(others=1)
+    assert asked.all(("broken",), ("a",)) == ["it is", "it is"]
+    assert len(asked.questions) == 1
+    assert asked.together("b") == {"b": 2}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -21,7 +21,7 @@ from mautrix_bridges.documents.places import Postgres as Place
 from mautrix_bridges.scripts import isolation
 from mautrix_bridges.scripts.common import ScriptError
 from mautrix_bridges.scripts.isolation import Access, Isolation, Proof, RolePassword
-from mautrix_bridges.scripts.postgres import Line
+from mautrix_bridges.scripts.postgres import Line, Said
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]
@@ -198,12 +198,12 @@ class Server:
             return [json.dumps({"bridge": known} if known else {})]
         return [self.may] if "has_database_privilege" in statement else []
 
-    def sessions(self, container: str, lines: Sequence[Line], timeout: float) -> list[tuple[str, str]]:
+    def sessions(self, container: str, *lines: Line) -> list[Said]:
         assert {(each.user, each.database) for each in lines} == {("synapse", "postgres")}
         texts = [each.text for each in lines]
         self.asked += texts
         said = [next(answer for name, answer in self.answers.items() if f"dbname=''{name}''" in line) for line in texts]
-        return [(answer, "") if answer == IN else ("", answer) for answer in said]
+        return [Said(answer, "", True) if answer == IN else Said("", answer, False) for answer in said]
 
 
 Play = Callable[[Server], Server]

@@ -8,7 +8,11 @@ import pytest
 
 from mautrix_bridges.scripts import postgres
 from mautrix_bridges.scripts.common import ScriptError
+from tests.scripts.private_postgres import Postgres
+from tests.scripts.private_postgres import postgres as private
 from tests.scripts.stub_docker import StubDocker, out
+
+__all__ = ["private"]
 
 
 @pytest.mark.parametrize(
@@ -24,3 +28,20 @@ def test_a_session_that_ends_early_or_never_is_an_error(
     with postgres.Session("pg", "me") as session, pytest.raises(ScriptError) as failed:
         session.sql("select 1;", timeout=0.1 if answer["sleep"] else 60)
     assert str(failed.value) == words
+
+
+def test_each_line_has_a_session_of_its_own_whatever_becomes_of_the_others(
+    private: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in private.environment().items():
+        monkeypatch.setenv(name, value)
+    texts = ["select 'a' || chr(10) || 'b';", "select nothing;", "select current_setting('statement_timeout');"]
+    lines = [*(postgres.Line("synapse", "postgres", text) for text in texts), postgres.Line("nobody", "x", "select 1;")]
+    first, second, third, last = postgres.sessions("matrix-postgres", *lines)
+    assert (first.out, first.errors, first.well) == ("a\nb\n", "", True)
+    assert 'column "nothing" does not exist' in second.errors and not second.well
+    assert third.out == "1min\n", "what hangs holds no other bridge up for long"
+    assert (last.out, last.well) == ("", False) and "nobody" in last.errors
+    assert postgres.sessions("matrix-postgres") == []
+    with pytest.raises(ScriptError, match="elsewhere: psql as synapse: Error: No such container: elsewhere"):
+        postgres.sessions("elsewhere", lines[0])

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from mautrix_bridges.documents.places import Database
-from mautrix_bridges.scripts import bundle, delivery, readiness
+from mautrix_bridges.scripts import bundle, container, delivery, readiness
 from mautrix_bridges.scripts.common import ScriptError
 from mautrix_bridges.scripts.wire import plain
 from mautrix_bridges.verdicts.host_facts import BridgeStatus, Manifest
@@ -52,8 +52,11 @@ def delivers(server: ScriptedServer, *memberships: str) -> None:
     server.on(MAKE, reply(200, room_id="!r:echo6.co"))
     server.on(Call("POST", f"{ROOM}/invite", PUPPET, {"user_id": "@signalbot:echo6.co"}), reply(200))
     memberships = memberships or ("leave",)
-    looks = [reply(200, membership=each) for each in memberships]
-    server.on(Call("GET", f"{ROOM}/state/m.room.member/{BOT}", PUPPET), *looks)
+    looks = [
+        reply(200, chunk=[{"state_key": "@signalbot:echo6.co", "content": {"membership": each}}])
+        for each in memberships
+    ]
+    server.on(Call("GET", f"{ROOM}/members", PUPPET), *looks)
     own = f"?user_id={BOT}"
     for step in (*([] if memberships[-1] == "leave" else [f"leave{own}"]), f"forget{own}"):
         server.on(Call("POST", f"{ROOM}/{step}", TOKEN, {}), reply(200))
@@ -180,8 +183,8 @@ def test_a_bridge_that_synapse_pings_and_tells_nothing_is_not_ready(
 def test_in_the_room_of_the_proof_nobody_stays() -> None:
     with ScriptedServer() as server:
         delivers(server, "invite")
-        room, tokens = delivery.Room(server.url, PUPPET), (TOKEN, PUPPET)
-        assert delivery.prove(room, server.url, "@signalbot:echo6.co", tokens, deadline=0.0, pause=0.0) is None
+        room = delivery.Room(server.url, PUPPET)
+        assert delivery.prove(room, server.url, "@signalbot:echo6.co", TOKEN, deadline=0.0, pause=0.0) is None
 
 
 def test_those_that_are_proven_at_a_time_share_a_room_and_the_last_one_leaves_it() -> None:
@@ -195,6 +198,20 @@ def test_those_that_are_proven_at_a_time_share_a_room_and_the_last_one_leaves_it
                     assert one == other == ROOM
                 for step in ("leave", "forget"):
                     server.on(Call("POST", f"{ROOM}/{step}", PUPPET, {}), reply(200))
+
+
+def test_one_that_may_not_be_invited_fails_alone_and_a_synapse_that_hangs_up_is_asked_once_for_all() -> None:
+    invite = Call("POST", f"{ROOM}/invite", PUPPET, {"user_id": "@signalbot:echo6.co"})
+    with ScriptedServer() as server:
+        server.on(MAKE, reply(200, room_id="!r:echo6.co"))
+        server.on(invite, error(403, "M_FORBIDDEN"), Raw(hang_up))
+        for step in ("leave", "forget"):
+            server.on(Call("POST", f"{ROOM}/{step}", PUPPET, {}), reply(200))
+        room = delivery.Room(server.url, PUPPET)
+        with room:
+            assert "/invite: 403 M_FORBIDDEN" in room._invite(["@signalbot:echo6.co"])["@signalbot:echo6.co"]
+            with pytest.raises(ScriptError, match="/invite: "):
+                room._invite(["@signalbot:echo6.co", "@other:echo6.co"])
 
 
 def test_once_it_is_ready_the_configs_of_earlier_containers_go(bridge: Bridge) -> None:
@@ -471,36 +488,16 @@ def test_keys_are_not_replaced_where_the_database_was_restored(bridge: Bridge) -
     assert not [call for call in bridge.docker.calls if "psql" in call]
 
 
-def test_the_containers_that_are_waited_for_at_a_time_are_looked_at_together(
-    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A process each, several times a second, would be most of what twenty bridges wait for."""
-    monkeypatch.setenv("PATH", bridge.docker.environment["PATH"])
-    both = json.dumps([*json.loads(inspected()), {**json.loads(inspected("exited"))[0], "Id": "other"}])
-    bridge.docker.on(f"container inspect {ID} other", out(both))
-    bridge.docker.on(f"restart {ID}", out())
-    looks = readiness.Looks()
-    assert looks.at(ID, 60.0) is not None
-    for _ in range(3):
-        seen = [looks.at(each, 60.0) for each in (ID, "other")]
-        assert [each.status for each in seen if each] == ["running", "exited"]
-    assert len([call for call in bridge.docker.calls if "inspect" in call]) == 2
-    looks.restart(ID, timeout=10)
-    looks.at(ID, 60.0)
-    assert len([call for call in bridge.docker.calls if "inspect" in call]) == 3, "it is another run now"
-
-
 def test_what_docker_or_synapse_does_not_answer_is_asked_once_for_all_who_wait(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty bridges, one after the other, would wait for ten minutes."""
     monkeypatch.setenv("PATH", bridge.docker.environment["PATH"])
     bridge.docker.on(INSPECT, out(err="Cannot connect to the Docker daemon\n", code=1, sleep=1))
-    looks = readiness.Looks()
 
     def look(_: int) -> str:
         with pytest.raises(ScriptError) as failed:
-            looks.at(ID, 60.0)
+            container.look(ID)
         return str(failed.value)
 
     def enter(room: delivery.Room) -> str:
