@@ -12,7 +12,7 @@ import pulumi_postgresql as postgresql
 from mautrix_bridges.components.container import BridgeContainer, container_version, readiness_arguments
 from mautrix_bridges.components.database import BridgeDatabase
 from mautrix_bridges.components.gate import archived_at_deletion, gate_arguments, may_go_at_deletion, own_data
-from mautrix_bridges.components.host import Host, HostScripts, later
+from mautrix_bridges.components.host import Host, HostScripts, later, resolved
 from mautrix_bridges.components.install import BridgeConfig, DockerMachine, install_arguments
 from mautrix_bridges.components.leftovers import bridge_leftovers
 from mautrix_bridges.components.registration import Registration, bridge_appservice
@@ -28,7 +28,7 @@ from mautrix_bridges.scripts.gate import Admitted
 from mautrix_bridges.scripts.install import Installed
 from mautrix_bridges.scripts.isolation import Proven, RolePassword
 from mautrix_bridges.scripts.readiness import Ready
-from mautrix_bridges.scripts.wire import Failed, plain
+from mautrix_bridges.scripts.wire import Failed
 from mautrix_bridges.verdicts.host_facts import BridgeStatus
 
 R = TypeVar("R")
@@ -221,7 +221,7 @@ def _unless_failed(outcome: pulumi.Output[R | Failed], told: Callable[[R], S]) -
     """As `Host.scripts` takes it."""
 
     def arguments(seen: R | Failed) -> pulumi.Output[Any] | None:
-        return None if isinstance(seen, Failed) else pulumi.Output.from_input(plain(told(seen)))
+        return None if isinstance(seen, Failed) else resolved(told(seen))
 
     return later(cast("pulumi.Output[S]", outcome.apply(arguments)))
 

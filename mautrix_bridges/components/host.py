@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -50,6 +50,30 @@ def later(value: pulumi.Output[T]) -> T:
     """An output where a script's arguments want a value: `Host.script` resolves it before the script is sent. To mypy
     it is the value, so the arguments stay typed."""
     return cast(T, value)
+
+
+def resolved(arguments: object) -> pulumi.Output[Any]:
+    """Arguments that may hold outputs, as JSON knows them. (Output.from_input makes an output of every single value: a
+    tenth of what the program with twenty bridges computes.)"""
+    values = plain(arguments)
+    return pulumi.Output.all(*_outputs(values)).apply(lambda found: _filled(values, iter(found)))
+
+
+def _outputs(value: Any) -> Iterator[pulumi.Output[Any]]:
+    if isinstance(value, pulumi.Output):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _outputs(item)
+
+
+def _filled(value: Any, found: Iterator[Any]) -> Any:
+    """In the order of `_outputs`."""
+    if isinstance(value, pulumi.Output):
+        return next(found)
+    if isinstance(value, dict):
+        return {key: _filled(item, found) for key, item in value.items()}
+    return [_filled(item, found) for item in value] if isinstance(value, list) else value
 
 
 class HostScript(Generic[R]):
@@ -201,8 +225,7 @@ class Host(ABC):
         """The same for several bridges, by their keys: one resource, which runs the verb for all of them side by side.
         A bridge's failure is an outcome, and neither ends the run nor holds another bridge up; one whose arguments turn
         out to be None is left out. Any change of one bridge's arguments runs it for all."""
-        known: pulumi.Output[dict[str, Any]] = pulumi.Output.from_input(plain(arguments))
-        told = known.apply(lambda values: {key: value for key, value in values.items() if value is not None})
+        told = resolved(arguments).apply(lambda all_: {key: value for key, value in all_.items() if value is not None})
         stdin: pulumi.Output[str] = pulumi.Output.secret(self._stdin(create, name, told, attempts))
         command = _resource(name, True, opts, create=self._command(create, name), stdin=stdin)
         return HostScripts(command, result_of(create))
@@ -251,13 +274,12 @@ class Host(ABC):
         """What the step of that name has on stdin; as secret as its arguments."""
         step, stored = f"{self._deployment} {name}", None if alone else self.programs
 
-        def packed(known: object) -> str:
+        def packed(values: object) -> str:
             return bundle.pack(
-                verb.__module__, known, self._reapply, self._docker_host, step, each, stored, least=alone
+                verb.__module__, values, self._reapply, self._docker_host, step, each, stored, least=alone
             )
 
-        known: pulumi.Output[Any] = pulumi.Output.from_input(plain(arguments))
-        return known.apply(packed)
+        return resolved(arguments).apply(packed)
 
     def _command(self, verb: Callable[[A], object], name: str) -> str:
         """The step's command line; it is the same for all, so a person reads behind it what it runs."""
