@@ -7,7 +7,8 @@
     lab.pulumi("destroy", "--yes")
     assert lab.snapshot() == before
 
-Everything is under .lab/ of the checkout and in containers, one network and one image whose names begin with `prefix`.
+Everything is under .lab/ of the checkout and in containers, one network and one image whose names begin with `prefix`;
+Postgres' data may be in memory (lab/place.py).
 Nothing else on the machine is touched, except that dockerd is started if no daemon answers, and that the images
 mxlab/* are built. This module is the lab's life; what it is made of is in place.py (names, paths, notes),
 containers.py, pulumi_cli.py and snapshot.py.
@@ -167,6 +168,7 @@ class Lab(Place):
             # The names come from the path alone.
             gone = Lab(path, self._say)
             removed = gone.containers.clear()
+            _remove_trees(gone.postgres_data)
             gone.ssh.remove()
             self.docker.remove_images(f"label={LABEL}={gone.checkout}")
             self._say(f"the lab of {path}, which is gone: {', '.join(removed)}")
@@ -228,9 +230,10 @@ class Lab(Place):
 
     def _make(self, tags: Mapping[str, str], key: str) -> None:
         """A new host, from nothing; whatever this lab had is cleared. A copy of it is kept for `reset`."""
-        free = shutil.disk_usage(self.dir).free
-        if free < SPACE_BYTES:
-            raise LabError(f"the lab takes 1 GiB; {self.dir} has {free / 1024**3:.1f} GiB free")
+        for place in (self.dir, self.postgres_data.parent):
+            free = shutil.disk_usage(place).free
+            if free < SPACE_BYTES:
+                raise LabError(f"the lab takes 1 GiB; {place} has {free / 1024**3:.1f} GiB free")
         begun = time.monotonic()
         self._say("making the host: files, Postgres, MAS, Synapse (about 20 s) ...")
         self.note(made=None, busy="make", salt=None)

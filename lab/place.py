@@ -7,6 +7,7 @@ import json
 import os
 import random
 import secrets as random_secrets
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ LABEL = "mxlab.checkout"
 PATH_LABEL = "mxlab.path"
 # Below the ports that the kernel gives to outgoing connections, so that a free one stays free.
 PORTS = range(18000, 28000)
+MEMORY, MEMORY_BYTES = Path("/dev/shm"), 4 * 1024**3
 
 Say = Callable[[str], None]
 
@@ -71,7 +73,10 @@ class Place:
         self.config_file = self.dir / "Pulumi.lab.yaml"
         self.plugins_dir = self.dir / "plugins"
         self.state_dir = self.dir / "state"
-        self.postgres_data = self.dir / "postgres"
+        # In memory where there is enough: a disk's speed is not what the lab is for, and a reset removes thousands of
+        # files, past which ext4 without a journal searches for each new one in the minutes after it.
+        in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).total >= MEMORY_BYTES
+        self.postgres_data = MEMORY / f"{self.prefix}-postgres" if in_memory else self.dir / "postgres"
         self.postgres_env = self.dir / "postgres.env"
         self.postgres_password = self.dir / "postgres.password"
         self.pristine = self.dir / "pristine"

@@ -7,6 +7,7 @@ and pulumi-go-provider's `infer` (command).
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
 import json
 import sys
@@ -379,6 +380,7 @@ def engine_address() -> str | None:
 
 def serve(provider: Provider, package: str) -> None:
     """Runs the plugin until the engine ends it. `package` is the SDK's: its version is the plugin's."""
+    gc.disable()  # the real ones are no Python: what they compute is the operations
     watch(provider)
     server.ProviderServicer = _Servicer  # type: ignore[misc]  # `server.main` makes it by this name
     server.main(sys.argv[1:], importlib.metadata.version(package), provider)
