@@ -20,7 +20,8 @@ def out(text: str = "", *, err: str = "", code: int = 0, sleep: float = 0) -> di
 
 
 class StubDocker:
-    """`on(words, answer, …)`: the answers to that command line in turn; the last one stands from then on."""
+    """`on(words, answer, …)`: the answers to that command line in turn; the last one stands from then on. Several that
+    are inspected at once are those that are inspected one by one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,18 +45,33 @@ class StubDocker:
 
 
 def play(folder: Path, words: str) -> int:
-    with (folder / "calls").open("a") as log:
-        log.write(words + "\n")
     script = json.loads((folder / "script.json").read_text()) if (folder / "script.json").exists() else {}
-    if words not in script:
-        print(f"stub docker: not in the script: {words}", file=sys.stderr)
-        return 64
-    turn = (folder / "calls").read_text().splitlines().count(words) - 1
-    answer = script[words][min(turn, len(script[words]) - 1)]
+    kind, _, names = words.partition(" inspect ")
+    if words in script or len(names.split()) < 2:
+        answer = said(folder, script, words)
+    else:
+        # Threads that ask at the same time ask together (common.Together): as if each had asked alone.
+        each = [said(folder, script, f"{kind} inspect {name}") for name in names.split()]
+        found = [item for one in each for item in json.loads(one["out"] or "[]")]
+        answer = out(
+            json.dumps(found),
+            err="".join(one["err"] for one in each),
+            code=max(one["code"] for one in each),
+            sleep=max(one["sleep"] for one in each),
+        )
     time.sleep(answer["sleep"])
     print(answer["out"], end="", flush=True)
     print(answer["err"], end="", file=sys.stderr)
     return int(answer["code"])
+
+
+def said(folder: Path, script: dict[str, list[dict[str, Any]]], words: str) -> dict[str, Any]:
+    with (folder / "calls").open("a") as log:
+        log.write(words + "\n")
+    if words not in script:
+        return out(err=f"stub docker: not in the script: {words}\n", code=64)
+    turn = (folder / "calls").read_text().splitlines().count(words) - 1
+    return script[words][min(turn, len(script[words]) - 1)]
 
 
 if __name__ == "__main__":
