@@ -34,7 +34,7 @@ class Room:
 
     def __init__(self, url: str, as_token: str) -> None:
         self._url, self._token = url, as_token
-        self._turn, self._users, self._path = Turn(), 0, ""
+        self._turn, self._users, self._path, self._looked = Turn(), 0, "", 0.0
         self._memberships, self._invitations = Together(self._members), Together(self._invite)
 
     def __enter__(self) -> str:
@@ -69,7 +69,8 @@ class Room:
 
     def _members(self, _: Sequence[str]) -> dict[str, str]:
         """Of all: one answer is for all who wait, and the more there are, the fewer are asked for."""
-        time.sleep(GATHER * self._users)
+        time.sleep(max(self._looked + GATHER * self._users - time.monotonic(), 0))
+        self._looked = time.monotonic()
 
         def memberships(answer: Mapping[str, Any]) -> dict[str, str]:
             return {each["state_key"]: each["content"]["membership"] for each in answer["chunk"]}

@@ -35,7 +35,8 @@ def base(synapse: Synapse) -> str:
 
 
 class Asker:
-    """`ask`, where Synapse is: it is looked for until it has answered well there, and again once it does not."""
+    """`ask`, where Synapse is: it is looked for until it has answered there (as verdicts.auth.starting, an errcode is its
+    own answer), and again once it does not."""
 
     def __init__(self, synapse: Synapse, secrets: Sequence[str] = ()) -> None:
         """`secrets`: as of `ask`."""
@@ -53,7 +54,8 @@ class Asker:
         except ScriptError as error:
             return Exchange(step, request.method, request.target, fault="refused", detail=str(error))
         exchange = ask(step, url, request, seconds, self._secrets)
-        self._url = url if exchange.status == 200 and not exchange.fault else ""
+        answered = exchange.status == 200 or "errcode" in (exchange.json() or {})
+        self._url = url if answered and not exchange.fault else ""
         return exchange
 
 
