@@ -35,8 +35,8 @@ def base(synapse: Synapse) -> str:
 
 
 class Asker:
-    """`ask`, where Synapse is: it is looked for until it has answered there (as verdicts.auth.starting, an errcode is its
-    own answer), and again once it does not."""
+    """`ask`, where Synapse is: it is looked for until it has answered there (an errcode is an answer of its own, as for
+    verdicts.auth.starting), and again once it does not."""
 
     def __init__(self, synapse: Synapse, secrets: Sequence[str] = ()) -> None:
         """`secrets`: as of `ask`."""
