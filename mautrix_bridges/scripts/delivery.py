@@ -64,8 +64,9 @@ class Room:
         return why
 
     def membership(self, user: str) -> str:
-        """What that user is there, "" if nothing. ScriptError if Synapse does not say."""
-        return self._memberships(user).get(user, "")
+        """What that user, who was invited, is there: one whom Synapse does not show yet has done nothing about it.
+        ScriptError if Synapse does not say."""
+        return self._memberships(user).get(user, "invite")
 
     def _members(self, _: Sequence[str]) -> dict[str, str]:
         """Of all: one answer is for all who wait, and the more there are, the fewer are asked for."""
