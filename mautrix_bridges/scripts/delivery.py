@@ -82,14 +82,21 @@ class Room:
         with self._turn:  # nobody fails to make a room while one is in use
             self._users -= 1
             if not self._users:
-                _leave(self._url, self._path, self._token, "leave", "forget")
+                self.take_out(self._token, "leave", "forget")
+
+    def take_out(self, as_token: str, *steps: str) -> None:
+        """Those `steps` (leave, forget) of whom the token is for."""
+        for step in steps:
+            done = ask(step, self._url, Request("POST", f"{self._path}/{step}", as_token, {}), LIMIT)
+            if done.status != 200:
+                say(f"note: the room of the proof, {self._path}: {step}: {came(done)}")
 
 
-def prove(room: Room, url: str, bot: str, as_token: str, deadline: float, pause: float) -> Optional[float]:
+def prove(room: Room, bot: str, as_token: str, deadline: float, pause: float) -> Optional[float]:
     """Seconds from the invitation until the bridge, whose `as_token` it is, has acted on it; None if it has not by
     `deadline` (of time.monotonic). ScriptError if Synapse does not let the room's sender make it, invite or look at
     it."""
-    with room as where:
+    with room:
         begun, there = time.monotonic(), "invite"
         room.invite(bot)
         try:
@@ -104,14 +111,7 @@ def prove(room: Room, url: str, bot: str, as_token: str, deadline: float, pause:
         finally:
             as_bot = f"?user_id={quote(bot, safe='')}"
             left = () if there == "leave" else (f"leave{as_bot}",)
-            _leave(url, where, as_token, *left, f"forget{as_bot}")
-
-
-def _leave(url: str, where: str, token: str, *steps: str) -> None:
-    for step in steps:
-        done = ask(step, url, Request("POST", f"{where}/{step}", token, {}), LIMIT)
-        if done.status != 200:
-            say(f"note: the room of the proof, {where}: {step}: {came(done)}")
+            room.take_out(as_token, *left, f"forget{as_bot}")
 
 
 def _asked(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]) -> R:

@@ -178,7 +178,7 @@ class Watch:
         try:
             url = self.asker.url
             room = _rooms.setdefault(url, delivery.Room(url, a.doublepuppet_as_token))
-            arrived = delivery.prove(room, url, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
+            arrived = delivery.prove(room, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
         except ScriptError as error:
             raise ScriptError(clean(str(error), [a.as_token, a.doublepuppet_as_token])) from None
         self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"

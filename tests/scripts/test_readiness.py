@@ -184,7 +184,7 @@ def test_in_the_room_of_the_proof_nobody_stays() -> None:
     with ScriptedServer() as server:
         delivers(server, "invite")
         room = delivery.Room(server.url, PUPPET)
-        assert delivery.prove(room, server.url, "@signalbot:echo6.co", TOKEN, deadline=0.0, pause=0.0) is None
+        assert delivery.prove(room, "@signalbot:echo6.co", TOKEN, deadline=0.0, pause=0.0) is None
 
 
 def test_a_bot_that_synapse_does_not_show_yet_has_done_nothing_about_its_invitation() -> None:
@@ -193,7 +193,7 @@ def test_a_bot_that_synapse_does_not_show_yet_has_done_nothing_about_its_invitat
         delivers(server, "invite")
         server.on(Call("GET", f"{ROOM}/members", PUPPET), reply(200, chunk=[]))
         room = delivery.Room(server.url, PUPPET)
-        assert delivery.prove(room, server.url, "@signalbot:echo6.co", TOKEN, deadline=0.0, pause=0.0) is None
+        assert delivery.prove(room, "@signalbot:echo6.co", TOKEN, deadline=0.0, pause=0.0) is None
 
 
 def test_those_that_are_proven_at_a_time_share_a_room_and_the_last_one_leaves_it() -> None:
