@@ -88,7 +88,7 @@ def begin(arguments: Arguments) -> Begun:
     subject, key = arguments.subject, fingerprint(arguments.subject.pickle_key)[:16]
     database = subject.database
     first = {"began": arguments.restore, "key": key, "image": subject.image}
-    known = _known(database)
+    known = _known(database, _if_new(subject, first) if arguments.restore == NOTHING else "")
     if not known.get("began") and arguments.restore == NOTHING:
         _sql(database, _comment(subject, first))
         known = first
@@ -259,10 +259,19 @@ def _comment(subject: Subject, values: Mapping[str, object]) -> str:
     return f"comment on database {postgres.quoted(subject.database.database)} is {postgres.literal(mark)};\n"
 
 
-def _known(database: Database) -> dict[str, Any]:
+def _if_new(subject: Subject, first: Mapping[str, object]) -> str:
+    """The statement that notes `first` of a database whose comment says no more than whose it is, as that of a new one
+    does (scripts/isolation.py): in the session that looks, since one for each bridge is what many wait for."""
+    now, new = COMMENT.strip(";"), postgres.literal(comment(subject.stack))
+    block = f"begin if ({now}) ={new} then {_comment(subject, first).strip()} end if; end"
+    return f"do{postgres.literal(block)}; "
+
+
+def _known(database: Database, before: str = "") -> dict[str, Any]:
     """What the database's comment says, by name: `began`, the fingerprint of its `key`, the `image` that used it last,
-    the archive that it went `back` to, the image to which it is `changing`, and `archived` once it is."""
-    values = commented("\n".join(_sql(database, COMMENT)))
+    the archive that it went `back` to, the image to which it is `changing`, and `archived` once it is; `before`: a
+    statement that runs before that is looked at."""
+    values = commented("\n".join(_sql(database, f"{before}{COMMENT}")))
     return {key: value for key, value in values.items() if key != "stack"}
 
 

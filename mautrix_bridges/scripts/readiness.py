@@ -175,6 +175,7 @@ class Watch:
         """The result, once all of them hold and an event has arrived; None if none did before the time was up."""
         a = self.arguments
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
+        status = answering(state, a.as_token)  # now, since Synapse is what the proof's room is waited for
         try:
             url = self.asker.url
             room = _rooms.setdefault(url, delivery.Room(url, a.doublepuppet_as_token))
@@ -192,7 +193,7 @@ class Watch:
             float(self.bodies["ping"]["duration_ms"]),
             round(arrived * 1000),
             str(self.bodies["profile"].get("displayname", "")),
-            answering(state, a.as_token),
+            status,
         )
 
     def report(self, why: str) -> str:

@@ -29,6 +29,7 @@ from mautrix_bridges.scripts.archives import Subject, found, manifest_of
 from mautrix_bridges.scripts.bridge_data import Arguments, Check
 from mautrix_bridges.scripts.common import ScriptError
 from mautrix_bridges.scripts.container import look
+from mautrix_bridges.scripts.postgres import Line, Said, literal, sessions
 from mautrix_bridges.scripts.wire import plain
 from tests.facts import STACK, container, deployment
 from tests.scripts.private_postgres import Postgres, bridge_database, postgres
@@ -290,6 +291,33 @@ def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_somethin
     assert box.good("archive")["path"] == "" and not box.path.exists()
     box.good("begin")
     assert box.good("archive")["path"] == str(box.path), "it has begun: a bridge may have run"
+
+
+@pytest.mark.parametrize(
+    ("said", "most"),
+    [(comment(STACK), 1), ("", 2), ("of a person, with a ' and a $do$", 2), (comment(STACK, x="y"), 2)],
+)
+def test_a_database_begins_whatever_its_comment_says_and_a_new_one_in_one_session(
+    box: Box, monkeypatch: pytest.MonkeyPatch, said: str, most: int
+) -> None:
+    """One more for each bridge is what twenty wait for; one that does not begin is never asked for its key again."""
+    asked = list[Line]()
+
+    def counted(container: str, *lines: Line) -> list[Said]:
+        asked.extend(lines)
+        return sessions(container, *lines)
+
+    monkeypatch.setattr("mautrix_bridges.scripts.postgres.sessions", counted)
+    for key, value in box.server.environment().items():
+        monkeypatch.setenv(key, value)
+    box.again()
+    box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS {literal(said)};")
+    arguments = replace(box.arguments, subject=replace(box.subject, stack=STACK, image="it's/an$do$image:1"))
+    for count in (most, most + 1):
+        assert bridge_data.begin(arguments).began == "none"
+        assert len(asked) == count
+        known = box.began()
+        assert known.pop("key") and known == {"stack": STACK, "began": "none", "image": "it's/an$do$image:1"}
 
 
 def test_a_state_with_another_key_than_the_database_s_goes_no_further(box: Box) -> None:
