@@ -162,26 +162,38 @@ class Together(Generic[K, V]):
 
     def __init__(self, ask: Callable[[Sequence[K]], Mapping[K, V]]) -> None:
         """`ask`: what is known of those; raises ScriptError."""
-        self._ask, self._turn, self._guard = ask, Turn(), threading.Lock()
+        self._ask, self._turn, self._guard = ask, threading.Lock(), threading.Lock()
         self._next = _Question[K, V]()
 
     def __call__(self, *wanted: K) -> dict[K, V]:
-        """What is known of those. A ScriptError is that of all who waited for it."""
+        """What is known of those. A ScriptError is that of all who waited meanwhile, and what they wanted is not asked:
+        they do not try again one after the other what takes its time to fail."""
         with self._guard:
             question = self._next
             question.wanted.update(dict.fromkeys(wanted))
         with self._turn:
+            if question.known is None and not question.failed:
+                self._close()  # whoever comes from now on waits for the next
+                try:
+                    question.known = self._ask([*question.wanted])
+                except ScriptError as error:
+                    question.failed = self._close().failed = str(error)
             if question.known is None:
-                with self._guard:  # whoever comes from now on waits for the next
-                    self._next = _Question[K, V]()
-                question.known = self._ask([*question.wanted])
+                raise ScriptError(question.failed)
         return {each: question.known[each] for each in wanted if each in question.known}
+
+    def _close(self) -> _Question[K, V]:
+        """The question that came next: nothing is added to it any more."""
+        with self._guard:
+            question, self._next = self._next, _Question[K, V]()
+        return question
 
 
 class _Question(Generic[K, V]):
     def __init__(self) -> None:
         self.wanted: dict[K, None] = {}
         self.known: Mapping[K, V] | None = None
+        self.failed = ""
 
 
 def docker(
