@@ -260,17 +260,16 @@ def _comment(subject: Subject, values: Mapping[str, object]) -> str:
 
 
 def _if_new(subject: Subject, first: Mapping[str, object]) -> str:
-    """The statement that notes `first` of a database whose comment says no more than whose it is, as that of a new one
-    does (scripts/isolation.py): in the session that looks, since one for each bridge is what many wait for."""
-    now, new = COMMENT.strip(";"), postgres.literal(comment(subject.stack))
-    block = f"begin if ({now}) ={new} then {_comment(subject, first).strip()} end if; end"
-    return f"do{postgres.literal(block)}; "
+    """What has psql note `first` of a database whose comment says no more than whose it is, as that of a new one does
+    (scripts/isolation.py): in the session that looks, since one for each bridge is what many wait for."""
+    noted, new = postgres.literal(_comment(subject, first).strip()), postgres.literal(comment(subject.stack))
+    return f"select{noted} where ({COMMENT.strip(';')}) ={new} \\gexec \\\\ "
 
 
 def _known(database: Database, before: str = "") -> dict[str, Any]:
     """What the database's comment says, by name: `began`, the fingerprint of its `key`, the `image` that used it last,
-    the archive that it went `back` to, the image to which it is `changing`, and `archived` once it is; `before`: a
-    statement that runs before that is looked at."""
+    the archive that it went `back` to, the image to which it is `changing`, and `archived` once it is; `before`:
+    what runs before that is looked at."""
     values = commented("\n".join(_sql(database, f"{before}{COMMENT}")))
     return {key: value for key, value in values.items() if key != "stack"}
 

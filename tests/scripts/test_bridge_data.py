@@ -295,7 +295,7 @@ def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_somethin
 
 @pytest.mark.parametrize(
     ("said", "most"),
-    [(comment(STACK), 1), ("", 2), ("of a person, with a ' and a $do$", 2), (comment(STACK, x="y"), 2)],
+    [(comment(STACK), 1), ("", 2), ("of a person, with a ' and a \\", 2), (comment(STACK, x="y"), 2)],
 )
 def test_a_database_begins_whatever_its_comment_says_and_a_new_one_in_one_session(
     box: Box, monkeypatch: pytest.MonkeyPatch, said: str, most: int
@@ -312,12 +312,12 @@ def test_a_database_begins_whatever_its_comment_says_and_a_new_one_in_one_sessio
         monkeypatch.setenv(key, value)
     box.again()
     box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS {literal(said)};")
-    arguments = replace(box.arguments, subject=replace(box.subject, stack=STACK, image="it's/an$do$image:1"))
+    arguments = replace(box.arguments, subject=replace(box.subject, stack=STACK, image="it's/an\\image:$1"))
     for count in (most, most + 1):
         assert bridge_data.begin(arguments).began == "none"
         assert len(asked) == count
         known = box.began()
-        assert known.pop("key") and known == {"stack": STACK, "began": "none", "image": "it's/an$do$image:1"}
+        assert known.pop("key") and known == {"stack": STACK, "began": "none", "image": "it's/an\\image:$1"}
 
 
 def test_a_state_with_another_key_than_the_database_s_goes_no_further(box: Box) -> None:
