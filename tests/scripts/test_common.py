@@ -111,7 +111,7 @@ def test_a_defect_of_ours_or_a_failure_that_cannot_be_noted_ends_the_run(
 
 
 class Asked:
-    """Answers with the number of its questions so far; the first one waits until `others` want something."""
+    """Answers with the number of its questions so far; the first one waits until `others` names are wanted next."""
 
     def __init__(self, others: int) -> None:
         self.questions: list[list[str]] = []
@@ -143,10 +143,10 @@ class Asked:
 
 def test_what_many_want_to_know_while_one_is_answered_is_asked_in_one() -> None:
     """A process of Docker's for each of twenty bridges would be most of what they wait for."""
-    asked = Asked(others=3)
-    told = asked.all(("a",), ("a",), ("b", "unknown"), ("b",))
-    assert told == [{"a": 1}, {"a": 2}, {"b": 2}, {"b": 2}], "no answer is older than its question"
-    assert [sorted(each) for each in asked.questions] == [["a"], ["a", "b", "unknown"]]
+    asked = Asked(others=4)
+    told = asked.all(("a",), ("a",), ("b", "unknown"), ("b", "c"))
+    assert told == [{"a": 1}, {"a": 2}, {"b": 2}, {"b": 2, "c": 2}], "no answer is older than its question"
+    assert [sorted(each) for each in asked.questions] == [["a"], ["a", "b", "c", "unknown"]]
     assert asked.together("a") == {"a": 3}
 
 
