@@ -246,23 +246,18 @@ def archive(arguments: Arguments) -> Archived:
 
 
 def _sql(database: Database, statement: str) -> list[str]:
-    """A line as the database's role, beside those of other bridges; as postgres.sql."""
-    (said,) = postgres.sessions(database.container, postgres.Line(database.role, database.database, statement.strip()))
-    if not said.well:
-        why = said.errors.strip().partition("\n")[0]
-        raise ScriptError(f"{database.container}: database {database.database} as {database.role}: {why}")
-    return said.out.splitlines()
+    return postgres.sql_line(database.container, postgres.Line(database.role, database.database, statement))
 
 
 def _comment(subject: Subject, values: Mapping[str, object]) -> str:
     mark = comment(subject.stack, **values)
-    return f"comment on database {postgres.quoted(subject.database.database)} is {postgres.literal(mark)};\n"
+    return f"comment on database {postgres.quoted(subject.database.database)} is {postgres.literal(mark)};"
 
 
 def _if_new(subject: Subject, first: Mapping[str, object]) -> str:
     """What has psql note `first` of a database whose comment says no more than whose it is, as that of a new one does
     (scripts/isolation.py): in the session that looks, since one for each bridge is what many wait for."""
-    noted, new = postgres.literal(_comment(subject, first).strip()), postgres.literal(comment(subject.stack))
+    noted, new = postgres.literal(_comment(subject, first)), postgres.literal(comment(subject.stack))
     return f"select{noted} where ({COMMENT.strip(';')}) ={new} \\gexec \\\\ "
 
 

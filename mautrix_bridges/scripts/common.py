@@ -168,6 +168,8 @@ class Together(Generic[K, V]):
     def __call__(self, *wanted: K) -> dict[K, V]:
         """What is known of those. A ScriptError is that of all who waited meanwhile, and what they wanted is not asked:
         they do not try again one after the other what takes its time to fail."""
+        if not wanted:
+            return {}
         with self._guard:
             question = self._next
             question.wanted.update(dict.fromkeys(wanted))

@@ -102,7 +102,7 @@ def variable(container: str, name: str) -> str:
 
 def _inspected(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """`docker KIND inspect`, by the names asked for. A process for each bridge would be most of what many wait for."""
-    return _together[kind](*names) if names else {}
+    return _together[kind](*names)
 
 
 def _inspect(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from mautrix_bridges.scripts.common import NO_DOCKER, ScriptError, Together, docker
 
@@ -160,18 +161,14 @@ class Said:
 def sessions(container: str, *lines: Line) -> list[Said]:
     """Run each line in a session of its own, whatever comes of it; one that takes over a minute is ended. ScriptError
     if they were not run to the last. One `docker exec` for all, and for all bridges that want something at a time."""
-    said = _together(*((container, each) for each in lines)) if lines else {}
-    return [said[container, each] for each in lines]
+    said = _together.setdefault(container, Together(partial(_run, container)))(*lines)
+    return [said[each] for each in lines]
 
 
-def _sessions(wanted: Sequence[tuple[str, Line]]) -> dict[tuple[str, Line], Said]:
-    by_container: dict[str, list[Line]] = {}
-    for container, line in wanted:
-        by_container.setdefault(container, []).append(line)
-    return {(each, line): said for each, lines in by_container.items() for line, said in _run(each, lines)}
+_together: dict[str, Together[Line, Said]] = {}  # by container
 
 
-def _run(container: str, lines: Sequence[Line]) -> Iterable[tuple[Line, Said]]:
+def _run(container: str, lines: Sequence[Line]) -> dict[Line, Said]:
     mark = f"-- {secrets.token_hex(8)}"
     loop = (
         "while IFS='\t' read -r user database line; do "
@@ -187,10 +184,7 @@ def _run(container: str, lines: Sequence[Line]) -> Iterable[tuple[Line, Said]]:
     if not len(outs) // 2 == len(errors) - 1 == len(lines):
         last = errors[-1].strip() or f"exit code {done.returncode}"
         raise ScriptError(f"{container}: psql as {lines[0].user}: {last}")
-    return zip(lines, map(Said, outs[::2], errors, (code == "0" for code in outs[1::2])))
-
-
-_together = Together(_sessions)
+    return dict(zip(lines, map(Said, outs[::2], errors, (code == "0" for code in outs[1::2]))))
 
 
 def sql(
@@ -198,7 +192,18 @@ def sql(
 ) -> list[str]:
     """Run SQL; the rows, unaligned, one a line. ScriptError with Postgres' own words if it fails."""
     done = psql(container, user, database, statements, timeout, **variables)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise ScriptError(f"{container}: database {database} as {user}: {said[0]}")
-    return [line for line in done.stdout.splitlines() if line]
+    said = Said(done.stdout, done.stderr or f"exit code {done.returncode}", not done.returncode)
+    return _rows(container, user, database, said)
+
+
+def sql_line(container: str, line: Line) -> list[str]:
+    """As `sql`, in one of the `sessions`."""
+    (said,) = sessions(container, line)
+    return _rows(container, line.user, line.database, said)
+
+
+def _rows(container: str, user: str, database: str, said: Said) -> list[str]:
+    if not said.well:
+        why = said.errors.strip().partition("\n")[0]
+        raise ScriptError(f"{container}: database {database} as {user}: {why}")
+    return [row for row in said.out.splitlines() if row]
