@@ -68,7 +68,7 @@ class CheckedBridge:
 class CheckedHost:
     """What the components need to know of the host. `synapse_owner`: uid and gid of Synapse's process on it; `docker`:
     its address, `bridge_owner`: uid and gid that a bridge's user in its container has on it. `programs`: whether it
-    has those of the steps; `whole`: as in components/bridge.py, Shared."""
+    has those of the steps; `whole`: as in components/bridge.py, Shared; `leaving`: as HostFacts."""
 
     postgres: PostgresAccess
     docker: DockerAddress
@@ -77,14 +77,22 @@ class CheckedHost:
     programs: bool
     whole: bool
     bridges: tuple[CheckedBridge, ...]
+    leaving: tuple[str, ...]
 
 
-def not_live(failures: Sequence[str]) -> str:
+def not_live(failures: Sequence[str], leaving: Sequence[str] = ()) -> str:
     """What is said of the bridges that did not go live, a line each; "" if all did. `failures` are of all bridges, each
-    "" or one line."""
+    "" or one line; `leaving`: the containers of those that are taken from the settings."""
     failed = [line for line in failures if line]
+    if not failed:
+        return ""
+    left = [
+        f"{name}: is stopped and out of homeserver.yaml, since it is in the settings no more; its container, database "
+        "and registration file are still there: the next `pulumi up` that succeeds archives and removes them"
+        for name in leaving
+    ]
     head = f"{len(failed)} of {len(failures)} bridges did not go live:"
-    return "\n".join([head, *(f"- {line}" for line in failed)]) if failed else ""
+    return "\n".join([head, *(f"- {line}" for line in [*failed, *left])])
 
 
 def host_of(settings: Settings, deployment: Deployment) -> Host:
@@ -133,6 +141,7 @@ def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment, parts
         programs=seen.programs,
         whole=pulumi.runtime.is_dry_run() or not makes,
         bridges=tuple(map(CheckedBridge, deployment.bridges, seen.bridges, findings.bridges)),
+        leaving=seen.leaving,
     )
 
 

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 
 	"go.mau.fi/util/configupgrade"
 
@@ -14,7 +16,12 @@ var errNoSignal = errors.New("this is the lab's bridge core: it has everything o
 
 // signalless answers for Signal wherever the bridge asks the network for its name, and refuses wherever it asks for
 // the network itself.
-type signalless struct{}
+type signalless struct {
+	bridge *bridgev2.Bridge
+	config struct {
+		UploadAtStart bool `yaml:"upload_at_start"`
+	}
+}
 
 var _ bridgev2.NetworkConnector = (*signalless)(nil)
 
@@ -31,8 +38,30 @@ func (*signalless) GetName() bridgev2.BridgeName {
 	}
 }
 
-func (*signalless) Init(*bridgev2.Bridge)            {}
-func (*signalless) Start(context.Context) error      { return nil }
+func (s *signalless) Init(bridge *bridgev2.Bridge) { s.bridge = bridge }
+
+// Start uploads, if the config says so, what people send: something small, something of a size that is not known, and
+// something above matrix.upload_file_threshold. The last two go through a temporary file.
+func (s *signalless) Start(ctx context.Context) error {
+	if !s.config.UploadAtStart {
+		return nil
+	}
+	for _, file := range []struct {
+		name  string
+		bytes int
+		told  int64
+	}{{"small", 1000, 1000}, {"unknown", 2000, -1}, {"large", 6 << 20, 6 << 20}} {
+		_, _, err := s.bridge.Bot.UploadMediaStream(ctx, "", file.told, false, func(to io.Writer) (*bridgev2.FileStreamResult, error) {
+			_, err := to.Write(make([]byte, file.bytes))
+			return &bridgev2.FileStreamResult{FileName: file.name, MimeType: "application/octet-stream"}, err
+		})
+		if err != nil {
+			return fmt.Errorf("uploading the file %s: %w", file.name, err)
+		}
+	}
+	return nil
+}
+
 func (*signalless) GetBridgeInfoVersion() (int, int) { return 1, 1 }
 
 func (*signalless) GetDBMetaTypes() database.MetaTypes { return database.MetaTypes{} }
@@ -41,7 +70,12 @@ func (*signalless) GetCapabilities() *bridgev2.NetworkGeneralCapabilities {
 	return &bridgev2.NetworkGeneralCapabilities{}
 }
 
-func (*signalless) GetConfig() (string, any, configupgrade.Upgrader) { return "", nil, nil }
+func (s *signalless) GetConfig() (string, any, configupgrade.Upgrader) {
+	example := "# Whether it uploads three files when it starts.\nupload_at_start: false\n"
+	return example, &s.config, configupgrade.SimpleUpgrader(func(helper configupgrade.Helper) {
+		helper.Copy(configupgrade.Bool, "upload_at_start")
+	})
+}
 
 func (*signalless) GetLoginFlows() []bridgev2.LoginFlow {
 	return []bridgev2.LoginFlow{{ID: "qr", Name: "QR", Description: "Link a Signal account (not in the lab)"}}

@@ -4,8 +4,8 @@
 // database migrations, appservice listener, start-up order, end-to-bridge encryption, health endpoints, bot commands,
 // provisioning API, log lines and exit codes.
 //
-// Missing: Signal itself. Nobody can log in, no message goes anywhere, and the `network` section of the config is
-// empty. What stands in for it is in connector.go.
+// Missing: Signal itself. Nobody can log in, no message goes anywhere, and the `network` section of the config has
+// one key of the lab's. What stands in for it is in connector.go.
 package main
 
 import "maunium.net/go/mautrix/bridgev2/matrix/mxmain"

@@ -8,7 +8,7 @@ import pulumi_docker as docker
 from mautrix_bridges.components.host import later
 from mautrix_bridges.components.install import BridgeConfig, DockerMachine
 from mautrix_bridges.components.start import Start
-from mautrix_bridges.documents.bridges import GID, READY_PATH, UID
+from mautrix_bridges.documents.bridges import GID, READY_PATH, TEMPORARY_PATH, UID
 from mautrix_bridges.documents.fingerprint import fingerprint
 from mautrix_bridges.documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
 from mautrix_bridges.documents.places import BridgeDeployment
@@ -21,7 +21,15 @@ def container_version(
 ) -> pulumi.Output[str]:
     """Changes with everything that replaces the container, so that the check comes before the new one."""
     place = deployment.place
-    still = (place.container, place.network, place.directory, str(place.port), str(start.attempt), str(start.tokens))
+    still = (
+        TEMPORARY_PATH,
+        place.container,
+        place.network,
+        place.directory,
+        str(place.port),
+        str(start.attempt),
+        str(start.tokens),
+    )
     known = pulumi.Output.all(config.fingerprint, image_id)
     version: pulumi.Output[str] = known.apply(lambda texts: fingerprint(*texts, *still))
     return version
@@ -57,7 +65,12 @@ class BridgeContainer:
             capabilities=docker.ContainerCapabilitiesArgs(drops=["ALL"]),
             security_opts=["no-new-privileges:true"],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=place.network, aliases=[place.container])],
-            volumes=[docker.ContainerVolumeArgs(host_path=config.directory, container_path="/data", read_only=True)],
+            volumes=[
+                docker.ContainerVolumeArgs(host_path=config.directory, container_path="/data", read_only=True),
+                # A volume without a name: on Docker's disk, with the mode of the image's directory, and removed with
+                # the container. A tmpfs would hold gigabytes in memory, and the provider cannot change it in place.
+                docker.ContainerVolumeArgs(container_path=TEMPORARY_PATH),
+            ],
             log_driver="json-file",
             log_opts={"max-size": "10m", "max-file": "3"},
             healthcheck=docker.ContainerHealthcheckArgs(

@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 # The same in every bridge that is built on mautrix-go's bridgev2.
 CONFIG_PATH = "/data/config.yaml"
+TEMPORARY_PATH = "/tmp"  # where Go's os.CreateTemp writes; no image of these sets TMPDIR
 LIVE_PATH = "/_matrix/mau/live"  # 200 as soon as the bridge listens
 READY_PATH = "/_matrix/mau/ready"  # 200 once it has reached the homeserver and been reached by it, else 500
 IMAGE = r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"  # pattern of a reference with a tag
@@ -27,13 +28,17 @@ class Bridge:
     name: str  # of the program, or mautrix-NAME; also the default name of container and data directory
     network_name: str  # for people
     network_id: str  # the part that bot, ghosts and appservice id are made of
-    ghost_ids: tuple[str, ...]  # as in a ghost's localpart, one of each shape that the bridge makes ghosts of
+    # As in a ghost's localpart, one of each shape that the bridge makes ghosts of. Upper-case letters of an id are
+    # written as _a, _b, …, an underscore as __ (mautrix-go, id/userid.go, EncodeUserLocalpart).
+    ghost_ids: tuple[str, ...]
     default_port: int
     command_prefix: str
     login_hint: str  # what a user does to link an account, behind `PREFIX login`
     binary: str  # path in the image
     image: str  # default image with its tag: one that is known to be a release on bridgev2
     source: str  # where these values are from
+    entrypoint: str = "/docker-run.sh"  # the image's own command, which we replace: it would chown /data
+    image_source: str = ""  # where binary and entrypoint are from: what the image is made with
     needs: tuple[str, ...] = ()  # keys of its config.yaml without which it does not start
     first_linking_tag: Optional[str] = None  # older releases can no longer link an account; None: none such is known
     first_linking_source: Optional[str] = None
@@ -80,8 +85,10 @@ def _released(
 ) -> Bridge:
     """A bridge of github.com/mautrix: name, port and prefix are those of its GetName (connector.go) at this tag, shapes
     of ids those that it makes, the login that of its login flows; the rest is bridgev2's own rule (mautrix-go,
-    bridgev2/matrix/mxmain/example-config.yaml), or in `more`."""
+    bridgev2/matrix/mxmain/example-config.yaml), or in `more`. Every image is made with the repository's Dockerfile.ci,
+    which copies whatever was built to /usr/bin/mautrix-REPOSITORY, and docker-run.sh beside it."""
     repository, folder = more.pop("repository", network_id), more.pop("folder", "pkg/connector")
+    tree = f"https://github.com/mautrix/{repository}/tree/{tag.replace('ig-', '')}"
     return Bridge(
         name=f"mautrix-{network_id}",
         network_name=network_name,
@@ -90,9 +97,10 @@ def _released(
         default_port=port,
         command_prefix=prefix,
         login_hint=login_hint,
-        binary=more.pop("binary", f"/usr/bin/mautrix-{network_id}"),
+        binary=f"/usr/bin/mautrix-{repository}",
         image=f"dock.mau.dev/mautrix/{repository}:{tag}",
-        source=f"https://github.com/mautrix/{repository}/tree/{tag.replace('ig-', '')}/{folder}",
+        source=f"{tree}/{folder}",
+        image_source=f"{tree}/Dockerfile.ci",
         **more,
     )
 
@@ -101,8 +109,9 @@ _COOKIES = "with the cookies of a browser that is logged in at {}"
 
 SIGNAL = _released(
     "signal", "Signal", 29328, "!signal", "v0.2603.0",
-    # An account, a phone number's identity (pni), and the number that older releases took.
-    ("0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "pni_0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "4915112345678"),
+    # An account, a phone number's identity (pni_UUID, in a localpart with the underscore doubled), and the number that
+    # older releases took.
+    ("0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "pni__0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "4915112345678"),
     "scan the code with Signal on the phone (Settings, Linked devices)",
     first_linking_tag="v0.2607.0",
     first_linking_source="https://github.com/mautrix/signal/issues/654",
@@ -126,7 +135,7 @@ KINDS: Mapping[str, Bridge] = {
     # One image repository, two programs since v0.2607.0; the one for Messenger has no Instagram any more.
     "messenger": _released(
         "facebook", "Facebook Messenger", 29319, "!fb", "v0.2608.0", ("100001234567890",),
-        _COOKIES.format("facebook.com or messenger.com"), repository="meta", binary="/usr/bin/mautrix-meta",
+        _COOKIES.format("facebook.com or messenger.com"), repository="meta",
     ),
     "instagram": _released(
         "instagram", "Instagram", 29330, "!ig", "ig-v0.2608.0", ("100001234567890",),
@@ -143,7 +152,6 @@ KINDS: Mapping[str, Bridge] = {
         "bluesky", "Bluesky", 29340, "!bsky", "v0.2510.0", ("plc-abcdefghijklmnopqrstuvwx", "web-example.org"),
         "it asks for the handle and an app password",
     ),
-    # Upper-case letters of an id are written as _a, _b, … in a localpart.
     "linkedin": _released(
         "linkedin", "LinkedIn", 29341, "!linkedin", "v0.2604.0", ("_a_co_a_a_b12345",), _COOKIES.format("linkedin.com"),
     ),

@@ -18,7 +18,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,6 +33,8 @@ from mautrix_bridges.verdicts.host_facts import Manifest, Member
 MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
 _VERSION = 3
 _CHUNK = 1 << 20
+_TRIES = 20  # to make a directory that others take away again
+WRITABLE = "it should be a directory that can be written (setting archiveDir)"
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 
 
@@ -76,94 +78,102 @@ def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portab
     for what, value in (("bridge", subject.bridge), ("database", database.database), ("role", database.role)):
         postgres.name(what, value)
     final = folder / f"{subject.bridge}-{stamp}.tar.gz"
-    with directory(folder):
+    with _workplace(folder, f".{final.name}.") as part:
         if final.exists():
             raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
-        part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=folder))  # 0700
-        try:
-            dump, keys = part / DATABASE, part / KEYS
-            if not dumps.make(database, dump, portable):
-                gone = f"{database.container}: there is no database {database.database} any more"
-                say(f"warning: {gone}: nothing to archive")
-                return Archived()
-            private(keys, json.dumps({"pickle_key": subject.pickle_key}).encode())
-            present = [Path(name) for name in subject.files if Path(name).is_file()]
-            missing = tuple(sorted({*subject.files} - {str(path) for path in present}))
-            for name in missing:
-                say(f"note: {name}: is not there, so the archive goes without it")
-            members = [_member(DATABASE, dump), _member(KEYS, keys)]
-            members += [_member(f"files{path.absolute()}", path) for path in present]
-            manifest = Manifest(
-                version=_VERSION,
-                created=stamp,
-                reason=reason,
-                stack=subject.stack,
-                domain=subject.domain,
-                bridge=subject.bridge,
-                image=subject.image,
-                schema=_schema(database),
-                database=database.database,
-                role="" if portable else database.role,
-                members=tuple(members),
-                missing=missing,
-            )
-            packed = part / "archive.tar.gz"
-            _pack(packed, manifest, [dump, keys, *present])
-            with opened(packed) as (_, checked):
-                if checked != manifest:
-                    raise ScriptError(f"{packed}: reads back differently from what was written: is the disk sound?")
-            os.link(packed, final)  # never over an archive that is there
-            _sync(folder)
-        except OSError as error:
-            raise ScriptError(f"{final}: not written, and nothing was removed: {error.strerror or error}") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        dump, keys = part / DATABASE, part / KEYS
+        if not dumps.make(database, dump, portable):
+            gone = f"{database.container}: there is no database {database.database} any more"
+            say(f"warning: {gone}: nothing to archive")
+            return Archived()
+        private(keys, json.dumps({"pickle_key": subject.pickle_key}).encode())
+        present = [Path(name) for name in subject.files if Path(name).is_file()]
+        missing = tuple(sorted({*subject.files} - {str(path) for path in present}))
+        for name in missing:
+            say(f"note: {name}: is not there, so the archive goes without it")
+        members = [_member(DATABASE, dump), _member(KEYS, keys)]
+        members += [_member(f"files{path.absolute()}", path) for path in present]
+        schema, schema_unknown = _schema(database)
+        manifest = Manifest(
+            version=_VERSION,
+            created=stamp,
+            reason=reason,
+            stack=subject.stack,
+            domain=subject.domain,
+            bridge=subject.bridge,
+            image=subject.image,
+            schema=schema,
+            database=database.database,
+            role="" if portable else database.role,
+            members=tuple(members),
+            missing=missing,
+            schema_unknown=schema_unknown,
+        )
+        packed = part / "archive.tar.gz"
+        _pack(packed, manifest, [dump, keys, *present])
+        with opened(packed) as (_, checked):
+            if checked != manifest:
+                raise ScriptError(f"{packed}: reads back differently from what was written: is the disk sound?")
+        os.link(packed, final)  # never over an archive that is there
+        _sync(folder)
     size = final.stat().st_size
     say(f"archived: {final}, {size} bytes: the database {database.database} and {len(present)} files")
     return Archived(str(final), dumps.sha256(final), size, tuple(str(path) for path in present), missing)
 
 
-def _schema(database: Database) -> dict[str, int]:
-    """The versions of the database's schema, as the bridge keeps them: a table `version`, or `…_version`, for each part
-    (go.mau.fi/util/dbutil)."""
-    rows = postgres.sql(database.container, database.role, database.database, postgres.SCHEMA)
-    return {table: version for table, (version, _) in json.loads("".join(rows)).items()}
+def _schema(database: Database) -> tuple[dict[str, int], str]:
+    """The versions of the database's schema, and why they are not known: an archive is whole without them."""
+    try:
+        rows = postgres.sql(database.container, database.role, database.database, postgres.SCHEMA)
+    except ScriptError as error:
+        say(f"note: {database.database}: its schema versions cannot be read, so the archive goes without them: {error}")
+        return {}, str(error)
+    return {table: version for table, (version, _) in json.loads("".join(rows)).items()}, ""
 
 
 @contextmanager
-def directory(path: Path, stays: bool = True) -> Iterator[None]:
-    """The directory is there, 0700 where it had to be made; taken away again if the archive does not come to be, or
-    without `stays`."""
+def _workplace(path: Path, prefix: str) -> Iterator[Path]:
+    """A private directory for the time of writing, inside of `path`, which is made with its parents (0700) where it is
+    not there. What was made and is still empty goes again. Archives of several bridges may be written at a time, so
+    what one has made another may use, or take away."""
     made: list[Path] = []
-    here = path
-    while not here.exists():
-        made.append(here)
-        here = here.parent
     try:
+        part = _make_inside(path, prefix, made)
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise ScriptError(
+            f"{path}: not archived, and nothing was removed: {error.strerror or error}: {WRITABLE}"
+        ) from error
+    finally:
         for new in reversed(made):
-            new.mkdir(mode=0o700)
-        if not path.is_dir():
-            raise NotADirectoryError(20, "is not a directory")
-        if path.stat().st_mode & 0o022:
-            raise ScriptError(
-                f"{path}: others may write into it: chmod go-w, or set archiveDir to a directory of root's own"
-            )
-        yield
-        if not stays:
-            _unmake(made)
-    except BaseException as error:
-        _unmake(made)
-        if isinstance(error, OSError):
-            raise ScriptError(
-                f"{path}: {error.strerror or error}: it should be a directory that can be written (setting archiveDir)"
-            ) from error
-        raise
+            with suppress(OSError):
+                new.rmdir()
 
 
-def _unmake(made: Sequence[Path]) -> None:
-    for new in made:
-        if new.is_dir() and not any(new.iterdir()):
-            new.rmdir()
+def _make_inside(path: Path, prefix: str, made: list[Path]) -> Path:
+    for _ in range(_TRIES):
+        for new in (*reversed(path.parents), path):
+            if not new.exists():
+                with suppress(FileExistsError, FileNotFoundError):
+                    new.mkdir(mode=0o700)
+                    made.append(new)
+        with suppress(FileNotFoundError):
+            refuse_directory(path)
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=path))  # 0700
+    raise FileNotFoundError(2, "goes away as often as it is made")
+
+
+def refuse_directory(path: Path) -> None:
+    """ScriptError if the directory is none, or one that others may write into."""
+    if not path.is_dir() and path.exists():
+        raise ScriptError(f"{path}: is not a directory: {WRITABLE}")
+    if path.stat().st_mode & 0o022:
+        raise ScriptError(
+            f"{path}: others may write into it: chmod go-w, or set archiveDir to a directory of root's own"
+        )
 
 
 def private(path: Path, data: bytes) -> None:

@@ -13,6 +13,7 @@ last and the archive that it went back to are in its comment, set in the same tr
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,10 @@ COMMENT = (
     "select coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where datname = current_database();"
 )
 
+NEWER_CHECKOUT = (
+    "note: a destroy runs the steps that the last `pulumi up` installed: where a newer checkout of this program mends "
+    "it, update, `pulumi up`, `pulumi destroy`"
+)
 ANOTHER = "name an archive of this deployment"
 
 
@@ -213,8 +218,13 @@ def check(arguments: Check) -> Checked:
     if size is None:
         say(f"warning: {database.container}: there is no database {database.database} any more: nothing to archive")
         return Checked()
-    with archives.directory(directory, stays=False):
-        free = shutil.disk_usage(directory).free
+    # Nothing is made for the look: the checks of several bridges run side by side.
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    if nearest == directory:
+        archives.refuse_directory(directory)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK) or os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        raise ScriptError(f"{directory}: cannot be written: {archives.WRITABLE}")
+    free = shutil.disk_usage(nearest).free
     needed = size + size // 2  # the dump as it is, and compressed
     if free < needed:
         raise ScriptError(
@@ -239,7 +249,11 @@ def archive(arguments: Arguments) -> Archived:
         if not known.get("began") and not dumps.objects(place.container, place.role, place.database):
             return Archived()
     subject = replace(subject, image=str(known.get("image", subject.image)))
-    done = archives.write(subject, "destroy", arguments.timestamp)
+    try:
+        done = archives.write(subject, "destroy", arguments.timestamp)
+    except ScriptError:
+        say(NEWER_CHECKOUT)
+        raise
     if done.path:
         _sql(subject.database, _comment(subject, {**known, "archived": done.path}))
     return done

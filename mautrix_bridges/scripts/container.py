@@ -72,7 +72,7 @@ def remove_own(name: str, stack: str) -> list[str]:
     if found is None or found.labels.get(STACK_LABEL) != stack:
         return []
     docker("stop", "--time", "30", found.id, check=False)
-    docker("rm", "-f", found.id)
+    docker("rm", "-f", "-v", found.id)
     return [f"container {name}"]
 
 
@@ -187,6 +187,13 @@ def status_inside(name: str, url: str, timeout: float, token: str = "") -> str:
     if done.returncode:
         return (done.stderr or done.stdout).strip().split("\n")[-1] or f"exit code {done.returncode}"
     return done.stdout.strip()
+
+
+def temporary_file_refused(name: str) -> str:
+    """Why the container's user cannot write where Go's os.CreateTemp does; "" if he can."""
+    script = 'file=$(mktemp -t mautrix-bridges-XXXXXX) && echo written >"$file" && rm "$file"'
+    done = docker("exec", name, "/bin/sh", "-c", script, check=False, timeout=LIMIT)
+    return (done.stderr.strip().split("\n")[-1] or f"exit code {done.returncode}") if done.returncode else ""
 
 
 def last_exit(state: Container) -> Optional[int]:

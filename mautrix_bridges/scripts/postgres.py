@@ -20,16 +20,19 @@ from mautrix_bridges.scripts.common import NO_DOCKER, ScriptError, Together, doc
 SESSIONS_LIMIT = 300.0  # seconds
 
 # What the bridge keeps of its schema (go.mau.fi/util/dbutil), a table for each part: its version, and the oldest one
-# whose program can still use it.
+# whose program can still use it. The table has these two columns, or the first alone: a table of data that is called
+# so, as WhatsApp's whatsmeow_app_state_version is, has more.
 SCHEMA = """
 with parts as (
-  select table_name, query_to_xml(format('select * from public.%I limit 1', table_name), true, true, '') as row
+  select table_name, query_to_xml(format('select * from public.%I limit 1', table_name), true, false, '') as rows
   from information_schema.columns
-  where table_schema = 'public' and column_name = 'version'
-    and (table_name = 'version' or table_name like '%\\_version')),
+  where table_schema = 'public' and (table_name = 'version' or table_name like '%\\_version')
+  group by table_name
+  having array_agg(column_name::text order by column_name) in (array['version'], array['compat', 'version'])
+    and bool_and(data_type in ('smallint', 'integer', 'bigint'))),
 versions as (
-  select table_name, (xpath('/row/version/text()', row))[1]::text::int as version,
-    (xpath('/row/compat/text()', row))[1]::text::int as compat
+  select table_name, (xpath('/table/row/version/text()', rows))[1]::text::int as version,
+    (xpath('/table/row/compat/text()', rows))[1]::text::int as compat
   from parts)
 select coalesce(json_object_agg(table_name, json_build_array(version, coalesce(compat, version))), '{}')
 from versions where version is not null;

@@ -22,7 +22,7 @@ from mautrix_bridges.documents.places import BridgePlace, Synapse
 from mautrix_bridges.scripts import delivery, directory, files, safe_files
 from mautrix_bridges.scripts.bridge_status import answering, ready
 from mautrix_bridges.scripts.common import ScriptError, docker, logs, run, say
-from mautrix_bridges.scripts.container import last_exit, look, status_inside
+from mautrix_bridges.scripts.container import last_exit, look, status_inside, temporary_file_refused
 from mautrix_bridges.scripts.exchange import MEDIA_CONFIG, Request, ping_request
 from mautrix_bridges.scripts.postgres import sql
 from mautrix_bridges.scripts.synapse_address import Asker
@@ -174,6 +174,9 @@ class Watch:
     def ready(self, state: Container, begun: float) -> Optional[Ready]:
         """The result, once all of them hold and an event has arrived; None if none did before the time was up."""
         a = self.arguments
+        self.answers["files"] = refused = temporary_file_refused(state.id)
+        if refused:
+            raise ScriptError(self.report("cannot write temporary files"))
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
         status = answering(state, a.as_token)  # now, since Synapse is what the proof's room is waited for
         try:
@@ -226,6 +229,11 @@ class Watch:
         if profile and (profile.fault or starting(profile)):
             where = profile.url.partition("/_matrix/")[0] or "any address"
             return f"Synapse does not answer at {where}: start it, or fix it (docker logs)"
+        if self.answers.get("files"):
+            return (
+                "have the directory in TMPDIR, or /tmp, of the image writable for everybody, and make room on Docker's "
+                "disk: what people send goes through a file there"
+            )
         if self.answers.get("ready") != "200":
             return "the bridge runs but does not get as far as it should: the log's last lines say what it waits for"
         if "event" in self.answers:

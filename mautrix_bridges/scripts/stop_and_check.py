@@ -99,7 +99,7 @@ def _make_way(arguments: Arguments) -> None:
     mark = Path(arguments.bridge.directory) / READY
     if not mark.is_file() or mark.read_text().split()[:1] != [there.id]:
         say(f"{there.name}: never got ready: it makes way for the next one")
-        docker("rm", "-f", there.id)
+        docker("rm", "-f", "-v", there.id)
 
 
 def _requests(arguments: Arguments) -> dict[str, Request]:

@@ -1,7 +1,8 @@
 """What an exit code of the bridge's container means and what to do about it.
 
-The bridge's own codes are those of mautrix-go 0.26.4, read from its source (the comment names the file; a test finds
-every code of the source here). Docker adds its own: 125-127 before the bridge ran, 128+n for a signal.
+The bridge's own codes are those of mautrix-go from 0.19.0, the first release with bridgev2, to 0.32.0, read from its
+source (the comment names the file; a test finds every code of the source here). One that came later says in which
+release. Docker adds its own: 125-127 before the bridge ran, 128+n for a signal.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ExitCode:
-    """One exit code: what happened, and the fix; each one clause for an error message."""
+    """One exit code: what happened, and the fix; each one clause for an error message. `since`: the release of
+    mautrix-go that has it first; "" if all have it, or if it is not mautrix-go's."""
 
     code: int
     meaning: str
     fix: str
+    since: str = ""
 
     def __str__(self) -> str:
         return f"exit code {self.code}: {self.meaning}; {self.fix}"
@@ -80,7 +83,13 @@ _KNOWN = (
     ),
     ExitCode(23, "no address to listen on is configured", _CONFIG),
     # bridgev2/bridge.go
-    ExitCode(31, "the migration to split portals failed", _ASK_THE_LOG),
+    ExitCode(31, "the migration to split portals failed", _ASK_THE_LOG, since="0.25.2"),
+    ExitCode(
+        32,
+        "split_portals was on, the database was migrated for it, and the config no longer has it",
+        "set bridge.split_portals to true again (setting bridgeConfig): there is no way back",
+        since="0.30.0",
+    ),
     # bridgev2/matrix/crypto.go
     ExitCode(33, "Synapse could not be asked for the bot's own device keys", f"check Synapse's health; {_ASK_THE_LOG}"),
     ExitCode(
@@ -89,6 +98,7 @@ _KNOWN = (
         "database that held their recovery key is gone",
         "restore that database with its pickle key, or set recovery_key to overwrite in the new one's table kv_store, "
         "which makes new keys",
+        since="0.25.2",
     ),
     ExitCode(50, "encryption could not be set up anew after its device was lost", _ASK_THE_LOG),
     ExitCode(51, "the bot's /sync for encryption failed for good", f"check Synapse's log; {_ASK_THE_LOG}"),
@@ -110,7 +120,7 @@ _KNOWN = (
 EXIT_CODES = {known.code: known for known in _KNOWN}
 
 # With these, restarting the same container with the same files cannot help.
-NEEDS_A_CHANGE = frozenset({5, 10, 11, 12, 14, 16, 17, 18, 20, 21, 22, 23, 34, 126, 127})
+NEEDS_A_CHANGE = frozenset({5, 10, 11, 12, 14, 16, 17, 18, 20, 21, 22, 23, 32, 34, 126, 127})
 
 
 def explain(code: int) -> ExitCode:

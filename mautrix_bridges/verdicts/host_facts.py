@@ -184,8 +184,8 @@ def before(change: str) -> str:
 @dataclass(frozen=True)
 class Manifest:
     """What an archive says of itself. `created` is its timestamp; `reason` is destroy, or what `before` made; `stack`
-    is "project/name"; `image` and `schema` (version by table) are the bridge's; `missing`: files that were not
-    there."""
+    is "project/name"; `image` and `schema` (version by table) are the bridge's; `schema_unknown`: why its
+    versions could not be read, "" if they could; `missing`: files that were not there."""
 
     version: int
     created: str
@@ -199,6 +199,7 @@ class Manifest:
     role: str
     members: tuple[Member, ...]
     missing: tuple[str, ...]
+    schema_unknown: str = ""
 
     @property
     def whose(self) -> str:

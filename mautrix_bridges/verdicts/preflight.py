@@ -32,6 +32,7 @@ OLDEST_DOCKER = (20, 10)  # older ones were never run with this program
 OLDEST_POSTGRES = 15  # older ones were never run with this program
 ADVISED_POSTGRES = 16  # https://docs.mau.fi/bridges/general/docker-setup.html
 IMAGE_BYTES = 600 * 2**20  # the bridge's image unpacked, with room for its download
+TEMPORARY_BYTES = 2 * 2**30  # what the bridges put into /tmp: Signal's transfer of the history has gigabytes
 SPARE_BYTES = 200 * 2**20
 
 
@@ -635,9 +636,10 @@ def _disks(facts: HostFacts, settings: Settings, deployment: Deployment, parts: 
     is estimated here shrinks to a tenth at best."""
     sizes, wanted = facts.postgres.bytes, []
     images = {each.place.image for each, seen in zip(deployment.bridges, facts.bridges, strict=True) if not seen.image}
-    if images and Part.CONTAINER in parts:
-        what = "the image" if len(images) == 1 else f"{len(images)} images"
-        wanted.append(("for Docker", facts.docker_free, what, len(images) * IMAGE_BYTES))
+    if Part.CONTAINER in parts:
+        pulled = {0: "", 1: "the image and "}.get(len(images), f"{len(images)} images and ")
+        what = f"{pulled}the bridges' temporary files"
+        wanted.append(("for Docker", facts.docker_free, what, len(images) * IMAGE_BYTES + TEMPORARY_BYTES))
     if Part.DATABASE in parts:
         dumped = (settings.synapse_database, *(each.database for each in deployment.dumped))
         size = sum(sizes.get(name, 0) for name in dumped)

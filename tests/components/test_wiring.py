@@ -271,6 +271,14 @@ def test_the_container_has_no_secret_and_no_port(plan: Recording) -> None:
     assert container.inputs["user"] == "1337:1337"
 
 
+def test_what_people_send_has_room_on_disk_for_as_long_as_the_container_is_there(plan: Recording) -> None:
+    """A read-only root without it loses every file above 5 MiB; a tmpfs is memory, and the real provider cannot add one
+    to a container that is there."""
+    container = plan["mautrix-signal-container"]
+    assert {"containerPath": "/tmp"} in container.inputs["volumes"] and "tmpfs" not in container.inputs
+    assert container.inputs.get("removeVolumes") is not False
+
+
 def test_a_secret_is_made_once_and_turns_with_its_generation_alone(plan: Recording) -> None:
     tokens, keys = plan["shared-tokens"], plan["shared-keys"]
     assert tokens.inputs["triggers"] == [1]
@@ -501,6 +509,10 @@ def test_every_bridge_that_fails_has_its_line_and_an_upgrade_its_way_back() -> N
         "- mautrix-signal: mautrix-signal is not ready after 90 s",
         "- mautrix-whatsapp: mautrix-whatsapp is not ready after 90 s",
     ]
+    leaving = replace(facts.healthy(3), leaving=("mautrix-old",))
+    assert (
+        record(leaving, MANY, failing=failing).ended.splitlines()[3].startswith("- mautrix-old: is stopped and out of")
+    )
     begun = bridge_data.Begun("none", "/archives/old.tar.gz", "dock.mau.dev/mautrix/signal:v0.2602.0")
     passed = Admitted(Checked("PASS", "all well"), begun)
     with patch.dict(RESULTS, {"scripts.gate admit": passed}):

@@ -31,6 +31,18 @@ def test_a_second_one_of_a_kind_has_names_of_its_own_and_the_same_program() -> N
     assert (second.binary, second.image, second.command_prefix) == (SIGNAL.binary, SIGNAL.image, SIGNAL.command_prefix)
 
 
+def test_the_program_in_an_image_is_named_as_the_image_is_made() -> None:
+    """Instagram's exited with 127. Each Dockerfile.ci at the tag: COPY $EXECUTABLE /usr/bin/mautrix-…"""
+    assert {kind: bridge.binary.removeprefix("/usr/bin/mautrix-") for kind, bridge in KINDS.items()} == {
+        "signal": "signal", "whatsapp": "whatsapp", "telegram": "telegram", "slack": "slack", "messenger": "meta",
+        "instagram": "meta", "gmessages": "gmessages", "twitter": "twitter", "bluesky": "bluesky",
+        "linkedin": "linkedin", "gvoice": "gvoice",
+    }  # fmt: skip
+    assert {bridge.entrypoint for bridge in KINDS.values()} == {"/docker-run.sh"}
+    sources = {bridge.image_source for bridge in KINDS.values()}
+    assert len(sources) == len(KINDS) - 1 and all(source.endswith("/Dockerfile.ci") for source in sources)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_record_is_whole(kind: str) -> None:
     bridge = KINDS[kind]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lab.box import Lab
-from tests.lab.test_program import ping
+from tests.lab.conftest import REFRESH, Shared
+from tests.lab.test_program import ping, snapshot
 
 pytestmark = pytest.mark.e2e
 
@@ -42,3 +43,22 @@ def test_what_the_bridge_takes_counts_and_what_it_does_not_is_refused(deployed: 
     finally:
         lab.write_config()
         lab.pulumi("up", "--yes", "--skip-preview")
+
+
+def test_what_people_send_gets_through_whatever_its_size(lab: Lab, shared: Shared) -> None:
+    """A bridge that is ready and cannot make a temporary file: all above 5 MiB or of unknown size is lost."""
+    shared.spoilt = True
+    before, volumes = snapshot(lab), lab.docker("volume", "ls", "-q").stdout
+    lab.write_config({"bridgeConfig": {"network": {"upload_at_start": True}}})
+    lab.pulumi("up", "--yes", "--skip-preview")
+    sent = lab.psql(
+        "select upload_name || ' ' || media_length from local_media_repository "
+        "where user_id = '@signalbot:echo6.co' and upload_name is not null order by media_length",
+        "synapse",
+    )
+    assert sent.splitlines() == ["small 1000", "unknown 2000", f"large {6 << 20}"]
+    lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+    lab.pulumi(*REFRESH, "--expect-no-changes")
+    lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    assert lab.docker("volume", "ls", "-q").stdout == volumes, "what it wrote goes with it"
+    assert snapshot(lab) == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from lab.box import Lab
@@ -108,7 +110,17 @@ def test_those_that_fail_hold_no_other_up_and_are_tried_again(lab: Lab, shared: 
     assert running(lab) == signal
     assert [ping(lab, key, lab.outputs(key)["asToken"]) for key in ("signal", "two", "broken")] == [200] * 3
     lab.pulumi(*SAME)
+    # One that is taken from the list while another one fails stays, stopped, and it is said.
+    lab.write_config(None, [broken], readyTimeout=5)
+    told = " ".join(said(lab, *UP, fails=True).split())
+    assert "1 of 2 bridges did not go live:" in told
+    assert f"- {two['container']}: is stopped and out of homeserver.yaml, since it is in the settings no more" in told
+    assert lab.docker.inspect("container", [two["container"]])[two["container"]]["State"]["Status"] == "exited"
+    lab.write_config(None, [mended], readyTimeout=20)
+    lab.pulumi(*UP)
+    assert not lab.docker.inspect("container", [two["container"]])
     lab.write_config(None, [broken, two], readyTimeout=5)
     assert "1 of 3 bridges did not go live:" in said(lab, *UP, fails=True)
+    shutil.rmtree(lab.host_root / "var")  # a fresh root has no directory of the archives, nor its parents
     lab.pulumi(*DESTROY)  # what failed does not stop it
     assert snapshot(lab) == before

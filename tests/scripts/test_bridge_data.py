@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 TOKEN = "as_token_of_the_bridge_that_nobody_may_see"
 KEY = "pickle" * 10 + "keys"
 STAMP = "20261124T120000Z"
+GONE = Database("matrix-postgres", "gone", "mautrix_signal")
 
 
 class Box:
@@ -191,6 +193,41 @@ def test_a_file_that_is_gone_is_named_and_left_out(box: Box) -> None:
     done = box.run("archive")
     assert f"note: {box.registration}: is not there, so the archive goes without it" in done.stderr
     assert json.loads(done.stdout)["missing"] == [str(box.registration)]
+
+
+@pytest.mark.parametrize(
+    "rows", ["", "INSERT INTO whatsmeow_app_state_version VALUES ('1@s.whatsapp.net', 'critical', 57, 'h');"]
+)
+def test_a_table_of_data_that_is_called_like_one_of_versions_is_none(box: Box, rows: str) -> None:
+    """WhatsApp and Messenger could never be archived, so never be removed (empty), or never be upgraded (filled)."""
+    box.server.sql(
+        "CREATE TABLE whatsmeow_app_state_version (jid text, name text, version bigint, hash text); "
+        "CREATE TABLE whatsmeow_version (version int, compat int); INSERT INTO whatsmeow_version VALUES (15, 8); "
+        f"CREATE TABLE mx_version (version int); INSERT INTO mx_version VALUES (11); {rows}"
+        "CREATE TABLE empty_version (version int); CREATE TABLE other_version (version text);",
+        "mautrix_signal", "mautrix_signal",
+    )  # fmt: skip
+    box.good("archive")
+    manifest = archives.manifest_of(box.path)
+    known = {key: value for key, value in manifest.schema.items() if key not in ("version", "crypto_version")}
+    assert (known, manifest.schema_unknown) == ({"whatsmeow_version": 15, "mx_version": 11}, "")
+
+
+def test_versions_that_cannot_be_read_are_noted_and_keep_nothing_from_being_archived(box: Box) -> None:
+    box.server.sql(
+        "CREATE TABLE big_version (version bigint); INSERT INTO big_version VALUES (99999999999);",
+        "mautrix_signal",
+        "mautrix_signal",
+    )
+    done = box.run("archive")
+    assert done.returncode == 0 and "so the archive goes without them" in done.stderr, done.stderr
+    manifest = archives.manifest_of(box.path)
+    assert manifest.schema == {} and "out of range" in manifest.schema_unknown
+
+
+def test_an_archive_that_fails_says_which_steps_a_destroy_runs(box: Box) -> None:
+    box.good("archive")
+    assert "update, `pulumi up`, `pulumi destroy`" in box.run("archive").stderr
 
 
 def test_an_archive_is_never_written_over(box: Box) -> None:
@@ -423,6 +460,17 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
 def test_what_an_archive_needs_is_looked_at_and_nothing_is_left_by_it(box: Box) -> None:
     assert box.good("check")["bytes"] > 1_000_000
     assert not box.directory.parent.exists()
+
+
+def test_the_checks_and_archives_of_many_bridges_run_side_by_side(box: Box) -> None:
+    """A directory whose parents are not there was made and taken away again by each of them: the others failed."""
+    with ThreadPoolExecutor(8) as pool:
+        checks = [pool.submit(box.run, "check") for _ in range(8)]
+        writes = [pool.submit(box.run, "archive", bridge=f"bridge-{number}") for number in range(4)]
+        gone = [pool.submit(box.run, "archive", database=GONE) for _ in range(4)]
+        ended = [future.result() for future in (*checks, *writes, *gone)]
+    assert [done.stderr for done in ended if done.returncode] == []
+    assert len(list(box.directory.glob("bridge-*.tar.gz"))) == 4 == len(list(box.directory.iterdir()))
 
 
 def test_a_destroy_that_could_not_archive_stops_before_the_container(box: Box, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ PING = Call("POST", "/_matrix/client/v1/appservice/signal/ping", TOKEN, {})
 PROFILE = Call("GET", "/_matrix/client/v3/profile/%40signalbot%3Aecho6.co?user_id=%40signalbot%3Aecho6.co", TOKEN)
 PONG, SHOWN = reply(200, duration_ms=2), reply(200, displayname="Signal bridge bot")
 INSPECT, LOGS = f"container inspect {ID}", f"logs --tail 50 {ID}"
+FILE = f'exec {ID} /bin/sh -c file=$(mktemp -t mautrix-bridges-XXXXXX) && echo written >"$file" && rm "$file"'
 LOOK = f"logs --tail 200 --since {STARTED} {ID}"  # the status at the end of the wait
 
 
@@ -80,6 +81,7 @@ class Bridge:
         self.docker.on(INSPECT, out(inspected()))
         self.ready(out("200"))
         self.media(out("200"))
+        self.docker.on(FILE, out())
         self.docker.on(LOOK, out("2026-03-16T10:00:00Z INF Bridge started\n"))
         self.docker.on(LOGS, out(f"\x1b[31mERR\x1b[0m no luck with {TOKEN}\n", err="postgres://u:hunter2pw@db/x\n"))
         self.docker.on(EVENTS, out())
@@ -434,6 +436,19 @@ def test_a_media_repository_that_the_bridge_does_not_reach_is_named(bridge: Brid
         done = bridge.run(server.url, timeout=0.0)
     assert_failed(bridge, done, "What to do: the bridge finds no media repository at http://matrix-synapse:8008")
     assert not [call for call in bridge.docker.calls if TOKEN in call]
+
+
+def test_a_bridge_that_cannot_write_what_people_send_is_not_ready(bridge: Bridge) -> None:
+    """It is ready, pinged and reached, and loses every file above 5 MiB."""
+    bridge.docker.on(FILE, out(code=1, err="mktemp: (null): Read-only file system\n"))
+    with ScriptedServer() as server:
+        server.on(PING, PONG)
+        server.on(PROFILE, SHOWN)
+        done = bridge.run(server.url)
+    assert_failed(
+        bridge, done, "mautrix-signal cannot write temporary files. What to do: have the directory in TMPDIR",
+        "  files      mktemp: (null): Read-only file system",
+    )  # fmt: skip
 
 
 def test_docker_hangs(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:

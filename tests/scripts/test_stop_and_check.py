@@ -510,9 +510,9 @@ def test_a_container_that_never_got_ready_makes_way_for_the_next_one(
 ) -> None:
     """A run that was killed right after it made the container: the state does not know it, and its name is taken."""
     check.docker.on(INSPECT, out(bridge))
-    check.docker.on(f"rm -f {ID}", out())
+    check.docker.on(f"rm -f -v {ID}", out())
     if mark:
         (check.evidence_dir / ".ready").write_text(mark)
     with check.homeserver() as url:
         assert check.call(url).returncode == 0
-    assert (f"rm -f {ID}" in check.docker.calls) == goes
+    assert (f"rm -f -v {ID}" in check.docker.calls) == goes

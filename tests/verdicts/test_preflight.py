@@ -318,6 +318,12 @@ REFUSALS: list[tuple[Change, str]] = [
         f"{COME_ALONG}",
     ),
     (
+        _other(exclusive=(r"@signal_pni__.*:echo6\.co",)),  # ghosts of phone-number identities
+        r"registration /data/irc.yaml: its exclusive namespace @signal_pni__.*:echo6\.co covers "
+        "@signal_pni__0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94:echo6.co: narrow it or remove it"
+        f"{COME_ALONG}",
+    ),
+    (
         _other(exclusive=(r"@signal_.*:echo6\.co",)),
         r"registration /data/irc.yaml: its exclusive namespace @signal_.*:echo6\.co covers "
         "@signal_0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94:echo6.co: narrow "
@@ -348,7 +354,10 @@ REFUSALS: list[tuple[Change, str]] = [
         _set("synapse_dir.exists", False),
         "/opt/matrix/synapse: no such directory on the host: correct the setting synapseDir",
     ),
-    (_set("docker_free", 50 * 2**20), "disk: 50 MiB free for Docker: the image may need 600: make room"),
+    (
+        _set("docker_free", 50 * 2**20),
+        "disk: 50 MiB free for Docker: the image and the bridges' temporary files may need 2648: make room",
+    ),
     (
         _set("backup_dir.free", 30 * 2**20),
         "disk: 30 MiB free in /opt/matrix/backups: the dumps may need 638: make room",
@@ -764,7 +773,10 @@ def test_a_synapse_that_an_ended_run_left_down_does_not_stop_the_run_that_mends_
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (_set("docker_free", 500 * 2**20), "disk: 500 MiB free for Docker: the image may need 600"),
+        (
+            _set("docker_free", 500 * 2**20),
+            "disk: 500 MiB free for Docker: the image and the bridges' temporary files may need 2648",
+        ),
         (_set("backup_dir.free", 300 * 2**20), "disk: 300 MiB free in /opt/matrix/backups: the dumps may need 638"),
     ],
 )
@@ -817,4 +829,4 @@ def test_images_that_are_to_come_need_room_together() -> None:
     others = [{"kind": "whatsapp"}, {"kind": "slack"}]
     host = replace(healthy(3), docker_free=500 * 2**20)
     told = judge(host, settings(None, others), whole(None, others)).warnings
-    assert "disk: 500 MiB free for Docker: 3 images may need 1800" in told
+    assert "disk: 500 MiB free for Docker: 3 images and the bridges' temporary files may need 3848" in told
