@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 BUILT = ROOT / ".tools/bin"
 LANGUAGE_HOST = "pulumi-language-python"
-YAML_HOST = "pulumi-language-yaml"
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,6 @@ def program() -> str | None:
     """Path of the Pulumi CLI to use, None if there is none."""
     name = os.environ.get("LAB_PULUMI") or shutil.which("pulumi", path=path_with_pulumi())
     return name if name and os.access(name, os.X_OK) else None
-
-
-def yaml_host() -> str | None:
-    """Path of the YAML language host that the CLI to use finds, None if it has none: only YAML programs need it."""
-    return shutil.which(YAML_HOST, path=path_with_pulumi())
 
 
 def _without_built(path: str) -> str:

@@ -1,4 +1,4 @@
-"""What the plan, and each part of it that stands alone, begins with."""
+"""What the plan begins with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from mautrix_bridges.components.backup import backup_arguments
 from mautrix_bridges.components.host import Host
 from mautrix_bridges.components.install import shared_directory
 from mautrix_bridges.components.leftovers import shared_leftovers
-from mautrix_bridges.documents.parts import WHOLE, Part
 from mautrix_bridges.documents.places import Deployment
 from mautrix_bridges.host_check import CheckedHost, host_of, refuse_or_tell
 from mautrix_bridges.scripts import nightly_backup
@@ -20,34 +19,29 @@ from mautrix_bridges.settings import Settings
 @dataclass(frozen=True)
 class Begun:
     """The host as it is, and the stack's own directory there, behind which all comes. `name` begins the names of what
-    the bridges share, `prefix` those of all resources; `backup`: what the nightly dumps are told."""
+    the bridges share; `backup`: what the nightly dumps are told."""
 
     deployment: Deployment
     host: Host
     checked: CheckedHost
     name: str
-    prefix: str
-    parent: pulumi.Resource | None
     programs: pulumi.Output[pulumi.Resource]
     leftovers: pulumi.Resource
     backup: nightly_backup.Arguments
 
     def after(self, *needed: pulumi.Input[pulumi.Resource]) -> pulumi.ResourceOptions:
         """For what comes when these are there, and at a destroy goes before them."""
-        return pulumi.ResourceOptions(parent=self.parent, depends_on=[*needed])
+        return pulumi.ResourceOptions(depends_on=[*needed])
 
 
-def begin(settings: Settings, part: str, parent: pulumi.Resource | None, parts: Part = WHOLE) -> Begun:
-    """Before the plan: what is there, and whether these `parts` of the plan may touch it. Nothing is registered if not,
-    and pulumi.RunError raised. Then the directory that the bridges share, with the programs of all steps, and what a
-    destroy ends with: whatever of this stack is then still there."""
-    stack, prefix = f"{pulumi.get_project()}/{pulumi.get_stack()}", f"{part}-" if part else ""
-    deployment = settings.deployment(f"{stack}.{part}" if part else stack)
-    host, name = host_of(settings, deployment), f"{prefix}shared"
-    checked = refuse_or_tell(host, settings, deployment, parts)
-    options = pulumi.ResourceOptions(parent=parent)
-    programs = host.keep_programs(checked.programs, shared_directory(name, host, deployment, options))
-    kept = pulumi.ResourceOptions(parent=parent, depends_on=[programs])
+def begin(settings: Settings) -> Begun:
+    """Before the plan: what is there, and whether the plan may touch it. Nothing is registered if not, and
+    pulumi.RunError raised. Then the directory that the bridges share, with the programs of all steps, and what a destroy
+    ends with: whatever of this stack is then still there."""
+    deployment = settings.deployment(f"{pulumi.get_project()}/{pulumi.get_stack()}")
+    host, name = host_of(settings, deployment), "shared"
+    checked = refuse_or_tell(host, settings, deployment)
+    programs = host.keep_programs(checked.programs, shared_directory(name, host, deployment, pulumi.ResourceOptions()))
     backup = backup_arguments(deployment, settings.synapse_database)
-    leftovers = shared_leftovers(name, host, deployment, backup, Part.DATABASE in parts, kept)
-    return Begun(deployment, host, checked, name, prefix, parent, programs, leftovers, backup)
+    leftovers = shared_leftovers(name, host, deployment, backup, pulumi.ResourceOptions(depends_on=[programs]))
+    return Begun(deployment, host, checked, name, programs, leftovers, backup)

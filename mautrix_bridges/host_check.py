@@ -13,7 +13,6 @@ from mautrix_bridges.components.host import DockerAddress, Host, HostError, Loca
 from mautrix_bridges.components.install import own_directory
 from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents.bridges import GID, UID
-from mautrix_bridges.documents.parts import Part
 from mautrix_bridges.documents.places import BridgeDeployment, Deployment
 from mautrix_bridges.scripts import facts
 from mautrix_bridges.scripts.gate import Admitted
@@ -102,15 +101,15 @@ def host_of(settings: Settings, deployment: Deployment) -> Host:
     return SshHost(settings.ssh, settings.local_port(here), *own) if settings.ssh else LocalHost(*own)
 
 
-def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment, parts: Part) -> CheckedHost:
-    """Raises pulumi.RunError, one line a problem, unless these `parts` of the plan may go on; a destroy always may."""
+def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> CheckedHost:
+    """Raises pulumi.RunError, one line a problem, unless the plan may go on; a destroy always may."""
     destroys, makes = destroying(), making()
     try:
         look = facts.Look(deployment, settings.isolated, settings.ssh is not None, host.programs)
         seen = host.run(facts.read, look)
     except HostError as error:
         raise pulumi.RunError(str(error)) from None
-    findings = judge(seen, settings, deployment, parts)
+    findings = judge(seen, settings, deployment)
     if findings.problems and not destroys:
         count = len(findings.problems)
         head = f"the host is not ready; nothing was changed. {count} problem{'s' * (count > 1)}:"
@@ -118,7 +117,7 @@ def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment, parts
     container = seen.postgres_container
     postgres = container.host_on(settings.network) if container else "", settings.postgres_port
     try:
-        postgres = host.postgres(*postgres) if Part.DATABASE in parts else postgres
+        postgres = host.postgres(*postgres)
     except HostError as error:
         if not destroys:
             raise pulumi.RunError(str(error)) from None

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-import pulumi_postgresql as postgresql
 
 from mautrix_bridges.beginning import begin
 from mautrix_bridges.components.backup import DatabaseBackup
@@ -25,22 +24,19 @@ from mautrix_bridges.settings import Settings
 @dataclass(frozen=True)
 class Deployed:
     """What is left for the operator. `bridges`: each one's outputs, by its key; `failed`: a line for each that did not
-    go live, and one above them, "" if all did; `postgres`: its superuser's provider."""
+    go live, and one above them, "" if all did."""
 
     bridges: dict[str, dict[str, Any]]
     backups: pulumi.Output[tuple[ProvenDump, ...]]
     backup_cron: str
     doublepuppet_as_token: pulumi.Output[str]
-    postgres: postgresql.Provider
     failed: pulumi.Output[str]
 
 
-def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = None) -> Deployed:
-    """Of a program in which this is one `part`, that name is in the names of all resources, whose `parent` may be a
-    component, and in that of the stack as the host knows it. Raises pulumi.RunError, and has registered nothing, if the
-    host is not ready for it."""
+def deploy(settings: Settings) -> Deployed:
+    """Raises pulumi.RunError, and has registered nothing, if the host is not ready for it."""
     # Before the plan: what is there, and whether the plan may touch it. Nothing below runs if not.
-    begun = begin(settings, part, parent)
+    begun = begin(settings)
     deployment, host, checked, name, after = begun.deployment, begun.host, begun.checked, begun.name, begun.after
 
     # Steps 1 to 3 and 6 to 8, side by side: each bridge's secrets, directory, config and image, role and database.
@@ -53,7 +49,6 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
         secrets=secrets,
         isolated=settings.isolated,
         whole=checked.whole,
-        prefix=begun.prefix,
     )
     first = after(begun.leftovers)
     bridges = [Bridge(shared, each.deployment, each.start(settings), first) for each in checked.bridges]
@@ -103,7 +98,6 @@ def deploy(settings: Settings, part: str = "", parent: pulumi.Resource | None = 
         bridges=outputs,
         backups=backup.dumps,
         backup_cron=operator.backup_cron(deployment),
-        postgres=postgres,
         doublepuppet_as_token=secrets.doublepuppet.apply(lambda tokens: tokens.as_token),
         failed=pulumi.Output.all(*failures).apply(lambda lines: not_live(lines, checked.leaving)),
     )

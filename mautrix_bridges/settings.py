@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -588,24 +588,6 @@ def _below(path: str, directory: str) -> bool:
 
 def _nested(one: str, here: str, other: str, there: str) -> str:
     return f"{one}: {here!r} and {other} {there!r} should not be one inside the other: {one} needs a place of its own"
-
-
-def given(values: Mapping[str, Any], where: str = ENTRY) -> Settings:
-    """Settings from values as another program has them (lists, mappings, numbers), by key; where one is not given, the
-    default of `Pulumi.yaml`; `where` as of `parse`. Raises BadSettings as that does, also for a key that is none."""
-    import yaml
-
-    described = yaml.safe_load(Path(__file__).with_name("Pulumi.yaml").read_text())["config"]
-    unknown = [f"{key}: no such setting" for key in sorted(values.keys() - described.keys())]
-    if unknown:
-        raise BadSettings("\n".join(unknown))
-    defaults = {key: each["default"] for key, each in described.items() if "default" in each}
-    return parse({key: _text(value) for key, value in {**defaults, **values}.items() if value is not None}, where)
-
-
-def _text(value: Any) -> str:
-    """The value as Pulumi keeps it in a stack's config."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def read() -> Settings:

@@ -4,7 +4,7 @@
 #
 #   tools/setup.sh            everything; the CLI is built beside the rest
 #   tools/setup.sh base       Debian packages and the virtual environment
-#   tools/setup.sh cli        the Pulumi CLI and its language hosts, into .tools/bin, unless one is installed
+#   tools/setup.sh cli        the Pulumi CLI and its language host, into .tools/bin, unless one is installed
 #   tools/setup.sh cli-ready  nothing; exit status 0 when there is a CLI to use
 #
 # Environment: PYTHON (default python3), LAB_PULUMI (a CLI to use: none is looked for or built),
@@ -144,10 +144,10 @@ virtual_environment() {
 # What was built is the same as long as this is: sources by go.sum, toolchain, platform, and how it is built.
 cli_key() {
     {
-        cat tools/go.mod tools/go.sum tools/language/go.mod tools/language/go.sum tools/yaml/go.mod tools/yaml/go.sum
+        cat tools/go.mod tools/go.sum tools/language/go.mod tools/language/go.sum
         # In tools/: there `go` is the toolchain that go.mod asks for.
         (cd tools && go env GOVERSION GOOS GOARCH)
-        declare -f build_cli build_language_host build_yaml_host
+        declare -f build_cli build_language_host
     } | sha256sum | cut -c1-16
 }
 
@@ -161,10 +161,6 @@ build_language_host() { # DIRECTORY
     local module=github.com/pulumi/pulumi/sdk/v3
     (cd tools/language && go build -ldflags '-s -w' -o "$1/pulumi-language-python" "$module/python/cmd/pulumi-language-python" \
         && install -m 755 "$(go list -m -f '{{.Dir}}' "$module")/python/cmd/pulumi-language-python-exec" "$1/")
-}
-
-build_yaml_host() { # DIRECTORY
-    (cd tools/yaml && go build -ldflags '-s -w' -o "$1/pulumi-language-yaml" github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml)
 }
 
 # An installed CLI that is good enough is used: it says which one, once. lab/which_pulumi.py decides, for the lab too.
@@ -183,7 +179,7 @@ look_for_installed_cli() {
     fi
 }
 
-cli_files=(pulumi pulumi-language-python pulumi-language-python-exec pulumi-language-yaml)
+cli_files=(pulumi pulumi-language-python pulumi-language-python-exec)
 
 cli_ready() {
     if [ -n "${LAB_PULUMI:-}" ]; then
@@ -217,7 +213,6 @@ cli() {
         mkdir "$cache.new"
         step "Pulumi CLI $cli_version (from source: minutes the first time on a machine)" build_cli "$cache.new"
         step "Pulumi's Python language host" build_language_host "$cache.new"
-        step "Pulumi's YAML language host" build_yaml_host "$cache.new"
         mv "$cache.new" "$cache"
     fi
     mkdir -p "$bin"

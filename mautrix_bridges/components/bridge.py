@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import pulumi
@@ -20,7 +20,6 @@ from mautrix_bridges.components.secrets import StackSecrets
 from mautrix_bridges.components.start import Start
 from mautrix_bridges.documents import operator
 from mautrix_bridges.documents.bridge_config import bridge_config, bridge_database_url
-from mautrix_bridges.documents.credentials import Keys, Tokens
 from mautrix_bridges.documents.places import NOTHING, BridgeDeployment
 from mautrix_bridges.scripts import bridge_data, gate, install, readiness
 from mautrix_bridges.scripts.common import Contained
@@ -37,38 +36,16 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Shared:
-    """What the bridges of a stack share: its host, Docker, Postgres (None: role and database are somebody else's), what
-    their secrets are made of, and the names of the databases that their roles are kept out of; `whole`: whether all of
-    a bridge is registered, whatever an outcome says, since nothing is made of it now; `prefix` begins the names of
-    their resources."""
+    """What the bridges of a stack share: its host, Docker, Postgres, what their secrets are made of,
+    and the names of the databases that their roles are kept out of; `whole`: whether all of a bridge is registered,
+    whatever an outcome says, since nothing is made of it now."""
 
     host: Host
     machine: DockerMachine
-    postgres: postgresql.Provider | None
+    postgres: postgresql.Provider
     secrets: StackSecrets
     isolated: tuple[str, ...]
     whole: bool
-    prefix: str = ""
-
-
-@dataclass(frozen=True)
-class Given:
-    """The secrets of a bridge whose registration and database are somebody else's."""
-
-    as_token: pulumi.Output[str]
-    hs_token: pulumi.Output[str]
-    database_password: pulumi.Output[str]
-    pickle_key: pulumi.Output[str]
-
-    def tokens(self, own: pulumi.Output[Tokens]) -> pulumi.Output[Tokens]:
-        """Ours, with those that are given in their place."""
-        known = pulumi.Output.all(own, self.as_token, self.hs_token, self.database_password)
-        return known.apply(lambda k: replace(k[0], as_token=k[1], hs_token=k[2], database_password=k[3]))
-
-    def keys(self, own: pulumi.Output[Keys]) -> pulumi.Output[Keys]:
-        """The same of the keys."""
-        known = pulumi.Output.all(own, self.pickle_key)
-        return known.apply(lambda k: replace(k[0], pickle_key=k[1]))
 
 
 @dataclass(frozen=True)
@@ -90,25 +67,20 @@ class Bridge(pulumi.ComponentResource):
         deployment: BridgeDeployment,
         start: Start,
         opts: pulumi.ResourceOptions,
-        given: Given | None = None,
     ) -> None:
-        self.name, self.key = f"{shared.prefix}{deployment.bridge.name}", deployment.key
+        self.name, self.key = deployment.bridge.name, deployment.key
         super().__init__("mautrix:bridges:Bridge", self.name, None, opts)
         self.shared, self.deployment, self.start = shared, deployment, start
         host, own = shared.host, self._after()
         key, restore = deployment.bridge.name, start.restore or NOTHING
-        tokens, keys = shared.secrets.tokens(key), shared.secrets.keys(key, self.name, restore, own)
-        self.tokens = given.tokens(tokens) if given else tokens
-        self.keys = given.keys(keys) if given else keys
+        self.tokens, self.keys = shared.secrets.tokens(key), shared.secrets.keys(key, self.name, restore, own)
         self.as_token: pulumi.Output[str] = self.tokens.apply(lambda known: known.as_token)
         puppet: pulumi.Output[str] = shared.secrets.doublepuppet.apply(lambda known: known.as_token)
         self._as_tokens = self.as_token, puppet
         all_known = pulumi.Output.all(self.tokens, self.keys, shared.secrets.doublepuppet)
         self.config = BridgeConfig(deployment, all_known.apply(lambda known: bridge_config(deployment, *known)))
         # First of all, and last at the end.
-        self.leftovers = bridge_leftovers(
-            self.name, host, deployment, shared.isolated, shared.postgres is not None, own
-        )
+        self.leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, own)
         # Its own, each of which goes before those that it names: when this bridge alone goes, what all share stays, and
         # the engine sees no order through that.
         self._own: list[pulumi.Resource] = [self.leftovers]
@@ -190,18 +162,16 @@ class Bridge(pulumi.ComponentResource):
             return register()
         return outcome.apply(lambda seen: seen if isinstance(seen, Failed) else register())
 
-    def outputs(
-        self, proven: pulumi.Output[Proven] | None, live: Live, status: pulumi.Output[BridgeStatus]
-    ) -> dict[str, Any]:
-        """What the operator gets of it; `proven`: who gets into which database, if that was asked; `status`: how it is.
+    def outputs(self, proven: pulumi.Output[Proven], live: Live, status: pulumi.Output[BridgeStatus]) -> dict[str, Any]:
+        """What the operator gets of it; `proven`: who gets into which database, `status`: how it is.
         Tokens are secrets."""
 
         def of(outcome: pulumi.Output[Any], value: Callable[[Any], Any], failed: Callable[[Failed], Any]) -> Any:
             return outcome.apply(lambda seen: failed(seen) if isinstance(seen, Failed) else value(seen))
 
         role = self.deployment.place.database.role
-        isolation = {"isolation": proven.apply(lambda seen: seen.of(role))} if proven else {}
-        return isolation | {
+        return {
+            "isolation": proven.apply(lambda seen: seen.of(role)),
             "verdict": of(live.admitted, lambda seen: seen.checked.verdict, lambda _: "FAIL"),
             "authCheck": of(live.admitted, lambda seen: seen.checked.table, lambda seen: seen.failed),
             "ready": of(live.ready, lambda seen: seen, lambda _: None),

@@ -15,15 +15,13 @@ def shared_leftovers(
     host: Host,
     deployment: Deployment,
     backup: nightly_backup.Arguments,
-    own_databases: bool,
     opts: pulumi.ResourceOptions,
 ) -> pulumi.Resource:
-    """Made before all but the stack's directory, without a trace on the host; deleted after all but that.
-    `own_databases`: whether they are the stack's, and not somebody else's."""
+    """Made before all but the stack's directory, without a trace on the host; deleted after all but that."""
     shared = leftovers.Shared(
         stack=deployment.stack,
         directory=deployment.shared_directory,
-        postgres=deployment.postgres if own_databases else None,
+        postgres=deployment.postgres,
         backup=backup,
         synapse=homeserver_edit(deployment),
     )
@@ -35,7 +33,6 @@ def bridge_leftovers(
     host: Host,
     deployment: BridgeDeployment,
     isolated: tuple[str, ...],
-    own_database: bool,
     opts: pulumi.ResourceOptions,
 ) -> pulumi.Resource:
     """The same for one bridge: made before anything of it, deleted after all of it."""
@@ -47,7 +44,7 @@ def bridge_leftovers(
         archives=deployment.archive.directory,
         program=deployment.bridge.name,
         whose=deployment.whose,
-        postgres=deployment.postgres if own_database else None,
+        postgres=deployment.postgres,
         database=deployment.place.database,
         isolated=isolated,
     )

@@ -14,7 +14,7 @@ from mautrix_bridges.scripts import archived_keys
 
 class StackSecrets:
     """What all secrets of a stack are made of. The setting tokenGeneration (`generation`) turns those that it may.
-    `doublepuppet`: what the bridges share, which may be `given`."""
+    `doublepuppet`: what the bridges share."""
 
     def __init__(
         self,
@@ -22,12 +22,11 @@ class StackSecrets:
         host: Host,
         generation: int,
         opts: pulumi.ResourceOptions | None = None,
-        given: pulumi.Output[DoublePuppet] | None = None,
     ) -> None:
         self._host = host
         self._turned = host.seed(f"{name}-tokens", [generation], opts).secret
         self._kept = host.seed(f"{name}-keys", [], opts).secret
-        self.doublepuppet = given or self._turned.apply(lambda seed: seed.secrets(DoublePuppet, ""))
+        self.doublepuppet = self._turned.apply(lambda seed: seed.secrets(DoublePuppet, ""))
 
     def tokens(self, bridge: str) -> pulumi.Output[Tokens]:
         """Those of the bridge of that name."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from mautrix_bridges.documents import appservice, backup_script, bridges, homeserver
 from mautrix_bridges.documents.diff import diff
 from mautrix_bridges.documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL, commented
-from mautrix_bridges.documents.parts import WHOLE, Part
 from mautrix_bridges.documents.places import BridgeDeployment, Deployment
 from mautrix_bridges.documents.refusal import Refused
 from mautrix_bridges.settings import Settings
@@ -108,41 +107,39 @@ class _Met:
         return self.deployment.setting
 
 
-def judge(facts: HostFacts, settings: Settings, deployment: Deployment, parts: Part = WHOLE) -> Findings:
-    """All that is wrong, all that is worth knowing, and the changes that `up` will make; of what is no part of ours,
-    nothing."""
+def judge(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findings:
+    """All that is wrong, all that is worth knowing, and the changes that `up` will make."""
     met = [
         _Met(each, seen, facts.postgres, _Ours.seen(seen, facts.postgres, each))
         for each, seen in zip(deployment.bridges, facts.bridges, strict=True)
     ]
-    deployed = any(each.ours.container if Part.CONTAINER in parts else each.ours.registration for each in met)
-    problems = [*_stack(facts, deployment, parts), *_synapse(facts, deployment), *_directory(facts, deployment)]
+    deployed = any(each.ours.container for each in met)
+    problems = [*_stack(facts, deployment), *_synapse(facts, deployment), *_directory(facts, deployment)]
     warnings, changes, reverted, edits = [*_warnings(facts, deployment)], list[str](), list[str](), list[_Edit]()
-    if Part.REGISTRATION in parts:
-        problems += _registrations(facts, deployment)
-        edits.append(_homeserver_edit(facts, settings, deployment))
-        if facts.doublepuppet is None:
-            reverted.append(f"{deployment.doublepuppet_path}: is no longer there")
-    if Part.DATABASE in parts:
-        problems += [*_postgres(facts, settings, deployment), *_dump_script(facts, deployment)]
-        warnings += _dumps(facts, settings, deployment)
-        edits += [_backup_edit(facts, deployment)] if deployment.backup.script else []
-        if facts.dump_script_owner is None:
-            reverted.append(f"{deployment.dump_script}: is no longer there")
-            changes.append(f"a new file, {deployment.dump_script} (0700): makes the dumps")
-        changes += (line for each in met for line in versions.changes(each.facts, each.postgres, each.deployment))
+    problems += _registrations(facts, deployment)
+    edits.append(_homeserver_edit(facts, settings, deployment))
+    if facts.doublepuppet is None:
+        reverted.append(f"{deployment.doublepuppet_path}: is no longer there")
+    problems += [*_postgres(facts, settings, deployment), *_dump_script(facts, deployment)]
+    warnings += _dumps(facts, settings, deployment)
+    edits += [_backup_edit(facts, deployment)] if deployment.backup.script else []
+    if facts.dump_script_owner is None:
+        reverted.append(f"{deployment.dump_script}: is no longer there")
+        changes.append(f"a new file, {deployment.dump_script} (0700): makes the dumps")
+    changes += (line for each in met for line in versions.changes(each.facts, each.postgres, each.deployment))
     reverted += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
     reverted = [line for line in reverted if deployed]
     for each in met:
-        problems += _own_problems(each, settings, parts)
-        warnings += _own_warnings(each, settings, parts)
-        reverted += _reverted(each, parts)
-    problems += _room(facts, settings, deployment, parts)
-    warnings += (line for line, certain in _disks(facts, settings, deployment, parts) if not certain)
+        problems += _own_problems(each, settings)
+        warnings += _own_warnings(each, settings)
+        reverted += _reverted(each)
+    problems += _room(facts, settings, deployment)
+    warnings += (line for line, certain in _disks(facts, settings, deployment) if not certain)
     again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
-    if Part.CONTAINER in parts:
-        archived = "its database is archived, and all of it goes" if Part.DATABASE in parts else "and it goes"
-        changes += (f"container {name}: is no longer among the bridges: it stops, {archived}" for name in facts.leaving)
+    changes += (
+        f"container {name}: is no longer among the bridges: it stops, its database is archived, and all of it goes"
+        for name in facts.leaving
+    )
     return Findings(
         problems=(*problems, *(problem for edit in edits for problem in edit.problems)),
         warnings=(
@@ -166,27 +163,22 @@ def _findings(met: _Met) -> BridgeFindings:
     )
 
 
-def _reverted(met: _Met, parts: Part) -> Iterator[str]:
+def _reverted(met: _Met) -> Iterator[str]:
     """What of a bridge that is there somebody took away."""
-    if Part.REGISTRATION in parts and met.ours.container and met.facts.registration is None:
+    if met.ours.container and met.facts.registration is None:
         yield f"{met.deployment.registration_path}: is no longer there"
     if met.ours.container and met.ours.directory and met.facts.directory.stack is None:
         yield f"{met.deployment.place.directory}: its mark, the file .stack, is no longer there"
 
 
-def _own_problems(met: _Met, settings: Settings, parts: Part) -> Iterator[str]:
-    if Part.DATABASE in parts:
-        yield from _bridge_s_own(met)
-    if Part.CONTAINER in parts:
-        yield from _taken(met)
-    if Part.REGISTRATION in parts:
-        path, key = met.deployment.registration_path, f"{met.setting}.registrationFile"
-        yield from _registration_taken(met.facts.registration, path, met.deployment.stack, key)
-    if Part.DATABASE in parts:
-        yield from _archive(met, settings)
-        yield from versions.problems(met.facts, met.postgres, met.deployment)
-    if Part.CONTAINER in parts:
-        yield from (f"{met.setting}.{line}" for line in met.facts.config_refused)
+def _own_problems(met: _Met, settings: Settings) -> Iterator[str]:
+    yield from _bridge_s_own(met)
+    yield from _taken(met)
+    path, key = met.deployment.registration_path, f"{met.setting}.registrationFile"
+    yield from _registration_taken(met.facts.registration, path, met.deployment.stack, key)
+    yield from _archive(met, settings)
+    yield from versions.problems(met.facts, met.postgres, met.deployment)
+    yield from (f"{met.setting}.{line}" for line in met.facts.config_refused)
 
 
 def _restore(met: _Met) -> str:
@@ -284,7 +276,7 @@ def _file_problems(path: str, key: str, file: File | None) -> Iterator[str]:
 # the host --------------------------------------------------------------------------------------------------------
 
 
-def _stack(facts: HostFacts, deployment: Deployment, parts: Part) -> Iterator[str]:
+def _stack(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     """Docker, the containers of the Matrix stack and their network."""
     network = deployment.synapse.network
     if _version(facts.docker) < OLDEST_DOCKER:
@@ -304,17 +296,13 @@ def _stack(facts: HostFacts, deployment: Deployment, parts: Part) -> Iterator[st
         "run this again"
         for step in facts.at_work
     )
-    if not facts.bash and Part.DATABASE in parts:
+    if not facts.bash:
         yield "bash: not there, or it does not run: the nightly dumps are made with it: install it"
     for key, name, container in (
         ("synapseContainer", deployment.synapse.container, facts.synapse_container),
         *(("synapseWorkers", name, worker.container) for name, worker in facts.workers.items()),
         *([("masContainer", deployment.mas.container, facts.mas_container)] if deployment.mas else []),
-        *(
-            [("postgresContainer", deployment.postgres.container, facts.postgres_container)]
-            if Part.DATABASE in parts
-            else []
-        ),
+        ("postgresContainer", deployment.postgres.container, facts.postgres_container),
     ):
         if container is None:
             yield f"container {name}: not there: start the stack, or correct the setting {key}"
@@ -615,39 +603,37 @@ def _archive(met: _Met, settings: Settings) -> Iterator[str]:
         )
 
 
-def _room(facts: HostFacts, settings: Settings, deployment: Deployment, parts: Part) -> Iterator[str]:
+def _room(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
     """Writable directories, and disks that certainly have too little room."""
-    places = [(deployment.shared_directory, facts.directory)]
-    if Part.REGISTRATION in parts:
-        places.append((deployment.synapse.directory, facts.synapse_dir))
-    if Part.CONTAINER in parts:
-        bridges = zip(deployment.bridges, facts.bridges, strict=True)
-        places += ((each.place.directory, seen.directory) for each, seen in bridges)
+    bridges = zip(deployment.bridges, facts.bridges, strict=True)
+    places = [
+        (deployment.shared_directory, facts.directory),
+        (deployment.synapse.directory, facts.synapse_dir),
+        *((each.place.directory, seen.directory) for each, seen in bridges),
+    ]
     for path, directory in places:
         if not directory.writable:
             yield f"{path}: is read-only: make it writable for the user who runs this"
     if not facts.synapse_dir.exists:
         yield f"{deployment.synapse.directory}: no such directory on the host: correct the setting synapseDir"
-    yield from (f"{line}: make room" for line, certain in _disks(facts, settings, deployment, parts) if certain)
+    yield from (f"{line}: make room" for line, certain in _disks(facts, settings, deployment) if certain)
 
 
-def _disks(facts: HostFacts, settings: Settings, deployment: Deployment, parts: Part) -> Iterator[tuple[str, bool]]:
+def _disks(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[tuple[str, bool]]:
     """Disks with less room than may be needed, where it really is needed; and whether it certainly is too little: what
     is estimated here shrinks to a tenth at best."""
     sizes, wanted = facts.postgres.bytes, []
     images = {each.place.image for each, seen in zip(deployment.bridges, facts.bridges, strict=True) if not seen.image}
-    if Part.CONTAINER in parts:
-        pulled = {0: "", 1: "the image and "}.get(len(images), f"{len(images)} images and ")
-        what = f"{pulled}the bridges' temporary files"
-        wanted.append(("for Docker", facts.docker_free, what, len(images) * IMAGE_BYTES + TEMPORARY_BYTES))
-    if Part.DATABASE in parts:
-        dumped = (settings.synapse_database, *(each.database for each in deployment.dumped))
-        size = sum(sizes.get(name, 0) for name in dumped)
-        where = f"in {facts.dumps_path}" if facts.dumps_path else f"beside {deployment.backup.script}"
-        wanted.append((where, facts.backup_dir.free, "the dumps", size // 2 + SPARE_BYTES))
-        for each, seen in zip(deployment.bridges, facts.bridges, strict=True):
-            size, where = sizes.get(each.place.database.database, 0), f"in {each.archive.directory}"
-            wanted.append((where, seen.archive_dir.free, "an archive", size + size // 2))
+    pulled = {0: "", 1: "the image and "}.get(len(images), f"{len(images)} images and ")
+    what = f"{pulled}the bridges' temporary files"
+    wanted.append(("for Docker", facts.docker_free, what, len(images) * IMAGE_BYTES + TEMPORARY_BYTES))
+    dumped = (settings.synapse_database, *(each.database for each in deployment.dumped))
+    size = sum(sizes.get(name, 0) for name in dumped)
+    where = f"in {facts.dumps_path}" if facts.dumps_path else f"beside {deployment.backup.script}"
+    wanted.append((where, facts.backup_dir.free, "the dumps", size // 2 + SPARE_BYTES))
+    for each, seen in zip(deployment.bridges, facts.bridges, strict=True):
+        size, where = sizes.get(each.place.database.database, 0), f"in {each.archive.directory}"
+        wanted.append((where, seen.archive_dir.free, "an archive", size + size // 2))
     for where, free, what, needed in wanted:
         if free < needed:
             yield f"disk: {_mebi(free)} MiB free {where}: {what} may need {_mebi(needed)}", free * 10 < needed
@@ -682,15 +668,14 @@ def _dumps(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iter
         )
 
 
-def _own_warnings(met: _Met, settings: Settings, parts: Part) -> Iterator[str]:
-    if Part.DATABASE in parts and met.began and met.deployment.archive.restore not in ("none", met.began):
+def _own_warnings(met: _Met, settings: Settings) -> Iterator[str]:
+    if met.began and met.deployment.archive.restore not in ("none", met.began):
         yield (
             f"{met.setting}.restore: {met.deployment.archive.restore!r} counts at a bridge's first `up` only, and this "
             f"one keeps its database, which began with {met.began}: to begin with the archive, destroy it first; else "
             "set it to none"
         )
-    if Part.CONTAINER in parts:
-        yield from _container_warnings(met, settings)
+    yield from _container_warnings(met, settings)
 
 
 def _container_warnings(met: _Met, settings: Settings) -> Iterator[str]:

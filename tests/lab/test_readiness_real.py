@@ -23,6 +23,14 @@ from tests.lab.conftest import deployment_of
 pytestmark = pytest.mark.e2e
 
 
+def data_of(lab: Lab) -> str:
+    """The directory of the host that the bridge's container has as /data."""
+    container = look(lab.bridge)
+    assert container is not None
+    (source,) = (mount.source for mount in container.mounts if mount.destination == "/data")
+    return source
+
+
 class Bridge:
     """The deployed bridge, and the two scripts that look at it."""
 
@@ -56,7 +64,7 @@ class Bridge:
             attempt=1,
             new_keys=False,
             stack=plan.stack,
-            config=look(self.lab.bridge).mounts[0].source,  # type: ignore[union-attr]
+            config=data_of(self.lab),
         )
         return self.run("mautrix_bridges.scripts.readiness", "wait", arguments)
 
@@ -132,7 +140,7 @@ def test_its_port_is_taken(bridge: Bridge) -> None:
     holder, second = f"{lab.prefix}-holder", f"{lab.prefix}-second"
     image = lab.docker.inspect("container", [lab.synapse])[lab.synapse]["Image"]
     listen = ("python3", "-m", "http.server", "29328")
-    mount = f"{raw['Mounts'][0]['Source']}:/data:ro"
+    mount = f"{data_of(lab)}:/data:ro"
     try:
         lab.docker(
             "run", "-d", "--name", holder, "--network", lab.network, "--entrypoint", listen[0], image, *listen[1:]

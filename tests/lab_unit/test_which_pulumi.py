@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab import which_pulumi
-from lab.which_pulumi import LANGUAGE_HOST, YAML_HOST, Installed, Unusable, installed
+from lab.which_pulumi import LANGUAGE_HOST, Installed, Unusable, installed
 
 Install = Callable[..., Path]
 
@@ -100,18 +100,6 @@ def test_the_virtual_environments_python_comes_first(install: Install, monkeypat
     monkeypatch.delenv("LAB_PULUMI", raising=False)
     monkeypatch.setenv("PATH", str(folder))
     assert which_pulumi.path_with_pulumi().split(os.pathsep)[:2] == [str(which_pulumi.VENV / "bin"), str(folder)]
-
-
-def test_an_installed_one_may_have_no_yaml_language_host(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A release comes with one. A CLI without it runs Python programs all the same.
-    monkeypatch.delenv("LAB_PULUMI", raising=False)
-    folder, built = install("installed"), install("built")
-    monkeypatch.setattr(which_pulumi, "BUILT", built)
-    monkeypatch.setenv("PATH", str(folder))
-    (built / YAML_HOST).symlink_to(built / LANGUAGE_HOST)
-    assert which_pulumi.yaml_host() is None, "set-up's own one is not the installed one's"
-    (folder / YAML_HOST).symlink_to(folder / LANGUAGE_HOST)
-    assert which_pulumi.yaml_host() == str(folder / YAML_HOST)
 
 
 def set_up(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:

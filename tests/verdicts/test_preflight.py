@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from mautrix_bridges.documents.marks import comment
-from mautrix_bridges.documents.parts import WHOLE, Part
 from mautrix_bridges.verdicts.host_facts import (
     ArchiveFacts,
     HostFacts,
@@ -382,48 +381,6 @@ REFUSALS: list[tuple[Change, str]] = [
 @pytest.mark.parametrize(("change", "line"), REFUSALS, ids=[line[:50] for _, line in REFUSALS])
 def test_each_refusal_is_one_line_with_its_fix(change: Change, line: str) -> None:
     assert verdict(change(healthy())).problems == (line,)
-
-
-def of_part(facts: HostFacts, part: Part) -> Findings:
-    return judge(facts, settings(), whole(), part)
-
-
-@pytest.mark.parametrize(("change", "line"), REFUSALS, ids=[line[:50] for _, line in REFUSALS])
-def test_what_the_whole_plan_refuses_one_of_its_parts_does(change: Change, line: str) -> None:
-    assert {each for part in Part for each in of_part(change(healthy()), part).problems} == {line}
-
-
-@pytest.mark.parametrize(
-    ("change", "owner"),
-    [
-        (_set("docker", "19.03.15"), WHOLE),
-        (_set("directory.stack", "other/stack"), WHOLE),
-        (_set("synapse.server_name", "example.org"), WHOLE),
-        (_set("homeserver", None), Part.REGISTRATION),
-        (_set("doublepuppet", OwnFile("", 0, 0)), Part.REGISTRATION),
-        (_set("bridge.registration", OwnFile("other/stack", 0, 0)), Part.REGISTRATION),
-        (_other(id="signal"), Part.REGISTRATION),
-        (_set("postgres_container", None), Part.DATABASE),
-        (_set("backup_script", None), Part.DATABASE),
-        (_set("dump_script_owner", "other/stack"), Part.DATABASE),
-        (_add("postgres.databases", {"mautrix_signal": ""}), Part.DATABASE),
-        (_set("bridge.container", container("mautrix-signal")), Part.CONTAINER),
-        (_set("bridge.directory.entries", ("config.yaml",)), Part.CONTAINER),
-        (_set("bridge.config_refused", ("bridgeConfig.x: is no setting",)), Part.CONTAINER),
-    ],
-)
-def test_a_part_does_not_ask_for_what_is_another_s(change: Change, owner: Part) -> None:
-    """Beside a database and a container that somebody else made, the registration alone can be ours."""
-    for part in Part:
-        assert bool(of_part(change(healthy()), part).problems) == (part in owner), part
-
-
-def test_a_part_changes_its_own_files_alone() -> None:
-    registration, container_, database = (
-        of_part(healthy(), part).changes for part in (Part.REGISTRATION, Part.CONTAINER, Part.DATABASE)
-    )
-    assert len(registration) == 1 and "homeserver.yaml" in registration[0] and not container_
-    assert len(database) == 2 and "pg_backup.sh" in database[0] and "a new file" in database[1]
 
 
 def _with_homeserver(facts: HostFacts, text: str) -> HostFacts:
