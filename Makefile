@@ -45,12 +45,12 @@ shell: ## shellcheck on every shell file
 
 unit: ## the fast tests: no Docker, no lab
 	@tools/setup.sh base
-	@$(PYTHON_BIN) -m pytest -m 'not e2e' $(wildcard tests/test_*.py) tests/documents tests/verdicts tests/components tests/scripts \
+	@$(PYTHON_BIN) -m pytest -m 'not e2e' $(wildcard tests/test_*.py) tests/documents tests/verdicts tests/components tests/host_programs \
 	    tests/workstation tests/lab_unit
 
 laws: ## the property tests, long and with random examples (a found one becomes an @example)
 	@tools/setup.sh base
-	@$(PYTHON_BIN) -m pytest -m law --hypothesis-profile=laws -n auto tests/documents tests/scripts
+	@$(PYTHON_BIN) -m pytest -m law --hypothesis-profile=laws -n auto tests/documents tests/host_programs
 
 e2e: ## the end-to-end tests on the lab
 	@tools/setup.sh all

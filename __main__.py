@@ -1,10 +1,10 @@
-"""The stack's settings, the plan (mautrix_bridges/plan.py), and its outputs."""
+"""The stack's settings, the plan (components/plan.py), and its outputs."""
 
 import pulumi
 
-from mautrix_bridges.components.sdk import prepare_process
-from mautrix_bridges.plan import deploy
-from mautrix_bridges.settings import read
+from components.plan import deploy
+from components.sdk import prepare_process
+from settings import read
 
 
 async def main() -> None:

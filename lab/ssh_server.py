@@ -19,7 +19,7 @@ import psutil
 
 from lab.engine import LabError, last_lines, run
 from lab.place import Place, free_port, port_is_free, write
-from mautrix_bridges.workstation.processes import command_line
+from workstation.processes import command_line
 
 SSHD = "/usr/sbin/sshd"
 PACKAGES = "apt-get install openssh-server openssh-client sudo"

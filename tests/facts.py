@@ -1,4 +1,4 @@
-"""A host as scripts/facts.py sees the plan's, before the first `up` (`healthy`) and after it (`deployed`), and the
+"""A host as facts.py sees the plan's, before the first `up` (`healthy`) and after it (`deployed`), and the
 plan's settings; tests change what they are about, with dataclasses.replace."""
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from mautrix_bridges.documents import backup_script, homeserver
-from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Seed, Tokens
-from mautrix_bridges.documents.marks import comment
-from mautrix_bridges.documents.places import BridgeDeployment, Deployment
-from mautrix_bridges.settings import Settings, parse
-from mautrix_bridges.verdicts.host_facts import (
+from documents import backup_script, homeserver
+from documents.credentials import DoublePuppet, Keys, Seed, Tokens
+from documents.marks import comment
+from documents.places import BridgeDeployment, Deployment
+from settings import Settings, parse
+from verdicts.host_facts import (
     BridgeFacts,
     BridgeStatus,
     Container,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents.bridges import KINDS
-from mautrix_bridges.documents.ssh import SshAddress
-from mautrix_bridges.settings import BadSettings, BridgeSettings, Settings, key_of, parse
+from documents.bridges import KINDS
+from documents.ssh import SshAddress
+from settings import BadSettings, BridgeSettings, Settings, key_of, parse
 from tests.facts import PLAN, PROJECT, config, defaults, deployment, whole
 
 

@@ -16,10 +16,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents.bridge_config import bridge_config
-from mautrix_bridges.documents.bridges import SIGNAL
-from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Tokens
-from mautrix_bridges.documents.places import Postgres
+from documents.bridge_config import bridge_config
+from documents.bridges import SIGNAL
+from documents.credentials import DoublePuppet, Keys, Tokens
+from documents.places import Postgres
 from tests.bridge_core.conftest import Core
 from tests.facts import deployment
 

@@ -22,11 +22,11 @@ from typing import Any
 import pytest
 import yaml
 
+from documents.bridges import LIVE_PATH, READY_PATH
 from lab.bridge_build import NEXT, PINNED, SOURCES, Release
-from mautrix_bridges.documents.bridges import LIVE_PATH, READY_PATH
-from mautrix_bridges.verdicts.exit_codes import EXIT_CODES
 from tests.bridge_core.conftest import Core
 from tests.bridge_core.test_config import CONFIG, KEYS, PUPPET, TOKENS
+from verdicts.exit_codes import EXIT_CODES
 
 BOT = "@signalbot:echo6.co"
 NOBODY = "http://127.0.0.1:1"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from mautrix_bridges.documents.appservice import bridge_registration
-from mautrix_bridges.documents.bridge_config import bridge_config
-from mautrix_bridges.documents.bridges import SIGNAL, Bridge
-from mautrix_bridges.documents.credentials import LENGTH, SENDER_LENGTH
-from mautrix_bridges.documents.places import BridgeDeployment
+from documents.appservice import bridge_registration
+from documents.bridge_config import bridge_config
+from documents.bridges import SIGNAL, Bridge
+from documents.credentials import LENGTH, SENDER_LENGTH
+from documents.places import BridgeDeployment
 from tests.bridge_core.conftest import Core
 from tests.bridge_core.test_config import DEPLOYMENT, KEYS, PUPPET, TOKENS
 

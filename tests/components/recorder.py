@@ -17,22 +17,15 @@ from unittest.mock import patch
 import pulumi
 from pulumi.runtime import mocks, rpc
 
-from mautrix_bridges.scripts import (
-    archived_keys,
-    bridge_data,
-    bundle,
-    directory,
-    gate,
-    install,
-    isolation,
-    nightly_backup,
-    readiness,
-    stop_and_check,
-    synapse,
-)
-from mautrix_bridges.scripts.wire import Failed, plain
-from mautrix_bridges.verdicts.host_facts import BridgeStatus, HostFacts
+from host_programs import bundle
+from host_programs.backup import archived_keys, nightly_backup
+from host_programs.bridge import bridge_data, gate, install, readiness
+from host_programs.files import directory
+from host_programs.postgres import isolation
+from host_programs.synapse import stop_and_check, synapse
+from host_programs.wire import Failed, plain
 from tests.facts import ARCHIVED_KEY, SEED
+from verdicts.host_facts import BridgeStatus, HostFacts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -42,19 +35,19 @@ STATUS = BridgeStatus(container="running", ready=True, ping="200", image="sha256
 # What each script's verb returns, for the outputs that are made of it.
 RESULTS = {
     "scripts.generate": SEED,
-    "scripts.archived_keys keys": archived_keys.ArchivedKeys(ARCHIVED_KEY),
-    "scripts.install install": install.Installed("sha256:0123"),
-    "scripts.files create": directory.Done(),
-    "scripts.isolation isolate": isolation.Isolated({}),
-    "scripts.isolation prove": isolation.Proven(
+    "backup.archived_keys keys": archived_keys.ArchivedKeys(ARCHIVED_KEY),
+    "bridge.install install": install.Installed("sha256:0123"),
+    "files.files create": directory.Done(),
+    "postgres.isolation isolate": isolation.Isolated({}),
+    "postgres.isolation prove": isolation.Proven(
         tuple(isolation.Proof(role, (), ("synapse", "mas"), {}) for role in ROLES)
     ),
-    "scripts.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
-    "scripts.synapse apply": synapse.Applied(changed=True, restarted=True),
-    "scripts.gate admit": gate.Admitted(
+    "backup.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
+    "synapse.synapse apply": synapse.Applied(changed=True, restarted=True),
+    "bridge.gate admit": gate.Admitted(
         stop_and_check.Checked(verdict="PASS", table="all well"), bridge_data.Begun("none")
     ),
-    "scripts.readiness wait": readiness.Ready(
+    "bridge.readiness wait": readiness.Ready(
         "0123abcd", "mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot", STATUS
     ),
 }
@@ -201,7 +194,7 @@ def record(
         finally:
             await pulumi.runtime.stack.wait_for_rpcs()
 
-    from mautrix_bridges.components.host import Host
+    from components.host import Host
 
     ran: list[tuple[str, Any]] = []
 
@@ -211,8 +204,8 @@ def record(
 
     with (
         patch.object(Host, "run", run),
-        patch("mautrix_bridges.workstation.forward.ensure"),
-        patch("mautrix_bridges.components.host.make_control_directory"),
+        patch("workstation.forward.ensure"),
+        patch("components.host.make_control_directory"),
         patch.object(pulumi.log, "warn", tell),
         patch.object(pulumi.log, "info", tell),
         patch.object(pulumi, "export", outputs.__setitem__),

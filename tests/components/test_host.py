@@ -9,7 +9,7 @@ import pulumi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mautrix_bridges.components.host import resolved
+from components.host import resolved
 
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5))
 VALUES = st.recursive(

@@ -15,14 +15,14 @@ from unittest.mock import patch
 import pulumi
 import pytest
 
-from mautrix_bridges.scripts import bridge_data
-from mautrix_bridges.scripts.gate import Admitted
-from mautrix_bridges.scripts.stop_and_check import Checked
-from mautrix_bridges.scripts.wire import Failed, plain
-from mautrix_bridges.verdicts.host_facts import ArchiveFacts, BridgeStatus, HostFacts, IdRange, Manifest
+from host_programs.bridge import bridge_data
+from host_programs.bridge.gate import Admitted
+from host_programs.synapse.stop_and_check import Checked
+from host_programs.wire import Failed, plain
 from tests import facts
 from tests.components.recorder import RESULTS, STATUS, Recording, record
 from tests.facts import ARCHIVED_KEY, DOUBLEPUPPET, KEYS, SEED, TOKENS
+from verdicts.host_facts import ArchiveFacts, BridgeStatus, HostFacts, IdRange, Manifest
 
 
 @pytest.fixture(scope="module")
@@ -391,7 +391,7 @@ def test_the_programs_are_not_in_the_state_but_on_the_host_before_the_first_step
     assert verb == "create" and kept.within.path == "/opt/matrix/mautrix-bridges"
     (file,) = kept.files
     held = json.loads(file.content.partition("\n")[2])
-    assert held.keys() >= {"mautrix_bridges.scripts.synapse", "mautrix_bridges"}
+    assert held.keys() >= {"host_programs.synapse.synapse", "mautrix_bridges"}
     for name, each in plan.resources.items():
         if each.stdin and name != "shared-directory":
             assert each.stdin["stored"]["path"] == file.path, name
@@ -488,7 +488,7 @@ def test_at_preview_all_of_it_is_planned() -> None:
 
 
 def test_a_destroy_is_not_stopped_by_what_failed_before_it() -> None:
-    with patch("mautrix_bridges.host_check.making", lambda: False):
+    with patch("components.host_check.making", lambda: False):
         told = record(facts.healthy(3), MANY, failing={"shared-readiness irc": Failed("is not ready"), **GATE})
     assert told.ended == "" and "mautrix-whatsapp-container" in told.resources
 
@@ -515,7 +515,7 @@ def test_every_bridge_that_fails_has_its_line_and_an_upgrade_its_way_back() -> N
     )
     begun = bridge_data.Begun("none", "/archives/old.tar.gz", "dock.mau.dev/mautrix/signal:v0.2602.0")
     passed = Admitted(Checked("PASS", "all well"), begun)
-    with patch.dict(RESULTS, {"scripts.gate admit": passed}):
+    with patch.dict(RESULTS, {"bridge.gate admit": passed}):
         stopped = record(facts.deployed(), facts.defaults(), failing=failing)
     assert stopped.ended.endswith(
         "Or go back, the database as it is now being archived first: `pulumi config set --path 'bridges[0].image' "

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mautrix_bridges.documents.adoption import ByHand, by_hand, problems
-from mautrix_bridges.documents.bridges import SIGNAL
+from documents.adoption import ByHand, by_hand, problems
+from documents.bridges import SIGNAL
 
 CONFIG: dict[str, Any] = {
     "homeserver": {"domain": "echo6.co"},

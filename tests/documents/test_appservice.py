@@ -14,14 +14,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents.appservice import (
-    bridge_registration,
-    doublepuppet_registration,
-    doublepuppet_sender,
-    quote_meta,
-)
-from mautrix_bridges.documents.credentials import DoublePuppet, Keys
-from mautrix_bridges.documents.places import BridgeDeployment
+from documents.appservice import bridge_registration, doublepuppet_registration, doublepuppet_sender, quote_meta
+from documents.credentials import DoublePuppet, Keys
+from documents.places import BridgeDeployment
 from tests import facts
 
 DEPLOYMENT = facts.deployment()

@@ -1,7 +1,7 @@
 """A script of the operator's that is changed elsewhere than promised, a call at a place where it is never reached, a
 plain dump beside encrypted ones, a problem that is told only after the one before it is solved.
 
-That a shell runs the result as it should is tested in tests/scripts/test_backup_call.py.
+That a shell runs the result as it should is tested in tests/host_programs/test_backup_call.py.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents import backup_script
-from mautrix_bridges.documents.backup_script import Block, Judgement
-from mautrix_bridges.documents.refusal import Refused
+from documents import backup_script
+from documents.backup_script import Block, Judgement
+from documents.refusal import Refused
 from tests.facts import whole
 
 CORPUS = {path.name: path.read_text() for path in Path(__file__).parent.glob("corpus/*/*.sh")}
 CASES = {path.stem.split("-")[0]: path.read_text() for path in Path(__file__).parent.glob("corpus/backup_cases/*.sh")}
 SIGNAL = Block("mautrix-signal/contabo", "/opt/matrix/scripts/mautrix-bridges_backup.sh", "${BACKUP_DIR}")
 WHATSAPP = Block("mautrix-whatsapp/contabo", "/opt/matrix/scripts/mautrix-whatsapp_backup.sh", "/srv/dumps")
-TEMPLATE = (Path(backup_script.__file__).parents[1] / "scripts/bridge_backup.sh").read_text()
+TEMPLATE = (Path(backup_script.__file__).parents[1] / "host_programs/backup/bridge_backup.sh").read_text()
 CALL = (
     "mautrix_status=$?; /opt/matrix/scripts/mautrix-bridges_backup.sh \"${BACKUP_DIR-}\" || trap 'exit 1' EXIT; "
     '(exit "$mautrix_status") && :'
@@ -176,8 +176,8 @@ def test_the_three_lines() -> None:
     text = "BACKUP_DIR=x\npg_dump a\nfind x\n"
     assert backup_script.add(text, SIGNAL).split("\n") == ["BACKUP_DIR=x", "pg_dump a", *ADDED, "find x", ""]
     assert backup_script.before(backup_script.add(text, SIGNAL), SIGNAL.owner) == "BACKUP_DIR=x\npg_dump a\n"
-    quoted = backup_script.add(text, Block("s/t", "/opt/my scripts/dump.sh", "/srv/dumps"))
-    assert "'/opt/my scripts/dump.sh' \"/srv/dumps\" ||" in quoted
+    quoted = backup_script.add(text, Block("s/t", "/opt/my host_programs/dump.sh", "/srv/dumps"))
+    assert "'/opt/my host_programs/dump.sh' \"/srv/dumps\" ||" in quoted
 
 
 def test_a_script_with_an_exit_trap_of_its_own_keeps_it() -> None:

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents.bridge_config import (
+from documents.bridge_config import (
     OURS,
     WHOLE,
     bridge_config,
@@ -26,8 +26,8 @@ from mautrix_bridges.documents.bridge_config import (
     not_taken,
     refused,
 )
-from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Tokens
-from mautrix_bridges.documents.places import BridgeDeployment
+from documents.credentials import DoublePuppet, Keys, Tokens
+from documents.places import BridgeDeployment
 from tests.facts import deployment
 
 DEPLOYMENT = deployment()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents.bridges import KINDS, SIGNAL, bridge_of, can_link, image_tag, release
+from documents.bridges import KINDS, SIGNAL, bridge_of, can_link, image_tag, release
 
 
 def test_the_plan_is_the_record() -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from mautrix_bridges.documents import diff, homeserver
+from documents import diff, homeserver
 
 ENTRIES = homeserver.Entries(
     "mautrix-signal/contabo", ("/data/registration.yaml",), ("msc3202_transaction_extensions",)

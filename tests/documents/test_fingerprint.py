@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents.fingerprint import fingerprint
+from documents.fingerprint import fingerprint
 
 TEXTS = st.lists(st.text(), max_size=4)
 

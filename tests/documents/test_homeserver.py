@@ -7,9 +7,9 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from mautrix_bridges.documents import homeserver
-from mautrix_bridges.documents.homeserver import Entries
-from mautrix_bridges.documents.refusal import Problem, Refused
+from documents import homeserver
+from documents.homeserver import Entries
+from documents.refusal import Problem, Refused
 
 SIGNAL = Entries("mautrix-signal/contabo", ("/data/registration.yaml",), ("msc3202_transaction_extensions",))
 WHATSAPP = Entries("mautrix-whatsapp/contabo", ("/data/wa.yaml",), ("msc3202_transaction_extensions",))

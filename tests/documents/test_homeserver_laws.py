@@ -18,9 +18,9 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents import homeserver
-from mautrix_bridges.documents.homeserver import Entries
-from mautrix_bridges.documents.refusal import Refused
+from documents import homeserver
+from documents.homeserver import Entries
+from documents.refusal import Refused
 
 CORPUS = {
     path.stem: path.read_bytes().decode() for path in sorted(Path(__file__).parent.glob("corpus/homeserver/*.yaml"))

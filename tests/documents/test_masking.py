@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents.masking import clean, forms, masked
+from documents.masking import clean, forms, masked
 
 # Long and without repetition, as random tokens are, with such characters as need encoding
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/+=._-~"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents.plain_dump import checked
-from mautrix_bridges.documents.refusal import Refused
-from tests.scripts.private_postgres import Postgres, postgres
+from documents.plain_dump import checked
+from documents.refusal import Refused
+from tests.host_programs.private_postgres import Postgres, postgres
 
 __all__ = ["postgres"]
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mautrix_bridges.documents.ssh import SshAddress
+from documents.ssh import SshAddress
 
 ADDRESS = SshAddress("host.example.org", "matt", 2222, key="~/.ssh/id", config="/home/matt/config", become=True)
 
@@ -86,7 +86,7 @@ def test_a_lost_connection_is_told_and_every_exit_code_stays(code: int, told: bo
     client.write_text(f"#!/bin/sh\nexit {code}\n")
     client.chmod(0o755)
     done = subprocess.run(
-        ["/bin/sh", "-c", f"{ADDRESS.shell('true', 'mautrix-signal-data')} # mautrix_bridges.scripts.files"],
+        ["/bin/sh", "-c", f"{ADDRESS.shell('true', 'mautrix-signal-data')} # host_programs.files.files"],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == code

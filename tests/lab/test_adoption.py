@@ -57,7 +57,7 @@ def by_hand(lab: Lab, folder: Path) -> str:
 def adopt(lab: Lab, folder: Path) -> str:
     directory = lab.host_root / "var/backups/mautrix-signal"
     words = ("--config", str(folder / "config.yaml"), "--archive-dir", str(directory))
-    program = [sys.executable, "-m", "mautrix_bridges.scripts.adopt"]
+    program = [sys.executable, "-m", "host_programs.bridge.adopt"]
     done = subprocess.run([*program, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert PASSWORD not in done.stdout + done.stderr
@@ -75,7 +75,7 @@ def test_a_bridge_set_up_by_hand_comes_along_with_its_account(lab: Lab) -> None:
     refused = lab.pulumi("preview", check=False)
     said = " ".join((refused.stdout + refused.stderr).split())
     assert "registration /data/hand.yaml: has the id signal too" in said
-    assert "`python -m mautrix_bridges.scripts.adopt --config ITS/config.yaml` says how" in said
+    assert "`python -m host_programs.bridge.adopt --config ITS/config.yaml` says how" in said
 
     assert f"warning: container {name} runs: what it does from now on is not in the archive" in adopt(lab, folder)
     lab.docker("update", "--restart", "no", name)

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from documents.appservice import bridge_registration, doublepuppet_registration
+from documents.credentials import DoublePuppet
+from host_programs.synapse import stop_and_check
+from host_programs.wire import plain
 from lab.box import ROOT, Lab
-from mautrix_bridges.documents.appservice import bridge_registration, doublepuppet_registration
-from mautrix_bridges.documents.credentials import DoublePuppet
-from mautrix_bridges.scripts import stop_and_check
-from mautrix_bridges.scripts.wire import plain
 from tests import facts
 from tests.lab.conftest import Shared, deployment_of
 
@@ -70,7 +70,7 @@ class Synapse:
             fingerprint="",
         )
         return subprocess.run(
-            [sys.executable, "-m", "mautrix_bridges.scripts.stop_and_check", "check"],
+            [sys.executable, "-m", "host_programs.synapse.stop_and_check", "check"],
             input=json.dumps(plain(replace(arguments, **more))), text=True, capture_output=True, cwd=ROOT,
             timeout=120, check=False,
         )  # fmt: skip

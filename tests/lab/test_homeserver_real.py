@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
+from documents.homeserver import EXPERIMENTAL_FEATURES
+from host_programs.synapse import synapse
+from host_programs.wire import plain
 from lab.box import ROOT, Lab
-from mautrix_bridges.documents.homeserver import EXPERIMENTAL_FEATURES
-from mautrix_bridges.scripts import synapse
-from mautrix_bridges.scripts.wire import plain
 from tests.lab.conftest import deployment_of
 
 pytestmark = pytest.mark.e2e
@@ -69,7 +69,7 @@ class Stack:
             bridges=(),
         )
         done = subprocess.run(
-            [sys.executable, "-m", "mautrix_bridges.scripts.synapse", verb],
+            [sys.executable, "-m", "host_programs.synapse.synapse", verb],
             input=json.dumps(plain(arguments)),
             text=True,
             capture_output=True,

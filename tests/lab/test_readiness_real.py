@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from host_programs.bridge import bridge_status, readiness
+from host_programs.container import look
+from host_programs.wire import plain
 from lab.box import ROOT, Lab
-from mautrix_bridges.scripts import bridge_status, readiness
-from mautrix_bridges.scripts.container import look
-from mautrix_bridges.scripts.wire import plain
 from tests.lab.conftest import deployment_of
 
 pytestmark = pytest.mark.e2e
@@ -66,7 +66,7 @@ class Bridge:
             stack=plan.stack,
             config=data_of(self.lab),
         )
-        return self.run("mautrix_bridges.scripts.readiness", "wait", arguments)
+        return self.run("host_programs.bridge.readiness", "wait", arguments)
 
     def status(self) -> dict[str, Any]:
         network = deployment_of(self.lab).synapse.network

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 import pytest
 
+from documents.credentials import DoublePuppet, Keys, Seed, Tokens
 from lab.box import Lab
-from mautrix_bridges.documents.credentials import DoublePuppet, Keys, Seed, Tokens
 from tests.lab.conftest import REFRESH
 
 pytestmark = pytest.mark.e2e

@@ -12,16 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
+from host_programs.host_lock import at_work, steps
 from lab.box import Lab
 from lab.engine import run
 from lab.place import port_is_free, write
 from lab.ssh_server import SshServer
-from mautrix_bridges.scripts.host_lock import at_work, steps
-from mautrix_bridges.settings import parse
-from mautrix_bridges.workstation.forward import _running
+from settings import parse
 from tests.facts import defaults
 from tests.lab.conftest import Shared, deployment_of
 from tests.lab.test_program import ping, snapshot
+from workstation.forward import _running
 
 pytestmark = pytest.mark.e2e
 

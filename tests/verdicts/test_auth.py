@@ -1,6 +1,6 @@
 """Pins the failure of a check that passes what it should not: PASS is five answers exactly, and everything else, what
 nobody thought of included, is a FAIL with a rule and something to do. (What each answer of a real server leads to is
-played in tests/scripts/test_auth_check.py.)
+played in tests/host_programs/test_auth_check.py.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mautrix_bridges.verdicts.auth import FAULTS, STEPS, Exchange, Expected, came, judge, starting, table
+from verdicts.auth import FAULTS, STEPS, Exchange, Expected, came, judge, starting, table
 
 BOT, ADMIN = "@signalbot:echo6.co", "@matt:echo6.co"
 EXPECTED = Expected(

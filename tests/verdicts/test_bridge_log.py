@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mautrix_bridges.verdicts.bridge_log import last_error
+from verdicts.bridge_log import last_error
 
 PRETTY = "2026-03-16T10:00:00Z {} text key=value"
 JSON = {"level": "error", "time": "2026-03-16T10:00:00Z", "message": "Failed", "error": "dial tcp: refused", "x": 1}

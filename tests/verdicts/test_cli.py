@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab import which_pulumi
-from mautrix_bridges.verdicts.cli import destroys, operation
+from verdicts.cli import destroys, operation
 
 LINES = [
     ("destroy --yes --run-program", "destroy"),

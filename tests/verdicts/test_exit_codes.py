@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from mautrix_bridges.verdicts.exit_codes import EXIT_CODES, NEEDS_A_CHANGE, explain
+from verdicts.exit_codes import EXIT_CODES, NEEDS_A_CHANGE, explain
 
 
 @pytest.mark.parametrize(

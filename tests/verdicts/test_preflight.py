@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from mautrix_bridges.documents.marks import comment
-from mautrix_bridges.verdicts.host_facts import (
+from documents.marks import comment
+from tests.facts import HOMESERVER, STACK, container, deployed, healthy, settings, whole
+from tests.facts import changed as but
+from verdicts.host_facts import (
     ArchiveFacts,
     HostFacts,
     Manifest,
@@ -21,9 +23,7 @@ from mautrix_bridges.verdicts.host_facts import (
     Worker,
     WorkerFacts,
 )
-from mautrix_bridges.verdicts.preflight import BridgeFindings, Findings, judge
-from tests.facts import HOMESERVER, STACK, container, deployed, healthy, settings, whole
-from tests.facts import changed as but
+from verdicts.preflight import BridgeFindings, Findings, judge
 
 Change = Callable[[HostFacts], HostFacts]
 
@@ -107,7 +107,7 @@ def _several(*files: str, **decided_in: str) -> Change:
 
 COME_ALONG = (
     "; if a Signal bridge was set up by hand, it comes along with its account: `python -m "
-    "mautrix_bridges.scripts.adopt --config ITS/config.yaml` says how"
+    "host_programs.bridge.adopt --config ITS/config.yaml` says how"
 )
 REFUSALS: list[tuple[Change, str]] = [
     (_set("docker", "19.03.15"), "Docker 19.03.15: too old: this needs 20.10 or newer"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mautrix_bridges.documents.ssh import SshAddress
-from mautrix_bridges.verdicts.ssh import lost, refused
+from documents.ssh import SshAddress
+from verdicts.ssh import lost, refused
 
 ADDRESS = SshAddress("alias", "matt", 2222)
 CLIENT = {"hostname": "host.example.org", "port": "2222"}

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mautrix_bridges.documents.marks import comment
-from mautrix_bridges.verdicts.host_facts import ArchiveFacts, HostFacts, Manifest
-from mautrix_bridges.verdicts.preflight import Findings, judge
-from mautrix_bridges.verdicts.versions import way_back
+from documents.marks import comment
 from tests.facts import STACK, changed, deployed, deployment, healthy, settings, whole
+from verdicts.host_facts import ArchiveFacts, HostFacts, Manifest
+from verdicts.preflight import Findings, judge
+from verdicts.versions import way_back
 
 NAME = "dock.mau.dev/mautrix/signal"
 OLD, NEW, NEWEST = (f"{NAME}:v0.{number}.0" for number in (2603, 2608, 2609))

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mautrix_bridges.workstation import forward
-from mautrix_bridges.workstation.forward import Forward, ForwardError, ensure
+from workstation import forward
+from workstation.forward import Forward, ForwardError, ensure
 
 # Words of OpenSSH 9.2.
 PROHIBITED = "channel 0: open failed: administratively prohibited: open failed\nstdio forwarding failed"

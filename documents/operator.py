@@ -1,0 +1,50 @@
+"""What the operator reads once the bridge runs: the next steps, and the entry for his services.md."""
+
+from __future__ import annotations
+
+from documents.places import BridgeDeployment, Surroundings
+
+
+def next_steps(deployment: BridgeDeployment) -> str:
+    """How to link the first account; `link` was the command of the old Python bridge."""
+    bridge, prefix = deployment.bridge, deployment.command_prefix
+    return (
+        f"As {deployment.admin_user}, start a chat with {deployment.bot} and send `{prefix} login`; "
+        f"{bridge.login_hint}. `{prefix} help` lists the rest."
+    )
+
+
+def backup_cron(deployment: Surroundings) -> str:
+    """A line for /etc/cron.d that runs our dump script; empty where the operator's own script calls it."""
+    if deployment.backup.script:
+        return ""
+    return f"17 3 * * * root {deployment.dump_script} {deployment.backup.directory}"
+
+
+def services_entry(deployment: BridgeDeployment) -> str:
+    """Markdown for the operator's list of services."""
+    bridge, place = deployment.bridge, deployment.place
+    rows = (
+        ("What", f"{bridge.network_name} bridge for Matrix (mautrix, bridgev2)"),
+        ("Image", f"`{place.image}`"),
+        ("Container", f"`{place.container}` in the network `{place.network}`, made by Pulumi, not by docker compose"),
+        ("Port", f"{place.port}, inside the network only"),
+        ("Bot", f"`{deployment.bot}`"),
+        ("Database", f"`{place.database.database}` in `{place.database.container}`, role of its own"),
+        ("Config", f"`{place.directory}` (written by Pulumi; do not edit)"),
+        ("Backup", f"`{deployment.backup.script or deployment.dump_script}`"),
+    )
+    return (
+        "\n".join([f"## {bridge.name}", "", "| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
+        + "\n"
+    )
+
+
+def set_command(deployment: BridgeDeployment, key: str, value: str) -> str:
+    """The command that sets a key of one bridge's settings."""
+    return f"pulumi config set --path '{deployment.setting}.{key}' {value}"
+
+
+def go_back(deployment: BridgeDeployment, image: str, archive: str) -> str:
+    """The commands that go back to `image` with the database of the archive."""
+    return f"{set_command(deployment, 'image', image)} && {set_command(deployment, 'goBackTo', archive)} && pulumi up"

@@ -1,0 +1,1 @@
+"""The nightly dumps, and archives of a bridge."""

@@ -1,0 +1,300 @@
+"""Archives of a bridge: its database, its key and its files in one private file.
+
+`<bridge>-<UTC timestamp>.tar.gz` (0600, in a directory that is 0700 if it had to be made): manifest.json (what it is
+of: stack, domain, versions, and why it was made), keys.json (the key that the database needs), database.sql, and the
+files under `files/` with their host paths. An archive is read back and compared with its manifest before it gets its
+name; whoever reads one compares every SHA-256. What is secret (tokens and keys, messages in the dump) is in it alone;
+neither in a temporary file that others can read nor in what is printed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Optional
+
+from documents.places import Database
+from host_programs.common import ScriptError, say
+from host_programs.postgres import dumps, postgres
+from host_programs.wire import WireError, plain, typed
+from verdicts.host_facts import Manifest, Member
+
+MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
+_VERSION = 3
+_CHUNK = 1 << 20
+_TRIES = 20  # to make a directory that others take away again
+WRITABLE = "it should be a directory that can be written (setting archiveDir)"
+_STAMP = re.compile(r"\d{8}T\d{6}Z")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an archive is of: the bridge of `stack` ("project/name") with its `image`, and the `directory` of its
+    archives. `files` (host paths) go into one; one that is not there is left out with a note. `pickle_key` (secret) is
+    what the database's keys are encrypted with."""
+
+    stack: str
+    domain: str
+    bridge: str
+    image: str
+    directory: str
+    database: Database
+    files: tuple[str, ...]
+    pickle_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Archived:
+    """`path` is empty if the database was gone."""
+
+    path: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    files: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+# writing ---------------------------------------------------------------------------------------------------------
+
+
+def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portable: bool = False) -> Archived:
+    """A new archive. `timestamp`: default now, as 20260131T235959Z. `portable`: for any role. ScriptError, and there is
+    none, if it cannot be made whole."""
+    stamp = timestamp or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    if not _STAMP.fullmatch(stamp):
+        raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
+    database, folder = subject.database, Path(subject.directory)
+    for what, value in (("bridge", subject.bridge), ("database", database.database), ("role", database.role)):
+        postgres.name(what, value)
+    final = folder / f"{subject.bridge}-{stamp}.tar.gz"
+    with _workplace(folder, f".{final.name}.") as part:
+        if final.exists():
+            raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
+        dump, keys = part / DATABASE, part / KEYS
+        if not dumps.make(database, dump, portable):
+            gone = f"{database.container}: there is no database {database.database} any more"
+            say(f"warning: {gone}: nothing to archive")
+            return Archived()
+        private(keys, json.dumps({"pickle_key": subject.pickle_key}).encode())
+        present = [Path(name) for name in subject.files if Path(name).is_file()]
+        missing = tuple(sorted({*subject.files} - {str(path) for path in present}))
+        for name in missing:
+            say(f"note: {name}: is not there, so the archive goes without it")
+        members = [_member(DATABASE, dump), _member(KEYS, keys)]
+        members += [_member(f"files{path.absolute()}", path) for path in present]
+        schema, schema_unknown = _schema(database)
+        manifest = Manifest(
+            version=_VERSION,
+            created=stamp,
+            reason=reason,
+            stack=subject.stack,
+            domain=subject.domain,
+            bridge=subject.bridge,
+            image=subject.image,
+            schema=schema,
+            database=database.database,
+            role="" if portable else database.role,
+            members=tuple(members),
+            missing=missing,
+            schema_unknown=schema_unknown,
+        )
+        packed = part / "archive.tar.gz"
+        _pack(packed, manifest, [dump, keys, *present])
+        with opened(packed) as (_, checked):
+            if checked != manifest:
+                raise ScriptError(f"{packed}: reads back differently from what was written: is the disk sound?")
+        os.link(packed, final)  # never over an archive that is there
+        _sync(folder)
+    size = final.stat().st_size
+    say(f"archived: {final}, {size} bytes: the database {database.database} and {len(present)} files")
+    return Archived(str(final), dumps.sha256(final), size, tuple(str(path) for path in present), missing)
+
+
+def _schema(database: Database) -> tuple[dict[str, int], str]:
+    """The versions of the database's schema, and why they are not known: an archive is whole without them."""
+    try:
+        rows = postgres.sql(database.container, database.role, database.database, postgres.SCHEMA)
+    except ScriptError as error:
+        say(f"note: {database.database}: its schema versions cannot be read, so the archive goes without them: {error}")
+        return {}, str(error)
+    return {table: version for table, (version, _) in json.loads("".join(rows)).items()}, ""
+
+
+@contextmanager
+def _workplace(path: Path, prefix: str) -> Iterator[Path]:
+    """A private directory for the time of writing, inside of `path`, which is made with its parents (0700) where it is
+    not there. What was made and is still empty goes again. Archives of several bridges may be written at a time, so
+    what one has made another may use, or take away."""
+    made: list[Path] = []
+    try:
+        part = _make_inside(path, prefix, made)
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise ScriptError(
+            f"{path}: not archived, and nothing was removed: {error.strerror or error}: {WRITABLE}"
+        ) from error
+    finally:
+        for new in reversed(made):
+            with suppress(OSError):
+                new.rmdir()
+
+
+def _make_inside(path: Path, prefix: str, made: list[Path]) -> Path:
+    for _ in range(_TRIES):
+        for new in (*reversed(path.parents), path):
+            if not new.exists():
+                with suppress(FileExistsError, FileNotFoundError):
+                    new.mkdir(mode=0o700)
+                    made.append(new)
+        with suppress(FileNotFoundError):
+            refuse_directory(path)
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=path))  # 0700
+    raise FileNotFoundError(2, "goes away as often as it is made")
+
+
+def refuse_directory(path: Path) -> None:
+    """ScriptError if the directory is none, or one that others may write into."""
+    if not path.is_dir() and path.exists():
+        raise ScriptError(f"{path}: is not a directory: {WRITABLE}")
+    if path.stat().st_mode & 0o022:
+        raise ScriptError(
+            f"{path}: others may write into it: chmod go-w, or set archiveDir to a directory of root's own"
+        )
+
+
+def private(path: Path, data: bytes) -> None:
+    """A new file, 0600."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+def _member(name: str, path: Path) -> Member:
+    status = path.stat()
+    mode = f"{status.st_mode & 0o7777:04o}"
+    return Member(name, dumps.sha256(path), status.st_size, mode, status.st_uid, status.st_gid)
+
+
+def _pack(target: Path, manifest: Manifest, paths: Sequence[Path]) -> None:
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        with tarfile.open(fileobj=file, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+            data = (json.dumps(plain(manifest), indent=1, sort_keys=True) + "\n").encode()
+            head = tarfile.TarInfo(MANIFEST)
+            head.size, head.mode = len(data), 0o600
+            tar.addfile(head, io.BytesIO(data))
+            for member, path in zip(manifest.members, paths):
+                with path.open("rb") as content:
+                    tar.addfile(tar.gettarinfo(arcname=member.name, fileobj=content), content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# reading ---------------------------------------------------------------------------------------------------------
+
+
+def manifest_of(path: Path) -> Manifest:
+    """What an archive says of itself; its members are not looked at. ScriptError if it is none of ours."""
+    try:
+        with tarfile.open(path, mode="r:gz") as tar:
+            return _manifest(path, tar)
+    except _UNREADABLE as error:
+        raise ScriptError(f"{path}: damaged, or no archive of a bridge: {error}") from error
+
+
+def found(directory: Path, bridge: str) -> Iterator[tuple[Path, Manifest]]:
+    """The readable archives of a bridge in a directory, the newest first by the timestamp in its name."""
+    postgres.name("bridge", bridge)
+    named = (path for path in directory.glob(f"{bridge}-*.tar.gz") if _STAMP.fullmatch(path.name[len(bridge) + 1 : -7]))
+    for path in sorted(named, key=lambda path: path.name, reverse=True):
+        try:
+            yield path, manifest_of(path)
+        except ScriptError as error:
+            say(f"note: {error}")
+
+
+def earlier(directory: str, bridge: str, whose: str) -> Iterator[tuple[Path, Manifest]]:
+    """Those of one deployment that were made before a change, the newest first."""
+    for path, manifest in found(Path(directory), bridge):
+        if manifest.before_a_change and manifest.whose == whose:
+            yield path, manifest
+
+
+def pickle_key(path: Path) -> str:
+    """The key that the archived database's keys are encrypted with: a secret. ScriptError if it holds none."""
+    with opened(path) as (tar, _):
+        return key_in(path, tar)
+
+
+def key_in(path: Path, tar: tarfile.TarFile) -> str:
+    key = json.load(member_of(tar, KEYS)).get("pickle_key")
+    if not isinstance(key, str) or not key:
+        raise ScriptError(f"{path}: its {KEYS} holds no pickle_key: without it the database's keys cannot be read")
+    return key
+
+
+def member_of(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    stream = tar.extractfile(name)
+    assert stream is not None
+    return stream
+
+
+_UNREADABLE = (tarfile.TarError, EOFError, OSError, KeyError, WireError, ValueError)
+
+
+def _manifest(path: Path, tar: tarfile.TarFile) -> Manifest:
+    head = tar.next()  # it is the first, so that nobody has to unpack the rest for it
+    stream = tar.extractfile(head) if head is not None and head.name == MANIFEST else None
+    values = json.load(stream) if stream else {}
+    version = values.get("version") if isinstance(values, dict) else None
+    if version != _VERSION:
+        raise ScriptError(f"{path}: is an archive of version {version}, and this reads version {_VERSION} alone")
+    return typed(Manifest, values, MANIFEST)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
+    """An archive and its manifest, every member's SHA-256 compared; ScriptError if it is not whole."""
+    try:
+        with tarfile.open(path, mode="r:gz") as tar:
+            manifest = _manifest(path, tar)
+            listed = {member.name: member.sha256 for member in manifest.members}
+            present = [info.name for info in tar.getmembers()]
+            if sorted(present) != sorted([MANIFEST, *listed]) or not {DATABASE, KEYS} <= {*listed}:
+                raise ScriptError(f"{path}: damaged: its content is not what its manifest lists")
+            for name, digest in listed.items():
+                stream = tar.extractfile(name)
+                if stream is None or _digest(stream) != digest:
+                    raise ScriptError(f"{path}: damaged: {name} is not what was archived (its SHA-256 differs)")
+            yield tar, manifest
+    except _UNREADABLE as error:
+        raise ScriptError(f"{path}: damaged, or no archive of a bridge: {error}") from error
+
+
+def _digest(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in iter(lambda: stream.read(_CHUNK), b""):
+        digest.update(chunk)
+    return digest.hexdigest()

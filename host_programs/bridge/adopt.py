@@ -1,0 +1,150 @@
+"""A bridge that was set up by hand comes along, by this on its host:
+
+    python -m host_programs.bridge.adopt --config ITS/config.yaml
+
+It only reads. It makes an archive of the bridge (backup/archives.py): the database, the key that it needs, config.yaml
+and registration.yaml; and beside it the bridge's entry for the setting `bridges`, which begins with that archive and
+has what of the config is the operator's to choose. Then it says what is left to do. The result is the same account on
+the same device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from documents import adoption, bridge_config
+from documents.bridges import KINDS, Bridge, image_tag
+from documents.places import Database, whose
+from host_programs.backup import archives
+from host_programs.backup.archives import Subject
+from host_programs.common import ScriptError, docker, say
+from host_programs.container import every, inside, look
+from host_programs.wire import typed
+from verdicts.host_facts import Container
+
+PROJECT = "mautrix-signal"  # as Pulumi.yaml has it: the first part of a setting's key
+
+
+def main(words: Sequence[str]) -> None:
+    """ScriptError, and nothing is left behind, if it cannot come along."""
+    options = _options(words)
+    kind: Bridge = KINDS[options.bridge]
+    config = _yaml(Path(options.config))
+    found = list(adoption.problems(config, kind))
+    if found:
+        raise ScriptError("\n".join(f"{options.config}: {line}" for line in found))
+    bridge, running = adoption.by_hand(config), _container(options.config)
+    image = options.image or (running.image if running else "")
+    if not image:
+        raise ScriptError(f"{options.config}: no container has it: name the bridge's image with --image")
+    name = options.postgres or bridge.host
+    if look(name) is None:
+        raise ScriptError(
+            f"{options.config}: database.uri: there is no container {name}: name Postgres' container with --postgres"
+        )
+    chosen = bridge_config.chosen(config, _example(kind, image))
+    registration = options.registration or str(Path(options.config).with_name("registration.yaml"))
+    subject = Subject(
+        stack=f"by-hand/{running.name if running else kind.name}",
+        domain=bridge.domain,
+        bridge=kind.name,
+        image=image,
+        directory=options.archive_dir or f"/var/backups/{kind.name}",
+        database=Database(name, bridge.database, bridge.user),
+        files=(options.config, registration),
+        pickle_key=bridge.pickle_key,
+    )
+    archived = archives.write(subject, "adopted", portable=True)
+    if not archived.path:
+        raise ScriptError(f"{options.config}: database.uri: there is no such database in {name}")
+    settings = Path(f"{archived.path[: -len('.tar.gz')]}.bridges.yaml")
+    known = image_tag(image) not in (None, "latest")
+    entry = {"kind": options.bridge, "image": image if known else "IMAGE:RELEASE", "restore": archived.path}
+    archives.private(settings, _written({**entry, **({"bridgeConfig": chosen} if chosen else {})}).encode())
+    for line in _left_to_do(subject, settings, running, options.bridge):
+        say(line)
+
+
+def _options(words: Sequence[str]) -> argparse.Namespace:
+    about = (__doc__ or "").partition("config.yaml\n\n")[2]
+    parser = argparse.ArgumentParser("python -m host_programs.bridge.adopt", description=about)
+    parser.add_argument(
+        "--config", required=True, type=os.path.abspath, help="the config.yaml that the bridge runs with"
+    )
+    parser.add_argument("--bridge", choices=KINDS, default="signal", help="its kind; default: signal")
+    parser.add_argument("--registration", type=os.path.abspath, help="default: registration.yaml beside it")
+    parser.add_argument("--image", help="default: that of the container that has the config")
+    parser.add_argument("--postgres", help="Postgres' container; default: the host in database.uri")
+    parser.add_argument("--archive-dir", type=os.path.abspath, help="default: /var/backups/mautrix-KIND")
+    return parser.parse_args(words)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ScriptError(f"{path}: cannot be read: {error}".splitlines()[0]) from None
+    if not isinstance(document, dict):
+        raise ScriptError(f"{path}: is no mapping: name the bridge's config.yaml")
+    return document
+
+
+def _container(config: str) -> Container | None:
+    """The one that has the config, one that runs before others."""
+    having = sorted((each for each in every() if inside(each, config)), key=lambda each: not each.running)
+    return having[0] if having else None
+
+
+def _example(kind: Bridge, image: str) -> dict[str, Any]:
+    """The image's own example config."""
+    import yaml
+
+    words = ("run", "--rm", "--network", "none", "--entrypoint", kind.binary, image, "-e", "-c", "-")
+    example = yaml.safe_load(docker(*words, timeout=120).stdout)
+    return typed(dict[str, Any], example, f"the example config of {image}")
+
+
+def _written(entry: dict[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump({"config": {f"{PROJECT}:bridges": [entry]}}, sort_keys=False, allow_unicode=True)
+
+
+def _left_to_do(subject: Subject, settings: Path, running: Container | None, bridge: str) -> Iterator[str]:
+    if running and running.running:
+        yield (
+            f"warning: container {running.name} runs: what it does from now on is not in the archive: stop it "
+            "(messages wait in Synapse), and run this again for the last word"
+        )
+    yield "what is left to do:"
+    if running:
+        yield f"- docker update --restart no {running.name} && docker stop {running.name}"
+    yield (
+        f"- take its registration ({Path(subject.files[1]).name}) out of app_service_config_files in homeserver.yaml; "
+        "Synapse need not be restarted for it"
+    )
+    yield f"- put the lines of {settings} into Pulumi.STACK.yaml; beside other bridges, as one more entry"
+    image = subject.image
+    if image_tag(image) in (None, "latest"):
+        run = f"docker run --rm --entrypoint {KINDS[bridge].binary} {image} --version"
+        yield f"- find out which release that is, and write it there as its image: {run}"
+    yield f"- pulumi config set acceptArchiveOf {whose(subject.stack, subject.domain)}"
+    yield (
+        "- pulumi preview, which names what else of the old one is in the way, each with the setting to change; then "
+        "pulumi up"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ScriptError as error:
+        say(str(error))
+        sys.exit(1)

@@ -1,0 +1,53 @@
+"""Does the bridge take what the setting bridgeConfig says? It drops a key that it does not know and a value of another
+type without an error, so it is asked: it reads the settings and writes down what it has made of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from documents.places import BridgeDeployment
+from host_programs import bundle
+from host_programs.bridge import config_check_inside
+from host_programs.common import ScriptError, docker
+
+# Reads from stdin; `-g` has the bridge read its config, write it whole, and end.
+ASK = 'cat > /tmp/config.yaml && "$0" -g -c /tmp/config.yaml -r /tmp/registration.yaml >&2 && cat /tmp/config.yaml'
+
+
+@dataclass(frozen=True)
+class Question:
+    """`config`: what the setting says; `image` and `binary` are the bridge's; `synapse`: the container that has
+    PyYAML."""
+
+    config: dict[str, Any] = field(repr=False)
+    image: str
+    binary: str
+    synapse: str
+
+    @classmethod
+    def of(cls, deployment: BridgeDeployment, image: str) -> Question:
+        return cls(deployment.config, image, deployment.bridge.binary, deployment.synapse.container)
+
+
+def refused(question: Question) -> tuple[str, ...]:
+    """Lines `KEY: why`, for what it does not take. ScriptError if it cannot be asked."""
+    if not question.config:
+        return ()
+    # As little as it needs beside them to read a config at all.
+    asked = {"homeserver": {"domain": "localhost", "address": "http://localhost"}, **question.config}
+    asked["bridge"] = {"permissions": {"*": "relay"}, **question.config.get("bridge", {})}
+    safe = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges --user 65534:65534"
+    done = docker(
+        "run", *safe.split(), "--tmpfs", "/tmp:mode=1777", "--entrypoint", "sh", question.image, "-c", ASK,
+        question.binary, stdin=json.dumps(asked), check=False, timeout=120,
+    )  # fmt: skip
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return (f"bridgeConfig: the bridge cannot read it: {said}",)
+    told = config_check_inside.Arguments(question.config, done.stdout)
+    try:
+        return bundle.run_inside(question.synapse, config_check_inside.compare, told, timeout=60).lines
+    except bundle.InsideError as error:
+        raise ScriptError(f"bridgeConfig cannot be compared: {error}") from None

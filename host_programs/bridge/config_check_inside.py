@@ -1,0 +1,38 @@
+"""The part of host_programs/bridge/config_check.py that runs where PyYAML is: in Synapse's container."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from host_programs.common import run
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """`asked`: what the setting bridgeConfig says; `text`: the config that the bridge made of it."""
+
+    asked: dict[str, Any] = field(repr=False)
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What it did not take, as `KEY: why`."""
+
+    lines: tuple[str, ...]
+
+
+def compare(arguments: Arguments) -> Compared:
+    """Both are the same there, or it is in the lines."""
+    import yaml
+
+    from documents.bridge_config import not_taken
+
+    return Compared(tuple(not_taken(arguments.asked, yaml.safe_load(arguments.text))))
+
+
+VERBS = (compare,)
+
+if __name__ == "__main__":
+    run(*VERBS)

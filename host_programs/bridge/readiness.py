@@ -1,0 +1,325 @@
+"""The bridge is up only when it says so itself, Synapse reaches it, its bot is there, it reaches the media repository
+(a login uploads), and an event arrives (synapse/delivery.py). A running container proves nothing: a bridge that cannot
+reach Synapse tries again for ever.
+
+Verb `wait`: right after the container's start, until all of it holds; then the configs of earlier containers go. If it
+does not, the error says why: the exit code's meaning or what is missing, and the last lines of the log.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+from urllib.parse import quote
+from uuid import uuid4
+
+from documents.masking import clean
+from documents.places import BridgePlace, Synapse
+from host_programs.bridge.bridge_status import answering, ready
+from host_programs.common import ScriptError, docker, logs, run, say
+from host_programs.container import last_exit, look, status_inside, temporary_file_refused
+from host_programs.files import directory, files, safe_files
+from host_programs.postgres.postgres import sql
+from host_programs.synapse import delivery
+from host_programs.synapse.exchange import MEDIA_CONFIG, Request, ping_request
+from host_programs.synapse.synapse_address import Asker
+from verdicts.auth import Exchange, came, starting
+from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
+from verdicts.host_facts import BridgeStatus, Container
+
+LINES = 50
+KEYS_LOST = 34  # verdicts/exit_codes.py
+OVERWRITE = """
+INSERT INTO kv_store (bridge_id, key, value) VALUES ('', 'recovery_key', 'overwrite')
+ON CONFLICT (bridge_id, key) DO UPDATE SET value = excluded.value;
+"""
+RESTARTS = 2  # so many in one wait, and it is a loop
+DELIVERY_PAUSE = 0.05  # seconds between two looks for what the bridge does about an event
+SLOWER = 1.25  # each pause is longer than the one before: many bridges that start at a time are not asked to death
+LONGEST_PAUSE = 2.0  # seconds
+LIMIT = 5.0  # seconds for one question
+LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between the
+    first two looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got
+    ready. `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of
+    an earlier one. `config`: the directory of the container's, of this `stack`. Another number of `failures` has it
+    wait again."""
+
+    bridge: BridgePlace
+    container_id: str
+    synapse: Synapse
+    bot: str
+    appservice_id: str
+    as_token: str = field(repr=False)
+    doublepuppet_as_token: str = field(repr=False)
+    timeout: float
+    mark: str
+    attempt: int
+    new_keys: bool
+    stack: str
+    config: str
+    failures: int = 0
+    pause: float = 0.3
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What was seen: seconds waited, restarts meanwhile, the ping's own time, an event's way to the bridge and back,
+    the bot's name, and the bridge's status as `pulumi preview` will see it. `wait` names the wait that saw it, as the
+    mark does."""
+
+    wait: str
+    container_id: str
+    ready_seconds: float
+    restart_count: int
+    ping_ms: float
+    event_ms: int
+    displayname: str
+    status: BridgeStatus
+
+
+# What the bridges that are waited for at a time do for each other.
+_rooms: dict[str, delivery.Room] = {}  # by Synapse's URL
+_asking = threading.Lock()
+_media: dict[tuple[str, str], tuple[float, str]] = {}  # by network and address there: when it was asked, and what came
+
+
+class Watch:
+    """One wait: what is known of the container, and what each of the four questions was answered last."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self.arguments = arguments
+        # Asked as the bot: a hardened Synapse shows a profile to those alone who share a room with it, and to itself.
+        bot = quote(arguments.bot, safe="")
+        profile = f"/_matrix/client/v3/profile/{bot}?user_id={bot}"
+        self.requests = {
+            "ping": ping_request(arguments.appservice_id, arguments.as_token),
+            "profile": Request("GET", profile, arguments.as_token),
+        }
+        self.asker = Asker(arguments.synapse, [arguments.as_token])
+        self.answers: dict[str, str] = {}  # for people
+        self.exchanges: dict[str, Exchange] = {}
+        self.bodies: dict[str, Mapping[str, Any]] = {}  # of the answers that hold
+        self.first: Optional[Container] = None
+        self.state: Optional[Container] = None
+        self.exit: Optional[ExitCode] = None
+
+    def why_not(self) -> str:
+        """Look at the container: why waiting any longer is of no use, or nothing."""
+        before, now = self.state, look(self.arguments.container_id)
+        self.state = now
+        if now is None:
+            return "was removed" if before else "is not there"
+        self.first = self.first or now
+        grown = now.restarts - self.first.restarts
+        if now.ended or now.restarts > (before or self.first).restarts:
+            code = last_exit(now)
+            self.exit = self.exit if code is None else explain(code)
+        if now.status in ("exited", "dead", "paused", "removing"):
+            return f"is {now.status}"
+        if now.status == "created" and now.error:
+            return "could not be started"
+        if self.exit and (grown or now.status == "restarting") and self.exit.code in NEEDS_A_CHANGE:
+            return "exited, and starting it again cannot help"
+        if grown >= RESTARTS or (now.status == "restarting" and now.restarts >= RESTARTS):
+            return "keeps exiting"
+        return ""
+
+    def was_ready(self, container: Optional[Container]) -> bool:
+        """Whether this very container got ready once."""
+        mark = Path(self.arguments.mark)
+        return container is not None and mark.is_file() and mark.read_text().split()[:1] == [container.id]
+
+    def ask(self, seconds: float, all_of_them: bool = False) -> bool:
+        """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
+        runs = self.state if self.state and self.state.running else None
+        place = self.arguments.bridge
+        said = ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
+        self.answers, self.bodies = {"ready": said}, {}
+        good = said == "200"
+        for name, request in self.requests.items():
+            if not good and not all_of_them:
+                return False
+            exchange = self.asker.ask(name, request, seconds)
+            self.exchanges[name], self.answers[name] = exchange, came(exchange)
+            body = None if exchange.fault or exchange.status != 200 else exchange.json()
+            if body is None or (name == "ping" and "duration_ms" not in body):
+                good = False
+            else:
+                self.bodies[name] = body
+        if runs and (good or all_of_them):
+            self.answers["media"] = said = self._media(runs, seconds)
+            good = good and said == "200"
+        return good
+
+    def _media(self, runs: Container, seconds: float) -> str:
+        """Whether there is a media repository where the bridge uploads; what one sees there, others in its network need
+        not ask for."""
+        synapse = self.arguments.synapse
+        where = synapse.network, synapse.address
+        with _asking:
+            seen, said = _media.get(where, (0.0, ""))
+            if said != "200" and time.monotonic() - seen >= self.arguments.pause:
+                said = status_inside(runs.id, f"{synapse.address}{MEDIA_CONFIG}", seconds, self.arguments.as_token)
+                _media[where] = time.monotonic(), said
+        return said
+
+    def ready(self, state: Container, begun: float) -> Optional[Ready]:
+        """The result, once all of them hold and an event has arrived; None if none did before the time was up."""
+        a = self.arguments
+        self.answers["files"] = refused = temporary_file_refused(state.id)
+        if refused:
+            raise ScriptError(self.report("cannot write temporary files"))
+        deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
+        status = answering(state, a.as_token)  # now, since Synapse is what the proof's room is waited for
+        try:
+            url = self.asker.url
+            room = _rooms.setdefault(url, delivery.Room(url, a.doublepuppet_as_token))
+            arrived = delivery.prove(room, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
+        except ScriptError as error:
+            raise ScriptError(clean(str(error), [a.as_token, a.doublepuppet_as_token])) from None
+        self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
+        if arrived is None:
+            return None
+        return Ready(
+            uuid4().hex,
+            state.id,
+            round(time.monotonic() - begun, 1),
+            state.restarts,
+            float(self.bodies["ping"]["duration_ms"]),
+            round(arrived * 1000),
+            str(self.bodies["profile"].get("displayname", "")),
+            status,
+        )
+
+    def report(self, why: str) -> str:
+        """The error's text; its first line says what and what to do."""
+        state, exit_, name = self.state, self.exit, self.arguments.bridge.container
+        anew = (
+            ""
+            if self.was_ready(self.first)
+            else ". The next `pulumi up` makes the container anew, since it never got ready"
+        )
+        died = f": exit code {exit_.code}: {exit_.meaning}" if exit_ else ""
+        lines = [f"{name} {why}{died}. What to do: {self._todo()}{anew}."]
+        if state:
+            oom = ", killed for lack of memory" if state.oom_killed else ""
+            lines.append(f"  container  {state.status}, restarted {state.restarts} times{oom}")
+            lines += [f"  docker     {state.error}"] if state.error else []
+        lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
+        if state:
+            lines += [f"--- last {LINES} log lines of {name} ---", logs(state.id, LINES).strip("\n") or "(empty)"]
+        return clean("\n".join(lines), [self.arguments.as_token])
+
+    def _todo(self) -> str:
+        if self.exit:
+            return self.exit.fix
+        if self.state is None:
+            return "find out who removed it (docker events)"
+        if self.state.error:
+            return "fix what Docker says above"
+        profile = self.exchanges.get("profile")
+        if profile and (profile.fault or starting(profile)):
+            where = profile.url.partition("/_matrix/")[0] or "any address"
+            return f"Synapse does not answer at {where}: start it, or fix it (docker logs)"
+        if self.answers.get("files"):
+            return (
+                "have the directory in TMPDIR, or /tmp, of the image writable for everybody, and make room on Docker's "
+                "disk: what people send goes through a file there"
+            )
+        if self.answers.get("ready") != "200":
+            return "the bridge runs but does not get as far as it should: the log's last lines say what it waits for"
+        if "event" in self.answers:
+            return (
+                "Synapse pings the bridge and delivers nothing to it: restart the process of Synapse that pushes to "
+                "appservices (notify_appservices_from_worker), or wait, if it was long without a bridge: it tries "
+                "again "
+                "after minutes"
+            )
+        if "ping" not in self.bodies:
+            return "Synapse cannot reach the bridge: compare its registration's url with the container's name and port"
+        if "profile" in self.bodies:
+            return (
+                f"the bridge finds no media repository at {self.arguments.synapse.address}, where it uploads: set "
+                "homeserverAddress to what serves the whole client API inside the network"
+            )
+        return f"Synapse knows no profile of {self.arguments.bot}: look at the bot's registration in the log"
+
+
+def wait(arguments: Arguments) -> Ready:
+    """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
+    begun, pause = time.monotonic(), arguments.pause
+    watch, new_keys = Watch(arguments), arguments.new_keys
+    _start_anew(watch)
+    while True:
+        why = watch.why_not()
+        left = begun + arguments.timeout - time.monotonic()
+        if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
+            result = watch.ready(watch.state, begun)
+            if result is None:
+                raise ScriptError(watch.report(f"is not handed events within {arguments.timeout:g} s"))
+            _mark(arguments, result)
+            _tidy(arguments)
+            return result
+        if not why and time.monotonic() + pause < begun + arguments.timeout:
+            time.sleep(pause)
+            pause = min(pause * SLOWER, LONGEST_PAUSE)
+            continue
+        if new_keys and watch.exit and watch.exit.code == KEYS_LOST:
+            _renew(arguments)
+            watch, new_keys = Watch(arguments), False
+            continue
+        if not why:
+            watch.ask(LAST_LIMIT, all_of_them=True)
+        raise ScriptError(watch.report(why or f"is not ready after {arguments.timeout:g} s"))
+
+
+def _start_anew(watch: Watch) -> None:
+    """A container that kept ending before this wait began did so for a reason that may be mended since: what counts is
+    what it does from now on, and Docker may let it wait for minutes. One that got ready, and runs, is left alone: it is
+    only looked at once more, since another bridge came."""
+    state = look(watch.arguments.container_id)
+    if state is None:
+        return
+    unproven = state.running and state.restarts and not watch.was_ready(state)
+    if state.status != "restarting" and not unproven:
+        return
+    watch.state = state
+    if not watch.ask(LAST_LIMIT):
+        say(f"{state.name}: has ended {state.restarts} times before: it is started anew")
+        docker("restart", watch.arguments.container_id, timeout=90)
+    watch.state = None
+
+
+def _renew(arguments: Arguments) -> None:
+    """Have the bridge make new cross-signing keys for its bot, and start it again (bridgev2/matrix/crypto.go)."""
+    name, bot, database = arguments.bridge.container, arguments.bot, arguments.bridge.database
+    say(f"{name}: Synapse has cross-signing keys of an earlier {bot}, and the database is new: new ones")
+    sql(database.container, database.role, database.database, OVERWRITE, timeout=30)
+    docker("restart", arguments.container_id, timeout=60)
+
+
+def _mark(arguments: Arguments, seen: Ready) -> None:
+    """The container got ready: later runs know it by this, and do not make it anew."""
+    text = f"{seen.container_id} {arguments.attempt} {seen.wait} {arguments.bridge.image}\n"
+    safe_files.write(Path(arguments.mark), text.encode())
+
+
+def _tidy(arguments: Arguments) -> None:
+    for config in directory.configs(Path(arguments.bridge.directory)):
+        if str(config.parent) != arguments.config:
+            files.erase_own(arguments.stack, config, own_directory=True)
+
+
+VERBS = (wait,)
+
+if __name__ == "__main__":
+    run(*VERBS)

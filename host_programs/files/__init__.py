@@ -1,0 +1,1 @@
+"""Files and directories that root makes, writes and removes on the host."""

@@ -1,0 +1,105 @@
+"""A directory of ours on the host, a bridge's or the stack's own.
+
+claim   makes it, and names its stack in it, which is how a later run knows that what it finds there is ours.
+release takes it away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from documents.marks import writer
+from host_programs.common import ScriptError, run, say
+from host_programs.files import safe_files
+
+CLAIM = ".stack"
+PROGRAMS = "programs-"  # how the names of the files begin that have the steps' programs: components/host.py
+CONFIGS = "config-"  # how the names of the directories begin that have a version of a bridge's config each
+FAILURES = ".failures"  # how often the bridge did not go live: host_programs/common.py writes it
+READY = ".ready"  # the id of the container that once was ready: host_programs/bridge/readiness.py writes it
+JOURNAL = ".homeserver.json"  # the edit of homeserver.yaml that goes on: host_programs/synapse/synapse.py writes it
+PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/nightly_backup.py writes it
+EVIDENCE = "auth-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
+OURS = (CLAIM, FAILURES, READY, JOURNAL, PROVEN, EVIDENCE)
+
+
+@dataclass(frozen=True)
+class OwnDirectory:
+    """The directory, root's own, and the stack that claims it ("project/name"); `setting`: the one that names it."""
+
+    path: str
+    stack: str
+    setting: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """`paths`: the directory or the files; `kept`: those that were to go and are left."""
+
+    paths: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+def claim(arguments: OwnDirectory) -> Done:
+    """ScriptError if the directory holds what is not this stack's."""
+    path, stack = Path(arguments.path), arguments.stack
+    owner = _owner(path)
+    if path.exists() and not path.is_dir():
+        raise ScriptError(f"{path}: is no directory: move it away or set another {arguments.setting}")
+    if owner not in (None, stack):
+        raise ScriptError(f"{path}: belongs to the stack {owner}: set another {arguments.setting}")
+    if owner is None and path.is_dir() and any(path.iterdir()) and stack not in directory_writers(path):
+        fix = f"move them away or set another {arguments.setting}"
+        raise ScriptError(f"{path}: holds files that this stack did not make: {fix}")
+    if not path.parent.is_dir():
+        raise ScriptError(f"{path.parent}: no such directory: make it or set another {arguments.setting}")
+    safe_files.make_directory(path, 0o755)
+    if owner is None:
+        safe_files.write(path / CLAIM, f"{stack}\n".encode())
+    return Done((str(path),))
+
+
+def _owner(path: Path) -> Optional[str]:
+    """The stack that the mark in it names; None without a mark."""
+    mark = safe_files.read(path / CLAIM, links=False)
+    return mark.data.decode(errors="replace").strip() if mark else None
+
+
+def directory_writers(path: Path) -> set[str]:
+    """The stacks that the configs in a bridge's directory name: whose it is, should its mark be lost."""
+    return {writer(config.read_text(errors="replace")) for config in configs(path)} - {""}
+
+
+def configs(path: Path) -> list[Path]:
+    """All versions of the config in a bridge's directory."""
+    return sorted(path.glob(f"{CONFIGS}*/config.yaml"))
+
+
+def release(arguments: OwnDirectory) -> Done:
+    """Remove the directory with our own marks and programs; what somebody else put there stays, with a warning. While
+    there is a note of something that is still to be taken back (a run was killed), all stays: bridge/leftovers.py ends
+    it. One that another stack claims stays as it is."""
+    directory = Path(arguments.path)
+    if not directory.is_dir() or _owner(directory) not in (None, arguments.stack):
+        return Done()
+    if any((directory / name).exists() for name in (JOURNAL, PROVEN)):
+        return Done(kept=(str(directory),))
+    for programs in directory.glob(f"{PROGRAMS}*"):
+        if writer(programs.read_text(errors="replace")) == arguments.stack:
+            programs.unlink()
+    others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OURS)
+    for name in OURS:
+        (directory / name).unlink(missing_ok=True)
+    if others:
+        say(f"warning: {directory} stays: it holds files that this stack did not make: {', '.join(others)}")
+        return Done(kept=(str(directory),))
+    directory.rmdir()
+    return Done((str(directory),))
+
+
+VERBS = (claim, release)
+
+if __name__ == "__main__":
+    run(*VERBS)

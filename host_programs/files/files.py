@@ -1,0 +1,139 @@
+"""Files of ours on the host: the bridges' configs, the registrations, the programs.
+
+create  writes files, or gives them new content.
+erase   removes them.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from documents import backup_script
+from documents.marks import writer
+from host_programs.common import ScriptError, run, say
+from host_programs.files import directory, safe_files
+from host_programs.files.directory import Done, OwnDirectory
+
+
+@dataclass(frozen=True)
+class OwnedFile:
+    """A file with content (secret), mode and owner. `own_directory`: its directory is its own, made (0700) and removed
+    with it."""
+
+    path: str
+    content: str = field(repr=False)
+    uid: int
+    gid: int
+    mode: int = 0o600
+    own_directory: bool = False
+
+
+@dataclass(frozen=True)
+class OwnedFiles:
+    """Files of one `stack` ("project/name", which the first line of each names) that come and go together. At `erase`
+    one stays while the file `listed_in` lists it as `listed_below`/NAME (Synapse does not start when a registration
+    that it lists is missing). The directory `within` is claimed before."""
+
+    stack: str
+    files: tuple[OwnedFile, ...]
+    listed_in: str = ""
+    listed_below: str = ""
+    within: Optional[OwnDirectory] = None
+
+
+def dump_script_owner(path: Path) -> Optional[str]:
+    """The stack that a dump script on the host names, "" if it names none; None if no such file can be read."""
+    try:
+        return backup_script.dump_script_owner(path.read_text(errors="replace"))
+    except OSError:
+        return None
+
+
+def create(arguments: OwnedFiles) -> Done:
+    """Each file has its content, owner and mode; untouched if it has them already. ScriptError, and nothing written, if
+    another file is in the place of one: of other content, and with a first line that does not name the stack."""
+    if arguments.within:
+        directory.claim(arguments.within)
+    old = [_old(arguments.stack, file) for file in arguments.files]
+    for file, was in zip(arguments.files, old):
+        _write(file, was)
+    return Done(tuple(file.path for file in arguments.files))
+
+
+def _old(stack: str, file: OwnedFile) -> Optional[safe_files.Content]:
+    was = safe_files.read(Path(file.path), links=False)
+    if was is not None and was.data != file.content.encode() and file_writer(was) != stack:
+        fix = "move it away, or choose another name in the settings"
+        raise ScriptError(f"{file.path}: exists and was not made by this stack: {fix}")
+    return was
+
+
+def file_writer(content: safe_files.Content) -> str:
+    """The stack that wrote a file, by its first line; "" if that names none."""
+    return writer(content.data.decode(errors="replace"))
+
+
+def _write(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
+    path, data, owner = Path(file.path), file.content.encode(), (file.uid, file.gid)
+    if was is not None:
+        now = was.status
+        if (was.data, now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)) == (data, *owner, file.mode):
+            return
+    elif file.own_directory:
+        safe_files.make_directory(path.parent, 0o700, owner)
+    elif not path.parent.is_dir():
+        raise ScriptError(f"{path.parent}: no such directory on the host")
+    safe_files.write(path, data, mode=file.mode, owner=owner)
+
+
+def erase(arguments: OwnedFiles) -> Done:
+    """Remove the files, but those that are still used or are no longer this stack's; missing ones are fine."""
+    gone, kept = [], []
+    for file in arguments.files:
+        path = Path(file.path)
+        if reason := _stays(arguments, path):
+            say(f"warning: {path} stays: {reason}")
+            kept.append(file.path)
+            continue
+        safe_files.remove(path)
+        if file.own_directory and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+        gone.append(file.path)
+    return Done(tuple(gone), tuple(kept))
+
+
+def erase_own(stack: str, path: Path, own_directory: bool = False) -> list[str]:
+    """The file goes if it is this stack's; what went."""
+    was = None if path.is_symlink() else safe_files.read(path)
+    if was is None or file_writer(was) != stack:
+        return []
+    file = OwnedFile(str(path), "", 0, 0, own_directory=own_directory)
+    return [*erase(OwnedFiles(stack, (file,))).paths]
+
+
+def _stays(arguments: OwnedFiles, path: Path) -> str:
+    """Why the file must not go; "" if it may."""
+    if arguments.listed_in and _lists(Path(arguments.listed_in), f"{arguments.listed_below}/{path.name}"):
+        return f"{arguments.listed_in} lists it, in a line that this stack did not write"
+    was = None if path.is_symlink() else safe_files.read(path)
+    if was is not None and file_writer(was) != arguments.stack:
+        return "somebody else wrote it: its first line does not name this stack"
+    return ""
+
+
+def _lists(file: Path, name: str) -> bool:
+    """Whether a line that is no comment names it, whatever its quotes."""
+    content = safe_files.read(file)
+    text = content.data.decode(errors="replace") if content else ""
+    lines = (line.partition("#")[0] for line in text.splitlines())
+    return any(re.search(rf"(^|[\s\[\"',-]){re.escape(name)}($|[\s\]\"',])", line) for line in lines)
+
+
+VERBS = (create, erase)
+
+if __name__ == "__main__":
+    run(*VERBS)

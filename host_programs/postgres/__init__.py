@@ -1,0 +1,1 @@
+"""Postgres: who may do what, and dumps."""

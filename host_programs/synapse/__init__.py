@@ -1,0 +1,1 @@
+"""Synapse: its configuration, its restart, and what it answers."""

@@ -1,0 +1,251 @@
+"""The stop-and-check: do Synapse's appservice tokens work although MAS does the logins? Asked before the bridge starts.
+
+Verb `check`: five requests (verdicts/auth.py says which and why), a PASS as result, or the end: exit code 1,
+an error that a person can act on, and everything that was sent and came in a file, which the next PASS takes away.
+While Synapse starts (`verdicts.auth.starting`) the check waits; any other answer counts at once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+from urllib.parse import quote
+
+from documents.marks import STACK_LABEL, TOKENS_LABEL
+from documents.masking import clean
+from documents.places import BridgePlace, Mas, Synapse
+from host_programs.common import ScriptError, docker, logs, run, say
+from host_programs.container import look
+from host_programs.files import safe_files
+from host_programs.files.directory import EVIDENCE, READY
+from host_programs.synapse.exchange import Request, ping_request
+from host_programs.synapse.synapse_address import Asker
+from verdicts.auth import STEPS, Exchange, Expected, Verdict, judge, starting, table
+
+PING = STEPS[2]  # Synapse asks the bridge
+LINES = 50  # of each log
+LOG = 64 * 1024  # characters of each log at most
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """`bot` and `admin_user` are user ids; the tokens are secrets, of this `generation`; `bridge` is the container that
+    they are for, of `stack`. `fingerprint`: another one makes the check run again. Seconds: `request_timeout` for one
+    request, `deadline` for all with the waiting, `retry_pause` between two tries while Synapse starts."""
+
+    synapse: Synapse
+    mas: Optional[Mas]
+    bot: str
+    appservice_id: str
+    as_token: str = field(repr=False)
+    doublepuppet_id: str
+    doublepuppet_as_token: str = field(repr=False)
+    admin_user: str
+    bridge: BridgePlace
+    stack: str
+    generation: int
+    fingerprint: str
+    request_timeout: float = 10.0
+    deadline: float = 60.0
+    retry_pause: float = 0.5
+
+    @property
+    def secrets(self) -> tuple[str, str]:
+        return self.as_token, self.doublepuppet_as_token
+
+    @property
+    def evidence(self) -> Path:
+        return Path(self.bridge.directory) / EVIDENCE
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A PASS, with the table of its steps for a person."""
+
+    verdict: str
+    table: str
+
+
+def check(arguments: Arguments) -> Checked:
+    """Ask, judge, report. ScriptError on a FAIL."""
+    expected = Expected(
+        bot=arguments.bot,
+        appservice_id=arguments.appservice_id,
+        admin=arguments.admin_user,
+        doublepuppet_id=arguments.doublepuppet_id,
+        mas_hosts=arguments.mas.hosts if arguments.mas else (),
+        bridge_host=arguments.bridge.container,
+    )
+    exchanges, tries = _ask_all(arguments)
+    verdict = judge(exchanges, expected)
+    if not verdict.passed:
+        raise ScriptError(_report(arguments, verdict, tries))
+    say(table(verdict))
+    _unlink(arguments.evidence)
+    _make_way(arguments)
+    return Checked(verdict.word, table(verdict))
+
+
+def _make_way(arguments: Arguments) -> None:
+    """A container of this stack that never got ready has the name that the next one needs; Pulumi's state may not know
+    it, if the run that made it was killed."""
+    there = look(arguments.bridge.container)
+    if there is None or there.labels.get(STACK_LABEL) != arguments.stack:
+        return
+    mark = Path(arguments.bridge.directory) / READY
+    if not mark.is_file() or mark.read_text().split()[:1] != [there.id]:
+        say(f"{there.name}: never got ready: it makes way for the next one")
+        docker("rm", "-f", "-v", there.id)
+
+
+def _requests(arguments: Arguments) -> dict[str, Request]:
+    """What each step sends, by step."""
+    bridge, puppet = arguments.secrets
+    # With inhibit_login: behind MAS Synapse gives appservices no device and no token at registration (MSC4190).
+    localpart = arguments.bot[1:].partition(":")[0]
+    bot = {"type": "m.login.application_service", "username": localpart, "inhibit_login": True}
+    sent = (
+        Request("POST", "/_matrix/client/v3/register", bridge, bot),
+        Request("GET", _whoami(arguments.bot), bridge),
+        ping_request(arguments.appservice_id, bridge),
+        Request("GET", _whoami(arguments.admin_user), puppet),
+        ping_request(arguments.doublepuppet_id, puppet),
+    )
+    return dict(zip(STEPS, sent))
+
+
+def _whoami(user: str) -> str:
+    return f"/_matrix/client/v3/account/whoami?user_id={quote(user, safe='')}"
+
+
+def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
+    """The last exchange of each step, and all of them (of a start that is waited for, the first and the last)."""
+    end = time.monotonic() + arguments.deadline
+    last, kept = list[Exchange](), list[Exchange]()
+    asker = Asker(arguments.synapse, arguments.secrets)
+    for step, request in _requests(arguments).items():
+        # A start is waited for until the limit: nothing is left for the steps behind it.
+        waited = any(starting(exchange) for exchange in last)
+
+        def once(step: str = step, request: Request = request, waited: bool = waited) -> Exchange:
+            seconds = min(arguments.request_timeout, end - time.monotonic())
+            if seconds <= 0 or waited:
+                return Exchange(step, request.method, request.target, fault="not-sent")
+            return asker.ask(step, request, seconds)
+
+        tried = _until_started(once, end, arguments.retry_pause)
+        if step == PING and tried[-1].fault == "timeout" and not waited:
+            # Synapse may have waited for a bridge that was just ending, as one with old tokens does all the time.
+            say("the bridge did not answer Synapse in time: asking once more")
+            tried += _until_started(once, end, arguments.retry_pause)
+        last.append(tried[-1])
+        kept += tried
+    return last, kept
+
+
+def _until_started(once: Callable[[], Exchange], end: float, pause: float) -> list[Exchange]:
+    first = exchange = once()
+    while starting(exchange) and time.monotonic() + pause < end:
+        if exchange is first:
+            say(f"waiting for Synapse ({exchange.detail or exchange.status}) …")
+        time.sleep(pause)
+        again = once()
+        if again.fault == "not-sent":  # what came before it tells more
+            break
+        exchange = again
+    return [first] if exchange is first else [first, exchange]
+
+
+def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> str:
+    """The error's text, all that counts in its first line; on the way the evidence is written."""
+    containers = [arguments.synapse.container, *([arguments.mas.container] if arguments.mas else [])]
+    texts = {container: clean(logs(container, LINES), arguments.secrets)[-LOG:] for container in containers}
+    decided = verdict.decided
+    assert decided is not None
+    lines = [
+        f"stop-and-check: FAIL: {decided.step}: {decided.rule}. What to do: {decided.todo}. {_bridge(arguments)}",
+        table(verdict),
+        _write_evidence(arguments.evidence, verdict, tries, texts),
+    ]
+    for container, text in texts.items():
+        lines += [f"--- last {LINES} log lines of {container} ---", text.rstrip("\n") or "(empty)"]
+    return "\n".join(lines)
+
+
+def _bridge(arguments: Arguments) -> str:
+    """What a FAIL leaves, and what brings the bridge back."""
+    name = arguments.bridge.container
+    try:
+        there = look(name)
+    except ScriptError as error:
+        return f"No bridge is started ({error})."
+    if there is None or there.labels.get(STACK_LABEL) != arguments.stack:
+        return "No bridge is started, and none was running."
+    if not there.running:
+        return f"No bridge is started; {name} is {there.status}, and is left so."
+    had = there.labels.get(TOKENS_LABEL, "")
+    if had == str(arguments.generation):
+        return f"The new container is not started; {name} runs on with the tokens that Synapse has."
+    return (
+        f"{name} still runs, but with the tokens of generation {had}, which Synapse no longer knows, and with the "
+        "database password of then: it neither sends nor receives. Synapse keeps what comes in and hands it over "
+        "later. Fix what is below and run `pulumi up`: the bridge comes back with the new tokens (an older "
+        "tokenGeneration would make new ones, too)."
+    )
+
+
+def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: Mapping[str, str]) -> str:
+    evidence = {
+        "verdict": verdict.word,
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "table": table(verdict).split("\n"),
+        "steps": [{key: value for key, value in vars(step).items() if key != "passed"} for step in verdict.steps],
+        "exchanges": [_evidence(exchange) for exchange in tries],
+        "logs": {container: text.split("\n") for container, text in texts.items()},
+    }
+    data = json.dumps(evidence, indent=2, ensure_ascii=False).encode()
+    try:
+        safe_files.write(path, data + b"\n")
+    except ScriptError as error:
+        return f"Evidence could not be kept: {error}"
+    return f"Evidence (everything sent and received, tokens masked): {path}"
+
+
+def _evidence(exchange: Exchange) -> dict[str, Any]:
+    return {
+        "step": exchange.step,
+        "sent": {
+            "request": f"{exchange.method} {exchange.url}",
+            "headers": [f"{key}: {value}" for key, value in exchange.sent_headers],
+            "body": exchange.sent_body,
+        },
+        "came": {
+            "status": exchange.status,
+            "reason": exchange.reason,
+            "headers": [f"{key}: {value}" for key, value in exchange.headers],
+            "body": exchange.text(),
+            "fault": exchange.fault,
+            "detail": exchange.detail,
+        },
+    }
+
+
+def _unlink(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        say(f"{path}: left over from a failed check and not removed: {error.strerror or error}")
+        return False
+    return True
+
+
+VERBS = (check,)
+
+if __name__ == "__main__":
+    run(*VERBS)

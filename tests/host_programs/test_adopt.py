@@ -1,0 +1,119 @@
+"""A bridge that was set up by hand and is said to come along, while something of it does not."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from host_programs.backup import archives
+from host_programs.backup.archives import Archived, Subject
+from host_programs.bridge import adopt
+from host_programs.common import ScriptError
+from tests.documents.test_adoption import CONFIG
+from tests.facts import container
+from verdicts.host_facts import Container, Mount
+
+EXAMPLE: dict[str, Any] = {"bridge": {"permissions": {"example.com": "user"}}, "encryption": {"allow": False}}
+
+
+class Host:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.config, self.archive = folder / "signal/config.yaml", folder / "archives/mautrix-signal-1.tar.gz"
+        self.config.parent.mkdir()
+        self.archive.parent.mkdir()
+        self.write(bridge={"permissions": {"@me:echo6.co": "admin"}})
+        mounts = (Mount(str(self.config.parent), "/data"),)
+        self.containers: dict[str, Container] = {
+            "signal": container("signal", image="dock.mau.dev/mautrix/signal:v0.2601.0", mounts=mounts),
+            "matrix-postgres": container("matrix-postgres"),
+        }
+        self.subjects: list[Subject] = []
+        monkeypatch.setattr(adopt, "docker", self.docker)
+        monkeypatch.setattr(adopt, "every", lambda: tuple(self.containers.values()))
+        monkeypatch.setattr(adopt, "look", self.containers.get)
+        monkeypatch.setattr(archives, "write", self.archived)
+
+    def write(self, **changed: Any) -> None:
+        self.config.write_text(yaml.safe_dump({**copy.deepcopy(CONFIG), **changed}))
+
+    def docker(self, *words: str, **_: Any) -> subprocess.CompletedProcess[str]:
+        assert words[0] == "run", "it only reads"
+        return subprocess.CompletedProcess(words, 0, yaml.safe_dump(EXAMPLE), "")
+
+    def archived(self, subject: Subject, reason: str, timestamp: str | None = None, portable: bool = False) -> Archived:
+        assert portable and reason == "adopted"
+        self.subjects.append(subject)
+        return Archived(str(self.archive))
+
+    def run(self, *more: str) -> None:
+        adopt.main(["--config", str(self.config), "--archive-dir", str(self.archive.parent), *more])
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+def test_an_archive_its_settings_and_what_is_left_to_do(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.run()
+    (subject,) = host.subjects
+    assert (subject.stack, subject.domain, subject.image) == (
+        "by-hand/signal", "echo6.co", "dock.mau.dev/mautrix/signal:v0.2601.0",
+    )  # fmt: skip
+    assert (subject.database.container, subject.database.database, subject.database.role) == (
+        "matrix-postgres", "signal", "si@gnal",
+    )  # fmt: skip
+    settings = host.archive.with_name("mautrix-signal-1.bridges.yaml")
+    assert settings.stat().st_mode & 0o777 == 0o600
+    (entry,) = yaml.safe_load(settings.read_text())["config"]["mautrix-signal:bridges"]
+    assert (entry["kind"], entry["image"], entry["restore"]) == ("signal", subject.image, str(host.archive))
+    assert entry["bridgeConfig"]["bridge"] == {"permissions": {"@me:echo6.co": "admin"}}
+    said = capsys.readouterr().err
+    assert "warning: container signal runs" in said and "p%2Fw" not in said and "a key" not in said
+    assert f"- put the lines of {settings} into Pulumi.STACK.yaml" in said
+    assert "pulumi config set acceptArchiveOf by-hand/signal@echo6.co" in said
+
+
+def test_a_bridge_that_was_stopped_is_not_warned_of(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.containers["signal"] = container("signal", status="exited", mounts=host.containers["signal"].mounts)
+    host.run("--image", "other:v1")
+    assert host.subjects[0].image == "other:v1" and "warning" not in capsys.readouterr().err
+
+
+def test_an_image_without_a_release_is_not_told_as_a_setting(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """The setting wants an exact tag."""
+    host.run("--image", "dock.mau.dev/mautrix/signal:latest")
+    said = capsys.readouterr().err
+    assert "--entrypoint /usr/bin/mautrix-signal dock.mau.dev/mautrix/signal:latest --version" in said
+    settings = host.archive.with_name("mautrix-signal-1.bridges.yaml")
+    assert yaml.safe_load(settings.read_text())["config"]["mautrix-signal:bridges"][0]["image"] == "IMAGE:RELEASE"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda host: host.config.unlink(), "cannot be read: [Errno 2]"),
+        (lambda host: host.config.write_text("- a\n"), "is no mapping: name the bridge's config.yaml"),
+        (lambda host: host.config.write_text("a: [\n"), "cannot be read: "),
+        (lambda host: host.write(database={"type": "sqlite3-fk-wal"}), "database.type: is 'sqlite3-fk-wal'"),
+        (lambda host: host.containers.pop("signal"), "no container has it: name the bridge's image with --image"),
+        (lambda host: host.containers.pop("matrix-postgres"), "there is no container matrix-postgres: name Postgres'"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_left_behind(host: Host, change: Any, words: str) -> None:
+    change(host)
+    with pytest.raises(ScriptError) as error:
+        host.run()
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert host.subjects == [] and list(host.archive.parent.iterdir()) == []
+
+
+def test_a_database_that_is_not_there_is_said(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "write", lambda *_, **__: Archived())
+    with pytest.raises(ScriptError, match="there is no such database in matrix-postgres"):
+        host.run()

@@ -1,0 +1,161 @@
+"""host_programs/backup/bridge_backup.sh run for real, with a Postgres behind a stub `docker exec`.
+
+Pins a dump that is cut and taken for whole, one that others can read, one failure that takes the others with it or that
+cron does not see, and a clean-up that deletes what is not ours or the last good dump.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from documents.backup_script import dump_script
+from tests.facts import whole
+from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
+
+__all__ = ["bridge_database", "postgres"]
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "host_programs/backup/bridge_backup.sh"
+NAME = re.compile(r"(mas|mautrix_signal)_\d{8}T\d{6}Z\.mautrix-bridges\.sql\.gz")
+
+
+class Box:
+    def __init__(self, home: Path, server: Postgres) -> None:
+        self.home, self.server, self.script, self.dumps = home, server, home / "dump.sh", home / "dumps"
+        self.install()
+
+    def install(self, **config: str) -> None:
+        self.script.write_text(dump_script(TEMPLATE.read_text(), whole(**config)))
+        self.script.chmod(0o700)
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.script), *(words or [str(self.dumps)])],
+            cwd=self.home, env=self.server.environment(**environment), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.dumps.iterdir())
+
+    def old(self, name: str, days: float) -> Path:
+        self.dumps.mkdir(exist_ok=True)
+        path = self.dumps / name
+        path.write_text(name)
+        then = time.time() - days * 86400
+        os.utime(path, (then, then))
+        return path
+
+
+@pytest.fixture
+def box(tmp_path: Path, bridge_database: Postgres) -> Box:
+    return Box(tmp_path, bridge_database)
+
+
+def test_both_databases_whole_private_and_told(box: Box) -> None:
+    record = box.home / "record"
+    done = box.run(MAUTRIX_BACKUP_RECORD=str(record))
+    assert (done.returncode, done.stderr) == (0, "")
+    names = box.names()
+    assert [NAME.fullmatch(name) is not None for name in names] == [True, True]
+    assert stat.S_IMODE(box.dumps.stat().st_mode) == 0o700
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2
+    for name, line in zip(reversed(names), lines, strict=True):
+        path = box.dumps / name
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert line.endswith(f": {path}, {path.stat().st_size} bytes")
+    text = gzip.decompress((box.dumps / names[1]).read_bytes()).decode()
+    assert "COPY public.portal" in text and "-- PostgreSQL database dump complete\n" in text
+    assert [line.split(" ")[0] for line in record.read_text().splitlines()] == ["mautrix_signal", "mas"]
+
+
+def test_a_dump_that_fails_is_told_and_the_other_is_made(box: Box) -> None:
+    """pg_dump writes something and ends with 1, gzip with 0."""
+    done = box.run(FAIL_DUMP="mautrix_signal")
+    assert done.returncode == 1
+    assert [name.partition("_2")[0] for name in box.names()] == ["mas"]
+    assert "dump.sh: mautrix_signal: no whole dump could be made in " in done.stderr
+    assert "pg_dump: error: gone" in done.stderr
+
+
+@pytest.mark.parametrize("says", ["echo '-- half'", "true", "printf 'no dump'; exit 0"])
+def test_a_dump_that_is_not_whole_is_none_though_every_program_ended_well(box: Box, says: str) -> None:
+    (box.home / "docker").write_text(f"#!/bin/sh\n{says}\n")
+    (box.home / "docker").chmod(0o755)
+    done = box.run(PATH=f"{box.home}:{os.environ['PATH']}")
+    assert (done.returncode, done.stdout, box.names()) == (1, "", [])
+
+
+def test_a_filter_gets_each_dump_and_its_failure_is_one(box: Box) -> None:
+    box.install(backupFilter="gzip -d | tr a-z A-Z | xz", backupFilterSuffix=".shout")
+    done = box.run()
+    assert done.returncode == 0, done.stderr
+    assert all(name.endswith(".mautrix-bridges.sql.gz.shout") for name in box.names())
+    shouted = subprocess.run(["xz", "-dc", str(box.dumps / box.names()[0])], capture_output=True, check=True).stdout
+    assert b"-- POSTGRESQL DATABASE DUMP COMPLETE" in shouted
+    for command in ("cat >/dev/null; exit 3", "cat >/dev/null"):  # it fails; it writes nothing
+        box.install(backupFilter=command, backupFilterSuffix=".x")
+        before = box.names()
+        assert box.run().returncode == 1
+        assert box.names() == before
+
+
+def test_old_dumps_of_ours_go_and_nobody_else_s(box: Box) -> None:
+    ours = [
+        box.old("mas_20250101T000000Z.mautrix-bridges.sql.gz", 15),
+        box.old("mautrix_signal_20250101T000000Z.mautrix-bridges.sql.gz.age", 15),  # with another filter then
+        box.old("mas_20250101T000000Z.mautrix-bridges.sql.gz.77.part", 15),  # of a run that was killed
+    ]
+    theirs = [
+        box.old("mas_20250101_000000.sql.gz", 99),
+        box.old("mas_20250101T000000Z.mautrix-whatsapp.sql.gz", 99),
+        box.old("synapse_20250101T000000Z.mautrix-bridges.sql.gz", 99),
+        box.old("old_mas_20250101T000000Z.mautrix-bridges.sql.gz", 99),
+    ]
+    young = box.old("mas_20250102T000000Z.mautrix-bridges.sql.gz", 13)
+    assert box.run().returncode == 0
+    assert not [path for path in ours if path.exists()]
+    assert all(path.exists() for path in (*theirs, young))
+
+
+def test_the_last_good_dump_stays_while_no_new_one_can_be_made(box: Box) -> None:
+    last = box.old("mautrix_signal_20250101T000000Z.mautrix-bridges.sql.gz", 99)
+    gone = box.old("mas_20250101T000000Z.mautrix-bridges.sql.gz", 99)
+    assert box.run(FAIL_DUMP="mautrix_signal").returncode == 1
+    assert (last.exists(), gone.exists()) == (True, False)
+
+
+def test_the_days_are_the_setting_s(box: Box) -> None:
+    box.install(backupDays="2")
+    paths = [box.old(f"mas_2025010{days}T000000Z.mautrix-bridges.sql.gz", days) for days in (1, 3)]
+    assert box.run().returncode == 0
+    assert [path.exists() for path in paths] == [True, False]
+
+
+@pytest.mark.parametrize("words", [[""], ["/a", "/b"]])
+def test_without_a_directory_it_says_which_setting_is_wrong(box: Box, words: list[str]) -> None:
+    """The script that calls it has no such variable."""
+    done = box.run(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(
+        "no directory for the dumps was given: the setting backupDir should name a variable that the script has set\n"
+    )
+
+
+def test_a_directory_that_cannot_be_made(box: Box) -> None:
+    (box.home / "file").write_text("")
+    done = box.run(str(box.home / "file/dumps"))
+    assert done.returncode == 1 and f"{box.home}/file/dumps: cannot be made" in done.stderr
+
+
+def test_a_relative_directory_is_the_caller_s(box: Box) -> None:
+    record = box.home / "record"
+    assert box.run("dumps", MAUTRIX_BACKUP_RECORD=str(record)).returncode == 0
+    assert record.read_text().split(" ")[1].startswith(f"{box.home}/dumps/")

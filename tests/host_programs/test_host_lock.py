@@ -1,0 +1,92 @@
+"""A step that goes on alone after its run was cut off, and that the next run does not know of: two at once on the same
+files; a preview that tells of a host in the middle of a change."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from host_programs import bundle, host_lock
+from host_programs.common import ScriptError
+from host_programs.files.directory import OwnDirectory
+from host_programs.host_lock import at_work, steps
+
+STACK = f"project/cut-off-test-{os.getpid()}"  # the locks are the host's: another run of the tests has its own
+HERE = f"{STACK}:/opt/matrix/mautrix-signal"
+STEP = f"{HERE} mautrix-signal-directory"
+
+
+def test_it_is_known_while_it_is_at_work_and_not_any_more() -> None:
+    assert steps(HERE) == ()
+    with at_work(STEP):
+        assert steps(HERE) == (f"mautrix-signal-directory (pid {os.getpid()})",)
+        assert steps(f"{STACK}:/opt/matrix/other") == () == steps(STACK)
+    assert steps(HERE) == ()
+
+
+def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
+    arguments = OwnDirectory(str(tmp_path / "bridge"), STACK, "sharedDir")
+    with at_work(STEP):
+        later = subprocess.Popen(
+            ["sh", "-c", bundle.command("claim")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert later.stdin and later.stderr
+        later.stdin.write(bundle.pack("host_programs.files.directory", arguments, step=STEP))
+        later.stdin.close()
+        later.stdin = None
+        told = later.stderr.readline()
+        assert told == f"waiting for {STEP} (pid {os.getpid()}), which an earlier run began that was cut off\n"
+        assert not (tmp_path / "bridge").exists()
+    assert later.wait(30) == 0
+    later.communicate()
+    assert (tmp_path / "bridge").is_dir()
+
+
+def test_another_step_of_the_stack_and_the_same_of_another_stack_do_not_wait(tmp_path: Path) -> None:
+    with at_work(STEP):
+        for step in (f"{HERE} mautrix-signal-config", f"{STACK}:/another mautrix-signal-directory"):
+            own = OwnDirectory(str(tmp_path / "bridge"), STACK, "sharedDir")
+            done = subprocess.run(
+                ["sh", "-c", bundle.command("claim")],
+                input=bundle.pack("host_programs.files.directory", own, step=step),
+                text=True, capture_output=True, timeout=30, check=False,
+            )  # fmt: skip
+            assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_one_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_lock, "DEADLINE", 0.3)
+    words = rf"{STEP} \(pid {os.getpid()}\) has been at work for over 0.3 s, for an earlier run that was cut off: wait"
+    with at_work(STEP), pytest.raises(ScriptError, match=words), at_work(STEP):
+        raise AssertionError("both hold it")
+
+
+def test_what_is_said_to_nobody_does_not_end_a_step(tmp_path: Path) -> None:
+    """A step that tells of its progress, and whose listener has gone, does its work to the end."""
+    worked = tmp_path / "worked"
+    program = (
+        "import sys, pathlib; from host_programs.common import say, run\n"
+        "from host_programs.files.directory import Done\n"
+        "from typing import Any\n"
+        "def work(arguments: Any) -> Any:\n"
+        "    sys.stdin.readline()\n"
+        "    for each in range(3): say('progress')\n"
+        f"    pathlib.Path({str(worked)!r}).touch()\n"
+        "    return {}\n"
+        "run(work)\n"
+    )
+    process = subprocess.Popen(
+        ["python3", "-c", program, "work"], cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin and process.stdout and process.stderr
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.write("{}")
+    process.stdin.close()
+    assert process.wait(30) == 0
+    assert worked.exists()
