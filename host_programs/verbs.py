@@ -8,8 +8,8 @@ from typing import Any, cast
 
 VERBS = {
     "host read": "host_programs.facts:read",
-    "programs install": "host_programs.cleanup.stack:install_programs",
-    "programs remove": "host_programs.cleanup.stack:cleanup_stack",
+    "programs install": "host_programs.files.programs:install_programs",
+    "stack cleanup": "host_programs.cleanup.stack:cleanup_stack",
     "secrets make-seed": "host_programs.secrets:make_seed",
     "directory claim": "host_programs.cleanup.bridge:claim_directory",
     "bridge cleanup": "host_programs.cleanup.bridge:cleanup_bridge",

@@ -75,6 +75,10 @@ class Machine(ABC):
     def step_command(self, path: str, words: str, step: str) -> str:
         """The shell text of the step of that name: the program file at `path` there runs the verb of these `words`."""
 
+    def cleanup_command(self, directory: str, path: str, words: str, step: str) -> str:
+        """The same, if that directory is there: without it nothing of the stack is, nor the program file."""
+        return f"test ! -e {shlex.quote(directory)} || {self.step_command(path, words, step)}"
+
     @abstractmethod
     def copy_command(self, words: str, step: str) -> str:
         """The same with the program file of the project, which is copied by it."""
@@ -173,6 +177,10 @@ class SshMachine(Machine):
 
     def step_command(self, path: str, words: str, step: str) -> str:
         return self._address.shell(f"python3 -I {shlex.quote(path)} {words}", step)
+
+    def cleanup_command(self, directory: str, path: str, words: str, step: str) -> str:
+        test = f"sh -c {shlex.quote(f'test ! -e {shlex.quote(directory)} || python3 -I {shlex.quote(path)} {words}')}"
+        return self._address.shell(test, step)
 
     def copy_command(self, words: str, step: str) -> str:
         sent = f"cat {self._file.with_suffix('.head')} {self._file} -"

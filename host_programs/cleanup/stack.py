@@ -11,48 +11,42 @@ from documents.places import Postgres
 from documents.refusal import Refused
 from host_programs.backup import nightly_backup
 from host_programs.cleanup import databases
-from host_programs.cleanup.bridge import Removed
+from host_programs.cleanup.bridge import BridgeParts, Removed, cleanup_bridge
 from host_programs.common import say
-from host_programs.files import directory, files, programs, safe_files
+from host_programs.files import directory, files, safe_files
+from host_programs.files.directory import OwnDirectory
 from host_programs.synapse import synapse
 
 
 @dataclass(frozen=True)
 class StackParts:
-    """What the stack's bridges share on the host."""
+    """Whatever of the stack may be on the host; `own` is its own directory, with the program file."""
 
+    own: OwnDirectory
     postgres: Postgres
     backup: nightly_backup.Arguments
     synapse: synapse.Arguments
+    bridges: tuple[BridgeParts, ...]
 
     @property
     def stack(self) -> str:
-        return self.synapse.stack
+        return self.own.stack
 
 
-@dataclass(frozen=True)
-class InstalledStack:
-    """The program file in the stack's own directory, and what goes with them at the end."""
-
-    programs: programs.Programs
-    parts: StackParts
-
-
-def install_programs(arguments: InstalledStack) -> programs.Installed:
-    """The first step of all: the program file, which every other step is in."""
-    return programs.install_programs(arguments.programs)
-
-
-def cleanup_stack(arguments: InstalledStack) -> Removed:
+def cleanup_stack(arguments: StackParts) -> Removed:
     """Remove what is still there, in the order of a destroy, and the program file itself at the end."""
-    own, parts = arguments.programs.own, arguments.parts
-    gone = [*_clean_synapse(parts), *_clean_backup(parts), *_drop_databases(parts)]
-    for name in (directory.JOURNAL, directory.PROVEN):  # what they note is done by now, or is gone
-        (Path(own.path) / name).unlink(missing_ok=True)
+    gone = [*_clean_synapse(arguments), *_clean_backup(arguments)]
     for removed in gone:
         say(f"removed: {removed}")
-    directory.release(own)
-    return Removed(tuple(gone))
+    for bridge in arguments.bridges:
+        gone += cleanup_bridge(bridge).gone
+    databases_gone = _drop_databases(arguments)
+    for removed in databases_gone:
+        say(f"removed: {removed}")
+    for name in (directory.JOURNAL, directory.PROVEN):  # what they note is done by now, or is gone
+        (Path(arguments.own.path) / name).unlink(missing_ok=True)
+    directory.release(arguments.own)
+    return Removed((*gone, *databases_gone))
 
 
 def _clean_synapse(arguments: StackParts) -> list[str]:

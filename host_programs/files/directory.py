@@ -20,7 +20,7 @@ CONFIGS = "config-"  # how the names of the directories begin that have a versio
 READY = ".ready"  # the id of the container that once was ready: host_programs/bridge/readiness.py writes it
 JOURNAL = ".homeserver.json"  # the edit of homeserver.yaml that goes on: host_programs/synapse/synapse.py writes it
 PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/nightly_backup.py writes it
-EVIDENCE = "auth-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
+EVIDENCE = "stop-and-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
 OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE)
 
 
