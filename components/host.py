@@ -15,15 +15,15 @@ import pulumi
 from pulumi_command import local
 
 from documents.credentials import Seed
-from documents.ssh import LOST, SshAddress
+from documents.ssh import CONNECTION_LOST, SshAddress
 from host_programs import bundle, generate
 from host_programs.common import Contained
 from host_programs.files import files
 from host_programs.files.directory import PROGRAMS, OwnDirectory
 from host_programs.wire import Failed, outcome, plain, result_of, typed
-from verdicts import ssh as ssh_verdicts
-from workstation import forward, processes
-from workstation.ssh import make_control_directory, settings_for
+from verdicts.ssh_errors import explain_lost_connection, explain_refused_command
+from workstation import forward
+from workstation.ssh_client import make_control_directory, read_client_settings
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -138,9 +138,7 @@ class Host(ABC):
                 try:
                     self.run(files.create, files.OwnedFiles(self._own.stack, (file,), within=self._own))
                 except HostError as error:
-                    if not processes.destroying():
-                        raise pulumi.RunError(str(error)) from None
-                    pulumi.log.warn(str(error))
+                    raise pulumi.RunError(str(error)) from None
             return directory
 
         return directory.urn.apply(keep)
@@ -341,19 +339,17 @@ class SshHost(Host):
         make_control_directory()
 
     def docker(self, address: str) -> DockerAddress:
-        return DockerAddress(self._address.docker(address), self._address.options)
+        return DockerAddress(self._address.docker_url(address), self._address.options)
 
     def postgres(self, address: str, port: int) -> tuple[str, int]:
-        above = processes.operation()
         wanted = forward.Forward(
             deployment=self._deployment,
             port=self._local_port,
             target=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
-            ssh=self._address.client,
+            ssh=self._address.client_words,
             name=self._address.name,
             url=self._address.url,
-            until=above.pid,
-            since=above.create_time(),
+            engine=forward.engine_address(),
         )
         try:
             forward.ensure(wanted)
@@ -362,12 +358,12 @@ class SshHost(Host):
         return forward.LOOPBACK, self._local_port
 
     def _words(self, verb: str) -> Sequence[str]:
-        return *self._address.words("-T"), self._address.remote(bundle.command(verb))
+        return *self._address.words("-T"), self._address.with_rights(bundle.command(verb))
 
     def _text(self, command: str, step: str) -> str:
-        return self._address.shell(command, step)
+        return self._address.shell_text(command, step)
 
     def _why(self, done: subprocess.CompletedProcess[str]) -> str:
-        if done.returncode == LOST:
-            return ssh_verdicts.lost(self._address, done.stderr, settings_for(self._address))
-        return ssh_verdicts.refused(self._address, done.stderr, done.returncode)
+        if done.returncode == CONNECTION_LOST:
+            return explain_lost_connection(self._address, done.stderr, read_client_settings(self._address))
+        return explain_refused_command(self._address, done.stderr, done.returncode)

@@ -22,7 +22,6 @@ from settings import Settings
 from verdicts.host_facts import BridgeFacts, BridgeStatus, HostFacts, on_host
 from verdicts.preflight import BridgeFindings, judge
 from verdicts.versions import way_back
-from workstation.processes import destroying, making
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def host_of(settings: Settings, deployment: Deployment) -> Host:
 
 def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> CheckedHost:
     """Raises pulumi.RunError, one line a problem, unless the plan may go on; a destroy always may."""
-    destroys, makes = destroying(), making()
+    destroys, makes = False, True  # design.md, decision 2: the program does not know
     try:
         look = facts.Look(deployment, settings.isolated, settings.ssh is not None, host.programs)
         seen = host.run(facts.read, look)
