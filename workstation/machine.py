@@ -41,13 +41,12 @@ class DockerAddress:
 
 
 def write_program_file(program: ProgramFile, project: Path) -> Path:
-    """Write the program file into the project, unless it is there; its path below the project. Earlier ones go."""
+    """Write the program file into the project, unless it is there; its path below the project. Those of other stacks and
+    versions stay: another operation may be copying one."""
     folder = project / BUILD
     folder.mkdir(exist_ok=True)
     path = folder / program.name
     if not path.is_file() or path.read_bytes() != program.data:
-        for earlier in folder.iterdir():
-            earlier.unlink(missing_ok=True)
         path.write_bytes(program.data)
     head = path.with_suffix(".head")
     head.write_text(f"{len(program.data)}\n")
