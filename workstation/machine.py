@@ -179,7 +179,7 @@ class SshMachine(Machine):
 
     def cleanup_command(self, directory: str, path: str, words: str, step: str) -> str:
         test = f"sh -c {shlex.quote(f'test ! -e {shlex.quote(directory)} || python3 -I {shlex.quote(path)} {words}')}"
-        return self._address.shell(test, step)
+        return self._address.shell_text(test, step)
 
     def copy_command(self, words: str, step: str) -> str:
         sent = f"cat {self._file.with_suffix('.head')} {self._file} -"
