@@ -36,7 +36,7 @@ def ping(lab: Lab, appservice: str = "signal", as_token: str = "") -> int:
 
 def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
     before = snapshot(lab)
-    edited = [lab.host_dir / "synapse/homeserver.yaml", lab.host_dir / "host_programs/pg_backup.sh"]
+    edited = [lab.host_dir / "synapse/homeserver.yaml", lab.host_dir / "scripts/pg_backup.sh"]
     texts = [path.read_text() for path in edited]
 
     preview = lab.pulumi("preview")
