@@ -10,6 +10,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lab.bench import THREE_PROVIDERS
+from lab.plugins import NAMES
+
 PROGRAM = """
 import json
 import pulumi_command as command
@@ -156,3 +159,10 @@ def test_the_life_of_a_stack(workspace: Any, sandbox: Any, postgres: Any, tmp_pa
     assert not sandbox.exists("cli") and sandbox.api.inspect_image(sandbox.image)
     assert postgres.query("SELECT 1 FROM pg_database WHERE datname = 'cli_db'") == []
     assert postgres.query("SELECT 1 FROM pg_roles WHERE rolname = 'cli_role'") == []
+
+
+def test_the_benchmark_s_small_program_starts_all_three_plugins(workspace: Any) -> None:
+    """Else the floor that it measures is too low."""
+    workspace.program(THREE_PROVIDERS)
+    assert "4 created" in workspace.up()
+    assert set(re.findall(r"pulumi:providers:\w+", workspace.state())) == {f"pulumi:providers:{name}" for name in NAMES}
