@@ -20,7 +20,7 @@ setup: ## Debian packages, .venv, the Pulumi CLI (an installed one, or one built
 	@tools/setup.sh all
 
 demo: ## the host in a box: preview, up, the verdict, how to look around
-	@tools/setup.sh all
+	@tools/setup.sh demo $(PYTHON_BIN) -m lab up
 	@$(PYTHON_BIN) -m lab demo
 
 test: ## everything: lint, types, shellcheck, all tests, end to end included
