@@ -11,26 +11,25 @@ import pulumi
 from components.host import Host, later
 from documents.appservice import bridge_registration, doublepuppet_registration
 from documents.credentials import DoublePuppet, Keys, Tokens
-from documents.fingerprint import fingerprint
 from documents.homeserver import Entries
 from documents.places import BridgeDeployment, Deployment, Surroundings
 from host_programs.files import files
 from host_programs.files.directory import JOURNAL
-from host_programs.synapse import synapse
+from host_programs.synapse import appservices
 
 
-def homeserver_edit(deployment: Deployment, fingerprint: str = "") -> synapse.Arguments:
-    """What Synapse needs to know of this stack's bridges."""
-    entries = Entries.of(deployment)
-    return synapse.Arguments(
+def homeserver_edit(
+    deployment: Deployment, registrations: Sequence[files.OwnedFile] | None = None
+) -> appservices.Appservices:
+    """What Synapse needs to know of this stack's bridges; without `registrations`, enough to unregister them."""
+    paths = (files.OwnedFile(path, "", 0, 0) for path in deployment.registration_paths)
+    return appservices.Appservices(
         synapse=deployment.synapse,
-        owner=entries.owner,
-        registrations=entries.registrations,
-        experimental_features=entries.experimental_features,
-        watch=deployment.registration_paths,
+        stack=deployment.stack,
+        registrations=tuple(paths if registrations is None else registrations),
+        experimental_features=Entries.of(deployment).experimental_features,
         journal=f"{deployment.shared_directory}/{JOURNAL}",
         bridges=tuple(each.place.container for each in deployment.bridges),
-        fingerprint=fingerprint,
     )
 
 
@@ -100,14 +99,11 @@ class SynapseRegistration:
             create=files.create,
             opts=pulumi.ResourceOptions.merge(opts, removals),
         ).resource
-        # New tokens have to reach Synapse: what is in the files is part of what the restart depends on.
-        texts = pulumi.Output.all(*(each.text for each in registrations))
-        version: pulumi.Output[str] = texts.apply(lambda known: fingerprint(*known))
         self.resource = host.script(
             f"{name}-synapse-restart",
-            homeserver_edit(deployment, later(version)),
-            create=synapse.apply,
-            delete=synapse.remove,
+            homeserver_edit(deployment, own),
+            create=appservices.register_appservices,
+            delete=appservices.unregister_appservices,
             triggers=[deployment.synapse.homeserver_file],
             shown=True,
             opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[written])),

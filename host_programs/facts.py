@@ -32,9 +32,11 @@ from host_programs.files import safe_files
 from host_programs.files.directory import CLAIM, FAILURES, JOURNAL, READY, directory_writers
 from host_programs.files.files import dump_script_owner, file_writer
 from host_programs.postgres.postgres import SCHEMA, Line, psql, sessions
-from host_programs.synapse import facts_inside, synapse_address, synapse_process
-from host_programs.synapse.exchange import Request, ask
-from host_programs.synapse.worker import worker
+from host_programs.synapse import client
+from host_programs.synapse.exchange import Request, send
+from host_programs.synapse.inside import process as synapse_process
+from host_programs.synapse.inside import synapse_facts
+from host_programs.synapse.workers import inspect_worker
 from host_programs.wire import typed
 from verdicts.auth import came
 from verdicts.host_facts import (
@@ -109,7 +111,7 @@ def read(arguments: Look) -> HostFacts:
         seen, postgres = pool.submit(_synapse, deployment), pool.submit(_postgres, arguments)
         url = pool.submit(_answers, synapse)
         syntax = pool.submit(_syntax, deployment, script)
-        workers = {name: pool.submit(worker, name, synapse) for name in synapse.workers}
+        workers = {name: pool.submit(inspect_worker, name, synapse) for name in synapse.workers}
         data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
         schemas = pool.submit(_schemas, deployment, postgres)
@@ -357,9 +359,9 @@ def _synapse(deployment: Deployment) -> SynapseFacts:
     synapse = deployment.synapse
     container = look(synapse.container)
     file = (inside(container, synapse.homeserver_file) if container else None) or synapse.inside("homeserver.yaml")
-    asked = facts_inside.Arguments(homeserver=file, address=synapse.address)
+    asked = synapse_facts.SynapseRequest(homeserver=file, address=synapse.address)
     try:
-        return bundle.run_inside(synapse.container, facts_inside.read, asked, timeout=30)
+        return bundle.run_inside(synapse.container, synapse_facts.read_synapse, asked, timeout=30)
     except bundle.InsideError as error:
         return SynapseFacts(error=str(error))
 
@@ -368,8 +370,8 @@ def _answers(synapse: Synapse) -> tuple[str, str]:
     """Where the host reaches Synapse, and why its client-server API does not answer there."""
     url = ""
     try:
-        url = synapse_address.base(synapse)
-        exchange = ask("versions", url, Request("GET", "/_matrix/client/versions"), 5)
+        url = client.find_url(synapse)
+        exchange = send("versions", url, Request("GET", "/_matrix/client/versions"), 5)
     except ScriptError as error:
         return url, str(error)
     good = exchange.status == 200 and "versions" in (exchange.json() or {})
@@ -423,7 +425,7 @@ def _worker_containers(by_name: dict[str, Container], synapse: Synapse) -> tuple
     }
     if not (main and sharing):
         return ()
-    processes = synapse_process.running(synapse_process.WORKER, everywhere=True)
+    processes = synapse_process.find_processes(synapse_process.WORKER, everywhere=True)
     running = {_pid_namespace(process) for process in processes}
     return tuple(
         name

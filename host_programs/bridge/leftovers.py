@@ -24,7 +24,7 @@ from host_programs.common import ScriptError, run, say
 from host_programs.container import look, remove_image, remove_own
 from host_programs.files import directory, files, safe_files
 from host_programs.postgres import dumps, isolation, postgres
-from host_programs.synapse import synapse
+from host_programs.synapse import appservices
 
 OURS = """
 select json_build_object(
@@ -62,7 +62,7 @@ class Shared:
     directory: str
     postgres: Optional[Postgres]
     backup: nightly_backup.Arguments
-    synapse: synapse.Arguments
+    synapse: appservices.Appservices
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,13 @@ def _told(gone: list[str]) -> Swept:
 def _synapse(arguments: Shared) -> list[str]:
     """The lines first: Synapse does not start with a registration listed that is not there."""
     edit, gone = arguments.synapse, []
-    text = safe_files.read(edit.path)
-    named = text is not None and edit.owner.encode() in text.data
-    if (named or safe_files.read(Path(edit.journal)) is not None) and synapse.remove(edit).changed:
-        gone.append(str(edit.path))
-    for path in edit.watch:
-        gone += files.erase_own(arguments.stack, Path(path))
+    text = safe_files.read(edit.homeserver_file)
+    named = text is not None and edit.stack.encode() in text.data
+    if named or safe_files.read(Path(edit.journal)) is not None:
+        done = appservices.unregister_appservices(edit)
+        gone += [*([str(edit.homeserver_file)] if done.changed else []), *done.removed]
+    for file in edit.registrations:
+        gone += files.erase_own(arguments.stack, Path(file.path))
     return gone
 
 

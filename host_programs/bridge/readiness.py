@@ -25,8 +25,8 @@ from host_programs.container import last_exit, look, status_inside, temporary_fi
 from host_programs.files import directory, files, safe_files
 from host_programs.postgres.postgres import sql
 from host_programs.synapse import delivery
+from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, ping_request
-from host_programs.synapse.synapse_address import Asker
 from verdicts.auth import Exchange, came, starting
 from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
 from verdicts.host_facts import BridgeStatus, Container
@@ -104,7 +104,7 @@ class Watch:
             "ping": ping_request(arguments.appservice_id, arguments.as_token),
             "profile": Request("GET", profile, arguments.as_token),
         }
-        self.asker = Asker(arguments.synapse, [arguments.as_token])
+        self.client = SynapseClient(arguments.synapse, [arguments.as_token])
         self.answers: dict[str, str] = {}  # for people
         self.exchanges: dict[str, Exchange] = {}
         self.bodies: dict[str, Mapping[str, Any]] = {}  # of the answers that hold
@@ -148,7 +148,7 @@ class Watch:
         for name, request in self.requests.items():
             if not good and not all_of_them:
                 return False
-            exchange = self.asker.ask(name, request, seconds)
+            exchange = self.client.send(name, request, seconds)
             self.exchanges[name], self.answers[name] = exchange, came(exchange)
             body = None if exchange.fault or exchange.status != 200 else exchange.json()
             if body is None or (name == "ping" and "duration_ms" not in body):
@@ -181,7 +181,7 @@ class Watch:
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
         status = answering(state, a.as_token)  # now, since Synapse is what the proof's room is waited for
         try:
-            url = self.asker.url
+            url = self.client.url
             room = _rooms.setdefault(url, delivery.Room(url, a.doublepuppet_as_token))
             arrived = delivery.prove(room, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
         except ScriptError as error:

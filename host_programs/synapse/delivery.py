@@ -16,7 +16,7 @@ from typing import Any, Optional, TypeVar
 from urllib.parse import quote
 
 from host_programs.common import ScriptError, Together, Turn, say
-from host_programs.synapse.exchange import Request, ask
+from host_programs.synapse.exchange import Request, send
 from verdicts.auth import Exchange, came
 
 API = "/_matrix/client/v3"
@@ -57,7 +57,7 @@ class Room:
         why = dict.fromkeys(users, "")
         for user in users:
             request = Request("POST", f"{self._path}/invite", self._token, {"user_id": user})
-            exchange = ask("delivery", self._url, request, LIMIT)
+            exchange = send("delivery", self._url, request, LIMIT)
             if exchange.fault:  # what does not answer is not asked again for each of them
                 raise ScriptError(_unseen(request, exchange))
             why[user] = "" if exchange.status == 200 else _unseen(request, exchange)
@@ -87,7 +87,7 @@ class Room:
     def take_out(self, as_token: str, *steps: str) -> None:
         """Those `steps` (leave, forget) of whom the token is for."""
         for step in steps:
-            done = ask(step, self._url, Request("POST", f"{self._path}/{step}", as_token, {}), LIMIT)
+            done = send(step, self._url, Request("POST", f"{self._path}/{step}", as_token, {}), LIMIT)
             if done.status != 200:
                 say(f"note: the room of the proof, {self._path}: {step}: {came(done)}")
 
@@ -116,7 +116,7 @@ def prove(room: Room, bot: str, as_token: str, deadline: float, pause: float) ->
 
 def _asked(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]) -> R:
     """What is `read` in the answer. ScriptError if it is not there, or the answer is none."""
-    exchange = ask("delivery", url, request, LIMIT)
+    exchange = send("delivery", url, request, LIMIT)
     if exchange.status == 200:
         with contextlib.suppress(KeyError, TypeError):
             return read(exchange.json() or {})
