@@ -14,9 +14,9 @@ from components.install import own_directory
 from components.start import Start
 from documents.bridges import GID, UID
 from documents.places import BridgeDeployment, Deployment
-from host_programs import facts
 from host_programs.bridge.gate import Admitted
 from host_programs.bridge.readiness import Ready
+from host_programs.facts.host import FactsRequest, read_host
 from host_programs.wire import Failed
 from settings import Settings
 from verdicts.host_facts import BridgeFacts, BridgeStatus, HostFacts, on_host
@@ -105,8 +105,8 @@ def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> Ch
     """Raises pulumi.RunError, one line a problem, unless the plan may go on; a destroy always may."""
     destroys, makes = destroying(), making()
     try:
-        look = facts.Look(deployment, settings.isolated, settings.ssh is not None, host.programs)
-        seen = host.run(facts.read, look)
+        request = FactsRequest(deployment, settings.isolated, settings.ssh is not None, host.programs)
+        seen = host.run(read_host, request)
     except HostError as error:
         raise pulumi.RunError(str(error)) from None
     findings = judge(seen, settings, deployment)

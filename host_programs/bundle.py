@@ -27,7 +27,7 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 ROOTS = ("documents", "verdicts", "host_programs")
-ROOMS = ("backup", "bridge", "files", "postgres", "synapse", "synapse.homeserver", "synapse.inside")
+ROOMS = ("backup", "bridge", "facts", "files", "postgres", "synapse", "synapse.homeserver", "synapse.inside")
 PACKAGES = (*ROOTS, *(f"host_programs.{room}" for room in ROOMS))
 LAUNCHER, LOADER, LOCK = "host_programs.launch", "host_programs.load", "host_programs.host_lock"
 LAUNCH = (

@@ -387,7 +387,7 @@ def test_the_programs_are_not_in_the_state_but_on_the_host_before_the_first_step
     assert {name for name, each in plan.resources.items() if len(str(each.inputs.get("stdin", ""))) > 8_000} == {
         "shared-directory"
     }, "what makes it, and takes it away when they are gone"
-    ((verb, kept),) = (told for told in plan.run if told[0] != "read")
+    ((verb, kept),) = (told for told in plan.run if told[0] != "read_host")
     assert verb == "create" and kept.within.path == "/opt/matrix/mautrix-bridges"
     (file,) = kept.files
     held = json.loads(file.content.partition("\n")[2])
@@ -402,7 +402,7 @@ def test_the_programs_are_not_in_the_state_but_on_the_host_before_the_first_step
 def test_a_preview_and_a_host_that_has_the_programs_leave_them() -> None:
     there = replace(facts.healthy(), programs=True)
     for recorded in (record(there, facts.defaults()), record(facts.healthy(), facts.defaults(), preview=True)):
-        assert [verb for verb, _ in recorded.run] == ["read"]
+        assert [verb for verb, _ in recorded.run] == ["read_host"]
 
 
 # several bridges -------------------------------------------------------------------------------------------------
