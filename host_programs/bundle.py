@@ -27,7 +27,10 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 ROOTS = ("documents", "verdicts", "host_programs")
-PACKAGES = (*ROOTS, *(f"host_programs.{room}" for room in ("backup", "bridge", "files", "postgres", "synapse")))
+PACKAGES = (
+    *ROOTS,
+    *(f"host_programs.{room}" for room in ("backup", "bridge", "files", "postgres", "status", "synapse")),
+)
 LAUNCHER, LOADER, LOCK = "host_programs.launch", "host_programs.load", "host_programs.host_lock"
 LAUNCH = (
     "import base64,bz2,json,sys;job=json.loads(bz2.decompress(base64.b85decode(sys.stdin.read())));"

@@ -22,6 +22,11 @@ def containers(*names: str) -> dict[str, Container]:
     return {name: _container(raw) for name, raw in _inspected("container", names).items()}
 
 
+def inspect_containers(names: Sequence[str], timeout: float) -> dict[str, Container]:
+    """As `containers`, with an answer in `timeout` seconds or a ScriptError."""
+    return {name: _container(raw) for name, raw in _inspect("container", names, timeout).items()}
+
+
 def every() -> tuple[Container, ...]:
     """All that there are, whether they run or not."""
     return tuple(containers(*docker("ps", "-aq", "--no-trunc").stdout.split()).values())
@@ -105,8 +110,8 @@ def _inspected(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     return _together[kind](*names)
 
 
-def _inspect(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    done = docker(kind, "inspect", *names, check=False, timeout=LIMIT)
+def _inspect(kind: str, names: Sequence[str], timeout: float = LIMIT) -> dict[str, dict[str, Any]]:
+    done = docker(kind, "inspect", *names, check=False, timeout=timeout)
     errors = done.stderr.lower().splitlines()
     if done.returncode and not all("no such" in line or "not found" in line for line in errors):
         raise ScriptError(f"docker {kind} inspect: {done.stderr.strip() or f'exit code {done.returncode}'}")
@@ -118,7 +123,7 @@ def _inspect(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         by_name, unnamed = by_name | own, unnamed or not own
     # Docker knows some things by other names, too: an image without its tag, a container by the beginning of its id.
     for name in [name for name in names if unnamed and name not in by_name]:
-        by_name |= _inspect(kind, (name,))
+        by_name |= _inspect(kind, (name,), timeout)
     return by_name
 
 
@@ -196,7 +201,7 @@ def temporary_file_refused(name: str) -> str:
     return (done.stderr.strip().split("\n")[-1] or f"exit code {done.returncode}") if done.returncode else ""
 
 
-def last_exit(state: Container) -> Optional[int]:
+def last_exit(state: Container, timeout: float = 10) -> Optional[int]:
     """The exit code of the last run that ended by itself since somebody last stopped it. Docker's inspect forgets it
     when it starts the container again; its events know it for a while. They are asked until that start: `0s` would mean
     until the last full second."""
@@ -206,7 +211,7 @@ def last_exit(state: Container) -> Optional[int]:
         "events", "--since", state.created, "--until", state.started, "--filter", f"container={state.id}",
         "--filter", "event=die", "--filter", "event=stop",
         "--format", '{{.Action}} {{index .Actor.Attributes "exitCode"}}',
-        check=False, timeout=10,
+        check=False, timeout=timeout,
     )  # fmt: skip
     code = None
     for action, _, said in (line.partition(" ") for line in done.stdout.splitlines()):

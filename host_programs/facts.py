@@ -462,7 +462,7 @@ def _status(deployment: BridgeDeployment, around: _Around) -> BridgeStatus:
     """The bridge's status today; the token for the ping is in the registration on the host."""
     registration = _text(Path(deployment.registration_path)) or ""
     token = re.search(r"^as_token: *[\"']?([^\s\"']+)", registration, re.MULTILINE)
-    question = bridge_status.Question(
+    address = bridge_status.BridgeAddress(
         network=deployment.place.network,
         port=deployment.place.port,
         synapse_url=around.synapse_url,
@@ -470,7 +470,7 @@ def _status(deployment: BridgeDeployment, around: _Around) -> BridgeStatus:
         as_token=token.group(1) if token else "",
         timeout=3.0,
     )
-    return bridge_status.seen(question, around.by_name.get(deployment.place.container))
+    return bridge_status.read_bridge_status(address, around.by_name.get(deployment.place.container))
 
 
 def _config(deployment: BridgeDeployment) -> tuple[str, ...]:

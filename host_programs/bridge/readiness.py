@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from documents.masking import clean
 from documents.places import BridgePlace, Synapse
-from host_programs.bridge.bridge_status import answering, ready
+from host_programs.bridge.bridge_status import ask_ready, ready_bridge_status
 from host_programs.common import ScriptError, docker, logs, run, say
 from host_programs.container import last_exit, look, status_inside, temporary_file_refused
 from host_programs.files import directory, files, safe_files
@@ -142,7 +142,7 @@ class Watch:
         """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
         runs = self.state if self.state and self.state.running else None
         place = self.arguments.bridge
-        said = ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
+        said = ask_ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
         self.answers, self.bodies = {"ready": said}, {}
         good = said == "200"
         for name, request in self.requests.items():
@@ -179,7 +179,7 @@ class Watch:
         if refused:
             raise ScriptError(self.report("cannot write temporary files"))
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
-        status = answering(state, a.as_token)  # now, since Synapse is what the proof's room is waited for
+        status = ready_bridge_status(state, a.as_token)  # now, since Synapse is what the proof's room is waited for
         try:
             url = self.asker.url
             room = _rooms.setdefault(url, delivery.Room(url, a.doublepuppet_as_token))
