@@ -85,12 +85,15 @@ class Host:
             path.mkdir()
         self.script = folder / "pg_backup.sh"
         self.deployment = whole(
-            {"directory": str(folder / "bridge"), "bridgeConfig": {"network": {"api_hash": "S3CR3T-api-hash"}}},
+            {
+                "directory": str(folder / "bridge"),
+                "archiveDir": str(folder / "archives"),
+                "bridgeConfig": {"network": {"api_hash": "S3CR3T-api-hash"}},
+            },
             **{
                 "synapseDir": str(self.synapse),
                 "sharedDir": str(self.shared),
                 "backupScript": str(self.script),
-                "archiveDir": str(folder / "archives"),
                 **settings,
             },
         )
@@ -236,7 +239,12 @@ def test_a_docker_that_hangs_is_told_and_not_waited_for(tmp_path: Path, docker: 
 
 
 def test_a_host_without_anything_of_ours_is_a_table_and_no_traceback(tmp_path: Path, docker: StubDocker) -> None:
-    deployment = whole(synapseDir=str(tmp_path / "none"), sharedDir=str(tmp_path / "gone"), archiveDir="/proc/none")
+    deployment = whole(
+        {"archiveDir": str(tmp_path / "no_archives")},
+        synapseDir=str(tmp_path / "none"),
+        sharedDir=str(tmp_path / "gone"),
+        backupScript=str(tmp_path / "no_script.sh"),
+    )
     gone = out("[]\n", err="Error: No such container: x\n", code=1)
     docker.on(INSPECT, gone)
     docker.on("container inspect matrix-synapse", gone)
