@@ -63,11 +63,6 @@ def ask_ready(container: Container, network: str, port: int, timeout: float) -> 
     return status_inside(container.id, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
 
 
-def ready_bridge_status(container: Container, as_token: str) -> BridgeStatus:
-    """The status of a container that was just seen to be ready, and to be pinged by Synapse."""
-    return BridgeStatus(**_answers(container, as_token, TIMEOUT), ready=True, ping="200")
-
-
 Question = Callable[[], dict[str, Any]]  # the answer: some of BridgeStatus' fields
 
 

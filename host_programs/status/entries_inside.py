@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from documents.places import Deployment
-from host_programs.common import run
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,3 @@ def find_missing(wanted: WantedEntries) -> MissingEntries:
         return MissingEntries(homeserver.missing(wanted.text, homeserver.Entries.of(wanted.deployment)))
     except Refused as refused:
         return MissingEntries(refused=refused.lines())
-
-
-VERBS = (find_missing,)
-
-if __name__ == "__main__":
-    run(*VERBS)

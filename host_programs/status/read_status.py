@@ -14,10 +14,10 @@ from typing import Optional, TypeVar
 from documents import backup_script
 from documents.places import AUTO, BridgeDeployment, Database, Deployment
 from documents.timestamps import file_name_seconds, rfc3339_seconds
-from host_programs import bundle
+from host_programs import program_file
 from host_programs.backup import archives
 from host_programs.bridge.bridge_status import BridgeAddress, error_line, read_bridge_status
-from host_programs.container import inspect_containers, recent_log
+from host_programs.container import containers, recent_log
 from host_programs.files import safe_files
 from host_programs.files.files import dump_script_owner
 from host_programs.status import entries_inside
@@ -63,8 +63,8 @@ class _Host:
 def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
     """The facts of a whole stack; nothing raises. `seconds`: for each question. Docker is asked where DOCKER_HOST
     says."""
-    containers, docker_error = _containers(deployment, seconds)
-    synapse_container = containers.get(deployment.synapse.container)
+    by_name, docker_error = _containers(deployment, seconds)
+    synapse_container = by_name.get(deployment.synapse.container)
     script_text, script_error = _script(deployment.backup.script)
     directory = _or_error(lambda: dump_directory(deployment, script_text), lambda _: "")
 
@@ -85,7 +85,7 @@ def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
         )
         homeserver = pool.submit(_homeserver, deployment, synapse_container, seconds)
         synapse_url, synapse_silent = _synapse(deployment, synapse_container, docker_error, seconds)
-        host = _Host(containers, docker_error, synapse_url, seconds)
+        host = _Host(by_name, docker_error, synapse_url, seconds)
         bridges = [
             pool.submit(_bridge, bridge, host, dumps.pop(bridge.place.database)) for bridge in deployment.bridges
         ]
@@ -114,7 +114,7 @@ def _or_error(question: Callable[[], T], failed: Callable[[str], T]) -> T:
 def _containers(deployment: Deployment, seconds: float) -> tuple[dict[str, Container], str]:
     """By name, and why they are not known."""
     names = [deployment.synapse.container, *(bridge.place.container for bridge in deployment.bridges)]
-    return _or_error(lambda: (inspect_containers(names, seconds), ""), lambda error: ({}, error))
+    return _or_error(lambda: (containers(*names, timeout=seconds), ""), lambda error: ({}, error))
 
 
 def _synapse(
@@ -198,7 +198,7 @@ def _homeserver(deployment: Deployment, container: Optional[Container], seconds:
             name = deployment.synapse.container
             return HomeserverEntries(path, error=f"only {name} can read it, which does not run: start it")
         wanted = WantedEntries(content.data.decode(), without_secrets(deployment))
-        found = bundle.run_inside(container.name, entries_inside.find_missing, wanted, timeout=seconds)
+        found = program_file.run_inside(container.name, entries_inside.find_missing, wanted, timeout=seconds)
         return HomeserverEntries(path, found.missing, "; ".join(found.refused))
 
     return _or_error(read, lambda error: HomeserverEntries(path, error=error))

@@ -22,7 +22,7 @@ from documents import backup_script, homeserver
 from documents.appservice import bridge_registration
 from documents.marks import comment
 from documents.places import Deployment
-from host_programs import bundle
+from host_programs import program_file
 from host_programs.backup import archives
 from host_programs.common import ScriptError
 from host_programs.files import directory
@@ -140,7 +140,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubDocker:
         assert container == "matrix-synapse"
         return verb(typed(type(arguments), json.loads(json.dumps(plain(arguments)))))
 
-    monkeypatch.setattr(bundle, "run_inside", run_here)
+    monkeypatch.setattr(program_file, "run_inside", run_here)
     return stub
 
 
