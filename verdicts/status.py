@@ -29,7 +29,7 @@ class Level(IntEnum):
 
     @property
     def word(self) -> str:
-        """What stands out is written large."""
+        """What is not well stands out in capitals."""
         return "ok" if self is Level.OK else self.name
 
 
@@ -38,11 +38,12 @@ class Level(IntEnum):
 
 @dataclass(frozen=True)
 class GoodDump:
-    """The newest whole dump of a database: when it was made (seconds since the epoch), and what was `seen` of it."""
+    """The newest whole dump of a database: when it was made (seconds since the epoch), and what proves that it is
+    whole."""
 
     path: str
     made_at: float
-    seen: str
+    proof: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class DumpFacts:
 
 
 @dataclass(frozen=True)
-class ArchiveSeen:
+class NewestArchive:
     """A bridge's newest archive, and when it was made; `path` is "" if there is none. `error`: why that is not
     known."""
 
@@ -81,7 +82,7 @@ class BridgeStatusFacts:
     last_event_at: Optional[float]
     registration_problem: str
     dump: DumpFacts
-    archive: ArchiveSeen
+    archive: NewestArchive
 
 
 @dataclass(frozen=True)
@@ -333,7 +334,7 @@ def _error_words(status: BridgeStatus) -> str:
     return f" (last error: {status.last_error})" if status.last_error else ""
 
 
-def _archive_words(archive: ArchiveSeen, now: float) -> str:
+def _archive_words(archive: NewestArchive, now: float) -> str:
     if archive.error:
         return "not known"
     return f"{archive.path}, {_age_words(now - archive.made_at)} old" if archive.path else "none"

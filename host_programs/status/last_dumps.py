@@ -45,11 +45,11 @@ def read_last_dump(deployment: Deployment, database: Database, directory: str, s
     deadline = time.monotonic() + seconds
     for made_at, path in _named_dumps(deployment, database, directory)[:TRIES]:
         try:
-            seen = _prove(deployment, path, max(deadline - time.monotonic(), 0))
+            proof = _prove(deployment, path, max(deadline - time.monotonic(), 0))
         except (ScriptError, OSError) as error:
             damaged.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             continue
-        return DumpFacts(database.database, directory, GoodDump(str(path), made_at, seen), tuple(damaged))
+        return DumpFacts(database.database, directory, GoodDump(str(path), made_at, proof), tuple(damaged))
     return DumpFacts(database.database, directory, None, tuple(damaged))
 
 
@@ -69,7 +69,7 @@ def _named_dumps(deployment: Deployment, database: Database, directory: str) -> 
 
 
 def _prove(deployment: Deployment, path: Path, seconds: float) -> str:
-    """What was seen of a good dump. ScriptError if it is not whole."""
+    """What proves that the dump is whole. ScriptError if it is not."""
     if deployment.backup.filter or not path.name.endswith(".sql.gz"):
         if not path.stat().st_size:
             raise ScriptError(f"{path}: is empty")

@@ -19,13 +19,13 @@ from verdicts.status import StatusReport, evaluate_status, status_table, unreada
 
 def main() -> NoReturn:
     """Exit with 0 (all is well), 1 (a warning) or 2 (critical)."""
-    report = look_beside(Path(sys.argv[0]))
+    report = read_report(Path(sys.argv[0]))
     encoding = sys.stdout.encoding or "utf-8"  # cron's may not have every character
     print(status_table(report).encode(encoding, "replace").decode(encoding), flush=True)
     sys.exit(int(report.level))
 
 
-def look_beside(program: Path) -> StatusReport:
+def read_report(program: Path) -> StatusReport:
     """The report on the deployment that the file beside the program tells of."""
     try:
         deployment = read_deployment(program.absolute().parent / DEPLOYED)

@@ -31,11 +31,11 @@ from verdicts.auth import came
 from verdicts.bridge_log import last_event_time
 from verdicts.host_facts import BridgeStatus, Container
 from verdicts.status import (
-    ArchiveSeen,
     BackupCall,
     BridgeStatusFacts,
     DumpFacts,
     HomeserverEntries,
+    NewestArchive,
     PostgresRights,
     StatusFacts,
 )
@@ -66,22 +66,22 @@ def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
     by_name, docker_error = _containers(deployment, seconds)
     synapse_container = by_name.get(deployment.synapse.container)
     script_text, script_error = _script(deployment.backup.script)
-    directory = _or_error(lambda: dump_directory(deployment, script_text), lambda _: "")
+    directory = _answer_or_error(lambda: dump_directory(deployment, script_text), lambda _: "")
 
     def read_dump(database: Database) -> DumpFacts:
-        return _or_error(
+        return _answer_or_error(
             lambda: read_last_dump(deployment, database, directory, seconds),
             lambda error: DumpFacts(database.database, directory, error=error),
         )
 
-    backup = _or_error(
+    backup = _answer_or_error(
         lambda: _backup(deployment, script_text, script_error),
         lambda error: BackupCall(deployment.backup.script, deployment.dump_script, None, error=error),
     )
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
         dumps = {database: pool.submit(read_dump, database) for database in deployment.dumped}
         rights = pool.submit(
-            _or_error, lambda: read_rights(deployment, seconds), lambda error: PostgresRights(error=error)
+            _answer_or_error, lambda: read_rights(deployment, seconds), lambda error: PostgresRights(error=error)
         )
         homeserver = pool.submit(_homeserver, deployment, synapse_container, seconds)
         synapse_url, synapse_silent = _synapse(deployment, synapse_container, docker_error, seconds)
@@ -103,7 +103,7 @@ def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
         )
 
 
-def _or_error(question: Callable[[], T], failed: Callable[[str], T]) -> T:
+def _answer_or_error(question: Callable[[], T], failed: Callable[[str], T]) -> T:
     """The answer, or what `failed` makes of the reason why there is none."""
     try:
         return question()
@@ -114,7 +114,7 @@ def _or_error(question: Callable[[], T], failed: Callable[[str], T]) -> T:
 def _containers(deployment: Deployment, seconds: float) -> tuple[dict[str, Container], str]:
     """By name, and why they are not known."""
     names = [deployment.synapse.container, *(bridge.place.container for bridge in deployment.bridges)]
-    return _or_error(lambda: (containers(*names, timeout=seconds), ""), lambda error: ({}, error))
+    return _answer_or_error(lambda: (containers(*names, timeout=seconds), ""), lambda error: ({}, error))
 
 
 def _synapse(
@@ -138,7 +138,7 @@ def _synapse(
 
 def _bridge(deployment: BridgeDeployment, host: _Host, dump: Future[DumpFacts]) -> BridgeStatusFacts:
     place, container = deployment.place, host.containers.get(deployment.place.container)
-    as_token, registration_problem = _or_error(lambda: _as_token(deployment), lambda error: ("", error))
+    as_token, registration_problem = _answer_or_error(lambda: _as_token(deployment), lambda error: ("", error))
     address = BridgeAddress(
         network=place.network,
         port=place.port,
@@ -154,10 +154,10 @@ def _bridge(deployment: BridgeDeployment, host: _Host, dump: Future[DumpFacts]) 
             BridgeStatus(problem=host.docker_error) if host.docker_error else read_bridge_status(address, container)
         ),
         started_at=rfc3339_seconds(container.started) if container else None,
-        last_event_at=_or_error(lambda: _last_event(container, host.seconds), lambda _: None),
+        last_event_at=_answer_or_error(lambda: _last_event(container, host.seconds), lambda _: None),
         registration_problem=registration_problem,
         dump=dump.result(),
-        archive=_or_error(lambda: _newest_archive(deployment), lambda error: ArchiveSeen(error=error)),
+        archive=_answer_or_error(lambda: _newest_archive(deployment), lambda error: NewestArchive(error=error)),
     )
 
 
@@ -175,13 +175,13 @@ def _last_event(container: Optional[Container], seconds: float) -> Optional[floa
     return last_event_time(recent_log(container, LOG_LINES, seconds)) if container else None
 
 
-def _newest_archive(deployment: BridgeDeployment) -> ArchiveSeen:
+def _newest_archive(deployment: BridgeDeployment) -> NewestArchive:
     """Of this deployment. By its name: what is in it is read when it is used."""
     directory, program = Path(deployment.archive.directory), deployment.bridge.name
     for path, manifest in archives.found(directory, program):
         if manifest.whose == deployment.whose:
-            return ArchiveSeen(str(path), file_name_seconds(manifest.created) or path.stat().st_mtime)
-    return ArchiveSeen()
+            return NewestArchive(str(path), file_name_seconds(manifest.created) or path.stat().st_mtime)
+    return NewestArchive()
 
 
 # what the bridges share ------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def _homeserver(deployment: Deployment, container: Optional[Container], seconds:
         found = program_file.run_inside(container.name, entries_inside.find_missing, wanted, timeout=seconds)
         return HomeserverEntries(path, found.missing, "; ".join(found.refused))
 
-    return _or_error(read, lambda error: HomeserverEntries(path, error=error))
+    return _answer_or_error(read, lambda error: HomeserverEntries(path, error=error))
 
 
 def _script(path: str) -> tuple[str, str]:
@@ -211,7 +211,7 @@ def _script(path: str) -> tuple[str, str]:
         content = safe_files.read(Path(path))
         return (content.data.decode(), "") if content else ("", "no such file: check the setting backupScript")
 
-    return _or_error(read, lambda error: ("", error)) if path else ("", "")
+    return _answer_or_error(read, lambda error: ("", error)) if path else ("", "")
 
 
 def _backup(deployment: Deployment, script_text: str, error: str) -> BackupCall:

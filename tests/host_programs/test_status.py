@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import os
+import subprocess
 import sys
 import tarfile
 import time
@@ -20,6 +21,7 @@ import pytest
 
 from documents import backup_script, homeserver
 from documents.appservice import bridge_registration
+from documents.launcher import RUN_FROM_STDIN
 from documents.marks import comment
 from documents.places import Deployment
 from host_programs import program_file
@@ -28,17 +30,20 @@ from host_programs.common import ScriptError
 from host_programs.files import directory
 from host_programs.postgres import isolation
 from host_programs.status import last_dumps
-from host_programs.status.deployed import forget_deployment, read_deployment, record_deployment
+from host_programs.status.deployed import forget_deployment, read_deployment, record_deployment, without_secrets
+from host_programs.status.entries_inside import MissingEntries, WantedEntries, find_missing
 from host_programs.status.last_dumps import read_last_dump
-from host_programs.status.print_status import look_beside, main
+from host_programs.status.print_status import main, read_report
 from host_programs.status.read_status import read_status
 from host_programs.status.rights import read_rights
+from host_programs.verbs import words_of
 from host_programs.wire import plain, typed
 from tests.facts import HOMESERVER, KEYS, ROOT, STACK, TOKENS, whole
 from tests.host_programs.container_json import ID, STARTED, inspected
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 from tests.host_programs.scripted_server import Call, ScriptedServer, closed_port, error, reply
 from tests.host_programs.stub_docker import StubDocker, out
+from verdicts.exit_codes import explain
 from verdicts.host_facts import Manifest
 from verdicts.status import StatusFacts, StatusReport, evaluate_status
 
@@ -178,7 +183,7 @@ def test_a_host_as_up_left_it_is_well_and_stays_as_it_is(host: Host) -> None:
     (bridge,) = facts.bridges
     assert bridge.status.ready and bridge.status.ping == "200"
     assert bridge.last_event_at == 1795532400.0 and bridge.started_at and not bridge.archive.path
-    assert bridge.dump.good and bridge.dump.good.seen == "unpacks, and is whole"
+    assert bridge.dump.good and bridge.dump.good.proof == "unpacks, and is whole"
     assert [dump.database for dump in facts.dumps] == ["mas"]
     reading = ("container inspect ", f"exec {ID} curl ", "exec -i matrix-postgres psql ", "logs ")
     assert all(call.startswith(reading) for call in host.docker.calls), host.docker.calls
@@ -219,7 +224,7 @@ def test_docker_is_asked_where_the_settings_say(
 ) -> None:
     host = silent_host(tmp_path, docker, dockerHost="unix:///run/user/1000/docker.sock")
     monkeypatch.setenv("DOCKER_HOST", "unix:///elsewhere.sock")
-    look_beside(host.shared / "x.pyz")
+    read_report(host.shared / "x.pyz")
     assert os.environ["DOCKER_HOST"] == "unix:///run/user/1000/docker.sock"
 
 
@@ -266,9 +271,17 @@ def test_a_synapse_that_is_stopped_is_the_first_thing_told(tmp_path: Path, docke
     assert any("only matrix-synapse can read it, which does not run: start it" in text for text in told)
 
 
-def test_a_ping_that_fails_and_a_bridge_that_ended_are_told(host: Host, server: ScriptedServer) -> None:
+def test_a_bridge_that_ended_is_told_with_its_exit_code_s_meaning(tmp_path: Path, docker: StubDocker) -> None:
+    host = silent_host(tmp_path, docker)
+    docker.on(INSPECT, out(inspected("exited", 16)))
+    docker.on(f"logs --tail 200 {ID}", out('{"level":"fatal","message":"M_UNKNOWN_TOKEN"}\n'))
+    told = [text for text in texts(host.report()) if text.startswith("mautrix-signal: ")]
+    assert told == [f"mautrix-signal: its container is exited: {explain(16)} (last error: FATAL M_UNKNOWN_TOKEN)"]
+
+
+def test_a_ping_that_fails_is_told_with_synapse_s_answer(host: Host, server: ScriptedServer) -> None:
     server.on(PING, error(502, "M_CONNECTION_FAILED", "refused"))
-    ((_, text),) = [(finding.level, finding.text) for finding in host.report().findings]
+    (text,) = texts(host.report())
     assert "ping of it fails: 502 M_CONNECTION_FAILED refused" in text
 
 
@@ -318,15 +331,27 @@ def test_a_backup_script_that_cannot_be_read_leaves_the_proof_s_directory(host: 
     assert told.startswith(f"{host.script}: no such file: check the setting backupScript")
 
 
+def test_the_entries_are_looked_for_by_the_program_that_runs_in_synapse_s_container(
+    tmp_path: Path, docker: StubDocker
+) -> None:
+    """As Docker runs it there: by its words, with the program on standard input."""
+    deployment = silent_host(tmp_path, docker).deployment
+    words = words_of(find_missing).split()
+    order = program_file.inside_order(WantedEntries(HOMESERVER, without_secrets(deployment)))
+    done = subprocess.run([sys.executable, "-c", RUN_FROM_STDIN, *words], input=order, capture_output=True, check=True)
+    found = typed(MissingEntries, json.loads(done.stdout))
+    assert found.missing == homeserver.missing(HOMESERVER, homeserver.Entries.of(deployment)) and not found.refused
+
+
 # dumps and archives ----------------------------------------------------------------------------------------------
 
 
 def last_dump(host: Host, deployment: Deployment | None = None, seconds: float = 5) -> tuple[str, str, list[str]]:
-    """The good dump's name, what was seen of it, and the names of damaged ones."""
+    """The good dump's name, its proof, and the names of damaged ones."""
     plan = deployment or host.deployment
     found = read_last_dump(plan, plan.databases[0], str(host.dumps), seconds)
     damaged = [Path(text.partition(": ")[0]).name for text in found.damaged]
-    return Path(found.good.path if found.good else "").name, found.good.seen if found.good else "", damaged
+    return Path(found.good.path if found.good else "").name, found.good.proof if found.good else "", damaged
 
 
 @pytest.fixture
@@ -362,8 +387,8 @@ def test_a_dump_of_somebody_else_s_or_half_of_one_is_not_taken_for_ours(
 
 def test_a_dump_that_is_too_large_to_be_read_counts_as_our_script_named_it(dumps_host: Host) -> None:
     """It gives a file its name only once it is whole; a warning for ever would be read by nobody."""
-    name, seen, damaged = last_dump(dumps_host, seconds=-1)
-    assert name and seen.startswith("too large to be read again") and not damaged
+    name, proof, damaged = last_dump(dumps_host, seconds=-1)
+    assert name and proof.startswith("too large to be read again") and not damaged
 
 
 def test_of_filtered_dumps_only_that_they_are_not_empty_is_told(dumps_host: Host) -> None:
@@ -411,8 +436,8 @@ def test_the_newest_archive_of_this_stack_is_shown(host: Host) -> None:
     archive(host, "20261101T080000Z")
     newest = archive(host, "20261102T080000Z")
     archive(host, "20261103T080000Z", stack="p/another")
-    seen = read_status(host.deployment, 2).bridges[0].archive
-    assert (seen.path, seen.made_at, seen.error) == (str(newest), 1793606400.0, "")
+    found = read_status(host.deployment, 2).bridges[0].archive
+    assert (found.path, found.made_at, found.error) == (str(newest), 1793606400.0, "")
 
 
 # Postgres' rights ------------------------------------------------------------------------------------------------

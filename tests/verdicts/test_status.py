@@ -17,13 +17,13 @@ from verdicts.host_facts import BridgeStatus
 from verdicts.status import (
     DAY,
     HOUR,
-    ArchiveSeen,
     BackupCall,
     BridgeStatusFacts,
     DumpFacts,
     GoodDump,
     HomeserverEntries,
     Level,
+    NewestArchive,
     PostgresRights,
     RoleRights,
     StatusFacts,
@@ -56,7 +56,7 @@ def bridge(**changed: Any) -> BridgeStatusFacts:
         last_event_at=NOW - 150,
         registration_problem="",
         dump=dump("mautrix_signal"),
-        archive=ArchiveSeen(ARCHIVE, NOW - 10 * DAY),
+        archive=NewestArchive(ARCHIVE, NOW - 10 * DAY),
     )
     return replace(facts, **changed)
 
@@ -112,7 +112,7 @@ def test_a_stack_that_is_well_is_a_quiet_table() -> None:
 
 def test_what_is_not_known_of_a_healthy_bridge_is_left_out_and_is_no_fault() -> None:
     """A log without debug lines tells no event, and the first archive is made before another image or at a destroy."""
-    report = evaluate_status(stack(bridges=(bridge(last_event_at=None, archive=ArchiveSeen()),)))
+    report = evaluate_status(stack(bridges=(bridge(last_event_at=None, archive=NewestArchive()),)))
     assert report.level == 0
     (row,) = report.bridges
     assert row.cells == ("running", "yes", "200", "-", "7 h old", "none")
