@@ -292,7 +292,6 @@ class BridgeFacts:
     archive: Optional[ArchiveFacts]
     going_back: Optional[ArchiveFacts]
     versions: dict[str, ArchiveFacts]
-    status: BridgeStatus
 
 
 @dataclass(frozen=True)
