@@ -4,7 +4,7 @@ import pulumi
 
 from components.plan import deploy
 from components.sdk import prepare_process
-from settings import read
+from settings.reader import read
 
 
 async def main() -> None:

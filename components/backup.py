@@ -7,7 +7,8 @@ from pathlib import Path
 import pulumi
 
 from components.host import Host
-from documents import backup_script
+from documents.backup import backup_script
+from documents.backup.dump_script import render_dump_script
 from documents.places import Deployment
 from host_programs.backup import nightly_backup
 
@@ -19,10 +20,10 @@ def backup_arguments(deployment: Deployment, synapse_database: str) -> nightly_b
     plan = deployment.backup
     return nightly_backup.Arguments(
         script=plan.script,
-        block=backup_script.block(deployment),
-        dump_script=backup_script.dump_script(DUMP_SCRIPT.read_text(), deployment),
+        block=backup_script.dump_call_of(deployment),
+        dump_script=render_dump_script(DUMP_SCRIPT.read_text(), deployment),
         suffix=f".{deployment.shared_name}.sql.gz{plan.suffix}",
-        databases=deployment.dumped,
+        databases=deployment.dumped_databases,
         bridges=deployment.databases,
         filtered=bool(plan.filter),
         superuser=deployment.postgres.superuser,

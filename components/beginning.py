@@ -13,7 +13,7 @@ from components.install import shared_directory
 from components.leftovers import shared_leftovers
 from documents.places import Deployment
 from host_programs.backup import nightly_backup
-from settings import Settings
+from settings.fields import Settings
 
 
 @dataclass(frozen=True)

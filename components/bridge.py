@@ -19,8 +19,8 @@ from components.registration import Registration, bridge_appservice
 from components.secrets import StackSecrets
 from components.start import Start
 from documents import operator
-from documents.bridge_config import bridge_config, bridge_database_url
-from documents.places import NOTHING, BridgeDeployment
+from documents.bridge.config import bridge_database_url, render_bridge_config
+from documents.places import NO_ARCHIVE, BridgeDeployment
 from host_programs.bridge import bridge_data, gate, install, readiness
 from host_programs.bridge.gate import Admitted
 from host_programs.bridge.install import Installed
@@ -28,7 +28,7 @@ from host_programs.bridge.readiness import Ready
 from host_programs.common import Contained
 from host_programs.postgres.isolation import Proven, RolePassword
 from host_programs.wire import Failed
-from verdicts.host_facts import BridgeStatus
+from verdicts.host_facts.bridge import BridgeStatus
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -72,13 +72,13 @@ class Bridge(pulumi.ComponentResource):
         super().__init__("mautrix:bridges:Bridge", self.name, None, opts)
         self.shared, self.deployment, self.start = shared, deployment, start
         host, own = shared.host, self._after()
-        key, restore = deployment.bridge.name, start.restore or NOTHING
+        key, restore = deployment.bridge.name, start.restore or NO_ARCHIVE
         self.tokens, self.keys = shared.secrets.tokens(key), shared.secrets.keys(key, self.name, restore, own)
         self.as_token: pulumi.Output[str] = self.tokens.apply(lambda known: known.as_token)
         puppet: pulumi.Output[str] = shared.secrets.doublepuppet.apply(lambda known: known.as_token)
         self._as_tokens = self.as_token, puppet
         all_known = pulumi.Output.all(self.tokens, self.keys, shared.secrets.doublepuppet)
-        self.config = BridgeConfig(deployment, all_known.apply(lambda known: bridge_config(deployment, *known)))
+        self.config = BridgeConfig(deployment, all_known.apply(lambda known: render_bridge_config(deployment, *known)))
         # First of all, and last at the end.
         self.leftovers = bridge_leftovers(self.name, host, deployment, shared.isolated, own)
         # Its own, each of which goes before those that it names: when this bridge alone goes, what all share stays, and

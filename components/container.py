@@ -8,7 +8,7 @@ import pulumi_docker as docker
 from components.host import later
 from components.install import BridgeConfig, DockerMachine
 from components.start import Start
-from documents.bridges import GID, READY_PATH, TEMPORARY_PATH, UID
+from documents.bridge.kinds import GID, READY_PATH, TEMPORARY_PATH, UID
 from documents.fingerprint import fingerprint
 from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
 from documents.places import BridgeDeployment

@@ -21,7 +21,7 @@ from host_programs.common import Contained
 from host_programs.files import files
 from host_programs.files.directory import PROGRAMS, OwnDirectory
 from host_programs.wire import Failed, outcome, plain, result_of, typed
-from verdicts import ssh as ssh_verdicts
+from verdicts import ssh_errors
 from workstation import forward, processes
 from workstation.ssh import make_control_directory, settings_for
 
@@ -369,5 +369,5 @@ class SshHost(Host):
 
     def _why(self, done: subprocess.CompletedProcess[str]) -> str:
         if done.returncode == LOST:
-            return ssh_verdicts.lost(self._address, done.stderr, settings_for(self._address))
-        return ssh_verdicts.refused(self._address, done.stderr, done.returncode)
+            return ssh_errors.explain_lost_connection(self._address, done.stderr, settings_for(self._address))
+        return ssh_errors.explain_refused_command(self._address, done.stderr, done.returncode)

@@ -12,23 +12,25 @@ from components.database import PostgresAccess
 from components.host import DockerAddress, Host, HostError, LocalHost, SshHost
 from components.install import own_directory
 from components.start import Start
-from documents.bridges import GID, UID
+from documents.bridge.kinds import GID, UID
 from documents.places import BridgeDeployment, Deployment
 from host_programs import facts
 from host_programs.bridge.gate import Admitted
 from host_programs.bridge.readiness import Ready
 from host_programs.wire import Failed
-from settings import Settings
-from verdicts.host_facts import BridgeFacts, BridgeStatus, HostFacts, on_host
-from verdicts.preflight import BridgeFindings, judge
-from verdicts.versions import way_back
+from settings.fields import Settings
+from verdicts.host_facts.bridge import BridgeFacts, BridgeStatus
+from verdicts.host_facts.docker import id_on_host
+from verdicts.host_facts.host import HostFacts
+from verdicts.preflight.findings import BridgeFindings, preflight
+from verdicts.versions import go_back_advice
 from workstation.processes import destroying, making
 
 
 @dataclass(frozen=True)
 class CheckedBridge:
     """What the components need to know of one bridge: its settings, the look at it, and what that means
-    (verdicts/preflight.py)."""
+    (verdicts/preflight/)."""
 
     deployment: BridgeDeployment
     facts: BridgeFacts
@@ -53,7 +55,7 @@ class CheckedBridge:
         def line(admitted: Admitted | Failed, ready: Ready | Failed) -> str:
             if not isinstance(ready, Failed):
                 return ""
-            back = isinstance(admitted, Admitted) and way_back(
+            back = isinstance(admitted, Admitted) and go_back_advice(
                 self.facts, self.deployment, admitted.begun.previous, admitted.begun.previous_image
             )
             more = f" Or go back, the database as it is now being archived first: `{back}`" if back else ""
@@ -96,7 +98,7 @@ def not_live(failures: Sequence[str], leaving: Sequence[str] = ()) -> str:
 
 def host_of(settings: Settings, deployment: Deployment) -> Host:
     """The machine with Docker: this one, or one behind SSH."""
-    here = deployment.here
+    here = deployment.deployment_id
     own = here, own_directory(deployment), settings.reapply, deployment.docker_host
     return SshHost(settings.ssh, settings.local_port(here), *own) if settings.ssh else LocalHost(*own)
 
@@ -109,7 +111,7 @@ def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> Ch
         seen = host.run(facts.read, look)
     except HostError as error:
         raise pulumi.RunError(str(error)) from None
-    findings = judge(seen, settings, deployment)
+    findings = preflight(seen, settings, deployment)
     if findings.problems and not destroys:
         count = len(findings.problems)
         head = f"the host is not ready; nothing was changed. {count} problem{'s' * (count > 1)}:"
@@ -135,7 +137,7 @@ def refuse_or_tell(host: Host, settings: Settings, deployment: Deployment) -> Ch
             sslmode=settings.postgres_sslmode,
         ),
         docker=host.docker(seen.docker_host),
-        bridge_owner=(on_host(UID, seen.uids), on_host(GID, seen.gids)),
+        bridge_owner=(id_on_host(UID, seen.uids), id_on_host(GID, seen.gids)),
         synapse_owner=_synapse_owner(seen),
         programs=seen.programs,
         whole=pulumi.runtime.is_dry_run() or not makes,
@@ -151,4 +153,4 @@ def _synapse_owner(seen: HostFacts) -> tuple[int, int]:
     written = [file for file in files if file]
     if written:
         return written[0].uid, written[0].gid
-    return on_host(seen.synapse.uid, uids), on_host(seen.synapse.gid, gids)
+    return id_on_host(seen.synapse.uid, uids), id_on_host(seen.synapse.gid, gids)

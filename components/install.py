@@ -9,7 +9,7 @@ import pulumi_docker as docker
 
 from components.host import DockerAddress, Host, later
 from components.start import Start
-from documents.bridges import CONFIG_PATH
+from documents.bridge.kinds import CONFIG_PATH
 from documents.fingerprint import fingerprint
 from documents.places import BridgeDeployment, Deployment
 from host_programs.bridge import install

@@ -44,7 +44,7 @@ def bridge_leftovers(
         image="" if deployment.keep_images else deployment.place.image,
         archives=deployment.archive.directory,
         program=deployment.bridge.name,
-        whose=deployment.whose,
+        whose=deployment.archive_owner,
         postgres=deployment.postgres,
         database=deployment.place.database,
         isolated=isolated,

@@ -18,7 +18,7 @@ from components.secrets import StackSecrets
 from documents import operator
 from host_programs.backup.nightly_backup import ProvenDump
 from host_programs.postgres.isolation import Access, Isolation
-from settings import Settings
+from settings.fields import Settings
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def deploy(settings: Settings) -> Deployed:
     bridges = [Bridge(shared, each.deployment, each.start(settings), first) for each in checked.bridges]
     install = installed(name, shared, bridges, after(*(each.leftovers for each in bridges)))
     databases = [
-        each.own_database((met.found.role_there, met.found.database_there), install.resource)
+        each.own_database((met.found.role_exists, met.found.database_exists), install.resource)
         for each, met in zip(bridges, checked.bridges, strict=True)
     ]
 
@@ -68,7 +68,7 @@ def deploy(settings: Settings) -> Deployed:
 
     # Step 3 again: the roles' passwords, and the proof. From here on a bridge that runs has old tokens: nothing slow
     # now, so where one may run this comes after the backup.
-    slow = [backup.resource] if any(met.found.database_there for met in checked.bridges) else []
+    slow = [backup.resource] if any(met.found.database_exists for met in checked.bridges) else []
     passwords = Access(deployment.postgres, tuple(each.password for each in bridges), settings.isolated)
     access = databases_access(name, host, passwords, after(isolation, *slow))
 

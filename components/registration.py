@@ -9,11 +9,11 @@ from typing import Any
 import pulumi
 
 from components.host import Host, later
-from documents.appservice import bridge_registration, doublepuppet_registration
+from documents.bridge.registrations import render_bridge_registration, render_doublepuppet_registration
 from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.fingerprint import fingerprint
-from documents.homeserver import Entries
-from documents.places import BridgeDeployment, Deployment, Surroundings
+from documents.homeserver.entries import Entries
+from documents.places import BridgeDeployment, Deployment, StackConfig
 from host_programs.files import files
 from host_programs.files.directory import JOURNAL
 from host_programs.synapse import synapse
@@ -45,7 +45,7 @@ class Registration:
 
 
 def registration(
-    name: str, host: Host, deployment: Surroundings, path: str, text: pulumi.Output[str], opts: pulumi.ResourceOptions
+    name: str, host: Host, deployment: StackConfig, path: str, text: pulumi.Output[str], opts: pulumi.ResourceOptions
 ) -> Registration:
     """One that `SynapseRegistration` writes."""
     file = files.OwnedFile(path, "", 0, 0)
@@ -64,7 +64,7 @@ def bridge_appservice(
 ) -> Registration:
     """A bridge's own registration."""
     both: pulumi.Output[list[Any]] = pulumi.Output.all(*known)
-    text = both.apply(lambda own: bridge_registration(deployment, *own))
+    text = both.apply(lambda own: render_bridge_registration(deployment, *own))
     return registration(name, host, deployment, deployment.registration_path, text, opts)
 
 
@@ -72,7 +72,10 @@ def doublepuppet_appservice(
     name: str, host: Host, deployment: Deployment, tokens: pulumi.Output[DoublePuppet], opts: pulumi.ResourceOptions
 ) -> Registration:
     """The one that all bridges share."""
-    text, path = tokens.apply(lambda own: doublepuppet_registration(deployment, own)), deployment.doublepuppet_path
+    text, path = (
+        tokens.apply(lambda own: render_doublepuppet_registration(deployment, own)),
+        deployment.doublepuppet_path,
+    )
     return registration(f"{name}-doublepuppet", host, deployment, path, text, opts)
 
 

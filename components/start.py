@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from documents.places import NOTHING, BridgeDeployment
+from documents.places import NO_ARCHIVE, BridgeDeployment
 from host_programs.common import Contained
 from host_programs.files.directory import FAILURES
 
@@ -24,7 +24,7 @@ class Start:
     @property
     def new_keys(self) -> bool:
         """Whether the bot may get new cross-signing keys: that of a database that began empty."""
-        return self.restore == NOTHING
+        return self.restore == NO_ARCHIVE
 
     def attempt_at(self, deployment: BridgeDeployment) -> Contained:
         """As `Host.scripts` takes it."""

@@ -27,7 +27,12 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 ROOTS = ("documents", "verdicts", "host_programs")
-PACKAGES = (*ROOTS, *(f"host_programs.{room}" for room in ("backup", "bridge", "files", "postgres", "synapse")))
+ROOMS = {
+    "documents": ("backup", "bridge", "homeserver"),
+    "verdicts": ("host_facts", "preflight"),
+    "host_programs": ("backup", "bridge", "files", "postgres", "synapse"),
+}
+PACKAGES = (*ROOTS, *(f"{root}.{room}" for root, rooms in ROOMS.items() for room in rooms))
 LAUNCHER, LOADER, LOCK = "host_programs.launch", "host_programs.load", "host_programs.host_lock"
 LAUNCH = (
     "import base64,bz2,json,sys;job=json.loads(bz2.decompress(base64.b85decode(sys.stdin.read())));"

@@ -1,6 +1,6 @@
 """Everything the program must know about the host before it plans anything: one round trip, read-only.
 
-A thing that is missing is None in the result (verdicts/host_facts.py); what it means is for verdicts/preflight.py to
+A thing that is missing is None in the result (verdicts/host_facts/); what it means is for verdicts/preflight/ to
 say.
 """
 
@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from documents import backup_script
-from documents.places import NOTHING, BridgeDeployment, BridgePlace, Deployment, Synapse
+from documents.backup import backup_script
+from documents.backup.script_check import resolve_directory
+from documents.places import NO_ARCHIVE, BridgeDeployment, BridgePlace, Deployment, Synapse
 from documents.refusal import Refused
 from host_programs import bundle, host_lock
 from host_programs.backup import archives, shell_syntax
@@ -36,20 +37,14 @@ from host_programs.synapse import facts_inside, synapse_address, synapse_process
 from host_programs.synapse.exchange import Request, ask
 from host_programs.synapse.worker import worker
 from host_programs.wire import typed
-from verdicts.auth import came
-from verdicts.host_facts import (
-    ArchiveFacts,
-    BridgeFacts,
-    BridgeStatus,
-    Container,
-    Directory,
-    File,
-    HostFacts,
-    IdRange,
-    OwnFile,
-    PostgresFacts,
-    SynapseFacts,
-)
+from verdicts.answers import summarize_answer
+from verdicts.host_facts.archive import ArchiveFacts
+from verdicts.host_facts.bridge import BridgeFacts, BridgeStatus
+from verdicts.host_facts.docker import Container, IdRange
+from verdicts.host_facts.files import Directory, File, OwnFile
+from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.postgres import PostgresFacts
+from verdicts.host_facts.synapse import SynapseFacts
 
 POSTGRES = """
 select json_build_object(
@@ -99,7 +94,7 @@ def read(arguments: Look) -> HostFacts:
         "postgres_container": deployment.postgres.container,
     }
     script = _file(deployment.backup.script) if deployment.backup.script else None
-    dumps_path = backup_script.directory_of((script and script.text) or "", deployment.backup.directory)
+    dumps_path = resolve_directory((script and script.text) or "", deployment.backup.directory)
     with ThreadPoolExecutor(max_workers=10) as pool:
         version = pool.submit(_docker_version)
         by_name = pool.submit(_containers)
@@ -123,7 +118,7 @@ def read(arguments: Look) -> HostFacts:
             docker_free=shutil.disk_usage(_existing(Path(data_root.result().stdout.strip()))).free,
             root=os.geteuid() == 0,
             without_docker=_without_docker(arguments),
-            at_work=host_lock.steps(deployment.here),
+            at_work=host_lock.steps(deployment.deployment_id),
             bash=_works("bash", "--version"),
             **{key: by_name.result().get(name) for key, name in names.items()},
             network=bool(network.result()),
@@ -223,13 +218,13 @@ def _archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
     """`latest` is the newest of this stack, this domain and this bridge."""
     directory, wanted = Path(deployment.archive.directory), deployment.archive.restore
     if wanted != "latest":
-        return None if wanted == NOTHING else _named(wanted)
+        return None if wanted == NO_ARCHIVE else _named(wanted)
     others: dict[str, None] = {}
     for path, manifest in archives.found(directory, deployment.bridge.name):
-        if manifest.whose == deployment.whose:
+        if manifest.archive_owner == deployment.archive_owner:
             return ArchiveFacts(str(path), manifest)
-        others[manifest.whose] = None
-    return ArchiveFacts(error=f"{directory}: holds no archive of {deployment.whose}", others=tuple(others))
+        others[manifest.archive_owner] = None
+    return ArchiveFacts(error=f"{directory}: holds no archive of {deployment.archive_owner}", others=tuple(others))
 
 
 def _named(path: str) -> ArchiveFacts:
@@ -243,7 +238,7 @@ def _versions(deployment: BridgeDeployment) -> dict[str, ArchiveFacts]:
     """By image, the newest archive of the bridge's database as that image left it."""
     versions: dict[str, ArchiveFacts] = {}
     for path, manifest in archives.found(Path(deployment.archive.directory), deployment.bridge.name):
-        if manifest.whose == deployment.whose:
+        if manifest.archive_owner == deployment.archive_owner:
             versions.setdefault(manifest.image, ArchiveFacts(str(path), manifest))
     return versions
 
@@ -356,7 +351,7 @@ def _on_host(container: Optional[Container], synapse: SynapseFacts) -> dict[str,
 def _synapse(deployment: Deployment) -> SynapseFacts:
     synapse = deployment.synapse
     container = look(synapse.container)
-    file = (inside(container, synapse.homeserver_file) if container else None) or synapse.inside("homeserver.yaml")
+    file = (inside(container, synapse.homeserver_file) if container else None) or synapse.path_inside("homeserver.yaml")
     asked = facts_inside.Arguments(homeserver=file, address=synapse.address)
     try:
         return bundle.run_inside(synapse.container, facts_inside.read, asked, timeout=30)
@@ -373,7 +368,7 @@ def _answers(synapse: Synapse) -> tuple[str, str]:
     except ScriptError as error:
         return url, str(error)
     good = exchange.status == 200 and "versions" in (exchange.json() or {})
-    return url, "" if good else came(exchange)
+    return url, "" if good else summarize_answer(exchange)
 
 
 def _containers() -> dict[str, Container]:
@@ -493,7 +488,7 @@ def _syntax(deployment: Deployment, script: Optional[File]) -> str:
     if script is None or script.text is None:
         return ""
     try:
-        return shell_syntax.check(script.text, backup_script.block(deployment))
+        return shell_syntax.check(script.text, backup_script.dump_call_of(deployment))
     except Refused:
         return ""  # preflight says it
 

@@ -7,25 +7,25 @@ import re
 import subprocess
 from typing import Optional
 
-from documents import backup_script
-from documents.backup_script import Block
+from documents.backup import backup_script
+from documents.backup.backup_script import DumpCall
 
 # An error wherever a command may begin, and a part of what is still open: of a here-document, of a quote.
 UNFINISHED = "\n)\n"
 
 
-def check(text: str, block: Block) -> str:
+def check(text: str, block: DumpCall) -> str:
     """What is wrong with the script once it has the call, as `LINE: reason: fix`; "" if nothing is.
 
     The text above the call must be complete by itself, the whole must be valid. Raises documents.refusal.Refused as
-    documents/backup_script.py does.
+    documents/backup/backup_script.py does.
     """
-    shell = backup_script.interpreter(text)
-    edited = backup_script.add(text, block)
-    above = backup_script.before(edited, block.owner)
+    shell = backup_script.find_interpreter(text)
+    edited = backup_script.add_call(text, block)
+    above = backup_script.text_above_call(edited, block.owner)
     place = above.count("\n") + 1
     fix = f"put the two lines `# >>> {block.owner}` and `# <<< {block.owner}` where it should stand, at the margin"
-    if (wrong := _wrong(shell, backup_script.remove(text, block.owner))) is not None:
+    if (wrong := _wrong(shell, backup_script.remove_call(text, block.owner))) is not None:
         return f"{_line(wrong)}: {shell} cannot read the script as it is: {wrong}: repair it"
     if _wrong(shell, above) is not None or _wrong(shell, above + UNFINISHED) is None:
         return f"{place}: our call would stand inside of something that is not closed there: {fix}"

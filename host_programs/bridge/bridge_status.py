@@ -11,15 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from documents.bridges import READY_PATH
-from documents.masking import clean
+from documents.bridge.kinds import READY_PATH
+from documents.masking import clean_log
 from host_programs.common import ScriptError
 from host_programs.container import last_exit, recent_log, status_inside
 from host_programs.synapse.exchange import Request, ask, ping_request
-from verdicts.auth import came, line
+from verdicts.answers import shorten_line, summarize_answer
 from verdicts.bridge_log import last_error
-from verdicts.exit_codes import explain
-from verdicts.host_facts import BridgeStatus, Container
+from verdicts.exit_codes import explain_exit_code
+from verdicts.host_facts.bridge import BridgeStatus
+from verdicts.host_facts.docker import Container
 
 LINES = 200  # of the log are searched for the last error
 TIMEOUT = 5.0  # seconds for each of the things that are asked
@@ -59,7 +60,7 @@ def ready(state: Container, network: str, port: int, timeout: float) -> str:
         request, seconds = Request("GET", READY_PATH), min(timeout, DIRECT)
         exchange = ask("ready", f"http://{address}:{port}", request, seconds)
         if exchange.fault not in ("unreachable", "timeout"):
-            return came(exchange) if exchange.fault else str(exchange.status)
+            return summarize_answer(exchange) if exchange.fault else str(exchange.status)
     return status_inside(state.id, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
 
 
@@ -90,27 +91,27 @@ def _safe(job: Job) -> dict[str, Any]:
 
 
 def _told(error: Exception) -> str:
-    return line(str(error) if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}", 200)
+    return shorten_line(str(error) if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}", 200)
 
 
 def _ready(question: Question, state: Container) -> dict[str, Any]:
     answer = ready(state, question.network, question.port, question.timeout)
     known = answer.isdigit()  # any status is the bridge's own word
-    return {"ready": answer == "200", **({} if known else {"problem": line(f"ready: {answer}", 200)})}
+    return {"ready": answer == "200", **({} if known else {"problem": shorten_line(f"ready: {answer}", 200)})}
 
 
 def _ping(question: Question) -> dict[str, Any]:
     request = ping_request(question.appservice_id, question.as_token)
     exchange = ask("ping", question.synapse_url, request, question.timeout)
     answered = exchange.status == 200 and not exchange.fault and "duration_ms" in (exchange.json() or {})
-    return {"ping": "200" if answered else came(exchange)}
+    return {"ping": "200" if answered else summarize_answer(exchange)}
 
 
 def _exit(state: Container) -> dict[str, Any]:
     code = last_exit(state) if state.ended or state.restarts else None
-    return {} if code is None else {"exit_code": code, "exit_meaning": str(explain(code))}
+    return {} if code is None else {"exit_code": code, "exit_meaning": str(explain_exit_code(code))}
 
 
 def _log(as_token: str, state: Container, timeout: float) -> dict[str, Any]:
-    log = clean(recent_log(state, LINES, timeout), [as_token] if as_token else [])
-    return {"last_error": line(last_error(log), 300)}
+    log = clean_log(recent_log(state, LINES, timeout), [as_token] if as_token else [])
+    return {"last_error": shorten_line(last_error(log), 300)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from documents.places import NOTHING
+from documents.places import NO_ARCHIVE
 from host_programs.bridge import bridge_data
 from host_programs.bridge.bridge_data import Begun
 from host_programs.common import run
@@ -34,7 +34,7 @@ class Admitted:
 def admit(arguments: Arguments) -> Admitted:
     """ScriptError on a FAIL, and then the database is not touched; else as bridge_data.begin."""
     checked = stop_and_check.check(arguments.check)
-    return Admitted(checked, bridge_data.begin(arguments.data) if arguments.data else Begun(NOTHING))
+    return Admitted(checked, bridge_data.begin(arguments.data) if arguments.data else Begun(NO_ARCHIVE))
 
 
 VERBS = (admit,)

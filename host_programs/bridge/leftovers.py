@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from documents import backup_script
-from documents.marks import commented
+from documents.backup import backup_script
+from documents.marks import parse_owner_comment
 from documents.places import Database, Postgres
 from documents.refusal import Refused
 from host_programs.backup import archives, nightly_backup
@@ -123,7 +123,7 @@ def _backup(arguments: Shared) -> list[str]:
 
 def _called(text: str, stack: str) -> bool:
     try:
-        return backup_script.remove(text, stack) != text
+        return backup_script.remove_call(text, stack) != text
     except Refused:
         return True  # its removal says why
 
@@ -136,7 +136,7 @@ def _postgres(arguments: Bridge) -> list[str]:
         return []
     found = _found(server, f"the role {bridge.role} and the database {bridge.database}")
     databases, roles = found["databases"], found["roles"]
-    if commented(roles.get(bridge.role)).get("public"):
+    if parse_owner_comment(roles.get(bridge.role)).get("public"):
         isolation.restore(isolation.Isolation(stack, server, (bridge,), arguments.isolated))
     gone = []
     if bridge.database in databases and not databases[bridge.database] and _empty(server, bridge.database):
@@ -145,7 +145,7 @@ def _postgres(arguments: Bridge) -> list[str]:
         gone += _dropped(server, stack, databases, bridge.database)
     gone += _dropped(server, stack, databases, nightly_backup.scratch_name(bridge.database))
     if bridge.role in roles:
-        owner = commented(roles[bridge.role]).get("stack", "" if not roles[bridge.role] else None)
+        owner = parse_owner_comment(roles[bridge.role]).get("stack", "" if not roles[bridge.role] else None)
         if owner not in ("", stack):
             say(f"warning: role {bridge.role} stays: {_whose(owner)}")
         else:
@@ -160,7 +160,7 @@ def _others(arguments: Shared) -> list[str]:
     if server is None:
         return []
     databases = _found(server, "the stack's databases")["databases"]
-    own = [name for name, text in sorted(databases.items()) if commented(text).get("stack") == stack]
+    own = [name for name, text in sorted(databases.items()) if parse_owner_comment(text).get("stack") == stack]
     return [gone for name in own for gone in _dropped(server, stack, databases, name)]
 
 
@@ -180,7 +180,7 @@ def _dropped(server: Postgres, stack: str, databases: Mapping[str, str], name: s
     """The database is gone, if it is the stack's. ScriptError if it was never archived."""
     if name not in databases:
         return []
-    says = commented(databases[name])
+    says = parse_owner_comment(databases[name])
     if says.get("stack") != stack:
         say(f"warning: database {name} stays: {_whose(says.get('stack'))}")
         return []

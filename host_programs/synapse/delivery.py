@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from host_programs.common import ScriptError, Together, Turn, say
 from host_programs.synapse.exchange import Request, ask
-from verdicts.auth import Exchange, came
+from verdicts.answers import Exchange, summarize_answer
 
 API = "/_matrix/client/v3"
 LIMIT = 10.0  # seconds for one request
@@ -89,7 +89,7 @@ class Room:
         for step in steps:
             done = ask(step, self._url, Request("POST", f"{self._path}/{step}", as_token, {}), LIMIT)
             if done.status != 200:
-                say(f"note: the room of the proof, {self._path}: {step}: {came(done)}")
+                say(f"note: the room of the proof, {self._path}: {step}: {summarize_answer(done)}")
 
 
 def prove(room: Room, bot: str, as_token: str, deadline: float, pause: float) -> Optional[float]:
@@ -124,4 +124,4 @@ def _asked(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]) -
 
 
 def _unseen(request: Request, exchange: Exchange) -> str:
-    return f"whether events arrive could not be seen: {request.method} {request.target}: {came(exchange)}"
+    return f"whether events arrive could not be seen: {request.method} {request.target}: {summarize_answer(exchange)}"

@@ -17,8 +17,8 @@ from typing import Any
 from host_programs.common import ScriptError, run
 from host_programs.synapse import synapse_process
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, ask
-from verdicts.auth import came
-from verdicts.host_facts import Registration, SynapseFacts
+from verdicts.answers import summarize_answer
+from verdicts.host_facts.synapse import Registration, SynapseFacts
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Arguments:
 
 def read(arguments: Arguments) -> SynapseFacts:
     """What is there. Whatever is wrong with the configuration is `error`."""
-    from documents.homeserver import FEATURES, KEYS, REGISTRATIONS
+    from documents.homeserver.entries import FEATURES, KEYS, REGISTRATIONS
 
     try:
         package = version("matrix-synapse")
@@ -70,7 +70,7 @@ def _media(address: str) -> str:
         exchange = ask("media", address, Request("GET", MEDIA_CONFIG), 5)
     except ScriptError as error:
         return str(error)
-    return "" if exchange.status in (200, 401) else came(exchange)
+    return "" if exchange.status in (200, 401) else summarize_answer(exchange)
 
 
 def _mapping(document: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:

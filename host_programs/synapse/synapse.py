@@ -25,7 +25,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
-from documents.masking import clean
+from documents.masking import clean_log
 from documents.places import Synapse
 from host_programs import bundle, host_lock
 from host_programs.common import ScriptError, docker, logs, run, say
@@ -35,7 +35,7 @@ from host_programs.synapse import synapse_address, synapse_inside, worker
 from host_programs.synapse.exchange import Request, address, ask, connect
 from host_programs.synapse.synapse_inside import Edit, Edited
 from host_programs.wire import WireError, plain, typed
-from verdicts.host_facts import Container
+from verdicts.host_facts.docker import Container
 
 PROBE = 0.1  # seconds between two questions for health
 ALREADY = 10.0  # seconds that a Synapse gets to answer before anything is done: it may just be starting
@@ -65,7 +65,7 @@ class Arguments:
 
     def inside(self, container: Optional[Container]) -> str:
         """The same file as Synapse sees it."""
-        return (inside(container, str(self.path)) if container else None) or self.synapse.inside(self.path.name)
+        return (inside(container, str(self.path)) if container else None) or self.synapse.path_inside(self.path.name)
 
 
 @dataclass(frozen=True)
@@ -372,8 +372,8 @@ def _recover(arguments: Arguments) -> None:
                 raise ScriptError(text)
             if done.why:
                 raise ScriptError(
-                    f"{name}: is not healthy ({clean(done.why, hide)}), though {path} is as it was before an earlier "
-                    f"run of this stack that was ended: it has another cause\n{_log(done, hide)}"
+                    f"{name}: is not healthy ({clean_log(done.why, hide)}), though {path} is as it was before an "
+                    f"earlier run of this stack that was ended: it has another cause\n{_log(done, hide)}"
                 )
     else:
         say(f"{path}: somebody changed it after an earlier run was ended: it is taken as it is")
@@ -389,7 +389,7 @@ def _watched_tokens(paths: Iterable[str]) -> set[str]:
 
 
 def _log(done: Restart, hide: Iterable[str]) -> str:
-    texts = (f"the last 50 log lines of {name}:\n{clean(logs(name, 50), hide).rstrip()}" for name in done.logs)
+    texts = (f"the last 50 log lines of {name}:\n{clean_log(logs(name, 50), hide).rstrip()}" for name in done.logs)
     return "\n".join(texts)
 
 
@@ -430,7 +430,7 @@ def _apply(arguments: Arguments) -> Applied:
         whose = "it refuses the file as it was, too" if made.before is not None else "the file is as it was"
         raise ScriptError(
             f"{path}: Synapse's own loader refuses the new configuration, nothing was restarted, {whose}:\n"
-            + clean(made.error, hide)
+            + clean_log(made.error, hide)
         )
     if made.unheard:
         raise ScriptError(
@@ -494,7 +494,7 @@ def _undone(arguments: Arguments, journal: Journal, failed: Restart, hide: Itera
     the error."""
     name, path = arguments.synapse.container, arguments.path
     log = _log(failed, hide)  # of the failed start, before the next one
-    head = f"{name}: Synapse did not come up after its restart: {clean(failed.why or '', hide)}"
+    head = f"{name}: Synapse did not come up after its restart: {clean_log(failed.why or '', hide)}"
     if _digest(journal.old.encode()) == journal.new:
         return (
             f"{head}\n{path}: was not changed by this run, so there is nothing to put back; the registrations are "
@@ -506,7 +506,7 @@ def _undone(arguments: Arguments, journal: Journal, failed: Restart, hide: Itera
         return f"{head}\n{error}: Synapse is down: fix {path} and run docker restart {name}\n{log}"
     again = _restart(arguments.synapse, _started_since(arguments.synapse.workers, begin))
     end = (
-        f"Synapse is still not healthy with it ({clean(again.why, hide)}): it has another cause"
+        f"Synapse is still not healthy with it ({clean_log(again.why, hide)}): it has another cause"
         if again.why
         else f"Synapse is healthy again with it after {again.seconds} s"
     )
@@ -554,11 +554,11 @@ def _remove(arguments: Arguments, killed: bool) -> Removed:
     elif not made.same:
         why = f"has another file as {arguments.inside(container)}"
     elif made.error is not None and made.before is not None:
-        why = f"would not start, with our entries or without: {clean(made.error, hide)}"
+        why = f"would not start, with our entries or without: {clean_log(made.error, hide)}"
     elif made.error is not None:
         raise ScriptError(
             f"{path}: Synapse's own loader refuses it without our entries, nothing was changed:\n"
-            + clean(made.error, hide)
+            + clean_log(made.error, hide)
         )
     elif not killed and (ill := _wait_main(synapse, min(ALREADY, synapse.deadline), container.restarts)):
         why = f"is not healthy ({ill})"
@@ -576,7 +576,7 @@ def _remove(arguments: Arguments, killed: bool) -> Removed:
         done = _restart(synapse, running)
         if done.why:
             raise ScriptError(
-                f"{name}: Synapse did not come up after its restart: {clean(done.why, hide)}\n"
+                f"{name}: Synapse did not come up after its restart: {clean_log(done.why, hide)}\n"
                 f"{path}: our entries are out of it and stay out; with Synapse fixed, the same command goes on from "
                 f"here\n" + _log(done, hide)
             )

@@ -13,7 +13,7 @@ from documents.places import AUTO, Synapse
 from host_programs.common import ScriptError
 from host_programs.container import look
 from host_programs.synapse.exchange import Request, ask
-from verdicts.auth import Exchange
+from verdicts.answers import Exchange
 
 
 def base(synapse: Synapse) -> str:

@@ -64,11 +64,12 @@ class Edited:
 
 def apply(edit: Edit) -> Edited:
     """The text with our entries."""
-    from documents import homeserver
+    from documents.homeserver.adding import add_entries
+    from documents.homeserver.entries import Entries
 
-    entries = homeserver.Entries(edit.owner, edit.registrations, edit.experimental_features)
+    entries = Entries(edit.owner, edit.registrations, edit.experimental_features)
     try:
-        new = homeserver.add(edit.text, entries)
+        new = add_entries(edit.text, entries)
     except Refused as refused:
         return Edited(refused=refused.lines())
     return _judged(edit, new, wanted=True)
@@ -76,10 +77,10 @@ def apply(edit: Edit) -> Edited:
 
 def remove(edit: Edit) -> Edited:
     """The text without this owner's entries."""
-    from documents import homeserver
+    from documents.homeserver.removing import remove_entries
 
     try:
-        new = homeserver.remove(edit.text, edit.owner)
+        new = remove_entries(edit.text, edit.owner)
     except Refused as refused:
         return Edited(refused=refused.lines())
     listed, flags = _held(_document(new))
@@ -200,7 +201,7 @@ def _become(process: Path) -> None:
 
 def _load(text: str, inside_file: str, options: list[str], hide: set[str]) -> Optional[str]:
     """None, or why Synapse would not start with `text` as its homeserver.yaml: a line or more, secrets masked."""
-    from documents.masking import clean
+    from documents.masking import clean_log
 
     output, path = io.StringIO(), inside_file
     try:
@@ -208,10 +209,10 @@ def _load(text: str, inside_file: str, options: list[str], hide: set[str]) -> Op
             words = _with(options, inside_file, path)
             _load_as_synapse_does(words, hide)
     except SystemExit:
-        return clean(output.getvalue().strip() or "it ended without a word", hide)
+        return clean_log(output.getvalue().strip() or "it ended without a word", hide)
     except Exception as error:  # whatever it is, Synapse would not start
         lines = _words(error)
-        return clean(lines.replace(path, inside_file), hide)
+        return clean_log(lines.replace(path, inside_file), hide)
     return None
 
 
@@ -276,9 +277,9 @@ def _with(options: list[str], inside_file: str, path: str) -> list[str]:
 
 
 def _secrets(text: str) -> set[str]:
-    from documents.diff import secrets
+    from documents.diff import find_secrets
 
-    hide = {secret for secret in secrets(_document(text)) if len(secret) >= SHORTEST}
+    hide = {secret for secret in find_secrets(_document(text)) if len(secret) >= SHORTEST}
     for path in _held(_document(text))[0]:
         with contextlib.suppress(OSError, ValueError):
             hide |= tokens(Path(path).read_text())

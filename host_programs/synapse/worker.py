@@ -7,7 +7,7 @@ from host_programs import bundle
 from host_programs.common import ScriptError
 from host_programs.container import inside, look
 from host_programs.synapse import worker_inside
-from verdicts.host_facts import Worker, WorkerFacts
+from verdicts.host_facts.synapse import Worker, WorkerFacts
 
 
 def worker(name: str, synapse: Synapse) -> Worker:
@@ -18,7 +18,7 @@ def worker(name: str, synapse: Synapse) -> Worker:
     homeserver = inside(container, synapse.homeserver_file) or ""
     if not container.running:
         return Worker(container, homeserver)
-    arguments = worker_inside.Arguments(homeserver or synapse.inside("homeserver.yaml"))
+    arguments = worker_inside.Arguments(homeserver or synapse.path_inside("homeserver.yaml"))
     try:
         seen = bundle.run_inside(name, worker_inside.look, arguments, timeout=30)
     except bundle.InsideError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 from host_programs.common import run
 from host_programs.synapse import synapse_process
-from verdicts.host_facts import WorkerFacts
+from verdicts.host_facts.synapse import WorkerFacts
 
 SECONDS = 3  # for one answer
 ESTABLISHED = "01"  # proc(5), /proc/net/tcp
@@ -32,7 +32,7 @@ class Arguments:
 
 def look(arguments: Arguments) -> WorkerFacts:
     """What is there. Whatever is wrong with the container or its configuration is `error`."""
-    from documents.homeserver import REGISTRATIONS
+    from documents.homeserver.entries import REGISTRATIONS
 
     processes = synapse_process.running(synapse_process.WORKER)
     if not processes:

@@ -13,7 +13,7 @@ import pytest
 from host_programs.synapse import facts_inside, synapse_process
 from host_programs.synapse.facts_inside import Arguments
 from host_programs.synapse.facts_inside import _owner as owner
-from verdicts.host_facts import Registration, SynapseFacts
+from verdicts.host_facts.synapse import Registration, SynapseFacts
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from documents.homeserver import EXPERIMENTAL_FEATURES
+from documents.homeserver.entries import EXPERIMENTAL_FEATURES
 from host_programs.synapse import synapse
 from host_programs.wire import plain
 from lab.box import ROOT, Lab
