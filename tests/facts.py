@@ -126,7 +126,6 @@ def _met() -> BridgeFacts:
         registration=None,
         schema={},
         ready_mark="",
-        failures=0,
         config_refused=(),
         archive_dir=_directory(exists=False),
         archive=None,
@@ -182,7 +181,6 @@ def healthy(bridges: int = 1) -> HostFacts:
         renderers=(),
         worker_containers=(),
         workers={},
-        programs=False,
         interrupted=False,
         bridges=(_met(),) * bridges,
     )
@@ -199,7 +197,7 @@ def deployed() -> HostFacts:
     own = replace(
         _met(),
         container=bridge,
-        ready_mark=f"{bridge.id} 1 0123abcd {bridge.image}",
+        ready_mark=f"{bridge.id} 1 {bridge.image}",
         directory=_directory(entries=(".ready", ".stack"), stack=STACK),
         directory_writers=(STACK,),
         registration=OwnFile(STACK, 991, 991),

@@ -55,7 +55,7 @@ def database_comment(postgres: PostgresFacts, deployment: BridgeDeployment) -> M
 
 def go_back_advice(facts: BridgeFacts, deployment: BridgeDeployment, archive: str, image: str) -> str:
     """Commands to go back to `image` and the archive that it left; "" if there is none or the current image worked."""
-    if not archive or image == deployment.place.image or facts.ready_mark.split()[3:] == [deployment.place.image]:
+    if not archive or image == deployment.place.image or facts.ready_mark.split()[2:] == [deployment.place.image]:
         return ""
     return go_back_commands(deployment, image, archive)
 

@@ -50,8 +50,13 @@ def bridge_database_url(deployment: BridgeDeployment, tokens: Tokens) -> str:
     return database_url(database.role, tokens.database_password, *server, database.database, postgres.sslmode)
 
 
-def render_bridge_config(deployment: BridgeDeployment, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet) -> str:
-    """The text of config.yaml. Raises ValueError for a value that the bridge would replace or refuse."""
+def render_bridge_config(
+    deployment: BridgeDeployment, url: str, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet
+) -> str:
+    """The text of config.yaml. `url` is that of the bridge's database.
+
+    Raises ValueError for a value that the bridge would replace or refuse.
+    """
     for name, secret in (
         *vars(tokens).items(),
         *vars(keys).items(),
@@ -63,7 +68,9 @@ def render_bridge_config(deployment: BridgeDeployment, tokens: Tokens, keys: Key
         raise ValueError(f"provisioning_secret is shorter than {_MIN_PROVISIONING_SECRET} characters")
     if deployment.synapse.domain == "example.com":
         raise ValueError("the domain is example.com, which the bridge takes for not configured")
-    config = merge(merge(PROGRAM_DEFAULTS, _program_values(deployment, tokens, keys, doublepuppet)), deployment.config)
+    config = merge(
+        merge(PROGRAM_DEFAULTS, _program_values(deployment, url, tokens, keys, doublepuppet)), deployment.config
+    )
     # The double puppet's sender invites the bot (host_programs/synapse/delivery.py) and is nobody's account: the bot
     # ignores it.
     permissions = _value_at(config, ("bridge", "permissions"))
@@ -184,7 +191,7 @@ def extract_bridge_config(config: Mapping[str, Any], example: Mapping[str, Any])
 
 
 def _program_values(
-    deployment: BridgeDeployment, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet
+    deployment: BridgeDeployment, url: str, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet
 ) -> dict[str, Any]:
     bridge, place, domain = deployment.bridge, deployment.place, deployment.synapse.domain
     return {
@@ -196,7 +203,7 @@ def _program_values(
                 deployment.admin_user: "admin",
             },
         },
-        "database": {"type": "postgres", "uri": bridge_database_url(deployment, tokens)},
+        "database": {"type": "postgres", "uri": url},
         "homeserver": {"address": deployment.synapse.address, "domain": domain},
         "appservice": {
             "address": place.address,

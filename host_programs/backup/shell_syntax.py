@@ -18,7 +18,7 @@ def check(text: str, block: DumpCall) -> str:
     """What is wrong with the script once it has the call, as `LINE: reason: fix`; "" if nothing is.
 
     The text above the call must be complete by itself, the whole must be valid. Raises documents.refusal.Refused as
-    documents/backup/backup_script.py does.
+    documents/backup_script.py does.
     """
     shell = backup_script.find_interpreter(text)
     edited = backup_script.add_call(text, block)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from documents.bridge.config import render_bridge_config
+from documents.bridge.config import bridge_database_url, render_bridge_config
 from documents.bridge.kinds import SIGNAL, Bridge
 from documents.bridge.registrations import render_bridge_registration
 from documents.credentials import LENGTH, SENDER_LENGTH
@@ -22,7 +22,8 @@ RANDOM = ("as_token", "hs_token", "sender_localpart")
 
 def generated(core: Core, deployment: BridgeDeployment) -> tuple[dict[str, Any], dict[str, Any]]:
     """The bridge's own registration for a config, and the config as it is afterwards."""
-    path = core.write("config.yaml", render_bridge_config(deployment, TOKENS, KEYS, PUPPET))
+    url = bridge_database_url(deployment, TOKENS)
+    path = core.write("config.yaml", render_bridge_config(deployment, url, TOKENS, KEYS, PUPPET))
     done = core.run("-c", str(path), "-g", "-r", "registration.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     written = core.directory / "registration.yaml"

@@ -14,9 +14,9 @@ from unittest.mock import patch
 
 import pulumi
 import pytest
+from host_programs.bridge.gate import Admitted
 
 from host_programs.bridge import bridge_data
-from host_programs.bridge.gate import Admitted
 from host_programs.synapse.stop_and_check import Checked
 from host_programs.wire import Failed, plain
 from tests import facts

@@ -182,8 +182,8 @@ def test_the_three_lines() -> None:
     assert (
         backup_script.text_above_call(backup_script.add_call(text, SIGNAL), SIGNAL.owner) == "BACKUP_DIR=x\npg_dump a\n"
     )
-    quoted = backup_script.add_call(text, DumpCall("s/t", "/opt/my host_programs/dump.sh", "/srv/dumps"))
-    assert "'/opt/my host_programs/dump.sh' \"/srv/dumps\" ||" in quoted
+    quoted = backup_script.add_call(text, DumpCall("s/t", "/opt/my scripts/dump.sh", "/srv/dumps"))
+    assert "'/opt/my scripts/dump.sh' \"/srv/dumps\" ||" in quoted
 
 
 def test_a_script_with_an_exit_trap_of_its_own_keeps_it() -> None:

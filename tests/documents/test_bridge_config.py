@@ -51,7 +51,8 @@ def text(deployment: BridgeDeployment = DEPLOYMENT, /, **changed: str) -> str:
     keys = {name: changed.pop(name) for name in list(changed) if name in ("pickle_key", "sender_localpart")}
     puppet = dataclasses.replace(PUPPET, as_token=changed.pop("doublepuppet", PUPPET.as_token))
     tokens = dataclasses.replace(TOKENS, **changed)
-    return render_bridge_config(deployment, tokens, dataclasses.replace(KEYS, **keys), puppet)
+    url = bridge_database_url(deployment, TOKENS)
+    return render_bridge_config(deployment, url, tokens, dataclasses.replace(KEYS, **keys), puppet)
 
 
 def parsed(deployment: BridgeDeployment = DEPLOYMENT, /, **changed: str) -> dict[str, dict[str, object]]:

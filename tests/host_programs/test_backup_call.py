@@ -1,5 +1,5 @@
 """Pins the failure of a call that changes what the operator's script does or that hides a failed dump from cron: the
-three lines of documents/backup/backup_script.py in real scripts, run by real shells.
+three lines of documents/backup_script.py in real scripts, run by real shells.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from host_programs.bridge.bridge_data import Arguments, Check
 
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
@@ -29,7 +30,6 @@ from host_programs.backup import archives
 from host_programs.backup.archived_keys import FromArchive, keys
 from host_programs.backup.archives import Subject, found, manifest_of
 from host_programs.bridge import bridge_data
-from host_programs.bridge.bridge_data import Arguments, Check
 from host_programs.common import ScriptError
 from host_programs.container import look
 from host_programs.postgres import dumps
@@ -631,7 +631,7 @@ def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:
 
 
 def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge: Running) -> None:
-    """The container that it stopped is made anew by another `attempt` (verdicts/preflight/)."""
+    """The container that it stopped is made anew by another `attempt` (verdicts/preflight.py)."""
     known = bridge.box.began()
     text = owner_comment(
         "mautrix-signal/a", **{**{key: known[key] for key in known if key != "stack"}, "changing": NEW}

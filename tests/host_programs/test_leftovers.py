@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from host_programs.bridge.leftovers import Bridge, Shared
 
 from components.backup import backup_arguments
 from components.registration import homeserver_edit
 from documents.marks import owner_comment
 from host_programs.backup import archives, nightly_backup
 from host_programs.bridge import leftovers
-from host_programs.bridge.leftovers import Bridge, Shared
 from host_programs.common import ScriptError
 from host_programs.files import directory, files
 from host_programs.postgres import dumps, isolation

@@ -58,7 +58,7 @@ class Box:
     def __init__(self, home: Path, server: Postgres) -> None:
         self.home, self.server = home, server
         self.backups, self.bridge_dir = home / "backups", home / "bridge"
-        self.file, self.ours = home / "host_programs/pg_backup.sh", home / "scripts/mautrix-bridges_backup.sh"
+        self.file, self.ours = home / "scripts/pg_backup.sh", home / "scripts/mautrix-bridges_backup.sh"
         self.note = self.bridge_dir / ".proven.json"
         for directory in (self.file.parent, self.bridge_dir, self.backups):
             directory.mkdir()
@@ -247,7 +247,7 @@ def test_a_script_that_calls_ours_twice_leaves_nothing(box: Box) -> None:
     box.good("apply")
     assert len(box.good("remove")["deleted"]) == 4
     (box.backups / "second").rmdir()
-    assert {**box.tree(), "host_programs/pg_backup.sh": None} == {**before, "host_programs/pg_backup.sh": None}
+    assert {**box.tree(), "scripts/pg_backup.sh": None} == {**before, "scripts/pg_backup.sh": None}
     assert box.file.read_text() == text
 
 

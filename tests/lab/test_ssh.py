@@ -26,7 +26,7 @@ from workstation.forward import _running
 pytestmark = pytest.mark.e2e
 
 UP = ("up", "--yes", "--skip-preview")
-DESTROY = ("destroy", "--yes", "--skip-preview", "--run-program")
+DESTROY = ("destroy", "--yes", "--skip-preview")
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_key_that_the_host_does_not_accept_is_named(lab: Lab, server: SshServe
     assert "Permission denied (publickey)" in told
 
 
-@pytest.mark.parametrize("step", ["shared-synapse-restart", "shared-backup-script"])
+@pytest.mark.parametrize("step", ["synapse-appservices", "backup-script"])
 def test_an_up_that_is_cut_off_is_finished_by_the_next(lab: Lab, server: SshServer, step: str) -> None:
     before = snapshot(lab)
 
@@ -161,9 +161,9 @@ def test_an_up_that_is_cut_off_is_finished_by_the_next(lab: Lab, server: SshServ
 def test_a_step_that_is_still_at_work_is_told_and_waited_for(lab: Lab, server: SshServer) -> None:
     """As long as one of a run that was cut off would be."""
     before = snapshot(lab)
-    step = "mautrix-signal-leftovers"
+    step = "mautrix-signal-directory"
     with at_work(f"{here(lab)} {step}"):
-        assert f"step {step} (pid {os.getpid()}): is still running on the host" in said(lab, "preview")
+        assert f"step {step} (pid {os.getpid()}): is at work on the host" in said(lab, "preview")
         assert snapshot(lab) == before
     lab.pulumi(*UP)
     with ThreadPoolExecutor() as pool, at_work(f"{here(lab)} {step}"):

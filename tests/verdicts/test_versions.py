@@ -154,8 +154,8 @@ def test_a_bridge_that_a_change_stopped_and_left_is_made_anew() -> None:
     ("archive", "image", "mark", "told"),
     [
         (PATH, OLD, "", BACK),
-        (PATH, OLD, f"id 1 wait {OLD}", BACK),
-        (PATH, OLD, f"id 1 wait {NEW}", ""),  # it was ready with this image: the image is not to blame
+        (PATH, OLD, f"id 1 {OLD}", BACK),
+        (PATH, OLD, f"id 1 {NEW}", ""),  # it was ready with this image: the image is not to blame
         (PATH, NEW, "", ""),
         ("", "", "", ""),
     ],

@@ -35,8 +35,8 @@ class BridgeFacts:
 
     `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory; `others`
     are the names of containers that mount that directory; `schema` maps each part of its database (a table) to its
-    version and the oldest version whose program can still use it; `ready_mark` is "CONTAINER_ID ATTEMPT WAIT IMAGE" of
-    the container that got ready last; `failures` is how often it did not go live; `config_refused` are the settings of
+    version and the oldest version whose program can still use it; `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of
+    the container that got ready last; `config_refused` are the settings of
     bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names none),
     `going_back` the one that goBackTo names; `versions` maps an image to the newest archive that it left.
     """
@@ -49,7 +49,6 @@ class BridgeFacts:
     registration: Optional[OwnFile]
     schema: dict[str, tuple[int, int]]
     ready_mark: str
-    failures: int
     config_refused: tuple[str, ...]
     archive_dir: Directory
     archive: Optional[ArchiveFacts]

@@ -21,8 +21,8 @@ class HostFacts:
     which differ where Docker runs without root or with userns-remap; `network`: whether the setting's network exists.
 
     Steps: `root`: whether they run as root; `at_work` are running steps of this stack, as "RESOURCE (pid NUMBER)";
-    `bash`: whether it works; `programs`: whether the steps' programs are in the stack's directory; `interrupted`:
-    whether a run was killed between its edit of homeserver.yaml and a healthy Synapse.
+    `bash`: whether it works; `interrupted`: whether a run was killed between its edit of homeserver.yaml and a healthy
+    Synapse.
 
     Synapse: `mounted` maps synapseDir and homeserverFile to their paths in its container, `on_host` maps the files of
     its configuration to their paths on the host; a path that the other side does not have is absent. `synapse_url` is
@@ -75,6 +75,5 @@ class HostFacts:
     renderers: tuple[str, ...]
     worker_containers: tuple[str, ...]
     workers: dict[str, Worker]
-    programs: bool
     interrupted: bool
     bridges: tuple[BridgeFacts, ...]

@@ -30,13 +30,11 @@ from verdicts.preflight.synapse import check_synapse, find_synapse_warnings
 class BridgeFindings:
     """What the plan needs to know of one bridge.
 
-    `attempt` is from `next_attempt`, `restore` from `database_origin`; another number of `failures` makes the steps
-    that may have failed run again; `role_exists` and `database_exists`: whether this stack has them already, so that a
-    state without them imports them.
+    `attempt` is from `next_attempt`, `restore` from `database_origin`; `role_exists` and
+    `database_exists`: whether this stack has them already, so that a state without them imports them.
     """
 
     attempt: int
-    failures: int
     restore: str
     role_exists: bool
     database_exists: bool
@@ -135,7 +133,6 @@ def _summarize_bridge(bridge: ObservedBridge) -> BridgeFindings:
     postgres, database, owned = bridge.postgres, bridge.deployment.place.database, bridge.owned
     return BridgeFindings(
         attempt=next_attempt(bridge),
-        failures=bridge.facts.failures if owned.directory else 0,
         restore=database_origin(bridge),
         role_exists=database.role in postgres.roles and owned.any,
         database_exists=database.database in postgres.databases and owned.any,
