@@ -16,6 +16,7 @@ from settings.fields import Settings
 from verdicts.host_facts.docker import id_on_host
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.findings import BridgeFindings, preflight
+from workstation.forward import engine_address
 from workstation.machine import DockerAddress, LocalMachine, Machine, MachineError, SshMachine
 
 
@@ -68,8 +69,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
             raise pulumi.RunError("\n".join([head, *(f"- {problem}" for problem in findings.problems)]))
         container = seen.postgres_container
         address = container.host_on(settings.network) if container else ""
-        engine = pulumi.runtime.settings.SETTINGS.engine
-        postgres = machine.postgres(address, settings.postgres_port, str(engine or ""))
+        postgres = machine.postgres(address, settings.postgres_port, engine_address())
     except MachineError as error:
         raise pulumi.RunError(str(error)) from None
     if pulumi.runtime.is_dry_run():

@@ -43,9 +43,8 @@ def test_a_changed_key_is_another_matter() -> None:
     assert "`ssh-keygen -f ~/.ssh/known_hosts -R '[host.example.org]:2222'`, then `ssh-keyscan -p 2222" in said
     assert "-R host.example.org`" in explain_lost_connection(ADDRESS, CHANGED, {**CLIENT, "port": "22"})
     assert "-R the-alias`" in explain_lost_connection(ADDRESS, CHANGED, {**CLIENT, "hostkeyalias": "the-alias"})
-    assert "-f /k/known -R " in explain_lost_connection(
-        ADDRESS, CHANGED, {**CLIENT, "userknownhostsfile": "/k/known /k/known2"}
-    )
+    files = {**CLIENT, "userknownhostsfile": "/k/known /k/known2"}
+    assert "-f /k/known -R " in explain_lost_connection(ADDRESS, CHANGED, files)
 
 
 @pytest.mark.parametrize("said", [UNKNOWN, CHANGED])
@@ -62,9 +61,8 @@ def test_a_key_that_is_not_accepted_is_named() -> None:
         "matt@host.example.org: Permission denied (publickey).: add the public key to ~/.ssh/authorized_keys there, or "
         "set sshKey; a key with a passphrase has to be in the agent (ssh-add)"
     )
-    assert "the key ~/.ssh/id (setting sshKey)" in explain_lost_connection(
-        SshAddress("a", key="~/.ssh/id"), said, CLIENT
-    )
+    with_key = SshAddress("a", key="~/.ssh/id")
+    assert "the key ~/.ssh/id (setting sshKey)" in explain_lost_connection(with_key, said, CLIENT)
 
 
 def test_whatever_else_the_client_says_is_told() -> None:
