@@ -10,7 +10,7 @@ import pulumi
 
 from documents.bridge.kinds import GID, UID
 from documents.places import Deployment
-from host_programs import facts
+from host_programs.facts.host import FactsRequest, read_host
 from host_programs.program_file import build_program_file
 from settings.fields import Settings
 from verdicts.host_facts.docker import id_on_host
@@ -61,7 +61,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     """Raises pulumi.RunError, one line a problem, if the host is not ready. At preview it tells the warnings, and what
     will change as diffs."""
     try:
-        seen = machine.run(facts.read, facts.Look(deployment, settings.isolated, settings.ssh is not None))
+        seen = machine.run(read_host, FactsRequest(deployment, settings.isolated, settings.ssh is not None))
         findings = preflight(seen, settings, deployment)
         if findings.problems:
             count = len(findings.problems)

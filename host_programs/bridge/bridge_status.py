@@ -15,7 +15,7 @@ from documents.bridge.kinds import READY_PATH
 from documents.masking import clean_log
 from host_programs.common import ScriptError
 from host_programs.container import last_exit, recent_log, status_inside
-from host_programs.synapse.exchange import Request, ask, ping_request
+from host_programs.synapse.exchange import Request, ping_request, send
 from verdicts.answers import shorten_line, summarize_answer
 from verdicts.bridge_log import last_error
 from verdicts.exit_codes import explain_exit_code
@@ -58,7 +58,7 @@ def ready(state: Container, network: str, port: int, timeout: float) -> str:
     inside."""
     if address := state.host_on(network):
         request, seconds = Request("GET", READY_PATH), min(timeout, DIRECT)
-        exchange = ask("ready", f"http://{address}:{port}", request, seconds)
+        exchange = send("ready", f"http://{address}:{port}", request, seconds)
         if exchange.fault not in ("unreachable", "timeout"):
             return summarize_answer(exchange) if exchange.fault else str(exchange.status)
     return status_inside(state.id, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
@@ -102,7 +102,7 @@ def _ready(question: Question, state: Container) -> dict[str, Any]:
 
 def _ping(question: Question) -> dict[str, Any]:
     request = ping_request(question.appservice_id, question.as_token)
-    exchange = ask("ping", question.synapse_url, request, question.timeout)
+    exchange = send("ping", question.synapse_url, request, question.timeout)
     answered = exchange.status == 200 and not exchange.fault and "duration_ms" in (exchange.json() or {})
     return {"ping": "200" if answered else summarize_answer(exchange)}
 

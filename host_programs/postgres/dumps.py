@@ -152,7 +152,7 @@ def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
 
 
 def refuse_commands(stream: IO[bytes], name: str) -> None:
-    """ScriptError if the plain dump holds what only psql's own commands do (documents/plain_dump.py)."""
+    """ScriptError if the plain dump holds what only psql's own commands do (documents/backup/plain_dump.py)."""
     try:
         for _ in plain_dump.check_dump_lines(stream):
             pass

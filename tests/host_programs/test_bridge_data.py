@@ -25,13 +25,13 @@ from host_programs.bridge.bridge_data import Arguments, Check
 
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
-from host_programs import facts
 from host_programs.backup import archives
 from host_programs.backup.archived_keys import FromArchive, keys
 from host_programs.backup.archives import Subject, found, manifest_of
 from host_programs.bridge import bridge_data
 from host_programs.common import ScriptError
 from host_programs.container import look
+from host_programs.facts.bridges import find_archive
 from host_programs.postgres import dumps
 from host_programs.postgres.postgres import Line, Said, literal, sessions
 from host_programs.wire import plain
@@ -446,15 +446,15 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
     )
     for stamp, stack, domain in made[1:]:
         box.good("archive", timestamp=stamp, stack=stack, domain=domain)
-    found = facts._archive(plan)
+    found = find_archive(plan)
     assert found is not None and found.manifest is None and plan.archive_owner in found.error
     assert found.others == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
     box.good("archive", timestamp=made[0][0], stack=STACK, domain="echo6.co")
-    found = facts._archive(plan)
+    found = find_archive(plan)
     assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
-    by_path = facts._archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
+    by_path = find_archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
     assert by_path is not None and "x.tar.gz: damaged, or no archive of a bridge" in by_path.error
-    assert facts._archive(deployment()) is None
+    assert find_archive(deployment()) is None
 
 
 # before the container goes ----------------------------------------------------------------------------------------
@@ -631,7 +631,7 @@ def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:
 
 
 def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge: Running) -> None:
-    """The container that it stopped is made anew by another `attempt` (verdicts/preflight.py)."""
+    """The container that it stopped is made anew by another `attempt` (verdicts/preflight/)."""
     known = bridge.box.began()
     text = owner_comment(
         "mautrix-signal/a", **{**{key: known[key] for key in known if key != "stack"}, "changing": NEW}
