@@ -14,7 +14,7 @@ from components.preflight import machine_of, observe_host
 from components.registration import SynapseRegistration, SynapseRegistrationArgs
 from components.secrets import StackSecrets, StackSecretsArgs
 from components.stop_and_check import StopAndCheckArgs, stop_and_check
-from settings import read
+from settings.reader import read
 
 end_quietly()
 

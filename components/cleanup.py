@@ -21,7 +21,7 @@ def bridge_parts(bridge: BridgeDeployment, isolated: tuple[str, ...]) -> BridgeP
         image="" if bridge.keep_images else bridge.place.image,
         archives=bridge.archive.directory,
         program=bridge.bridge.name,
-        owner=bridge.whose,
+        owner=bridge.archive_owner,
         postgres=bridge.postgres,
         database=bridge.place.database,
         isolated=isolated,

@@ -9,7 +9,7 @@ import pulumi_postgresql as postgresql
 
 from components.cleanup import bridge_parts
 from components.host import HostCommand, MatrixHost
-from documents.bridge_config import bridge_database_url
+from documents.bridge.config import bridge_database_url
 from documents.credentials import Tokens
 from documents.places import BridgeDeployment
 from host_programs.cleanup import bridge as cleanup
@@ -61,7 +61,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             superuser=False,
             create_database=False,
             create_role=False,
-            opts=known(place.role, found.role_there),
+            opts=known(place.role, found.role_exists),
         )
         database = postgresql.Database(
             f"{name}-database",
@@ -71,7 +71,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             encoding="UTF8",
             lc_collate="C",
             lc_ctype="C",
-            opts=known(place.database, found.database_there),
+            opts=known(place.database, found.database_exists),
         )
         self.database = database.name
         both = pulumi.Output.all(database.name, args.tokens)

@@ -193,4 +193,4 @@ class MatrixHost(pulumi.ComponentResource):
         return self.programs.apply(lambda path: self._machine.step_command(path, words_of(verb), name))
 
     def _order(self, name: str, arguments: object) -> str:
-        return self._machine.order(arguments, f"{self._deployment.here} {name}", self._reapply)
+        return self._machine.order(arguments, f"{self._deployment.deployment_id} {name}", self._reapply)

@@ -9,9 +9,9 @@ from typing import Any
 import pulumi
 
 from components.host import MatrixHost
-from documents.appservice import bridge_registration, doublepuppet_registration
+from documents.bridge.registrations import render_bridge_registration, render_doublepuppet_registration
 from documents.credentials import DoublePuppet, Keys, Tokens
-from documents.homeserver import Entries
+from documents.homeserver.entries import Entries
 from documents.places import Deployment
 from host_programs.files.directory import JOURNAL
 from host_programs.files.files import OwnedFile
@@ -100,8 +100,8 @@ def _files(
     owner: tuple[int, int],
 ) -> list[OwnedFile]:
     texts = {
-        bridge.registration_path: bridge_registration(bridge, bridge_tokens, bridge_keys)
+        bridge.registration_path: render_bridge_registration(bridge, bridge_tokens, bridge_keys)
         for bridge, bridge_tokens, bridge_keys in zip(deployment.bridges, tokens, keys, strict=True)
     }
-    texts[deployment.doublepuppet_path] = doublepuppet_registration(deployment, doublepuppet)
+    texts[deployment.doublepuppet_path] = render_doublepuppet_registration(deployment, doublepuppet)
     return [OwnedFile(path, text, *owner) for path, text in texts.items()]

@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 
 from documents.marks import STACK_LABEL
 from host_programs.common import ScriptError, docker, say
-from verdicts.host_facts import Container, Mount
+from verdicts.host_facts.docker import Container, Mount
 
 LIMIT = 60.0  # seconds for Docker to tell what there is
 

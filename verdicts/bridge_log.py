@@ -1,4 +1,4 @@
-"""What in a bridge's log is worth a person's first look."""
+"""Finds the line of a bridge's log that a person should read first."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ _EVENTS_ARRIVED = "Starting handling of transaction"  # mautrix-go, appservice/h
 
 
 def last_error(log: str) -> str:
-    """The last line at level error or worse, else "" (a bridge that is well repeats some warnings). JSON lines and
-    the console format of zerolog (with its colours) are understood, and a Go crash; JSON is put as "time LEVEL
-    message: error"."""
-    worst = ""
+    """The last line at level error or worse, else "". (A healthy bridge repeats some warnings.)
+
+    It reads JSON lines, zerolog's console format (with colours), and a Go crash. A JSON line becomes "time LEVEL
+    message: error".
+    """
+    last = ""
     for raw in log.splitlines():
         text, level = _read(_COLOUR.sub("", raw).strip())
         if level in _ERRORS:
-            worst = text
-    return worst
+            last = text
+    return last
 
 
 def last_event_time(log: str) -> Optional[float]:

@@ -11,15 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from documents.bridges import READY_PATH
-from documents.masking import clean
+from documents.bridge.kinds import READY_PATH
 from host_programs.common import ScriptError
 from host_programs.container import last_exit, recent_log, status_inside
 from host_programs.synapse.exchange import Request, ping_request, send
-from verdicts.auth import came, line
+from verdicts.answers import shorten_line, summarize_answer
 from verdicts.bridge_log import last_error
-from verdicts.exit_codes import explain
-from verdicts.host_facts import BridgeStatus, Container
+from verdicts.host_facts.bridge import BridgeStatus
+from verdicts.host_facts.docker import Container
 
 LINES = 200  # of the log are searched for the last error
 TIMEOUT = 5.0  # seconds for each question
@@ -59,7 +58,7 @@ def ask_ready(container: Container, network: str, port: int, timeout: float) -> 
         request, seconds = Request("GET", READY_PATH), min(timeout, DIRECT)
         exchange = send("ready", f"http://{address}:{port}", request, seconds)
         if exchange.fault not in ("unreachable", "timeout"):
-            return came(exchange) if exchange.fault else str(exchange.status)
+            return summarize_answer(exchange) if exchange.fault else str(exchange.status)
     return status_inside(container.id, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
 
 
@@ -94,20 +93,20 @@ def _answer_safely(question: Question) -> dict[str, Any]:
 
 def error_line(error: Exception) -> str:
     """An exception's text in one line; of a defect of ours also its class."""
-    return line(str(error) if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}", 200)
+    return shorten_line(str(error) if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}", 200)
 
 
 def _ask_ready(address: BridgeAddress, container: Container) -> dict[str, Any]:
     answer = ask_ready(container, address.network, address.port, address.timeout)
     known = answer.isdigit()  # any status is the bridge's own word
-    return {"ready": answer == "200", **({} if known else {"problem": line(f"ready: {answer}", 200)})}
+    return {"ready": answer == "200", **({} if known else {"problem": shorten_line(f"ready: {answer}", 200)})}
 
 
 def _ask_ping(address: BridgeAddress) -> dict[str, Any]:
     request = ping_request(address.appservice_id, address.as_token)
     exchange = send("ping", address.synapse_url, request, address.timeout)
     answered = exchange.status == 200 and not exchange.fault and "duration_ms" in (exchange.json() or {})
-    return {"ping": "200" if answered else came(exchange)}
+    return {"ping": "200" if answered else summarize_answer(exchange)}
 
 
 def _read_exit(container: Container, timeout: float) -> dict[str, Any]:
@@ -117,4 +116,4 @@ def _read_exit(container: Container, timeout: float) -> dict[str, Any]:
 
 def _read_log(as_token: str, container: Container, timeout: float) -> dict[str, Any]:
     log = clean(recent_log(container, LINES, timeout), [as_token] if as_token else [])
-    return {"last_error": line(last_error(log), 300)}
+    return {"last_error": shorten_line(last_error(log), 300)}

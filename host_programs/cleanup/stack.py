@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from documents import backup_script
-from documents.marks import commented
+from documents.backup import backup_script
+from documents.marks import parse_owner_comment
 from documents.places import Postgres
 from documents.refusal import Refused
 from host_programs.backup import nightly_backup
@@ -74,7 +74,7 @@ def _clean_backup(arguments: StackParts) -> list[str]:
 
 def _calls_us(text: str, stack: str) -> bool:
     try:
-        return backup_script.remove(text, stack) != text
+        return backup_script.remove_call(text, stack) != text
     except Refused:
         return True  # its removal says why
 
@@ -83,5 +83,5 @@ def _drop_databases(arguments: StackParts) -> list[str]:
     """Databases that were made for this stack under other names."""
     server, stack = arguments.postgres, arguments.stack
     by_name = databases.read_comments(server, "the stack's databases")["databases"]
-    own = [name for name, comment in sorted(by_name.items()) if commented(comment).get("stack") == stack]
+    own = [name for name, comment in sorted(by_name.items()) if parse_owner_comment(comment).get("stack") == stack]
     return [gone for name in own for gone in databases.drop_archived(server, stack, by_name, name)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from documents.places import NOTHING, BridgeDeployment, BridgePlace, Deployment
+from documents.places import NO_ARCHIVE, BridgeDeployment, BridgePlace, Deployment
 from host_programs.backup import archives
 from host_programs.bridge import config_check
 from host_programs.bridge.config_check import Question
@@ -15,7 +15,9 @@ from host_programs.common import ScriptError
 from host_programs.container import of_stack
 from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, directory_writers
-from verdicts.host_facts import ArchiveFacts, BridgeFacts, Container
+from verdicts.host_facts.archive import ArchiveFacts
+from verdicts.host_facts.bridge import BridgeFacts
+from verdicts.host_facts.docker import Container
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,13 @@ def find_archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
     domain and this bridge."""
     directory, wanted = Path(deployment.archive.directory), deployment.archive.restore
     if wanted != "latest":
-        return None if wanted == NOTHING else _read_archive(wanted)
+        return None if wanted == NO_ARCHIVE else _read_archive(wanted)
     others: dict[str, None] = {}
     for path, manifest in archives.found(directory, deployment.bridge.name):
-        if manifest.whose == deployment.whose:
+        if manifest.archive_owner == deployment.archive_owner:
             return ArchiveFacts(str(path), manifest)
-        others[manifest.whose] = None
-    return ArchiveFacts(error=f"{directory}: holds no archive of {deployment.whose}", others=tuple(others))
+        others[manifest.archive_owner] = None
+    return ArchiveFacts(error=f"{directory}: holds no archive of {deployment.archive_owner}", others=tuple(others))
 
 
 def _read_archive(path: str) -> ArchiveFacts:
@@ -85,7 +87,7 @@ def _find_versions(deployment: BridgeDeployment) -> dict[str, ArchiveFacts]:
     """By image, the newest archive of the bridge's database as that image left it."""
     versions: dict[str, ArchiveFacts] = {}
     for path, manifest in archives.found(Path(deployment.archive.directory), deployment.bridge.name):
-        if manifest.whose == deployment.whose:
+        if manifest.archive_owner == deployment.archive_owner:
             versions.setdefault(manifest.image, ArchiveFacts(str(path), manifest))
     return versions
 

@@ -1,6 +1,6 @@
 """Reads everything that the program must know about the host before it plans anything: one round trip, read-only.
 
-What is missing is None in the result (verdicts/host_facts.py). verdicts/preflight.py says what that means.
+What is missing is None in the result (verdicts/host_facts/). verdicts/preflight/ says what that means.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from documents import backup_script
+from documents.backup.script_check import resolve_directory
 from documents.places import Deployment
 from host_programs import host_lock
 from host_programs.common import docker
@@ -25,7 +25,7 @@ from host_programs.files.directory import DEPLOYED, JOURNAL
 from host_programs.files.files import dump_script_owner
 from host_programs.status.read_status import read_status
 from host_programs.synapse.workers import inspect_worker
-from verdicts.host_facts import HostFacts
+from verdicts.host_facts.host import HostFacts
 from verdicts.status import StatusFacts
 
 READERS = 10  # at a time
@@ -69,7 +69,7 @@ def read_host(request: FactsRequest) -> HostFacts:
         "postgres_container": deployment.postgres.container,
     }
     script = read_file(deployment.backup.script) if deployment.backup.script else None
-    dumps_path = backup_script.directory_of((script and script.text) or "", deployment.backup.directory)
+    dumps_path = resolve_directory((script and script.text) or "", deployment.backup.directory)
     with ThreadPoolExecutor(max_workers=READERS) as pool:
         version = pool.submit(docker_facts.read_version)
         listed = pool.submit(docker_facts.list_containers)
@@ -95,7 +95,7 @@ def read_host(request: FactsRequest) -> HostFacts:
             docker_free=shutil.disk_usage(find_existing(Path(data_root.result().stdout.strip()))).free,
             root=os.geteuid() == 0,
             without_docker=docker_facts.find_user_without_docker() if request.over_ssh else "",
-            at_work=host_lock.steps(deployment.here),
+            at_work=host_lock.steps(deployment.deployment_id),
             bash=backup.runs("bash", "--version"),
             **{key: containers.get(name) for key, name in names.items()},
             network=bool(network.result()),

@@ -18,8 +18,9 @@ from host_programs.synapse.exchange import Request, send
 from host_programs.synapse.homeserver.edit import find_path_inside
 from host_programs.synapse.inside import process as synapse_process
 from host_programs.synapse.inside import synapse_facts
-from verdicts.auth import came
-from verdicts.host_facts import Container, SynapseFacts
+from verdicts.answers import summarize_answer
+from verdicts.host_facts.docker import Container
+from verdicts.host_facts.synapse import SynapseFacts
 
 
 def read_inside(deployment: Deployment) -> SynapseFacts:
@@ -42,7 +43,7 @@ def read_answer(synapse: Synapse) -> tuple[str, str]:
     except ScriptError as error:
         return url, str(error)
     answers = exchange.status == 200 and "versions" in (exchange.json() or {})
-    return url, "" if answers else came(exchange)
+    return url, "" if answers else summarize_answer(exchange)
 
 
 def map_into_container(container: Optional[Container], synapse: Synapse) -> dict[str, str]:

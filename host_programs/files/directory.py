@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from documents.marks import writer
+from documents.marks import file_owner
 from host_programs.common import ScriptError, say
 from host_programs.files import safe_files
 
@@ -69,7 +69,7 @@ def _owner(path: Path) -> Optional[str]:
 
 def directory_writers(path: Path) -> set[str]:
     """The stacks that the configs in a bridge's directory name: whose it is, should its mark be lost."""
-    return {writer(config.read_text(errors="replace")) for config in configs(path)} - {""}
+    return {file_owner(config.read_text(errors="replace")) for config in configs(path)} - {""}
 
 
 def configs(path: Path) -> list[Path]:
@@ -87,7 +87,7 @@ def release(arguments: OwnDirectory) -> Done:
     if any((directory / name).exists() for name in (JOURNAL, PROVEN)):
         return Done(kept=(str(directory),))
     for programs in directory.glob(f"{PROGRAMS}*.pyz"):
-        if writer(programs.read_bytes().partition(b"\n")[0].decode(errors="replace")) == arguments.stack:
+        if file_owner(programs.read_bytes().partition(b"\n")[0].decode(errors="replace")) == arguments.stack:
             programs.unlink()
     others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OURS)
     for name in OURS:

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Optional
 
-from documents import plain_dump
-from documents.backup_script import CLOSING_LINE
+from documents.backup import plain_dump
+from documents.backup.dump_script import CLOSING_LINE
 from documents.places import Database
 from documents.refusal import Refused
 from host_programs.common import NO_DOCKER, ScriptError, docker
@@ -161,9 +161,9 @@ def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
 
 
 def refuse_commands(stream: IO[bytes], name: str) -> None:
-    """ScriptError if the plain dump holds what only psql's own commands do (documents/plain_dump.py)."""
+    """ScriptError if the plain dump holds what only psql's own commands do (documents/backup/plain_dump.py)."""
     try:
-        for _ in plain_dump.checked(stream):
+        for _ in plain_dump.check_dump_lines(stream):
             pass
     except Refused as refused:
         raise ScriptError(f"nothing was restored: {'; '.join(refused.lines(name))}") from None
@@ -219,7 +219,7 @@ def _restore(session: postgres.Session, stream: IO[bytes], first: str, last: str
 
     def pieces() -> Iterator[bytes]:
         yield first.encode()
-        yield from plain_dump.checked(stream)
+        yield from plain_dump.check_dump_lines(stream)
         yield f"\n{last}".encode()
 
     try:

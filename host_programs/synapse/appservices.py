@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from documents.masking import clean
+from documents.masking import clean_log
 from documents.places import Synapse
 from host_programs import host_lock
 from host_programs.common import ScriptError, docker, say
@@ -38,7 +38,7 @@ from host_programs.synapse.registration_files import (
     restore_listed,
     write_registrations,
 )
-from verdicts.host_facts import Container
+from verdicts.host_facts.docker import Container
 
 REQUESTS = 8  # to Synapse at a time
 
@@ -65,7 +65,7 @@ class Appservices:
     @property
     def listed(self) -> tuple[str, ...]:
         """The registrations' paths as Synapse sees them."""
-        return tuple(self.synapse.inside(Path(each.path).name) for each in self.registrations)
+        return tuple(self.synapse.path_inside(Path(each.path).name) for each in self.registrations)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _require_loadable(
         state = "it refuses the file as it was, too" if old_too else "the file is as it was"
         raise ScriptError(
             f"{path}: Synapse's own loader refuses the new configuration, nothing was restarted, {state}:\n"
-            + clean(edited.loader_error, secrets)
+            + clean_log(edited.loader_error, secrets)
         )
     if edited.shadowed:
         raise ScriptError(
@@ -273,7 +273,7 @@ def _unregister(arguments: Appservices) -> Unregistered:
         done = restart.restart_synapse(arguments.synapse, workers)
         if done.fault:
             raise ScriptError(
-                f"{name}: Synapse did not come up after its restart: {clean(done.fault, secrets)}\n"
+                f"{name}: Synapse did not come up after its restart: {clean_log(done.fault, secrets)}\n"
                 f"{path}: our entries are out of it and stay out; with Synapse fixed, the same command goes on from "
                 f"here\n{restart.quote_logs(done, secrets)}"
             )
@@ -296,7 +296,7 @@ def _explain_no_restart(
     if not edited.same_file:
         return f"has another file as {edit.find_path_inside(synapse, container)}"
     if edited.loader_error is not None:
-        refusal = clean(edited.loader_error, secrets)
+        refusal = clean_log(edited.loader_error, secrets)
         if edited.old_loader_error is not None:
             return f"would not start, with our entries or without: {refusal}"
         path = arguments.homeserver_file

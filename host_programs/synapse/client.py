@@ -14,8 +14,8 @@ from documents.places import AUTO, Synapse
 from host_programs.common import ScriptError
 from host_programs.container import look
 from host_programs.synapse.exchange import Request, send
-from verdicts.auth import Exchange
-from verdicts.host_facts import Container
+from verdicts.answers import Exchange
+from verdicts.host_facts.docker import Container
 
 
 def find_url(synapse: Synapse) -> str:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from host_programs.common import ScriptError, say
 from host_programs.synapse.exchange import Request, send
-from verdicts.auth import Exchange, came
+from verdicts.answers import Exchange, summarize_answer
 
 API = "/_matrix/client/v3"
 LIMIT = 10.0  # seconds for one request
@@ -89,7 +89,7 @@ def _take_out(url: str, room: str, as_token: str, *steps: str) -> None:
     for step in steps:
         exchange = send(step, url, Request("POST", f"{room}/{step}", as_token, {}), LIMIT)
         if exchange.status != 200:
-            say(f"note: the room of the proof, {room}: {step}: {came(exchange)}")
+            say(f"note: the room of the proof, {room}: {step}: {summarize_answer(exchange)}")
 
 
 def _answered(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]) -> R:
@@ -102,4 +102,4 @@ def _answered(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]
 
 
 def _unseen(request: Request, exchange: Exchange) -> str:
-    return f"whether events arrive could not be seen: {request.method} {request.target}: {came(exchange)}"
+    return f"whether events arrive could not be seen: {request.method} {request.target}: {summarize_answer(exchange)}"

@@ -20,7 +20,7 @@ def restore_listed(synapse: Synapse, stack: str, registrations: Iterable[OwnedFi
     """Write those that are missing although the text of homeserver.yaml lists them: Synapse does not start without."""
     for file in registrations:
         path = Path(file.path)
-        if synapse.inside(path.name) in homeserver and not path.exists() and not path.is_symlink():
+        if synapse.path_inside(path.name) in homeserver and not path.exists() and not path.is_symlink():
             files.create(OwnedFiles(stack, (file,)))
             say(f"{path}: was missing, though homeserver.yaml lists it: it is written again")
 

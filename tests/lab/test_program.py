@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from documents.diff import diff
+from documents.diff import make_diff
 from lab.box import Lab
 from lab.snapshot import Snapshot
 from tests.lab.conftest import REFRESH
@@ -48,7 +48,7 @@ def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
     assert "PASS" in up.stdout
     assert ping(lab) == 200
     for path, text in zip(edited, texts, strict=True):
-        made = {line.rstrip() for line in diff(text, path.read_text(), str(path)).splitlines()}
+        made = {line.rstrip() for line in make_diff(text, path.read_text(), str(path)).splitlines()}
         shown = {line[4:].rstrip() for line in preview.stdout.splitlines()}
         assert len(made) > 5 and made <= shown, "preview shows the change exactly as up makes it"
 

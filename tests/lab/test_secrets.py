@@ -102,10 +102,12 @@ def test_no_secret_is_anywhere_but_in_the_files_that_must_hold_it(lab: Lab) -> N
             name = resource["urn"].rpartition("::secrets-")[2]
             secrets[f"the {name}"] = seed.seed
             if name == "rotating-seed":
-                secrets |= vars(seed.secrets(Tokens, "mautrix-signal"))
-                secrets |= {f"doublepuppet {key}": each for key, each in vars(seed.secrets(DoublePuppet, "")).items()}
+                secrets |= vars(seed.derive_secrets(Tokens, "mautrix-signal"))
+                secrets |= {
+                    f"doublepuppet {key}": each for key, each in vars(seed.derive_secrets(DoublePuppet, "")).items()
+                }
             else:  # the sender is a name, and in the registration for Synapse to log
-                secrets["pickle_key"] = seed.secrets(Keys, "mautrix-signal").pickle_key
+                secrets["pickle_key"] = seed.derive_secrets(Keys, "mautrix-signal").pickle_key
     assert len(secrets) == 10 and all(len(secret) == 64 for secret in secrets.values())
     # Postgres' superuser: the program reads it from the container, whose environment has held it all along.
     environment = lab.docker.inspect("container", [lab.postgres])[lab.postgres]["Config"]["Env"]

@@ -17,7 +17,7 @@ from lab.box import Lab
 from lab.engine import run
 from lab.place import port_is_free, write
 from lab.ssh_server import SshServer
-from settings import parse
+from settings.reader import parse
 from tests.facts import defaults
 from tests.lab.conftest import Shared, deployment_of
 from tests.lab.test_program import ping, snapshot
@@ -48,7 +48,7 @@ def said(lab: Lab, *words: str) -> str:
 
 def here(lab: Lab) -> str:
     """The deployment among all on this machine."""
-    return deployment_of(lab).here
+    return deployment_of(lab).deployment_id
 
 
 def eventually(what: Callable[[], bool], seconds: float = 60) -> bool:

@@ -20,7 +20,7 @@ from host_programs.container import inside
 from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
 from host_programs.verbs import words_of
 from host_programs.wire import typed
-from verdicts.host_facts import Container
+from verdicts.host_facts.docker import Container
 
 RESTRICTED = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges --user 65534:65534"
 LIMIT = 300.0  # seconds
@@ -29,7 +29,7 @@ LIMIT = 300.0  # seconds
 def find_path_inside(synapse: Synapse, container: Optional[Container]) -> str:
     """The path of homeserver.yaml as Synapse sees it."""
     mounted = inside(container, synapse.homeserver_file) if container else None
-    return mounted or synapse.inside(synapse.homeserver_file.rpartition("/")[2])
+    return mounted or synapse.path_inside(synapse.homeserver_file.rpartition("/")[2])
 
 
 def run_edit(

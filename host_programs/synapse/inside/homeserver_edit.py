@@ -57,11 +57,12 @@ class EditResult:
 
 def add_entries(request: EditRequest) -> EditResult:
     """The text with our entries."""
-    from documents import homeserver  # with PyYAML, which the host may not have
+    from documents.homeserver.adding import add_entries
+    from documents.homeserver.entries import Entries
 
-    entries = homeserver.Entries(request.owner, request.registrations, request.experimental_features)
+    entries = Entries(request.owner, request.registrations, request.experimental_features)
     try:
-        new = homeserver.add(request.text, entries)
+        new = add_entries(request.text, entries)
     except Refused as refused:
         return EditResult(refused=refused.lines())
     return _judge(request, new, must_count=True)
@@ -69,10 +70,10 @@ def add_entries(request: EditRequest) -> EditResult:
 
 def remove_entries(request: EditRequest) -> EditResult:
     """The text without this owner's entries."""
-    from documents import homeserver
+    from documents.homeserver.removing import remove_entries
 
     try:
-        new = homeserver.remove(request.text, request.owner)
+        new = remove_entries(request.text, request.owner)
     except Refused as refused:
         return EditResult(refused=refused.lines())
     registrations, flags = config.list_entries(config.parse(new))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from host_programs.synapse.inside import process as synapse_process
-from verdicts.host_facts import WorkerFacts
+from verdicts.host_facts.synapse import WorkerFacts
 
 SECONDS = 3  # for one answer
 ESTABLISHED = "01"  # proc(5), /proc/net/tcp
@@ -30,7 +30,7 @@ class WorkerRequest:
 
 def inspect_worker(request: WorkerRequest) -> WorkerFacts:
     """Find the worker's process, and ask it. Whatever is wrong with the container or its configuration is `error`."""
-    from documents.homeserver import REGISTRATIONS
+    from documents.homeserver.entries import REGISTRATIONS
 
     processes = synapse_process.find_processes(synapse_process.WORKER)
     if not processes:

@@ -1,5 +1,5 @@
-"""A bridge that was set up by hand, as its own config.yaml tells of it: what an archive of it needs, and what would not
-be the same under this program. Pure."""
+"""A bridge that was set up by hand, as its own config.yaml describes it: what an archive of it needs, and what prevents
+that this program takes it over."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from documents.bridges import Bridge
+from documents.bridge.kinds import Bridge
 
 
 @dataclass(frozen=True)
-class ByHand:
-    """`host` is Postgres' as the bridge reaches it; `user` and `database` are the bridge's there."""
+class HandMadeBridge:
+    """`host` is Postgres' address as the bridge reaches it; `user` and `database` are the bridge's in that Postgres."""
 
     domain: str
     host: str
@@ -22,18 +22,18 @@ class ByHand:
     pickle_key: str = field(repr=False)
 
 
-def problems(config: Mapping[str, Any], bridge: Bridge) -> Iterator[str]:
-    """Why this bridge cannot come along, as `KEY: what: fix`."""
+def find_problems(config: Mapping[str, Any], bridge: Bridge) -> Iterator[str]:
+    """Why this program cannot take the bridge over, as `KEY: what: fix`."""
     for path, wanted in (
         ("appservice.id", bridge.appservice_id),
         ("appservice.bot.username", bridge.bot_localpart),
         ("appservice.username_template", bridge.username_template),
     ):
-        found = _text(config, path)
-        if found != wanted:
+        value = _text(config, path)
+        if value != wanted:
             yield (
-                f"{path}: is {found!r}, and here it is {wanted!r}: its rooms have other users than this program's "
-                "bridge would have, so it cannot come along"
+                f"{path}: is {value!r}, should be {wanted!r}: its rooms have other users than this program's bridge "
+                "would have, so it cannot be taken over"
             )
     if not _text(config, "homeserver.domain"):
         yield "homeserver.domain: is not set: name the config.yaml that the bridge runs with"
@@ -44,19 +44,16 @@ def problems(config: Mapping[str, Any], bridge: Bridge) -> Iterator[str]:
         )
     kind = _text(config, "database.type")
     if kind != "postgres":
-        yield (
-            f"database.type: is {kind!r}: this program's bridges have their data in Postgres: move it there first "
-            "(pgloader does that)"
-        )
-    elif _place(config) is None:
+        yield (f"database.type: is {kind!r}, should be 'postgres': move the data there first (pgloader does that)")
+    elif _parse_database_url(config) is None:
         yield "database.uri: should be like postgres://USER:PASSWORD@HOST/DATABASE"
 
 
-def by_hand(config: Mapping[str, Any]) -> ByHand:
-    """Of a config without `problems`."""
-    place = _place(config)
-    assert place is not None
-    return ByHand(_text(config, "homeserver.domain"), *place, _text(config, "encryption.pickle_key"))
+def read_hand_made_bridge(config: Mapping[str, Any]) -> HandMadeBridge:
+    """The bridge of a config in which `find_problems` found none."""
+    database = _parse_database_url(config)
+    assert database is not None
+    return HandMadeBridge(_text(config, "homeserver.domain"), *database, _text(config, "encryption.pickle_key"))
 
 
 def _text(config: Mapping[str, Any], path: str) -> str:
@@ -66,8 +63,8 @@ def _text(config: Mapping[str, Any], path: str) -> str:
     return "" if node is None else str(node)
 
 
-def _place(config: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """Host, user and database of the URL."""
+def _parse_database_url(config: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Host, user and database of the URL in `database.uri`; None if it is no such URL."""
     try:
         url = urlsplit(_text(config, "database.uri"))
         good = url.scheme in ("postgres", "postgresql") and url.hostname and url.username and url.path.strip("/")

@@ -1,7 +1,7 @@
-"""What is one bridge's own, as data: another mautrix bridge (bridgev2, Go) is one more record and no code.
+"""The kinds of bridges, as data: another mautrix bridge (bridgev2, Go) is one more record and no code.
 
-The values are the defaults that the bridge itself writes into its example config (`-e`), which a test compares, and
-those of its image.
+The values are the defaults that the bridge writes into its example config (`-e`), and those of its image. A test
+compares them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ GID = 1337
 
 @dataclass(frozen=True)
 class Bridge:
-    """One mautrix bridge. Names are as the bridge's own defaults have them, or follow from the one that it is given."""
+    """One mautrix bridge. Its names are the bridge's own defaults, or follow from the name that it was given."""
 
     name: str  # of the program, or mautrix-NAME; also the default name of container and data directory
     network_name: str  # for people
-    network_id: str  # the part that bot, ghosts and appservice id are made of
-    # As in a ghost's localpart, one of each shape that the bridge makes ghosts of. Upper-case letters of an id are
-    # written as _a, _b, …, an underscore as __ (mautrix-go, id/userid.go, EncodeUserLocalpart).
+    network_id: str  # the part that the names of bot, ghosts and appservice id begin with
+    # Examples as in a ghost's localpart, one of each shape of id. Upper-case letters of an id are written as _a, _b, …,
+    # an underscore as __ (mautrix-go, id/userid.go, EncodeUserLocalpart).
     ghost_ids: tuple[str, ...]
     default_port: int
     command_prefix: str
@@ -65,11 +65,11 @@ class Bridge:
         return f"@{self.bot_localpart}:{domain}"
 
     def run_command(self) -> list[str]:
-        """The container's command: the bridge itself, which with -n never writes its config file."""
+        """The container's command: the bridge itself. With -n it never writes its config file."""
         return [self.binary, "-c", CONFIG_PATH, "-n"]
 
-    def named(self, name: str) -> Bridge:
-        """A second one of its kind on one homeserver: whatever has to differ follows from the name."""
+    def with_name(self, name: str) -> Bridge:
+        """A second bridge of the kind on one homeserver: everything that has to differ follows from the name."""
         return replace(self, name=f"mautrix-{name}", network_id=name)
 
 
@@ -83,10 +83,12 @@ def _released(
     login_hint: str,
     **more: Any,
 ) -> Bridge:
-    """A bridge of github.com/mautrix: name, port and prefix are those of its GetName (connector.go) at this tag, shapes
-    of ids those that it makes, the login that of its login flows; the rest is bridgev2's own rule (mautrix-go,
-    bridgev2/matrix/mxmain/example-config.yaml), or in `more`. Every image is made with the repository's Dockerfile.ci,
-    which copies whatever was built to /usr/bin/mautrix-REPOSITORY, and docker-run.sh beside it."""
+    """A bridge of github.com/mautrix at this tag.
+
+    Name, port and prefix are those of its GetName (connector.go), the login is that of its login flows. The rest is
+    bridgev2's own rule (mautrix-go, bridgev2/matrix/mxmain/example-config.yaml), or in `more`. The repository's
+    Dockerfile.ci makes every image: it copies the program to /usr/bin/mautrix-REPOSITORY, and docker-run.sh beside it.
+    """
     repository, folder = more.pop("repository", network_id), more.pop("folder", "pkg/connector")
     tree = f"https://github.com/mautrix/{repository}/tree/{tag.replace('ig-', '')}"
     return Bridge(
@@ -132,7 +134,7 @@ KINDS: Mapping[str, Bridge] = {
         "slack", "Slack", 29335, "!slack", "v0.2608.0", ("t0123abcd-u0123abcd",),
         "it asks for an e-mail address, or takes the token of a browser that is logged in",
     ),
-    # One image repository, two programs since v0.2607.0; the one for Messenger has no Instagram any more.
+    # One image repository with two programs since v0.2607.0: Messenger's no longer includes Instagram.
     "messenger": _released(
         "facebook", "Facebook Messenger", 29319, "!fb", "v0.2608.0", ("100001234567890",),
         _COOKIES.format("facebook.com or messenger.com"), repository="meta",
@@ -161,32 +163,35 @@ KINDS: Mapping[str, Bridge] = {
 }  # fmt: skip
 
 CUSTOM = "custom"
-"""The kind of a bridge on bridgev2 that has no record here: its setting holds the values."""
+"""The kind of a bridge on bridgev2 that has no record here. Its entry in the settings holds the values."""
 
 NOT_ON_BRIDGEV2 = {
     "discord": "v0.7.7 is built on the older bridge module of mautrix-go",
     "googlechat": "v0.5.2 is a Python program",
 }
-"""Kinds that people look for, and why they are not here (github.com/mautrix, August 2026)."""
+"""Kinds that people look for, and why they are missing (github.com/mautrix, August 2026)."""
 
 
-def bridge_of(entry: Mapping[str, Any]) -> Bridge:
-    """From one entry of the setting bridges: `kind` (signal where it says none), and `name` if it is not the only one
-    of its kind; of kind custom, `name`, `network`, `image`, `port` and `binary` too, and `prefix` and `login` if they
-    are not usual. Raises ValueError with what it should be."""
+def bridge_from_entry(entry: Mapping[str, Any]) -> Bridge:
+    """The bridge of one entry of the setting `bridges`.
+
+    An entry has `kind` (signal if it has none), and `name` if it is not the only one of its kind. Kind custom needs
+    `name`, `network`, `image`, `port` and `binary`, too; `prefix` and `login` have defaults. Raises ValueError, which
+    says what the entry should be.
+    """
     kind, name = str(entry.get("kind", "signal")), entry.get("name", "")
     if kind in NOT_ON_BRIDGEV2:
         raise ValueError(f"of another kind: {kind} is no bridge on bridgev2: {NOT_ON_BRIDGEV2[kind]}")
     if kind not in (*KINDS, CUSTOM):
         raise ValueError(f"a mapping with kind: one of {', '.join(KINDS)}, {CUSTOM}")
     fields = {**FIELDS, **CUSTOM_FIELDS} if kind == CUSTOM else FIELDS
-    for key in sorted(entry.keys() & CUSTOM_FIELDS.keys() - OF_ANY - fields.keys()):
+    for key in sorted(entry.keys() & CUSTOM_FIELDS.keys() - COMMON_FIELDS - fields.keys()):
         raise ValueError(f"without {key}, which is for kind {CUSTOM} alone")
     for key in fields:
         if key in entry and not re.fullmatch(fields[key][0], str(entry[key])):
             raise ValueError(f"a mapping in which {key} is {fields[key][1]}")
     if kind != CUSTOM:
-        return KINDS[kind].named(name) if name else KINDS[kind]
+        return KINDS[kind].with_name(name) if name else KINDS[kind]
     for key in ("name", "network", "image", "port", "binary"):
         if key not in entry:
             raise ValueError(f"a mapping with {key}: {fields[key][1]}")
@@ -204,7 +209,7 @@ def bridge_of(entry: Mapping[str, Any]) -> Bridge:
     )
 
 
-# Each with its pattern, and what it should be.
+# Key of an entry -> its pattern, and what it should be.
 FIELDS = {
     "kind": (r"[a-z]+", "a kind"),
     "name": (r"[a-z][a-z0-9-]{0,30}", "a name for ids, containers and databases: lower-case letters, digits, '-'"),
@@ -217,8 +222,8 @@ CUSTOM_FIELDS = {
     "prefix": (r"[!-~]{1,20}", "what a command to the bot begins with"),
     "login": (r"[^\x00-\x1f]{1,200}", "what a user does to link an account"),
 }
-OF_ANY = {"image", "port"}
-"""Those of them that any entry may set."""
+COMMON_FIELDS = {"image", "port"}
+"""Those of CUSTOM_FIELDS that an entry of any kind may set."""
 
 
 def image_tag(image: str) -> str | None:
@@ -228,20 +233,20 @@ def image_tag(image: str) -> str | None:
 
 
 def can_link(bridge: Bridge, image: str) -> bool | None:
-    """Whether this image's release can still link an account; None if its tag does not tell (`latest`, a digest)."""
+    """Whether this image's release can still link an account; None if its tag is no release (`latest`, a digest)."""
     if bridge.first_linking_tag is None:
         return True
-    have, need = release(image), _numbers(bridge.first_linking_tag)
-    if have is None or need is None:
+    used, needed = release_numbers(image), _tag_numbers(bridge.first_linking_tag)
+    if used is None or needed is None:
         return None
-    return have >= need
+    return used >= needed
 
 
-def release(image: str) -> tuple[int, ...] | None:
-    """The numbers of a release's tag, to compare; None if it is no such tag."""
-    return _numbers(image_tag(image) or "")
+def release_numbers(image: str) -> tuple[int, ...] | None:
+    """The numbers in the tag of a release, in an order that compares; None if the tag is no release."""
+    return _tag_numbers(image_tag(image) or "")
 
 
-def _numbers(tag: str) -> tuple[int, ...] | None:
+def _tag_numbers(tag: str) -> tuple[int, ...] | None:
     match = re.match(r"(?:ig-)?v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", tag)
     return tuple(int(part) for part in match.group(1, 2, 3)) if match else None

@@ -1,8 +1,8 @@
-"""A plain dump of somebody's as psql would read it: psql takes commands of its own (a backslash: a shell, a file,
-another user) wherever it does not stand inside of a quote, a comment or COPY's data. What is restored must hold none.
+"""Checks that a plain dump holds no commands for psql itself, before psql restores it.
 
-The boundaries are those of psql's own scanner (src/fe_utils/psqlscan.l). Where it would depend on a setting of the
-server, or where a statement may hold a semicolon that does not end it, the dump is refused: pg_dump writes neither.
+psql takes a backslash outside of quotes, comments and COPY's data as a command of its own: a shell, a file, another
+user. The boundaries here are those of psql's scanner (src/fe_utils/psqlscan.l). A dump is refused, too, where a
+boundary depends on a setting of the server, or where a semicolon may not end its statement: pg_dump writes neither.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ _END_OF_DATA = re.compile(rb"\\\.\r?\n?\Z")
 _FIX = "this is no dump of pg_dump's: restore one that is"
 
 
-def checked(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines, with pg_dump's own \\restrict and \\unrestrict left empty. Raises Refused at the first line that psql
-    would take for a command of its own, or that cannot be told."""
+def check_dump_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The same lines, with pg_dump's own \\restrict and \\unrestrict emptied.
+
+    Raises Refused at the first line that psql takes, or may take, as a command of its own.
+    """
     reader = _Reader()
     number = 0
     for number, line in enumerate(lines, start=1):
@@ -37,23 +39,27 @@ def checked(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _Reader:
-    """Where a line begins: `_data` is COPY's; `_quote` what a quote or comment ends with ("" in none), `_depth` how
-    many comments are open; `_words` are those of the statement so far, outside of quotes; `_parens` are open."""
+    """The state at the start of a line.
+
+    `_data`: in COPY's data; `_quote`: how the open quote or comment ends ("" if none is open); `_depth`: number of open
+    comments; `_words`: those of the statement so far, outside of quotes; `_parens`: number of open parentheses;
+    `_in_statement`: whether a statement is not ended yet.
+    """
 
     def __init__(self) -> None:
         self._data = False
         self._quote = b""
         self._depth = self._parens = 0
         self._words: list[bytes] = []
-        self._begun = False
+        self._in_statement = False
         self.restricts = False
 
     @property
     def inside(self) -> bool:
-        return bool(self._data or self._quote or self._begun)
+        return bool(self._data or self._quote or self._in_statement)
 
     def read(self, line: bytes) -> str:
-        """Take the line; why it must not be run, or nothing."""
+        """Read one line. Returns why it must not be run, or ""."""
         self.restricts = False
         if b"\0" in line:
             return "a NUL byte, where psql reads no further"
@@ -71,7 +77,7 @@ class _Reader:
         return ""
 
     def _quoted(self, line: bytes, at: int) -> tuple[Optional[int], str]:
-        """On from `at`, inside of a quote or comment: where it ends."""
+        """Reads on from `at`, inside a quote or comment. Returns where it ends (None: not here), and a reason."""
         if self._quote == b"*/":
             for match in re.finditer(rb"/\*|\*/", line[at:]):
                 self._depth += 1 if match[0] == b"/*" else -1
@@ -91,7 +97,7 @@ class _Reader:
         return end, ""
 
     def _plain(self, line: bytes, at: int) -> tuple[Optional[int], str]:
-        """On from `at`, outside of quotes: to the next quote, or the line's end."""
+        """Reads on from `at`, outside of quotes, to the next quote or the line's end. Returns as `_quoted` does."""
         for match in _TOKEN.finditer(line, at):
             token = match[0]
             if token.startswith(b"--"):
@@ -103,12 +109,12 @@ class _Reader:
                 return match.end(), ""
             if token == b";" and not self._parens:
                 copies = self._words[:1] == [b"copy"] and b"stdin" in self._words and b"from" in self._words
-                self._words, self._begun = [], False
+                self._words, self._in_statement = [], False
                 if copies:
                     self._data = True
                     return None, "more after COPY … FROM stdin;" if line[match.end() :].strip() else ""
                 continue
-            self._begun = True
+            self._in_statement = True
             if token in (b"'", b'"') or (token.startswith(b"$") and token.endswith(b"$")):
                 self._quote = token
                 return match.end(), ""
