@@ -10,11 +10,12 @@ import pulumi
 
 from documents.bridges import GID, UID
 from documents.places import Deployment
-from host_programs import facts
+from host_programs.facts.host import FactsRequest, read_host
 from host_programs.program_file import build_program_file
 from settings import Settings
 from verdicts.host_facts import HostFacts, on_host
 from verdicts.preflight import BridgeFindings, judge
+from workstation.forward import engine_address
 from workstation.machine import DockerAddress, LocalMachine, Machine, MachineError, SshMachine
 
 
@@ -59,7 +60,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     """Raises pulumi.RunError, one line a problem, if the host is not ready. At preview it tells the warnings, and what
     will change as diffs."""
     try:
-        seen = machine.run(facts.read, facts.Look(deployment, settings.isolated, settings.ssh is not None))
+        seen = machine.run(read_host, FactsRequest(deployment, settings.isolated, settings.ssh is not None))
         findings = judge(seen, settings, deployment)
         if findings.problems:
             count = len(findings.problems)
@@ -67,8 +68,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
             raise pulumi.RunError("\n".join([head, *(f"- {problem}" for problem in findings.problems)]))
         container = seen.postgres_container
         address = container.host_on(settings.network) if container else ""
-        engine = pulumi.runtime.settings.SETTINGS.engine
-        postgres = machine.postgres(address, settings.postgres_port, str(engine or ""))
+        postgres = machine.postgres(address, settings.postgres_port, engine_address())
     except MachineError as error:
         raise pulumi.RunError(str(error)) from None
     if pulumi.runtime.is_dry_run():

@@ -15,7 +15,7 @@ from documents.bridges import READY_PATH
 from documents.masking import clean
 from host_programs.common import ScriptError
 from host_programs.container import last_exit, recent_log, status_inside
-from host_programs.synapse.exchange import Request, ask, ping_request
+from host_programs.synapse.exchange import Request, ping_request, send
 from verdicts.auth import came, line
 from verdicts.bridge_log import last_error
 from verdicts.exit_codes import explain
@@ -57,7 +57,7 @@ def ask_ready(container: Container, network: str, port: int, timeout: float) -> 
     inside."""
     if address := container.host_on(network):
         request, seconds = Request("GET", READY_PATH), min(timeout, DIRECT)
-        exchange = ask("ready", f"http://{address}:{port}", request, seconds)
+        exchange = send("ready", f"http://{address}:{port}", request, seconds)
         if exchange.fault not in ("unreachable", "timeout"):
             return came(exchange) if exchange.fault else str(exchange.status)
     return status_inside(container.id, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
@@ -105,7 +105,7 @@ def _ask_ready(address: BridgeAddress, container: Container) -> dict[str, Any]:
 
 def _ask_ping(address: BridgeAddress) -> dict[str, Any]:
     request = ping_request(address.appservice_id, address.as_token)
-    exchange = ask("ping", address.synapse_url, request, address.timeout)
+    exchange = send("ping", address.synapse_url, request, address.timeout)
     answered = exchange.status == 200 and not exchange.fault and "duration_ms" in (exchange.json() or {})
     return {"ping": "200" if answered else came(exchange)}
 

@@ -20,13 +20,13 @@ from host_programs.bridge.bridge_status import BridgeAddress, error_line, read_b
 from host_programs.container import containers, recent_log
 from host_programs.files import safe_files
 from host_programs.files.files import dump_script_owner
-from host_programs.status import entries_inside
 from host_programs.status.deployed import without_secrets
-from host_programs.status.entries_inside import WantedEntries
 from host_programs.status.last_dumps import dump_directory, read_last_dump
 from host_programs.status.rights import read_rights
-from host_programs.synapse import synapse_address
-from host_programs.synapse.exchange import Request, ask
+from host_programs.synapse.client import url_of
+from host_programs.synapse.exchange import Request, send
+from host_programs.synapse.inside import missing_entries
+from host_programs.synapse.inside.missing_entries import WantedEntries
 from verdicts.auth import came
 from verdicts.bridge_log import last_event_time
 from verdicts.host_facts import BridgeStatus, Container
@@ -125,8 +125,8 @@ def _synapse(
         return "", docker_error
     url = ""
     try:
-        url = synapse_address.url_of(deployment.synapse, container)
-        exchange = ask("versions", url, Request("GET", "/_matrix/client/versions"), seconds)
+        url = url_of(deployment.synapse, container)
+        exchange = send("versions", url, Request("GET", "/_matrix/client/versions"), seconds)
     except Exception as error:
         return url, error_line(error)
     good = exchange.status == 200 and not exchange.fault and "versions" in (exchange.json() or {})
@@ -198,7 +198,7 @@ def _homeserver(deployment: Deployment, container: Optional[Container], seconds:
             name = deployment.synapse.container
             return HomeserverEntries(path, error=f"only {name} can read it, which does not run: start it")
         wanted = WantedEntries(content.data.decode(), without_secrets(deployment))
-        found = program_file.run_inside(container.name, entries_inside.find_missing, wanted, timeout=seconds)
+        found = program_file.run_inside(container.name, missing_entries.find_missing, wanted, timeout=seconds)
         return HomeserverEntries(path, found.missing, "; ".join(found.refused))
 
     return _answer_or_error(read, lambda error: HomeserverEntries(path, error=error))

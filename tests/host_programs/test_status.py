@@ -31,11 +31,11 @@ from host_programs.files import directory
 from host_programs.postgres import isolation
 from host_programs.status import last_dumps
 from host_programs.status.deployed import forget_deployment, read_deployment, record_deployment, without_secrets
-from host_programs.status.entries_inside import MissingEntries, WantedEntries, find_missing
 from host_programs.status.last_dumps import read_last_dump
 from host_programs.status.print_status import main, read_report
 from host_programs.status.read_status import read_status
 from host_programs.status.rights import read_rights
+from host_programs.synapse.inside.missing_entries import MissingEntries, WantedEntries, find_missing
 from host_programs.verbs import words_of
 from host_programs.wire import plain, typed
 from tests.facts import HOMESERVER, KEYS, ROOT, STACK, TOKENS, whole

@@ -21,7 +21,7 @@ from settings import parse
 from tests.facts import defaults
 from tests.lab.conftest import Shared, deployment_of
 from tests.lab.test_program import ping, snapshot
-from workstation.forward import _running
+from workstation.ssh_client import control_directory
 
 pytestmark = pytest.mark.e2e
 
@@ -84,10 +84,11 @@ def test_up_rotation_and_destroy_over_ssh(lab: Lab, server: SshServer) -> None:
     assert ping(lab) == 200
     assert counted(*DESTROY) <= 30
     assert snapshot(lab) == before
-    assert eventually(lambda: not list(_running())), "the way to Postgres ends with the operation"
-    assert eventually(lambda: not connected(server)), "and so does the connection"
     config = yaml.safe_load(lab.config_file.read_text())["config"]
-    assert port_is_free(parse(defaults(config)).local_port(here(lab)))
+    port = parse(defaults(config)).local_port(here(lab))
+    assert eventually(lambda: port_is_free(port)), "the way to Postgres ends with the operation"
+    assert not (control_directory() / f"mautrix-forward-{port}").exists()
+    assert eventually(lambda: not connected(server)), "and so does the connection"
 
 
 def test_no_key_and_no_secret_is_in_the_state(lab: Lab, server: SshServer) -> None:
