@@ -49,8 +49,11 @@ def bridge_database_url(deployment: BridgeDeployment, tokens: Tokens) -> str:
     return database_url(database.role, tokens.database_password, *server, database.database, postgres.sslmode)
 
 
-def bridge_config(deployment: BridgeDeployment, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet) -> str:
-    """Return the text of config.yaml. Raises ValueError for a value that the bridge would replace or refuse."""
+def bridge_config(
+    deployment: BridgeDeployment, url: str, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet
+) -> str:
+    """Return the text of config.yaml, with the `url` of the bridge's database. Raises ValueError for a value that the
+    bridge would replace or refuse."""
     for name, secret in (
         *vars(tokens).items(),
         *vars(keys).items(),
@@ -62,7 +65,7 @@ def bridge_config(deployment: BridgeDeployment, tokens: Tokens, keys: Keys, doub
         raise ValueError(f"provisioning_secret is shorter than {_MIN_PROVISIONING_SECRET} characters")
     if deployment.synapse.domain == "example.com":
         raise ValueError("the domain is example.com, which the bridge takes for not configured")
-    config = merged(merged(CHOICES, _needed(deployment, tokens, keys, doublepuppet)), deployment.config)
+    config = merged(merged(CHOICES, _needed(deployment, url, tokens, keys, doublepuppet)), deployment.config)
     # Nobody's account, but it invites the bot (host_programs/synapse/delivery.py): to refuse is least work, and quiet.
     permissions = _at(config, ("bridge", "permissions"))
     if isinstance(permissions, Mapping):  # a bridgeConfig may say anything, until the bridge is asked
@@ -177,7 +180,9 @@ def chosen(config: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, A
     return found
 
 
-def _needed(deployment: BridgeDeployment, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet) -> dict[str, Any]:
+def _needed(
+    deployment: BridgeDeployment, url: str, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet
+) -> dict[str, Any]:
     bridge, place, domain = deployment.bridge, deployment.place, deployment.synapse.domain
     return {
         "bridge": {
@@ -188,7 +193,7 @@ def _needed(deployment: BridgeDeployment, tokens: Tokens, keys: Keys, doublepupp
                 deployment.admin_user: "admin",
             },
         },
-        "database": {"type": "postgres", "uri": bridge_database_url(deployment, tokens)},
+        "database": {"type": "postgres", "uri": url},
         "homeserver": {"address": deployment.synapse.address, "domain": domain},
         "appservice": {
             "address": place.address,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from documents.marks import STACK_LABEL
-from host_programs.common import ScriptError, Together, docker, say
+from host_programs.common import ScriptError, docker, say
 from verdicts.host_facts import Container, Mount
 
 LIMIT = 60.0  # seconds for Docker to tell what there is
@@ -101,11 +100,9 @@ def variable(container: str, name: str) -> str:
 
 
 def _inspected(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`docker KIND inspect`, by the names asked for. A process for each bridge would be most of what many wait for."""
-    return _together[kind](*names)
-
-
-def _inspect(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`docker KIND inspect`, by the names asked for; what is not there is absent."""
+    if not names:
+        return {}
     done = docker(kind, "inspect", *names, check=False, timeout=LIMIT)
     errors = done.stderr.lower().splitlines()
     if done.returncode and not all("no such" in line or "not found" in line for line in errors):
@@ -118,11 +115,8 @@ def _inspect(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         by_name, unnamed = by_name | own, unnamed or not own
     # Docker knows some things by other names, too: an image without its tag, a container by the beginning of its id.
     for name in [name for name in names if unnamed and name not in by_name]:
-        by_name |= _inspect(kind, (name,))
+        by_name |= _inspected(kind, (name,))
     return by_name
-
-
-_together = {kind: Together(partial(_inspect, kind)) for kind in ("container", "image", "network")}
 
 
 def _container(raw: dict[str, Any]) -> Container:

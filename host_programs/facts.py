@@ -7,7 +7,6 @@ say.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import pwd
@@ -22,14 +21,14 @@ from typing import Optional
 from documents import backup_script
 from documents.places import NOTHING, BridgeDeployment, BridgePlace, Deployment, Synapse
 from documents.refusal import Refused
-from host_programs import bundle, host_lock
+from host_programs import host_lock, program_file
 from host_programs.backup import archives, shell_syntax
 from host_programs.bridge import bridge_status, config_check
 from host_programs.bridge.config_check import Question
-from host_programs.common import ScriptError, docker, run
+from host_programs.common import ScriptError, docker
 from host_programs.container import every, inside, look, of_stack, on_host, there, variable
 from host_programs.files import safe_files
-from host_programs.files.directory import CLAIM, FAILURES, JOURNAL, READY, directory_writers
+from host_programs.files.directory import CLAIM, JOURNAL, READY, directory_writers
 from host_programs.files.files import dump_script_owner, file_writer
 from host_programs.postgres.postgres import SCHEMA, Line, psql, sessions
 from host_programs.synapse import facts_inside, synapse_address, synapse_process
@@ -81,12 +80,11 @@ SCHEDULES = (
 @dataclass(frozen=True)
 class Look:
     """What to look for: the places of one stack, and the databases that it isolates. `over_ssh`: whether Docker's
-    provider comes as the SSH user, whom sudo names; `programs`: where those of the steps should be."""
+    provider comes as the SSH user, whom sudo names."""
 
     deployment: Deployment
     isolated_databases: tuple[str, ...]
     over_ssh: bool = False
-    programs: Optional[bundle.Stored] = None
 
 
 def read(arguments: Look) -> HostFacts:
@@ -148,18 +146,12 @@ def read(arguments: Look) -> HostFacts:
             renderers=_renderers(by_name.result(), synapse),
             worker_containers=_worker_containers(by_name.result(), synapse),
             workers={name: worker.result() for name, worker in workers.items()},
-            programs=arguments.programs is not None and _kept(arguments.programs),
             interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),
             bridges=tuple(
                 replace(found, schema=schemas.result().get(each.place.database.database, {}))
                 for each, found in zip(deployment.bridges, bridges)
             ),
         )
-
-
-def _kept(programs: bundle.Stored) -> bool:
-    path = Path(programs.path)
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == programs.sha256
 
 
 @dataclass(frozen=True)
@@ -173,7 +165,7 @@ class _Around:
 
 def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
     place, archive = deployment.place, deployment.archive
-    directory, failures = Path(place.directory), _text(Path(place.directory) / FAILURES) or ""
+    directory = Path(place.directory)
     return BridgeFacts(
         container=around.by_name.get(place.container),
         image=place.image in around.images,
@@ -182,7 +174,6 @@ def _bridge(deployment: BridgeDeployment, around: _Around) -> BridgeFacts:
         others=_others(around.by_name, place),
         registration=_own(Path(deployment.registration_path)),
         ready_mark=_text(directory / READY) or "",
-        failures=int(failures) if failures.isdecimal() else 0,
         config_refused=_config(deployment) if place.image in around.images else (),
         archive_dir=_directory(archive.directory),
         archive=_archive(deployment),
@@ -359,8 +350,8 @@ def _synapse(deployment: Deployment) -> SynapseFacts:
     file = (inside(container, synapse.homeserver_file) if container else None) or synapse.inside("homeserver.yaml")
     asked = facts_inside.Arguments(homeserver=file, address=synapse.address)
     try:
-        return bundle.run_inside(synapse.container, facts_inside.read, asked, timeout=30)
-    except bundle.InsideError as error:
+        return program_file.run_inside(synapse.container, facts_inside.read, asked, timeout=30)
+    except program_file.InsideError as error:
         return SynapseFacts(error=str(error))
 
 
@@ -496,9 +487,3 @@ def _syntax(deployment: Deployment, script: Optional[File]) -> str:
         return shell_syntax.check(script.text, backup_script.block(deployment))
     except Refused:
         return ""  # preflight says it
-
-
-VERBS = (read,)
-
-if __name__ == "__main__":
-    run(*VERBS)

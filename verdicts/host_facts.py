@@ -287,7 +287,6 @@ class BridgeFacts:
     registration: Optional[OwnFile]
     schema: dict[str, tuple[int, int]]
     ready_mark: str
-    failures: int
     config_refused: tuple[str, ...]
     archive_dir: Directory
     archive: Optional[ArchiveFacts]
@@ -351,6 +350,5 @@ class HostFacts:
     renderers: tuple[str, ...]
     worker_containers: tuple[str, ...]
     workers: dict[str, Worker]
-    programs: bool
     interrupted: bool
     bridges: tuple[BridgeFacts, ...]

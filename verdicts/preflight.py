@@ -29,12 +29,11 @@ SPARE_BYTES = 200 * 2**20
 
 @dataclass(frozen=True)
 class BridgeFindings:
-    """What the host looks like to one bridge. `attempt`, `restore`: see `_attempt`, `_restore`; `failures`: another
-    number makes the steps that may have failed run again; `role_there`, `database_there`: whether they are there and
-    this stack's, so that a state which does not hold them takes them over."""
+    """What the host looks like to one bridge. `attempt`, `restore`: see `_attempt`, `_restore`; `role_there`,
+    `database_there`: whether they are there and this stack's, so that a state which does not hold them takes them
+    over."""
 
     attempt: int
-    failures: int
     restore: str
     role_there: bool
     database_there: bool
@@ -148,7 +147,6 @@ def _findings(met: _Met) -> BridgeFindings:
     postgres, database, ours = met.postgres, met.deployment.place.database, met.ours
     return BridgeFindings(
         attempt=_attempt(met),
-        failures=met.facts.failures if ours.directory else 0,
         restore=_restore(met),
         role_there=database.role in postgres.roles and ours.anything,
         database_there=database.database in postgres.databases and ours.anything,

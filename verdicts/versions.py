@@ -52,7 +52,7 @@ def said(postgres: PostgresFacts, deployment: BridgeDeployment) -> Mapping[str, 
 def way_back(facts: BridgeFacts, deployment: BridgeDeployment, archive: str, image: str) -> str:
     """The commands that go back to `image`, which left `archive` (both "": none did), from one that was never ready;
     else ""."""
-    if not archive or image == deployment.place.image or facts.ready_mark.split()[3:] == [deployment.place.image]:
+    if not archive or image == deployment.place.image or facts.ready_mark.split()[2:] == [deployment.place.image]:
         return ""
     return go_back(deployment, image, archive)
 

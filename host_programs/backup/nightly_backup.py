@@ -33,7 +33,7 @@ from documents.places import Database
 from documents.refusal import Refused
 from host_programs import host_lock
 from host_programs.backup import shell_syntax
-from host_programs.common import ScriptError, run, say
+from host_programs.common import ScriptError, say
 from host_programs.files import safe_files
 from host_programs.files.directory import PROVEN
 from host_programs.files.files import dump_script_owner
@@ -473,9 +473,3 @@ def _remove_empty(directories: Sequence[Path]) -> None:
             directory.rmdir()
         except OSError:
             return
-
-
-VERBS = (apply, remove)
-
-if __name__ == "__main__":
-    run(*VERBS)

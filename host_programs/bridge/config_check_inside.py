@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from host_programs.common import run
-
 
 @dataclass(frozen=True)
 class Arguments:
@@ -30,9 +28,3 @@ def compare(arguments: Arguments) -> Compared:
     from documents.bridge_config import not_taken
 
     return Compared(tuple(not_taken(arguments.asked, yaml.safe_load(arguments.text))))
-
-
-VERBS = (compare,)
-
-if __name__ == "__main__":
-    run(*VERBS)

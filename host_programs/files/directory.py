@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Optional
 
 from documents.marks import writer
-from host_programs.common import ScriptError, run, say
+from host_programs.common import ScriptError, say
 from host_programs.files import safe_files
 
 CLAIM = ".stack"
-PROGRAMS = "programs-"  # how the names of the files begin that have the steps' programs: components/host.py
+PROGRAMS = "mautrix-host-"  # how the names of the program files begin: program_file.py
 CONFIGS = "config-"  # how the names of the directories begin that have a version of a bridge's config each
-FAILURES = ".failures"  # how often the bridge did not go live: host_programs/common.py writes it
 READY = ".ready"  # the id of the container that once was ready: host_programs/bridge/readiness.py writes it
 JOURNAL = ".homeserver.json"  # the edit of homeserver.yaml that goes on: host_programs/synapse/synapse.py writes it
 PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/nightly_backup.py writes it
-EVIDENCE = "auth-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
-OURS = (CLAIM, FAILURES, READY, JOURNAL, PROVEN, EVIDENCE)
+EVIDENCE = "stop-and-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
+OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE)
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,8 @@ def release(arguments: OwnDirectory) -> Done:
         return Done()
     if any((directory / name).exists() for name in (JOURNAL, PROVEN)):
         return Done(kept=(str(directory),))
-    for programs in directory.glob(f"{PROGRAMS}*"):
-        if writer(programs.read_text(errors="replace")) == arguments.stack:
+    for programs in directory.glob(f"{PROGRAMS}*.pyz"):
+        if writer(programs.read_bytes().partition(b"\n")[0].decode(errors="replace")) == arguments.stack:
             programs.unlink()
     others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OURS)
     for name in OURS:
@@ -97,9 +96,3 @@ def release(arguments: OwnDirectory) -> Done:
         return Done(kept=(str(directory),))
     directory.rmdir()
     return Done((str(directory),))
-
-
-VERBS = (claim, release)
-
-if __name__ == "__main__":
-    run(*VERBS)

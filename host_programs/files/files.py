@@ -14,9 +14,9 @@ from typing import Optional
 
 from documents import backup_script
 from documents.marks import writer
-from host_programs.common import ScriptError, run, say
-from host_programs.files import directory, safe_files
-from host_programs.files.directory import Done, OwnDirectory
+from host_programs.common import ScriptError, say
+from host_programs.files import safe_files
+from host_programs.files.directory import Done
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,12 @@ class OwnedFile:
 class OwnedFiles:
     """Files of one `stack` ("project/name", which the first line of each names) that come and go together. At `erase`
     one stays while the file `listed_in` lists it as `listed_below`/NAME (Synapse does not start when a registration
-    that it lists is missing). The directory `within` is claimed before."""
+    that it lists is missing)."""
 
     stack: str
     files: tuple[OwnedFile, ...]
     listed_in: str = ""
     listed_below: str = ""
-    within: Optional[OwnDirectory] = None
 
 
 def dump_script_owner(path: Path) -> Optional[str]:
@@ -56,8 +55,6 @@ def dump_script_owner(path: Path) -> Optional[str]:
 def create(arguments: OwnedFiles) -> Done:
     """Each file has its content, owner and mode; untouched if it has them already. ScriptError, and nothing written, if
     another file is in the place of one: of other content, and with a first line that does not name the stack."""
-    if arguments.within:
-        directory.claim(arguments.within)
     old = [_old(arguments.stack, file) for file in arguments.files]
     for file, was in zip(arguments.files, old):
         _write(file, was)
@@ -131,9 +128,3 @@ def _lists(file: Path, name: str) -> bool:
     text = content.data.decode(errors="replace") if content else ""
     lines = (line.partition("#")[0] for line in text.splitlines())
     return any(re.search(rf"(^|[\s\[\"',-]){re.escape(name)}($|[\s\]\"',])", line) for line in lines)
-
-
-VERBS = (create, erase)
-
-if __name__ == "__main__":
-    run(*VERBS)

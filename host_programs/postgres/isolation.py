@@ -22,7 +22,7 @@ from documents.marks import comment, commented
 from documents.masking import masked
 from documents.places import Database, Postgres
 from host_programs import host_lock
-from host_programs.common import ScriptError, run, say
+from host_programs.common import ScriptError, say
 from host_programs.postgres.postgres import Line, quoted, sessions, sql
 
 PUBLIC = """
@@ -356,9 +356,3 @@ def _may(arguments: Access, role: str, database: str) -> bool:
     """What Postgres' catalogue says, for a server whose messages are in another language."""
     statement = "select has_database_privilege(:'role', :'database', 'CONNECT');"
     return _sql(arguments, statement, role=role, database=database) != ["f"]
-
-
-VERBS = (isolate, renew, restore, prove)
-
-if __name__ == "__main__":
-    run(*VERBS)

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from host_programs.common import ScriptError, run
+from host_programs.common import ScriptError
 from host_programs.synapse import synapse_process
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, ask
 from verdicts.auth import came
@@ -103,9 +103,3 @@ def _registration(path: str) -> Registration:
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
-
-
-VERBS = (read,)
-
-if __name__ == "__main__":
-    run(*VERBS)

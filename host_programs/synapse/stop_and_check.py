@@ -1,6 +1,6 @@
 """The stop-and-check: do Synapse's appservice tokens work although MAS does the logins? Asked before the bridge starts.
 
-Verb `check`: five requests (verdicts/auth.py says which and why), a PASS as result, or the end: exit code 1,
+Five requests (verdicts/auth.py says which and why), a PASS as result, or the end: exit code 1,
 an error that a person can act on, and everything that was sent and came in a file, which the next PASS takes away.
 While Synapse starts (`verdicts.auth.starting`) the check waits; any other answer counts at once.
 """
@@ -18,10 +18,10 @@ from urllib.parse import quote
 from documents.marks import STACK_LABEL, TOKENS_LABEL
 from documents.masking import clean
 from documents.places import BridgePlace, Mas, Synapse
-from host_programs.common import ScriptError, docker, logs, run, say
+from host_programs.common import ScriptError, logs, say
 from host_programs.container import look
 from host_programs.files import safe_files
-from host_programs.files.directory import EVIDENCE, READY
+from host_programs.files.directory import EVIDENCE
 from host_programs.synapse.exchange import Request, ping_request
 from host_programs.synapse.synapse_address import Asker
 from verdicts.auth import STEPS, Exchange, Expected, Verdict, judge, starting, table
@@ -70,7 +70,7 @@ class Checked:
     table: str
 
 
-def check(arguments: Arguments) -> Checked:
+def stop_and_check(arguments: Arguments) -> Checked:
     """Ask, judge, report. ScriptError on a FAIL."""
     expected = Expected(
         bot=arguments.bot,
@@ -86,20 +86,7 @@ def check(arguments: Arguments) -> Checked:
         raise ScriptError(_report(arguments, verdict, tries))
     say(table(verdict))
     _unlink(arguments.evidence)
-    _make_way(arguments)
     return Checked(verdict.word, table(verdict))
-
-
-def _make_way(arguments: Arguments) -> None:
-    """A container of this stack that never got ready has the name that the next one needs; Pulumi's state may not know
-    it, if the run that made it was killed."""
-    there = look(arguments.bridge.container)
-    if there is None or there.labels.get(STACK_LABEL) != arguments.stack:
-        return
-    mark = Path(arguments.bridge.directory) / READY
-    if not mark.is_file() or mark.read_text().split()[:1] != [there.id]:
-        say(f"{there.name}: never got ready: it makes way for the next one")
-        docker("rm", "-f", "-v", there.id)
 
 
 def _requests(arguments: Arguments) -> dict[str, Request]:
@@ -243,9 +230,3 @@ def _unlink(path: Path) -> bool:
         say(f"{path}: left over from a failed check and not removed: {error.strerror or error}")
         return False
     return True
-
-
-VERBS = (check,)
-
-if __name__ == "__main__":
-    run(*VERBS)

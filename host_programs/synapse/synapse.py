@@ -25,15 +25,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Optional
 
+from documents.launcher import RUN_FROM_STDIN
 from documents.masking import clean
 from documents.places import Synapse
-from host_programs import bundle, host_lock
-from host_programs.common import ScriptError, docker, logs, run, say
+from host_programs import host_lock, program_file
+from host_programs.common import ScriptError, docker, logs, say
 from host_programs.container import inside, look, running_of
-from host_programs.files import safe_files
+from host_programs.files import files, safe_files
+from host_programs.files.files import OwnedFile, OwnedFiles
 from host_programs.synapse import synapse_address, synapse_inside, worker
 from host_programs.synapse.exchange import Request, address, ask, connect
 from host_programs.synapse.synapse_inside import Edit, Edited
+from host_programs.verbs import words_of
 from host_programs.wire import WireError, plain, typed
 from verdicts.host_facts import Container
 
@@ -48,7 +51,7 @@ class Arguments:
     """What this stack (`owner`, as "mautrix-signal/contabo") needs in homeserver.yaml: `registrations`, paths as
     Synapse sees them, and flags. `watch`: the same registrations on the host: Synapse is restarted if one is newer
     than its start. `journal`: a file's path on the host. `bridges`: names of this stack's containers: another one of
-    it leaves, and is stopped before Synapse forgets it. `fingerprint`: another one runs the step again."""
+    it leaves, and is stopped before Synapse forgets it. `files`: the registrations, written before."""
 
     synapse: Synapse
     owner: str
@@ -57,7 +60,8 @@ class Arguments:
     watch: tuple[str, ...]
     journal: str
     bridges: tuple[str, ...]
-    fingerprint: str = ""
+    files: tuple[OwnedFile, ...]
+    stack: str
 
     @property
     def path(self) -> Path:
@@ -269,9 +273,11 @@ def _text(path: Path) -> tuple[safe_files.Content, str]:
         raise ScriptError(f"{path}:{line}: not UTF-8 text: Synapse cannot read it: save it as UTF-8") from None
 
 
-def _asked(command: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
+def _asked(command: list[str], stdin: bytes) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=300, check=False)
+        raw = subprocess.run(command, input=stdin, capture_output=True, timeout=300, check=False)
+        out, err = (data.decode(errors="replace") for data in (raw.stdout, raw.stderr))
+        return subprocess.CompletedProcess(command, raw.returncode, out, err)
     except subprocess.TimeoutExpired:
         raise ScriptError(f"{' '.join(command[:3])}: no answer in 300 s") from None
     except OSError as error:
@@ -291,7 +297,7 @@ def _inside(arguments: Arguments, container: Optional[Container], verb: str, tex
         judge=up,
         pending=pending,
     )
-    code = ["-c", bundle.LAUNCH, verb]
+    code = ["-c", RUN_FROM_STDIN, *words_of(getattr(synapse_inside, verb)).split()]
     if up:
         tries = [["docker", "exec", "-i", arguments.synapse.container, "python3", *code]]
     else:
@@ -301,7 +307,7 @@ def _inside(arguments: Arguments, container: Optional[Container], verb: str, tex
         tries.append([sys.executable or "python3", *code])
     failed = []
     for command in tries:
-        done = _asked(command, bundle.pack(synapse_inside.__name__, edit))
+        done = _asked(command, program_file.inside_order(edit))
         if done.returncode == 0:
             edited = typed(Edited, json.loads(done.stdout), "the edit")
             if edited.refused:
@@ -402,6 +408,7 @@ def apply(arguments: Arguments) -> Applied:
     again, unless it says otherwise."""
     with host_lock.held(str(arguments.path), arguments.owner):
         _recover(arguments)
+        files.create(OwnedFiles(arguments.stack, arguments.files))
         return _apply(arguments)
 
 
@@ -525,7 +532,10 @@ def remove(arguments: Arguments) -> Removed:
             say(f"warning: {arguments.path}: is gone, so there is nothing to take out")
             return Removed(changed=False)
         killed = safe_files.read(Path(arguments.journal)) is not None
-        return _remove(arguments, killed)
+        removed = _remove(arguments, killed)
+        listed = arguments.synapse.homeserver_file, arguments.synapse.data_mount
+        files.erase(OwnedFiles(arguments.stack, arguments.files, *listed))
+        return removed
 
 
 def _remove(arguments: Arguments, killed: bool) -> Removed:
@@ -582,9 +592,3 @@ def _remove(arguments: Arguments, killed: bool) -> Removed:
             )
     say(f"{name}: healthy {done.seconds} s after the restart")
     return Removed(True, True, done.seconds, made.left)
-
-
-VERBS = (apply, remove)
-
-if __name__ == "__main__":
-    run(*VERBS)

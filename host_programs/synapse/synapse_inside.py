@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 from documents.refusal import Refused
-from host_programs.common import run
 from host_programs.synapse import synapse_process
 
 _TOKEN = r"""\b{}s_token["']?[ \t]*:[ \t]*["']?([^\s"',}}]+)"""
@@ -289,9 +288,3 @@ def tokens(text: str) -> set[str]:
     """as_token and hs_token of a registration, however it is written."""
     values = re.findall(_TOKEN.format("[ah]"), text)
     return {token for token in values if len(token) >= SHORTEST}
-
-
-VERBS = (apply, remove)
-
-if __name__ == "__main__":
-    run(*VERBS)

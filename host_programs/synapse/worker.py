@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from documents.places import Synapse
-from host_programs import bundle
+from host_programs import program_file
 from host_programs.common import ScriptError
 from host_programs.container import inside, look
 from host_programs.synapse import worker_inside
@@ -20,8 +20,8 @@ def worker(name: str, synapse: Synapse) -> Worker:
         return Worker(container, homeserver)
     arguments = worker_inside.Arguments(homeserver or synapse.inside("homeserver.yaml"))
     try:
-        seen = bundle.run_inside(name, worker_inside.look, arguments, timeout=30)
-    except bundle.InsideError as error:
+        seen = program_file.run_inside(name, worker_inside.look, arguments, timeout=30)
+    except program_file.InsideError as error:
         seen = WorkerFacts(error=str(error))
     return Worker(container, homeserver, seen)
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host_programs.common import run
 from host_programs.synapse import synapse_process
 from verdicts.host_facts import WorkerFacts
 
@@ -91,9 +90,3 @@ def _connected(process: Path) -> bool:
     """Whether its container has a TCP connection; there is none before its configuration is loaded."""
     rows = [row for table in ("tcp", "tcp6") for row in (process / "net" / table).read_text().splitlines()[1:]]
     return any(row.split()[3] == ESTABLISHED for row in rows)
-
-
-VERBS = (look,)
-
-if __name__ == "__main__":
-    run(*VERBS)

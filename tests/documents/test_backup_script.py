@@ -176,8 +176,8 @@ def test_the_three_lines() -> None:
     text = "BACKUP_DIR=x\npg_dump a\nfind x\n"
     assert backup_script.add(text, SIGNAL).split("\n") == ["BACKUP_DIR=x", "pg_dump a", *ADDED, "find x", ""]
     assert backup_script.before(backup_script.add(text, SIGNAL), SIGNAL.owner) == "BACKUP_DIR=x\npg_dump a\n"
-    quoted = backup_script.add(text, Block("s/t", "/opt/my host_programs/dump.sh", "/srv/dumps"))
-    assert "'/opt/my host_programs/dump.sh' \"/srv/dumps\" ||" in quoted
+    quoted = backup_script.add(text, Block("s/t", "/opt/my scripts/dump.sh", "/srv/dumps"))
+    assert "'/opt/my scripts/dump.sh' \"/srv/dumps\" ||" in quoted
 
 
 def test_a_script_with_an_exit_trap_of_its_own_keeps_it() -> None:

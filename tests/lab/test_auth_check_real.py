@@ -87,7 +87,7 @@ class Synapse:
         assert (done.returncode, done.stdout) == (1, ""), done.stdout
         assert f"FAIL: {step}: {rule}" in done.stderr, done.stderr
         assert f"--- last 50 log lines of {self.lab.synapse} ---" in done.stderr
-        evidence = self.evidence_dir / "auth-check-failed.json"
+        evidence = self.evidence_dir / "stop-and-check-failed.json"
         for token in (AS_TOKEN, PUPPET_TOKEN, OTHER):
             assert token not in done.stderr + evidence.read_text()
         return dict(json.loads(evidence.read_text()))

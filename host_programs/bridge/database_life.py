@@ -1,10 +1,11 @@
 """The bridge's database through its life: how it begins, what happens to it when the image changes, and the archive at
 its end.
 
-begin    gives the new database its beginning: empty, or what an archive holds. Later, before a container of another
-         image: stops the bridge and archives the database as that bridge left it; to go back, an archive replaces it.
-check    before the bridge's container goes for good: can the archive be made?
-archive  what a destroy leaves (host_programs/backup/archives.py).
+prepare_database  gives a new database its content: none, or what an archive holds. Later, before a container of another
+                  image: stops the bridge and archives the database as that bridge left it; to go back, an archive
+                  replaces it.
+check_archive     before the bridge's container goes for good: can the archive be made?
+archive_database  what a destroy leaves (backup/archives.py).
 
 A restore runs an archive's dump, as the role, in one transaction. What the database began with, the image that used it
 last and the archive that it went back to are in its comment, set in the same transaction: each happens once.
@@ -27,7 +28,7 @@ from documents.marks import STACK_LABEL, comment, commented
 from documents.places import NOTHING, Database, whose
 from host_programs.backup import archives
 from host_programs.backup.archives import Archived, Subject
-from host_programs.common import ScriptError, docker, run, say
+from host_programs.common import ScriptError, docker, say
 from host_programs.container import look, remove_image, remove_own
 from host_programs.postgres import dumps, postgres
 from verdicts.host_facts import Manifest, before
@@ -45,20 +46,22 @@ ANOTHER = "name an archive of this deployment"
 
 @dataclass(frozen=True)
 class Arguments:
-    """The data of `subject`, whose image is the one that is to run; `container` is the bridge's. `restore`: none, or
-    the path of the archive that the database begins with; `go_back`: "", or that of the one that replaces it. Of the
-    archives made before a change, `keep` stay, and the last one of each version; of images the last two, or all with
-    `keep_images`. Another `attempt` makes the container anew, another number of `failures` only tries this again.
-    `timestamp`: as `archives.write`."""
+    """The data of `subject`, whose image is the one that is to run.
+
+    `container` is the bridge's, and `ready_mark` the file that names the container that got ready; another `attempt`
+    makes the container anew. `restore`: none, or the path of the archive that the database begins with; `go_back`: "",
+    or the path of the archive that replaces it. Of the archives made before a change, `keep` stay, and the last one of
+    each version; of images the last two, or all with `keep_images`. `timestamp`: as `archives.write`.
+    """
 
     subject: Subject
     container: str
+    ready_mark: str
     restore: str
     go_back: str
     keep: int
     keep_images: bool
     attempt: int
-    failures: int = 0
     timestamp: Optional[str] = None
 
 
@@ -78,7 +81,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Begun:
+class DatabaseOrigin:
     """`began`: none, or the archive that the database came from; `previous`: the newest archive that was made before a
     change, and the image that left it; both "" if there is none."""
 
@@ -87,10 +90,11 @@ class Begun:
     previous_image: str = ""
 
 
-def begin(arguments: Arguments) -> Begun:
+def prepare_database(arguments: Arguments) -> DatabaseOrigin:
     """ScriptError, with the database as it was, if an archive is damaged, belongs to another role, its keys are
     encrypted with another pickle key than the stack's, it holds what no dump does, or a database that should begin is
     not empty; and, with the bridge running again, if it cannot be archived before a change."""
+    _remove_never_ready(arguments)
     subject, key = arguments.subject, fingerprint(arguments.subject.pickle_key)[:16]
     database = subject.database
     first = {"began": arguments.restore, "key": key, "image": subject.image}
@@ -101,7 +105,7 @@ def begin(arguments: Arguments) -> Begun:
     # Without what a destroy or a change noted that stopped on the way.
     settled = {key: value for key, value in known.items() if key not in ("archived", "changing")}
     if not known.get("began"):
-        known, fix = first, "`pulumi destroy --run-program`, then `pulumi up` with restore set"
+        known, fix = first, "`pulumi destroy`, then `pulumi up` with restore set"
         _restore(subject, Path(arguments.restore), fix, _comment(subject, known))
     elif known.get("key") != key:
         raise ScriptError(
@@ -114,7 +118,19 @@ def begin(arguments: Arguments) -> Begun:
     elif settled != known:  # it is not wanted any more
         _sql(database, _comment(subject, settled))
     previous = next(((str(path), manifest.image) for path, manifest in _earlier(subject)), ("", ""))
-    return Begun(str(known["began"]), *previous)
+    return DatabaseOrigin(str(known["began"]), *previous)
+
+
+def _remove_never_ready(arguments: Arguments) -> None:
+    """A container of this stack that never got ready has the name that the next one needs. Pulumi's state may not know
+    it, if the run that made it was killed."""
+    container = look(arguments.container)
+    if container is None or container.labels.get(STACK_LABEL) != arguments.subject.stack:
+        return
+    mark = Path(arguments.ready_mark)
+    if not mark.is_file() or mark.read_text().split()[:1] != [container.id]:
+        say(f"{container.name}: never got ready: it makes way for the next one")
+        docker("rm", "-f", "-v", container.id)
 
 
 @contextlib.contextmanager
@@ -125,7 +141,7 @@ def _fitting(subject: Subject, path: Path, fix: str) -> Iterator[tuple[tarfile.T
         if manifest.role not in ("", database.role):
             raise ScriptError(
                 f"{path}: its database belongs to the role {manifest.role!r}, and this one to {database.role!r}: "
-                "use that role's name (setting bridgeRole)"
+                "use that role's name (setting role)"
             )
         if archives.key_in(path, tar) != subject.pickle_key:
             raise ScriptError(
@@ -145,7 +161,7 @@ def _restore(subject: Subject, path: Path, fix: str, statement: str, emptied: bo
             raise ScriptError(
                 f"{container}: database {name} is not empty ({there} tables, views, types or functions), and an "
                 "archive is restored into an empty one only: nothing was restored; set restore to none to go on with "
-                "what is there, or `pulumi destroy --run-program`, which archives it"
+                "what is there, or `pulumi destroy`, which archives it"
             )
         first = dumps.EMPTY if emptied else ""
         dumps.restore(container, role, name, archives.member_of(tar, archives.DATABASE), first, statement)
@@ -204,7 +220,7 @@ def _prune(arguments: Arguments, replaced: str, used: set[str]) -> None:
             say(f"removed: {gone}")
 
 
-def check(arguments: Check) -> Checked:
+def check_archive(arguments: Check) -> Checked:
     """ScriptError, and nothing is removed yet, if it is clear that the archive could not be made: Postgres is not
     there, the database cannot be dumped, the directory cannot be written, or has no room."""
     database, directory = arguments.database, Path(arguments.directory)
@@ -236,7 +252,7 @@ def check(arguments: Check) -> Checked:
     return Checked(size)
 
 
-def archive(arguments: Arguments) -> Archived:
+def archive_database(arguments: Arguments) -> Archived:
     """ScriptError, and nothing but the container is removed yet, if no whole archive can be written. There is none of
     a database that never began and is empty."""
     subject = arguments.subject
@@ -282,9 +298,3 @@ def _known(database: Database, before: str = "") -> dict[str, Any]:
     what runs before that is looked at."""
     values = commented("\n".join(_sql(database, f"{before}{COMMENT}")))
     return {key: value for key, value in values.items() if key != "stack"}
-
-
-VERBS = (begin, archive, check)
-
-if __name__ == "__main__":
-    run(*VERBS)

@@ -1,0 +1,51 @@
+"""All steps that run on the host, by the two words of their command line: `python3 -I mautrix-host-….pyz AREA VERB`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, cast
+
+VERBS = {
+    "host read": "host_programs.facts:read",
+    "programs install": "host_programs.files.programs:install_programs",
+    "stack cleanup": "host_programs.cleanup.stack:cleanup_stack",
+    "secrets make-seed": "host_programs.secrets:make_seed",
+    "directory claim": "host_programs.cleanup.bridge:claim_directory",
+    "bridge cleanup": "host_programs.cleanup.bridge:cleanup_bridge",
+    "public shut-out": "host_programs.postgres.isolation:isolate",
+    "public renew": "host_programs.postgres.isolation:renew",
+    "public let-in": "host_programs.postgres.isolation:restore",
+    "passwords prove": "host_programs.postgres.isolation:prove",
+    "backup install": "host_programs.backup.nightly_backup:apply",
+    "backup remove": "host_programs.backup.nightly_backup:remove",
+    "synapse register": "host_programs.synapse.synapse:apply",
+    "synapse unregister": "host_programs.synapse.synapse:remove",
+    "synapse stop-and-check": "host_programs.synapse.stop_and_check:stop_and_check",
+    "config write": "host_programs.bridge.config:write_config",
+    "database prepare": "host_programs.bridge.database_life:prepare_database",
+    "database archive": "host_programs.bridge.database_life:archive_database",
+    "archive check": "host_programs.bridge.removal:check_before_removal",
+    "archive read-key": "host_programs.backup.archived_keys:read_archived_key",
+    "bridge wait": "host_programs.bridge.readiness:wait_until_ready",
+    # Inside of Synapse's container.
+    "inside-synapse read": "host_programs.synapse.facts_inside:read",
+    "inside-synapse add": "host_programs.synapse.synapse_inside:apply",
+    "inside-synapse remove": "host_programs.synapse.synapse_inside:remove",
+    "inside-worker read": "host_programs.synapse.worker_inside:look",
+    "inside-synapse check-config": "host_programs.bridge.config_check_inside:compare",
+}
+
+
+def words_of(verb: Callable[..., Any]) -> str:
+    """The words that run this function. Raises KeyError for one that is no step."""
+    return _WORDS[f"{verb.__module__}:{verb.__name__}"]
+
+
+def verb_of(words: str) -> Callable[[Any], Any]:
+    """The function that the words run; only its module is imported. Raises KeyError for words that are none."""
+    module, _, name = VERBS[words].partition(":")
+    return cast("Callable[[Any], Any]", getattr(import_module(module), name))
+
+
+_WORDS = {place: words for words, place in VERBS.items()}
