@@ -15,22 +15,21 @@ from documents.homeserver import Entries
 from documents.places import Deployment
 from host_programs.files.directory import JOURNAL
 from host_programs.files.files import OwnedFile
-from host_programs.synapse import synapse
+from host_programs.synapse import appservices
 
 
-def homeserver_edit(deployment: Deployment, files: Sequence[OwnedFile] = ()) -> synapse.Arguments:
-    """What Synapse needs to know of this stack's bridges: the registrations' `files`, and the lines."""
-    entries = Entries.of(deployment)
-    return synapse.Arguments(
+def homeserver_edit(
+    deployment: Deployment, registrations: Sequence[OwnedFile] | None = None
+) -> appservices.Appservices:
+    """What Synapse needs to know of this stack's bridges; without `registrations`, enough to unregister them."""
+    paths = (OwnedFile(path, "", 0, 0) for path in deployment.registration_paths)
+    return appservices.Appservices(
         synapse=deployment.synapse,
-        owner=entries.owner,
-        registrations=entries.registrations,
-        experimental_features=entries.experimental_features,
-        watch=deployment.registration_paths,
+        stack=deployment.stack,
+        registrations=tuple(paths if registrations is None else registrations),
+        experimental_features=Entries.of(deployment).experimental_features,
         journal=f"{deployment.shared_directory}/{JOURNAL}",
         bridges=tuple(bridge.place.container for bridge in deployment.bridges),
-        files=tuple(files),
-        stack=deployment.stack,
     )
 
 
@@ -77,8 +76,8 @@ class SynapseRegistration(pulumi.ComponentResource):
         step = args.host.command(
             f"{name}-appservices",
             known.apply(lambda k: homeserver_edit(deployment, _files(deployment, k[0], k[1], k[2], owner))),
-            create=synapse.apply,
-            delete=synapse.remove,
+            create=appservices.register_appservices,
+            delete=appservices.unregister_appservices,
             triggers=[deployment.synapse.homeserver_file],
             opts=pulumi.ResourceOptions(parent=self),
         )

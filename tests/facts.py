@@ -1,4 +1,4 @@
-"""A host as facts.py sees the plan's, before the first `up` (`healthy`) and after it (`deployed`), and the
+"""A host as host_programs/facts sees the plan's, before the first `up` (`healthy`) and after it (`deployed`), and the
 plan's settings; tests change what they are about, with dataclasses.replace."""
 
 from __future__ import annotations

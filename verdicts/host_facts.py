@@ -1,4 +1,4 @@
-"""What a host looks like: the shape that host_programs/facts.py fills in and verdicts/preflight.py judges."""
+"""What a host looks like: the shape that host_programs/facts/host.py fills in and verdicts/preflight.py judges."""
 
 from __future__ import annotations
 
@@ -292,7 +292,6 @@ class BridgeFacts:
     archive: Optional[ArchiveFacts]
     going_back: Optional[ArchiveFacts]
     versions: dict[str, ArchiveFacts]
-    status: BridgeStatus
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The verdict on a host before anything is planned: what stops the deployment, what to know, what will change.
 
-Pure: it judges the facts that host_programs/facts.py brings. Each problem is one line: what, where, and its fix.
+Pure: it judges the facts that host_programs/facts/host.py brings. Each problem is one line: what, where, and its fix.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ class DockerAddress:
 
 
 def write_program_file(program: ProgramFile, project: Path) -> Path:
-    """Write the program file into the project, unless it is there; its path below the project. Those of other stacks and
-    versions stay: another operation may be copying one."""
+    """Write the program file into the project, unless it is there; its path below the project. Those of other stacks
+    and versions stay: another operation may be copying one."""
     folder = project / BUILD
     folder.mkdir(exist_ok=True)
     path = folder / program.name

@@ -266,7 +266,7 @@ def _read(path: Path, errors: str = "strict") -> str:
 
 def _edit(arguments: Arguments, path: Path, text: str, undo: _Undo) -> bool:
     try:
-        wrong = shell_syntax.check(text, arguments.block)
+        wrong = shell_syntax.check_call(text, arguments.block)
         new = backup_script.add(text, arguments.block).encode()
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None

@@ -18,14 +18,14 @@ from urllib.parse import quote
 
 from documents.masking import clean
 from documents.places import BridgePlace, Synapse
-from host_programs.bridge.bridge_status import ready
+from host_programs.bridge.bridge_status import ask_ready
 from host_programs.common import ScriptError, docker, logs, say
 from host_programs.container import last_exit, look, status_inside, temporary_file_refused
 from host_programs.files import directory, files, safe_files
 from host_programs.postgres.postgres import sql
 from host_programs.synapse import delivery
+from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, ping_request
-from host_programs.synapse.synapse_address import Asker
 from verdicts.auth import Exchange, came, starting
 from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
 from verdicts.host_facts import Container
@@ -94,7 +94,7 @@ class Watch:
             "ping": ping_request(arguments.appservice_id, arguments.as_token),
             "profile": Request("GET", profile, arguments.as_token),
         }
-        self.asker = Asker(arguments.synapse, [arguments.as_token])
+        self.client = SynapseClient(arguments.synapse, [arguments.as_token])
         self.answers: dict[str, str] = {}  # for people
         self.exchanges: dict[str, Exchange] = {}
         self.bodies: dict[str, Mapping[str, Any]] = {}  # of the answers that hold
@@ -132,13 +132,13 @@ class Watch:
         """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
         runs = self.state if self.state and self.state.running else None
         place = self.arguments.bridge
-        said = ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
+        said = ask_ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
         self.answers, self.bodies = {"ready": said}, {}
         good = said == "200"
         for name, request in self.requests.items():
             if not good and not all_of_them:
                 return False
-            exchange = self.asker.ask(name, request, seconds)
+            exchange = self.client.send(name, request, seconds)
             self.exchanges[name], self.answers[name] = exchange, came(exchange)
             body = None if exchange.fault or exchange.status != 200 else exchange.json()
             if body is None or (name == "ping" and "duration_ms" not in body):
@@ -163,7 +163,7 @@ class Watch:
             raise ScriptError(self.report("cannot write temporary files"))
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
         try:
-            proof = delivery.Delivery(self.asker.url, a.doublepuppet_as_token, a.bot, a.as_token)
+            proof = delivery.Delivery(self.client.url, a.doublepuppet_as_token, a.bot, a.as_token)
             arrived = delivery.prove_delivery(proof, deadline, min(a.pause, DELIVERY_PAUSE))
         except ScriptError as error:
             raise ScriptError(clean(str(error), [a.as_token, a.doublepuppet_as_token])) from None

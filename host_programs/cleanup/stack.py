@@ -15,7 +15,7 @@ from host_programs.cleanup.bridge import BridgeParts, Removed, cleanup_bridge
 from host_programs.common import say
 from host_programs.files import directory, files, safe_files
 from host_programs.files.directory import OwnDirectory
-from host_programs.synapse import synapse
+from host_programs.synapse import appservices
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class StackParts:
     own: OwnDirectory
     postgres: Postgres
     backup: nightly_backup.Arguments
-    synapse: synapse.Arguments
+    synapse: appservices.Appservices
     bridges: tuple[BridgeParts, ...]
 
     @property
@@ -51,14 +51,15 @@ def cleanup_stack(arguments: StackParts) -> Removed:
 
 def _clean_synapse(arguments: StackParts) -> list[str]:
     """The lines first: Synapse does not start with a registration listed that is not there."""
-    edit, gone = arguments.synapse, []
-    text = safe_files.read(edit.path)
-    named = text is not None and edit.owner.encode() in text.data
-    if (named or safe_files.read(Path(edit.journal)) is not None) and synapse.remove(edit).changed:
-        gone.append(str(edit.path))
-    for path in edit.watch:
-        gone += files.erase_own(arguments.stack, Path(path))
-    return gone
+    edit = arguments.synapse
+    text = safe_files.read(edit.homeserver_file)
+    named = text is not None and edit.stack.encode() in text.data
+    interrupted = safe_files.read(Path(edit.journal)) is not None
+    written = [file.path for file in edit.registrations if Path(file.path).exists()]
+    if not (named or interrupted or written):
+        return []
+    unregistered = appservices.unregister_appservices(edit)
+    return [*([str(edit.homeserver_file)] if unregistered.changed else []), *unregistered.removed]
 
 
 def _clean_backup(arguments: StackParts) -> list[str]:

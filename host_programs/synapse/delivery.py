@@ -17,7 +17,7 @@ from typing import Any, Optional, TypeVar
 from urllib.parse import quote
 
 from host_programs.common import ScriptError, say
-from host_programs.synapse.exchange import Request, ask
+from host_programs.synapse.exchange import Request, send
 from verdicts.auth import Exchange, came
 
 API = "/_matrix/client/v3"
@@ -87,14 +87,14 @@ def _membership(delivery: Delivery, room: str) -> str:
 def _take_out(url: str, room: str, as_token: str, *steps: str) -> None:
     """Those `steps` (leave, forget) of whom the token is for."""
     for step in steps:
-        exchange = ask(step, url, Request("POST", f"{room}/{step}", as_token, {}), LIMIT)
+        exchange = send(step, url, Request("POST", f"{room}/{step}", as_token, {}), LIMIT)
         if exchange.status != 200:
             say(f"note: the room of the proof, {room}: {step}: {came(exchange)}")
 
 
 def _answered(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]) -> R:
     """What is `read` in the answer. ScriptError if it is not there, or the answer is none."""
-    exchange = ask("delivery", url, request, LIMIT)
+    exchange = send("delivery", url, request, LIMIT)
     if exchange.status == 200:
         with contextlib.suppress(KeyError, TypeError):
             return read(exchange.json() or {})

@@ -22,8 +22,8 @@ from host_programs.common import ScriptError, logs, say
 from host_programs.container import look
 from host_programs.files import safe_files
 from host_programs.files.directory import EVIDENCE
+from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import Request, ping_request
-from host_programs.synapse.synapse_address import Asker
 from verdicts.auth import STEPS, Exchange, Expected, Verdict, judge, starting, table
 
 PING = STEPS[2]  # Synapse asks the bridge
@@ -113,7 +113,7 @@ def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
     """The last exchange of each step, and all of them (of a start that is waited for, the first and the last)."""
     end = time.monotonic() + arguments.deadline
     last, kept = list[Exchange](), list[Exchange]()
-    asker = Asker(arguments.synapse, arguments.secrets)
+    client = SynapseClient(arguments.synapse, arguments.secrets)
     for step, request in _requests(arguments).items():
         # A start is waited for until the limit: nothing is left for the steps behind it.
         waited = any(starting(exchange) for exchange in last)
@@ -122,7 +122,7 @@ def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
             seconds = min(arguments.request_timeout, end - time.monotonic())
             if seconds <= 0 or waited:
                 return Exchange(step, request.method, request.target, fault="not-sent")
-            return asker.ask(step, request, seconds)
+            return client.send(step, request, seconds)
 
         tried = _until_started(once, end, arguments.retry_pause)
         if step == PING and tried[-1].fault == "timeout" and not waited:

@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from host_programs.bridge.bridge_data import Arguments, Check
 
 from documents.marks import comment, commented
 from documents.places import Database
-from host_programs import facts
 from host_programs.backup import archives
 from host_programs.backup.archived_keys import FromArchive, keys
 from host_programs.backup.archives import Subject, found, manifest_of
 from host_programs.bridge import bridge_data
-from host_programs.bridge.bridge_data import Arguments, Check
 from host_programs.common import ScriptError
 from host_programs.container import look
+from host_programs.facts.bridges import find_archive
 from host_programs.postgres import dumps
 from host_programs.postgres.postgres import Line, Said, literal, sessions
 from host_programs.wire import plain
@@ -446,15 +446,15 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
     )
     for stamp, stack, domain in made[1:]:
         box.good("archive", timestamp=stamp, stack=stack, domain=domain)
-    found = facts._archive(plan)
+    found = find_archive(plan)
     assert found is not None and found.manifest is None and plan.whose in found.error
     assert found.others == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
     box.good("archive", timestamp=made[0][0], stack=STACK, domain="echo6.co")
-    found = facts._archive(plan)
+    found = find_archive(plan)
     assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
-    by_path = facts._archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
+    by_path = find_archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
     assert by_path is not None and "x.tar.gz: damaged, or no archive of a bridge" in by_path.error
-    assert facts._archive(deployment()) is None
+    assert find_archive(deployment()) is None
 
 
 # before the container goes ----------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_an_unknown_script_is_said_at_once() -> None:
 def test_a_script_that_packs_another_one_can_do_so_on_the_host() -> None:
     for least in (False, True):
         sources = bundle.unpacked(bundle.pack("host_programs.facts", {}, least=least))["sources"]
-        assert {"host_programs.launch", "host_programs.synapse.facts_inside"} <= set(sources)
+        assert {"host_programs.launch", "host_programs.synapse.inside.synapse_facts"} <= set(sources)
 
 
 def _stored(path: Path) -> bundle.Stored:

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from host_programs.bridge.leftovers import Bridge, Shared
 
 from components.backup import backup_arguments
 from components.registration import homeserver_edit
 from documents.marks import comment
 from host_programs.backup import archives, nightly_backup
 from host_programs.bridge import leftovers
-from host_programs.bridge.leftovers import Bridge, Shared
 from host_programs.common import ScriptError
 from host_programs.files import directory, files
 from host_programs.postgres import dumps, isolation
@@ -172,7 +172,9 @@ def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     ours = f"# x: written by the Pulumi stack {STACK}.\n"
     owner = os.geteuid(), os.getegid()
     config = files.OwnedFile(str(box.bridge / "config-0123/config.yaml"), ours, *owner, own_directory=True)
-    one, two = (files.OwnedFile(path, ours, *owner) for path in box.shared.synapse.watch)
+    one, two = (
+        files.OwnedFile(path, ours, *owner) for path in (each.path for each in box.shared.synapse.registrations)
+    )
     files.create(files.OwnedFiles(STACK, (config, one, two)))
     Path(two.path).write_text("id: somebody-else-s\n")
     box.shared_directory.joinpath("shared_backup.sh").write_text(box.shared.backup.dump_script)

@@ -6,30 +6,30 @@ from documents.places import Synapse
 from host_programs import program_file
 from host_programs.common import ScriptError
 from host_programs.container import inside, look
-from host_programs.synapse import worker_inside
+from host_programs.synapse.inside import worker_facts
 from verdicts.host_facts import Worker, WorkerFacts
 
 
-def worker(name: str, synapse: Synapse) -> Worker:
-    """What there is to know of it. ScriptError if Docker fails."""
+def inspect_worker(name: str, synapse: Synapse) -> Worker:
+    """The container, and what it says of itself. ScriptError if Docker fails."""
     container = look(name)
     if container is None:
         return Worker(None)
     homeserver = inside(container, synapse.homeserver_file) or ""
     if not container.running:
         return Worker(container, homeserver)
-    arguments = worker_inside.Arguments(homeserver or synapse.inside("homeserver.yaml"))
+    request = worker_facts.WorkerRequest(homeserver or synapse.inside("homeserver.yaml"))
     try:
-        seen = program_file.run_inside(name, worker_inside.look, arguments, timeout=30)
+        facts = program_file.run_inside(name, worker_facts.inspect_worker, request, timeout=30)
     except program_file.InsideError as error:
-        seen = WorkerFacts(error=str(error))
-    return Worker(container, homeserver, seen)
+        facts = WorkerFacts(error=str(error))
+    return Worker(container, homeserver, facts)
 
 
-def unwell(name: str, synapse: Synapse) -> str:
-    """Why it is not up; "" if it is."""
+def explain_unhealthy_worker(name: str, synapse: Synapse) -> str:
+    """Why it is not healthy; "" if it is."""
     try:
-        facts = worker(name, synapse).facts
+        facts = inspect_worker(name, synapse).facts
     except ScriptError as error:
         return str(error)
     return (facts.error or facts.unwell) if facts else "it does not run"

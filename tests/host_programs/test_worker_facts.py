@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from host_programs.synapse import synapse_process, worker_inside
-from host_programs.synapse.worker_inside import Arguments
+from host_programs.synapse.inside import process as synapse_process
+from host_programs.synapse.inside import worker_facts
+from host_programs.synapse.inside.worker_facts import WorkerRequest
 from tests.host_programs.scripted_server import closed_port
 from verdicts.host_facts import WorkerFacts
 
@@ -40,13 +41,13 @@ class Container:
         (process / "net/tcp6").write_text(HEAD)
         shared.write_text(homeserver)
         own.write_text(f"worker_name: w\n{worker}")
-        return worker_inside.look(Arguments(str(shared)))
+        return worker_facts.inspect_worker(WorkerRequest(str(shared)))
 
 
 @pytest.fixture
 def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Container:
     monkeypatch.setattr(synapse_process, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(synapse_process, "files", lambda words: [word for word in words if word.startswith("/")])
+    monkeypatch.setattr(synapse_process, "list_files", lambda words: [word for word in words if word.startswith("/")])
     return Container(tmp_path)
 
 
@@ -148,7 +149,7 @@ def test_a_configuration_that_cannot_be_judged_is_one_line(container: Container,
 
 
 def test_a_container_without_a_worker_says_so(container: Container) -> None:
-    assert worker_inside.look(Arguments("/nowhere")) == WorkerFacts(error="runs no worker of Synapse")
+    assert worker_facts.inspect_worker(WorkerRequest("/nowhere")) == WorkerFacts(error="runs no worker of Synapse")
 
 
 MAIN, WORKER = synapse_process.MAIN, synapse_process.WORKER
@@ -173,4 +174,4 @@ def test_processes_are_known_by_their_words(tmp_path: Path, words: list[str], ki
     (tmp_path / "9").mkdir()
     (tmp_path / "9/cmdline").write_bytes(b"\0".join(map(str.encode, words)) + b"\0")
     os.symlink("/", tmp_path / "9/root")
-    assert [kind for kind in (MAIN, WORKER) if synapse_process.running(kind, tmp_path)] == kinds
+    assert [kind for kind in (MAIN, WORKER) if synapse_process.find_processes(kind, tmp_path)] == kinds

@@ -10,24 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from host_programs.synapse import facts_inside, synapse_process
-from host_programs.synapse.facts_inside import Arguments
-from host_programs.synapse.facts_inside import _owner as owner
+from host_programs.synapse.inside import process as synapse_process
+from host_programs.synapse.inside import synapse_facts
+from host_programs.synapse.inside.synapse_facts import SynapseRequest
+from host_programs.synapse.inside.synapse_facts import _find_owner as owner
 from verdicts.host_facts import Registration, SynapseFacts
 
 
 @pytest.fixture(autouse=True)
 def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever runs on this machine."""
-    monkeypatch.setattr(facts_inside, "_owner", lambda process, directory: (991, 992))
+    monkeypatch.setattr(synapse_facts, "_find_owner", lambda process, directory: (991, 992))
     monkeypatch.setattr(synapse_process, "PROC", Path("/nowhere"))
-    monkeypatch.setattr(facts_inside, "version", lambda package: "1.147.1")
+    monkeypatch.setattr(synapse_facts, "version", lambda package: "1.147.1")
 
 
 def read(folder: Path, text: str) -> SynapseFacts:
     file = folder / "homeserver.yaml"
     file.write_text(text)
-    return facts_inside.read(Arguments(homeserver=str(file), address="http://127.0.0.1:9"))
+    return synapse_facts.read_synapse(SynapseRequest(homeserver=str(file), address="http://127.0.0.1:9"))
 
 
 def test_what_a_homeserver_behind_mas_says(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_file_that_cannot_be_judged_is_an_error(tmp_path: Path, text: str) -> 
 
 
 def test_no_file_is_an_error(tmp_path: Path) -> None:
-    assert facts_inside.read(Arguments(str(tmp_path / "none.yaml"), "")).error.startswith(
+    assert synapse_facts.read_synapse(SynapseRequest(str(tmp_path / "none.yaml"), "")).error.startswith(
         f"{tmp_path}/none.yaml: FileNotFoundError: "
     )
 
@@ -109,6 +110,6 @@ def test_the_user_is_that_of_synapses_process_and_else_the_directorys(tmp_path: 
     if os.geteuid() == 0:
         os.chown(tmp_path / "23", 991, 992)
         mine = (991, 992)
-    assert owner(synapse_process.find(tmp_path), Path("/")) == mine
+    assert owner(synapse_process.find_main(tmp_path), Path("/")) == mine
     (tmp_path / "23/cmdline").unlink()
-    assert owner(synapse_process.find(tmp_path), Path("/")) == (0, 0)
+    assert owner(synapse_process.find_main(tmp_path), Path("/")) == (0, 0)

@@ -1,4 +1,4 @@
-"""A process of Synapse, as its own container sees it: whose it is, where it works, what it is configured by.
+"""A process of Synapse, as its own container sees it: its folder in /proc, and the configuration that it reads.
 
 Synapse reads its files in the order of its command line and takes each top-level key from the last one that has it
 (synapse/config/_base.py: read_config_files); two lists are never joined.
@@ -19,34 +19,34 @@ MAIN = rb"synapse\.app\.homeserver|(.*/)?(synapse/app/homeserver\.py|synapse_hom
 WORKER = rb"synapse\.app\.(?!homeserver)\w+|(.*/)?(synapse/app/(?!homeserver)\w+\.py|synapse_worker)"
 
 
-def running(kind: bytes, processes: Optional[Path] = None, everywhere: bool = False) -> list[Path]:
-    """Folders in /proc of the processes that are MAIN or WORKER, the oldest first; `everywhere`: those in containers
-    below this one, too."""
+def find_processes(kind: bytes, processes: Optional[Path] = None, everywhere: bool = False) -> list[Path]:
+    """Folders in /proc of the processes that are of a kind, MAIN or WORKER, the oldest first. `everywhere`: those in
+    containers below this one, too."""
     found = []
     for process in (processes or PROC).glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
-            if any(re.fullmatch(kind, word) for word in words) and (everywhere or _in_here(process)):
+            if any(re.fullmatch(kind, word) for word in words) and (everywhere or _is_in_this_container(process)):
                 found.append(process)
     return sorted(found, key=lambda process: int(process.name))
 
 
-def find(processes: Optional[Path] = None) -> Path:
-    """The main process' folder in /proc; that of the container's first process, if none names itself so."""
-    return next(iter(running(MAIN, processes)), (processes or PROC) / "1")
+def find_main(processes: Optional[Path] = None) -> Path:
+    """The main process' folder in /proc; that of the container's first process, if no command line names Synapse."""
+    return next(iter(find_processes(MAIN, processes)), (processes or PROC) / "1")
 
 
-def _in_here(process: Path) -> bool:
-    """Not in a container below this one (on a host, where all are seen)."""
+def _is_in_this_container(process: Path) -> bool:
+    """On a host, the processes of all containers are seen, too."""
     try:
         return os.path.samefile(process / "root", "/")
     except OSError:
         return True  # another user's, in a container without the right to look
 
 
-def options(process: Path, homeserver: str) -> list[str]:
-    """The options of that process that say where its configuration is, as for Synapse's `load_config`; `homeserver` if
-    there are none."""
+def read_options(process: Path, homeserver: str) -> list[str]:
+    """The options of that process that say where its configuration is, as Synapse's `load_config` takes them;
+    `homeserver` if there are none."""
     try:
         words = (process / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
     except OSError:
@@ -63,15 +63,15 @@ def options(process: Path, homeserver: str) -> list[str]:
     return found if {"-c", "--config-path"} & set(found) else ["-c", homeserver]
 
 
-def enter(process: Path) -> None:
-    """Work where Synapse works: its paths may be relative."""
+def enter_directory(process: Path) -> None:
+    """Change to the directory that Synapse works in: its paths may be relative."""
     with contextlib.suppress(OSError):  # root without CAP_SYS_PTRACE may not see another user's
         os.chdir(process / "cwd")
 
 
-def files(words: list[str]) -> list[str]:
-    """The configuration's files in their order, from `options`."""
-    searched = [words[n + 1] for n, word in enumerate(words) if word in ("-c", "--config-path")]
+def list_files(options: list[str]) -> list[str]:
+    """The configuration's files in their order."""
+    searched = [options[n + 1] for n, word in enumerate(options) if word in ("-c", "--config-path")]
     if len(searched) == 1 and not os.path.isdir(searched[0]):
         return searched
     from synapse.config._base import find_config_files  # type: ignore[import-not-found, unused-ignore]
@@ -79,39 +79,40 @@ def files(words: list[str]) -> list[str]:
     return list(find_config_files(searched))
 
 
-class Unreadable(Exception):
+class ConfigUnreadable(Exception):
     """A file of the configuration cannot be read; its text is one line that names it."""
 
 
-def configuration(process: Path, homeserver: str) -> dict[str, dict[Any, Any]]:
-    """What each file of that process' configuration says, in their order; `homeserver` is the one if its command line
-    names none. Unreadable if one cannot be read."""
+def read_configuration(process: Path, homeserver: str) -> dict[str, dict[Any, Any]]:
+    """The parsed content of each file of that process' configuration, in their order; `homeserver` is the only one if
+    its command line names none. ConfigUnreadable if one cannot be read."""
     import yaml
 
     file, documents = homeserver, dict[str, dict[Any, Any]]()
     try:
-        for file in files(options(process, homeserver)):
+        for file in list_files(read_options(process, homeserver)):
             documents.pop(file, None)  # one that is named twice counts where it is named last
             documents[file] = yaml.safe_load(Path(file).read_text())
             if not isinstance(documents[file], dict):
                 raise TypeError("the top level is no mapping")
     except (OSError, ImportError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise Unreadable(f"{file}: {told(error)}") from None
+        raise ConfigUnreadable(f"{file}: {describe_error(error)}") from None
     return documents
 
 
-def told(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
+    """Its kind and its words, in one line."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def decided_in(documents: Mapping[str, Mapping[Any, Any]], keys: Iterable[str]) -> dict[str, str]:
-    """For each of the keys, the last file that has it, which is the one that counts."""
+def find_deciding_files(documents: Mapping[str, Mapping[Any, Any]], keys: Iterable[str]) -> dict[str, str]:
+    """For each of the keys, the last file that has it: that one counts."""
     return {key: os.path.realpath(file) for key in keys for file in documents if key in documents[file]}
 
 
-def merged(documents: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
-    """What they say together."""
-    together: dict[Any, Any] = {}
+def merge(documents: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
+    """The configuration that all files make together."""
+    merged: dict[Any, Any] = {}
     for document in documents:
-        together.update(document)
-    return together
+        merged.update(document)
+    return merged

@@ -11,8 +11,8 @@ import pytest
 from documents.places import Synapse
 from host_programs.common import ScriptError
 from host_programs.container import _published
-from host_programs.synapse import synapse_address
-from host_programs.synapse.synapse_address import base
+from host_programs.synapse import client
+from host_programs.synapse.client import find_url
 from tests.facts import container, deployment
 
 SYNAPSE = deployment().synapse
@@ -32,8 +32,8 @@ SYNAPSE = deployment().synapse
 def test_synapse_is_asked_where_docker_has_it(
     monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], url: str
 ) -> None:
-    monkeypatch.setattr(synapse_address, "look", lambda name: container(name, **changed))
-    assert base(SYNAPSE) == url
+    monkeypatch.setattr(client, "look", lambda name: container(name, **changed))
+    assert find_url(SYNAPSE) == url
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,20 @@ def test_synapse_is_asked_where_docker_has_it(
 def test_the_port_is_that_of_the_bridge_s_address_if_it_names_synapse(
     monkeypatch: pytest.MonkeyPatch, address: str, url: str
 ) -> None:
-    monkeypatch.setattr(synapse_address, "look", container)
-    assert base(replace(SYNAPSE, address=address)) == url
+    monkeypatch.setattr(client, "look", container)
+    assert find_url(replace(SYNAPSE, address=address)) == url
 
 
 @pytest.mark.parametrize(("there", "words"), [(None, "is not there"), (container("x", networks={}), "set synapseUrl")])
 def test_no_address_is_one_line(monkeypatch: pytest.MonkeyPatch, there: Optional[Any], words: str) -> None:
-    monkeypatch.setattr(synapse_address, "look", lambda name: there)
+    monkeypatch.setattr(client, "look", lambda name: there)
     with pytest.raises(ScriptError, match=words):
-        base(SYNAPSE)
+        find_url(SYNAPSE)
 
 
 def test_the_setting_counts_unasked() -> None:
     synapse: Synapse = replace(SYNAPSE, url="http://10.0.0.1:80")
-    assert base(synapse) == "http://10.0.0.1:80"
+    assert find_url(synapse) == "http://10.0.0.1:80"
 
 
 def test_ports_as_docker_tells_them() -> None:

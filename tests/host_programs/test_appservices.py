@@ -7,7 +7,6 @@ The script runs for real, from its bundle, with a `docker` on PATH that executes
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import json
 import os
 import resource
@@ -15,8 +14,7 @@ import subprocess
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,120 +23,24 @@ import pytest
 from documents import homeserver
 from host_programs import bundle, common, host_lock
 from host_programs.common import ScriptError
-from host_programs.synapse import synapse, synapse_inside, synapse_process
-from tests import facts
+from host_programs.synapse import appservices, restart
+from host_programs.synapse.inside import homeserver_edit
+from host_programs.synapse.inside import process as synapse_process
+from tests.host_programs.synapse_host import BEFORE, MARK, SECRET, TOKEN, Host, host
 
-SYNAPSE = "host_programs.synapse.synapse"
+__all__ = ["host"]
+
+APPSERVICES = appservices.__name__
+REGISTER, UNREGISTER = "register_appservices", "unregister_appservices"
+NOTHING: dict[str, Any] = {"changed": False, "restarted": False, "health_seconds": None, "removed": []}
 CHECKOUT = Path(__file__).resolve().parents[2]
-MARK = "# pulumi stack mautrix-signal/contabo"
-TOKEN = "as_0123456789abcdef0123456789abcdef"
-SECRET = "macaroon-never-to-be-seen"
-# CRLF, and no line break at the end
-BEFORE = f"# ours, with care\r\nserver_name: echo6.co\r\nmacaroon_secret_key: '{SECRET}'\r\nreport_stats: no"
-
-
-def _stub() -> Any:
-    spec = importlib.util.spec_from_file_location("stub_synapse", Path(__file__).with_name("stub_synapse.py"))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@dataclass
-class Host:
-    folder: Path
-    synapse: Any
-    more: dict[str, Any] = field(default_factory=dict)
-    server: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def file(self) -> Path:
-        return self.folder / "host/homeserver.yaml"
-
-    @property
-    def text(self) -> str:
-        return self.file.read_bytes().decode()
-
-    @property
-    def arguments(self) -> synapse.Arguments:
-        inside = self.folder / "data"
-        server = replace(
-            facts.deployment().synapse,
-            directory=str(self.folder / "host"),
-            homeserver_file=str(self.file),
-            data_mount=str(inside),
-            url=self.synapse.url,
-            deadline=2,
-        )
-        arguments = synapse.Arguments(
-            synapse=replace(server, **self.server),
-            owner="mautrix-signal/contabo",
-            registrations=(str(inside / "registration.yaml"), str(inside / "doublepuppet.yaml")),
-            experimental_features=("msc3202_transaction_extensions",),
-            watch=tuple(str(self.folder / "host" / name) for name in ("registration.yaml", "doublepuppet.yaml")),
-            journal=str(self.folder / "bridge/.homeserver.json"),
-            bridges=("mautrix-signal",),
-        )
-        return replace(arguments, **self.more)
-
-    def run(self, verb: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", bundle.LAUNCH, verb],
-            input=bundle.pack(SYNAPSE, self.arguments),
-            env={"PATH": f"{self.synapse.folder}:{os.environ['PATH']}", "http_proxy": "http://127.0.0.1:9/"},
-            text=True,
-            capture_output=True,
-            cwd="/",
-            check=False,
-            **options,
-        )
-
-    def good(self, verb: str) -> dict[str, Any]:
-        done = self.run(verb)
-        assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout))
-
-    def bad(self, verb: str, **options: Any) -> str:
-        done = self.run(verb, **options)
-        assert (done.returncode, done.stdout) == (1, ""), done
-        assert "Traceback" not in done.stderr
-        assert TOKEN not in done.stderr and SECRET not in done.stderr
-        return done.stderr
-
-    @property
-    def restarts(self) -> int:
-        return int(self.synapse.state["restarts"])
-
-    def registration(self, name: str, token: str) -> None:
-        (self.folder / "host" / name).write_text(f"id: {name}\nas_token: {token}\n")
-
-    def old(self) -> None:
-        """All files older than Synapse's start."""
-        for path in (self.folder / "host").iterdir():
-            os.utime(path, (1_000_000_000, 1_000_000_000))
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    tmp_path.chmod(0o755)
-    (tmp_path / "host").mkdir()
-    (tmp_path / "data").symlink_to("host")
-    made = Host(tmp_path, _stub().StubSynapse(tmp_path / "bin", sys.executable))
-    made.file.write_bytes(BEFORE.encode())
-    made.registration("registration.yaml", TOKEN)
-    made.registration("doublepuppet.yaml", f"{TOKEN}-2")
-    made.synapse.set(watched=str(made.file))
-    made.old()
-    yield made
-    made.synapse.close()
 
 
 def test_in_and_out_with_one_restart_each(host: Host) -> None:
     host.file.chmod(0o640)
     if os.geteuid() == 0:
         os.chown(host.file, 991, 992)
-    first = host.good("apply")
+    first = host.good(REGISTER)
     assert (first["changed"], first["restarted"], host.restarts) == (True, True, 1)
     assert 0 < first["health_seconds"] < 5
     assert host.text.startswith(f"{BEFORE}\r\napp_service_config_files:  {MARK}\r\n") and not host.text.endswith("\n")
@@ -146,49 +48,45 @@ def test_in_and_out_with_one_restart_each(host: Host) -> None:
     assert stat.st_mode & 0o7777 == 0o640
     assert os.geteuid() != 0 or (stat.st_uid, stat.st_gid) == (991, 992)
     time.sleep(0.02)
-    assert host.good("apply") == {"changed": False, "restarted": False, "health_seconds": None}
-    last = host.good("remove")
-    assert (last["changed"], last["restarted"], last["left"], host.restarts) == (True, True, [], 2)
+    assert host.good(REGISTER) == NOTHING
+    last = host.good(UNREGISTER)
+    assert (last["changed"], last["restarted"], last["still_listed"], host.restarts) == (True, True, [], 2)
     assert host.text == BEFORE
-    assert host.good("remove") == {"changed": False, "restarted": False, "health_seconds": None, "left": []}
+    assert host.good(UNREGISTER) == {**NOTHING, "still_listed": []}
     assert host.restarts == 2
-    assert sorted(path.name for path in host.file.parent.iterdir()) == [
-        "doublepuppet.yaml",
-        "homeserver.yaml",
-        "registration.yaml",
-    ]
+    assert host.registrations == []
 
 
 def test_nothing_secret_is_an_argument_of_a_process(host: Host) -> None:
-    host.good("apply")
+    host.good(REGISTER)
     calls = "\n".join(host.synapse.calls)
-    assert "exec -i matrix-synapse python3 -c apply" in calls
+    assert "exec -i matrix-synapse python3 -c add_entries" in calls
     assert SECRET not in calls and TOKEN not in calls and "server_name" not in calls
 
 
 def test_a_new_registration_alone_restarts_once(host: Host) -> None:
-    host.good("apply")
+    host.good(REGISTER)
     time.sleep(0.02)
-    host.registration("registration.yaml", f"{TOKEN}-new")
-    assert host.good("apply") == {"changed": False, "restarted": True, "health_seconds": pytest.approx(1, abs=2)}
-    assert host.good("apply")["restarted"] is False
+    host.want("registration.yaml", f"{TOKEN}-new")
+    assert host.good(REGISTER) == {**NOTHING, "restarted": True, "health_seconds": pytest.approx(1, abs=2)}
+    assert host.good(REGISTER)["restarted"] is False
     assert host.restarts == 2
 
 
 def test_a_change_of_the_file_that_synapse_has_not_read_restarts(host: Host) -> None:
-    host.good("apply")
+    host.good(REGISTER)
     time.sleep(0.02)
     host.file.write_text(host.text)
-    assert host.good("apply")["restarted"] is True
+    assert host.good(REGISTER)["restarted"] is True
 
 
 def test_a_symlink_is_followed(host: Host) -> None:
     real = host.folder / "host/real.yaml"
     host.file.rename(real)
     host.file.symlink_to("real.yaml")
-    host.good("apply")
+    host.good(REGISTER)
     assert host.file.is_symlink() and MARK in real.read_text()
-    host.good("remove")
+    host.good(UNREGISTER)
     assert host.file.is_symlink() and real.read_bytes().decode() == BEFORE
 
 
@@ -203,13 +101,13 @@ def test_a_symlink_is_followed(host: Host) -> None:
 )
 def test_a_synapse_that_is_down_before_is_left_alone(host: Host, state: dict[str, Any], words: str) -> None:
     host.synapse.set(**state)
-    assert words in host.bad("apply")
+    assert words in host.bad(REGISTER)
     assert (host.text, host.restarts) == (BEFORE, 0)
 
 
 def test_a_synapse_that_runs_but_is_not_healthy_before_is_left_alone(host: Host) -> None:
     host.synapse.set(healthy=False)
-    error = host.bad("apply")
+    error = host.bad(REGISTER)
     assert error == (
         f"container matrix-synapse: Synapse is down (not healthy within 2 s: {host.synapse.url}/health answered 503), "
         "nothing was touched: fix it, then run this again\n"
@@ -219,13 +117,13 @@ def test_a_synapse_that_runs_but_is_not_healthy_before_is_left_alone(host: Host)
 
 def test_a_proxy_that_does_not_hand_the_health_address_through_is_asked_for_versions(host: Host) -> None:
     host.synapse.set(health="/_matrix/client/versions")
-    assert host.good("apply")["restarted"] is True
+    assert host.good(REGISTER)["restarted"] is True
 
 
 def test_a_refusal_names_file_line_reason_and_fix(host: Host) -> None:
     host.file.write_text(f"{BEFORE}\nexperimental_features: 1\n")
     was = host.text
-    assert host.bad("apply") == (
+    assert host.bad(REGISTER) == (
         f"{host.file}:5: experimental_features has a value of the wrong type: it should be a mapping of flags\n"
     )
     assert (host.text, host.restarts) == (was, 0)
@@ -233,7 +131,7 @@ def test_a_refusal_names_file_line_reason_and_fix(host: Host) -> None:
 
 def test_a_file_that_is_not_utf8_is_refused(host: Host) -> None:
     host.file.write_bytes(b"a: 1\nb: \xe9\n")
-    assert host.bad("apply") == f"{host.file}:2: not UTF-8 text: Synapse cannot read it: save it as UTF-8\n"
+    assert host.bad(REGISTER) == f"{host.file}:2: not UTF-8 text: Synapse cannot read it: save it as UTF-8\n"
 
 
 def test_another_file_than_synapses_is_refused(host: Host) -> None:
@@ -241,33 +139,37 @@ def test_another_file_than_synapses_is_refused(host: Host) -> None:
     (host.folder / "other/homeserver.yaml").write_text("server_name: elsewhere\n")
     host.server = {"data_mount": str(host.folder / "other")}
     assert "nothing was touched: check the settings synapseDir, synapseDataMount and homeserverFile" in host.bad(
-        "apply"
+        REGISTER
     )
     assert (host.text, host.restarts) == (BEFORE, 0)
 
 
 def test_what_the_loader_refuses_is_never_written(host: Host) -> None:
     """load_config takes a registration that is not there; load_appservices does not, and Synapse would loop."""
-    (host.folder / "host/doublepuppet.yaml").unlink()
+    data = host.folder / "data"  # Synapse has another directory there: homeserver.yaml alone is the same
+    data.unlink()
+    data.mkdir()
+    (data / "homeserver.yaml").symlink_to(host.file)
     inode = host.file.stat().st_ino
-    error = host.bad("apply")
+    error = host.bad(REGISTER)
     assert error == (
         f"{host.file}: Synapse's own loader refuses the new configuration, nothing was restarted, "
         "the file is as it was:\n"
-        f"FileNotFoundError: [Errno 2] No such file or directory: '{host.folder}/data/doublepuppet.yaml'\n"
+        f"FileNotFoundError: [Errno 2] No such file or directory: '{host.folder}/data/registration.yaml'\n"
     )
+    assert host.registrations == [], "written for the loader alone"
     assert (host.text, host.restarts, host.file.stat().st_ino) == (BEFORE, 0, inode)
 
 
 def test_the_loaders_words_are_masked(host: Host) -> None:
-    host.registration("doublepuppet.yaml", TOKEN)
-    error = host.bad("apply")  # `bad` looks for the token itself
+    host.want("doublepuppet.yaml", TOKEN)
+    error = host.bad(REGISTER)  # `bad` looks for the token itself
     assert "ValueError: Cannot reuse as_token across application services: as_0…" in error
 
 
 def test_a_file_that_synapse_would_refuse_without_us_is_said_to_be(host: Host) -> None:
     host.file.write_text(f"{BEFORE}\nmodules: broken\n")
-    error = host.bad("apply")
+    error = host.bad(REGISTER)
     assert "it refuses the file as it was, too:\nmodules.<item 0>: no module named x maca…" in error
     assert host.restarts == 0
 
@@ -275,7 +177,7 @@ def test_a_file_that_synapse_would_refuse_without_us_is_said_to_be(host: Host) -
 def test_a_failed_restart_brings_the_old_file_back(host: Host) -> None:
     host.synapse.set(poison=MARK, log=f"log of start {{restarts}}: {TOKEN} {SECRET} Bearer abcdefghijklmnop\n")
     was = host.file.stat()
-    error = host.bad("apply")
+    error = host.bad(REGISTER)
     lines = error.splitlines()
     assert lines[0] == f"{host.file}: the entries of mautrix-signal/contabo are in it"
     why = f"not healthy within 2 s: {host.synapse.url}/health answered 503"
@@ -288,35 +190,36 @@ def test_a_failed_restart_brings_the_old_file_back(host: Host) -> None:
     assert (host.text, host.restarts, host.synapse.state["healthy"]) == (BEFORE, 2, True)
     assert host.file.stat().st_mtime_ns == was.st_mtime_ns  # or the next run would restart for nothing
     host.synapse.set(poison=None)
-    assert host.good("apply")["changed"] is True
+    assert host.good(REGISTER)["changed"] is True
 
 
 def test_a_bridge_that_leaves_is_stopped_before_synapse_forgets_it_and_goes_on_if_that_fails(host: Host) -> None:
     """Running, it would take messages from its network that Synapse no longer takes from it."""
     host.synapse.set(bridges=["mautrix-signal", "mautrix-slack"], poison=MARK)
-    host.bad("apply")
+    host.bad(REGISTER)
     assert host.synapse.state["bridges"] == ["mautrix-signal", "mautrix-slack"]
     host.synapse.set(poison=None)
-    host.good("apply")
+    host.good(REGISTER)
     assert host.synapse.state["bridges"] == ["mautrix-signal"]
     stopped, restarted = (
         host.synapse.calls.index(each) for each in ("stop --time 30 mautrix-slack", "start mautrix-slack")
     )
     assert stopped < host.synapse.calls.index("restart matrix-synapse") < restarted
     calls = len(host.synapse.calls)
-    host.good("apply")
+    host.good(REGISTER)
     assert not [call for call in host.synapse.calls[calls:] if call.startswith("ps")], "nothing to restart"
 
 
 @pytest.mark.parametrize("whose", ["doublepuppet.yaml", "irc.yaml"])
 def test_a_synapse_that_comes_up_without_a_registration_gets_the_old_file_back(host: Host, whose: str) -> None:
     """Healthy, but ours is not loaded, or another bridge's no longer is: a success would leave one of them dead."""
-    host.registration("irc.yaml", f"{TOKEN}-irc")
+    host.place("irc.yaml", f"{TOKEN}-irc")
     listed = f"{BEFORE}\r\napp_service_config_files: [{host.folder}/data/irc.yaml]\r\n"
     host.file.write_bytes(listed.encode())
     host.old()
-    host.synapse.set(forgets=(host.folder / "host" / whose).read_text().split()[-1])
-    error = host.bad("apply")
+    texts = {**host.texts, "irc.yaml": host.path("irc.yaml").read_text()}
+    host.synapse.set(forgets=texts[whose].split()[-1])
+    error = host.bad(REGISTER)
     assert f"it runs, but does not know the as_token of {host.folder}/data/{whose}\n" in error
     assert (host.text, host.restarts) == (listed, 2)
 
@@ -329,11 +232,11 @@ def test_what_another_file_of_synapse_s_shuts_out_is_never_written(
     ours, other = tmp_path / "homeserver.yaml", tmp_path / "bridges.yaml"
     new = "app_service_config_files: [/data/registration.yaml]\n"
     other.write_text("app_service_config_files: [/data/irc.yaml]\n")
-    edit = synapse_inside.Edit("a: 1\n", str(ours), "p/s", ("/data/registration.yaml",), (), True, False)
-    assert synapse_inside._unheard(edit, new, ["-c", str(ours), "-c", str(other)]) == ("/data/registration.yaml",)
-    assert synapse_inside._unheard(edit, new, ["-c", str(other), "-c", str(ours)]) == ("/data/irc.yaml",)
+    edit = homeserver_edit.EditRequest("a: 1\n", str(ours), "p/s", ("/data/registration.yaml",), (), True, False)
+    assert homeserver_edit.find_shadowed(edit, new, ["-c", str(ours), "-c", str(other)]) == ("/data/registration.yaml",)
+    assert homeserver_edit.find_shadowed(edit, new, ["-c", str(other), "-c", str(ours)]) == ("/data/irc.yaml",)
     other.write_text("b: 1\n")
-    assert synapse_inside._unheard(edit, new, ["-c", str(other), "-c", str(ours)]) == ()
+    assert homeserver_edit.find_shadowed(edit, new, ["-c", str(other), "-c", str(ours)]) == ()
 
 
 # ---- workers
@@ -353,25 +256,25 @@ def restarted(host: Host) -> list[str]:
 def test_workers_are_restarted_after_the_main_process_in_and_out(with_a_worker: Host) -> None:
     """A worker that goes on with the registrations of before hands no event to the bridge."""
     host = with_a_worker
-    host.good("apply")
-    assert host.good("apply")["restarted"] is False
+    host.good(REGISTER)
+    assert host.good(REGISTER)["restarted"] is False
     assert restarted(host) == ["matrix-synapse", "synapse-worker"]
-    assert host.good("remove")["restarted"] is True
+    assert host.good(UNREGISTER)["restarted"] is True
     assert restarted(host) == ["matrix-synapse", "synapse-worker"] * 2
 
 
 def test_a_worker_alone_that_is_older_than_the_files_restarts_them(with_a_worker: Host) -> None:
     host = with_a_worker
-    host.good("apply")
+    host.good(REGISTER)
     host.synapse.set_worker(started=1_000_000_000)
-    assert host.good("apply") | {"health_seconds": 0} == {"changed": False, "restarted": True, "health_seconds": 0}
+    assert host.good(REGISTER) | {"health_seconds": 0} == {**NOTHING, "restarted": True, "health_seconds": 0}
     assert restarted(host) == ["matrix-synapse", "synapse-worker"] * 2
 
 
 def test_a_worker_that_does_not_come_up_brings_the_old_file_back(with_a_worker: Host) -> None:
     host = with_a_worker
     host.synapse.set_worker(poison=MARK)
-    error = host.bad("apply")
+    error = host.bad(REGISTER)
     why = "its worker synapse-worker: not healthy within 2 s: 127.0.0.1 8083: connection refused"
     assert f"matrix-synapse: Synapse did not come up after its restart: {why}\n" in error
     assert "is as it was before; Synapse is healthy again with it after" in error
@@ -382,7 +285,7 @@ def test_a_worker_that_does_not_come_up_brings_the_old_file_back(with_a_worker: 
 def test_a_main_process_that_does_not_come_up_leaves_its_workers_alone(with_a_worker: Host) -> None:
     host = with_a_worker
     host.synapse.set(poison=MARK)
-    host.bad("apply")
+    host.bad(REGISTER)
     assert (host.text, restarted(host)) == (BEFORE, ["matrix-synapse"] * 2)
 
 
@@ -398,15 +301,15 @@ def test_with_a_worker_that_is_down_before_nothing_is_touched(
 ) -> None:
     host = with_a_worker
     host.synapse.set_worker(**worker)
-    assert words in host.bad("apply")
+    assert words in host.bad(REGISTER)
     assert (host.text, restarted(host)) == (BEFORE, [])
 
 
 def test_a_worker_that_somebody_stopped_stays_so_at_the_removal(with_a_worker: Host) -> None:
     host = with_a_worker
-    host.good("apply")
+    host.good(REGISTER)
     host.synapse.set_worker(status="exited")
-    assert host.good("remove")["restarted"] is True
+    assert host.good(UNREGISTER)["restarted"] is True
     assert restarted(host) == ["matrix-synapse", "synapse-worker", "matrix-synapse"]
 
 
@@ -414,7 +317,7 @@ def test_a_synapse_that_crashes_again_and_again_is_not_waited_for(host: Host) ->
     host.server = {"deadline": 60}
     host.synapse.set(poison=MARK, loops=True)
     begin = time.monotonic()
-    error = host.bad("apply")
+    error = host.bad(REGISTER)
     assert time.monotonic() - begin < 20
     assert "did not come up after its restart: it ended 3 times with exit code 1\n" in error
     assert (host.text, host.synapse.state["healthy"]) == (BEFORE, True)
@@ -422,7 +325,7 @@ def test_a_synapse_that_crashes_again_and_again_is_not_waited_for(host: Host) ->
 
 def test_a_restart_that_docker_refuses_is_a_failed_start(host: Host) -> None:
     host.synapse.set(fails="port is already allocated")
-    error = host.bad("apply")
+    error = host.bad(REGISTER)
     assert (
         "did not come up after its restart: docker restart: Error response from daemon: port is already allocated"
         in error
@@ -434,7 +337,7 @@ def test_a_restart_that_docker_refuses_is_a_failed_start(host: Host) -> None:
 def test_a_docker_that_does_not_answer_after_the_restart_does_not_keep_the_old_file_out(host: Host) -> None:
     """The question whether the container still runs would end the script, with Synapse down and the new file in."""
     host.synapse.set(poison=MARK, deaf=True)
-    error = host.bad("apply")
+    error = host.bad(REGISTER)
     assert f"did not come up after its restart: not healthy within 2 s: {host.synapse.url}/health answered 503" in error
     assert f"{host.file}: is as it was before; Synapse is healthy again with it after" in error
     assert (host.text, host.restarts) == (BEFORE, 2)
@@ -449,20 +352,20 @@ def test_a_restart_that_docker_does_not_end_is_a_failed_start(host: Host, monkey
             raise error
         return common.docker(*words, check=check)
 
-    monkeypatch.setattr(synapse, "docker", docker)
+    monkeypatch.setattr(restart, "docker", docker)
     with pytest.raises(ScriptError, match="restart: docker restart: no answer") as error:
-        synapse.apply(host.arguments)
+        appservices.register_appservices(host.arguments)
     assert f"{host.file}: is as it was before; Synapse is healthy again with it after" in str(error.value)
     assert (host.text, host.restarts) == (BEFORE, 1)
 
 
 def test_a_failed_restart_for_registrations_alone_says_that_nothing_was_put_back(host: Host) -> None:
-    host.good("apply")
+    host.good(REGISTER)
     done = host.text
     time.sleep(0.02)
-    host.registration("registration.yaml", f"{TOKEN}-new")
+    host.want("registration.yaml", f"{TOKEN}-new")
     host.synapse.set(poison=MARK)
-    said = host.bad("apply")
+    said = host.bad(REGISTER)
     assert (
         f"{host.file}: was not changed by this run, so there is nothing to put back; the registrations are new" in said
     )
@@ -473,7 +376,7 @@ def test_an_edit_meanwhile_is_not_overwritten_by_the_old_file(host: Host) -> Non
     host.synapse.set(poison="server_name", log="{restarts}\n")
     host.server = {"deadline": 3}
     script = subprocess.Popen(
-        [sys.executable, "-c", bundle.LAUNCH, "apply"],
+        [sys.executable, "-c", bundle.LAUNCH, REGISTER],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -481,7 +384,7 @@ def test_an_edit_meanwhile_is_not_overwritten_by_the_old_file(host: Host) -> Non
         cwd=CHECKOUT,
     )
     assert script.stdin and script.stderr
-    script.stdin.write(bundle.pack(SYNAPSE, host.arguments))
+    script.stdin.write(bundle.pack(APPSERVICES, host.arguments))
     script.stdin.close()
     while "restarting" not in script.stderr.readline():
         assert script.poll() is None
@@ -494,12 +397,14 @@ def test_an_edit_meanwhile_is_not_overwritten_by_the_old_file(host: Host) -> Non
 
 
 def test_a_full_disk_leaves_the_old_file_whole(host: Host) -> None:
+    host.put()
     host.file.write_text(BEFORE + "\n" + "# a long file\n" * 400)
     host.old()
     was = host.text
     full = 2000  # bytes that a file of this process may have: a write beyond them fails as on a full disk
     error = host.bad(
-        "apply", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
+        REGISTER,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY)),
     )
     assert f"{host.file}: not written, the old file stands: File too large" in error
     assert (host.text, host.restarts) == (was, 0)
@@ -513,9 +418,10 @@ def _bound_by_modes() -> None:
 
 
 def test_a_read_only_directory_leaves_the_old_file_whole(host: Host) -> None:
+    host.put()
     host.file.parent.chmod(0o555)
     try:
-        error = host.bad("apply", preexec_fn=_bound_by_modes)
+        error = host.bad(REGISTER, preexec_fn=_bound_by_modes)
     finally:
         host.file.parent.chmod(0o755)
     assert f"{host.file}: not written, the old file stands: Permission denied\n" in error
@@ -526,16 +432,21 @@ def test_a_read_only_directory_leaves_the_old_file_whole(host: Host) -> None:
 
 
 def in_place(host: Host) -> None:
-    host.good("apply")
+    host.good(REGISTER)
     host.old()
 
 
 def test_a_synapse_that_is_down_does_not_stop_the_removal(host: Host) -> None:
     in_place(host)
     host.synapse.set(status="exited", healthy=False)
-    done = host.run("remove")
+    done = host.run(UNREGISTER)
     assert done.returncode == 0
-    assert json.loads(done.stdout) == {"changed": True, "restarted": False, "health_seconds": None, "left": []}
+    assert json.loads(done.stdout) == {
+        **NOTHING,
+        "changed": True,
+        "removed": [str(host.path(name)) for name in ("doublepuppet.yaml", "registration.yaml")],
+        "still_listed": [],
+    }
     assert done.stderr.splitlines()[-1] == (
         "warning: container matrix-synapse is exited: the file is changed, the restart is left to you: "
         "docker restart matrix-synapse"
@@ -548,7 +459,7 @@ def test_a_synapse_that_is_down_does_not_stop_the_removal(host: Host) -> None:
 def test_without_a_container_or_its_image_the_machines_own_python_does_it(host: Host, state: dict[str, Any]) -> None:
     in_place(host)
     host.synapse.set(**state)
-    assert host.good("remove")["changed"] is True
+    assert host.good(UNREGISTER)["changed"] is True
     assert host.text == BEFORE
 
 
@@ -556,9 +467,9 @@ def test_with_no_python_that_has_pyyaml_the_error_says_what_to_do(host: Host) ->
     in_place(host)
     host.synapse.set(container="gone")
     was = host.text
-    job = json.dumps(bundle.unpacked(bundle.pack(SYNAPSE, host.arguments)))
+    job = json.dumps(bundle.unpacked(bundle.pack(APPSERVICES, host.arguments)))
     done = subprocess.run(
-        [sys.executable, bundle.ALONE, "-c", bundle.LAUNCH, "remove"],
+        [sys.executable, bundle.ALONE, "-c", bundle.LAUNCH, UNREGISTER],
         input=bundle.packed(job.replace("sys.executable", "'/nowhere/python3'")),
         env={"PATH": f"{host.synapse.folder}:{os.environ['PATH']}"},
         text=True,
@@ -575,7 +486,7 @@ def test_with_no_python_that_has_pyyaml_the_error_says_what_to_do(host: Host) ->
 
 def test_a_file_that_is_gone_does_not_stop_the_removal(host: Host) -> None:
     host.file.unlink()
-    done = host.run("remove")
+    done = host.run(UNREGISTER)
     assert (done.returncode, json.loads(done.stdout)["changed"]) == (0, False)
     assert done.stderr == f"warning: {host.file}: is gone, so there is nothing to take out\n"
 
@@ -583,7 +494,7 @@ def test_a_file_that_is_gone_does_not_stop_the_removal(host: Host) -> None:
 def test_a_synapse_that_is_not_healthy_is_not_restarted_by_the_removal(host: Host) -> None:
     in_place(host)
     host.synapse.set(healthy=False)
-    done = host.run("remove")
+    done = host.run(UNREGISTER)
     assert done.returncode == 0
     assert "warning: container matrix-synapse is not healthy (not healthy within 2 s" in done.stderr
     assert (host.text, host.restarts) == (BEFORE, 1)
@@ -592,7 +503,7 @@ def test_a_synapse_that_is_not_healthy_is_not_restarted_by_the_removal(host: Hos
 def test_a_synapse_that_could_not_start_anyhow_is_left_running(host: Host) -> None:
     in_place(host)
     host.file.write_bytes(f"{host.text}\r\nmodules: broken".encode())
-    done = host.run("remove")
+    done = host.run(UNREGISTER)
     assert done.returncode == 0
     assert "would not start, with our entries or without: modules.<item 0>: no module named x maca…" in done.stderr
     assert (host.text, host.restarts) == (f"{BEFORE}\r\nmodules: broken", 1)
@@ -601,26 +512,29 @@ def test_a_synapse_that_could_not_start_anyhow_is_left_running(host: Host) -> No
 def test_a_synapse_that_does_not_come_up_after_the_removal_is_an_error_and_the_entries_stay_out(host: Host) -> None:
     in_place(host)
     host.synapse.set(poison="server_name", log="the log {restarts}\n")
-    error = host.bad("remove")
+    error = host.bad(UNREGISTER)
     assert f"{host.file}: our entries are out of it and stay out; with Synapse fixed, the same command goes on" in error
     assert error.endswith("the last 50 log lines of matrix-synapse:\nthe log 2\n")
     assert (host.text, host.restarts) == (BEFORE, 2)
     host.synapse.set(poison=None, healthy=True)
-    assert host.good("remove")["changed"] is False  # and `destroy` goes on
+    assert host.good(UNREGISTER)["changed"] is False  # and `destroy` goes on
 
 
 def test_a_file_of_ours_that_stays_listed_is_warned_of(host: Host) -> None:
-    listed = f"app_service_config_files:\n- {host.arguments.registrations[0]}\n- {host.folder}/data/irc.yaml\n"
-    host.registration("irc.yaml", "another-token")
+    listed = f"app_service_config_files:\n- {host.arguments.listed[0]}\n- {host.folder}/data/irc.yaml\n"
+    host.place("irc.yaml", "another-token")
+    host.place("registration.yaml", TOKEN)  # or Synapse would not have started with this list
+    host.path("registration.yaml").write_text(host.texts["registration.yaml"])
     host.file.write_text(f"{BEFORE}\n{listed}")
     host.old()
     in_place(host)
-    done = host.run("remove")
-    assert json.loads(done.stdout)["left"] == [host.arguments.registrations[0]]
+    done = host.run(UNREGISTER)
+    assert json.loads(done.stdout)["still_listed"] == [host.arguments.listed[0]]
     assert (
         f"warning: {host.file}: still lists {host.folder}/data/registration.yaml (a line that is not marked"
         in done.stderr
     )
+    assert host.registrations == ["irc.yaml", "registration.yaml"]
     assert (
         f"msc3202_transaction_extensions went with us; should {host.folder}/data/registration.yaml" not in done.stderr
     )
@@ -628,16 +542,18 @@ def test_a_file_of_ours_that_stays_listed_is_warned_of(host: Host) -> None:
 
 
 def test_two_stacks_on_one_homeserver(host: Host) -> None:
-    host.good("apply")
-    host.registration("wa.yaml", "token-of-whatsapp")
-    host.more = {"owner": "mautrix-whatsapp/contabo", "registrations": (f"{host.folder}/data/wa.yaml",)}
-    host.good("apply")
-    host.more = {}
-    host.good("remove")
+    host.good(REGISTER)
+    signal, whatsapp = host.texts, "mautrix-whatsapp/contabo"
+    host.texts, host.more = {}, {"stack": whatsapp}
+    host.want("wa.yaml", "token-of-whatsapp", whatsapp)
+    host.good(REGISTER)
+    (host.texts, host.more), others = (signal, {}), (host.texts, host.more)
+    host.good(UNREGISTER)
+    assert host.registrations == ["wa.yaml"]
     flag = "  msc3202_transaction_extensions: true  # pulumi stack mautrix-whatsapp/contabo"
     assert flag in host.text and "registration.yaml" not in host.text
-    host.more = {"owner": "mautrix-whatsapp/contabo", "registrations": (f"{host.folder}/data/wa.yaml",)}
-    host.good("remove")
+    host.texts, host.more = others
+    host.good(UNREGISTER)
     assert host.text == BEFORE
 
 
@@ -656,7 +572,7 @@ def test_two_stacks_on_one_homeserver(host: Host) -> None:
 )  # fmt: skip
 def test_the_loader_reads_what_synapse_reads(tmp_path: Path, command: list[str], options: list[str]) -> None:
     (tmp_path / "cmdline").write_bytes(b"\0".join(word.encode() for word in command) + b"\0")
-    assert synapse_process.options(tmp_path, "/data/homeserver.yaml") == options
+    assert synapse_process.read_options(tmp_path, "/data/homeserver.yaml") == options
 
 
 def test_another_synapse_on_the_machine_is_not_asked(host: Host, tmp_path: Path) -> None:
@@ -666,7 +582,7 @@ def test_another_synapse_on_the_machine_is_not_asked(host: Host, tmp_path: Path)
     with subprocess.Popen(words, stdout=subprocess.PIPE) as other:
         assert other.stdout and other.stdout.readline()
         try:
-            assert host.good("apply")["restarted"] is True
+            assert host.good(REGISTER)["restarted"] is True
         finally:
             other.kill()
 
@@ -690,21 +606,21 @@ def killed(host: Host, monkeypatch: pytest.MonkeyPatch) -> Killing:
     """Run a verb that dies before its restart number `at` (from 1); the journal has a place."""
     (host.folder / "bridge").mkdir()
     monkeypatch.setenv("PATH", f"{host.synapse.folder}:{os.environ['PATH']}")
-    restart = synapse._restart
+    restart_synapse = restart.restart_synapse
 
     def run(verb: str, at: int) -> None:
         left = [at]
 
-        def die(server: Any, workers: Any) -> synapse.Restart:
+        def die(server: Any, workers: Any) -> restart.Restart:
             left[0] -= 1
             if not left[0]:
                 raise Killed
-            return restart(server, workers)
+            return restart_synapse(server, workers)
 
-        monkeypatch.setattr(synapse, "_restart", die)
+        monkeypatch.setattr(restart, "restart_synapse", die)
         with pytest.raises(Killed):
-            {"apply": synapse.apply, "remove": synapse.remove}[verb](host.arguments)
-        monkeypatch.setattr(synapse, "_restart", restart)
+            getattr(appservices, verb)(host.arguments)
+        monkeypatch.setattr(restart, "restart_synapse", restart_synapse)
         assert (host.folder / "bridge/.homeserver.json").stat().st_mode & 0o777 == 0o600
 
     return run
@@ -715,68 +631,68 @@ def journal(host: Host) -> bool:
 
 
 def test_killed_before_the_restart_the_next_run_restarts_and_is_done(host: Host, killed: Killing) -> None:
-    killed("apply", 1)
+    killed(REGISTER, 1)
     assert MARK in host.text and host.restarts == 0
-    done = host.run("apply")
+    done = host.run(REGISTER)
     assert done.returncode == 0, done.stderr
     assert f"{host.file}: an earlier run was ended before matrix-synapse was healthy with what it wrote" in done.stderr
     assert (MARK in host.text, host.restarts, journal(host)) == (True, 1, False)
-    assert host.good("apply")["restarted"] is False
+    assert host.good(REGISTER)["restarted"] is False
 
 
 def test_killed_while_synapse_did_not_come_up_the_next_run_takes_it_back(host: Host, killed: Killing) -> None:
     """Synapse is down with our file: "Synapse is down, nothing was touched" would leave it so for ever."""
-    killed("apply", 1)
+    killed(REGISTER, 1)
     host.synapse.set(poison=MARK, healthy=False, status="exited")
-    error = host.bad("apply")
+    error = host.bad(REGISTER)
     assert "Synapse did not come up after its restart" in error
     assert f"{host.file}: is as it was before; Synapse is healthy again with it after" in error
     assert (host.text, host.synapse.state["healthy"], journal(host)) == (BEFORE, True, False)
     host.synapse.set(poison=None)
-    assert host.good("apply")["changed"] is True
+    assert host.good(REGISTER)["changed"] is True
 
 
 def test_killed_after_the_old_file_was_back_the_next_run_starts_synapse_and_goes_on(
     host: Host, killed: Killing
 ) -> None:
     host.synapse.set(poison=MARK)
-    killed("apply", 2)
+    killed(REGISTER, 2)
     assert (host.text, host.synapse.state["healthy"]) == (BEFORE, False)
     host.synapse.set(poison=None)
-    assert host.good("apply")["changed"] is True
+    assert host.good(REGISTER)["changed"] is True
     assert (MARK in host.text, host.synapse.state["healthy"], journal(host)) == (True, True, False)
 
 
 def test_killed_and_edited_by_hand_it_is_taken_as_it_is(host: Host, killed: Killing) -> None:
-    killed("apply", 1)
+    killed(REGISTER, 1)
     host.file.write_text(host.text.replace(MARK, "# mine"))
-    done = host.run("apply")
+    done = host.run(REGISTER)
     assert done.returncode == 0 and "somebody changed it after an earlier run was ended" in done.stderr
     assert "# mine" in host.text and not journal(host)
 
 
 def test_killed_before_its_worker_was_restarted_the_next_run_does_it(with_a_worker: Host, killed: Killing) -> None:
     host = with_a_worker
-    killed("apply", 1)
+    killed(REGISTER, 1)
     host.synapse.set(started=time.time())  # as if main had come so far
-    host.good("apply")
+    host.good(REGISTER)
     assert restarted(host) == ["matrix-synapse", "synapse-worker"]
 
 
 def test_a_removal_that_was_killed_is_finished_by_the_next_one(host: Host, killed: Killing) -> None:
-    host.good("apply")
-    killed("remove", 1)
+    host.good(REGISTER)
+    killed(UNREGISTER, 1)
     assert host.text == BEFORE
     host.synapse.set(healthy=False, status="exited")
-    assert host.good("remove")["restarted"] is True
+    assert host.good(UNREGISTER)["restarted"] is True
     assert (host.synapse.state["healthy"], journal(host)) == (True, False)
-    assert host.good("remove")["restarted"] is False
+    assert host.good(UNREGISTER)["restarted"] is False
 
 
 def test_a_journal_that_cannot_be_read_is_said(host: Host) -> None:
     (host.folder / "bridge").mkdir()
     (host.folder / "bridge/.homeserver.json").write_text("{")
-    assert "bridge/.homeserver.json: cannot be read" in host.bad("apply")
+    assert "bridge/.homeserver.json: cannot be read" in host.bad(REGISTER)
 
 
 # ---- others on the same host
@@ -798,7 +714,7 @@ def test_a_link_that_synapse_made_to_where_it_could_not_write_is_not_followed(ho
     host.file.symlink_to(victim)
     os.chown(host.file, 991, 991, follow_symlinks=False)
     os.chown(host.file.parent, 991, 991)
-    error = host.bad("apply")
+    error = host.bad(REGISTER)
     assert f"{host.file}: is a link that uid 991 made, to {victim}, where it could not write itself" in error
     assert f"set the directory {host.folder} in its place" in error
     assert victim.read_bytes().decode() == BEFORE
