@@ -88,7 +88,8 @@ class BridgeDatabase(pulumi.ComponentResource):
             bridge.synapse.data_mount,
         )
         parts = cleanup.BridgeParts(
-            own=OwnDirectory(bridge.place.directory, bridge.stack, f"{bridge.setting}.directory"),
+            # Not the setting's path: its number changes when another bridge leaves the list.
+            own=OwnDirectory(bridge.place.directory, bridge.stack, f"directory of {bridge.bridge.name}"),
             container=bridge.place.container,
             image="" if bridge.keep_images else bridge.place.image,
             archives=bridge.archive.directory,

@@ -130,7 +130,6 @@ def _met() -> BridgeFacts:
         registration=None,
         schema={},
         ready_mark="",
-        failures=0,
         config_refused=(),
         archive_dir=_directory(exists=False),
         archive=None,
@@ -186,7 +185,6 @@ def healthy(bridges: int = 1) -> HostFacts:
         renderers=(),
         worker_containers=(),
         workers={},
-        programs=False,
         interrupted=False,
         bridges=(_met(),) * bridges,
     )
