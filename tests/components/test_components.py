@@ -47,7 +47,7 @@ def test_a_component_takes_a_name_a_dataclass_of_arguments_and_options_and_hands
     assert issubclass(component, pulumi.ComponentResource)
     assert [*inspect.signature(component).parameters] == ["name", "args", "opts"]
     args = get_type_hints(component.__init__)["args"]
-    assert dataclasses.is_dataclass(args) and args.__name__ == f"{component.__name__}Args"
+    assert dataclasses.is_dataclass(args) and getattr(args, "__name__", "") == f"{component.__name__}Args"
     (body,) = ast.parse(inspect.getsource(component)).body
     (call,) = (
         node for node in ast.walk(body) if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__"

@@ -138,7 +138,8 @@ def test_a_bridge_that_leaves_alone_is_archived_before_its_database_and_director
     """What all share stays then, so no order may go through that alone."""
     for name in NAMES:
         bridge = {other for other in many.resources if other.startswith(name)}
-        reached, todo = set(), [f"{name}-data"]
+        reached: set[str] = set()
+        todo = [f"{name}-data"]
         while todo:
             for need in (many[todo.pop()].needs & bridge) - reached:
                 reached.add(need)
@@ -204,7 +205,7 @@ def test_the_tree_of_a_preview_is_the_plan_and_no_child_hangs_beside_its_compone
 
 def test_a_component_registers_the_outputs_that_it_annotates(plan: Recording) -> None:
     """Without them Pulumi shows the component as unfinished, and a program that looks at it finds nothing. Those of
-    secrets and registrations are objects of secrets; the state has what they are made of, and not each a second time."""
+    secrets and registrations are objects of secrets: the state has what they are made of, and does not repeat them."""
     from tests.components.test_components import COMPONENTS, outputs_of
 
     secrets_only = {"mautrix:stack:Secrets", "mautrix:stack:SynapseRegistration"}
