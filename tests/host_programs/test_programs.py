@@ -51,9 +51,9 @@ class Host:
             StackParts(plan.postgres, backup_arguments(plan, "synapse"), homeserver_edit(plan)),
         )
 
-    def run(self, words: str, file: Path | None = None, **changed: str) -> subprocess.CompletedProcess[str]:
+    def run(self, words: str, file: Path | None = None, sha256: str = BUILT.sha256) -> subprocess.CompletedProcess[str]:
         """Out of the `file`, the project's if none is named."""
-        programs = replace(self.arguments.programs, **changed)
+        programs = replace(self.arguments.programs, sha256=sha256)
         return subprocess.run(
             [*PYTHON, file or self.project, *words.split()],
             input=json.dumps({"arguments": plain(replace(self.arguments, programs=programs)), "step": str(self.path)}),
