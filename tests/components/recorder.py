@@ -31,8 +31,8 @@ from host_programs.bridge.readiness import Ready
 from host_programs.files.directory import Done
 from host_programs.files.programs import Installed
 from host_programs.postgres.isolation import Isolated, Proof, Proven
-from host_programs.synapse.stop_and_check import Checked
 from host_programs.synapse.appservices import Registered
+from host_programs.synapse.stop_and_check import Checked
 from host_programs.verbs import VERBS
 from host_programs.wire import plain
 from tests.facts import ARCHIVED_KEY, SEED

@@ -1,6 +1,6 @@
 """Pins the failure of a check that passes what it should not: PASS is five answers exactly, and everything else, what
 nobody thought of included, is a FAIL with a rule and something to do. (What each answer of a real server leads to is
-played in tests/host_programs/test_auth_check.py.)
+played in tests/host_programs/test_stop_and_check.py.)
 """
 
 from __future__ import annotations
