@@ -360,7 +360,7 @@ def test_a_problem_on_the_host_registers_nothing() -> None:
         record(replace(facts.healthy(), network=False), facts.defaults())
     assert str(stopped.value).splitlines() == [
         "the host is not ready; nothing was changed. 1 problem:",
-        "- network matrix-net: not there: correct the setting network (docker network ls)",
+        "- network matrix-net: does not exist: correct the setting network (docker network ls)",
     ]
 
 
@@ -518,7 +518,7 @@ def test_every_bridge_that_fails_has_its_line_and_an_upgrade_its_way_back() -> N
         "- mautrix-signal: mautrix-signal is not ready after 90 s",
         "- mautrix-whatsapp: mautrix-whatsapp is not ready after 90 s",
     ]
-    leaving = replace(facts.healthy(3), leaving=("mautrix-old",))
+    leaving = replace(facts.healthy(3), leaving_containers=("mautrix-old",))
     assert (
         record(leaving, MANY, failing=failing).ended.splitlines()[3].startswith("- mautrix-old: is stopped and out of")
     )

@@ -49,8 +49,8 @@ def test_what_an_archive_needs_is_read() -> None:
             "appservice.username_template: is 'sig_{{.}}', should be 'signal_{{.}}'",
         ),
         ("homeserver", None, "homeserver.domain: is not set"),
-        ("encryption.pickle_key", "generate", "encryption.pickle_key: is not there"),
-        ("encryption", {}, "encryption.pickle_key: is not there"),
+        ("encryption.pickle_key", "generate", "encryption.pickle_key: holds no key"),
+        ("encryption", {}, "encryption.pickle_key: holds no key"),
         (
             "database.type",
             "sqlite3-fk-wal",

@@ -260,7 +260,7 @@ def test_healthy_scripts_of_all_kinds(case: str, directory: str, problems: list[
     assert accepted.problems == () and backup_script.remove_call(accepted.edited, SIGNAL.owner) == text
     filtered = judged(text, backupDir=directory, backupFilter="age -r age1x", backupFilterSuffix=".age")
     assert filtered.problems == ()
-    assert all("go along through backupFilter if it sends" in line for line in filtered.warnings)
+    assert all("it sends our dumps through backupFilter, too" in line for line in filtered.warnings)
 
 
 def test_where_the_call_stands_in_the_cases() -> None:
