@@ -77,5 +77,6 @@ for name, bridge in bridges.items():
     )
     outputs[bridge.key] = bridge_outputs(bridge, check, container, databases[name], isolation, tokens[name])
 
-# Steps 19 and 20. What is left for the operator.
+# Steps 19 and 20. What is left for the operator; on the host, what `status` needs to know.
+host.record(deployment)
 export(deployment, outputs, backup, puppet_token)

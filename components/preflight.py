@@ -10,12 +10,13 @@ import pulumi
 
 from documents.bridge.kinds import GID, UID
 from documents.places import Deployment
-from host_programs.facts.host import FactsRequest, read_host
+from host_programs.facts.host import FactsRequest, observe
 from host_programs.program_file import build_program_file
 from settings.fields import Settings
 from verdicts.host_facts.docker import id_on_host
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.findings import BridgeFindings, preflight
+from verdicts.status import status_warnings
 from workstation.forward import engine_address
 from workstation.machine import DockerAddress, LocalMachine, Machine, MachineError, SshMachine
 
@@ -61,7 +62,9 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     """Raises pulumi.RunError, one line a problem, if the host is not ready. At preview it tells the warnings, and what
     will change as diffs."""
     try:
-        seen = machine.run(read_host, FactsRequest(deployment, settings.isolated, settings.ssh is not None))
+        over_ssh, preview = settings.ssh is not None, pulumi.runtime.is_dry_run()
+        facts = machine.run(observe, FactsRequest(deployment, settings.isolated, over_ssh, status=preview))
+        seen = facts.host
         findings = preflight(seen, settings, deployment)
         if findings.problems:
             count = len(findings.problems)
@@ -73,7 +76,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     except MachineError as error:
         raise pulumi.RunError(str(error)) from None
     if pulumi.runtime.is_dry_run():
-        for warning in findings.warnings:
+        for warning in (*findings.warnings, *(status_warnings(facts.status) if facts.status else ())):
             pulumi.log.warn(warning)
         for change in findings.changes:
             pulumi.log.info(f"up will make this change:\n{change}")

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, cast
 
 VERBS = {
-    "host read": "host_programs.facts.host:read_host",
+    "host read": "host_programs.facts.host:observe",
     "programs install": "host_programs.files.programs:install_programs",
     "stack cleanup": "host_programs.cleanup.stack:cleanup_stack",
     "secrets make-seed": "host_programs.secrets:make_seed",
@@ -28,10 +28,13 @@ VERBS = {
     "archive check": "host_programs.bridge.removal:check_before_removal",
     "archive read-key": "host_programs.backup.archived_keys:read_archived_key",
     "bridge wait": "host_programs.bridge.readiness:wait_until_ready",
+    "deployment record": "host_programs.status.deployed:record_deployment",
+    "deployment forget": "host_programs.status.deployed:forget_deployment",
     # Inside of Synapse's container.
     "inside-synapse read": "host_programs.synapse.inside.synapse_facts:read_synapse",
     "inside-synapse add": "host_programs.synapse.inside.homeserver_edit:add_entries",
     "inside-synapse remove": "host_programs.synapse.inside.homeserver_edit:remove_entries",
+    "inside-synapse find-missing": "host_programs.synapse.inside.missing_entries:find_missing",
     "inside-worker read": "host_programs.synapse.inside.worker_facts:inspect_worker",
     "inside-synapse check-config": "host_programs.bridge.config_check_inside:compare",
 }

@@ -19,7 +19,7 @@ from documents.marks import owner_comment
 from documents.places import BridgeDeployment, Deployment
 from settings.fields import Settings
 from settings.reader import parse
-from verdicts.host_facts.bridge import BridgeFacts, BridgeStatus
+from verdicts.host_facts.bridge import BridgeFacts
 from verdicts.host_facts.docker import Container, IdRange, Mount
 from verdicts.host_facts.files import Directory, File, OwnFile
 from verdicts.host_facts.host import HostFacts
@@ -131,7 +131,6 @@ def _met() -> BridgeFacts:
         archive=None,
         going_back=None,
         versions={},
-        status=BridgeStatus(container="absent"),
     )
 
 
@@ -204,7 +203,6 @@ def deployed() -> HostFacts:
         directory=_directory(entries=(".ready", ".stack"), stack=STACK),
         directory_writers=(STACK,),
         registration=OwnFile(STACK, 991, 991),
-        status=BridgeStatus(container="running", ready=True, ping="200", image=bridge.image),
     )
     return changed(
         replace(host, bridges=(own,)),

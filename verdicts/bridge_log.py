@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from typing import Optional
+
+from documents.timestamps import rfc3339_seconds
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ERRORS = {"error", "fatal", "panic", "ERR", "FTL", "PNC"}
 _PRETTY = re.compile(r"\S+ (?:\S+ )?(ERR|FTL|PNC) ")  # zerolog's console format: time, level, message, fields
 _CRASH = re.compile(r"(panic|fatal error): ")
+_EVENTS_ARRIVED = "Starting handling of transaction"  # mautrix-go, appservice/http.go, at level debug; not of a ping
 
 
 def last_error(log: str) -> str:
@@ -24,6 +28,20 @@ def last_error(log: str) -> str:
         if level in _ERRORS:
             last = text
     return last
+
+
+def last_event_time(log: str) -> Optional[float]:
+    """When Synapse last handed events to the bridge, in seconds since the epoch; None if no line tells. Only the JSON
+    that our config asks for is understood."""
+    for raw in reversed(log.splitlines()):
+        if _EVENTS_ARRIVED in raw:
+            try:
+                entry = json.loads(raw)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(entry, dict) and entry.get("message") == _EVENTS_ARRIVED:
+                return rfc3339_seconds(str(entry.get("time", "")))
+    return None
 
 
 def _read(text: str) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
-from host_programs.bridge.bridge_status import ready
+from host_programs.bridge.bridge_status import ask_ready
 from host_programs.common import ScriptError, docker, logs, say
 from host_programs.container import last_exit, look, status_inside, temporary_file_refused
 from host_programs.files import directory, files, safe_files
@@ -132,7 +132,7 @@ class Watch:
         """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
         runs = self.state if self.state and self.state.running else None
         place = self.arguments.bridge
-        said = ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
+        said = ask_ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
         self.answers, self.bodies = {"ready": said}, {}
         good = said == "200"
         for name, request in self.requests.items():

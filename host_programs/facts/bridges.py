@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,24 +9,23 @@ from typing import Optional
 
 from documents.places import NO_ARCHIVE, BridgeDeployment, BridgePlace, Deployment
 from host_programs.backup import archives
-from host_programs.bridge import bridge_status, config_check
+from host_programs.bridge import config_check
 from host_programs.bridge.config_check import Question
 from host_programs.common import ScriptError
 from host_programs.container import of_stack
 from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, directory_writers
 from verdicts.host_facts.archive import ArchiveFacts
-from verdicts.host_facts.bridge import BridgeFacts, BridgeStatus
+from verdicts.host_facts.bridge import BridgeFacts
 from verdicts.host_facts.docker import Container
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is known of the host already: containers by name, the bridges' images that it has, Synapse's URL."""
+    """What is known of the host already: containers by name, and the bridges' images that it has."""
 
     containers: Mapping[str, Container]
     images: set[str]
-    synapse_url: str
 
 
 def read_bridge(deployment: BridgeDeployment, surroundings: Surroundings) -> BridgeFacts:
@@ -49,7 +47,6 @@ def read_bridge(deployment: BridgeDeployment, surroundings: Surroundings) -> Bri
         archive=find_archive(deployment),
         going_back=_read_archive(archive.go_back) if archive.go_back else None,
         versions=_find_versions(deployment),
-        status=_read_status(deployment, surroundings),
         schema={},
     )
 
@@ -95,21 +92,6 @@ def _find_versions(deployment: BridgeDeployment) -> dict[str, ArchiveFacts]:
         if manifest.archive_owner == deployment.archive_owner:
             versions.setdefault(manifest.image, ArchiveFacts(str(path), manifest))
     return versions
-
-
-def _read_status(deployment: BridgeDeployment, surroundings: Surroundings) -> BridgeStatus:
-    """How the bridge is at present. The token for the ping is in its registration on the host."""
-    registration = read_text(Path(deployment.registration_path)) or ""
-    token = re.search(r"^as_token: *[\"']?([^\s\"']+)", registration, re.MULTILINE)
-    question = bridge_status.Question(
-        network=deployment.place.network,
-        port=deployment.place.port,
-        synapse_url=surroundings.synapse_url,
-        appservice_id=deployment.bridge.appservice_id,
-        as_token=token.group(1) if token else "",
-        timeout=3.0,
-    )
-    return bridge_status.seen(question, surroundings.containers.get(deployment.place.container))
 
 
 def list_leaving(containers: Mapping[str, Container], deployment: Deployment) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Optional
 
 from documents.backup.script_check import resolve_directory
 from documents.places import Deployment
@@ -20,10 +21,12 @@ from host_programs.facts import backup, bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
-from host_programs.files.directory import JOURNAL
+from host_programs.files.directory import DEPLOYED, JOURNAL
 from host_programs.files.files import dump_script_owner
+from host_programs.status.read_status import read_status
 from host_programs.synapse.workers import inspect_worker
 from verdicts.host_facts.host import HostFacts
+from verdicts.status import StatusFacts
 
 READERS = 10  # at a time
 
@@ -31,15 +34,33 @@ READERS = 10  # at a time
 @dataclass(frozen=True)
 class FactsRequest:
     """The places of one stack, and the databases that it isolates. `over_ssh`: Docker's provider comes as the SSH user,
-    whom sudo names."""
+    whom sudo names. `status`: read how a stack that is deployed is, too."""
 
     deployment: Deployment
     isolated_databases: tuple[str, ...]
     over_ssh: bool = False
+    status: bool = False
+
+
+@dataclass(frozen=True)
+class ObservedFacts:
+    """`status`: None if the stack is not deployed, or nobody asked."""
+
+    host: HostFacts
+    status: Optional[StatusFacts] = None
+
+
+def observe(request: FactsRequest) -> ObservedFacts:
+    """Read all facts, side by side. ScriptError if Docker does not answer."""
+    deployed = (Path(request.deployment.shared_directory) / DEPLOYED).is_file()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        status = pool.submit(read_status, request.deployment) if request.status and deployed else None
+        host = read_host(request)
+        return ObservedFacts(host, status.result() if status else None)
 
 
 def read_host(request: FactsRequest) -> HostFacts:
-    """Read all facts, side by side. ScriptError if Docker does not answer."""
+    """Those that preflight judges. ScriptError if Docker does not answer."""
     deployment = request.deployment
     server = deployment.synapse
     names = {
@@ -64,7 +85,7 @@ def read_host(request: FactsRequest) -> HostFacts:
         docker_version = version.result()  # first: if Docker is gone, this says so best
         schemas = pool.submit(postgres_facts.read_schemas, deployment, rights)
         containers, url = listed.result(), answer.result()[0]
-        surroundings = bridges.Surroundings(containers, images.result(), url)
+        surroundings = bridges.Surroundings(containers, images.result())
         bridge_facts = pool.map(lambda bridge: bridges.read_bridge(bridge, surroundings), deployment.bridges)
         return HostFacts(
             docker=docker_version,

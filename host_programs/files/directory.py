@@ -21,7 +21,8 @@ READY = ".ready"  # the id of the container that once was ready: host_programs/b
 JOURNAL = ".homeserver.json"  # an edit that goes on: host_programs/synapse/homeserver/file.py writes it
 PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/nightly_backup.py writes it
 EVIDENCE = "stop-and-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
-OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE)
+DEPLOYED = "deployed.json"  # what is deployed, for the verb status: host_programs/status/deployed.py writes it
+OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED)
 
 
 @dataclass(frozen=True)

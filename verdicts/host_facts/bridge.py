@@ -54,4 +54,3 @@ class BridgeFacts:
     archive: Optional[ArchiveFacts]
     going_back: Optional[ArchiveFacts]
     versions: dict[str, ArchiveFacts]
-    status: BridgeStatus
