@@ -27,7 +27,7 @@ def verdict(facts: HostFacts, own: Mapping[str, Any] | None = None, /, **changed
     return preflight(facts, settings(own, **changed), whole(own, **changed))
 
 
-def test_the_plan_s_host_is_fine() -> None:
+def test_the_plan_s_host_has_no_problems() -> None:
     found = verdict(healthy())
     assert (found.problems, found.bridges[0].attempt) == ((), 1)
 
@@ -396,7 +396,7 @@ def test_workers_that_are_restarted_with_the_main_process_are_fine(change: Chang
     assert found.problems == () and not [line for line in found.warnings if "instance_map" in line]
 
 
-def test_workers_that_nobody_finds_are_told() -> None:
+def test_workers_that_were_not_found_are_reported() -> None:
     found = verdict(_set("synapse.named_workers", ("writer1", "writer2"))(healthy()))
     assert found.problems == ()
     assert [line for line in found.warnings if "instance_map names writer1, writer2, and no such process" in line]
@@ -408,7 +408,7 @@ def test_a_homeserver_yaml_that_cannot_be_edited_is_refused_with_its_line() -> N
     assert problem.startswith("/opt/matrix/synapse/homeserver.yaml:6: ")
 
 
-def test_every_problem_of_a_backup_script_is_told_with_its_line() -> None:
+def test_every_problem_of_a_backup_script_is_reported_with_its_line() -> None:
     text = "#!/bin/bash\nOUT=/srv\npg_dump synapse | gpg -e -r me > $OUT/synapse.gpg\n"
     problems = verdict(_set("backup_script.text", text)(healthy())).problems
     assert len(problems) == 2, problems
@@ -436,7 +436,7 @@ def test_without_a_backup_script_there_is_nothing_to_edit() -> None:
     assert "/opt/matrix/mautrix-bridges/mautrix-bridges_backup.sh" in found.changes[1]
 
 
-def test_all_problems_are_told_together() -> None:
+def test_all_problems_are_reported_together() -> None:
     facts = healthy()
     for change, _ in (REFUSALS[0], REFUSALS[3], REFUSALS[6]):
         facts = change(facts)
@@ -464,7 +464,7 @@ def test_without_mas_nothing_of_it_is_asked_for() -> None:
         "#\n# DO NOT EDIT: changes are lost\n",
     ],
 )
-def test_a_file_that_is_made_anew_is_edited_on_consent_alone(head: str) -> None:
+def test_a_file_that_a_program_rewrites_is_edited_only_with_consent(head: str) -> None:
     """At its next rendering our lines are gone, and Synapse rejects the bridge."""
     text = f"{head}{HOMESERVER}"
     host = _set("homeserver.text", text)(healthy())
@@ -477,7 +477,7 @@ def test_a_file_that_is_made_anew_is_edited_on_consent_alone(head: str) -> None:
     assert agreed.problems == () and problem.partition("; or")[0] in agreed.warnings
 
 
-def test_a_container_that_makes_the_file_anew_needs_consent_too() -> None:
+def test_a_container_that_rewrites_the_file_needs_consent_too() -> None:
     facts = _set("renderers", ("matrix-init",))(healthy())
     (problem,) = verdict(facts).problems
     words = "homeserver.yaml: container matrix-init rewrites it at each start, by its command: the next rewrite drops"
@@ -496,7 +496,7 @@ def test_a_container_that_makes_the_file_anew_needs_consent_too() -> None:
     ],
     ids=["Synapse's own head", "not in the head", "the template has our entries"],
 )
-def test_what_needs_no_consent(text: str) -> None:
+def test_a_file_that_nobody_rewrites_needs_no_consent(text: str) -> None:
     changed = {"experimentalFeatures": "false"}
     assert verdict(_set("homeserver.text", text)(healthy()), **changed).problems == ()
 
@@ -534,7 +534,7 @@ def test_a_second_run_after_a_failed_one_is_not_refused_for_what_the_first_made(
     assert verdict(but(deployed(), {"container": None})).problems == ()  # it stopped at the check
 
 
-def test_what_somebody_took_out_is_told_with_the_command_that_puts_it_back() -> None:
+def test_a_removed_entry_is_reported_with_the_command_that_puts_it_back() -> None:
     (told,) = [each for each in verdict(_with_homeserver(deployed(), HOMESERVER)).warnings if "no longer holds" in each]
     assert "/data/registration.yaml" in told
     assert told.endswith("`pulumi config set reapply 1` and `pulumi up` put it back")
@@ -551,7 +551,7 @@ def test_what_somebody_took_out_is_told_with_the_command_that_puts_it_back() -> 
         (_set("dump_script_owner", None), "/opt/matrix/scripts/mautrix-bridges_backup.sh"),
     ],
 )
-def test_a_lost_file_of_ours_is_told(change: Change, path: str) -> None:
+def test_a_removed_file_of_ours_is_reported(change: Change, path: str) -> None:
     (told,) = [warning for warning in verdict(change(deployed())).warnings if "removed it" in warning]
     assert told.startswith(f"{path}: is missing: ")
 
@@ -568,7 +568,7 @@ def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_
 
 
 @pytest.mark.parametrize("status", ["created", "exited", "dead"])
-def test_a_container_that_somebody_stopped_is_made_anew_and_that_is_told(status: str) -> None:
+def test_a_container_that_somebody_stopped_is_replaced_with_a_warning(status: str) -> None:
     """`up` would say that nothing has changed, and the bridge would stay dead."""
     found = verdict(_set("bridge.container.status", status)(deployed()))
     assert found.bridges[0].attempt == 2 and found.problems == ()
@@ -576,7 +576,7 @@ def test_a_container_that_somebody_stopped_is_made_anew_and_that_is_told(status:
     assert attempt(_set("bridge.container.status", "restarting")(deployed())) == 1
 
 
-def test_a_container_that_somebody_removed_is_made_anew_though_the_state_has_it() -> None:
+def test_a_container_that_somebody_removed_is_replaced_though_the_state_has_it() -> None:
     assert attempt(but(deployed(), {"container": None})) == 2
 
 
@@ -597,7 +597,7 @@ def test_a_new_deployment_begins_with_the_archive_that_the_setting_means() -> No
     assert verdict(healthy()).bridges[0].restore == "none"
 
 
-def test_a_restore_that_would_do_nothing_is_told_and_does_nothing() -> None:
+def test_a_restore_without_effect_is_reported() -> None:
     """Who sets it on a running deployment believes that he gets the archive's data, and would get nothing; the key
     alone would be another one, and read nothing."""
     found = verdict(but(deployed(), {"archive": ArchiveFacts(PATH, MANIFEST)}), LATEST)
@@ -723,7 +723,7 @@ def test_a_synapse_that_an_ended_run_left_down_does_not_stop_the_run_that_mends_
         (_set("backup_dir.free", 300 * 2**20), "disk: 300 MiB free in /opt/matrix/backups: the dumps may need 638"),
     ],
 )
-def test_a_disk_that_may_be_too_small_is_told_with_numbers(change: Change, line: str) -> None:
+def test_a_disk_that_may_be_too_small_is_reported_with_numbers(change: Change, line: str) -> None:
     found = verdict(change(healthy()))
     assert found.problems == () and line in found.warnings
 
@@ -755,7 +755,7 @@ def test_old_versions_are_warned_of() -> None:
 # several bridges -------------------------------------------------------------------------------------------------
 
 
-def test_a_bridge_that_leaves_is_told_and_one_that_comes_meets_what_is_in_its_way() -> None:
+def test_a_removed_bridge_is_reported_and_an_added_one_is_checked() -> None:
     others = [{"kind": "whatsapp"}]
     host = replace(
         deployed(), bridges=(*deployed().bridges, healthy().bridges[0]), leaving_containers=("mautrix-slack",)
