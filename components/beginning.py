@@ -27,7 +27,7 @@ class Begun:
     name: str
     programs: pulumi.Output[pulumi.Resource]
     leftovers: pulumi.Resource
-    backup: nightly_backup.Arguments
+    backup: nightly_backup.NightlyBackup
 
     def after(self, *needed: pulumi.Input[pulumi.Resource]) -> pulumi.ResourceOptions:
         """For what comes when these are there, and at a destroy goes before them."""

@@ -26,7 +26,7 @@ from host_programs.bridge.gate import Admitted
 from host_programs.bridge.install import Installed
 from host_programs.bridge.readiness import Ready
 from host_programs.common import Contained
-from host_programs.postgres.isolation import Proven, RolePassword
+from host_programs.postgres.access import AccessProof, RolePassword
 from host_programs.wire import Failed
 from verdicts.host_facts import BridgeStatus
 
@@ -162,7 +162,9 @@ class Bridge(pulumi.ComponentResource):
             return register()
         return outcome.apply(lambda seen: seen if isinstance(seen, Failed) else register())
 
-    def outputs(self, proven: pulumi.Output[Proven], live: Live, status: pulumi.Output[BridgeStatus]) -> dict[str, Any]:
+    def outputs(
+        self, proven: pulumi.Output[AccessProof], live: Live, status: pulumi.Output[BridgeStatus]
+    ) -> dict[str, Any]:
         """What the operator gets of it; `proven`: who gets into which database, `status`: how it is.
         Tokens are secrets."""
 

@@ -10,6 +10,7 @@ import pulumi_postgresql as postgresql
 from components.host import Host, HostScript
 from documents.places import Database
 from host_programs.postgres import isolation
+from host_programs.postgres.access import Access, AccessProof, prove_access
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,15 @@ def databases_isolated(
     return host.script(
         f"{name}-isolation",
         isolated,
-        create=isolation.isolate,
-        update=isolation.renew,
-        delete=isolation.restore,
+        create=isolation.shut_public_out,
+        update=isolation.renew_isolation,
+        delete=isolation.give_public_back,
         shown=True,
         opts=opts,
     ).resource
 
 
-def databases_access(
-    name: str, host: Host, access: isolation.Access, opts: pulumi.ResourceOptions
-) -> HostScript[isolation.Proven]:
+def databases_access(name: str, host: Host, access: Access, opts: pulumi.ResourceOptions) -> HostScript[AccessProof]:
     """The roles' passwords, set as late as can be (a bridge that runs may have the one before), and the proof where
     each role gets in with it and where it is refused."""
-    return host.script(f"{name}-access", access, create=isolation.prove, opts=opts)
+    return host.script(f"{name}-access", access, create=prove_access, opts=opts)

@@ -15,7 +15,7 @@ def shared_leftovers(
     name: str,
     host: Host,
     deployment: Deployment,
-    backup: nightly_backup.Arguments,
+    backup: nightly_backup.NightlyBackup,
     opts: pulumi.ResourceOptions,
 ) -> pulumi.Resource:
     """Made before all but the stack's directory, without a trace on the host; deleted after all but that."""

@@ -16,8 +16,9 @@ from components.install import DockerMachine, docker_provider
 from components.registration import SynapseRegistration, doublepuppet_appservice
 from components.secrets import StackSecrets
 from documents import operator
-from host_programs.backup.nightly_backup import ProvenDump
-from host_programs.postgres.isolation import Access, Isolation
+from host_programs.backup.proof import ProvenDump
+from host_programs.postgres.access import Access
+from host_programs.postgres.isolation import Isolation
 from settings import Settings
 
 

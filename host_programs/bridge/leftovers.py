@@ -20,10 +20,11 @@ from documents.marks import commented
 from documents.places import Database, Postgres
 from documents.refusal import Refused
 from host_programs.backup import archives, nightly_backup
+from host_programs.backup.proof import name_scratch_database
 from host_programs.common import ScriptError, run, say
 from host_programs.container import look, remove_image, remove_own
 from host_programs.files import directory, files, safe_files
-from host_programs.postgres import dumps, isolation, postgres
+from host_programs.postgres import isolation, measure, postgres
 from host_programs.synapse import appservices
 
 OURS = """
@@ -61,7 +62,7 @@ class Shared:
     stack: str
     directory: str
     postgres: Optional[Postgres]
-    backup: nightly_backup.Arguments
+    backup: nightly_backup.NightlyBackup
     synapse: appservices.Appservices
 
 
@@ -119,7 +120,7 @@ def _backup(arguments: Shared) -> list[str]:
     installed = files.dump_script_owner(Path(backup.block.command)) == arguments.stack
     if not called and not installed and not backup.note.exists():
         return []
-    return [backup.script or backup.block.command] if nightly_backup.remove(backup).changed else []
+    return [backup.script or backup.block.command] if nightly_backup.remove_dumps(backup).changed else []
 
 
 def _called(text: str, stack: str) -> bool:
@@ -138,13 +139,13 @@ def _postgres(arguments: Bridge) -> list[str]:
     found = _found(server, f"the role {bridge.role} and the database {bridge.database}")
     databases, roles = found["databases"], found["roles"]
     if commented(roles.get(bridge.role)).get("public"):
-        isolation.restore(isolation.Isolation(stack, server, (bridge,), arguments.isolated))
+        isolation.give_public_back(isolation.Isolation(stack, server, (bridge,), arguments.isolated))
     gone = []
     if bridge.database in databases and not databases[bridge.database] and _empty(server, bridge.database):
         gone += _drop(server, bridge.database)
     else:
         gone += _dropped(server, stack, databases, bridge.database)
-    gone += _dropped(server, stack, databases, nightly_backup.scratch_name(bridge.database))
+    gone += _dropped(server, stack, databases, name_scratch_database(bridge.database))
     if bridge.role in roles:
         owner = commented(roles[bridge.role]).get("stack", "" if not roles[bridge.role] else None)
         if owner not in ("", stack):
@@ -203,7 +204,7 @@ def _whose(stack: object) -> str:
 
 
 def _empty(server: Postgres, name: str) -> bool:
-    return dumps.objects(server.container, server.superuser, name) == 0
+    return measure.count_objects(server.container, server.superuser, name) == 0
 
 
 def _sql(server: Postgres, statement: str) -> list[str]:

@@ -20,7 +20,7 @@ CONFIGS = "config-"  # how the names of the directories begin that have a versio
 FAILURES = ".failures"  # how often the bridge did not go live: host_programs/common.py writes it
 READY = ".ready"  # the id of the container that once was ready: host_programs/bridge/readiness.py writes it
 JOURNAL = ".homeserver.json"  # an edit that goes on: host_programs/synapse/homeserver/file.py writes it
-PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/nightly_backup.py writes it
+PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/proof_note.py writes it
 EVIDENCE = "auth-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
 OURS = (CLAIM, FAILURES, READY, JOURNAL, PROVEN, EVIDENCE)
 

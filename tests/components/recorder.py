@@ -21,7 +21,7 @@ from host_programs import bundle
 from host_programs.backup import archived_keys, nightly_backup
 from host_programs.bridge import bridge_data, gate, install, readiness
 from host_programs.files import directory
-from host_programs.postgres import isolation
+from host_programs.postgres import access, isolation
 from host_programs.synapse import appservices, stop_and_check
 from host_programs.wire import Failed, plain
 from tests.facts import ARCHIVED_KEY, SEED
@@ -38,11 +38,11 @@ RESULTS = {
     "backup.archived_keys keys": archived_keys.ArchivedKeys(ARCHIVED_KEY),
     "bridge.install install": install.Installed("sha256:0123"),
     "files.files create": directory.Done(),
-    "postgres.isolation isolate": isolation.Isolated({}),
-    "postgres.isolation prove": isolation.Proven(
-        tuple(isolation.Proof(role, (), ("synapse", "mas"), {}) for role in ROLES)
+    "postgres.isolation shut_public_out": isolation.Isolated({}),
+    "postgres.access prove_access": access.AccessProof(
+        tuple(access.RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES)
     ),
-    "backup.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
+    "backup.nightly_backup install_and_prove_dumps": nightly_backup.ProvenBackup(changed=True, dumps=()),
     "synapse.appservices register_appservices": appservices.Registered(changed=True, restarted=True),
     "bridge.gate admit": gate.Admitted(
         stop_and_check.Checked(verdict="PASS", table="all well"), bridge_data.Begun("none")

@@ -412,8 +412,8 @@ def test_all_share_one_restart_one_isolation_one_backup_and_one_double_puppet(ma
     commands = [each for each in many.resources.values() if each.type == "command:local:Command"]
     for what in (
         "synapse.appservices register_appservices",
-        "isolation isolate",
-        "nightly_backup apply",
+        "isolation shut_public_out",
+        "nightly_backup install_and_prove_dumps",
         "install install",
         "gate admit",
     ):
