@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 
-from components.host import Host
-from documents import backup_script
+from components.host import MatrixHost
+from documents.backup import backup_script
+from documents.backup.dump_script import render_dump_script
 from documents.places import Deployment
 from host_programs.backup import nightly_backup
+from host_programs.backup.nightly_backup import NightlyBackup
 from host_programs.backup.proof import ProvenDump
+from host_programs.program_file import text_of
+from host_programs.wire import plain
 
-DUMP_SCRIPT = Path(nightly_backup.__file__).with_name("bridge_backup.sh")
 
-
-def backup_arguments(deployment: Deployment, synapse_database: str) -> nightly_backup.NightlyBackup:
-    """`synapse_database` is what the operator's own dumps are of."""
+def backup_arguments(deployment: Deployment, synapse_database: str) -> NightlyBackup:
+    """What the dumps are of, and where they go; `synapse_database` is what the operator's own dumps are of."""
     plan = deployment.backup
-    return nightly_backup.NightlyBackup(
+    return NightlyBackup(
         script=plan.script,
-        block=backup_script.block(deployment),
-        dump_script=backup_script.dump_script(DUMP_SCRIPT.read_text(), deployment),
+        block=backup_script.dump_call_of(deployment),
+        dump_script=render_dump_script(text_of("host_programs/backup/bridge_backup.sh"), deployment),
         suffix=f".{deployment.shared_name}.sql.gz{plan.suffix}",
-        databases=deployment.dumped,
+        databases=deployment.dumped_databases,
         bridges=deployment.databases,
         filtered=bool(plan.filter),
         superuser=deployment.postgres.superuser,
@@ -32,29 +35,38 @@ def backup_arguments(deployment: Deployment, synapse_database: str) -> nightly_b
     )
 
 
-class DatabaseBackup:
-    """Our dump script installed, the operator's script with a call of it, one run, and every dump proven: the step
-    `resource`; `dumps` says what was seen."""
+@dataclass
+class DatabaseBackupArgs:
+    """`databases`: the names of the bridges' own, once they are made; `dumps`: of `backup_arguments`."""
+
+    host: MatrixHost
+    databases: pulumi.Input[Any]
+    dumps: NightlyBackup
+
+
+class DatabaseBackup(pulumi.ComponentResource):
+    """`mautrix:stack:DatabaseBackup`: the bridges' databases in the nightly backup.
+
+    Makes: one step that installs our dump script, puts a call of it into the operator's script, runs the backup once,
+    and proves every dump. At the end call and dump script go; the dumps stay.
+    Outputs: `dumps`, what was seen of each; `proven`, True once they are.
+    Errors: a dump that is not whole or does not restore. Then all is as before.
+    """
 
     dumps: pulumi.Output[tuple[ProvenDump, ...]]
-    resource: pulumi.Resource
+    proven: pulumi.Output[bool]
 
-    def __init__(
-        self,
-        name: str,
-        host: Host,
-        arguments: nightly_backup.NightlyBackup,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        script = host.script(
-            f"{name}-backup-script",
-            arguments,
+    def __init__(self, name: str, args: DatabaseBackupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mautrix:stack:DatabaseBackup", name, None, opts)
+        dumps = args.dumps
+        step = args.host.command(
+            f"{name}-script",
+            pulumi.Output.from_input(args.databases).apply(lambda _: dumps),
             create=nightly_backup.install_and_prove_dumps,
             delete=nightly_backup.remove_dumps,
-            triggers=[arguments.script, arguments.block.command, arguments.directory],
-            shown=True,
+            triggers=[dumps.script, dumps.block.command, dumps.directory],
             # Two scripts in one directory share our dump script: the old call goes, and then the new one comes.
-            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(delete_before_replace=True)),
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
-        self.dumps = script.result.apply(lambda proven: proven.dumps)
-        self.resource = script.resource
+        self.dumps, self.proven = step.result.apply(lambda seen: seen.dumps), step.then(True)
+        self.register_outputs({"dumps": self.dumps.apply(plain), "proven": self.proven})

@@ -1,4 +1,4 @@
-"""A bridge's role and database, what the bridges' roles may not reach, a role's password, and the proof of it all."""
+"""A bridge's role and database, as in the plan's section 3."""
 
 from __future__ import annotations
 
@@ -7,104 +7,84 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_postgresql as postgresql
 
-from components.host import Host, HostScript
-from documents.places import Database
-from host_programs.postgres import isolation
-from host_programs.postgres.access import Access, AccessProof, prove_access
+from components.cleanup import bridge_parts
+from components.host import HostCommand, MatrixHost
+from documents.bridge.config import bridge_database_url
+from documents.credentials import Tokens
+from documents.places import BridgeDeployment
+from host_programs.cleanup import bridge as cleanup
+from host_programs.files import directory
 
 
-@dataclass(frozen=True)
-class PostgresAccess:
-    """Where the provider reaches the server, and as which superuser; the password is a secret, None: none is needed;
-    `sslmode` is disable or require."""
+@dataclass
+class BridgeDatabaseArgs:
+    """`tokens` hold the role's password; `isolated`: other databases that the role is kept out of."""
 
-    address: pulumi.Input[str]
-    port: pulumi.Input[int]
-    superuser: pulumi.Input[str]
-    password: pulumi.Input[str] | None
-    sslmode: pulumi.Input[str]
+    host: MatrixHost
+    bridge: BridgeDeployment
+    tokens: pulumi.Input[Tokens]
+    isolated: tuple[str, ...]
 
 
-def postgres_provider(
-    name: str, access: PostgresAccess, opts: pulumi.ResourceOptions | None = None
-) -> postgresql.Provider:
-    """As the superuser."""
-    return postgresql.Provider(
-        f"{name}-postgres",
-        host=access.address,
-        port=access.port,
-        username=access.superuser,
-        password=access.password,
-        database="postgres",
-        sslmode=access.sslmode,
-        connect_timeout=15,
-        superuser=False,  # it is one; so the provider does not ask for the role's password, which is not its own
-        opts=opts,
-    )
+class BridgeDatabase(pulumi.ComponentResource):
+    """`mautrix:bridge:Database`: the bridge's own directory on the host, its role and its database.
 
-
-class BridgeDatabase:
-    """Role and database as in the plan's section 3.
-
-    Neither is dropped by the provider, which cannot drop what is gone already: bridge/leftovers.py does it. One that
-    is there and ours, although the state does not hold it (a run was killed), is taken over.
+    Makes: the directory, whose mark says that role and database are this stack's, and which goes last of all, with
+    whatever of the bridge is still there; the role, which may log in and nothing else; the database that it owns. The
+    provider makes both and drops neither: it cannot drop what is gone, and would not ask whether the messages were
+    archived. One that is there and ours, although the state does not hold it (a run was killed), is taken over.
+    Outputs: `database`, its name; `url`, a secret.
+    Errors: a directory, a role or a database that is somebody else's.
     """
 
-    def __init__(
-        self,
-        name: str,
-        ours: Database,
-        server: postgresql.Provider | None = None,
-        role_there: bool = False,
-        database_there: bool = False,
-        password: pulumi.Input[str] | None = None,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """`server`: if it is not the provider of `opts`; `role_there`, `database_there`: whether the bridge's are there
-        already, and are this stack's; `password`: the role's, if nothing else sets it (`databases_access`)."""
-        through = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(provider=server, retain_on_delete=True))
+    database: pulumi.Output[str]
+    url: pulumi.Output[str]
 
-        def known(each: str, there: bool) -> pulumi.ResourceOptions:
-            return pulumi.ResourceOptions.merge(through, pulumi.ResourceOptions(import_=each if there else None))
+    def __init__(self, name: str, args: BridgeDatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mautrix:bridge:Database", name, None, opts)
+        place, found = args.bridge.place.database, args.host.observed.bridges[args.bridge.key]
+        own = self._directory(name, args)
+        through = pulumi.ResourceOptions(
+            parent=self,
+            provider=args.host.postgres,
+            retain_on_delete=True,
+            depends_on=[own.resource],  # its mark says whose they are, should the run be killed between them
+        )
+
+        def known(physical: str, is_there: bool) -> pulumi.ResourceOptions:
+            return pulumi.ResourceOptions.merge(through, pulumi.ResourceOptions(import_=physical if is_there else None))
 
         role = postgresql.Role(
             f"{name}-role",
-            name=ours.role,
+            name=place.role,
             login=True,
             superuser=False,
             create_database=False,
             create_role=False,
-            password=password,
-            opts=known(ours.role, role_there),
+            opts=known(place.role, found.role_exists),
         )
-        self.database = postgresql.Database(
+        database = postgresql.Database(
             f"{name}-database",
-            name=ours.database,
+            name=place.database,
             owner=role.name,
             template="template0",
             encoding="UTF8",
             lc_collate="C",
             lc_ctype="C",
-            opts=known(ours.database, database_there),
+            opts=known(place.database, found.database_exists),
         )
+        self.database = database.name
+        both = pulumi.Output.all(database.name, args.tokens)
+        self.url = pulumi.Output.secret(both.apply(lambda made: bridge_database_url(args.bridge, made[1])))
+        self.register_outputs({"database": self.database, "url": self.url})
 
-
-def databases_isolated(
-    name: str, host: Host, isolated: isolation.Isolation, opts: pulumi.ResourceOptions
-) -> pulumi.Resource:
-    """PUBLIC shut out of both the bridges' and the stack's databases."""
-    return host.script(
-        f"{name}-isolation",
-        isolated,
-        create=isolation.shut_public_out,
-        update=isolation.renew_isolation,
-        delete=isolation.give_public_back,
-        shown=True,
-        opts=opts,
-    ).resource
-
-
-def databases_access(name: str, host: Host, access: Access, opts: pulumi.ResourceOptions) -> HostScript[AccessProof]:
-    """The roles' passwords, set as late as can be (a bridge that runs may have the one before), and the proof where
-    each role gets in with it and where it is refused."""
-    return host.script(f"{name}-access", access, create=prove_access, opts=opts)
+    def _directory(self, name: str, args: BridgeDatabaseArgs) -> HostCommand[directory.Done]:
+        parts = bridge_parts(args.bridge, args.isolated)
+        return args.host.command(
+            f"{name}-directory",
+            parts,
+            create=cleanup.claim_directory,
+            delete=cleanup.cleanup_bridge,
+            triggers=[parts.own.path],
+            opts=pulumi.ResourceOptions(parent=self),
+        )

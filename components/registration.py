@@ -2,109 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 
-from components.host import Host, later
-from documents.appservice import bridge_registration, doublepuppet_registration
+from components.host import MatrixHost
+from documents.bridge.registrations import render_bridge_registration, render_doublepuppet_registration
 from documents.credentials import DoublePuppet, Keys, Tokens
-from documents.homeserver import Entries
-from documents.places import BridgeDeployment, Deployment, Surroundings
-from host_programs.files import files
+from documents.homeserver.entries import Entries
+from documents.places import Deployment
 from host_programs.files.directory import JOURNAL
+from host_programs.files.files import OwnedFile
 from host_programs.synapse import appservices
 
 
 def homeserver_edit(
-    deployment: Deployment, registrations: Sequence[files.OwnedFile] | None = None
+    deployment: Deployment, registrations: Sequence[OwnedFile] | None = None
 ) -> appservices.Appservices:
     """What Synapse needs to know of this stack's bridges; without `registrations`, enough to unregister them."""
-    paths = (files.OwnedFile(path, "", 0, 0) for path in deployment.registration_paths)
+    paths = (OwnedFile(path, "", 0, 0) for path in deployment.registration_paths)
     return appservices.Appservices(
         synapse=deployment.synapse,
         stack=deployment.stack,
         registrations=tuple(paths if registrations is None else registrations),
         experimental_features=Entries.of(deployment).experimental_features,
         journal=f"{deployment.shared_directory}/{JOURNAL}",
-        bridges=tuple(each.place.container for each in deployment.bridges),
+        bridges=tuple(bridge.place.container for bridge in deployment.bridges),
     )
 
 
 @dataclass(frozen=True)
-class Registration:
-    """One registration's text (a secret), the file in Synapse's directory that holds it, as a path on the host, and the
-    resource that removes that at its end."""
+class Registered:
+    """What Synapse knows of a bridge; a secret."""
 
-    text: pulumi.Output[str]
-    path: str
-    removal: pulumi.Resource
+    as_token: str
+    hs_token: str
 
 
-def registration(
-    name: str, host: Host, deployment: Surroundings, path: str, text: pulumi.Output[str], opts: pulumi.ResourceOptions
-) -> Registration:
-    """One that `SynapseRegistration` writes."""
-    file = files.OwnedFile(path, "", 0, 0)
-    listed = deployment.synapse.homeserver_file, deployment.synapse.data_mount
-    own = files.OwnedFiles(deployment.stack, (file,), *listed)
-    removal = host.at_deletion(f"{name}-registration", own, files.erase, triggers=[path], opts=opts)
-    return Registration(text, path, removal)
+@dataclass
+class SynapseRegistrationArgs:
+    """`tokens` and `keys` of each bridge, by its name; `after`: what has to be proven before Synapse is touched."""
+
+    host: MatrixHost
+    deployment: Deployment
+    tokens: Mapping[str, pulumi.Output[Tokens]]
+    keys: Mapping[str, pulumi.Output[Keys]]
+    doublepuppet: pulumi.Output[DoublePuppet]
+    after: Sequence[pulumi.Input[Any]]
 
 
-def bridge_appservice(
-    name: str,
-    host: Host,
-    deployment: BridgeDeployment,
-    known: tuple[pulumi.Output[Tokens], pulumi.Output[Keys]],
-    opts: pulumi.ResourceOptions,
-) -> Registration:
-    """A bridge's own registration."""
-    both: pulumi.Output[list[Any]] = pulumi.Output.all(*known)
-    text = both.apply(lambda own: bridge_registration(deployment, *own))
-    return registration(name, host, deployment, deployment.registration_path, text, opts)
+class SynapseRegistration(pulumi.ComponentResource):
+    """`mautrix:stack:SynapseRegistration`: the bridges' appservices in Synapse, and the one for double puppeting.
 
+    Makes: one step that writes the registrations into Synapse's directory, puts our lines into homeserver.yaml, and
+    restarts Synapse once; at the end it takes all of it back, with one restart.
+    Outputs, secret: `registered`, by the bridge's key, and `doublepuppet_as_token`, once Synapse runs with them.
+    Errors: a homeserver.yaml that Synapse's own loader does not take (nothing is written), a Synapse that does not come
+    up with it (the old file is back).
+    """
 
-def doublepuppet_appservice(
-    name: str, host: Host, deployment: Deployment, tokens: pulumi.Output[DoublePuppet], opts: pulumi.ResourceOptions
-) -> Registration:
-    """The one that all bridges share."""
-    text, path = tokens.apply(lambda own: doublepuppet_registration(deployment, own)), deployment.doublepuppet_path
-    return registration(f"{name}-doublepuppet", host, deployment, path, text, opts)
+    registered: dict[str, pulumi.Output[Registered]]
+    doublepuppet_as_token: pulumi.Output[str]
 
-
-class SynapseRegistration:
-    """The registrations' files, our entries in homeserver.yaml, and Synapse's restart: the step `resource`, on which
-    all depends that needs Synapse to run with the registrations."""
-
-    resource: pulumi.Resource
-
-    def __init__(
-        self,
-        name: str,
-        host: Host,
-        deployment: Deployment,
-        registrations: Sequence[Registration],
-        owner: tuple[int, int],
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        """`owner`: Synapse's uid and gid on the host."""
-        own = tuple(files.OwnedFile(each.path, later(each.text), *owner) for each in registrations)
-        removals = pulumi.ResourceOptions(depends_on=[each.removal for each in registrations])
-        written = host.script(
-            f"{name}-registrations",
-            files.OwnedFiles(deployment.stack, own),
-            create=files.create,
-            opts=pulumi.ResourceOptions.merge(opts, removals),
-        ).resource
-        self.resource = host.script(
-            f"{name}-synapse-restart",
-            homeserver_edit(deployment, own),
+    def __init__(self, name: str, args: SynapseRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mautrix:stack:SynapseRegistration", name, None, opts)
+        deployment, names = args.deployment, [bridge.bridge.name for bridge in args.deployment.bridges]
+        tokens = pulumi.Output.all(*(args.tokens[bridge] for bridge in names))
+        keys = pulumi.Output.all(*(args.keys[bridge] for bridge in names))
+        known = pulumi.Output.all(tokens, keys, args.doublepuppet, *args.after)
+        owner = args.host.observed.synapse_owner
+        step = args.host.command(
+            f"{name}-appservices",
+            known.apply(lambda k: homeserver_edit(deployment, _files(deployment, k[0], k[1], k[2], owner))),
             create=appservices.register_appservices,
             delete=appservices.unregister_appservices,
             triggers=[deployment.synapse.homeserver_file],
-            shown=True,
-            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[written])),
-        ).resource
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        running = step.then(None)
+        self.registered = {
+            bridge.key: pulumi.Output.all(args.tokens[bridge.bridge.name], running).apply(
+                lambda both: Registered(both[0].as_token, both[0].hs_token)
+            )
+            for bridge in deployment.bridges
+        }
+        self.doublepuppet_as_token = pulumi.Output.all(args.doublepuppet, running).apply(lambda both: both[0].as_token)
+        self.register_outputs({})
+
+
+def _files(
+    deployment: Deployment,
+    tokens: Sequence[Tokens],
+    keys: Sequence[Keys],
+    doublepuppet: DoublePuppet,
+    owner: tuple[int, int],
+) -> list[OwnedFile]:
+    texts = {
+        bridge.registration_path: render_bridge_registration(bridge, bridge_tokens, bridge_keys)
+        for bridge, bridge_tokens, bridge_keys in zip(deployment.bridges, tokens, keys, strict=True)
+    }
+    texts[deployment.doublepuppet_path] = render_doublepuppet_registration(deployment, doublepuppet)
+    return [OwnedFile(path, text, *owner) for path, text in texts.items()]

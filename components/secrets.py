@@ -2,44 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import pulumi
 
-from components.host import Host
-from documents.credentials import DoublePuppet, Keys, Tokens
-from documents.places import NOTHING
+from components.host import MatrixHost
+from documents.credentials import DoublePuppet, Keys, Seed, Tokens
+from documents.places import NO_ARCHIVE
 from host_programs.backup import archived_keys
+from host_programs.secrets import NoArguments, make_seed
+
+T = TypeVar("T")
 
 
-class StackSecrets:
-    """What all secrets of a stack are made of. The setting tokenGeneration (`generation`) turns those that it may.
-    `doublepuppet`: what the bridges share."""
+@dataclass
+class StackSecretsArgs:
+    """`restores`: what the database of each bridge begins with, by the bridge's name: none, or the path of an archive,
+    which holds its pickle key. Another `generation` turns what may turn."""
 
-    def __init__(
-        self,
-        name: str,
-        host: Host,
-        generation: int,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        self._host = host
-        self._turned = host.seed(f"{name}-tokens", [generation], opts).secret
-        self._kept = host.seed(f"{name}-keys", [], opts).secret
-        self.doublepuppet = self._turned.apply(lambda seed: seed.secrets(DoublePuppet, ""))
+    host: MatrixHost
+    restores: Mapping[str, str]
+    generation: int
 
-    def tokens(self, bridge: str) -> pulumi.Output[Tokens]:
-        """Those of the bridge of that name."""
-        return self._turned.apply(lambda seed: seed.secrets(Tokens, bridge))
 
-    def keys(
-        self, bridge: str, name: str, restore: str, opts: pulumi.ResourceOptions | None = None
-    ) -> pulumi.Output[Keys]:
-        """They belong to what the database begins with and never turn once it has: `restore` is none, or the path of an
-        archive, which holds the pickle key. `name` begins the name of the resource that reads it there."""
-        own = self._kept.apply(lambda seed: seed.secrets(Keys, bridge))
-        if restore == NOTHING:
-            return own
-        archive = archived_keys.FromArchive(restore)
-        there = self._host.made_once(f"{name}-keys", archive, archived_keys.keys, [restore], opts).secret
-        return pulumi.Output.all(own, there).apply(lambda both: replace(both[0], pickle_key=both[1].pickle_key))
+class StackSecrets(pulumi.ComponentResource):
+    """`mautrix:stack:Secrets`: two random seeds, of which every secret is made (documents/credentials.py), so that
+    twenty bridges have no more resources with secrets than one.
+
+    Makes: the seed of the tokens, which turns with the generation; the seed of the keys, which never turns; for a
+    bridge whose database begins with an archive, the pickle key out of that.
+    Outputs, all secret: `doublepuppet`; `tokens` and `keys` of each bridge, by its name.
+    """
+
+    doublepuppet: pulumi.Output[DoublePuppet]
+    tokens: dict[str, pulumi.Output[Tokens]]
+    keys: dict[str, pulumi.Output[Keys]]
+
+    def __init__(self, name: str, args: StackSecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mautrix:stack:Secrets", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        rotating = args.host.secret_once(
+            f"{name}-rotating-seed", NoArguments(), make_seed, triggers=[args.generation], opts=child
+        ).secret
+        permanent = args.host.secret_once(
+            f"{name}-permanent-seed", NoArguments(), make_seed, triggers=[], opts=child
+        ).secret
+        self.doublepuppet = rotating.apply(lambda seed: seed.derive_secrets(DoublePuppet, ""))
+        self.tokens = {bridge: _of_bridge(rotating, Tokens, bridge) for bridge in args.restores}
+        self.keys = {bridge: _of_bridge(permanent, Keys, bridge) for bridge in args.restores}
+        for bridge, archive in args.restores.items():
+            if archive != NO_ARCHIVE:
+                found = args.host.secret_once(
+                    f"{bridge}-archived-key",
+                    archived_keys.FromArchive(archive),
+                    archived_keys.read_archived_key,
+                    triggers=[archive],
+                    opts=child,
+                ).secret
+                both = pulumi.Output.all(self.keys[bridge], found)
+                self.keys[bridge] = both.apply(lambda known: replace(known[0], pickle_key=known[1].pickle_key))
+        self.register_outputs({})
+
+
+def _of_bridge(seed: pulumi.Output[Seed], kind: type[T], bridge: str) -> pulumi.Output[T]:
+    return seed.apply(lambda known: known.derive_secrets(kind, bridge))

@@ -15,19 +15,6 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True)
-class Failed:
-    """What a step says in place of its result, if its failure is its own and does not end the run: one line."""
-
-    failed: str
-
-
-def outcome(kind: type[T], value: Any, where: str = "the JSON") -> Union[T, Failed]:
-    """As `typed`, of a step that may say Failed. Raises WireError as that does."""
-    failed = isinstance(value, dict) and value.keys() == {"failed"}
-    return typed(Failed, value, where) if failed else typed(kind, value, where)
-
-
 class WireError(Exception):
     """A JSON value that does not have the declared shape; its text says where, and what it should be."""
 

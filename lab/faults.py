@@ -22,7 +22,7 @@ from lab.engine import LabError, run
 from lab.snapshot import Snapshot
 
 UP = ("up", "--yes", "--skip-preview")
-DESTROY = ("destroy", "--yes", "--skip-preview", "--run-program")
+DESTROY = ("destroy", "--yes", "--skip-preview")
 # What is not ours to take away: Synapse's cache, and the dumps that the operator's script made when it was proven.
 OTHERS = ("synapse/media_store/*", "backups/synapse_*")
 OURS = "# pulumi stack mautrix-signal/lab"
@@ -134,7 +134,7 @@ class Faults:
                 return f"the database {name} is another one: {now}"
         backups = self.lab.host_dir / "backups"
         kept = {*backups.iterdir()}
-        script = run([self.lab.host_dir / "host_programs/pg_backup.sh"], check=False)
+        script = run([self.lab.host_dir / "scripts/pg_backup.sh"], check=False)
         for dump in {*backups.iterdir()} - kept:
             dump.unlink()  # a night's dumps stay when the bridge goes, as they should; here they would be a difference
         return "" if script.returncode == 0 else f"pg_backup.sh: exit code {script.returncode}: {script.stderr}"

@@ -145,7 +145,7 @@ def files(stack: Stack) -> list[File]:
         File(".env", f"POSTGRES_PASSWORD={secrets['postgres_password']}\n", 0o600),
         File("backups", None, 0o750),
         File("scripts", None, 0o755),
-        File("host_programs/pg_backup.sh", backup, 0o750),
+        File("scripts/pg_backup.sh", backup, 0o750),
         File("synapse", None, 0o755, SYNAPSE_UID),
         File("synapse/homeserver.yaml", homeserver, 0o640, SYNAPSE_UID),
         File("synapse/echo6.co.log.config", text("log.config", {}), 0o644, SYNAPSE_UID),

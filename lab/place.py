@@ -111,7 +111,7 @@ class Place:
             "masContainer": self.mas,
             "masHosts": [f"{self.mas}:8080", "matrix.echo6.co"],
             "postgresContainer": self.postgres,
-            "backupScript": str(self.host_dir / "host_programs/pg_backup.sh"),
+            "backupScript": str(self.host_dir / "scripts/pg_backup.sh"),
             "sharedDir": str(self.host_dir / "bridges"),
             **FLAVOURS[self.flavour].config(self.host_dir, self.prefix),
         }

@@ -1,7 +1,4 @@
-"""The pickle key of a bridge whose database begins with an archive: the one that the archived database needs.
-
-A secret as a whole, as what host_programs/generate.py makes, and apart from it: what it reads archives with is large.
-"""
+"""The pickle key of a bridge whose database begins with an archive: the one that the archived database needs."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from host_programs.backup import archives
-from host_programs.common import run
 
 
 @dataclass(frozen=True)
@@ -20,18 +16,12 @@ class FromArchive:
 
 
 @dataclass(frozen=True)
-class ArchivedKeys:
+class ArchivedKey:
     """What is in it."""
 
     pickle_key: str = field(repr=False)
 
 
-def keys(arguments: FromArchive) -> ArchivedKeys:
+def read_archived_key(arguments: FromArchive) -> ArchivedKey:
     """ScriptError if the archive has none."""
-    return ArchivedKeys(archives.pickle_key(Path(arguments.archive)))
-
-
-VERBS = (keys,)
-
-if __name__ == "__main__":
-    run(*VERBS)
+    return ArchivedKey(archives.pickle_key(Path(arguments.archive)))

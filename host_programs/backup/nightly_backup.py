@@ -17,14 +17,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from documents import backup_script
-from documents.backup_script import Block
+from documents.backup.backup_script import DumpCall
+from documents.backup.script_check import find_uploads
 from documents.places import Database
 from host_programs import host_lock
 from host_programs.backup import proof, proof_note, scripts
 from host_programs.backup.proof import ProvenDump, RestoreProof
 from host_programs.backup.script_run import read_record, run_script
-from host_programs.common import ScriptError, run, say
+from host_programs.common import ScriptError, say
 from host_programs.files.directory import PROVEN
 
 
@@ -36,7 +36,7 @@ class NightlyBackup:
     operator's own dumps are of. `directory`: the stack's own."""
 
     script: str
-    block: Block
+    block: DumpCall
     dump_script: str
     suffix: str
     databases: tuple[Database, ...]
@@ -98,7 +98,7 @@ def _install_and_prove(arguments: NightlyBackup) -> ProvenBackup:
         if runs:
             text = scripts.read_script(script)
             changed = scripts.add_call(script, text, arguments.block, undo) or changed
-            uploads = backup_script.uploads(text)
+            uploads = find_uploads(text)
             if uploads:
                 runs, (line, command) = False, uploads[0]
                 say(f"{script}:{line}: uploads ({command}), so it is not run now: {dump_script.name} alone is")
@@ -140,9 +140,3 @@ def _require_all(arguments: NightlyBackup, record: Path, script: Path) -> list[t
             f"`# <<< {arguments.stack}` where the call should stand"
         )
     return made
-
-
-VERBS = (install_and_prove_dumps, remove_dumps)
-
-if __name__ == "__main__":
-    run(*VERBS)

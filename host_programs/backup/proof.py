@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from documents.marks import comment
+from documents.marks import owner_comment
 from documents.places import Database
 from host_programs.common import ScriptError, say
 from host_programs.postgres import dump_restore, dumps, measure, postgres
@@ -96,9 +96,9 @@ class RestoreProof:
         return postgres.name("database", name_scratch_database(self.bridges[0].database))
 
     @property
-    def comment(self) -> str:
+    def owner_comment(self) -> str:
         """On the scratch database."""
-        return comment(self.stack, scratch=True)
+        return owner_comment(self.stack, scratch=True)
 
 
 def prove_restores(proof: RestoreProof, made: Mapping[str, Path], private: Path) -> None:

@@ -8,8 +8,8 @@ import subprocess
 import threading
 from pathlib import Path
 
-from documents import backup_script
-from documents.masking import clean
+from documents.backup import backup_script
+from documents.masking import clean_log
 from host_programs.common import ScriptError, say
 
 LIMIT = 6 * 3600  # seconds that a run may take
@@ -20,7 +20,7 @@ LAST_LINES = 20
 def run_script(command: list[str], script: Path, record: Path) -> None:
     """Run the command, and show what it says as it says it. ScriptError with its last lines if it fails."""
     if not os.access(script, os.X_OK):
-        command = [backup_script.interpreter(script.read_text()), *command]
+        command = [backup_script.find_interpreter(script.read_text()), *command]
     home = os.path.expanduser("~")
     say(f"one run of {script}")
     process = subprocess.Popen(
@@ -39,7 +39,7 @@ def run_script(command: list[str], script: Path, record: Path) -> None:
     try:
         assert process.stdout is not None
         for raw in process.stdout:
-            line = clean(raw.decode(errors="replace").rstrip("\n"), ())
+            line = clean_log(raw.decode(errors="replace").rstrip("\n"), ())
             say(f"  {script.name} | {line}")
             last = [*last, line][-LAST_LINES:]
         code = process.wait()

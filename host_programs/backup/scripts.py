@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, Optional
 
-from documents import backup_script
-from documents.backup_script import Block
+from documents.backup import backup_script
+from documents.backup.backup_script import DumpCall
 from documents.refusal import Refused
 from host_programs.backup import shell_syntax
 from host_programs.backup.script_run import read_record
@@ -86,11 +86,11 @@ def read_script(path: Path, errors: str = "strict") -> str:
         raise ScriptError(f"{path}: is not UTF-8 text: convert it") from None
 
 
-def add_call(path: Path, text: str, block: Block, undo: Undo) -> bool:
+def add_call(path: Path, text: str, block: DumpCall, undo: Undo) -> bool:
     """Have the operator's script, whose text this is, call ours; whether it is another one now."""
     try:
         error = shell_syntax.check_call(text, block)
-        new = backup_script.add(text, block).encode()
+        new = backup_script.add_call(text, block).encode()
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     if error:
@@ -110,7 +110,7 @@ def remove_call(path: Path, stack: str) -> bool:
         return False
     text = read_script(path, errors="surrogateescape")  # whatever somebody wrote into it meanwhile
     try:
-        new = backup_script.remove(text, stack)
+        new = backup_script.remove_call(text, stack)
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     changed = safe_files.rewrite(path, new.encode(errors="surrogateescape"))

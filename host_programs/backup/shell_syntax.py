@@ -7,25 +7,25 @@ import re
 import subprocess
 from typing import Optional
 
-from documents import backup_script
-from documents.backup_script import Block
+from documents.backup import backup_script
+from documents.backup.backup_script import DumpCall
 
 # A syntax error where a command may begin; plain text inside a quote or a here-document that is not closed yet.
 UNFINISHED = "\n)\n"
 
 
-def check_call(text: str, block: Block) -> str:
+def check_call(text: str, block: DumpCall) -> str:
     """What is wrong with the script once it has the call, as `LINE: reason: fix`; "" if nothing is.
 
     The text above the call must be complete by itself, and the whole must be valid. Raises Refused as
-    documents/backup_script.py does.
+    documents/backup/backup_script.py does.
     """
-    shell = backup_script.interpreter(text)
-    edited = backup_script.add(text, block)
-    above = backup_script.before(edited, block.owner)
+    shell = backup_script.find_interpreter(text)
+    edited = backup_script.add_call(text, block)
+    above = backup_script.text_above_call(edited, block.owner)
     place = above.count("\n") + 1
     fix = f"put the two lines `# >>> {block.owner}` and `# <<< {block.owner}` where it should stand, at the margin"
-    if (error := _find_error(shell, backup_script.remove(text, block.owner))) is not None:
+    if (error := _find_error(shell, backup_script.remove_call(text, block.owner))) is not None:
         return f"{_find_line(error)}: {shell} cannot read the script as it is: {error}: repair it"
     if _find_error(shell, above) is not None or _find_error(shell, above + UNFINISHED) is None:
         return f"{place}: our call would stand inside of something that is not closed there: {fix}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from documents.places import BridgeDeployment
-from host_programs import bundle
+from host_programs import program_file
 from host_programs.bridge import config_check_inside
 from host_programs.common import ScriptError, docker
 
@@ -48,6 +48,6 @@ def refused(question: Question) -> tuple[str, ...]:
         return (f"bridgeConfig: the bridge cannot read it: {said}",)
     told = config_check_inside.Arguments(question.config, done.stdout)
     try:
-        return bundle.run_inside(question.synapse, config_check_inside.compare, told, timeout=60).lines
-    except bundle.InsideError as error:
+        return program_file.run_inside(question.synapse, config_check_inside.compare, told, timeout=60).lines
+    except program_file.InsideError as error:
         raise ScriptError(f"bridgeConfig cannot be compared: {error}") from None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from host_programs.common import run
-
 
 @dataclass(frozen=True)
 class Arguments:
@@ -27,12 +25,6 @@ def compare(arguments: Arguments) -> Compared:
     """Both are the same there, or it is in the lines."""
     import yaml
 
-    from documents.bridge_config import not_taken
+    from documents.bridge.config import find_rejected_settings
 
-    return Compared(tuple(not_taken(arguments.asked, yaml.safe_load(arguments.text))))
-
-
-VERBS = (compare,)
-
-if __name__ == "__main__":
-    run(*VERBS)
+    return Compared(tuple(find_rejected_settings(arguments.asked, yaml.safe_load(arguments.text))))

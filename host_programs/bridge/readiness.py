@@ -2,34 +2,33 @@
 (a login uploads), and an event arrives (synapse/delivery.py). A running container proves nothing: a bridge that cannot
 reach Synapse tries again for ever.
 
-Verb `wait`: right after the container's start, until all of it holds; then the configs of earlier containers go. If it
-does not, the error says why: the exit code's meaning or what is missing, and the last lines of the log.
+`wait_until_ready` waits, right after the container's start, until all of it holds; then the configs of earlier
+containers go. If it does not hold, the error says why: the exit code's meaning or what is missing, and the last lines
+of the log.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
-from uuid import uuid4
 
-from documents.masking import clean
+from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
-from host_programs.bridge.bridge_status import answering, ready
-from host_programs.common import ScriptError, docker, logs, run, say
+from host_programs.bridge.bridge_status import ask_ready
+from host_programs.common import ScriptError, docker, logs, say
 from host_programs.container import last_exit, look, status_inside, temporary_file_refused
 from host_programs.files import directory, files, safe_files
 from host_programs.postgres.postgres import sql
 from host_programs.synapse import delivery
 from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, ping_request
-from verdicts.auth import Exchange, came, starting
-from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
-from verdicts.host_facts import BridgeStatus, Container
+from verdicts.answers import Exchange, is_still_starting, summarize_answer
+from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain_exit_code
+from verdicts.host_facts.docker import Container
 
 LINES = 50
 KEYS_LOST = 34  # verdicts/exit_codes.py
@@ -48,10 +47,10 @@ LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
 @dataclass(frozen=True)
 class Arguments:
     """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between the
-    first two looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT WAIT IMAGE" of the container that got
+    first two looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT IMAGE" of the container that got
     ready. `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of
-    an earlier one. `config`: the directory of the container's, of this `stack`. Another number of `failures` has it
-    wait again."""
+    an earlier one. `config`: the directory of the container's, of this `stack`. `archives`: the directory of
+    the last archive, for the end."""
 
     bridge: BridgePlace
     container_id: str
@@ -66,30 +65,21 @@ class Arguments:
     new_keys: bool
     stack: str
     config: str
-    failures: int = 0
+    archives: str
     pause: float = 0.3
 
 
 @dataclass(frozen=True)
 class Ready:
     """What was seen: seconds waited, restarts meanwhile, the ping's own time, an event's way to the bridge and back,
-    the bot's name, and the bridge's status as `pulumi preview` will see it. `wait` names the wait that saw it, as the
-    mark does."""
+    and the bot's name."""
 
-    wait: str
     container_id: str
     ready_seconds: float
     restart_count: int
     ping_ms: float
     event_ms: int
     displayname: str
-    status: BridgeStatus
-
-
-# What the bridges that are waited for at a time do for each other.
-_rooms: dict[str, delivery.Room] = {}  # by Synapse's URL
-_asking = threading.Lock()
-_media: dict[tuple[str, str], tuple[float, str]] = {}  # by network and address there: when it was asked, and what came
 
 
 class Watch:
@@ -122,7 +112,7 @@ class Watch:
         grown = now.restarts - self.first.restarts
         if now.ended or now.restarts > (before or self.first).restarts:
             code = last_exit(now)
-            self.exit = self.exit if code is None else explain(code)
+            self.exit = self.exit if code is None else explain_exit_code(code)
         if now.status in ("exited", "dead", "paused", "removing"):
             return f"is {now.status}"
         if now.status == "created" and now.error:
@@ -142,14 +132,14 @@ class Watch:
         """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
         runs = self.state if self.state and self.state.running else None
         place = self.arguments.bridge
-        said = ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
+        said = ask_ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
         self.answers, self.bodies = {"ready": said}, {}
         good = said == "200"
         for name, request in self.requests.items():
             if not good and not all_of_them:
                 return False
             exchange = self.client.send(name, request, seconds)
-            self.exchanges[name], self.answers[name] = exchange, came(exchange)
+            self.exchanges[name], self.answers[name] = exchange, summarize_answer(exchange)
             body = None if exchange.fault or exchange.status != 200 else exchange.json()
             if body is None or (name == "ping" and "duration_ms" not in body):
                 good = False
@@ -161,16 +151,9 @@ class Watch:
         return good
 
     def _media(self, runs: Container, seconds: float) -> str:
-        """Whether there is a media repository where the bridge uploads; what one sees there, others in its network need
-        not ask for."""
-        synapse = self.arguments.synapse
-        where = synapse.network, synapse.address
-        with _asking:
-            seen, said = _media.get(where, (0.0, ""))
-            if said != "200" and time.monotonic() - seen >= self.arguments.pause:
-                said = status_inside(runs.id, f"{synapse.address}{MEDIA_CONFIG}", seconds, self.arguments.as_token)
-                _media[where] = time.monotonic(), said
-        return said
+        """Whether there is a media repository where the bridge uploads."""
+        url = f"{self.arguments.synapse.address}{MEDIA_CONFIG}"
+        return status_inside(runs.id, url, seconds, self.arguments.as_token)
 
     def ready(self, state: Container, begun: float) -> Optional[Ready]:
         """The result, once all of them hold and an event has arrived; None if none did before the time was up."""
@@ -179,25 +162,21 @@ class Watch:
         if refused:
             raise ScriptError(self.report("cannot write temporary files"))
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
-        status = answering(state, a.as_token)  # now, since Synapse is what the proof's room is waited for
         try:
-            url = self.client.url
-            room = _rooms.setdefault(url, delivery.Room(url, a.doublepuppet_as_token))
-            arrived = delivery.prove(room, a.bot, a.as_token, deadline, min(a.pause, DELIVERY_PAUSE))
+            proof = delivery.Delivery(self.client.url, a.doublepuppet_as_token, a.bot, a.as_token)
+            arrived = delivery.prove_delivery(proof, deadline, min(a.pause, DELIVERY_PAUSE))
         except ScriptError as error:
-            raise ScriptError(clean(str(error), [a.as_token, a.doublepuppet_as_token])) from None
+            raise ScriptError(clean_log(str(error), [a.as_token, a.doublepuppet_as_token])) from None
         self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
         if arrived is None:
             return None
         return Ready(
-            uuid4().hex,
             state.id,
             round(time.monotonic() - begun, 1),
             state.restarts,
             float(self.bodies["ping"]["duration_ms"]),
             round(arrived * 1000),
             str(self.bodies["profile"].get("displayname", "")),
-            status,
         )
 
     def report(self, why: str) -> str:
@@ -217,7 +196,7 @@ class Watch:
         lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
         if state:
             lines += [f"--- last {LINES} log lines of {name} ---", logs(state.id, LINES).strip("\n") or "(empty)"]
-        return clean("\n".join(lines), [self.arguments.as_token])
+        return clean_log("\n".join(lines), [self.arguments.as_token])
 
     def _todo(self) -> str:
         if self.exit:
@@ -227,7 +206,7 @@ class Watch:
         if self.state.error:
             return "fix what Docker says above"
         profile = self.exchanges.get("profile")
-        if profile and (profile.fault or starting(profile)):
+        if profile and (profile.fault or is_still_starting(profile)):
             where = profile.url.partition("/_matrix/")[0] or "any address"
             return f"Synapse does not answer at {where}: start it, or fix it (docker logs)"
         if self.answers.get("files"):
@@ -254,7 +233,7 @@ class Watch:
         return f"Synapse knows no profile of {self.arguments.bot}: look at the bot's registration in the log"
 
 
-def wait(arguments: Arguments) -> Ready:
+def wait_until_ready(arguments: Arguments) -> Ready:
     """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
     begun, pause = time.monotonic(), arguments.pause
     watch, new_keys = Watch(arguments), arguments.new_keys
@@ -309,7 +288,7 @@ def _renew(arguments: Arguments) -> None:
 
 def _mark(arguments: Arguments, seen: Ready) -> None:
     """The container got ready: later runs know it by this, and do not make it anew."""
-    text = f"{seen.container_id} {arguments.attempt} {seen.wait} {arguments.bridge.image}\n"
+    text = f"{seen.container_id} {arguments.attempt} {arguments.bridge.image}\n"
     safe_files.write(Path(arguments.mark), text.encode())
 
 
@@ -317,9 +296,3 @@ def _tidy(arguments: Arguments) -> None:
     for config in directory.configs(Path(arguments.bridge.directory)):
         if str(config.parent) != arguments.config:
             files.erase_own(arguments.stack, config, own_directory=True)
-
-
-VERBS = (wait,)
-
-if __name__ == "__main__":
-    run(*VERBS)

@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import Optional
 
-from documents import backup_script
+from documents.backup import backup_script
 from documents.places import Deployment
 from documents.refusal import Refused
 from host_programs.backup import shell_syntax
-from verdicts.host_facts import File
+from verdicts.host_facts.files import File
 
 SCHEDULES = (
     "etc/crontab", "etc/cron.*/*", "var/spool/cron/*", "var/spool/cron/crontabs/*", "etc/systemd/system/*.service",
@@ -41,6 +41,6 @@ def check_syntax(deployment: Deployment, script: Optional[File]) -> str:
     if script is None or script.text is None:
         return ""
     try:
-        return shell_syntax.check_call(script.text, backup_script.block(deployment))
+        return shell_syntax.check_call(script.text, backup_script.dump_call_of(deployment))
     except Refused:
         return ""  # preflight says it

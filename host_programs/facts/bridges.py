@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from documents.places import NOTHING, BridgeDeployment, BridgePlace, Deployment
+from documents.places import NO_ARCHIVE, BridgeDeployment, BridgePlace, Deployment
 from host_programs.backup import archives
-from host_programs.bridge import bridge_status, config_check
+from host_programs.bridge import config_check
 from host_programs.bridge.config_check import Question
 from host_programs.common import ScriptError
 from host_programs.container import of_stack
 from host_programs.facts.files import read_directory, read_own_file, read_text
-from host_programs.files.directory import FAILURES, READY, directory_writers
-from verdicts.host_facts import ArchiveFacts, BridgeFacts, BridgeStatus, Container
+from host_programs.files.directory import READY, directory_writers
+from verdicts.host_facts.archive import ArchiveFacts
+from verdicts.host_facts.bridge import BridgeFacts
+from verdicts.host_facts.docker import Container
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is known of the host already: containers by name, the bridges' images that it has, Synapse's URL."""
+    """What is known of the host already: containers by name, and the bridges' images that it has."""
 
     containers: Mapping[str, Container]
     images: set[str]
-    synapse_url: str
 
 
 def read_bridge(deployment: BridgeDeployment, surroundings: Surroundings) -> BridgeFacts:
     """All facts about one bridge but its database's schema, which is read for all bridges at once."""
     place, archive = deployment.place, deployment.archive
     directory = Path(place.directory)
-    failures = read_text(directory / FAILURES) or ""
     has_image = place.image in surroundings.images
     return BridgeFacts(
         container=surroundings.containers.get(place.container),
@@ -42,14 +41,12 @@ def read_bridge(deployment: BridgeDeployment, surroundings: Surroundings) -> Bri
         others=_list_mounting(surroundings.containers, place),
         registration=read_own_file(Path(deployment.registration_path)),
         ready_mark=read_text(directory / READY) or "",
-        failures=int(failures) if failures.isdecimal() else 0,
         # Without its image, the step that writes the config asks the bridge.
         config_refused=config_check.refused(Question.of(deployment, place.image)) if has_image else (),
         archive_dir=read_directory(archive.directory),
         archive=find_archive(deployment),
         going_back=_read_archive(archive.go_back) if archive.go_back else None,
         versions=_find_versions(deployment),
-        status=_read_status(deployment, surroundings),
         schema={},
     )
 
@@ -70,13 +67,13 @@ def find_archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
     domain and this bridge."""
     directory, wanted = Path(deployment.archive.directory), deployment.archive.restore
     if wanted != "latest":
-        return None if wanted == NOTHING else _read_archive(wanted)
+        return None if wanted == NO_ARCHIVE else _read_archive(wanted)
     others: dict[str, None] = {}
     for path, manifest in archives.found(directory, deployment.bridge.name):
-        if manifest.whose == deployment.whose:
+        if manifest.archive_owner == deployment.archive_owner:
             return ArchiveFacts(str(path), manifest)
-        others[manifest.whose] = None
-    return ArchiveFacts(error=f"{directory}: holds no archive of {deployment.whose}", others=tuple(others))
+        others[manifest.archive_owner] = None
+    return ArchiveFacts(error=f"{directory}: holds no archive of {deployment.archive_owner}", others=tuple(others))
 
 
 def _read_archive(path: str) -> ArchiveFacts:
@@ -90,24 +87,9 @@ def _find_versions(deployment: BridgeDeployment) -> dict[str, ArchiveFacts]:
     """By image, the newest archive of the bridge's database as that image left it."""
     versions: dict[str, ArchiveFacts] = {}
     for path, manifest in archives.found(Path(deployment.archive.directory), deployment.bridge.name):
-        if manifest.whose == deployment.whose:
+        if manifest.archive_owner == deployment.archive_owner:
             versions.setdefault(manifest.image, ArchiveFacts(str(path), manifest))
     return versions
-
-
-def _read_status(deployment: BridgeDeployment, surroundings: Surroundings) -> BridgeStatus:
-    """How the bridge is at present. The token for the ping is in its registration on the host."""
-    registration = read_text(Path(deployment.registration_path)) or ""
-    token = re.search(r"^as_token: *[\"']?([^\s\"']+)", registration, re.MULTILINE)
-    question = bridge_status.Question(
-        network=deployment.place.network,
-        port=deployment.place.port,
-        synapse_url=surroundings.synapse_url,
-        appservice_id=deployment.bridge.appservice_id,
-        as_token=token.group(1) if token else "",
-        timeout=3.0,
-    )
-    return bridge_status.seen(question, surroundings.containers.get(deployment.place.container))
 
 
 def list_leaving(containers: Mapping[str, Container], deployment: Deployment) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from documents.places import Deployment
 from host_programs.common import ScriptError, docker
 from host_programs.container import every
-from verdicts.host_facts import Container, IdRange
+from verdicts.host_facts.docker import Container, IdRange
 
 VERSION = ("version", "--format", "{{.Server.Version}}")
 LIMIT = 20.0  # seconds

@@ -1,11 +1,10 @@
 """Reads everything that the program must know about the host before it plans anything: one round trip, read-only.
 
-What is missing is None in the result (verdicts/host_facts.py). verdicts/preflight.py says what that means.
+What is missing is None in the result (verdicts/host_facts/). verdicts/preflight/ says what that means.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -13,19 +12,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from documents import backup_script
+from documents.backup.script_check import resolve_directory
 from documents.places import Deployment
-from host_programs import bundle, host_lock
-from host_programs.common import docker, run
+from host_programs import host_lock
+from host_programs.common import docker
 from host_programs.container import there
 from host_programs.facts import backup, bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
-from host_programs.files.directory import JOURNAL
+from host_programs.files.directory import DEPLOYED, JOURNAL
 from host_programs.files.files import dump_script_owner
+from host_programs.status.read_status import read_status
 from host_programs.synapse.workers import inspect_worker
-from verdicts.host_facts import HostFacts
+from verdicts.host_facts.host import HostFacts
+from verdicts.status import StatusFacts
 
 READERS = 10  # at a time
 
@@ -33,16 +34,33 @@ READERS = 10  # at a time
 @dataclass(frozen=True)
 class FactsRequest:
     """The places of one stack, and the databases that it isolates. `over_ssh`: Docker's provider comes as the SSH user,
-    whom sudo names; `programs`: the file that the steps' programs should be in."""
+    whom sudo names. `status`: read how a stack that is deployed is, too."""
 
     deployment: Deployment
     isolated_databases: tuple[str, ...]
     over_ssh: bool = False
-    programs: Optional[bundle.Stored] = None
+    status: bool = False
+
+
+@dataclass(frozen=True)
+class ObservedFacts:
+    """`status`: None if the stack is not deployed, or nobody asked."""
+
+    host: HostFacts
+    status: Optional[StatusFacts] = None
+
+
+def observe(request: FactsRequest) -> ObservedFacts:
+    """Read all facts, side by side. ScriptError if Docker does not answer."""
+    deployed = (Path(request.deployment.shared_directory) / DEPLOYED).is_file()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        status = pool.submit(read_status, request.deployment) if request.status and deployed else None
+        host = read_host(request)
+        return ObservedFacts(host, status.result() if status else None)
 
 
 def read_host(request: FactsRequest) -> HostFacts:
-    """Read all facts, side by side. ScriptError if Docker does not answer."""
+    """Those that preflight judges. ScriptError if Docker does not answer."""
     deployment = request.deployment
     server = deployment.synapse
     names = {
@@ -51,7 +69,7 @@ def read_host(request: FactsRequest) -> HostFacts:
         "postgres_container": deployment.postgres.container,
     }
     script = read_file(deployment.backup.script) if deployment.backup.script else None
-    dumps_path = backup_script.directory_of((script and script.text) or "", deployment.backup.directory)
+    dumps_path = resolve_directory((script and script.text) or "", deployment.backup.directory)
     with ThreadPoolExecutor(max_workers=READERS) as pool:
         version = pool.submit(docker_facts.read_version)
         listed = pool.submit(docker_facts.list_containers)
@@ -67,7 +85,7 @@ def read_host(request: FactsRequest) -> HostFacts:
         docker_version = version.result()  # first: if Docker is gone, this says so best
         schemas = pool.submit(postgres_facts.read_schemas, deployment, rights)
         containers, url = listed.result(), answer.result()[0]
-        surroundings = bridges.Surroundings(containers, images.result(), url)
+        surroundings = bridges.Surroundings(containers, images.result())
         bridge_facts = pool.map(lambda bridge: bridges.read_bridge(bridge, surroundings), deployment.bridges)
         return HostFacts(
             docker=docker_version,
@@ -77,7 +95,7 @@ def read_host(request: FactsRequest) -> HostFacts:
             docker_free=shutil.disk_usage(find_existing(Path(data_root.result().stdout.strip()))).free,
             root=os.geteuid() == 0,
             without_docker=docker_facts.find_user_without_docker() if request.over_ssh else "",
-            at_work=host_lock.steps(deployment.here),
+            at_work=host_lock.steps(deployment.deployment_id),
             bash=backup.runs("bash", "--version"),
             **{key: containers.get(name) for key, name in names.items()},
             network=bool(network.result()),
@@ -102,21 +120,9 @@ def read_host(request: FactsRequest) -> HostFacts:
             renderers=synapse.find_renderers(containers, server),
             worker_containers=synapse.find_worker_containers(containers, server),
             workers={name: worker.result() for name, worker in workers.items()},
-            programs=request.programs is not None and _is_stored(request.programs),
             interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),
             bridges=tuple(
                 replace(facts, schema=schemas.result().get(bridge.place.database.database, {}))
                 for bridge, facts in zip(deployment.bridges, bridge_facts)
             ),
         )
-
-
-def _is_stored(programs: bundle.Stored) -> bool:
-    path = Path(programs.path)
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == programs.sha256
-
-
-VERBS = (read_host,)
-
-if __name__ == "__main__":
-    run(*VERBS)

@@ -10,7 +10,7 @@ from host_programs.common import ScriptError, docker
 from host_programs.container import variable
 from host_programs.postgres.postgres import SCHEMA, Line, psql, sessions
 from host_programs.wire import typed
-from verdicts.host_facts import PostgresFacts
+from verdicts.host_facts.postgres import PostgresFacts
 
 POSTGRES = """
 select json_build_object(

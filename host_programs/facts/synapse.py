@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from documents.places import Deployment, Synapse
-from host_programs import bundle
+from host_programs import program_file
 from host_programs.common import ScriptError
 from host_programs.container import inside, look, on_host
 from host_programs.synapse import client
@@ -18,8 +18,9 @@ from host_programs.synapse.exchange import Request, send
 from host_programs.synapse.homeserver.edit import find_path_inside
 from host_programs.synapse.inside import process as synapse_process
 from host_programs.synapse.inside import synapse_facts
-from verdicts.auth import came
-from verdicts.host_facts import Container, SynapseFacts
+from verdicts.answers import summarize_answer
+from verdicts.host_facts.docker import Container
+from verdicts.host_facts.synapse import SynapseFacts
 
 
 def read_inside(deployment: Deployment) -> SynapseFacts:
@@ -28,8 +29,8 @@ def read_inside(deployment: Deployment) -> SynapseFacts:
     file = find_path_inside(synapse, look(synapse.container))
     request = synapse_facts.SynapseRequest(homeserver=file, address=synapse.address)
     try:
-        return bundle.run_inside(synapse.container, synapse_facts.read_synapse, request, timeout=30)
-    except bundle.InsideError as error:
+        return program_file.run_inside(synapse.container, synapse_facts.read_synapse, request, timeout=30)
+    except program_file.InsideError as error:
         return SynapseFacts(error=str(error))
 
 
@@ -42,7 +43,7 @@ def read_answer(synapse: Synapse) -> tuple[str, str]:
     except ScriptError as error:
         return url, str(error)
     answers = exchange.status == 200 and "versions" in (exchange.json() or {})
-    return url, "" if answers else came(exchange)
+    return url, "" if answers else summarize_answer(exchange)
 
 
 def map_into_container(container: Optional[Container], synapse: Synapse) -> dict[str, str]:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from documents import backup_script
-from documents.marks import writer
-from host_programs.common import ScriptError, run, say
-from host_programs.files import directory, safe_files
-from host_programs.files.directory import Done, OwnDirectory
+from documents.backup.dump_script import parse_dump_script_owner
+from documents.marks import file_owner
+from host_programs.common import ScriptError, say
+from host_programs.files import safe_files
+from host_programs.files.directory import Done
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,18 @@ class OwnedFile:
 class OwnedFiles:
     """Files of one `stack` ("project/name", which the first line of each names) that come and go together. At `erase`
     one stays while the file `listed_in` lists it as `listed_below`/NAME (Synapse does not start when a registration
-    that it lists is missing). The directory `within` is claimed before."""
+    that it lists is missing)."""
 
     stack: str
     files: tuple[OwnedFile, ...]
     listed_in: str = ""
     listed_below: str = ""
-    within: Optional[OwnDirectory] = None
 
 
 def dump_script_owner(path: Path) -> Optional[str]:
     """The stack that a dump script on the host names, "" if it names none; None if no such file can be read."""
     try:
-        return backup_script.dump_script_owner(path.read_text(errors="replace"))
+        return parse_dump_script_owner(path.read_text(errors="replace"))
     except OSError:
         return None
 
@@ -56,8 +55,6 @@ def dump_script_owner(path: Path) -> Optional[str]:
 def create(arguments: OwnedFiles) -> Done:
     """Each file has its content, owner and mode; untouched if it has them already. ScriptError, and nothing written, if
     another file is in the place of one: of other content, and with a first line that does not name the stack."""
-    if arguments.within:
-        directory.claim(arguments.within)
     old = [_old(arguments.stack, file) for file in arguments.files]
     for file, was in zip(arguments.files, old):
         _write(file, was)
@@ -74,7 +71,7 @@ def _old(stack: str, file: OwnedFile) -> Optional[safe_files.Content]:
 
 def file_writer(content: safe_files.Content) -> str:
     """The stack that wrote a file, by its first line; "" if that names none."""
-    return writer(content.data.decode(errors="replace"))
+    return file_owner(content.data.decode(errors="replace"))
 
 
 def _write(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
@@ -131,9 +128,3 @@ def _lists(file: Path, name: str) -> bool:
     text = content.data.decode(errors="replace") if content else ""
     lines = (line.partition("#")[0] for line in text.splitlines())
     return any(re.search(rf"(^|[\s\[\"',-]){re.escape(name)}($|[\s\]\"',])", line) for line in lines)
-
-
-VERBS = (create, erase)
-
-if __name__ == "__main__":
-    run(*VERBS)

@@ -9,10 +9,10 @@ import json
 import os
 from dataclasses import dataclass, field
 
-from documents.credentials import scram_verifier, verifies
-from documents.masking import masked
+from documents.credentials import matches_verifier, scram_verifier
+from documents.masking import mask
 from documents.places import Database, Postgres
-from host_programs.common import ScriptError, run
+from host_programs.common import ScriptError
 from host_programs.postgres.postgres import Line, quoted, sessions, sql
 
 ATTRIBUTES = """
@@ -74,7 +74,7 @@ def prove_access(arguments: Access) -> AccessProof:
     whatever it logs holds no password."""
     attributes = _read_attributes(arguments)
     verifiers = dict(json.loads(_run_sql(arguments, VERIFIERS, roles=_join_roles(arguments))[0]))
-    new = [access for access in arguments.roles if not verifies(verifiers[access.role], access.password)]
+    new = [access for access in arguments.roles if not matches_verifier(verifiers[access.role], access.password)]
     if new:
         altered = (
             f"alter role {quoted(access.role)} password '{scram_verifier(access.password, os.urandom(16))}';"
@@ -161,7 +161,7 @@ def _try_all(arguments: Access) -> dict[tuple[str, str], tuple[bool, str]]:
     return {
         (access.role, database): (
             f"in as {access.role}" in answer.out.splitlines(),
-            masked(f"{answer.out}{answer.errors}", passwords).strip(),
+            mask(f"{answer.out}{answer.errors}", passwords).strip(),
         )
         for (access, database), answer in zip(pairs, sessions(postgres.container, *lines))
     }
@@ -186,9 +186,3 @@ def _may_connect(arguments: Access, role: str, database: str) -> bool:
 def _run_sql(arguments: Access, statement: str, **variables: str) -> list[str]:
     postgres = arguments.postgres
     return sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)
-
-
-VERBS = (prove_access,)
-
-if __name__ == "__main__":
-    run(*VERBS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO
 
-from documents import plain_dump
+from documents.backup import plain_dump
 from documents.refusal import Refused
 from host_programs.common import ScriptError
 from host_programs.postgres import postgres
@@ -15,9 +15,9 @@ LIMIT = 6 * 3600.0  # seconds
 
 
 def refuse_commands(stream: IO[bytes], name: str) -> None:
-    """ScriptError if the plain dump holds one of psql's own commands (documents/plain_dump.py)."""
+    """ScriptError if the plain dump holds one of psql's own commands (documents/backup/plain_dump.py)."""
     try:
-        for _ in plain_dump.checked(stream):
+        for _ in plain_dump.check_dump_lines(stream):
             pass
     except Refused as refused:
         raise ScriptError(f"nothing was restored: {'; '.join(refused.lines(name))}") from None
@@ -73,7 +73,7 @@ def _feed(session: postgres.Session, stream: IO[bytes], first: str, last: str, d
 
     def pieces() -> Iterator[bytes]:
         yield first.encode()
-        yield from plain_dump.checked(stream)
+        yield from plain_dump.check_dump_lines(stream)
         yield f"\n{last}".encode()
 
     try:

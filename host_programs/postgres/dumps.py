@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from documents.backup_script import CLOSING_LINE
+from documents.backup.dump_script import CLOSING_LINE
 from documents.places import Database
 from host_programs.common import NO_DOCKER, ScriptError, docker
 
@@ -101,12 +103,19 @@ def looks_like_dump(path: Path) -> bool:
     return start.startswith(_CUSTOM) or b"-- PostgreSQL database" in start
 
 
-def prove_dump(path: Path, container: str) -> None:
+class TooSlow(ScriptError):
+    """A dump was not read to its end in the time given."""
+
+
+def prove_dump(path: Path, container: str, seconds: float = math.inf) -> None:
     """ScriptError unless the dump can be unpacked to its end and is whole: a plain one has pg_dump's closing line among
-    its last ten lines; of one in the custom format, pg_restore can list the content."""
-    tail, start = b"", b""
+    its last ten lines; of one in the custom format, pg_restore can list the content. TooSlow if that takes longer than
+    `seconds`."""
+    tail, start, deadline = b"", b"", time.monotonic() + seconds
     with open_dump(path) as stream:
         for chunk in iter(lambda: stream.read(_CHUNK), b""):
+            if time.monotonic() > deadline:
+                raise TooSlow(f"{path}: not read to its end in {seconds:g} s")
             start = start or chunk[:5]
             tail = (tail + chunk)[-8192:]
     if start == _CUSTOM:

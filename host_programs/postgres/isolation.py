@@ -15,10 +15,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from documents.marks import comment, commented
+from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database, Postgres
 from host_programs import host_lock
-from host_programs.common import ScriptError, run, say
+from host_programs.common import ScriptError, say
 from host_programs.postgres.postgres import quoted, sql
 
 PUBLIC = """
@@ -87,10 +87,10 @@ def _isolate(arguments: Isolation, first: bool) -> Isolated:
         returned = {name: rights for name, rights in released.items() if not _find_others_note(others, name)}
         own_databases = [bridge.database for bridge in arguments.bridges]
         closed = ", ".join(map(quoted, (*own_databases, *arguments.databases)))
-        comments, texts = "", {"on_role": comment(stack, public=public)}
+        comments, texts = "", {"on_role": owner_comment(stack, public=public)}
         for number, bridge in enumerate(arguments.bridges):
             values = {key: value for key, value in on_database.get(bridge.database, {}).items() if key != "stack"}
-            texts[f"on_{number}"] = comment(stack, **values)
+            texts[f"on_{number}"] = owner_comment(stack, **values)
             comments += f"comment on role {quoted(bridge.role)} is :'on_role'; "
             comments += f"comment on database {quoted(bridge.database)} is :'on_{number}'; "
         revoke = f"revoke connect, temporary on database {closed} from public;"
@@ -130,7 +130,7 @@ def give_public_back(arguments: Isolation) -> GivenBack:
         returned = {name: noted[name] for name in existing if not _find_others_note(others, name)}
         comments = " ".join(f"comment on role {quoted(role)} is :'on_role';" for role in ours)
         statement = f"begin; {_grant_statements(returned)} {comments} commit;"
-        _run_sql(arguments, statement, on_role=comment(arguments.stack, public={}))
+        _run_sql(arguments, statement, on_role=owner_comment(arguments.stack, public={}))
     return GivenBack(tuple(returned))
 
 
@@ -159,8 +159,8 @@ def _read_comments(arguments: Isolation) -> tuple[dict[str, Comment], list[Comme
     one that this stack needs is another stack's."""
     (row,) = _run_sql(arguments, COMMENTS, databases=",".join(bridge.database for bridge in arguments.bridges))
     found = json.loads(row)
-    roles = {name: commented(text) for name, text in found["roles"].items() if commented(text)}
-    databases = {name: commented(text) for name, text in found["databases"].items()}
+    roles = {name: parse_owner_comment(text) for name, text in found["roles"].items() if parse_owner_comment(text)}
+    databases = {name: parse_owner_comment(text) for name, text in found["databases"].items()}
     for bridge in arguments.bridges:
         for thing, owner in (
             (f"role {bridge.role}", roles.get(bridge.role, {}).get("stack")),
@@ -187,9 +187,3 @@ def _read_public_rights(arguments: Isolation, databases: tuple[str, ...]) -> dic
     """What PUBLIC may do now, in each of the databases that exist."""
     rows = _run_sql(arguments, PUBLIC, databases=",".join(databases))
     return dict(json.loads(rows[0])) if rows else {}
-
-
-VERBS = (shut_public_out, renew_isolation, give_public_back)
-
-if __name__ == "__main__":
-    run(*VERBS)

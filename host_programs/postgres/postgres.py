@@ -11,11 +11,10 @@ import secrets
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 
-from host_programs.common import NO_DOCKER, ScriptError, Together, docker
+from host_programs.common import NO_DOCKER, ScriptError, docker
 
 SESSIONS_LIMIT = 300.0  # seconds
 
@@ -163,15 +162,9 @@ class Said:
 
 def sessions(container: str, *lines: Line) -> list[Said]:
     """Run each line in a session of its own, whatever comes of it; one that takes over a minute is ended. ScriptError
-    if they were not run to the last. One `docker exec` for all, and for all bridges that want something at a time."""
-    said = _together.setdefault(container, Together(partial(_run, container)))(*lines)
-    return [said[each] for each in lines]
-
-
-_together: dict[str, Together[Line, Said]] = {}  # by container
-
-
-def _run(container: str, lines: Sequence[Line]) -> dict[Line, Said]:
+    if they were not run to the last. One `docker exec` for all."""
+    if not lines:
+        return []
     mark = f"-- {secrets.token_hex(8)}"
     loop = (
         "while IFS='\t' read -r user database line; do "
@@ -187,7 +180,7 @@ def _run(container: str, lines: Sequence[Line]) -> dict[Line, Said]:
     if not len(outs) // 2 == len(errors) - 1 == len(lines):
         last = errors[-1].strip() or f"exit code {done.returncode}"
         raise ScriptError(f"{container}: psql as {lines[0].user}: {last}")
-    return dict(zip(lines, map(Said, outs[::2], errors, (code == "0" for code in outs[1::2]))))
+    return [*map(Said, outs[::2], errors, (code == "0" for code in outs[1::2]))]
 
 
 def sql(

@@ -1,7 +1,7 @@
 """The steps that register this stack's appservices with Synapse, and that unregister them.
 
-register_appservices    writes the registration files and our lines in homeserver.yaml, restarts Synapse once if any of
-                        these changed, and then removes registration files that no bridge needs any more.
+register_appservices    writes the registration files and our lines in homeserver.yaml, and restarts Synapse once if any
+                        of these changed. The file of a bridge that leaves is archived, and goes with it (cleanup/).
 unregister_appservices  takes our lines out, restarts Synapse, and then removes the registration files.
 
 Synapse's own loader judges the new text before it is written. If a start fails, the old homeserver.yaml comes back, and
@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from documents.masking import clean
+from documents.masking import clean_log
 from documents.places import Synapse
 from host_programs import host_lock
-from host_programs.common import ScriptError, docker, run, say
+from host_programs.common import ScriptError, docker, say
 from host_programs.container import look, running_of
 from host_programs.files import safe_files
 from host_programs.files.files import OwnedFile
@@ -38,7 +38,7 @@ from host_programs.synapse.registration_files import (
     restore_listed,
     write_registrations,
 )
-from verdicts.host_facts import Container
+from verdicts.host_facts.docker import Container
 
 REQUESTS = 8  # to Synapse at a time
 
@@ -65,24 +65,23 @@ class Appservices:
     @property
     def listed(self) -> tuple[str, ...]:
         """The registrations' paths as Synapse sees them."""
-        return tuple(self.synapse.inside(Path(each.path).name) for each in self.registrations)
+        return tuple(self.synapse.path_inside(Path(each.path).name) for each in self.registrations)
 
 
 @dataclass(frozen=True)
 class Registered:
     """`changed`: whether homeserver.yaml is another one now. `health_seconds`: from the restart to health; None without
-    a restart. `removed`: paths of registration files."""
+    a restart."""
 
     changed: bool
     restarted: bool = False
     health_seconds: Optional[float] = None
-    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Unregistered:
-    """As Registered. `still_listed`: registrations of ours that somebody else's line lists, as Synapse sees them: their
-    files stay."""
+    """As Registered. `removed`: paths of registration files. `still_listed`: registrations of ours that somebody else's
+    line lists, as Synapse sees them: their files stay."""
 
     changed: bool
     restarted: bool = False
@@ -136,10 +135,7 @@ def _register(arguments: Appservices, tokens: Collection[str]) -> Registered:
             if done.fault:
                 raise recovery.undo_edit(synapse, journal, done, secrets, begin)
         say(f"{name}: healthy {done.seconds} s after the restart")
-    removed = remove_registrations(synapse, arguments.stack, wanted=arguments.registrations)
-    for stale in removed:
-        say(f"{stale}: removed: none of the stack's bridges needs it any more")
-    return Registered(changed, done is not None, done.seconds if done else None, removed)
+    return Registered(changed, done is not None, done.seconds if done else None)
 
 
 def _is_outdated(arguments: Appservices) -> bool:
@@ -177,7 +173,7 @@ def _require_loadable(
         state = "it refuses the file as it was, too" if old_too else "the file is as it was"
         raise ScriptError(
             f"{path}: Synapse's own loader refuses the new configuration, nothing was restarted, {state}:\n"
-            + clean(edited.loader_error, secrets)
+            + clean_log(edited.loader_error, secrets)
         )
     if edited.shadowed:
         raise ScriptError(
@@ -238,7 +234,7 @@ def unregister_appservices(arguments: Appservices) -> Unregistered:
     stay until the next run."""
     with host_lock.held(str(arguments.homeserver_file), arguments.stack):
         result = _unregister(arguments)
-        removed = remove_registrations(arguments.synapse, arguments.stack, named=arguments.registrations)
+        removed = remove_registrations(arguments.synapse, arguments.stack, arguments.registrations)
         return replace(result, removed=removed)
 
 
@@ -277,7 +273,7 @@ def _unregister(arguments: Appservices) -> Unregistered:
         done = restart.restart_synapse(arguments.synapse, workers)
         if done.fault:
             raise ScriptError(
-                f"{name}: Synapse did not come up after its restart: {clean(done.fault, secrets)}\n"
+                f"{name}: Synapse did not come up after its restart: {clean_log(done.fault, secrets)}\n"
                 f"{path}: our entries are out of it and stay out; with Synapse fixed, the same command goes on from "
                 f"here\n{restart.quote_logs(done, secrets)}"
             )
@@ -300,7 +296,7 @@ def _explain_no_restart(
     if not edited.same_file:
         return f"has another file as {edit.find_path_inside(synapse, container)}"
     if edited.loader_error is not None:
-        refusal = clean(edited.loader_error, secrets)
+        refusal = clean_log(edited.loader_error, secrets)
         if edited.old_loader_error is not None:
             return f"would not start, with our entries or without: {refusal}"
         path = arguments.homeserver_file
@@ -323,9 +319,3 @@ def _try_look(name: str) -> Optional[Container]:
 
 def _list_running(names: Collection[str]) -> list[str]:
     return [name for name in names if (container := look(name)) and container.running]
-
-
-VERBS = (register_appservices, unregister_appservices)
-
-if __name__ == "__main__":
-    run(*VERBS)

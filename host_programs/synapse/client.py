@@ -7,21 +7,28 @@ again after each failure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 from urllib.parse import urlsplit
 
 from documents.places import AUTO, Synapse
 from host_programs.common import ScriptError
 from host_programs.container import look
 from host_programs.synapse.exchange import Request, send
-from verdicts.auth import Exchange
+from verdicts.answers import Exchange
+from verdicts.host_facts.docker import Container
 
 
 def find_url(synapse: Synapse) -> str:
     """Synapse's URL on this host: the port that Docker publishes for it, else the container's own address. ScriptError
     if there is neither."""
+    return url_of(synapse, look(synapse.container) if synapse.url == AUTO else None)
+
+
+def url_of(synapse: Synapse, container: Optional[Container]) -> str:
+    """The same, of a container that was just inspected."""
     if synapse.url != AUTO:
         return synapse.url
-    container, port = look(synapse.container), _find_port(synapse)
+    port = _find_port(synapse)
     if container is None:
         raise ScriptError(f"container {synapse.container}: is not there: where Synapse answers is not known")
     host = "127.0.0.1" if "host" in container.networks else container.host_on(synapse.network)

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 from urllib.parse import SplitResult, quote, urlsplit
 
-from documents.masking import masked
+from documents.masking import mask
 from host_programs.common import ScriptError
-from verdicts.auth import Exchange
+from verdicts.answers import Exchange
 
 MEDIA_CONFIG = "/_matrix/media/v3/config"  # of whoever serves the media repository; 401 without a token
 BODY = 64 * 1024  # bytes of an answer that are read, and kept as evidence; Synapse's answers here have under 1 KiB
@@ -117,10 +117,10 @@ def _mask_exchange(exchange: Exchange, secrets: Sequence[str]) -> Exchange:
     body = exchange.body.decode(errors="surrogateescape")
     return replace(
         exchange,
-        reason=masked(exchange.reason, secrets),
-        headers=tuple((masked(key, secrets), masked(value, secrets)) for key, value in exchange.headers),
-        body=masked(body, secrets).encode(errors="surrogateescape"),
-        detail=masked(exchange.detail, secrets),
+        reason=mask(exchange.reason, secrets),
+        headers=tuple((mask(key, secrets), mask(value, secrets)) for key, value in exchange.headers),
+        body=mask(body, secrets).encode(errors="surrogateescape"),
+        detail=mask(exchange.detail, secrets),
     )
 
 

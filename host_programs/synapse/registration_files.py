@@ -20,7 +20,7 @@ def restore_listed(synapse: Synapse, stack: str, registrations: Iterable[OwnedFi
     """Write those that are missing although the text of homeserver.yaml lists them: Synapse does not start without."""
     for file in registrations:
         path = Path(file.path)
-        if synapse.inside(path.name) in homeserver and not path.exists() and not path.is_symlink():
+        if synapse.path_inside(path.name) in homeserver and not path.exists() and not path.is_symlink():
             files.create(OwnedFiles(stack, (file,)))
             say(f"{path}: was missing, though homeserver.yaml lists it: it is written again")
 
@@ -41,14 +41,11 @@ def write_registrations(synapse: Synapse, stack: str, registrations: tuple[Owned
         raise
 
 
-def remove_registrations(
-    synapse: Synapse, stack: str, wanted: Iterable[OwnedFile] = (), named: Iterable[OwnedFile] = ()
-) -> tuple[str, ...]:
-    """Remove the stack's registration files but the `wanted` ones, and those `named`; the paths that went.
+def remove_registrations(synapse: Synapse, stack: str, named: Iterable[OwnedFile]) -> tuple[str, ...]:
+    """Remove the stack's registration files, and those `named`; the paths that went.
 
     One that a line of homeserver.yaml still lists stays, with a warning: Synapse does not start without it."""
-    names = {Path(file.path).name for file in wanted}
-    paths = {str(path): None for path in _find_registrations(synapse, stack) if path.name not in names}
+    paths = {str(path): None for path in _find_registrations(synapse, stack)}
     paths |= {file.path: None for file in named}
     return _erase(synapse, stack, [OwnedFile(path, "", 0, 0) for path in paths])
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Optional
 
-from documents.masking import clean
+from documents.masking import clean_log
 from documents.places import Synapse
 from host_programs.common import ScriptError, docker, logs, say
 from host_programs.container import look
 from host_programs.synapse import client
 from host_programs.synapse.exchange import make_connection, parse_url
 from host_programs.synapse.workers import explain_unhealthy_worker
-from verdicts.host_facts import Container
+from verdicts.host_facts.docker import Container
 
 PAUSE = 0.1  # seconds between two questions for health
 PATIENCE = 10.0  # seconds that a Synapse gets to answer before anything is done: it may just be starting
@@ -189,7 +189,7 @@ def describe_status(container: Optional[Container]) -> str:
 def quote_logs(restart: Restart, secrets: Collection[str]) -> str:
     """The last lines of the logs that tell more about a failed restart, with the secrets masked."""
     texts = (
-        f"the last {LOG_LINES} log lines of {name}:\n{clean(logs(name, LOG_LINES), secrets).rstrip()}"
+        f"the last {LOG_LINES} log lines of {name}:\n{clean_log(logs(name, LOG_LINES), secrets).rstrip()}"
         for name in restart.logs
     )
     return "\n".join(texts)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from documents.places import Synapse
-from host_programs import bundle
+from host_programs import program_file
 from host_programs.common import ScriptError
 from host_programs.container import inside, look
 from host_programs.synapse.inside import worker_facts
-from verdicts.host_facts import Worker, WorkerFacts
+from verdicts.host_facts.synapse import Worker, WorkerFacts
 
 
 def inspect_worker(name: str, synapse: Synapse) -> Worker:
@@ -18,10 +18,10 @@ def inspect_worker(name: str, synapse: Synapse) -> Worker:
     homeserver = inside(container, synapse.homeserver_file) or ""
     if not container.running:
         return Worker(container, homeserver)
-    request = worker_facts.WorkerRequest(homeserver or synapse.inside("homeserver.yaml"))
+    request = worker_facts.WorkerRequest(homeserver or synapse.path_inside("homeserver.yaml"))
     try:
-        facts = bundle.run_inside(name, worker_facts.inspect_worker, request, timeout=30)
-    except bundle.InsideError as error:
+        facts = program_file.run_inside(name, worker_facts.inspect_worker, request, timeout=30)
+    except program_file.InsideError as error:
         facts = WorkerFacts(error=str(error))
     return Worker(container, homeserver, facts)
 

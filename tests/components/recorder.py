@@ -25,7 +25,8 @@ from host_programs.postgres import access, isolation
 from host_programs.synapse import appservices, stop_and_check
 from host_programs.wire import Failed, plain
 from tests.facts import ARCHIVED_KEY, SEED
-from verdicts.host_facts import BridgeStatus, HostFacts
+from verdicts.host_facts.bridge import BridgeStatus
+from verdicts.host_facts.host import HostFacts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -14,15 +14,18 @@ from unittest.mock import patch
 
 import pulumi
 import pytest
+from host_programs.bridge.gate import Admitted
 
 from host_programs.bridge import bridge_data
-from host_programs.bridge.gate import Admitted
 from host_programs.synapse.stop_and_check import Checked
 from host_programs.wire import Failed, plain
 from tests import facts
 from tests.components.recorder import RESULTS, STATUS, Recording, record
 from tests.facts import ARCHIVED_KEY, DOUBLEPUPPET, KEYS, SEED, TOKENS
-from verdicts.host_facts import ArchiveFacts, BridgeStatus, HostFacts, IdRange, Manifest
+from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.bridge import BridgeStatus
+from verdicts.host_facts.docker import IdRange
+from verdicts.host_facts.host import HostFacts
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from documents import homeserver
+from documents.homeserver.adding import add_entries
+from documents.homeserver.entries import Entries
 from host_programs import bundle, common, host_lock
 from host_programs.common import ScriptError
 from host_programs.synapse import appservices, restart
@@ -588,7 +589,7 @@ def test_another_synapse_on_the_machine_is_not_asked(host: Host, tmp_path: Path)
 
 
 def test_the_documents_mark_is_the_one_these_tests_look_for() -> None:
-    assert MARK in homeserver.add("a: 1\n", homeserver.Entries("mautrix-signal/contabo", ("/a",)))
+    assert MARK in add_entries("a: 1\n", Entries("mautrix-signal/contabo", ("/a",)))
 
 
 # ---- a run that is killed

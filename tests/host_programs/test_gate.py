@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from host_programs.bridge import bridge_data, gate
 from host_programs.bridge.bridge_data import Begun
 from host_programs.bridge.gate import Admitted
+
+from host_programs.bridge import bridge_data, gate
 from host_programs.common import ScriptError
 from host_programs.synapse import stop_and_check
 from host_programs.synapse.stop_and_check import Checked

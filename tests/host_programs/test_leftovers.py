@@ -13,20 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from host_programs.bridge.leftovers import Bridge, Shared
 
 from components.backup import backup_arguments
 from components.registration import homeserver_edit
-from documents.marks import comment
+from documents.marks import owner_comment
 from host_programs.backup import archives, proof_note
 from host_programs.bridge import leftovers
-from host_programs.bridge.leftovers import Bridge, Shared
 from host_programs.common import ScriptError
 from host_programs.files import directory, files
 from host_programs.postgres import dumps, isolation
 from host_programs.wire import plain
 from tests.facts import STACK, whole
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
-from verdicts.host_facts import Manifest
+from verdicts.host_facts.archive import Manifest
 
 __all__ = ["bridge_database", "postgres"]
 
@@ -53,7 +53,7 @@ class Box:
             image="",
             archives=str(folder / "archives"),
             program="mautrix-signal",
-            whose=plan.whose,
+            whose=plan.archive_owner,
             postgres=plan.postgres,
             database=plan.databases[0],
             isolated=("synapse", "mas"),
@@ -91,7 +91,9 @@ def test_with_nothing_left_nothing_is_done(box: Box, tmp_path: Path) -> None:
 
 def test_what_was_archived_is_dropped_and_public_has_its_rights_back(box: Box) -> None:
     isolation.shut_public_out(box.isolation)
-    box.server.sql(f"comment on database mautrix_signal is '{comment(STACK, began='none', archived='/a.tar.gz')}';")
+    box.server.sql(
+        f"comment on database mautrix_signal is '{owner_comment(STACK, began='none', archived='/a.tar.gz')}';"
+    )
     assert leftovers.sweep(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
     assert box.server.databases() == {"synapse", "mas"} and box.roles() == set()
     sql = (
@@ -112,7 +114,7 @@ def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
     monkeypatch.setattr(leftovers, "remove_image", remove_image)
     earlier = Manifest(3, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "m", (), ())
     monkeypatch.setattr(archives, "earlier", lambda *_: iter([(Path("/a"), earlier)]))
-    box.comments(comment(STACK, began="none", archived="/a"), comment(STACK, public={}))
+    box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
     leftovers.sweep(box.arguments)
     assert gone == []
     leftovers.sweep(replace(box.arguments, image="signal:b"))
@@ -120,7 +122,7 @@ def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
 
 
 def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:
-    box.comments(comment(STACK, began="none", key="k"), comment(STACK, public={}))
+    box.comments(owner_comment(STACK, began="none", key="k"), owner_comment(STACK, public={}))
     with pytest.raises(ScriptError, match="database mautrix_signal: was never archived, so it stays"):
         leftovers.sweep(box.arguments)
     assert "mautrix_signal" in box.server.databases()
@@ -132,13 +134,13 @@ def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:
 @pytest.mark.parametrize(
     ("database", "words"),
     [
-        (comment("other/x", began="none", archived="/a"), "it belongs to the stack other/x"),
+        (owner_comment("other/x", began="none", archived="/a"), "it belongs to the stack other/x"),
         ("of the operator", "nothing in it says that this stack made it"),
         (None, "nothing in it says that this stack made it"),
     ],
 )
 def test_somebody_else_s_stays(box: Box, database: str | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    box.comments(database, comment("other/x", public={}))
+    box.comments(database, owner_comment("other/x", public={}))
     assert leftovers.sweep(box.arguments) == leftovers.Swept()
     assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
     said = capsys.readouterr().err
@@ -153,8 +155,8 @@ def test_what_a_run_made_that_was_killed_before_it_could_name_it_goes(box: Box) 
 
 def test_a_scratch_database_of_a_killed_proof_goes(box: Box) -> None:
     box.server.sql("create database mautrix_signal_restore_check;")
-    box.server.sql(f"comment on database mautrix_signal_restore_check is '{comment(STACK, scratch=True)}';")
-    box.comments(comment(STACK, began="none", archived="/a"), comment(STACK, public={}))
+    box.server.sql(f"comment on database mautrix_signal_restore_check is '{owner_comment(STACK, scratch=True)}';")
+    box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
     leftovers.sweep(box.arguments)
     assert box.server.databases() == {"synapse", "mas"}
 
@@ -203,8 +205,8 @@ def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None
 def test_a_bridge_that_leaves_takes_nothing_of_another_and_what_is_left_goes_at_the_end(box: Box) -> None:
     """Its database once had another name, which no settings tell any more."""
     box.server.sql("create database other;")
-    box.server.sql(f"comment on database other is '{comment(STACK, began='none', archived='/a')}';")
-    box.comments(comment(STACK, began="none", archived="/a"), comment(STACK, public={}))
+    box.server.sql(f"comment on database other is '{owner_comment(STACK, began='none', archived='/a')}';")
+    box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
     assert leftovers.sweep(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
     assert "other" in box.server.databases()
     assert leftovers.finish(box.shared).gone == ("database other",)

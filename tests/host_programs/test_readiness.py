@@ -25,7 +25,8 @@ from tests import facts
 from tests.host_programs.container_json import EVENTS, ID, STARTED, inspected
 from tests.host_programs.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, hang_up, reply
 from tests.host_programs.stub_docker import StubDocker, out
-from verdicts.host_facts import BridgeStatus, Manifest
+from verdicts.host_facts.archive import Manifest
+from verdicts.host_facts.bridge import BridgeStatus
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "as/Tk+0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"

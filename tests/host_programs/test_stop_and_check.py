@@ -67,7 +67,7 @@ class Check:
     def __init__(self, folder: Path) -> None:
         self.evidence_dir = folder / "bridge"
         self.evidence_dir.mkdir()
-        self.evidence = self.evidence_dir / "auth-check-failed.json"
+        self.evidence = self.evidence_dir / "stop-and-check-failed.json"
         self.docker = StubDocker(folder / "bin")
         self.docker.on("logs --tail 50 matrix-synapse", out("synapse says hello\n", err=f"denied {AS_TOKEN}\n"))
         self.docker.on("logs --tail 50 matrix-mas", out("mas says hello\n"))
@@ -430,7 +430,7 @@ def test_a_missing_folder_or_docker_hides_no_verdict(check: Check) -> None:
         absent = replace(check.arguments(url).bridge, directory=str(check.evidence_dir / "absent"))
         done = check.call(url, bridge=absent)
     assert done.returncode == 1
-    assert "Evidence could not be kept: " in done.stderr and "absent/auth-check-failed.json" in done.stderr
+    assert "Evidence could not be kept: " in done.stderr and "absent/stop-and-check-failed.json" in done.stderr
     assert "FAIL: whoami as bot: 401 M_UNKNOWN_TOKEN" in done.stderr
     assert "Error: No such container: matrix-synapse" in done.stderr
 

@@ -14,7 +14,7 @@ from host_programs.synapse.inside import process as synapse_process
 from host_programs.synapse.inside import synapse_facts
 from host_programs.synapse.inside.synapse_facts import SynapseRequest
 from host_programs.synapse.inside.synapse_facts import _find_owner as owner
-from verdicts.host_facts import Registration, SynapseFacts
+from verdicts.host_facts.synapse import Registration, SynapseFacts
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from host_programs.synapse.inside import process as synapse_process
 from host_programs.synapse.inside import worker_facts
 from host_programs.synapse.inside.worker_facts import WorkerRequest
 from tests.host_programs.scripted_server import closed_port
-from verdicts.host_facts import WorkerFacts
+from verdicts.host_facts.synapse import WorkerFacts
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue\n"
 TALKS = "   0: 0100007F:1F90 0200007F:18EB 01 00000000:00000000\n"

@@ -34,7 +34,7 @@ def test_without_a_script_of_the_operator_s_ours_is_installed_proven_and_told_to
         for path in dumps.iterdir():
             if str(path) not in [dump["path"] for dump in told["backups"]]:
                 path.unlink()  # this night's; the proof's own go by themselves
-        lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+        lab.pulumi("destroy", "--yes", "--skip-preview")
         assert snapshot(lab) == before
     finally:
         lab.write_config()
@@ -61,7 +61,7 @@ def test_another_script_in_the_same_directory_gets_the_call_and_the_old_one_is_a
 ) -> None:
     """Both call the one dump script there, which the old one's removal must not take away for good."""
     before = snapshot(lab)
-    old = lab.host_dir / "host_programs/pg_backup.sh"
+    old = lab.host_dir / "scripts/pg_backup.sh"
     new = old.with_name("nightly.sh")
     was = old.read_bytes()
     new.write_bytes(was)
@@ -76,7 +76,7 @@ def test_another_script_in_the_same_directory_gets_the_call_and_the_old_one_is_a
         for path in lab.host_dir.glob("backups/*.bridges.sql.gz"):
             if str(path) not in [dump["path"] for dump in lab.outputs()["backups"]]:
                 path.unlink()
-        lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+        lab.pulumi("destroy", "--yes", "--skip-preview")
         assert new.read_bytes() == was
         new.unlink()
         assert snapshot(lab) == before
@@ -87,7 +87,7 @@ def test_another_script_in_the_same_directory_gets_the_call_and_the_old_one_is_a
 
 
 def test_a_script_that_encrypts_and_uploads_is_told_with_every_line_and_ours_does_not_go_along(lab: Lab) -> None:
-    file = lab.host_dir / "host_programs/pg_backup.sh"
+    file = lab.host_dir / "scripts/pg_backup.sh"
     was = file.read_text()
     file.write_text(
         was.replace("BACKUP_DIR", "OUT").replace("| gzip", "| gzip | gpg -e -r ops@example.org")

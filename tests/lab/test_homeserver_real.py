@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from documents.homeserver import EXPERIMENTAL_FEATURES
+from documents.homeserver.entries import EXPERIMENTAL_FEATURES
 from host_programs.files.files import OwnedFile
 from host_programs.synapse.appservices import Appservices
 from host_programs.wire import plain

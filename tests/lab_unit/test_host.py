@@ -44,12 +44,12 @@ def test_homeserver_yaml_looks_written_by_hand() -> None:
 
 
 def test_the_backup_script_is_the_plans() -> None:
-    script = text("host_programs/pg_backup.sh")
+    script = text("scripts/pg_backup.sh")
     assert 'BACKUP_DIR="/elsewhere/stack/backups"' in script
     assert "TIMESTAMP=" in script
     assert script.count("pg_dump") == 1 and "docker exec a-postgres pg_dump -U synapse -d synapse" in script
     assert "-mtime +14 -delete" in script
-    assert FILES["host_programs/pg_backup.sh"].mode & 0o100
+    assert FILES["scripts/pg_backup.sh"].mode & 0o100
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 

@@ -152,7 +152,7 @@ def test_postgres_asks_for_passwords_where_the_official_image_does(lab: Lab) -> 
 
 
 def test_the_backup_script_dumps_synapse_alone(lab: Lab) -> None:
-    subprocess.run([lab.host_dir / "host_programs/pg_backup.sh"], check=True, capture_output=True)
+    subprocess.run([lab.host_dir / "scripts/pg_backup.sh"], check=True, capture_output=True)
     dumps = list((lab.host_dir / "backups").iterdir())
     assert [dump.name.split("_")[0] for dump in dumps] == ["synapse"]
     text = subprocess.run(["zcat", dumps[0]], check=True, capture_output=True, text=True).stdout

@@ -12,13 +12,15 @@ import sys
 from collections.abc import Callable
 from typing import Optional
 
+from documents.launcher import RUN_FROM_STDIN
 from documents.places import Synapse
-from host_programs import bundle
+from host_programs import program_file
 from host_programs.common import ScriptError
 from host_programs.container import inside
 from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
+from host_programs.verbs import words_of
 from host_programs.wire import typed
-from verdicts.host_facts import Container
+from verdicts.host_facts.docker import Container
 
 RESTRICTED = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges --user 65534:65534"
 LIMIT = 300.0  # seconds
@@ -27,7 +29,7 @@ LIMIT = 300.0  # seconds
 def find_path_inside(synapse: Synapse, container: Optional[Container]) -> str:
     """The path of homeserver.yaml as Synapse sees it."""
     mounted = inside(container, synapse.homeserver_file) if container else None
-    return mounted or synapse.inside(synapse.homeserver_file.rpartition("/")[2])
+    return mounted or synapse.path_inside(synapse.homeserver_file.rpartition("/")[2])
 
 
 def run_edit(
@@ -38,7 +40,7 @@ def run_edit(
 ) -> EditResult:
     """Run a verb of inside/homeserver_edit.py. ScriptError if it refuses the text, or can run nowhere."""
     running = container is not None and container.running
-    python = ["-c", bundle.LAUNCH, verb.__name__]
+    python = ["-c", RUN_FROM_STDIN, *words_of(verb).split()]
     if running:
         commands = [["docker", "exec", "-i", synapse.container, "python3", *python]]
     else:
@@ -49,7 +51,7 @@ def run_edit(
         commands.append([sys.executable or "python3", *python])
     failures = []
     for command in commands:
-        done = _run(command, bundle.pack(verb.__module__, request))
+        done = _run(command, program_file.inside_order(request))
         if done.returncode == 0:
             result = typed(EditResult, json.loads(done.stdout), "the edit")
             if result.refused:
@@ -61,9 +63,11 @@ def run_edit(
     raise ScriptError(f"{synapse.homeserver_file}: nowhere to run the edit ({'; '.join(failures)}){fix}")
 
 
-def _run(command: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], stdin: bytes) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=LIMIT, check=False)
+        raw = subprocess.run(command, input=stdin, capture_output=True, timeout=LIMIT, check=False)
+        out, err = (data.decode(errors="replace") for data in (raw.stdout, raw.stderr))
+        return subprocess.CompletedProcess(command, raw.returncode, out, err)
     except subprocess.TimeoutExpired:
         raise ScriptError(f"{' '.join(command[:3])}: no answer in {LIMIT:g} s") from None
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from documents.masking import clean
+from documents.masking import clean_log
 from documents.places import Synapse
 from host_programs.common import ScriptError, say
 from host_programs.container import look
@@ -21,7 +21,7 @@ def undo_edit(
     since the epoch); the error that says all that."""
     path, name = Path(synapse.homeserver_file), synapse.container
     logs = restart.quote_logs(failed, secrets)  # of the failed start, before the next one
-    head = f"{name}: Synapse did not come up after its restart: {clean(failed.fault or '', secrets)}"
+    head = f"{name}: Synapse did not come up after its restart: {clean_log(failed.fault or '', secrets)}"
     if hash_data(journal.old.encode()) == journal.new:
         return ScriptError(
             f"{head}\n{path}: was not changed by this run, so there is nothing to put back; the registrations are "
@@ -33,7 +33,7 @@ def undo_edit(
         return ScriptError(f"{head}\n{error}: Synapse is down: fix {path} and run docker restart {name}\n{logs}")
     again = restart.restart_synapse(synapse, restart.find_started_since(synapse.workers, begin))
     end = (
-        f"Synapse is still not healthy with it ({clean(again.fault, secrets)}): it has another cause"
+        f"Synapse is still not healthy with it ({clean_log(again.fault, secrets)}): it has another cause"
         if again.fault
         else f"Synapse is healthy again with it after {again.seconds} s"
     )
@@ -63,7 +63,7 @@ def finish_interrupted_edit(synapse: Synapse, journal_file: Path, secrets: Colle
             if done.fault:
                 logs = restart.quote_logs(done, secrets)
                 raise ScriptError(
-                    f"{name}: is not healthy ({clean(done.fault, secrets)}), though {path} is as it was before an "
+                    f"{name}: is not healthy ({clean_log(done.fault, secrets)}), though {path} is as it was before an "
                     f"earlier run of this stack that was ended: it has another cause\n{logs}"
                 )
     else:

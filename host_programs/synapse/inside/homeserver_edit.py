@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 from documents.refusal import Refused
-from host_programs.common import run
 from host_programs.synapse.inside import config, loader
 from host_programs.synapse.inside import process as synapse_process
 
@@ -58,11 +57,12 @@ class EditResult:
 
 def add_entries(request: EditRequest) -> EditResult:
     """The text with our entries."""
-    from documents import homeserver  # with PyYAML, which the host may not have
+    from documents.homeserver.adding import add_entries
+    from documents.homeserver.entries import Entries
 
-    entries = homeserver.Entries(request.owner, request.registrations, request.experimental_features)
+    entries = Entries(request.owner, request.registrations, request.experimental_features)
     try:
-        new = homeserver.add(request.text, entries)
+        new = add_entries(request.text, entries)
     except Refused as refused:
         return EditResult(refused=refused.lines())
     return _judge(request, new, must_count=True)
@@ -70,10 +70,10 @@ def add_entries(request: EditRequest) -> EditResult:
 
 def remove_entries(request: EditRequest) -> EditResult:
     """The text without this owner's entries."""
-    from documents import homeserver
+    from documents.homeserver.removing import remove_entries
 
     try:
-        new = homeserver.remove(request.text, request.owner)
+        new = remove_entries(request.text, request.owner)
     except Refused as refused:
         return EditResult(refused=refused.lines())
     registrations, flags = config.list_entries(config.parse(new))
@@ -145,9 +145,3 @@ def _merge_files(options: list[str], inside_file: str, text: str) -> dict[Any, A
         replaced = os.path.realpath(file) == os.path.realpath(inside_file)
         documents.append(config.parse(text if replaced else Path(file).read_text()))
     return synapse_process.merge(documents)
-
-
-VERBS = (add_entries, remove_entries)
-
-if __name__ == "__main__":
-    run(*VERBS)

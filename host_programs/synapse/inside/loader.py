@@ -32,16 +32,16 @@ def become_synapse(process: Path) -> None:
 
 def load(text: str, inside_file: str, options: list[str], secrets: set[str]) -> Optional[str]:
     """None, or why Synapse would not start with `text` as its homeserver.yaml: a line or more, secrets masked."""
-    from documents.masking import clean
+    from documents.masking import clean_log
 
     output, path = io.StringIO(), inside_file
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), _write_temporary(text) as path:
             _load_config(_replace_file(options, inside_file, path), secrets)
     except SystemExit:
-        return clean(output.getvalue().strip() or "it ended without a word", secrets)
+        return clean_log(output.getvalue().strip() or "it ended without a word", secrets)
     except Exception as error:  # whatever it is, Synapse would not start
-        return clean(_describe_error(error).replace(path, inside_file), secrets)
+        return clean_log(_describe_error(error).replace(path, inside_file), secrets)
     return None
 
 

@@ -13,11 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from host_programs.common import ScriptError, run
+from host_programs.common import ScriptError
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, send
 from host_programs.synapse.inside import process as synapse_process
-from verdicts.auth import came
-from verdicts.host_facts import Registration, SynapseFacts
+from verdicts.answers import summarize_answer
+from verdicts.host_facts.synapse import Registration, SynapseFacts
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SynapseRequest:
 
 def read_synapse(request: SynapseRequest) -> SynapseFacts:
     """Find Synapse's process, and read its configuration. Whatever is wrong with that is `error`."""
-    from documents.homeserver import FEATURES, KEYS, REGISTRATIONS
+    from documents.homeserver.entries import FEATURES, KEYS, REGISTRATIONS
 
     try:
         package = version("matrix-synapse")
@@ -69,7 +69,7 @@ def _check_media(address: str) -> str:
         exchange = send("media", address, Request("GET", MEDIA_CONFIG), 5)
     except ScriptError as error:
         return str(error)
-    return "" if exchange.status in (200, 401) else came(exchange)
+    return "" if exchange.status in (200, 401) else summarize_answer(exchange)
 
 
 def _get_mapping(document: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
@@ -102,9 +102,3 @@ def _read_registration(path: str) -> Registration:
 
 def _to_text(value: object) -> str:
     return "" if value is None else str(value)
-
-
-VERBS = (read_synapse,)
-
-if __name__ == "__main__":
-    run(*VERBS)

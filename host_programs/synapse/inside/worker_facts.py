@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host_programs.common import run
 from host_programs.synapse.inside import process as synapse_process
-from verdicts.host_facts import WorkerFacts
+from verdicts.host_facts.synapse import WorkerFacts
 
 SECONDS = 3  # for one answer
 ESTABLISHED = "01"  # proc(5), /proc/net/tcp
@@ -31,7 +30,7 @@ class WorkerRequest:
 
 def inspect_worker(request: WorkerRequest) -> WorkerFacts:
     """Find the worker's process, and ask it. Whatever is wrong with the container or its configuration is `error`."""
-    from documents.homeserver import REGISTRATIONS
+    from documents.homeserver.entries import REGISTRATIONS
 
     processes = synapse_process.find_processes(synapse_process.WORKER)
     if not processes:
@@ -91,9 +90,3 @@ def _has_connection(process: Path) -> bool:
     """Whether its container has a TCP connection: before its configuration is loaded there is none."""
     rows = [row for table in ("tcp", "tcp6") for row in (process / "net" / table).read_text().splitlines()[1:]]
     return any(row.split()[3] == ESTABLISHED for row in rows)
-
-
-VERBS = (inspect_worker,)
-
-if __name__ == "__main__":
-    run(*VERBS)

@@ -1,0 +1,80 @@
+"""Who gets into which database: PUBLIC out, the roles' passwords, and the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from components.host import MatrixHost
+from documents.credentials import Tokens
+from documents.places import BridgeDeployment, Deployment
+from host_programs.postgres import isolation
+from host_programs.postgres.access import Access, AccessProof, RolePassword, prove_access
+from host_programs.postgres.isolation import Isolation
+from host_programs.wire import plain
+
+
+@dataclass
+class DatabaseIsolationArgs:
+    """`databases`: the names of the bridges' own, once they are made; `tokens`: of each bridge, by its name, which hold
+    the passwords; `isolated`: the other databases that the bridges' roles are kept out of. `after`: what has to be over
+    before the passwords turn."""
+
+    host: MatrixHost
+    deployment: Deployment
+    databases: pulumi.Input[Any]
+    tokens: Mapping[str, pulumi.Output[Tokens]]
+    isolated: tuple[str, ...]
+    after: pulumi.Input[Any] = None
+
+
+class DatabaseIsolation(pulumi.ComponentResource):
+    """`mautrix:stack:DatabaseIsolation`: the bridges' roles reach their own databases, and no other.
+
+    Makes: a step that takes CONNECT and TEMPORARY from PUBLIC, and gives back at the end what PUBLIC had; a step that
+    sets each role's password and proves, by connecting as each role, where it gets in and where it is refused.
+    Outputs: `proof`, what was seen; `proven`, True once it is.
+    Errors: a role that gets in where it should not, or not where it should.
+    """
+
+    proof: pulumi.Output[AccessProof]
+    proven: pulumi.Output[bool]
+
+    def __init__(self, name: str, args: DatabaseIsolationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mautrix:stack:DatabaseIsolation", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        deployment = args.deployment
+        wanted = Isolation(deployment.stack, deployment.postgres, deployment.databases, args.isolated)
+        public = args.host.command(
+            f"{name}-public",
+            pulumi.Output.from_input(args.databases).apply(lambda _: wanted),
+            create=isolation.shut_public_out,
+            update=isolation.renew_isolation,
+            delete=isolation.give_public_back,
+            opts=child,
+        )
+        tokens = pulumi.Output.all(
+            public.then(None), args.after, *(args.tokens[b.bridge.name] for b in deployment.bridges)
+        )
+        proof = args.host.command(
+            f"{name}-proof",
+            tokens.apply(lambda known: _access(deployment.bridges, known[2:], deployment, args.isolated)),
+            create=prove_access,
+            shown=False,
+            opts=child,
+        )
+        self.proof, self.proven = proof.result, proof.then(True)
+        self.register_outputs({"proof": proof.result.apply(plain), "proven": self.proven})
+
+
+def _access(
+    bridges: tuple[BridgeDeployment, ...], tokens: list[Tokens], deployment: Deployment, isolated: tuple[str, ...]
+) -> Access:
+    passwords = tuple(
+        RolePassword(bridge.place.database, known.database_password)
+        for bridge, known in zip(bridges, tokens, strict=True)
+    )
+    return Access(deployment.postgres, passwords, isolated)

@@ -1,0 +1,62 @@
+"""Stack outputs: the plan's own names at the top for one bridge, one object a bridge for several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+
+from components.backup import DatabaseBackup
+from components.container import BridgeContainer
+from components.database import BridgeDatabase
+from components.host import HostCommand
+from components.isolation import DatabaseIsolation
+from documents import operator
+from documents.credentials import Tokens
+from documents.places import BridgeDeployment, Deployment
+from host_programs.synapse.stop_and_check import Checked
+
+
+def bridge_outputs(
+    bridge: BridgeDeployment,
+    check: HostCommand[Checked],
+    container: BridgeContainer,
+    database: BridgeDatabase,
+    isolation: DatabaseIsolation,
+    tokens: pulumi.Output[Tokens],
+) -> dict[str, Any]:
+    """What the operator gets of one bridge. Tokens and the database's URL are secrets."""
+    return {
+        "asToken": pulumi.Output.secret(tokens.apply(lambda known: known.as_token)),
+        "hsToken": pulumi.Output.secret(tokens.apply(lambda known: known.hs_token)),
+        "provisioningSecret": pulumi.Output.secret(tokens.apply(lambda known: known.provisioning_secret)),
+        "databaseUrl": database.url,
+        "verdict": check.result.apply(lambda seen: seen.verdict),
+        "stopAndCheck": check.result.apply(lambda seen: seen.table),
+        "isolation": isolation.proof.apply(lambda seen: seen.of(bridge.place.database.role)),
+        "ready": container.ready,
+        "previousVersion": container.origin.apply(lambda seen: seen.previous),
+        "bot": bridge.bot,
+        "nextSteps": operator.next_steps(bridge),
+        "servicesEntry": operator.services_entry(bridge),
+    }
+
+
+def export(
+    deployment: Deployment,
+    outputs: Mapping[str, Mapping[str, Any]],
+    backup: DatabaseBackup,
+    doublepuppet_as_token: pulumi.Output[str],
+) -> None:
+    """Export the outputs of the bridges, by their keys, and those of the stack."""
+    if len(outputs) == 1:
+        (alone,) = outputs.values()
+        for key, value in alone.items():
+            pulumi.export(key, value)
+    else:
+        for key, one in outputs.items():
+            pulumi.export(key, one)
+    pulumi.export("doublepuppetAsToken", pulumi.Output.secret(doublepuppet_as_token))
+    pulumi.export("backups", backup.dumps)
+    pulumi.export("backupCron", operator.backup_cron(deployment))

@@ -1,0 +1,104 @@
+"""The look at the host before anything is registered: it stops with the list of all that is wrong, or tells what will
+change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+
+from documents.bridge.kinds import GID, UID
+from documents.places import Deployment
+from host_programs.facts.host import FactsRequest, observe
+from host_programs.program_file import build_program_file
+from settings.fields import Settings
+from verdicts.host_facts.docker import id_on_host
+from verdicts.host_facts.host import HostFacts
+from verdicts.preflight.findings import BridgeFindings, preflight
+from verdicts.status import status_warnings
+from workstation.forward import engine_address
+from workstation.machine import DockerAddress, LocalMachine, Machine, MachineError, SshMachine
+
+
+@dataclass(frozen=True)
+class PostgresAccess:
+    """Where Pulumi's provider reaches the server, and as which superuser. The password is a secret."""
+
+    address: str
+    port: int
+    superuser: str
+    password: pulumi.Output[str]
+    sslmode: str
+
+
+@dataclass(frozen=True)
+class ObservedHost:
+    """What the components need to know of the host. `synapse_owner`, `bridge_owner`: uid and gid that Synapse's process
+    and a bridge's user have there; `bridges`: what was found of each, by its key; `deployed`: whether a bridge of this
+    stack has a database there already."""
+
+    docker: DockerAddress
+    postgres: PostgresAccess
+    synapse_owner: tuple[int, int]
+    bridge_owner: tuple[int, int]
+    bridges: dict[str, BridgeFindings]
+
+    @property
+    def deployed(self) -> bool:
+        return any(found.database_exists for found in self.bridges.values())
+
+
+def machine_of(settings: Settings, deployment: Deployment) -> Machine:
+    """This machine, or the one behind SSH."""
+    program, project = build_program_file(deployment.stack), Path.cwd()
+    if settings.ssh is None:
+        return LocalMachine(program, deployment.docker_host, project)
+    port = settings.local_port(deployment.deployment_id)
+    return SshMachine(settings.ssh, port, deployment.deployment_id, program, deployment.docker_host, project)
+
+
+def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -> ObservedHost:
+    """Raises pulumi.RunError, one line a problem, if the host is not ready. At preview it tells the warnings, and what
+    will change as diffs."""
+    try:
+        over_ssh, preview = settings.ssh is not None, pulumi.runtime.is_dry_run()
+        facts = machine.run(observe, FactsRequest(deployment, settings.isolated, over_ssh, status=preview))
+        seen = facts.host
+        findings = preflight(seen, settings, deployment)
+        if findings.problems:
+            count = len(findings.problems)
+            head = f"the host is not ready; nothing was changed. {count} problem{'s' * (count > 1)}:"
+            raise pulumi.RunError("\n".join([head, *(f"- {problem}" for problem in findings.problems)]))
+        container = seen.postgres_container
+        address = container.host_on(settings.network) if container else ""
+        postgres = machine.postgres(address, settings.postgres_port, engine_address())
+    except MachineError as error:
+        raise pulumi.RunError(str(error)) from None
+    if pulumi.runtime.is_dry_run():
+        for warning in (*findings.warnings, *(status_warnings(facts.status) if facts.status else ())):
+            pulumi.log.warn(warning)
+        for change in findings.changes:
+            pulumi.log.info(f"up will make this change:\n{change}")
+    return ObservedHost(
+        docker=machine.docker(seen.docker_host),
+        postgres=PostgresAccess(
+            *postgres,
+            superuser=settings.postgres_superuser,
+            password=pulumi.Output.secret(settings.postgres_password or seen.superuser_password),
+            sslmode=settings.postgres_sslmode,
+        ),
+        synapse_owner=_synapse_owner(seen),
+        bridge_owner=(id_on_host(UID, seen.uids), id_on_host(GID, seen.gids)),
+        bridges={bridge.key: found for bridge, found in zip(deployment.bridges, findings.bridges, strict=True)},
+    )
+
+
+def _synapse_owner(seen: HostFacts) -> tuple[int, int]:
+    """While Synapse is down: whose the registrations are that an earlier run wrote."""
+    uids, gids = seen.uids, seen.gids
+    files = [seen.doublepuppet, *(bridge.registration for bridge in seen.bridges)] if seen.synapse.error else []
+    written = [file for file in files if file]
+    if written:
+        return written[0].uid, written[0].gid
+    return id_on_host(seen.synapse.uid, uids), id_on_host(seen.synapse.gid, gids)

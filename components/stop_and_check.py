@@ -1,0 +1,55 @@
+"""STOP-AND-CHECK, the plan's step 15: does Synapse accept the appservice beside MAS?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.host import HostCommand, MatrixHost
+from components.registration import Registered
+from documents.places import BridgeDeployment
+from host_programs.synapse import stop_and_check as program
+
+
+@dataclass
+class StopAndCheckArgs:
+    """`registered` and `doublepuppet_as_token`: known once Synapse runs with them; `version`: the container's: whatever
+    replaces the container has the check run again before; `generation`: of the tokens."""
+
+    host: MatrixHost
+    bridge: BridgeDeployment
+    registered: pulumi.Input[Registered]
+    doublepuppet_as_token: pulumi.Input[str]
+    version: pulumi.Input[str]
+    generation: int
+
+
+def stop_and_check(
+    name: str, args: StopAndCheckArgs, opts: pulumi.ResourceOptions | None = None
+) -> HostCommand[program.Checked]:
+    """The Command that fails unless Synapse answers all five questions as it should (verdicts/stop_and_check.py). It changes
+    nothing. What depends on it is then neither made nor replaced, and a container that runs goes on as it is."""
+    bridge = args.bridge
+    known = pulumi.Output.all(args.registered, args.doublepuppet_as_token, args.version)
+    return args.host.command(
+        f"{name}-stop-and-check",
+        known.apply(
+            lambda k: program.Arguments(
+                synapse=bridge.synapse,
+                mas=bridge.mas,
+                bot=bridge.bot,
+                appservice_id=bridge.bridge.appservice_id,
+                as_token=k[0].as_token,
+                doublepuppet_id=bridge.doublepuppet_id,
+                doublepuppet_as_token=k[1],
+                admin_user=bridge.admin_user,
+                bridge=bridge.place,
+                stack=bridge.stack,
+                generation=args.generation,
+                fingerprint=k[2],
+            )
+        ),
+        create=program.stop_and_check,
+        opts=opts,
+    )

@@ -1,0 +1,28 @@
+"""Runs a program of ours where its file is not: on a host at preview and before the first `up`, and in a container.
+
+    python3 -I -c RUN_FROM_STDIN VERB …      with `stdin_of(program, arguments)` on stdin
+
+The program is a zipapp. It is kept in memory alone, because a container may have no place to write.
+"""
+
+from __future__ import annotations
+
+RUN_FROM_STDIN = """\
+import os, runpy, sys
+size = int(sys.stdin.buffer.readline())
+program = sys.stdin.buffer.read(size)
+if len(program) != size:
+    sys.exit("the program did not arrive as a whole: %d of %d bytes" % (len(program), size))
+path = "/proc/self/fd/%d" % os.memfd_create("program")
+with open(path, "wb") as file:
+    file.write(program)
+runpy.run_path(path, run_name="__main__")
+"""
+"""Python's text for `python3 -I -c`: reads a line with a number N, then N bytes of a zipapp, and runs that as `python3
+-I FILE` would. What follows on stdin is the program's: it reads `sys.stdin` or `sys.stdin.buffer`, not descriptor 0.
+Linux, Python 3.8 or newer."""
+
+
+def stdin_of(program: bytes, arguments: str) -> bytes:
+    """What RUN_FROM_STDIN reads: the zipapp's bytes, and behind them what the program has on its stdin."""
+    return b"%d\n%b%b" % (len(program), program, arguments.encode())

@@ -1,0 +1,1 @@
+"""What a destroy ends with: whatever names this stack and is still there."""

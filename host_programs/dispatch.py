@@ -1,0 +1,71 @@
+"""What the program file on the host does when it is run: one step, told by two words and JSON on standard input."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NoReturn, get_type_hints
+
+from host_programs.common import ScriptError, print_line, say
+from host_programs.verbs import VERBS, verb_of
+from host_programs.wire import WireError, plain, typed
+
+
+@dataclass(frozen=True)
+class Order:
+    """Standard input of a step. `arguments` are those of the verb; `step` ("DEPLOYMENT RESOURCE", "": none) has it wait
+    for another run of the same step; `docker_host` is Docker's address ("": the one that docker takes by itself);
+    another number of `reapply` only makes Pulumi run the step again."""
+
+    arguments: Any
+    step: str = ""
+    docker_host: str = ""
+    reapply: int = 0
+
+
+def main() -> NoReturn:
+    """Run the verb, print its result as JSON, exit 0; or say why not, and exit 1. A ScriptError is said as it is;
+    anything else is a defect of ours, and its traceback is said."""
+    words = " ".join(sys.argv[1:])
+    if words == "status":  # for a person, on the host
+        from host_programs.status import print_status
+
+        print_status.main()
+    if words not in VERBS:
+        say(f"usage: python3 -I {sys.argv[0]} status; or AREA VERB, with a JSON object on standard input; one of:")
+        for known in sorted(VERBS):
+            say(f"  {known}")
+        sys.exit(2)
+    try:
+        result = _run(words, json.loads(sys.stdin.buffer.read()))
+    except (ScriptError, WireError) as error:
+        say(str(error))
+        sys.exit(1)
+    except Exception:
+        say(traceback.format_exc().rstrip())
+        sys.exit(1)
+    print_line(json.dumps(plain(result), sort_keys=True), sys.stdout)
+    sys.exit(0)
+
+
+def _run(words: str, told: Any) -> Any:
+    order = typed(Order, told, "standard input")
+    if order.docker_host:
+        os.environ["DOCKER_HOST"] = order.docker_host
+    verb = verb_of(words)
+    kind = next(hint for name, hint in get_type_hints(verb).items() if name != "return")
+    arguments = typed(kind, order.arguments, f"{words}: arguments")
+    with _alone(order.step):
+        return verb(arguments)
+
+
+def _alone(step: str) -> AbstractContextManager[None]:
+    if not step:
+        return nullcontext()
+    from host_programs import host_lock
+
+    return host_lock.at_work(step)

@@ -1,0 +1,40 @@
+"""The program file on the host: copied there before every other step, removed after all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from host_programs import program_file
+from host_programs.common import ScriptError
+from host_programs.files import directory, safe_files
+from host_programs.files.directory import OwnDirectory
+
+
+@dataclass(frozen=True)
+class Programs:
+    """`path` is where the program file with this `sha256` (hex) goes, in the stack's own directory."""
+
+    own: OwnDirectory
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Where the file is."""
+
+    path: str
+
+
+def install_programs(arguments: Programs) -> Installed:
+    """Claim the stack's directory, and copy the file that is running into it. Files of earlier versions stay: a step in
+    Pulumi's state may be theirs. ScriptError if the directory is somebody else's."""
+    data = program_file.running_file()
+    found = hashlib.sha256(data).hexdigest()
+    if found != arguments.sha256:
+        raise ScriptError(f"{arguments.path}: its SHA-256 should be {arguments.sha256}, and is {found}: run this again")
+    directory.claim(arguments.own)
+    safe_files.write(Path(arguments.path), data, mode=0o700)
+    return Installed(arguments.path)

@@ -1,0 +1,200 @@
+"""The machine with Docker, as this side reaches it: right here, or behind SSH. Command lines, and one look."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from documents.launcher import RUN_FROM_STDIN, stdin_of
+from documents.ssh import CONNECTION_LOST, SshAddress
+from host_programs.program_file import ProgramFile
+from host_programs.verbs import words_of
+from host_programs.wire import plain, result_of, typed
+from verdicts.ssh_errors import explain_lost_connection, explain_refused_command
+from workstation import forward
+from workstation.ssh_client import make_control_directory, read_client_settings
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+BUILD = Path(".host-programs")  # in the project: what is copied to the host comes from here
+LOOK_LIMIT = 300.0  # seconds
+
+
+class MachineError(Exception):
+    """The machine cannot be reached, or a program failed there; the text is one line that says why."""
+
+
+@dataclass(frozen=True)
+class DockerAddress:
+    """Docker on that machine, as Pulumi's provider takes it."""
+
+    host: str
+    ssh_opts: Sequence[str] = ()
+
+
+def write_program_file(program: ProgramFile, project: Path) -> Path:
+    """Write the program file into the project, unless it is there; its path below the project. Those of other stacks
+    and versions stay: another operation may be copying one."""
+    folder = project / BUILD
+    folder.mkdir(exist_ok=True)
+    path = folder / program.name
+    if not path.is_file() or path.read_bytes() != program.data:
+        path.write_bytes(program.data)
+    head = path.with_suffix(".head")
+    head.write_text(f"{len(program.data)}\n")
+    return path.relative_to(project)
+
+
+class Machine(ABC):
+    """`program` is the program file, whose path in the project is `file`; `docker_host`: Docker's address there ("":
+    the one that docker takes by itself)."""
+
+    def __init__(self, program: ProgramFile, docker_host: str, project: Path) -> None:
+        self.program, self.docker_host = program, docker_host
+        self._project, self._file = project, write_program_file(program, project)
+
+    @abstractmethod
+    def docker(self, address: str) -> DockerAddress:
+        """`address`: the daemon's on that machine."""
+
+    @abstractmethod
+    def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
+        """Where Pulumi's provider reaches what the machine reaches at `address` and `port`, until the operation of
+        `engine` (HOST:PORT) ends. Raises MachineError."""
+
+    @abstractmethod
+    def step_command(self, path: str, words: str, step: str) -> str:
+        """The shell text of the step of that name: the program file at `path` there runs the verb of these `words`."""
+
+    def cleanup_command(self, directory: str, path: str, words: str, step: str) -> str:
+        """The same, if that directory is there: without it nothing of the stack is, nor the program file."""
+        return f"test ! -e {shlex.quote(directory)} || {self.step_command(path, words, step)}"
+
+    @abstractmethod
+    def copy_command(self, words: str, step: str) -> str:
+        """The same with the program file of the project, which is copied by it."""
+
+    @abstractmethod
+    def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
+        """Run the project's program file there, now."""
+
+    @abstractmethod
+    def _why_not(self, done: subprocess.CompletedProcess[bytes]) -> str:
+        """Why the machine did not run it; "" if it did."""
+
+    def run(self, verb: Callable[[A], R], arguments: A) -> R:
+        """Run a verb that changes nothing, now, and as no resource. Raises MachineError."""
+        words = words_of(verb)
+        order = json.dumps({"arguments": plain(arguments), "docker_host": self.docker_host})
+        try:
+            done = self._run(words, order)
+        except FileNotFoundError as error:
+            raise MachineError(f"{error.filename}: not on this machine, or not in PATH: install it") from None
+        except subprocess.TimeoutExpired:
+            raise MachineError(f"{words}: no answer from the host in {LOOK_LIMIT:g} s") from None
+        if done.returncode:
+            said = self._why_not(done) or done.stderr.decode(errors="replace").strip()
+            raise MachineError(said or f"{words}: exit code {done.returncode}")
+        return typed(result_of(verb), json.loads(done.stdout))
+
+    def order(self, arguments: Any, step: str, reapply: int) -> str:
+        """Standard input of a step (host_programs/dispatch.py, Order)."""
+        order = {"arguments": plain(arguments), "step": step, "docker_host": self.docker_host, "reapply": reapply}
+        return json.dumps(order, sort_keys=True)
+
+
+class LocalMachine(Machine):
+    """This machine."""
+
+    def docker(self, address: str) -> DockerAddress:
+        return DockerAddress(address)
+
+    def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
+        return address, port
+
+    def step_command(self, path: str, words: str, step: str) -> str:
+        return f"python3 -I {shlex.quote(path)} {words}"
+
+    def copy_command(self, words: str, step: str) -> str:
+        return f"python3 -I {self._file} {words}"
+
+    def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-I", str(self._project / self._file), *words.split()]
+        return subprocess.run(command, input=order.encode(), capture_output=True, timeout=LOOK_LIMIT, check=False)
+
+    def _why_not(self, done: subprocess.CompletedProcess[bytes]) -> str:
+        return ""
+
+
+class SshMachine(Machine):
+    """A machine behind SSH: local commands run the OpenSSH client, which makes one connection for all of them.
+
+    Not pulumi-command's remote.Command (1.2.1): it reads neither ~/.ssh/config nor known_hosts, would have the key's
+    text in the state, and makes a connection for each command.
+    """
+
+    def __init__(
+        self,
+        address: SshAddress,
+        local_port: int,
+        deployment: str,
+        program: ProgramFile,
+        docker_host: str,
+        project: Path,
+    ) -> None:
+        """`local_port`: this side's, for Postgres; `deployment`: the stack's name among all on that machine."""
+        super().__init__(program, docker_host, project)
+        self._address, self._local_port, self._deployment = address, local_port, deployment
+        make_control_directory()
+
+    def docker(self, address: str) -> DockerAddress:
+        return DockerAddress(self._address.docker_url(address), self._address.options)
+
+    def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
+        wanted = forward.Forward(
+            deployment=self._deployment,
+            port=self._local_port,
+            target=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
+            ssh=self._address.client_words,
+            name=self._address.name,
+            url=self._address.url,
+            engine=engine,
+        )
+        try:
+            forward.ensure(wanted)
+        except forward.ForwardError as error:
+            raise MachineError(str(error)) from None
+        return forward.LOOPBACK, self._local_port
+
+    def step_command(self, path: str, words: str, step: str) -> str:
+        return self._address.shell_text(f"python3 -I {shlex.quote(path)} {words}", step)
+
+    def cleanup_command(self, directory: str, path: str, words: str, step: str) -> str:
+        test = f"sh -c {shlex.quote(f'test ! -e {shlex.quote(directory)} || python3 -I {shlex.quote(path)} {words}')}"
+        return self._address.shell_text(test, step)
+
+    def copy_command(self, words: str, step: str) -> str:
+        sent = f"cat {self._file.with_suffix('.head')} {self._file} -"
+        return f"{sent} | {self._address.shell_text(self._from_stdin(words), step)}"
+
+    def _from_stdin(self, words: str) -> str:
+        return f"python3 -I -c {shlex.quote(RUN_FROM_STDIN)} {words}"
+
+    def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
+        command = [*self._address.words("-T"), self._address.with_rights(self._from_stdin(words))]
+        sent = stdin_of(self.program.data, order)
+        return subprocess.run(command, input=sent, capture_output=True, timeout=LOOK_LIMIT, check=False)
+
+    def _why_not(self, done: subprocess.CompletedProcess[bytes]) -> str:
+        stderr = done.stderr.decode(errors="replace")
+        if done.returncode == CONNECTION_LOST:
+            return explain_lost_connection(self._address, stderr, read_client_settings(self._address))
+        return explain_refused_command(self._address, stderr, done.returncode)
