@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Optional
 
-from documents.marks import commented
+from documents.marks import parse_owner_comment
 from documents.places import Database
-from verdicts.host_facts import BridgeStatus
+from verdicts.host_facts.bridge import BridgeStatus
 
 HOUR, DAY = 3600.0, 86400.0
 DUMP_WARNING = 26 * HOUR  # a nightly dump is a day old before the next one, which may take its time
@@ -450,7 +450,7 @@ def _rights_row(facts: StatusFacts) -> Row:
 def _rights_findings(facts: StatusFacts) -> Iterator[Finding]:
     """`up` notes in the comment on each role which databases it took from PUBLIC."""
     rights, own = facts.rights, {bridge.database.role: bridge.database.database for bridge in facts.bridges}
-    notes = {role: commented(found.comment) for role, found in rights.roles.items()}
+    notes = {role: parse_owner_comment(found.comment) for role, found in rights.roles.items()}
     isolated = {database for note in notes.values() for database in _isolated(note.get("public"))}
     closed = isolated | {*own.values()}
     opened = sorted(closed & {*rights.public})

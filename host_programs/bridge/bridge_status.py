@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from documents.bridge.kinds import READY_PATH
+from documents.masking import clean_log
 from host_programs.common import ScriptError
 from host_programs.container import last_exit, recent_log, status_inside
 from host_programs.synapse.exchange import Request, ping_request, send
 from verdicts.answers import shorten_line, summarize_answer
 from verdicts.bridge_log import last_error
+from verdicts.exit_codes import explain_exit_code
 from verdicts.host_facts.bridge import BridgeStatus
 from verdicts.host_facts.docker import Container
 
@@ -111,9 +113,9 @@ def _ask_ping(address: BridgeAddress) -> dict[str, Any]:
 
 def _read_exit(container: Container, timeout: float) -> dict[str, Any]:
     code = last_exit(container, timeout) if container.ended or container.restarts else None
-    return {} if code is None else {"exit_code": code, "exit_meaning": str(explain(code))}
+    return {} if code is None else {"exit_code": code, "exit_meaning": str(explain_exit_code(code))}
 
 
 def _read_log(as_token: str, container: Container, timeout: float) -> dict[str, Any]:
-    log = clean(recent_log(container, LINES, timeout), [as_token] if as_token else [])
+    log = clean_log(recent_log(container, LINES, timeout), [as_token] if as_token else [])
     return {"last_error": shorten_line(last_error(log), 300)}

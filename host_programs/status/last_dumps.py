@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from documents import backup_script
+from documents.backup.script_check import resolve_directory
 from documents.places import Database, Deployment
 from documents.timestamps import file_name_seconds
 from host_programs.backup.proof_note import Note
@@ -25,7 +25,7 @@ TRIES = 3  # dumps that are read; one that is older than so many damaged ones ne
 def dump_directory(deployment: Deployment, script_text: str) -> str:
     """Where the nightly dumps go: as the setting and the operator's script tell it, else where the proof's went; ""
     if neither does."""
-    told = backup_script.directory_of(script_text, deployment.backup.directory)
+    told = resolve_directory(script_text, deployment.backup.directory)
     return told or next(iter(_proof_directories(deployment)), "")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, TypeVar
 
-from documents import backup_script
+from documents.backup.script_check import check_backup_script
 from documents.places import AUTO, BridgeDeployment, Database, Deployment
 from documents.timestamps import file_name_seconds, rfc3339_seconds
 from host_programs import program_file
@@ -20,16 +20,17 @@ from host_programs.bridge.bridge_status import BridgeAddress, error_line, read_b
 from host_programs.container import containers, recent_log
 from host_programs.files import safe_files
 from host_programs.files.files import dump_script_owner
-from host_programs.status import entries_inside
 from host_programs.status.deployed import without_secrets
-from host_programs.status.entries_inside import WantedEntries
 from host_programs.status.last_dumps import dump_directory, read_last_dump
 from host_programs.status.rights import read_rights
-from host_programs.synapse import client
+from host_programs.synapse.client import url_of
 from host_programs.synapse.exchange import Request, send
-from verdicts.auth import came
+from host_programs.synapse.inside import missing_entries
+from host_programs.synapse.inside.missing_entries import WantedEntries
+from verdicts.answers import summarize_answer
 from verdicts.bridge_log import last_event_time
-from verdicts.host_facts import BridgeStatus, Container
+from verdicts.host_facts.bridge import BridgeStatus
+from verdicts.host_facts.docker import Container
 from verdicts.status import (
     BackupCall,
     BridgeStatusFacts,
@@ -79,7 +80,7 @@ def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
         lambda error: BackupCall(deployment.backup.script, deployment.dump_script, None, error=error),
     )
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        dumps = {database: pool.submit(read_dump, database) for database in deployment.dumped}
+        dumps = {database: pool.submit(read_dump, database) for database in deployment.dumped_databases}
         rights = pool.submit(
             _answer_or_error, lambda: read_rights(deployment, seconds), lambda error: PostgresRights(error=error)
         )
@@ -125,12 +126,12 @@ def _synapse(
         return "", docker_error
     url = ""
     try:
-        url = client.url_of(deployment.synapse, container)
+        url = url_of(deployment.synapse, container)
         exchange = send("versions", url, Request("GET", "/_matrix/client/versions"), seconds)
     except Exception as error:
         return url, error_line(error)
     good = exchange.status == 200 and not exchange.fault and "versions" in (exchange.json() or {})
-    return url, "" if good else came(exchange)
+    return url, "" if good else summarize_answer(exchange)
 
 
 # one bridge ------------------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def _newest_archive(deployment: BridgeDeployment) -> NewestArchive:
     """Of this deployment. By its name: what is in it is read when it is used."""
     directory, program = Path(deployment.archive.directory), deployment.bridge.name
     for path, manifest in archives.found(directory, program):
-        if manifest.whose == deployment.whose:
+        if manifest.archive_owner == deployment.archive_owner:
             return NewestArchive(str(path), file_name_seconds(manifest.created) or path.stat().st_mtime)
     return NewestArchive()
 
@@ -198,7 +199,7 @@ def _homeserver(deployment: Deployment, container: Optional[Container], seconds:
             name = deployment.synapse.container
             return HomeserverEntries(path, error=f"only {name} can read it, which does not run: start it")
         wanted = WantedEntries(content.data.decode(), without_secrets(deployment))
-        found = program_file.run_inside(container.name, entries_inside.find_missing, wanted, timeout=seconds)
+        found = program_file.run_inside(container.name, missing_entries.find_missing, wanted, timeout=seconds)
         return HomeserverEntries(path, found.missing, "; ".join(found.refused))
 
     return _answer_or_error(read, lambda error: HomeserverEntries(path, error=error))
@@ -219,5 +220,5 @@ def _backup(deployment: Deployment, script_text: str, error: str) -> BackupCall:
     owner = dump_script_owner(Path(dump_script))
     if not script or error:
         return BackupCall(script, dump_script, owner, error=error)
-    judged = backup_script.judge(script_text, deployment)
-    return BackupCall(script, dump_script, owner, judged.stands, () if judged.stands else judged.problems)
+    checked = check_backup_script(script_text, deployment)
+    return BackupCall(script, dump_script, owner, checked.has_call, () if checked.has_call else checked.problems)

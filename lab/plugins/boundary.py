@@ -72,7 +72,7 @@ def _below(pid: int) -> Iterator[int]:
         children.setdefault(_parent(int(entry.name)), []).append(int(entry.name))
     todo = children.get(pid, [])
     while todo:
-        each = todo.pop()
-        if not any(_SCRIPT in word for word in _words(each)):
-            yield each
-            todo += children.get(each, [])
+        child = todo.pop()
+        if not any(_SCRIPT in word for word in _words(child)):
+            yield child
+            todo += children.get(child, [])

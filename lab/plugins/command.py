@@ -56,9 +56,9 @@ from lab.plugins.base import (
     failures,
     has_unknown,
     one_of,
-    own_type,
     plain,
     plain_map,
+    resource_type,
     serve,
     strings,
     wrap,
@@ -224,7 +224,7 @@ def _run_shell(
         for pump in pumps:
             pump.start()
         if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # a command need not read what it is given
+            with contextlib.suppress(BrokenPipeError):  # a command need not read its stdin
                 process.stdin.write((stdin or "").encode())
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
@@ -304,7 +304,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Pro
 
 
 class CommandProvider(Provider):
-    """The provider. Secrets are accepted, and each input keeps its own secretness on its way into the state."""
+    """The provider. It accepts secrets: an input that is secret is a secret in the state, too."""
 
     def __init__(self, log: EngineLog) -> None:
         self._engine = log
@@ -321,7 +321,7 @@ class CommandProvider(Provider):
 
     async def check(self, request: CheckRequest) -> CheckResponse:
         """Refuses other types, and inputs that are unknown, not implemented or of a wrong type."""
-        type_token = own_type(request.type)
+        type_token = resource_type(request.type)
         if type_token != COMMAND:
             raise ProviderError(
                 f"the resource type {type_token} is not implemented by the lab's emulated command plugin; "

@@ -10,7 +10,7 @@ Behaves as pulumi-docker 5.2.0, which bridges terraform-provider-docker 4.5.0. W
         replace the container by something else that changes with it)
     RemoteImage, replaced: name; in place: keepLocally
 
-As there, too:
+As the real provider:
 
 - a container that was made but does not start stays, and is kept in the state as one that failed; the next `up` clears
   that without starting it, the next refresh sees it stopped;
@@ -19,8 +19,10 @@ As there, too:
 - durations come back as Go writes them ("1m0s"), so an input written otherwise ("60s") is a difference for ever;
 - an image that is not there is pulled; deleting a RemoteImage removes its name, and the image with the last name.
 
-Unlike there, a container needs a name, `wait` may only be false (nothing waits for a container's health), and a change
-behind Pulumi's back of what is no input here is not seen.
+Unlike the real provider:
+
+- a container needs a name; `wait` may only be false, since nothing here waits for a container's health;
+- drift is seen in the inputs above alone.
 """
 
 from __future__ import annotations
@@ -373,7 +375,7 @@ class Container(Resource):
             raise ProviderError(f"Unable to start container: {said(error)}") from None
 
     def read(self, resource_id: str, state: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-        """What the engine says of it."""
+        """The container as the engine has it."""
         from docker.errors import APIError, NotFound
 
         try:

@@ -5,14 +5,16 @@ Behaves as pulumi-postgresql 3.18, which bridges terraform-provider-postgresql (
     Role: login superuser createDatabase createRole in place, at once.
     Database, replaced: template encoding lcCollate lcCtype; in place: owner.
 
-As there, too:
+As the real provider:
 
-- a Role's delete first gives what the role owns in the provider's own database to the provider's user;
+- a Role's delete first hands the provider's user what the role owns in the database of the settings;
 - a Database's delete ends its sessions first and lets no new one in.
 
-Unlike there, the setting `host` is required, and so is `superuser: false`, with which the real provider does not read a
-role's password either; renaming a role or a database in place is refused; and a change behind Pulumi's back of what is
-no input here is not seen.
+Unlike the real provider:
+
+- the setting `host` is required, and so is `superuser: false`; with any other value the real one reads passwords;
+- renaming a role or a database in place is refused;
+- drift is seen in the inputs above alone.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ class Server:
 
     @contextmanager
     def connect(self, *, transaction: bool = False) -> Iterator[Connection[TupleRow]]:
-        """A connection to the provider's own database. Raises ProviderError, never with the password."""
+        """A connection to the database of the settings. Raises ProviderError, never with the password."""
         import psycopg
 
         host = self._config["host"]

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documents.appservice import bridge_registration
 
 from documents import backup_script, homeserver
-from documents.appservice import bridge_registration
 from documents.launcher import RUN_FROM_STDIN
 from documents.marks import comment
 from documents.places import Deployment
@@ -31,11 +31,11 @@ from host_programs.files import directory
 from host_programs.postgres import isolation
 from host_programs.status import last_dumps
 from host_programs.status.deployed import forget_deployment, read_deployment, record_deployment, without_secrets
-from host_programs.status.entries_inside import MissingEntries, WantedEntries, find_missing
 from host_programs.status.last_dumps import read_last_dump
 from host_programs.status.print_status import main, read_report
 from host_programs.status.read_status import read_status
 from host_programs.status.rights import read_rights
+from host_programs.synapse.inside.missing_entries import MissingEntries, WantedEntries, find_missing
 from host_programs.verbs import words_of
 from host_programs.wire import plain, typed
 from tests.facts import HOMESERVER, KEYS, ROOT, STACK, TOKENS, whole

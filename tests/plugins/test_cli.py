@@ -166,3 +166,31 @@ def test_the_benchmark_s_small_program_starts_all_three_plugins(workspace: Any) 
     workspace.program(THREE_PROVIDERS)
     assert "4 created" in workspace.up()
     assert set(re.findall(r"pulumi:providers:\w+", workspace.state())) == {f"pulumi:providers:{name}" for name in NAMES}
+
+
+def test_a_role_and_a_database_that_exist_are_taken_over(workspace: Any, postgres: Any) -> None:
+    """As after a run that was killed: the state does not hold what the server has."""
+    (workspace.folder / "settings.json").write_text(json.dumps(postgres.settings))
+    workspace.program(
+        """
+        import json
+        import pulumi_postgresql as pg
+
+        server = pg.Provider("server", superuser=False, **json.loads(open("settings.json").read()))
+
+        def opts(name):
+            return pulumi.ResourceOptions(provider=server, import_=name)
+
+        role = pg.Role("role", name="taken", login=True, superuser=False, create_role=False, opts=opts("taken"))
+        pg.Database(
+            "database", name="taken", owner=role.name, template="template0", encoding="UTF8", lc_collate="C",
+            lc_ctype="C", opts=opts("taken"),
+        )
+        """
+    )
+    postgres.query("CREATE ROLE taken LOGIN PASSWORD 'x'")
+    postgres.query("CREATE DATABASE taken OWNER taken TEMPLATE template0")
+    assert "2 imported" in workspace.up()
+    workspace.pulumi("preview", "--refresh", "--expect-no-changes")
+    workspace.pulumi("destroy", "--yes", "--skip-preview")
+    assert postgres.query("SELECT 1 FROM pg_roles WHERE rolname = 'taken'") == []

@@ -25,10 +25,11 @@ class MissingEntries:
 
 def find_missing(wanted: WantedEntries) -> MissingEntries:
     """Those that are not there, whoever put the others there."""
-    from documents import homeserver
+    from documents.homeserver.entries import Entries
+    from documents.homeserver.meaning import find_missing_entries
     from documents.refusal import Refused
 
     try:
-        return MissingEntries(homeserver.missing(wanted.text, homeserver.Entries.of(wanted.deployment)))
+        return MissingEntries(find_missing_entries(wanted.text, Entries.of(wanted.deployment)))
     except Refused as refused:
         return MissingEntries(refused=refused.lines())
