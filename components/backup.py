@@ -8,7 +8,8 @@ from typing import Any
 import pulumi
 
 from components.host import MatrixHost
-from documents import backup_script
+from documents.backup import backup_script
+from documents.backup.dump_script import render_dump_script
 from documents.places import Deployment
 from host_programs.backup import nightly_backup
 from host_programs.program_file import text_of
@@ -20,10 +21,10 @@ def backup_arguments(deployment: Deployment, synapse_database: str) -> nightly_b
     plan = deployment.backup
     return nightly_backup.Arguments(
         script=plan.script,
-        block=backup_script.block(deployment),
-        dump_script=backup_script.dump_script(text_of("host_programs/backup/bridge_backup.sh"), deployment),
+        block=backup_script.dump_call_of(deployment),
+        dump_script=render_dump_script(text_of("host_programs/backup/bridge_backup.sh"), deployment),
         suffix=f".{deployment.shared_name}.sql.gz{plan.suffix}",
-        databases=deployment.dumped,
+        databases=deployment.dumped_databases,
         bridges=deployment.databases,
         filtered=bool(plan.filter),
         superuser=deployment.postgres.superuser,

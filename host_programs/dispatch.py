@@ -31,8 +31,12 @@ def main() -> NoReturn:
     """Run the verb, print its result as JSON, exit 0; or say why not, and exit 1. A ScriptError is said as it is;
     anything else is a defect of ours, and its traceback is said."""
     words = " ".join(sys.argv[1:])
+    if words == "status":  # for a person, on the host
+        from host_programs.status import print_status
+
+        print_status.main()
     if words not in VERBS:
-        say(f"usage: python3 -I {sys.argv[0]} AREA VERB, with a JSON object on standard input; one of:")
+        say(f"usage: python3 -I {sys.argv[0]} status; or AREA VERB, with a JSON object on standard input; one of:")
         for known in sorted(VERBS):
             say(f"  {known}")
         sys.exit(2)

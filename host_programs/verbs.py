@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import Any, cast
 
 VERBS = {
-    "host read": "host_programs.facts:read",
-    "programs install": "host_programs.cleanup.stack:install_programs",
-    "programs remove": "host_programs.cleanup.stack:cleanup_stack",
+    "host read": "host_programs.facts.host:observe",
+    "programs install": "host_programs.files.programs:install_programs",
+    "stack cleanup": "host_programs.cleanup.stack:cleanup_stack",
     "secrets make-seed": "host_programs.secrets:make_seed",
     "directory claim": "host_programs.cleanup.bridge:claim_directory",
     "bridge cleanup": "host_programs.cleanup.bridge:cleanup_bridge",
@@ -19,8 +19,8 @@ VERBS = {
     "passwords prove": "host_programs.postgres.isolation:prove",
     "backup install": "host_programs.backup.nightly_backup:apply",
     "backup remove": "host_programs.backup.nightly_backup:remove",
-    "synapse register": "host_programs.synapse.synapse:apply",
-    "synapse unregister": "host_programs.synapse.synapse:remove",
+    "synapse register": "host_programs.synapse.appservices:register_appservices",
+    "synapse unregister": "host_programs.synapse.appservices:unregister_appservices",
     "synapse stop-and-check": "host_programs.synapse.stop_and_check:stop_and_check",
     "config write": "host_programs.bridge.config:write_config",
     "database prepare": "host_programs.bridge.database_life:prepare_database",
@@ -28,11 +28,14 @@ VERBS = {
     "archive check": "host_programs.bridge.removal:check_before_removal",
     "archive read-key": "host_programs.backup.archived_keys:read_archived_key",
     "bridge wait": "host_programs.bridge.readiness:wait_until_ready",
+    "deployment record": "host_programs.status.deployed:record_deployment",
+    "deployment forget": "host_programs.status.deployed:forget_deployment",
     # Inside of Synapse's container.
-    "inside-synapse read": "host_programs.synapse.facts_inside:read",
-    "inside-synapse add": "host_programs.synapse.synapse_inside:apply",
-    "inside-synapse remove": "host_programs.synapse.synapse_inside:remove",
-    "inside-worker read": "host_programs.synapse.worker_inside:look",
+    "inside-synapse read": "host_programs.synapse.inside.synapse_facts:read_synapse",
+    "inside-synapse add": "host_programs.synapse.inside.homeserver_edit:add_entries",
+    "inside-synapse remove": "host_programs.synapse.inside.homeserver_edit:remove_entries",
+    "inside-synapse find-missing": "host_programs.synapse.inside.missing_entries:find_missing",
+    "inside-worker read": "host_programs.synapse.inside.worker_facts:inspect_worker",
     "inside-synapse check-config": "host_programs.bridge.config_check_inside:compare",
 }
 

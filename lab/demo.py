@@ -47,7 +47,7 @@ Look around
       the host's files
   .venv/bin/python -m lab pulumi preview
       any Pulumi command on the lab's stack: up, refresh, stack output, …
-  .venv/bin/python -m lab pulumi destroy --yes --run-program
+  .venv/bin/python -m lab pulumi destroy --yes
       take the bridge away
   .venv/bin/python -m lab reset
       the host as it was in the beginning

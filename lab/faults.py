@@ -22,7 +22,7 @@ from lab.engine import LabError, run
 from lab.snapshot import Snapshot
 
 UP = ("up", "--yes", "--skip-preview")
-DESTROY = ("destroy", "--yes", "--skip-preview", "--run-program")
+DESTROY = ("destroy", "--yes", "--skip-preview")
 # What is not ours to take away: Synapse's cache, and the dumps that the operator's script made when it was proven.
 OTHERS = ("synapse/media_store/*", "backups/synapse_*")
 OURS = "# pulumi stack mautrix-signal/lab"

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from documents.bridges import KINDS
+from documents.bridge.kinds import KINDS
 from documents.ssh import SshAddress
-from settings import BadSettings, BridgeSettings, Settings, key_of, parse
+from settings.fields import BridgeSettings, Settings, key_of
+from settings.reader import BadSettings, parse
 from tests.facts import PLAN, PROJECT, config, defaults, deployment, whole
 
 
@@ -44,7 +45,7 @@ def test_every_default_is_a_good_value_and_one_person_s_domain_is_none() -> None
 def test_the_defaults_are_the_plan() -> None:
     plan = parse(defaults())
     (signal,) = plan.bridges
-    assert (signal.key, signal.where, signal.image) == (
+    assert (signal.key, signal.setting, signal.image) == (
         "signal", "bridges[0]", "dock.mau.dev/mautrix/signal:v0.2603.0",
     )  # fmt: skip
     assert (signal.port, signal.directory, plan.network) == (29328, "/opt/matrix/mautrix-signal", "matrix-net")

@@ -28,7 +28,7 @@ from documents.places import Database
 from host_programs.common import ScriptError, say
 from host_programs.postgres import dumps, postgres
 from host_programs.wire import WireError, plain, typed
-from verdicts.host_facts import Manifest, Member
+from verdicts.host_facts.archive import Manifest, Member
 
 MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
 _VERSION = 3
@@ -238,7 +238,7 @@ def found(directory: Path, bridge: str) -> Iterator[tuple[Path, Manifest]]:
 def earlier(directory: str, bridge: str, whose: str) -> Iterator[tuple[Path, Manifest]]:
     """Those of one deployment that were made before a change, the newest first."""
     for path, manifest in found(Path(directory), bridge):
-        if manifest.before_a_change and manifest.whose == whose:
+        if manifest.before_a_change and manifest.archive_owner == whose:
             yield path, manifest
 
 

@@ -25,10 +25,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, Optional
 
-from documents import backup_script
-from documents.backup_script import Block
-from documents.marks import comment
-from documents.masking import clean
+from documents.backup import backup_script
+from documents.backup.backup_script import DumpCall
+from documents.backup.script_check import find_uploads
+from documents.marks import owner_comment
+from documents.masking import clean_log
 from documents.places import Database
 from documents.refusal import Refused
 from host_programs import host_lock
@@ -53,7 +54,7 @@ class Arguments:
     operator's own dumps are of. `directory`: the stack's own."""
 
     script: str
-    block: Block
+    block: DumpCall
     dump_script: str
     suffix: str
     databases: tuple[Database, ...]
@@ -132,7 +133,7 @@ def _apply(arguments: Arguments) -> Applied:
         if runs:
             text = _read(script)
             changed = _edit(arguments, script, text, undo) or changed
-            uploads = backup_script.uploads(text)
+            uploads = find_uploads(text)
             if uploads:
                 runs = False
                 say(f"{script}:{uploads[0][0]}: uploads ({uploads[0][1]}), so it is not run now: {ours.name} alone is")
@@ -169,7 +170,9 @@ def _remove(arguments: Arguments) -> Removed:
     elif arguments.script:
         text = _read(script, errors="surrogateescape")  # whatever somebody wrote into it meanwhile
         try:
-            changed = safe_files.rewrite(script, backup_script.remove(text, owner).encode(errors="surrogateescape"))
+            changed = safe_files.rewrite(
+                script, backup_script.remove_call(text, owner).encode(errors="surrogateescape")
+            )
         except Refused as refused:
             raise ScriptError("\n".join(refused.lines(str(script)))) from None
         say(f"{script}: {f'the call of {owner} is out' if changed else f'holds no call of {owner}'}")
@@ -266,8 +269,8 @@ def _read(path: Path, errors: str = "strict") -> str:
 
 def _edit(arguments: Arguments, path: Path, text: str, undo: _Undo) -> bool:
     try:
-        wrong = shell_syntax.check(text, arguments.block)
-        new = backup_script.add(text, arguments.block).encode()
+        wrong = shell_syntax.check_call(text, arguments.block)
+        new = backup_script.add_call(text, arguments.block).encode()
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     if wrong:
@@ -282,7 +285,7 @@ def _edit(arguments: Arguments, path: Path, text: str, undo: _Undo) -> bool:
 def _run(command: list[str], script: Path, record: Path) -> None:
     """One run as cron would start it, and what it says as it says it; ScriptError with its last lines if it fails."""
     if not os.access(script, os.X_OK):
-        command = [backup_script.interpreter(script.read_text()), *command]
+        command = [backup_script.find_interpreter(script.read_text()), *command]
     home = os.path.expanduser("~")
     say(f"one run of {script}")
     process = subprocess.Popen(
@@ -301,7 +304,7 @@ def _run(command: list[str], script: Path, record: Path) -> None:
     try:
         assert process.stdout is not None
         for raw in process.stdout:
-            line = clean(raw.decode(errors="replace").rstrip("\n"), ())
+            line = clean_log(raw.decode(errors="replace").rstrip("\n"), ())
             say(f"  {script.name} | {line}")
             last = [*last, line][-20:]
         code = process.wait()
@@ -419,7 +422,7 @@ def _restored(arguments: Arguments, recorded: Mapping[str, Path], private: Path)
 
 
 def _remark(arguments: Arguments) -> str:
-    return comment(arguments.block.owner, scratch=True)
+    return owner_comment(arguments.block.owner, scratch=True)
 
 
 def _refuse_anothers(arguments: Arguments, superuser: str, scratch: str) -> None:

@@ -22,16 +22,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
-from documents.bridges import image_tag
+from documents.bridge.kinds import image_tag
 from documents.fingerprint import fingerprint
-from documents.marks import STACK_LABEL, comment, commented
-from documents.places import NOTHING, Database, whose
+from documents.marks import STACK_LABEL, owner_comment, parse_owner_comment
+from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
 from host_programs.backup.archives import Archived, Subject
 from host_programs.common import ScriptError, docker, say
 from host_programs.container import look, remove_image, remove_own
 from host_programs.postgres import dumps, postgres
-from verdicts.host_facts import Manifest, before
+from verdicts.host_facts.archive import Manifest, reason_before
 
 COMMENT = (
     "select coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where datname = current_database();"
@@ -98,8 +98,8 @@ def prepare_database(arguments: Arguments) -> DatabaseOrigin:
     subject, key = arguments.subject, fingerprint(arguments.subject.pickle_key)[:16]
     database = subject.database
     first = {"began": arguments.restore, "key": key, "image": subject.image}
-    known = _known(database, _if_new(subject, first) if arguments.restore == NOTHING else "")
-    if not known.get("began") and arguments.restore == NOTHING:
+    known = _known(database, _if_new(subject, first) if arguments.restore == NO_ARCHIVE else "")
+    if not known.get("began") and arguments.restore == NO_ARCHIVE:
         _sql(database, _comment(subject, first))
         known = first
     # Without what a destroy or a change noted that stopped on the way.
@@ -173,7 +173,7 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
     subject, back = arguments.subject, arguments.go_back
     back = "" if back == known.get("back") else back
     old, new = str(known.get("image", subject.image)), subject.image
-    reason = before(f"going back to {Path(back).name}" if back else f"{image_tag(old)} to {image_tag(new)}")
+    reason = reason_before(f"going back to {Path(back).name}" if back else f"{image_tag(old)} to {image_tag(new)}")
     if back:  # before anything stops
         with _fitting(subject, Path(back), ANOTHER):
             pass
@@ -203,7 +203,7 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
 
 
 def _earlier(subject: Subject) -> Iterator[tuple[Path, Manifest]]:
-    return archives.earlier(subject.directory, subject.bridge, whose(subject.stack, subject.domain))
+    return archives.earlier(subject.directory, subject.bridge, archive_owner(subject.stack, subject.domain))
 
 
 def _prune(arguments: Arguments, replaced: str, used: set[str]) -> None:
@@ -281,14 +281,14 @@ def _sql(database: Database, statement: str) -> list[str]:
 
 
 def _comment(subject: Subject, values: Mapping[str, object]) -> str:
-    mark = comment(subject.stack, **values)
+    mark = owner_comment(subject.stack, **values)
     return f"comment on database {postgres.quoted(subject.database.database)} is {postgres.literal(mark)};"
 
 
 def _if_new(subject: Subject, first: Mapping[str, object]) -> str:
     """What has psql note `first` of a database whose comment says no more than whose it is, as that of a new one does
     (postgres/isolation.py): in the session that looks, since one for each bridge is what many wait for."""
-    noted, new = postgres.literal(_comment(subject, first)), postgres.literal(comment(subject.stack))
+    noted, new = postgres.literal(_comment(subject, first)), postgres.literal(owner_comment(subject.stack))
     return f"select{noted} where ({COMMENT.strip(';')}) ={new} \\gexec \\\\ "
 
 
@@ -296,5 +296,5 @@ def _known(database: Database, before: str = "") -> dict[str, Any]:
     """What the database's comment says, by name: `began`, the fingerprint of its `key`, the `image` that used it last,
     the archive that it went `back` to, the image to which it is `changing`, and `archived` once it is; `before`:
     what runs before that is looked at."""
-    values = commented("\n".join(_sql(database, f"{before}{COMMENT}")))
+    values = parse_owner_comment("\n".join(_sql(database, f"{before}{COMMENT}")))
     return {key: value for key, value in values.items() if key != "stack"}

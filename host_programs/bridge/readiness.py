@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
 
-from documents.masking import clean
+from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
-from host_programs.bridge.bridge_status import ready
+from host_programs.bridge.bridge_status import ask_ready
 from host_programs.common import ScriptError, docker, logs, say
 from host_programs.container import last_exit, look, status_inside, temporary_file_refused
 from host_programs.files import directory, files, safe_files
 from host_programs.postgres.postgres import sql
 from host_programs.synapse import delivery
+from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, ping_request
-from host_programs.synapse.synapse_address import Asker
-from verdicts.auth import Exchange, came, starting
-from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
-from verdicts.host_facts import Container
+from verdicts.answers import Exchange, is_still_starting, summarize_answer
+from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain_exit_code
+from verdicts.host_facts.docker import Container
 
 LINES = 50
 KEYS_LOST = 34  # verdicts/exit_codes.py
@@ -94,7 +94,7 @@ class Watch:
             "ping": ping_request(arguments.appservice_id, arguments.as_token),
             "profile": Request("GET", profile, arguments.as_token),
         }
-        self.asker = Asker(arguments.synapse, [arguments.as_token])
+        self.client = SynapseClient(arguments.synapse, [arguments.as_token])
         self.answers: dict[str, str] = {}  # for people
         self.exchanges: dict[str, Exchange] = {}
         self.bodies: dict[str, Mapping[str, Any]] = {}  # of the answers that hold
@@ -112,7 +112,7 @@ class Watch:
         grown = now.restarts - self.first.restarts
         if now.ended or now.restarts > (before or self.first).restarts:
             code = last_exit(now)
-            self.exit = self.exit if code is None else explain(code)
+            self.exit = self.exit if code is None else explain_exit_code(code)
         if now.status in ("exited", "dead", "paused", "removing"):
             return f"is {now.status}"
         if now.status == "created" and now.error:
@@ -132,14 +132,14 @@ class Watch:
         """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
         runs = self.state if self.state and self.state.running else None
         place = self.arguments.bridge
-        said = ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
+        said = ask_ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
         self.answers, self.bodies = {"ready": said}, {}
         good = said == "200"
         for name, request in self.requests.items():
             if not good and not all_of_them:
                 return False
-            exchange = self.asker.ask(name, request, seconds)
-            self.exchanges[name], self.answers[name] = exchange, came(exchange)
+            exchange = self.client.send(name, request, seconds)
+            self.exchanges[name], self.answers[name] = exchange, summarize_answer(exchange)
             body = None if exchange.fault or exchange.status != 200 else exchange.json()
             if body is None or (name == "ping" and "duration_ms" not in body):
                 good = False
@@ -163,10 +163,10 @@ class Watch:
             raise ScriptError(self.report("cannot write temporary files"))
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
         try:
-            proof = delivery.Delivery(self.asker.url, a.doublepuppet_as_token, a.bot, a.as_token)
+            proof = delivery.Delivery(self.client.url, a.doublepuppet_as_token, a.bot, a.as_token)
             arrived = delivery.prove_delivery(proof, deadline, min(a.pause, DELIVERY_PAUSE))
         except ScriptError as error:
-            raise ScriptError(clean(str(error), [a.as_token, a.doublepuppet_as_token])) from None
+            raise ScriptError(clean_log(str(error), [a.as_token, a.doublepuppet_as_token])) from None
         self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
         if arrived is None:
             return None
@@ -196,7 +196,7 @@ class Watch:
         lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
         if state:
             lines += [f"--- last {LINES} log lines of {name} ---", logs(state.id, LINES).strip("\n") or "(empty)"]
-        return clean("\n".join(lines), [self.arguments.as_token])
+        return clean_log("\n".join(lines), [self.arguments.as_token])
 
     def _todo(self) -> str:
         if self.exit:
@@ -206,7 +206,7 @@ class Watch:
         if self.state.error:
             return "fix what Docker says above"
         profile = self.exchanges.get("profile")
-        if profile and (profile.fault or starting(profile)):
+        if profile and (profile.fault or is_still_starting(profile)):
             where = profile.url.partition("/_matrix/")[0] or "any address"
             return f"Synapse does not answer at {where}: start it, or fix it (docker logs)"
         if self.answers.get("files"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from documents.marks import commented
+from documents.marks import parse_owner_comment
 from documents.places import Postgres
 from host_programs.common import ScriptError, say
 from host_programs.container import look
@@ -37,7 +37,7 @@ def drop_archived(server: Postgres, stack: str, databases: Mapping[str, str], na
     """Drop the database, if it is the stack's; what went. ScriptError if it was never archived."""
     if name not in databases:
         return []
-    comment = commented(databases[name])
+    comment = parse_owner_comment(databases[name])
     if comment.get("stack") != stack:
         say(f"warning: database {name} stays: {owner_in_words(comment.get('stack'))}")
         return []

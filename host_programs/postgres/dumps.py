@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Optional
 
-from documents import plain_dump
-from documents.backup_script import CLOSING_LINE
+from documents.backup import plain_dump
+from documents.backup.dump_script import CLOSING_LINE
 from documents.places import Database
 from documents.refusal import Refused
 from host_programs.common import NO_DOCKER, ScriptError, docker
@@ -105,12 +107,19 @@ def looks_like_one(path: Path) -> bool:
     return start.startswith(_CUSTOM) or b"-- PostgreSQL database" in start
 
 
-def prove(path: Path, container: str) -> None:
+class TooSlow(ScriptError):
+    """A dump was not read to its end in the time given."""
+
+
+def prove(path: Path, container: str, seconds: float = math.inf) -> None:
     """ScriptError unless the dump can be unpacked to its end and is a whole one: a plain one has pg_dump's closing line
-    among its last ten lines, of one in the custom format pg_restore can list the content."""
-    tail, start = b"", b""
+    among its last ten lines, of one in the custom format pg_restore can list the content. TooSlow if that takes longer
+    than `seconds`."""
+    tail, start, deadline = b"", b"", time.monotonic() + seconds
     with content(path) as stream:
         for chunk in iter(lambda: stream.read(_CHUNK), b""):
+            if time.monotonic() > deadline:
+                raise TooSlow(f"{path}: not read to its end in {seconds:g} s")
             start = start or chunk[:5]
             tail = (tail + chunk)[-8192:]
     if start == _CUSTOM:
@@ -152,9 +161,9 @@ def _fed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
 
 
 def refuse_commands(stream: IO[bytes], name: str) -> None:
-    """ScriptError if the plain dump holds what only psql's own commands do (documents/plain_dump.py)."""
+    """ScriptError if the plain dump holds what only psql's own commands do (documents/backup/plain_dump.py)."""
     try:
-        for _ in plain_dump.checked(stream):
+        for _ in plain_dump.check_dump_lines(stream):
             pass
     except Refused as refused:
         raise ScriptError(f"nothing was restored: {'; '.join(refused.lines(name))}") from None
@@ -210,7 +219,7 @@ def _restore(session: postgres.Session, stream: IO[bytes], first: str, last: str
 
     def pieces() -> Iterator[bytes]:
         yield first.encode()
-        yield from plain_dump.checked(stream)
+        yield from plain_dump.check_dump_lines(stream)
         yield f"\n{last}".encode()
 
     try:

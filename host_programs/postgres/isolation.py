@@ -17,9 +17,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from documents.credentials import scram_verifier, verifies
-from documents.marks import comment, commented
-from documents.masking import masked
+from documents.credentials import matches_verifier, scram_verifier
+from documents.marks import owner_comment, parse_owner_comment
+from documents.masking import mask
 from documents.places import Database, Postgres
 from host_programs import host_lock
 from host_programs.common import ScriptError, say
@@ -140,10 +140,10 @@ def _isolate(arguments: Isolation, first: bool) -> Isolated:
         given = _grants({each: had for each, had in back.items() if not _others_note(others, each)})
         own = [each.database for each in arguments.bridges]
         closed = ", ".join(map(quoted, (*own, *arguments.databases)))
-        named, texts = "", {"on_role": comment(stack, public=public)}
+        named, texts = "", {"on_role": owner_comment(stack, public=public)}
         for number, each in enumerate(arguments.bridges):
             said = {key: value for key, value in on_database.get(each.database, {}).items() if key != "stack"}
-            texts[f"on_{number}"] = comment(stack, **said)
+            texts[f"on_{number}"] = owner_comment(stack, **said)
             named += f"comment on role {quoted(each.role)} is :'on_role'; "
             named += f"comment on database {quoted(each.database)} is :'on_{number}'; "
         statement = f"begin; {named}revoke connect, temporary on database {closed} from public; {given} commit;"
@@ -182,7 +182,7 @@ def restore(arguments: Isolation) -> GivenBack:
                 say(f"note: {database}: PUBLIC stays out, as long as another bridge is isolated from it")
         back = {each: noted[each] for each in there if not _others_note(others, each)}
         empty = " ".join(f"comment on role {quoted(role)} is :'on_role';" for role in mine)
-        _sql(arguments, f"begin; {_grants(back)} {empty} commit;", on_role=comment(arguments.stack, public={}))
+        _sql(arguments, f"begin; {_grants(back)} {empty} commit;", on_role=owner_comment(arguments.stack, public={}))
     return GivenBack(tuple(back))
 
 
@@ -212,8 +212,8 @@ def _comments(arguments: Isolation) -> tuple[dict[str, Says], list[Says], dict[s
     ScriptError if one that this stack needs is another's."""
     (row,) = _sql(arguments, COMMENTS, databases=",".join(each.database for each in arguments.bridges))
     found = json.loads(row)
-    roles = {name: commented(text) for name, text in found["roles"].items() if commented(text)}
-    databases = {name: commented(text) for name, text in found["databases"].items()}
+    roles = {name: parse_owner_comment(text) for name, text in found["roles"].items() if parse_owner_comment(text)}
+    databases = {name: parse_owner_comment(text) for name, text in found["databases"].items()}
     for each in arguments.bridges:
         for what, owner in (
             (f"role {each.role}", roles.get(each.role, {}).get("stack")),
@@ -250,7 +250,7 @@ def prove(arguments: Access) -> Proven:
     password."""
     attributes = _attributes(arguments)
     verifiers = dict(json.loads(_sql(arguments, VERIFIERS, roles=_names(arguments))[0]))
-    new = [each for each in arguments.roles if not verifies(verifiers[each.bridge.role], each.password)]
+    new = [each for each in arguments.roles if not matches_verifier(verifiers[each.bridge.role], each.password)]
     if new:
         altered = (
             f"alter role {quoted(each.bridge.role)} password '{scram_verifier(each.password, os.urandom(16))}';"
@@ -336,7 +336,7 @@ def _connect(arguments: Access) -> dict[tuple[str, str], tuple[bool, str]]:
     return {
         (each.bridge.role, database): (
             f"in as {each.bridge.role}" in said.out.splitlines(),
-            masked(f"{said.out}{said.errors}", hidden).strip(),
+            mask(f"{said.out}{said.errors}", hidden).strip(),
         )
         for (each, database), said in zip(places, sessions(postgres.container, *lines))
     }

@@ -137,12 +137,10 @@ class Prop:
 
 Schema = Mapping[str, Prop]
 
-STRINGS = Prop("list", of=Prop())
 
-
-def strings(kind: str = "list", *, required: bool = False, replace: bool = False, computed: bool = False) -> Prop:
+def strings(kind: str = "list", *, replace: bool = False, computed: bool = False) -> Prop:
     """A list, set or map of strings."""
-    return Prop(kind, of=Prop(), required=required, replace=replace, computed=computed)
+    return Prop(kind, of=Prop(), replace=replace, computed=computed)
 
 
 def one_of(*allowed: str) -> Callable[[Any], str | None]:
@@ -392,12 +390,10 @@ class Resource:
 
     schema: ClassVar[Schema] = {}
     outputs: Sequence[str] = ()  # outputs that are no inputs
-    autonamed = True  # without a `name`, one is made from the logical name
 
     def delete_before_replace(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-        """Whether a replacement deletes first: as in the bridge, where a name given by hand would collide."""
-        by_hand = "name" not in new.get(DEFAULTS, [])
-        return self.autonamed and by_hand and old.get("name") == new.get("name")
+        """Whether a replacement deletes first: as in the bridge, where two of one name would collide."""
+        return bool(old.get("name") == new.get("name"))
 
     def create(self, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Makes it; returns its id and its state."""
@@ -474,15 +470,9 @@ class BridgedProvider(Provider):
     async def check(self, request: CheckRequest) -> CheckResponse:
         """Strictness and defaults."""
         resource = self.resource(own_type(request.type))
-        inputs, old = plain_map(request.new_inputs), plain_map(request.old_inputs)
+        inputs = plain_map(request.new_inputs)
         found = list(failures(resource.schema, inputs))
         defaults = []
-        if resource.autonamed and "name" not in inputs:
-            named_before = "name" in old.get(DEFAULTS, []) and isinstance(old.get("name"), str)
-            seed = bytes(request.random_seed) or b"\0\0\0\0"
-            inputs["name"] = old["name"] if named_before else f"{request.name}-{seed.hex()[:7]}"
-            defaults.append("name")
-            found = [failure for failure in found if failure.property != "name"]
         for key, prop in resource.schema.items():
             if prop.default is not None and key not in inputs:
                 inputs[key] = prop.default

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 OPERATIONS = ("create", "update", "delete")
-_SCRIPT = 'exec(job["launcher"])'  # in the command line of each script of the product's
+_SCRIPT = "mautrix-host-"  # in the command line of each step of the product's on the host
 
 
 def watch(provider: Any) -> None:

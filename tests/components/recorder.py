@@ -22,10 +22,11 @@ from host_programs.backup import archived_keys, nightly_backup
 from host_programs.bridge import bridge_data, gate, install, readiness
 from host_programs.files import directory
 from host_programs.postgres import isolation
-from host_programs.synapse import stop_and_check, synapse
+from host_programs.synapse import appservices, stop_and_check
 from host_programs.wire import Failed, plain
 from tests.facts import ARCHIVED_KEY, SEED
-from verdicts.host_facts import BridgeStatus, HostFacts
+from verdicts.host_facts.bridge import BridgeStatus
+from verdicts.host_facts.host import HostFacts
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +44,7 @@ RESULTS = {
         tuple(isolation.Proof(role, (), ("synapse", "mas"), {}) for role in ROLES)
     ),
     "backup.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
-    "synapse.synapse apply": synapse.Applied(changed=True, restarted=True),
+    "synapse.appservices register_appservices": appservices.Registered(changed=True, restarted=True),
     "bridge.gate admit": gate.Admitted(
         stop_and_check.Checked(verdict="PASS", table="all well"), bridge_data.Begun("none")
     ),

@@ -14,15 +14,18 @@ from unittest.mock import patch
 
 import pulumi
 import pytest
+from host_programs.bridge.gate import Admitted
 
 from host_programs.bridge import bridge_data
-from host_programs.bridge.gate import Admitted
 from host_programs.synapse.stop_and_check import Checked
 from host_programs.wire import Failed, plain
 from tests import facts
 from tests.components.recorder import RESULTS, STATUS, Recording, record
 from tests.facts import ARCHIVED_KEY, DOUBLEPUPPET, KEYS, SEED, TOKENS
-from verdicts.host_facts import ArchiveFacts, BridgeStatus, HostFacts, IdRange, Manifest
+from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.bridge import BridgeStatus
+from verdicts.host_facts.docker import IdRange
+from verdicts.host_facts.host import HostFacts
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +297,7 @@ def test_another_config_replaces_the_container_and_runs_the_check_again_but_not_
         return (
             json.dumps(recording["mautrix-signal-container"].inputs["labels"]),
             arguments(recording, "gate")["check"]["fingerprint"],
-            arguments(recording, "synapse-restart")["fingerprint"],
+            json.dumps(arguments(recording, "synapse-restart")["registrations"]),
         )
 
     other = record(facts.healthy(), {**facts.defaults(), "homeserverAddress": "http://synapse:8008"})
@@ -387,11 +390,11 @@ def test_the_programs_are_not_in_the_state_but_on_the_host_before_the_first_step
     assert {name for name, each in plan.resources.items() if len(str(each.inputs.get("stdin", ""))) > 8_000} == {
         "shared-directory"
     }, "what makes it, and takes it away when they are gone"
-    ((verb, kept),) = (told for told in plan.run if told[0] != "read")
+    ((verb, kept),) = (told for told in plan.run if told[0] != "read_host")
     assert verb == "create" and kept.within.path == "/opt/matrix/mautrix-bridges"
     (file,) = kept.files
     held = json.loads(file.content.partition("\n")[2])
-    assert held.keys() >= {"host_programs.synapse.synapse", "mautrix_bridges"}
+    assert held.keys() >= {"host_programs.synapse.appservices", "mautrix_bridges"}
     for name, each in plan.resources.items():
         if each.stdin and name != "shared-directory":
             assert each.stdin["stored"]["path"] == file.path, name
@@ -402,7 +405,7 @@ def test_the_programs_are_not_in_the_state_but_on_the_host_before_the_first_step
 def test_a_preview_and_a_host_that_has_the_programs_leave_them() -> None:
     there = replace(facts.healthy(), programs=True)
     for recorded in (record(there, facts.defaults()), record(facts.healthy(), facts.defaults(), preview=True)):
-        assert [verb for verb, _ in recorded.run] == ["read"]
+        assert [verb for verb, _ in recorded.run] == ["read_host"]
 
 
 # several bridges -------------------------------------------------------------------------------------------------
@@ -410,9 +413,15 @@ def test_a_preview_and_a_host_that_has_the_programs_leave_them() -> None:
 
 def test_all_share_one_restart_one_isolation_one_backup_and_one_double_puppet(many: Recording) -> None:
     commands = [each for each in many.resources.values() if each.type == "command:local:Command"]
-    for what in ("synapse apply", "isolation isolate", "nightly_backup apply", "install install", "gate admit"):
+    for what in (
+        "synapse.appservices register_appservices",
+        "isolation isolate",
+        "nightly_backup apply",
+        "install install",
+        "gate admit",
+    ):
         assert len([each for each in commands if each.inputs.get("create", "").endswith(f" # scripts.{what}")]) == 1
-    assert [path.rpartition("/")[2] for path in arguments(many, "synapse-restart")["registrations"]] == [
+    assert [each["path"].rpartition("/")[2] for each in arguments(many, "synapse-restart")["registrations"]] == [
         "registration.yaml", "mautrix-whatsapp-registration.yaml", "mautrix-irc-registration.yaml", "doublepuppet.yaml",
     ]  # fmt: skip
     assert arguments(many, "synapse-restart")["bridges"] == [*NAMES]

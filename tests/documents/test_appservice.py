@@ -14,7 +14,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from documents.appservice import bridge_registration, doublepuppet_registration, doublepuppet_sender, quote_meta
+from documents.bridge.registrations import (
+    doublepuppet_sender,
+    quote_meta,
+    render_bridge_registration,
+    render_doublepuppet_registration,
+)
 from documents.credentials import DoublePuppet, Keys
 from documents.places import BridgeDeployment
 from tests import facts
@@ -27,11 +32,11 @@ KEYS = Keys(pickle_key="pk" * 32, sender_localpart="x" * 32)
 
 def bridge(deployment: BridgeDeployment = DEPLOYMENT, /, sender_localpart: str = "x" * 32, **tokens: str) -> str:
     keys = dataclasses.replace(KEYS, sender_localpart=sender_localpart)
-    return bridge_registration(deployment, dataclasses.replace(TOKENS, **tokens), keys)
+    return render_bridge_registration(deployment, dataclasses.replace(TOKENS, **tokens), keys)
 
 
 def puppet(deployment: BridgeDeployment = DEPLOYMENT, /, **tokens: str) -> str:
-    return doublepuppet_registration(deployment, dataclasses.replace(PUPPET, **tokens))
+    return render_doublepuppet_registration(deployment, dataclasses.replace(PUPPET, **tokens))
 
 
 def of_domain(domain: str) -> BridgeDeployment:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from documents.bridges import KINDS, SIGNAL, bridge_of, can_link, image_tag, release
+from documents.bridge.kinds import KINDS, SIGNAL, bridge_from_entry, can_link, image_tag, release_numbers
 
 
 def test_the_plan_is_the_record() -> None:
@@ -22,7 +22,7 @@ def test_the_plan_is_the_record() -> None:
 
 
 def test_a_second_one_of_a_kind_has_names_of_its_own_and_the_same_program() -> None:
-    second = SIGNAL.named("signal-two")
+    second = SIGNAL.with_name("signal-two")
     assert (second.name, second.appservice_id, second.database) == (
         "mautrix-signal-two", "signal-two", "mautrix_signal_two",
     )  # fmt: skip
@@ -46,11 +46,11 @@ def test_the_program_in_an_image_is_named_as_the_image_is_made() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_record_is_whole(kind: str) -> None:
     bridge = KINDS[kind]
-    assert release(bridge.image), "an exact tag, which can be compared"
+    assert release_numbers(bridge.image), "an exact tag, which can be compared"
     assert bridge.source.startswith("https://github.com/mautrix/") and "/v0.2" in bridge.source
     assert bridge.binary.startswith("/usr/bin/mautrix-") and bridge.command_prefix.startswith("!")
     assert all(re.fullmatch(r"[a-z0-9._=/+-]+", each) for each in bridge.ghost_ids), "as a localpart has it"
-    assert bridge_of({"kind": kind}) == bridge
+    assert bridge_from_entry({"kind": kind}) == bridge
 
 
 def test_no_two_kinds_meet_on_one_homeserver() -> None:
@@ -65,15 +65,15 @@ CUSTOM_ENTRY = {
 
 
 def test_a_bridge_without_a_record_is_one_from_the_setting() -> None:
-    bridge = bridge_of(CUSTOM_ENTRY)
+    bridge = bridge_from_entry(CUSTOM_ENTRY)
     assert (bridge.name, bridge.bot_localpart, bridge.command_prefix) == ("mautrix-irc", "ircbot", "!irc")
-    assert bridge_of({**CUSTOM_ENTRY, "prefix": "!i"}).command_prefix == "!i"
+    assert bridge_from_entry({**CUSTOM_ENTRY, "prefix": "!i"}).command_prefix == "!i"
 
 
 @given(st.dictionaries(st.sampled_from(["kind", *CUSTOM_ENTRY, "prefix", "login", "other"]), st.text() | st.integers()))
 def test_any_entry_is_taken_or_refused_in_a_sentence(entry: dict[str, Any]) -> None:
     with contextlib.suppress(ValueError):
-        bridge_of({**CUSTOM_ENTRY, **entry})
+        bridge_from_entry({**CUSTOM_ENTRY, **entry})
 
 
 def test_a_record_cannot_be_changed_in_passing() -> None:

@@ -21,9 +21,8 @@ from typing import Any
 
 import pytest
 
-from documents.marks import comment, commented
+from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
-from host_programs import facts
 from host_programs.backup import archives
 from host_programs.backup.archived_keys import FromArchive, read_archived_key
 from host_programs.backup.archives import Subject, found, manifest_of
@@ -31,6 +30,7 @@ from host_programs.bridge import database_life, readiness
 from host_programs.bridge.database_life import Arguments, DatabaseOrigin
 from host_programs.common import ScriptError
 from host_programs.container import look
+from host_programs.facts.bridges import find_archive
 from host_programs.postgres import dumps
 from host_programs.postgres.postgres import Line, Said, literal, sessions
 from tests.facts import STACK, container, deployment
@@ -101,7 +101,7 @@ class Box:
             "select coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where datname = "
             "'mautrix_signal';"
         )
-        return dict(commented(text))
+        return dict(parse_owner_comment(text))
 
     def run(
         self, words: str, environment: dict[str, str] | None = None, **changed: Any
@@ -187,7 +187,7 @@ def test_a_manifest_is_read_alone_and_the_newest_comes_first(box: Box) -> None:
     box.good(ARCHIVE, timestamp="20270101T000000Z", bridge="mautrix-signal-two")
     (box.directory / "mautrix-signal-20280101T000000Z.tar.gz").write_text("no archive")
     listed = list(found(box.directory, "mautrix-signal"))
-    assert [(path.name, manifest.whose) for path, manifest in listed] == [
+    assert [(path.name, manifest.archive_owner) for path, manifest in listed] == [
         ("mautrix-signal-20260101T000000Z.tar.gz", "p/b@example.org"),
         ("mautrix-signal-20251231T235959Z.tar.gz", "p/a@example.org"),
     ]
@@ -345,7 +345,7 @@ def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_somethin
 
 @pytest.mark.parametrize(
     ("said", "most"),
-    [(comment(STACK), 1), ("", 2), ("of a person, with a ' and a \\", 2), (comment(STACK, x="y"), 2)],
+    [(owner_comment(STACK), 1), ("", 2), ("of a person, with a ' and a \\", 2), (owner_comment(STACK, x="y"), 2)],
 )
 def test_a_database_begins_whatever_its_comment_says_and_a_new_one_in_one_session(
     box: Box, monkeypatch: pytest.MonkeyPatch, said: str, most: int
@@ -456,15 +456,15 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
     )
     for stamp, stack, domain in made[1:]:
         box.good(ARCHIVE, timestamp=stamp, stack=stack, domain=domain)
-    found = facts._archive(plan)
-    assert found is not None and found.manifest is None and plan.whose in found.error
+    found = find_archive(plan)
+    assert found is not None and found.manifest is None and plan.archive_owner in found.error
     assert found.others == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
     box.good(ARCHIVE, timestamp=made[0][0], stack=STACK, domain="echo6.co")
-    found = facts._archive(plan)
+    found = find_archive(plan)
     assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
-    by_path = facts._archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
+    by_path = find_archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
     assert by_path is not None and "x.tar.gz: damaged, or no archive of a bridge" in by_path.error
-    assert facts._archive(deployment()) is None
+    assert find_archive(deployment()) is None
 
 
 # before the container goes ----------------------------------------------------------------------------------------
@@ -667,7 +667,9 @@ def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:
 def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge: Running) -> None:
     """The container that it stopped is made anew by another `attempt` (verdicts/preflight.py)."""
     known = bridge.box.began()
-    text = comment("mautrix-signal/a", **{**{key: known[key] for key in known if key != "stack"}, "changing": NEW})
+    text = owner_comment(
+        "mautrix-signal/a", **{**{key: known[key] for key in known if key != "stack"}, "changing": NEW}
+    )
     bridge.box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{text}';")
     bridge.begin(OLD, attempt=2)
     assert bridge.box.began() == known

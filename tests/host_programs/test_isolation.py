@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 
 from documents.credentials import scram_verifier
-from documents.marks import comment, commented
+from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
 from documents.places import Postgres as Place
 from host_programs.common import ScriptError
@@ -58,7 +58,7 @@ def public(server: Postgres, database: str) -> list[str]:
 
 def on_role(server: Postgres, role: str) -> dict[str, object]:
     (text,) = server.sql(f"select shobj_description(oid, 'pg_authid') from pg_roles where rolname = '{role}';")
-    return dict(commented(text))
+    return dict(parse_owner_comment(text))
 
 
 def on_database(server: Postgres) -> str:
@@ -78,13 +78,16 @@ def test_public_is_shut_out_and_gets_back_exactly_what_it_had(server: Postgres) 
 
 def test_role_and_database_name_their_stack_and_another_s_are_left_alone(server: Postgres) -> None:
     isolation.isolate(FIRST)
-    assert commented(on_database(server)) == {"stack": "p/a"} and on_role(server, "mautrix_signal")["stack"] == "p/a"
+    assert (
+        parse_owner_comment(on_database(server)) == {"stack": "p/a"}
+        and on_role(server, "mautrix_signal")["stack"] == "p/a"
+    )
     with pytest.raises(ScriptError, match="role mautrix_signal: belongs to the stack p/a: set another"):
         isolation.isolate(replace(FIRST, stack="p/b"))
 
 
 def test_what_the_database_began_with_stays_in_its_comment(server: Postgres) -> None:
-    says = comment("p/a", began="none")
+    says = owner_comment("p/a", began="none")
     server.sql(f"comment on database mautrix_signal is '{says}';")
     isolation.isolate(FIRST)
     assert on_database(server) == says

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from documents import backup_script
-from documents.backup_script import Block
-from documents.marks import comment
+from documents.backup.backup_script import DumpCall
+from documents.backup.dump_script import render_dump_script
+from documents.marks import owner_comment
 from documents.places import Database
 from host_programs import bundle
 from host_programs.backup.nightly_backup import Arguments
@@ -71,8 +71,8 @@ class Box:
         template = (CHECKOUT / "host_programs/backup/bridge_backup.sh").read_text()
         arguments = Arguments(
             script=str(self.file),
-            block=Block(OWNER, str(self.ours), plan.backup.directory),
-            dump_script=backup_script.dump_script(template, plan),
+            block=DumpCall(OWNER, str(self.ours), plan.backup.directory),
+            dump_script=render_dump_script(template, plan),
             suffix=f".mautrix-bridges.sql.gz{plan.backup.suffix}",
             databases=(
                 Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),
@@ -315,7 +315,7 @@ def test_somebodys_database_of_the_scratch_name_is_left_alone(box: Box) -> None:
 
 def test_our_scratch_database_of_a_killed_run_is_replaced(box: Box) -> None:
     box.server.sql("CREATE DATABASE mautrix_signal_restore_check;")
-    remark = comment("mautrix-signal/contabo", scratch=True)
+    remark = owner_comment("mautrix-signal/contabo", scratch=True)
     box.server.sql(f"COMMENT ON DATABASE mautrix_signal_restore_check IS '{remark}';")
     box.good("apply")
     assert "mautrix_signal_restore_check" not in box.server.databases()

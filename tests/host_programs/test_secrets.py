@@ -30,10 +30,10 @@ def test_every_secret_has_its_length_is_of_letters_and_digits_and_never_twice_th
     made = []
     for seed in (generated(), generated()):
         for whose in ("mautrix-signal", "mautrix-irc"):
-            keys = vars(seed.secrets(Keys, whose))
+            keys = vars(seed.derive_secrets(Keys, whose))
             assert re.fullmatch(r"[0-9a-f]{32}", keys["sender_localpart"])
-            made += [*vars(seed.secrets(Tokens, whose)).values(), keys["pickle_key"]]
-        made += [seed.seed, *vars(seed.secrets(DoublePuppet, "")).values()]
+            made += [*vars(seed.derive_secrets(Tokens, whose)).values(), keys["pickle_key"]]
+        made += [seed.seed, *vars(seed.derive_secrets(DoublePuppet, "")).values()]
     assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in made)
     assert len(made) == len(set(made)) == 30
 
@@ -41,7 +41,7 @@ def test_every_secret_has_its_length_is_of_letters_and_digits_and_never_twice_th
 def test_a_secret_is_the_same_whenever_it_is_made() -> None:
     """It is in nobody's state: a bridge beside it that comes or goes must not turn it, nor a new version of this."""
     seed = Seed("0" * 64)
-    assert seed.secrets(Keys, "mautrix-signal") == Keys(
+    assert seed.derive_secrets(Keys, "mautrix-signal") == Keys(
         "d551b3c06a00a0ea28dc3d7472bee806ab0db16a00919da61e99085bfb72dfb3", "390632371891b364e0b1dc7b38155bfb"
     )
 

@@ -65,7 +65,7 @@ class Check:
     def __init__(self, folder: Path) -> None:
         self.evidence_dir = folder / "bridge"
         self.evidence_dir.mkdir()
-        self.evidence = self.evidence_dir / "auth-check-failed.json"
+        self.evidence = self.evidence_dir / "stop-and-check-failed.json"
         self.docker = StubDocker(folder / "bin")
         self.docker.on("logs --tail 50 matrix-synapse", out("synapse says hello\n", err=f"denied {AS_TOKEN}\n"))
         self.docker.on("logs --tail 50 matrix-mas", out("mas says hello\n"))
@@ -156,7 +156,7 @@ def assert_failed(check: Check, done: subprocess.CompletedProcess[str], step: st
     evidence: dict[str, Any] = json.loads(check.evidence.read_text())
     assert evidence["verdict"] == "FAIL"
     assert evidence["logs"]["matrix-synapse"][:2] == ["synapse says hello", "denied as/T…"]
-    failed = next(found for found in evidence["steps"] if found["todo"])  # only a failed step has something to do
+    failed = next(found for found in evidence["steps"] if found["fix"])  # only a failed step has something to do
     assert failed["step"] == step and failed["rule"].startswith(rule)
     return evidence
 
@@ -285,7 +285,7 @@ def test_fail(check: Check, name: str, answer: Answer | Raw, step: str, rule: st
         done = check.call(url, request_timeout=1 if rule == SLOW else 5)
     evidence = assert_failed(check, done, step, rule)
     # One step is wrong, the others are asked all the same: that tells one file from both.
-    assert sum(bool(found["todo"]) for found in evidence["steps"]) == 1
+    assert sum(bool(found["fix"]) for found in evidence["steps"]) == 1
     assert len(exchange(evidence, step)["came"]["body"]) <= 64 * 1024
 
 
@@ -424,7 +424,7 @@ def test_a_missing_folder_or_docker_hides_no_verdict(check: Check) -> None:
         absent = replace(check.arguments(url).bridge, directory=str(check.evidence_dir / "absent"))
         done = check.call(url, bridge=absent)
     assert done.returncode == 1
-    assert "Evidence could not be kept: " in done.stderr and "absent/auth-check-failed.json" in done.stderr
+    assert "Evidence could not be kept: " in done.stderr and "absent/stop-and-check-failed.json" in done.stderr
     assert "FAIL: whoami as bot: 401 M_UNKNOWN_TOKEN" in done.stderr
     assert "Error: No such container: matrix-synapse" in done.stderr
 

@@ -19,7 +19,7 @@ from documents.places import Deployment
 from lab.box import ROOT, Lab
 from lab.pulumi_cli import cli
 from lab.ssh_server import host_over_ssh
-from settings import parse
+from settings.reader import parse
 from tests.facts import defaults
 
 PASSED = pytest.StashKey[bool]()

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 UP = ("up", "--yes", "--skip-preview")
 SAME = (*UP, "--expect-no-changes")
-DESTROY = ("destroy", "--yes", "--skip-preview", "--run-program")
+DESTROY = ("destroy", "--yes", "--skip-preview")
 
 
 def restarts(lab: Lab) -> str:

@@ -70,8 +70,8 @@ class Bridge:
 
     def status(self) -> dict[str, Any]:
         network = deployment_of(self.lab).synapse.network
-        question = bridge_status.Question(network, 29328, self.lab.synapse_url, "signal", self.token)
-        return dict(plain(bridge_status.seen(question, look(self.lab.bridge))))
+        address = bridge_status.BridgeAddress(network, 29328, self.lab.synapse_url, "signal", self.token)
+        return dict(plain(bridge_status.read_bridge_status(address, look(self.lab.bridge))))
 
     def restart(self) -> None:
         self.lab.docker("restart", "--time", "5", self.lab.bridge)

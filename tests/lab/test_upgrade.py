@@ -115,4 +115,4 @@ def test_an_upgrade_has_a_way_back_and_a_failed_one_prints_it(deployed: Lab, sha
     assert int(lab.psql(MAIN_SCHEMA, "mautrix_signal")) > int(main_schema), "it cannot be left at that"
     up(lab, image=match[1], goBackTo=match[2])
     assert (same(lab), ping(lab), lab.psql(SCHEMA, "mautrix_signal")) == (before, 200, schema)
-    lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    lab.pulumi("destroy", "--yes", "--skip-preview")

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verdicts.auth import FAULTS, STEPS, Exchange, Expected, came, judge, starting, table
+from verdicts.answers import FAULTS, Exchange, is_still_starting, summarize_answer
+from verdicts.stop_and_check import STEPS, Expected, evaluate_stop_and_check, format_verdict
 
 BOT, ADMIN = "@signalbot:echo6.co", "@matt:echo6.co"
 EXPECTED = Expected(
@@ -40,10 +41,10 @@ def with_one(changed: Exchange) -> list[Exchange]:
 
 
 def decided(changed: Exchange) -> str:
-    verdict = judge(with_one(changed), EXPECTED)
+    verdict = evaluate_stop_and_check(with_one(changed), EXPECTED)
     assert not verdict.passed and verdict.word == "FAIL"
-    step = verdict.decided
-    assert step is not None and step.step == changed.step and step.todo
+    step = verdict.first_failure
+    assert step is not None and step.step == changed.step and step.fix
     return step.rule
 
 
@@ -54,7 +55,7 @@ def _lookup(host: str) -> Exchange:
 
 def test_a_host_that_is_not_there_is_the_bridge_s_or_a_wrong_one() -> None:
     """Before its start the bridge's own name is unknown too; another one stays unknown for ever."""
-    assert judge(with_one(_lookup("mautrix-signal")), EXPECTED).passed
+    assert evaluate_stop_and_check(with_one(_lookup("mautrix-signal")), EXPECTED).passed
     assert decided(_lookup("signal-bridge")) == (
         "the loaded registration signal names the host signal-bridge, which is not there"
     )
@@ -72,21 +73,22 @@ def test_an_account_that_is_shut_is_no_rejected_token(status: int, errcode: str,
 
 
 def test_pass_in_any_order() -> None:
-    verdict = judge(tuple(reversed(PASSING)), EXPECTED)
-    assert verdict.passed and verdict.word == "PASS" and verdict.decided is None
+    verdict = evaluate_stop_and_check(tuple(reversed(PASSING)), EXPECTED)
+    assert verdict.passed and verdict.word == "PASS" and verdict.first_failure is None
     assert tuple(step.step for step in verdict.steps) == STEPS
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_that_is_missing_fails(step: str) -> None:
-    verdict = judge([exchange for exchange in PASSING if exchange.step != step], EXPECTED)
-    assert verdict.decided and verdict.decided.step == step and not judge([], EXPECTED).passed
+    verdict = evaluate_stop_and_check([exchange for exchange in PASSING if exchange.step != step], EXPECTED)
+    assert verdict.first_failure and verdict.first_failure.step == step
+    assert not evaluate_stop_and_check([], EXPECTED).passed
 
 
 def test_the_last_exchange_of_a_step_counts() -> None:
     first = replace(PASSING[0], status=503, body=b"")
-    assert judge([first, *PASSING], EXPECTED).passed
-    assert not judge([*PASSING, first], EXPECTED).passed
+    assert evaluate_stop_and_check([first, *PASSING], EXPECTED).passed
+    assert not evaluate_stop_and_check([*PASSING, first], EXPECTED).passed
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
@@ -163,7 +165,7 @@ def test_redirects_to_mas_and_elsewhere(location: str, mas: bool) -> None:
     ],
 )
 def test_starting(exchange: Exchange, is_start: bool) -> None:
-    assert starting(exchange) is is_start
+    assert is_still_starting(exchange) is is_start
 
 
 def test_a_transport_fault_comes_before_what_was_said() -> None:
@@ -195,12 +197,12 @@ exchanges = st.builds(
 @given(exchanges)
 def test_any_answer_is_judged(changed: Exchange) -> None:
     """Nothing raises; a step that passes said exactly what it had to; one that fails has a rule and a to-do."""
-    verdict = judge(with_one(changed), EXPECTED)
+    verdict = evaluate_stop_and_check(with_one(changed), EXPECTED)
     step = next(step for step in verdict.steps if step.step == changed.step)
     assert verdict.passed is step.passed
-    assert step.rule and bool(step.todo) is not step.passed
-    assert "\n" not in step.came and "\n" not in step.rule
-    assert len(table(verdict).split("\n")) == 1 + len(STEPS)
+    assert step.rule and bool(step.fix) is not step.passed
+    assert "\n" not in step.answer and "\n" not in step.rule
+    assert len(format_verdict(verdict).split("\n")) == 1 + len(STEPS)
     if step.passed:
         assert not changed.fault and (changed.json() or {}).get("user_id", BOT) in (BOT, ADMIN)
         assert changed.status == {"ping": 200, "puppet ping": 0}.get(changed.step, 200)
@@ -208,7 +210,7 @@ def test_any_answer_is_judged(changed: Exchange) -> None:
 
 def test_the_table() -> None:
     changed = answer("ping", 403, errcode="M_FORBIDDEN", error="Mismatching application service ID in path")
-    assert table(judge(with_one(changed), EXPECTED)) == (
+    assert format_verdict(evaluate_stop_and_check(with_one(changed), EXPECTED)) == (
         "stop-and-check: FAIL (4 of 5 steps)\n"
         "  register bot     ok    registered @signalbot:echo6.co                             "
         '<- 200 {"user_id": "@signalbot:echo6.co"}\n'
@@ -235,4 +237,4 @@ def test_the_table() -> None:
     ],
 )
 def test_came(exchange: Exchange, text: str) -> None:
-    assert came(exchange) == text
+    assert summarize_answer(exchange) == text

@@ -9,28 +9,22 @@ from typing import Any
 
 import pytest
 
-from documents.marks import comment
+from documents.marks import owner_comment
 from tests.facts import HOMESERVER, STACK, container, deployed, healthy, settings, whole
 from tests.facts import changed as but
-from verdicts.host_facts import (
-    ArchiveFacts,
-    HostFacts,
-    Manifest,
-    OwnFile,
-    PostgresFacts,
-    Registration,
-    SynapseFacts,
-    Worker,
-    WorkerFacts,
-)
-from verdicts.preflight import BridgeFindings, Findings, judge
+from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.files import OwnFile
+from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.postgres import PostgresFacts
+from verdicts.host_facts.synapse import Registration, SynapseFacts, Worker, WorkerFacts
+from verdicts.preflight.findings import BridgeFindings, Findings, preflight
 
 Change = Callable[[HostFacts], HostFacts]
 
 
 def verdict(facts: HostFacts, own: Mapping[str, Any] | None = None, /, **changed: str) -> Findings:
     """`own`: of Signal's entry."""
-    return judge(facts, settings(own, **changed), whole(own, **changed))
+    return preflight(facts, settings(own, **changed), whole(own, **changed))
 
 
 def test_the_plan_s_host_is_fine() -> None:
@@ -49,7 +43,7 @@ def test_the_changes_are_what_up_will_write() -> None:
 
 def test_a_deployed_host_has_nothing_to_change() -> None:
     found = verdict(deployed())
-    there = BridgeFindings(1, 0, "none", role_there=True, database_there=True)
+    there = BridgeFindings(1, "none", role_exists=True, database_exists=True)
     assert found == Findings((), found.warnings, (), (there,))
     assert not [warning for warning in found.warnings if "took it out" in warning]
 
@@ -105,26 +99,26 @@ def _several(*files: str, **decided_in: str) -> Change:
     return lambda facts: seen[0](seen[1](seen[2](facts)))
 
 
-COME_ALONG = (
-    "; if a Signal bridge was set up by hand, it comes along with its account: `python -m "
+ADOPTION_ADVICE = (
+    "; if a Signal bridge was set up by hand, this program can take it over with its account: `python -m "
     "host_programs.bridge.adopt --config ITS/config.yaml` says how"
 )
 REFUSALS: list[tuple[Change, str]] = [
     (_set("docker", "19.03.15"), "Docker 19.03.15: too old: this needs 20.10 or newer"),
     (
         _set("root", False),
-        "the host's scripts do not run as root: they change the owner of files: run pulumi as root; over SSH, be root "
-        "there, or `pulumi config set become sudo`",
+        "the programs on the host do not run as root: they change the owner of files: run pulumi as root; over SSH, be "
+        "root there, or `pulumi config set become sudo`",
     ),
     (
         _set("without_docker", "matt"),
-        "user matt: may not use Docker there without sudo, and its provider comes as that user: "
-        "`sudo usermod -aG docker matt` on the host (which is as much as root's rights)",
+        "user matt: may not use Docker on the host without sudo, and Docker's provider connects as that user: "
+        "`sudo usermod -aG docker matt` (which gives the user root's rights)",
     ),
     (
         _set("at_work", ("mautrix-signal-data (pid 7)",)),
-        "step mautrix-signal-data (pid 7): is at work on the host, for a run that goes on or was cut off: wait until "
-        "it has ended, then run this again",
+        "step mautrix-signal-data (pid 7): is still running on the host, for a run that goes on or was cut off: wait "
+        "until it has ended, then run this again",
     ),
     (_set("bash", False), "bash: not there, or it does not run: the nightly dumps are made with it: install it"),
     (
@@ -199,14 +193,14 @@ REFUSALS: list[tuple[Change, str]] = [
     (
         _several("/data/homeserver.yaml", "/data/conf.d/a.yaml", app_service_config_files="/data/conf.d/a.yaml"),
         "/opt/matrix/synapse/homeserver.yaml: /opt/matrix/synapse/conf.d/a.yaml sets app_service_config_files, and "
-        "Synapse takes the whole of it from the last file that has it (/opt/matrix/synapse/homeserver.yaml, "
+        "Synapse takes all of it from the last file that has it (/opt/matrix/synapse/homeserver.yaml, "
         "/opt/matrix/synapse/conf.d/a.yaml): one of the two would not count: "
         "set homeserverFile to /opt/matrix/synapse/conf.d/a.yaml",
     ),
     (
         _several("/data/homeserver.yaml", "/conf/made.yaml", app_service_config_files="/conf/made.yaml"),
         "/opt/matrix/synapse/homeserver.yaml: /conf/made.yaml (in the container alone) sets app_service_config_files, "
-        "and Synapse takes the whole of it from the last file that has it (/opt/matrix/synapse/homeserver.yaml, "
+        "and Synapse takes all of it from the last file that has it (/opt/matrix/synapse/homeserver.yaml, "
         "/conf/made.yaml (in the container alone)): one of the two would not count: "
         "set homeserverFile to a file on the host, and move the key there",
     ),
@@ -223,7 +217,7 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("synapse", SynapseFacts(error="ScannerError: line 3")),
-        "container matrix-synapse: its homeserver.yaml cannot be judged: ScannerError: line 3",
+        "container matrix-synapse: its homeserver.yaml cannot be checked: ScannerError: line 3",
     ),
     (_set("postgres.version", 110004), "Postgres 11: too old: this needs 15 or newer"),
     (_set("postgres.superuser", False), "postgresSuperuser: 'synapse' should be a superuser of Postgres"),
@@ -245,11 +239,11 @@ REFUSALS: list[tuple[Change, str]] = [
         "database mautrix_signal: is there, and nothing says that this stack made it: set another bridges[0].database",
     ),
     (
-        _add("postgres.roles", {"mautrix_signal": comment("other/x")}),
+        _add("postgres.roles", {"mautrix_signal": owner_comment("other/x")}),
         "role mautrix_signal: belongs to the stack other/x: set another bridges[0].role",
     ),
     (
-        _add("postgres.databases", {"mautrix_signal": comment("other/x", began="none")}),
+        _add("postgres.databases", {"mautrix_signal": owner_comment("other/x", began="none")}),
         "database mautrix_signal: belongs to the stack other/x: set another bridges[0].database",
     ),
     (
@@ -300,7 +294,7 @@ REFUSALS: list[tuple[Change, str]] = [
     (
         _other(id="signal"),
         "registration /data/irc.yaml: has the id signal too: Synapse would not start: remove one of the two"
-        f"{COME_ALONG}",
+        f"{ADOPTION_ADVICE}",
     ),
     (
         _other(id="doublepuppet"),
@@ -314,19 +308,19 @@ REFUSALS: list[tuple[Change, str]] = [
         _other(exclusive=(r"@signal_[0-9]+:echo6\.co",)),  # the relay of another bridge
         r"registration /data/irc.yaml: its exclusive namespace @signal_[0-9]+:echo6\.co covers "
         "@signal_4915112345678:echo6.co: narrow it or remove it"
-        f"{COME_ALONG}",
+        f"{ADOPTION_ADVICE}",
     ),
     (
         _other(exclusive=(r"@signal_pni__.*:echo6\.co",)),  # ghosts of phone-number identities
         r"registration /data/irc.yaml: its exclusive namespace @signal_pni__.*:echo6\.co covers "
         "@signal_pni__0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94:echo6.co: narrow it or remove it"
-        f"{COME_ALONG}",
+        f"{ADOPTION_ADVICE}",
     ),
     (
         _other(exclusive=(r"@signal_.*:echo6\.co",)),
         r"registration /data/irc.yaml: its exclusive namespace @signal_.*:echo6\.co covers "
         "@signal_0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94:echo6.co: narrow "
-        f"it or remove it{COME_ALONG}",
+        f"it or remove it{ADOPTION_ADVICE}",
     ),
     (
         _other(error="FileNotFoundError: no such file"),
@@ -573,14 +567,6 @@ def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_
     assert attempt(but(facts, {"container": again, "ready_mark": f"{again.id} 2"})) == 2
 
 
-def test_what_failed_is_tried_again_and_the_container_that_runs_stays() -> None:
-    """A gate that failed is in Pulumi's state, and would not be asked again. With the old settings back, the container
-    is the one that is wanted."""
-    of = verdict(but(deployed(), {"failures": 3})).bridges[0]
-    assert (of.failures, of.attempt) == (3, 1)
-    assert verdict(but(healthy(), {"failures": 3})).bridges[0].failures == 0, "of a directory that is another's"
-
-
 @pytest.mark.parametrize("status", ["created", "exited", "dead"])
 def test_a_container_that_somebody_stopped_is_made_anew_and_that_is_told(status: str) -> None:
     """`up` would say that nothing has changed, and the bridge would stay dead."""
@@ -622,7 +608,7 @@ def test_a_restore_that_would_do_nothing_is_told_and_does_nothing() -> None:
 
 
 def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
-    facts = _add("postgres.databases", {"mautrix_signal": comment(STACK, began=PATH)})(deployed())
+    facts = _add("postgres.databases", {"mautrix_signal": owner_comment(STACK, began=PATH)})(deployed())
     facts = but(facts, {"archive": ArchiveFacts(error=f"{PATH}: no such file")})
     found = verdict(facts, {"restore": PATH})
     assert (found.problems, found.bridges[0].restore) == ((), PATH)
@@ -643,7 +629,7 @@ def test_another_deployment_s_archive_needs_consent_by_name(changed: dict[str, s
     (problem,) = verdict(facts, own).problems
     assert words in problem
     assert archive is not None and archive.manifest is not None
-    whose = archive.manifest.whose
+    whose = archive.manifest.archive_owner
     assert problem.endswith(f"if that one is gone for good, `pulumi config set acceptArchiveOf {whose}`")
     assert verdict(facts, own, acceptArchiveOf=whose).problems == ()
     assert verdict(facts, own, acceptArchiveOf="mautrix-signal/other@echo6.co").problems == (problem,)
@@ -702,7 +688,7 @@ def test_what_a_killed_run_made_is_taken_over_and_what_somebody_else_made_is_not
     made = _add(f"postgres.{there}s", {"mautrix_signal": ""})
     found = verdict(made(own))
     of = found.bridges[0]
-    assert (found.problems, of.role_there, of.database_there) == ((), there == "role", there == "database")
+    assert (found.problems, of.role_exists, of.database_exists) == ((), there == "role", there == "database")
     assert verdict(made(healthy())).problems != ()
 
 
@@ -773,11 +759,11 @@ def test_a_bridge_that_leaves_is_told_and_one_that_comes_meets_what_is_in_its_wa
     others = [{"kind": "whatsapp"}]
     host = replace(deployed(), bridges=(*deployed().bridges, healthy().bridges[0]), leaving=("mautrix-slack",))
     known = Registration("/data/wa.yaml", "whatsapp", "whatsappbot", (r"@whatsapp_.*:echo6\.co",))
-    found = judge(_set("synapse.registrations", (known,))(host), settings(None, others), whole(None, others))
+    found = preflight(_set("synapse.registrations", (known,))(host), settings(None, others), whole(None, others))
     assert [line.partition(": ")[2].partition(":")[0] for line in found.problems] == ["has the id whatsapp too"]
     assert found.changes[-1] == (
         "container mautrix-slack: is no longer among the bridges: it stops, its database is archived, and all of it "
-        "goes"
+        "is removed"
     )
     assert [each.attempt for each in found.bridges] == [1, 1]
 
@@ -785,5 +771,5 @@ def test_a_bridge_that_leaves_is_told_and_one_that_comes_meets_what_is_in_its_wa
 def test_images_that_are_to_come_need_room_together() -> None:
     others = [{"kind": "whatsapp"}, {"kind": "slack"}]
     host = replace(healthy(3), docker_free=500 * 2**20)
-    told = judge(host, settings(None, others), whole(None, others)).warnings
+    told = preflight(host, settings(None, others), whole(None, others)).warnings
     assert "disk: 500 MiB free for Docker: 3 images and the bridges' temporary files may need 3848" in told

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from documents.marks import comment
+from documents.marks import owner_comment
 from tests.facts import STACK, changed, deployed, deployment, healthy, settings, whole
-from verdicts.host_facts import ArchiveFacts, HostFacts, Manifest
-from verdicts.preflight import Findings, judge
-from verdicts.versions import way_back
+from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.host import HostFacts
+from verdicts.preflight.findings import Findings, preflight
+from verdicts.versions import go_back_advice
 
 NAME = "dock.mau.dev/mautrix/signal"
 OLD, NEW, NEWEST = (f"{NAME}:v0.{number}.0" for number in (2603, 2608, 2609))
@@ -33,14 +34,14 @@ BACK = (
 def host(image: str, schema: dict[str, tuple[int, int]] = MOVED, **said: Any) -> HostFacts:
     """Deployed; `image` used the database last."""
     facts = deployed()
-    text = comment(STACK, **{"began": "none", "key": "0123456789abcdef", "image": image, **said})
+    text = owner_comment(STACK, **{"began": "none", "key": "0123456789abcdef", "image": image, **said})
     databases = {**facts.postgres.databases, "mautrix_signal": text}
     return changed(facts, {"schema": schema}, postgres=replace(facts.postgres, databases=databases))
 
 
 def verdict(facts: HostFacts, **own: str) -> Findings:
     """`own`: of Signal's entry."""
-    return judge(facts, settings(own), whole(own))
+    return preflight(facts, settings(own), whole(own))
 
 
 def going_back(**changes: Any) -> HostFacts:
@@ -153,12 +154,12 @@ def test_a_bridge_that_a_change_stopped_and_left_is_made_anew() -> None:
     ("archive", "image", "mark", "told"),
     [
         (PATH, OLD, "", BACK),
-        (PATH, OLD, f"id 1 wait {OLD}", BACK),
-        (PATH, OLD, f"id 1 wait {NEW}", ""),  # it was ready with this image: the image is not to blame
+        (PATH, OLD, f"id 1 {OLD}", BACK),
+        (PATH, OLD, f"id 1 {NEW}", ""),  # it was ready with this image: the image is not to blame
         (PATH, NEW, "", ""),
         ("", "", "", ""),
     ],
 )
 def test_an_upgrade_that_failed_has_a_way_back(archive: str, image: str, mark: str, told: str) -> None:
     facts = changed(host(NEW), {"ready_mark": mark}).bridges[0]
-    assert way_back(facts, deployment({"image": NEW}), archive, image) == told
+    assert go_back_advice(facts, deployment({"image": NEW}), archive, image) == told
