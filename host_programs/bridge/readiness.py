@@ -210,8 +210,8 @@ class Watch:
             if manifest.image == a.bridge.image:
                 return ""
             return (
-                f" Or go back: set this bridge's image to {manifest.image} and its goBackTo to {path}, then `pulumi up`; "
-                "the database as it is now is archived first."
+                f" Or go back: set this bridge's image to {manifest.image} and its goBackTo to {path}, then "
+                "`pulumi up`; the database as it is now is archived first."
             )
         return ""
 

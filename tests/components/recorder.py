@@ -24,7 +24,8 @@ from pulumi.runtime.stack import ResourceRegistrationFailed, wait_for_rpcs
 
 from documents.credentials import Seed
 from host_programs.backup.archived_keys import ArchivedKey
-from host_programs.backup.nightly_backup import ProvenBackup, ProvenDump
+from host_programs.backup.nightly_backup import ProvenBackup
+from host_programs.backup.proof import ProvenDump
 from host_programs.bridge.config import Written
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.bridge.readiness import Ready
