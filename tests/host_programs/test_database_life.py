@@ -458,7 +458,7 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
         box.good(ARCHIVE, timestamp=stamp, stack=stack, domain=domain)
     found = find_archive(plan)
     assert found is not None and found.manifest is None and plan.archive_owner in found.error
-    assert found.others == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
+    assert found.other_owners == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
     box.good(ARCHIVE, timestamp=made[0][0], stack=STACK, domain="echo6.co")
     found = find_archive(plan)
     assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
@@ -665,7 +665,7 @@ def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:
 
 
 def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge: Running) -> None:
-    """The container that it stopped is made anew by another `attempt` (verdicts/preflight.py)."""
+    """The container that it stopped is made anew by another `attempt` (verdicts/preflight/)."""
     known = bridge.box.began()
     text = owner_comment(
         "mautrix-signal/a", **{**{key: known[key] for key in known if key != "stack"}, "changing": NEW}
