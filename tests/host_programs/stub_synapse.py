@@ -163,7 +163,7 @@ def _play_worker(folder: Path, state: dict[str, Any], words: list[str]) -> int:
     if words[:2] == ["container", "inspect"]:
         print(_inspect({**state, **worker, "container": worker["name"], "crashes": 0}))
     elif words[0] == "exec" and worker["status"] == "running":
-        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-1] == "inspect_worker"
+        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-2:] == ["inside-worker", "read"]
         poisoned = bool(worker["poison"]) and worker["poison"] in Path(state["watched"]).read_text()
         said: dict[str, Any] = {
             "files": [],
@@ -192,7 +192,6 @@ def _restart(folder: Path, state: dict[str, Any]) -> int:
     crashes = 5 if poisoned and state["loops"] else 0
     beside = sorted(path.name for path in Path(state["watched"]).parent.iterdir())
     now = {
-        "beside": beside,
         "started": time.time(),
         "healthy": not poisoned,
         "restarts": state["restarts"] + 1,
@@ -223,7 +222,7 @@ def play(folder: Path, words: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     state = _get(folder)
     with (folder / "calls").open("a") as log:
-        log.write(" ".join(word for word in words if "json.load" not in word) + "\n")
+        log.write(" ".join(word for word in words if "\n" not in word) + "\n")
     if words[:2] == ["container", "inspect"] and state["deaf"] and state["restarts"]:
         print("Cannot connect to the Docker daemon. Is the docker daemon running?", file=sys.stderr)
         return 1
