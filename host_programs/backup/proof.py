@@ -96,7 +96,7 @@ class RestoreProof:
         return postgres.name("database", name_scratch_database(self.bridges[0].database))
 
     @property
-    def scratch_comment(self) -> str:
+    def owner_comment(self) -> str:
         """On the scratch database."""
         return owner_comment(self.stack, scratch=True)
 
@@ -115,7 +115,7 @@ def prove_restores(proof: RestoreProof, made: Mapping[str, Path], private: Path)
             session.sql(
                 f"{drop}CREATE DATABASE {postgres.quoted(scratch)} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C'"
                 f" LC_CTYPE 'C';\nCOMMENT ON DATABASE {postgres.quoted(scratch)} IS"
-                f"{postgres.literal(proof.scratch_comment)};\n"
+                f"{postgres.literal(proof.owner_comment)};\n"
                 f"REVOKE ALL ON DATABASE {postgres.quoted(scratch)} FROM PUBLIC;\n"
             )
             for bridge in proof.bridges:
@@ -142,7 +142,7 @@ def _refuse_foreign_scratch(proof: RestoreProof, superuser: str) -> None:
         "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '-') FROM pg_catalog.pg_database"
         " WHERE datname = :'scratch';\n", scratch=proof.scratch,
     )  # fmt: skip
-    if rows and rows != [proof.scratch_comment]:
+    if rows and rows != [proof.owner_comment]:
         raise ScriptError(
             f"{proof.container}: database {proof.scratch} is needed for the restore check and is not ours: rename or "
             "drop it"

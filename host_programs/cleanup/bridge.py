@@ -88,8 +88,13 @@ def _remove_database(arguments: BridgeParts) -> list[str]:
         gone += databases.drop_archived(server, stack, by_database, place.database)
     gone += databases.drop_archived(server, stack, by_database, name_scratch_database(place.database))
     if place.role in by_role:
-        owner = parse_owner_comment(by_role[place.role]).get("stack", "" if not by_role[place.role] else None)
-        if owner not in ("", stack):
+        # A role without a comment was made by a run that was killed before it could name it, but not beside a database
+        # of somebody else's.
+        unnamed = by_role[place.role] == "" and (
+            place.database not in by_database or f"database {place.database}" in gone
+        )
+        owner = parse_owner_comment(by_role[place.role]).get("stack")
+        if owner != stack and not unnamed:
             say(f"warning: role {place.role} stays: {databases.owner_in_words(owner)}")
         else:
             role = postgres.quoted(place.role)
