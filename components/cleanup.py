@@ -16,7 +16,8 @@ def bridge_parts(bridge: BridgeDeployment, isolated: tuple[str, ...]) -> BridgeP
     registration = OwnedFile(bridge.registration_path, "", 0, 0)
     listed = bridge.synapse.homeserver_file, bridge.synapse.data_mount
     return BridgeParts(
-        own=OwnDirectory(bridge.place.directory, bridge.stack, f"{bridge.setting}.directory"),
+        # Not the setting's path: its number changes when another bridge leaves the list.
+        own=OwnDirectory(bridge.place.directory, bridge.stack, f"directory of {bridge.bridge.name}"),
         container=bridge.place.container,
         image="" if bridge.keep_images else bridge.place.image,
         archives=bridge.archive.directory,

@@ -41,7 +41,7 @@ def main() -> NoReturn:
             say(f"  {known}")
         sys.exit(2)
     try:
-        result = _run(words, json.loads(sys.stdin.buffer.read()))
+        result = _run(words, _read_json())
     except (ScriptError, WireError) as error:
         say(str(error))
         sys.exit(1)
@@ -50,6 +50,13 @@ def main() -> NoReturn:
         sys.exit(1)
     print_line(json.dumps(plain(result), sort_keys=True), sys.stdout)
     sys.exit(0)
+
+
+def _read_json() -> Any:
+    try:
+        return json.loads(sys.stdin.buffer.read())
+    except ValueError as error:  # its text tells where, and nothing of what is there
+        raise ScriptError(f"standard input: is no JSON, should be an object with `arguments`: {error}") from None
 
 
 def _run(words: str, told: Any) -> Any:

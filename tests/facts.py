@@ -19,7 +19,7 @@ from documents.marks import owner_comment
 from documents.places import BridgeDeployment, Deployment
 from settings.fields import Settings
 from settings.reader import parse
-from verdicts.host_facts.bridge import BridgeFacts, BridgeStatus
+from verdicts.host_facts.bridge import BridgeFacts
 from verdicts.host_facts.docker import Container, IdRange, Mount
 from verdicts.host_facts.files import Directory, File, OwnFile
 from verdicts.host_facts.host import HostFacts
@@ -122,7 +122,7 @@ def _met() -> BridgeFacts:
         image=False,
         directory=_directory(exists=False),
         directory_writers=(),
-        others=(),
+        other_containers=(),
         registration=None,
         schema={},
         ready_mark="",
@@ -131,7 +131,6 @@ def _met() -> BridgeFacts:
         archive=None,
         going_back=None,
         versions={},
-        status=BridgeStatus(container="absent"),
     )
 
 
@@ -144,8 +143,8 @@ def healthy(bridges: int = 1) -> HostFacts:
         gids=(IdRange(0, 0, 2**32 - 1),),
         docker_free=80 * 2**30,
         root=True,
-        without_docker="",
-        at_work=(),
+        user_without_docker="",
+        running_steps=(),
         bash=True,
         synapse_container=container("matrix-synapse", mounts=(Mount("/opt/matrix/synapse", "/data"),)),
         mas_container=container("matrix-mas"),
@@ -164,10 +163,13 @@ def healthy(bridges: int = 1) -> HostFacts:
             locked_out={"synapse": ("mas",)},
         ),
         homeserver=File(text=HOMESERVER, writable=True),
-        mounted={"/opt/matrix/synapse": "/data", "/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml"},
+        container_paths={
+            "/opt/matrix/synapse": "/data",
+            "/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml",
+        },
         synapse_url="http://172.20.0.3:8008",
         synapse_silent="",
-        on_host={"/data/homeserver.yaml": "/opt/matrix/synapse/homeserver.yaml"},
+        host_paths={"/data/homeserver.yaml": "/opt/matrix/synapse/homeserver.yaml"},
         backup_script=File(text=BACKUP_SCRIPT, writable=True),
         backup_syntax="",
         dump_script_owner=None,
@@ -177,7 +179,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         dumps_path="/opt/matrix/backups",
         backup_dir=_directory(),
         doublepuppet=None,
-        leaving=(),
+        leaving_containers=(),
         renderers=(),
         worker_containers=(),
         workers={},
@@ -201,7 +203,6 @@ def deployed() -> HostFacts:
         directory=_directory(entries=(".ready", ".stack"), stack=STACK),
         directory_writers=(STACK,),
         registration=OwnFile(STACK, 991, 991),
-        status=BridgeStatus(container="running", ready=True, ping="200", image=bridge.image),
     )
     return changed(
         replace(host, bridges=(own,)),

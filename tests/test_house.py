@@ -49,3 +49,8 @@ def test_no_room_imports_one_above_it_and_pulumi_stays_upstairs(path: Path) -> N
             "synapse",
         }  # these two in Synapse's container
         assert taken <= own | sys.stdlib_module_names, "the host has the standard library alone"
+
+
+def test_the_plan_reads_in_a_minute() -> None:
+    """At ninety lines; what does not fit is a component's, and no helper's that hides it."""
+    assert len((ROOT / "__main__.py").read_text().splitlines()) <= 90

@@ -49,13 +49,13 @@ def check_backup_script(text: str, deployment: Deployment) -> BackupScriptCheck:
         reason = "encrypts its dumps, and ours would lie beside them in plain text"
         problems += [Problem(number, f"{reason} ({word})", fix) for number, word in search_code(text, ENCRYPTION)]
     warnings = [
-        f"{path}:{number}: uploads ({word}): our dumps go along {filtered} if it sends their directory, and stay at "
-        "home if it sends a file of its own; the script is not run for the proof, our dump script is"
+        f"{path}:{number}: uploads ({word}): if it sends the dumps' directory, it sends our dumps {filtered}, too; if "
+        "it sends one file, our dumps stay on the host; the proof runs our dump script, not this script"
         for number, word in find_uploads(text)
     ]
     warnings += [
         f"{path}:{number}: sets an EXIT trap of its own, which decides the script's exit status: "
-        "a failed dump of ours is told on stderr only"
+        "a failed dump of ours is reported on stderr only"
         for number, _ in search_code(text, EXIT_TRAP)
     ]
     return BackupScriptCheck(Refused(problems).lines(path), tuple(warnings), edited, edited == text)

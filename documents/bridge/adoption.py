@@ -39,7 +39,7 @@ def find_problems(config: Mapping[str, Any], bridge: Bridge) -> Iterator[str]:
         yield "homeserver.domain: is not set: name the config.yaml that the bridge runs with"
     if _text(config, "encryption.pickle_key") in ("", "generate"):
         yield (
-            "encryption.pickle_key: is not there: name the config.yaml that the bridge runs with (it writes the key "
+            "encryption.pickle_key: holds no key: name the config.yaml that the bridge runs with (it writes the key "
             "into it at its first start)"
         )
     kind = _text(config, "database.type")

@@ -107,7 +107,7 @@ def find_forbidden_keys(bridge_config: Mapping[str, Any]) -> list[str]:
 
 def _overlaps(path: Path, key: str) -> bool:
     """Whether the path is the key, or above or below it."""
-    return all(name == other for name, other in zip(path, key.split("."), strict=False))
+    return all(name == other for name, other in zip(path, key.split(".")))
 
 
 def _leaves(node: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Path, Any]]:

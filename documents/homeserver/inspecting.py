@@ -32,5 +32,5 @@ def find_generated_mark(text: str) -> Problem | None:
             return None
         if _GENERATED.search(line):
             said = line.lstrip("\ufeff").strip("# \t")[:80]
-            return Problem(number, f"a program makes this file anew ({said!r})", "edit what it is made from")
+            return Problem(number, f"a program rewrites this file ({said!r})", "edit what it is made from")
     return None

@@ -38,7 +38,7 @@ def read_bridge(deployment: BridgeDeployment, surroundings: Surroundings) -> Bri
         image=has_image,
         directory=read_directory(place.directory),
         directory_writers=tuple(sorted(directory_writers(directory))),
-        others=_list_mounting(surroundings.containers, place),
+        other_containers=_list_mounting(surroundings.containers, place),
         registration=read_own_file(Path(deployment.registration_path)),
         ready_mark=read_text(directory / READY) or "",
         # Without its image, the step that writes the config asks the bridge.
@@ -73,7 +73,9 @@ def find_archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
         if manifest.archive_owner == deployment.archive_owner:
             return ArchiveFacts(str(path), manifest)
         others[manifest.archive_owner] = None
-    return ArchiveFacts(error=f"{directory}: holds no archive of {deployment.archive_owner}", others=tuple(others))
+    return ArchiveFacts(
+        error=f"{directory}: holds no archive of {deployment.archive_owner}", other_owners=tuple(others)
+    )
 
 
 def _read_archive(path: str) -> ArchiveFacts:

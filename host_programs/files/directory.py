@@ -79,7 +79,7 @@ def configs(path: Path) -> list[Path]:
 
 def release(arguments: OwnDirectory) -> Done:
     """Remove the directory with our own marks and programs; what somebody else put there stays, with a warning. While
-    there is a note of something that is still to be taken back (a run was killed), all stays: bridge/leftovers.py ends
+    there is a note of something that is still to be taken back (a run was killed), all stays: cleanup/stack.py ends
     it. One that another stack claims stays as it is."""
     directory = Path(arguments.path)
     if not directory.is_dir() or _owner(directory) not in (None, arguments.stack):

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import runpy
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,61 +19,78 @@ from unittest.mock import patch
 
 import pulumi
 from pulumi.runtime import mocks, rpc
+from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.stack import ResourceRegistrationFailed, wait_for_rpcs
 
-from host_programs import bundle
-from host_programs.backup import archived_keys, nightly_backup
-from host_programs.bridge import bridge_data, gate, install, readiness
-from host_programs.files import directory
-from host_programs.postgres import isolation
-from host_programs.synapse import appservices, stop_and_check
-from host_programs.wire import Failed, plain
+from documents.credentials import Seed
+from host_programs.backup.archived_keys import ArchivedKey
+from host_programs.backup.nightly_backup import Applied, ProvenDump
+from host_programs.bridge.config import Written
+from host_programs.bridge.database_life import DatabaseOrigin
+from host_programs.bridge.readiness import Ready
+from host_programs.files.directory import Done
+from host_programs.files.programs import Installed
+from host_programs.postgres.isolation import Isolated, Proof, Proven
+from host_programs.synapse.appservices import Registered
+from host_programs.synapse.stop_and_check import Checked
+from host_programs.verbs import VERBS
+from host_programs.wire import plain
 from tests.facts import ARCHIVED_KEY, SEED
-from verdicts.host_facts.bridge import BridgeStatus
 from verdicts.host_facts.host import HostFacts
+from workstation.machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-ROLES = ("mautrix_signal", "mautrix_whatsapp", "mautrix_irc", "box_role")
-STATUS = BridgeStatus(container="running", ready=True, ping="200", image="sha256:0123")
+# As Pulumi's own runner does: what waits for a failed resource is never asked.
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
-# What each script's verb returns, for the outputs that are made of it.
-RESULTS = {
-    "scripts.generate": SEED,
-    "backup.archived_keys keys": archived_keys.ArchivedKeys(ARCHIVED_KEY),
-    "bridge.install install": install.Installed("sha256:0123"),
-    "files.files create": directory.Done(),
-    "postgres.isolation isolate": isolation.Isolated({}),
-    "postgres.isolation prove": isolation.Proven(
-        tuple(isolation.Proof(role, (), ("synapse", "mas"), {}) for role in ROLES)
+COMMAND, PERMANENT_SEED = "command:local:Command", Seed(f"secret-permanent-{'y' * 47}")
+
+ROLES = ("mautrix_signal", "mautrix_whatsapp", "mautrix_irc", "box_role")
+READY = Ready("mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot")
+
+# What each verb returns, by its words, for the outputs that are made of it.
+RESULTS: dict[str, Any] = {
+    "programs install": Installed("/opt/matrix/mautrix-bridges/mautrix-host.pyz"),
+    "secrets make-seed": SEED,
+    "archive read-key": ArchivedKey(ARCHIVED_KEY),
+    "directory claim": Done(),
+    "public shut-out": Isolated({}),
+    "passwords prove": Proven(tuple(Proof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
+    "backup install": Applied(
+        changed=True, dumps=(ProvenDump("mautrix_signal", "/opt/matrix/backups/x.sql.gz", 1, ""),)
     ),
-    "backup.nightly_backup apply": nightly_backup.Applied(changed=True, dumps=()),
-    "synapse.appservices register_appservices": appservices.Registered(changed=True, restarted=True),
-    "bridge.gate admit": gate.Admitted(
-        stop_and_check.Checked(verdict="PASS", table="all well"), bridge_data.Begun("none")
-    ),
-    "bridge.readiness wait": readiness.Ready(
-        "0123abcd", "mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot", STATUS
-    ),
+    "synapse register": Registered(changed=True, restarted=True),
+    "synapse stop-and-check": Checked(verdict="PASS", table="all well"),
+    "config write": Written("/opt/matrix/mautrix-signal/config/config.yaml"),
+    "database prepare": DatabaseOrigin("none"),
+    "bridge wait": READY,
 }
 
 
-class Answers(mocks.Mocks):
-    """Plays the providers: a Command prints what its script would; of a step for several bridges for each of them, or
-    its failure in `failing` ("STEP BRIDGE", its key). Everything else has its inputs for outputs."""
+def words_in(text: str) -> str:
+    """The verb's words in a Command's text, here or behind SSH."""
+    (words,) = (words for words in VERBS if re.search(rf" {words}(?!\S)|(?<= ){words}(?=')", text))
+    return words
 
-    def __init__(self, failing: Mapping[str, Failed]) -> None:
-        self.failing = failing
+
+class Answers(mocks.Mocks):
+    """Plays the providers: a Command prints what its verb would; at preview nothing that is known, where its name
+    matches `unknown`. Everything else has its inputs for outputs."""
+
+    def __init__(self, unknown: str) -> None:
+        self._unknown = unknown
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = dict(args.inputs)
-        if args.typ == "command:local:Command" and "create" in args.inputs:
-            told, job = (
-                RESULTS[args.inputs["create"].rsplit(" # ", 1)[1]],
-                _job(rpc.unwrap_rpc_secret(args.inputs.get("stdin"))),
-            )
-            if job.get("each") is not None:
-                told = {key: self.failing.get(f"{args.name} {key}", told) for key in job["arguments"]}
-            outputs["stdout"] = json.dumps(plain(told))
+        if args.typ == COMMAND:
+            result = RESULTS[words_in(args.inputs["create"])]
+            if args.name == "secrets-permanent-seed":
+                result = PERMANENT_SEED
+            will_run = self._unknown and re.search(self._unknown, args.name)
+            outputs["stdout"] = rpc.UNKNOWN if will_run else json.dumps(plain(result))
+        if args.typ == "docker:index/remoteImage:RemoteImage":
+            outputs["imageId"] = f"sha256:{args.inputs['name']}"
         return f"{args.name}-id", outputs
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
@@ -78,29 +98,53 @@ class Answers(mocks.Mocks):
 
 
 class Monitor(mocks.MockMonitor):
-    """Keeps the requests."""
+    """Keeps the requests. The resources `failing` fail as the engine's do with `--continue-on-error`."""
 
-    def __init__(self, failing: Mapping[str, Failed]) -> None:
-        super().__init__(Answers(failing))
+    def __init__(self, failing: Collection[str], unknown: str) -> None:
+        super().__init__(Answers(unknown))
+        self._failing = failing
         self.requests: list[Any] = []
+        self.outputs: list[Any] = []
 
     def RegisterResource(self, request: Any) -> Any:
         self.requests.append(request)
+        if request.name in self._failing and request.custom:
+            urn = self.make_urn(request.parent, request.type, request.name)
+            return resource_pb2.RegisterResourceResponse(urn=urn, result=resource_pb2.Result.FAIL)
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        self.outputs.append(request)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
 
 @dataclass
 class Resource:
     """One registration. `needs` are the names that it depends on, its parent among them: the engine makes a child
-    after its parent, which waits for what the parent depends on, and deletes them the other way round."""
+    after its parent, which waits for what the parent depends on, and deletes them the other way round. `dependencies`
+    are those that it names itself: what no value of its inputs carries is in `ordered_after` alone. `registered`: the
+    outputs of a component, None if it registered none."""
 
     type: str
     name: str
+    parent: str
     inputs: Mapping[str, Any]
     needs: set[str]
+    ordered_after: set[str]
     options: Any
     secret_inputs: set[str] = field(default_factory=set)
     stdin: Mapping[str, Any] = field(default_factory=dict)
+    registered: Mapping[str, Any] | None = None
+
+    @property
+    def is_step(self) -> bool:
+        return self.type == COMMAND
+
+    @property
+    def verbs(self) -> dict[str, str]:
+        """The words that its create, update and delete run."""
+        texts = {key: self.inputs[key] for key in ("create", "update", "delete") if self.inputs.get(key)}
+        return {key: words_in(text) for key, text in texts.items()}
 
 
 @dataclass
@@ -108,14 +152,21 @@ class Recording:
     resources: dict[str, Resource]
     outputs: dict[str, Any]
     told: list[str]
-    ended: str
-    run: list[tuple[str, Any]]  # the verbs that were run at once, with their arguments
+    looks: list[tuple[str, Any]]  # the verbs that were run at once, with their arguments
 
     def __getitem__(self, name: str) -> Resource:
         return self.resources[name]
 
     def named(self, pattern: str) -> Iterator[Resource]:
-        return (each for name, each in self.resources.items() if re.search(pattern, name))
+        return (resource for name, resource in self.resources.items() if re.search(pattern, name))
+
+    @property
+    def steps(self) -> dict[str, Resource]:
+        return {name: resource for name, resource in self.resources.items() if resource.is_step}
+
+    @property
+    def components(self) -> dict[str, Resource]:
+        return {name: found for name, found in self.resources.items() if found.type.startswith("mautrix:")}
 
     def after(self, name: str) -> set[str]:
         """Everything that must be there before `name`, through any number of steps."""
@@ -135,88 +186,104 @@ def _name(urn: str) -> str:
     return f"{name} {type_.rpartition(':')[2]}" if type_.startswith("mautrix:") else name
 
 
-def _job(stdin: Any) -> dict[str, Any]:
-    """What a step is told; {} for one that is no bundle."""
-    return dict(bundle.unpacked(stdin)) if isinstance(stdin, str) and " " not in stdin else {}
-
-
 def _resource(request: Any) -> Resource:
-    plain = rpc.deserialize_properties(request.object, keep_unknowns=True)
-    secrets = {key for key, value in plain.items() if rpc.is_rpc_secret(value)}
-    inputs = {key: rpc.unwrap_rpc_secret(value) for key, value in plain.items()}
-    needs = {_name(urn) for urn in request.dependencies}
-    if request.parent and "pulumi:pulumi:Stack" not in request.parent.split("::")[-2].split("$")[-1]:
-        needs.add(_name(request.parent))
-    for dependencies in request.propertyDependencies.values():
-        needs |= {_name(urn) for urn in dependencies.urns}
+    sent = rpc.deserialize_properties(request.object, keep_unknowns=True)
+    secrets = {key for key, value in sent.items() if rpc.is_rpc_secret(value)}
+    inputs = {key: rpc.unwrap_rpc_secret(value) for key, value in sent.items()}
+    carried = {_name(urn) for dependencies in request.propertyDependencies.values() for urn in dependencies.urns}
+    needs = carried | {_name(urn) for urn in request.dependencies}
+    parent = "" if "pulumi:pulumi:Stack" in request.parent.split("$")[-1] else _name(request.parent)
     stdin = inputs.get("stdin")
     return Resource(
-        request.type,
-        request.name,
-        inputs,
-        needs,
-        request,
-        secrets,
-        _job(stdin),
+        type=request.type,
+        name=request.name,
+        parent=parent,
+        inputs=inputs,
+        needs=needs | ({parent} if parent else set()),
+        ordered_after=needs - carried,
+        options=request,
+        secret_inputs=secrets,
+        stdin=json.loads(stdin) if isinstance(stdin, str) and stdin.startswith("{") else {},
     )
+
+
+async def _wait(failing: Collection[str]) -> None:
+    """Until the program has registered what it can. What depends on a failed resource ends the SDK's own wait; the rest
+    is waited for then."""
+    while True:
+        try:
+            return await wait_for_rpcs()
+        except ResourceRegistrationFailed:
+            assert failing
+            pulumi.runtime.settings.SETTINGS.rpc_manager.unhandled_exception = None
+
+
+class Stopped(Exception):
+    """The program ended with a RunError, whose text this is; `registered` are the requests until then."""
+
+    def __init__(self, text: str, registered: list[Any]) -> None:
+        super().__init__(text)
+        self.registered = registered
 
 
 def record(
     facts: HostFacts,
     config: Mapping[str, str | None],
     stack: str = "contabo",
-    failing: Mapping[str, Failed] | None = None,
+    failing: Collection[str] = (),
     preview: bool = False,
-    main: Callable[[], Awaitable[None]] | None = None,
+    unknown: str = "",
 ) -> Recording:
-    """Run `__main__.py`, or another `main`, on a host that looks like `facts`; the steps `failing` fail. What the
-    program raises is raised, unless one of them did: then it is in `ended`."""
+    """Run `__main__.py` on a host that looks like `facts`; the resources of the names `failing` fail. At preview, a
+    step whose name matches `unknown` will run again, so that what it prints is not known. Raises Stopped."""
     asyncio.set_event_loop(asyncio.new_event_loop())
-    monitor = Monitor(failing or {})
-    ended = ""
+    monitor = Monitor(failing, unknown)
     told: list[str] = []
     outputs: dict[str, Any] = {}
+    looks: list[tuple[str, Any]] = []
     mocks.set_mocks(monitor.mocks, project="mautrix-signal", stack=stack, preview=preview, monitor=monitor)
-    pulumi.runtime.set_all_config(
-        {f"mautrix-signal:{key}": value for key, value in config.items() if value is not None}
-    )
+    values = {f"mautrix-signal:{key}": value for key, value in config.items() if value is not None}
+    pulumi.runtime.set_all_config(values)
 
     def tell(message: str, *_: Any, **__: Any) -> None:
         told.append(message)
 
-    async def program() -> None:
-        """As pulumi.runtime.run_in_stack does, without the stack's own resource."""
-        mains = [main] if main else []
-        if not main:
-            with patch.object(pulumi, "run", mains.append):
-                runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__")
-        try:
-            await mains[0]()
-        finally:
-            await pulumi.runtime.stack.wait_for_rpcs()
-
-    from components.host import Host
-
-    ran: list[tuple[str, Any]] = []
-
-    def run(_: Host, verb: Callable[[Any], Any], arguments: Any) -> HostFacts:
-        ran.append((verb.__name__, arguments))
+    def run(_: Machine, verb: Callable[[Any], Any], arguments: Any) -> HostFacts:
+        looks.append((verb.__name__, arguments))
         return facts
 
-    with (
-        patch.object(Host, "run", run),
-        patch("workstation.forward.ensure"),
-        patch("components.host.make_control_directory"),
-        patch.object(pulumi.log, "warn", tell),
-        patch.object(pulumi.log, "info", tell),
-        patch.object(pulumi, "export", outputs.__setitem__),
-    ):
+    async def program() -> None:
+        """As pulumi.runtime.run_in_stack does, without the stack's own resource."""
+        try:
+            runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__")
+        finally:
+            await _wait(failing)
+
+    with ExitStack() as patches:
+        project = patches.enter_context(tempfile.TemporaryDirectory())  # the program writes the program file there
+        for patched in (
+            patch("components.preflight.Path.cwd", lambda: Path(project)),
+            patch.object(Machine, "run", run),
+            patch("workstation.forward.ensure"),
+            patch("workstation.machine.make_control_directory"),
+            # What end_quietly changes for good.
+            patch("signal.signal"),
+            patch.object(pulumi.log, "error", tell),
+            patch.object(pulumi.log, "debug", lambda *_, **__: None),
+            patch.object(pulumi.log, "warn", tell),
+            patch.object(pulumi.log, "info", tell),
+            patch.object(pulumi, "export", outputs.__setitem__),
+        ):
+            patches.enter_context(patched)
         try:
             asyncio.get_event_loop().run_until_complete(program())
         except pulumi.RunError as error:
-            if not failing:
-                raise
-            ended = str(error)
-    made = {_name(f"{request.type}::{request.name}"): _resource(request) for request in monitor.requests}
-    assert len(made) == len(monitor.requests), "two resources of one name"
-    return Recording(made, outputs, told, ended, ran)
+            requests = [request for request in monitor.requests if request.type != "pulumi:pulumi:Stack"]
+            raise Stopped(str(error), requests) from None
+    requests = [request for request in monitor.requests if request.type != "pulumi:pulumi:Stack"]
+    made = {_name(f"{request.type}::{request.name}"): _resource(request) for request in requests}
+    assert len(made) == len(requests), "two resources of one name"
+    for request in monitor.outputs:
+        if _name(request.urn) in made:
+            made[_name(request.urn)].registered = rpc.deserialize_properties(request.outputs, keep_unknowns=True)
+    return Recording(made, outputs, told, looks)

@@ -1,12 +1,12 @@
 """An order that holds only by luck: a container that does not wait for the check, a check that does not wait for the
-restart; a secret in plain sight; a change that replaces what it should not, or fails to replace what it should."""
+restart; a secret in plain sight; a change that replaces what it should not, or fails to replace what it should; a
+preview that shows a replacement which `up` does not make; one bridge's failure that keeps another from going live."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -14,59 +14,16 @@ from unittest.mock import patch
 
 import pulumi
 import pytest
-from host_programs.bridge.gate import Admitted
+from pulumi.output import Unknown
+from pulumi.runtime import rpc
 
-from host_programs.bridge import bridge_data
-from host_programs.synapse.stop_and_check import Checked
-from host_programs.wire import Failed, plain
+from documents.credentials import DoublePuppet, Keys, Tokens
+from host_programs.program_file import ProgramFile
+from host_programs.verbs import VERBS
 from tests import facts
-from tests.components.recorder import RESULTS, STATUS, Recording, record
-from tests.facts import ARCHIVED_KEY, DOUBLEPUPPET, KEYS, SEED, TOKENS
-from verdicts.host_facts.archive import ArchiveFacts, Manifest
-from verdicts.host_facts.bridge import BridgeStatus
-from verdicts.host_facts.docker import IdRange
-from verdicts.host_facts.host import HostFacts
-
-
-@pytest.fixture(scope="module")
-def plan() -> Recording:
-    return record(facts.healthy(), facts.defaults())
-
-
-def arguments(plan: Recording, name: str, bridge: str = "signal") -> dict[str, Any]:
-    """What the script of the resource is told; of a step for all bridges, what of this one."""
-    own, shared = f"mautrix-signal-{name}", f"shared-{name}"
-    job = plan[own if own in plan.resources else shared].stdin
-    told: dict[str, Any] = job["arguments"] if job["each"] is None else job["arguments"][bridge]
-    return told
-
-
-def output(plan: Recording, name: str, bridge: str = "signal") -> Any:
-    """The value of one of a bridge's outputs."""
-    value = plan.outputs["bridges"][bridge][name]
-    return asyncio.get_event_loop().run_until_complete(value.future()) if isinstance(value, pulumi.Output) else value
-
-
-def test_the_order_is_the_plan_s(plan: Recording) -> None:
-    chain = [
-        "shared-directory",
-        "shared-leftovers",
-        "mautrix-signal-leftovers",
-        "shared-install",
-        "mautrix-signal-role",
-        "mautrix-signal-database",
-        "shared-isolation",
-        "shared-backup-script",
-        "shared-registrations",
-        "shared-synapse-restart",
-        "shared-gate",
-        "mautrix-signal-container",
-        "shared-readiness",
-    ]
-    assert "shared-isolation" in plan.after("shared-access") and "shared-access" in plan.after("shared-registrations")
-    for before, after in pairwise(chain):
-        assert before in plan.after(after), f"{after} does not wait for {before}"
-
+from tests.components.recorder import COMMAND, PERMANENT_SEED, Recording, Resource, Stopped, record
+from tests.facts import ARCHIVED_KEY, SEED
+from verdicts.host_facts import ArchiveFacts, IdRange, Manifest
 
 WHATSAPP, CUSTOM = {"kind": "whatsapp"}, {
     "kind": "custom", "name": "irc", "network": "IRC", "image": "example.org/irc:v1.2.3", "port": 29343,
@@ -74,6 +31,15 @@ WHATSAPP, CUSTOM = {"kind": "whatsapp"}, {
 }  # fmt: skip
 MANY = facts.config(None, [WHATSAPP, CUSTOM])
 NAMES = ("mautrix-signal", "mautrix-whatsapp", "mautrix-irc")
+SEEDS = {"secrets-rotating-seed", "secrets-permanent-seed"}
+
+TOKENS, DOUBLEPUPPET = SEED.secrets(Tokens, "mautrix-signal"), SEED.secrets(DoublePuppet, "")
+KEYS = PERMANENT_SEED.secrets(Keys, "mautrix-signal")
+
+
+@pytest.fixture(scope="module")
+def plan() -> Recording:
+    return record(facts.healthy(), facts.defaults())
 
 
 @pytest.fixture(scope="module")
@@ -81,53 +47,250 @@ def many() -> Recording:
     return record(facts.healthy(3), MANY)
 
 
-def test_a_bridge_has_at_most_eight_resources_and_no_program_of_its_own_is_run_for_it(
-    plan: Recording, many: Recording
-) -> None:
-    """Each is written with the whole state, twice or more, and a program takes its time to start: twenty bridges would
-    take minutes."""
-    one, three = (
-        [each for each in recording.resources.values() if each.type != "pulumi:pulumi:Stack"]
-        for recording in (plan, many)
-    )
-    assert len(one) <= 24 and len(three) == len(one) + 2 * 8
-    assert not [each.name for each in many.named("^mautrix-") if "create" in each.inputs]
+def arguments(recording: Recording, name: str) -> Any:
+    """What the verb of the step is told."""
+    return recording[name].stdin["arguments"]
 
 
-def test_the_restart_waits_for_the_registrations_and_for_what_the_bridge_is_made_of(plan: Recording) -> None:
-    assert plan.after("shared-synapse-restart") >= {
-        "shared-registrations",
-        "mautrix-signal-registration",
-        "shared-install",
-    }
+def config_of(recording: Recording) -> dict[str, Any]:
+    """The config's file, as the step that writes it is told."""
+    file: dict[str, Any] = arguments(recording, "mautrix-signal-config")["file"]
+    return file
 
 
-def test_the_container_waits_for_the_gate_and_the_gate_for_the_restart_and_the_backup(plan: Recording) -> None:
-    assert "shared-gate" in plan["mautrix-signal-container"].needs
-    assert "shared-synapse-restart" in plan["shared-gate"].needs
-    assert "shared-backup-script" in plan.after("shared-gate")
+def value_of(output: Any) -> Any:
+    if not isinstance(output, pulumi.Output):
+        return output
+    return asyncio.get_event_loop().run_until_complete(output.future())
 
 
-def test_a_destroy_archives_after_the_container_is_gone_and_before_anything_else_goes(plan: Recording) -> None:
-    assert "mautrix-signal-container" in plan["mautrix-signal-may-go"].needs, "first of all: can it be archived?"
-    assert "mautrix-signal-archive" in plan["mautrix-signal-container"].needs
-    assert plan.after("mautrix-signal-archive") >= {
+def is_secret(output: Any) -> bool:
+    if not isinstance(output, pulumi.Output):
+        return False
+    return bool(asyncio.get_event_loop().run_until_complete(output.is_secret()))
+
+
+# the order -------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_comes_before_the_step_that_the_plan_puts_before_it(plan: Recording) -> None:
+    chain = [
+        "host-programs",
+        "mautrix-signal-directory",
+        "mautrix-signal-role",
         "mautrix-signal-database",
-        "shared-isolation",
-        "shared-install",
-        "mautrix-signal-registration",
-        "shared-registrations",
-        "shared-synapse-restart",
-    }
-    for name, verb in (("may-go", "check"), ("archive", "archive"), ("registration", "erase"), ("leftovers", "sweep")):
-        assert plan[f"mautrix-signal-{name}"].inputs["delete"].endswith(f" {verb}"), name
-    # When this bridge alone goes, what all share stays, and the engine sees no order through that.
-    own = {f"mautrix-signal-{name}" for name in ("database", "registration", "leftovers")}
-    assert plan["mautrix-signal-archive"].needs >= own
-    for name in ("role", "database", "registration"):
-        assert "mautrix-signal-leftovers" in plan[f"mautrix-signal-{name}"].needs
-    archived = arguments(plan, "archive")["subject"]["files"]
+        "isolation-public",
+        "isolation-proof",
+        "synapse-appservices",
+        "mautrix-signal-stop-and-check",
+        "mautrix-signal-config",
+        "mautrix-signal-data",
+        "mautrix-signal-container",
+        "mautrix-signal-readiness",
+    ]
+    for before, after in pairwise(chain):
+        assert before in plan.after(after), f"{after} does not wait for {before}"
+    assert "mautrix-signal-database" in plan.after("backup-script"), "the dumps are of the bridge's database"
+    assert "backup-script" in plan.after("synapse-appservices"), "Synapse is touched before a backup is proven"
+    assert plan.after("isolation-proof") | plan.after("synapse-appservices") >= SEEDS
+    for seed in SEEDS:
+        assert plan.after(seed) == {"host-programs", "host MatrixHost", "secrets Secrets"}
+
+
+def test_every_step_runs_after_the_programs_are_on_the_host(plan: Recording) -> None:
+    for name in plan.steps.keys() - {"host-programs"}:
+        assert "host-programs" in plan[name].needs, name
+
+
+def test_readiness_is_the_last_of_all(plan: Recording) -> None:
+    others = {name for name, found in plan.resources.items() if not found.type.startswith(("mautrix:", "pulumi:"))}
+    assert plan.after("mautrix-signal-readiness") >= others - {"mautrix-signal-readiness"}
+
+
+def test_a_destroy_undoes_the_plan_backwards(plan: Recording) -> None:
+    """The engine deletes a resource before those that it needs: the question whether an archive can be made, the
+    container, the archive, Synapse, backup and isolation, then what is left of the bridge, at last the programs."""
+    undone = [
+        ("mautrix-signal-readiness", "archive check"),
+        ("mautrix-signal-container", None),
+        ("mautrix-signal-data", "database archive"),
+        ("mautrix-signal-stop-and-check", None),
+        ("synapse-appservices", "synapse unregister"),
+        ("isolation-public", "public let-in"),
+        ("mautrix-signal-database", None),
+        ("mautrix-signal-directory", "bridge cleanup"),
+        ("host-programs", "programs remove"),
+    ]
+    for (first, _), (then, _) in pairwise(undone):
+        assert then in plan.after(first), f"{then} is deleted before {first}"
+    for name, words in undone:
+        assert plan[name].verbs.get("delete") == words, name
+    assert "backup-script" in plan.after("synapse-appservices")
+    assert "mautrix-signal-database" in plan.after("backup-script")
+    assert plan["backup-script"].verbs["delete"] == "backup remove"
+    deleting = {name for name, step in plan.steps.items() if "delete" in step.verbs}
+    assert deleting == {name for name, words in undone if words} | {"backup-script"}
+    archived = arguments(plan, "mautrix-signal-data")["subject"]["files"]
     assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]
+
+
+def test_a_bridge_that_leaves_alone_is_archived_before_its_database_and_directory_go(many: Recording) -> None:
+    """What all share stays then, so no order may go through that alone."""
+    for name in NAMES:
+        bridge = {other for other in many.resources if other.startswith(name)}
+        reached: set[str] = set()
+        todo = [f"{name}-data"]
+        while todo:
+            for need in (many[todo.pop()].needs & bridge) - reached:
+                reached.add(need)
+                todo.append(need)
+        assert {f"{name}-database", f"{name}-role", f"{name}-directory"} <= reached
+
+
+def test_nothing_is_made_before_what_cleans_it_up_nor_a_database_before_its_directory_is_claimed(
+    plan: Recording,
+) -> None:
+    made = [found.name for found in plan.resources.values() if found.type.startswith(("postgresql:", "docker:index"))]
+    assert len(made) == 4
+    for name in set(made) - {"mautrix-signal-image"}:
+        assert {"mautrix-signal-directory", "host-programs"} <= plan.after(name), name
+    assert "synapse-appservices" in plan.after("mautrix-signal-image"), "the pull waits for what may be refused"
+    own = arguments(plan, "mautrix-signal-directory")["own"]
+    assert own["path"] == "/opt/matrix/mautrix-signal" and own["stack"] == facts.STACK
+    for name in ("mautrix-signal-role", "mautrix-signal-database"):
+        assert "mautrix-signal-directory" in plan[name].needs, "its mark says whose they are"
+
+
+def test_nothing_slow_stands_between_the_first_new_secret_and_the_new_container(plan: Recording) -> None:
+    """A rotation: from the role's password on, the bridge that runs has old secrets. Before there is one, the proof
+    need not wait for the backup."""
+    steps = {"synapse-appservices", *(f"mautrix-signal-{name}" for name in ("stop-and-check", "config", "data"))}
+    for recording, more in ((record(facts.deployed(), facts.defaults()), set()), (plan, {"backup-script"})):
+        between = recording.after("mautrix-signal-container") - recording.after("isolation-proof") - {"isolation-proof"}
+        assert {name for name in between if recording[name].is_step} - SEEDS == steps | more
+
+
+# the components --------------------------------------------------------------------------------------------------
+
+
+TREE = {
+    "host MatrixHost": ["host-programs", "host-docker", "host-postgres"],
+    "secrets Secrets": ["secrets-rotating-seed", "secrets-permanent-seed"],
+    "mautrix-signal Database": ["mautrix-signal-directory", "mautrix-signal-role", "mautrix-signal-database"],
+    "backup DatabaseBackup": ["backup-script"],
+    "isolation DatabaseIsolation": ["isolation-public", "isolation-proof"],
+    "synapse SynapseRegistration": ["synapse-appservices"],
+    "mautrix-signal Container": [
+        "mautrix-signal-image",
+        "mautrix-signal-config",
+        "mautrix-signal-data",
+        "mautrix-signal-container",
+        "mautrix-signal-readiness",
+    ],
+    "": ["mautrix-signal-stop-and-check"],
+}
+
+
+def test_the_tree_of_a_preview_is_the_plan_and_no_child_hangs_beside_its_component(plan: Recording) -> None:
+    tree: dict[str, list[str]] = {}
+    for name, found in plan.resources.items():
+        if name not in plan.components:
+            tree.setdefault(found.parent, []).append(name)
+    assert {parent: sorted(children) for parent, children in tree.items()} == {
+        parent: sorted(children) for parent, children in TREE.items()
+    }
+    assert all(component.parent == "" for component in plan.components.values())
+    assert plan["mautrix-signal-stop-and-check"].type == COMMAND, "the check is one Command, and nothing else"
+
+
+def test_a_component_registers_the_outputs_that_it_annotates(plan: Recording) -> None:
+    """Without them Pulumi shows the component as unfinished, and a program that looks at it finds nothing. Those of
+    secrets and registrations are objects of secrets: the state has what they are made of, and does not repeat them."""
+    from tests.components.test_components import COMPONENTS, outputs_of
+
+    secrets_only = {"mautrix:stack:Secrets", "mautrix:stack:SynapseRegistration"}
+    registered = {found.type: found.registered for found in plan.components.values()}
+    assert {type_ for type_, outputs in registered.items() if not outputs} == secrets_only
+    assert len(COMPONENTS) == len(registered)
+    for component, type_ in COMPONENTS.items():
+        if type_ not in secrets_only:
+            assert (registered[type_] or {}).keys() == outputs_of(component), component.__name__
+        else:
+            assert registered[type_] == {}
+
+
+def test_a_bridge_has_eleven_resources_of_its_own_and_shares_the_rest(plan: Recording, many: Recording) -> None:
+    """Each is written with the whole state, twice or more: at twenty bridges one more is felt."""
+    assert len(plan.resources) <= 25 and len(many.resources) == len(plan.resources) + 2 * 11
+
+
+# the gate, and whose failure it is -------------------------------------------------------------------------------
+
+
+def went_live(recording: Recording) -> dict[str, bool]:
+    """By bridge: whether its container and the proof that it works are registered; both or neither."""
+    found = {
+        name: {step for step in ("container", "readiness") if f"{name}-{step}" in recording.resources} for name in NAMES
+    }
+    assert all(len(steps) in (0, 2) for steps in found.values()), found
+    return {name: bool(steps) for name, steps in found.items()}
+
+
+def test_a_check_that_fails_keeps_its_bridge_alone_from_going_live() -> None:
+    stopped = record(facts.healthy(3), MANY, failing={"mautrix-whatsapp-stop-and-check"})
+    assert went_live(stopped) == {"mautrix-signal": True, "mautrix-whatsapp": False, "mautrix-irc": True}
+    assert {name for name in stopped.resources if name.startswith("mautrix-whatsapp")} == {
+        "mautrix-whatsapp Database",
+        *(f"mautrix-whatsapp-{step}" for step in ("directory", "role", "database", "stop-and-check")),
+    }, "neither a config nor data nor an image of it: what runs goes on as it is"
+
+
+@pytest.mark.parametrize("step", ["image", "config", "data"])
+def test_what_a_container_is_made_of_is_one_bridge_s_failure_and_keeps_its_container_away(step: str) -> None:
+    """An image that cannot be had, settings that the bridge does not take, an archive that is damaged."""
+    stopped = record(facts.healthy(3), MANY, failing={f"mautrix-whatsapp-{step}"})
+    assert went_live(stopped) == {"mautrix-signal": True, "mautrix-whatsapp": False, "mautrix-irc": True}
+
+
+def test_a_bridge_that_does_not_get_ready_keeps_no_other_waiting() -> None:
+    stopped = record(facts.healthy(3), MANY, failing={"mautrix-whatsapp-readiness"})
+    assert went_live(stopped) == dict.fromkeys(NAMES, True)
+
+
+@pytest.mark.parametrize("step", ["backup-script", "isolation-proof", "synapse-appservices"])
+def test_no_check_is_made_and_no_bridge_goes_live_on_ground_that_is_not_proven(step: str) -> None:
+    stopped = record(facts.healthy(3), MANY, failing={step})
+    assert went_live(stopped) == dict.fromkeys(NAMES, False)
+    assert not list(stopped.named("stop-and-check"))
+
+
+def test_the_check_says_nothing_but_its_verdict_and_deletes_nothing(plan: Recording) -> None:
+    check = plan["mautrix-signal-stop-and-check"]
+    assert check.verbs == {"create": "synapse stop-and-check"}
+    assert not {"triggers", "update", "delete"} & check.inputs.keys()
+
+
+def test_a_problem_on_the_host_registers_nothing() -> None:
+    with pytest.raises(Stopped) as stopped:
+        record(replace(facts.healthy(), network=False), facts.defaults())
+    assert str(stopped.value).splitlines() == [
+        "the host is not ready; nothing was changed. 1 problem:",
+        "- network matrix-net: not there: correct the setting network (docker network ls)",
+    ]
+    assert stopped.value.registered == []
+
+
+def test_bad_settings_register_nothing() -> None:
+    with pytest.raises(Stopped, match=r"^bridges\[0\].port: 'x' should be a whole number from 1 to 65535$") as stopped:
+        record(facts.healthy(), facts.config({"port": "x"}))
+    assert stopped.value.registered == []
+
+
+def test_nothing_runs_on_the_host_outside_a_resource_but_one_look(plan: Recording) -> None:
+    assert [verb for verb, _ in plan.looks] == ["read"]
+
+
+# restore, adoption, owners ---------------------------------------------------------------------------------------
 
 
 ARCHIVE = ArchiveFacts(
@@ -139,46 +302,39 @@ ARCHIVE = ArchiveFacts(
 
 
 def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
-    """Data of one archive beside the key of another: nothing of it could be read again. So both have one trigger."""
+    """Data of one archive beside the key of another: nothing of it could be read again. So both are of one path."""
     host = facts.changed(facts.healthy(), {"archive": ARCHIVE})
     restored = record(host, facts.config({"restore": "latest"}))
-    data = arguments(restored, "gate")["data"]
-    assert data["restore"] == arguments(restored, "keys")["archive"] == ARCHIVE.path
-    assert restored["mautrix-signal-keys"].inputs["triggers"] == [ARCHIVE.path]
-    assert data["subject"]["pickle_key"] == arguments(restored, "archive")["subject"]["pickle_key"] == ARCHIVED_KEY
-    config = arguments(restored, "install")["config"]["content"]
-    assert f'pickle_key: "{ARCHIVED_KEY}"' in config
-    assert arguments(restored, "readiness")["new_keys"] is False, "its own cross-signing keys are in the archive"
+    data = arguments(restored, "mautrix-signal-data")
+    assert data["restore"] == arguments(restored, "mautrix-signal-archived-key")["archive"] == ARCHIVE.path
+    key = restored["mautrix-signal-archived-key"]
+    assert key.inputs["triggers"] == [ARCHIVE.path] and key.parent == "secrets Secrets"
+    assert data["subject"]["pickle_key"] == ARCHIVED_KEY
+    assert f'pickle_key: "{ARCHIVED_KEY}"' in config_of(restored)["content"]
+    new_keys = arguments(restored, "mautrix-signal-readiness")["new_keys"]
+    assert new_keys is False, "its own cross-signing keys are in the archive"
 
 
 def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_its_key(plan: Recording) -> None:
     again = record(facts.changed(facts.deployed(), {"archive": ARCHIVE}), facts.config({"restore": "latest"}))
-    assert arguments(again, "gate")["data"] == arguments(plan, "gate")["data"]
-    assert arguments(plan, "gate")["data"]["subject"]["pickle_key"] == KEYS.pickle_key
-    assert not {"mautrix-signal-keys"} & (again.resources.keys() | plan.resources.keys())
+    name = "mautrix-signal-data"
+    assert arguments(again, name) == arguments(plan, name)
+    assert arguments(plan, name)["subject"]["pickle_key"] == KEYS.pickle_key
+    assert not {"mautrix-signal-archived-key"} & (again.resources.keys() | plan.resources.keys())
 
 
 def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recording) -> None:
-    """It cannot drop what is gone already, and would stop a destroy there; the sweep can."""
-    for name in ("role", "database"):
-        assert plan[f"mautrix-signal-{name}"].options.retainOnDelete is True
-        assert plan[f"mautrix-signal-{name}"].options.importId == ""
+    """It cannot drop what is gone already, and would stop a destroy there; the cleanup can."""
+    for name in ("mautrix-signal-role", "mautrix-signal-database"):
+        assert plan[name].options.retainOnDelete is True
+        assert plan[name].options.importId == ""
+    retained = {name for name, found in plan.resources.items() if found.options.retainOnDelete}
+    assert retained == {"mautrix-signal-role", "mautrix-signal-database"}
     assert "password" not in plan["mautrix-signal-role"].inputs
-    assert plan["mautrix-signal-leftovers"].inputs["delete"].endswith(" # scripts.leftovers sweep")
-    assert plan["shared-directory"].needs == set() and plan["shared-leftovers"].needs == {"shared-directory"}
+    assert plan["host-programs"].needs == {"host MatrixHost"} and plan["host MatrixHost"].needs == set()
     again = record(facts.deployed(), facts.defaults())
-    assert again["mautrix-signal-role"].options.importId == again["mautrix-signal-database"].options.importId
-    assert again["mautrix-signal-role"].options.importId == "mautrix_signal"
-
-
-def test_nothing_slow_stands_between_the_first_new_secret_and_the_new_container(plan: Recording) -> None:
-    """A rotation: from the role's password on, the bridge that runs has old secrets. Before there is one, the proof
-    need not wait for the backup."""
-    steps = {"shared-access", "shared-registrations", "shared-synapse-restart", "shared-gate"}
-    for recording, more in ((record(facts.deployed(), facts.defaults()), set()), (plan, {"shared-backup-script"})):
-        between = recording.after("mautrix-signal-container") - recording.after("shared-access")
-        commands = {name for name in between if "create" in recording[name].inputs}
-        assert commands - {"shared-tokens", "shared-keys"} == steps | more
+    for name in ("mautrix-signal-role", "mautrix-signal-database"):
+        assert again[name].options.importId == "mautrix_signal", "ours, though no state holds it: taken over"
 
 
 def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:
@@ -186,83 +342,87 @@ def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:
     maps = (IdRange(0, 1000, 1), IdRange(1, 100000, 65536))
     rootless = record(replace(facts.healthy(), uids=maps, gids=maps), facts.defaults())
 
-    def owners(recording: Recording, name: str) -> set[tuple[int, int]]:
-        told = arguments(recording, name)
-        return {(each["uid"], each["gid"]) for each in told.get("files", [told.get("config")])}
+    def owners(recording: Recording) -> tuple[set[tuple[int, int]], ...]:
+        files = [config_of(recording)], arguments(recording, "synapse-appservices")["files"]
+        return tuple({(file["uid"], file["gid"]) for file in of_step} for of_step in files)
 
-    assert (owners(plan, "install"), owners(plan, "registrations")) == ({(1337, 1337)}, {(991, 991)})
-    assert (owners(rootless, "install"), owners(rootless, "registrations")) == ({(101336, 101336)}, {(100990, 100990)})
+    assert owners(plan) == ({(1337, 1337)}, {(991, 991)})
+    assert owners(rootless) == ({(101336, 101336)}, {(100990, 100990)})
 
 
 def test_docker_s_address_is_one_for_all(plan: Recording) -> None:
-    assert plan["shared-docker"].inputs["host"] == "unix:///var/run/docker.sock", "what docker context says"
+    assert plan["host-docker"].inputs["host"] == "unix:///var/run/docker.sock", "what docker context says"
     address = "unix:///run/user/1000/docker.sock"
     host = replace(facts.healthy(), docker_host=address)
     other = record(host, {**facts.defaults(), "dockerHost": address})
-    assert other["shared-docker"].inputs["host"] == address
-    assert {each.stdin["docker_host"] for each in other.resources.values() if each.stdin} == {address}
+    assert other["host-docker"].inputs["host"] == address
+    assert {step.stdin["docker_host"] for step in other.steps.values()} == {address}
     assert f"export DOCKER_HOST={address}" in arguments(other, "backup-script")["dump_script"]
+    for found in other.resources.values():
+        expected = {"docker:": "host-docker", "postgresql:": "host-postgres"}
+        wanted = next((name for type_, name in expected.items() if found.type.startswith(type_)), "")
+        assert (found.options.provider.split("::")[-2] if found.options.provider else "") == wanted, found.name
 
 
 def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> None:
-    there = {"host": "ssh://matt@host:2222", "become": "sudo", "sshKey": "~/.ssh/id", "postgresLocalPort": "23456"}
-    other = record(facts.healthy(), {**facts.defaults(), **there})
-    for name, away in other.resources.items():
-        here = plan[name]
-        assert (away.needs, away.stdin, away.secret_inputs) == (here.needs, here.stdin, here.secret_inputs), name
-        differing = {key for key in {*here.inputs, *away.inputs} if here.inputs.get(key) != away.inputs.get(key)}
+    access = {"host": "ssh://matt@host:2222", "become": "sudo", "sshKey": "~/.ssh/id", "postgresLocalPort": "23456"}
+    other = record(facts.healthy(), {**facts.defaults(), **access})
+    for name, remote in other.resources.items():
+        local = plan[name]
+        assert (remote.needs, remote.stdin, remote.secret_inputs) == (local.needs, local.stdin, local.secret_inputs)
+        differing = {key for key in {*local.inputs, *remote.inputs} if local.inputs.get(key) != remote.inputs.get(key)}
         assert differing <= {
-            "command:local:Command": {"create", "update", "delete"},
+            COMMAND: {"create", "update", "delete"},
             "pulumi:providers:docker": {"host", "sshOpts"},
             "pulumi:providers:postgresql": {"host", "port"},
-        }.get(here.type, set()), name
-        for verb in differing & {"create", "update", "delete"}:
-            assert away.inputs[verb].startswith("ssh -o BatchMode=yes -o StrictHostKeyChecking=yes")
-            assert "-l matt -p 2222 -T -- host 'sudo -n python3 -IS -" in away.inputs[verb]
-            assert f"echo '{name}: cut off from the host" in away.inputs[verb]
-    docker, postgres = other["shared-docker"].inputs, other["shared-postgres"].inputs
+        }.get(local.type, set()), name
+        assert remote.verbs == local.verbs if local.is_step else True, name
+        for key in differing & {"create", "update", "delete"}:
+            text = remote.inputs[key]
+            assert "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes" in text
+            assert "-l matt -p 2222 -T -- host 'sudo -n python3 -I " in text
+            assert f"echo '{name}: cut off from the host" in text
+    docker, postgres = other["host-docker"].inputs, other["host-postgres"].inputs
     assert docker["host"] == "ssh://matt@host:2222" and "StrictHostKeyChecking=yes" in docker["sshOpts"]
     assert (postgres["host"], postgres["port"]) == ("127.0.0.1", "23456")
 
 
-def test_nothing_is_made_before_what_sweeps_it_nor_a_database_before_the_directory_is_claimed(plan: Recording) -> None:
-    made = [each for each in plan.resources.values() if each.type.startswith(("postgresql:", "docker:index"))]
-    assert len(made) == 3
-    for each in made:
-        assert {"mautrix-signal-leftovers", "shared-leftovers"} <= plan.after(each.name), each.name
-    own = arguments(plan, "install")["own"]
-    assert own["path"] == "/opt/matrix/mautrix-signal" and own["stack"] == facts.STACK
-    assert "shared-install" in plan.after("mautrix-signal-role") & plan.after("mautrix-signal-database")
-    assert "mautrix-signal-leftovers" in plan["shared-install"].needs
-
-
 def test_every_database_of_the_settings_is_isolated(plan: Recording) -> None:
-    assert arguments(plan, "isolation")["databases"] == ["synapse", "mas"]
-    assert [each["database"] for each in arguments(plan, "isolation")["bridges"]] == ["mautrix_signal"]
+    wanted = arguments(plan, "isolation-public")
+    assert wanted["databases"] == ["synapse", "mas"]
+    assert [database["database"] for database in wanted["bridges"]] == ["mautrix_signal"]
+    assert plan["isolation-public"].verbs == {
+        "create": "public shut-out", "update": "public renew", "delete": "public let-in",
+    }  # fmt: skip
+
+
+# secrets ---------------------------------------------------------------------------------------------------------
+
+SECRETS = [*vars(TOKENS).values(), *vars(DOUBLEPUPPET).values(), KEYS.pickle_key, SEED.seed, PERMANENT_SEED.seed]
 
 
 def test_no_secret_is_outside_a_secret_input(plan: Recording) -> None:
-    secrets = [*vars(TOKENS).values(), *vars(DOUBLEPUPPET).values(), KEYS.pickle_key, SEED.seed]
-    assert len(secrets) == 9
-    assert {name for name, each in plan.resources.items() if "stdin" not in each.secret_inputs and each.stdin} <= {
-        "shared-directory", "shared-leftovers", "mautrix-signal-leftovers", "mautrix-signal-registration",
-        "shared-doublepuppet-registration", "mautrix-signal-may-go",
-    }  # fmt: skip
-    for each in plan.resources.values():
-        for name, value in each.inputs.items():
-            if name not in each.secret_inputs:
-                assert not [secret for secret in secrets if secret in json.dumps(value, default=str)], (each.name, name)
+    assert len(SECRETS) == 10
+    assert "stdin" not in plan["host-programs"].secret_inputs, "it holds none"
+    for name, found in plan.resources.items():
+        if found.is_step and name != "host-programs":
+            assert "stdin" in found.secret_inputs, name
+        for key, value in found.inputs.items():
+            if key not in found.secret_inputs:
+                text = json.dumps(value, default=str)
+                assert not [secret for secret in SECRETS if secret in text], (name, key)
+    assert plan["host-postgres"].secret_inputs == {"password"}
 
 
-def test_what_a_command_s_text_says_has_no_argument(plan: Recording) -> None:
-    for each in plan.resources.values():
-        if each.type == "command:local:Command":
-            kept = "stdin" in each.secret_inputs or each.options.additionalSecretOutputs or "create" not in each.inputs
-            assert kept, "what it says at its end is no secret"
-            for verb in {"create", "delete"} & each.inputs.keys():
-                wanted = r" ([a-z_]+) # scripts\.[a-z_]+ \1$| - # scripts\.generate$"
-                assert re.search(wanted, each.inputs[verb])
-            assert each.inputs["addPreviousOutputInEnv"] is False
+def test_a_command_s_text_says_what_it_does_and_holds_no_argument(plan: Recording) -> None:
+    path = arguments(plan, "host-programs")["programs"]["path"]
+    for name, step in plan.steps.items():
+        for key, words in step.verbs.items():
+            assert words in VERBS
+            file = f".host-programs/{path.rpartition('/')[2]}" if (name, key) == ("host-programs", "create") else path
+            assert step.inputs[key] == f"python3 -I {file} {words}"
+        assert step.inputs["addPreviousOutputInEnv"] is False
+        assert step.inputs["logging"] in ("stderr", "none"), "what a step prints is its result, which may be secret"
 
 
 def test_the_container_has_no_secret_and_no_port(plan: Recording) -> None:
@@ -283,21 +443,53 @@ def test_what_people_send_has_room_on_disk_for_as_long_as_the_container_is_there
 
 
 def test_a_secret_is_made_once_and_turns_with_its_generation_alone(plan: Recording) -> None:
-    tokens, keys = plan["shared-tokens"], plan["shared-keys"]
-    assert tokens.inputs["triggers"] == [1]
-    assert keys.inputs["triggers"] == []
-    for each in (tokens, keys):
-        assert {"create", "update", "stdin", "environment", "logging"} <= set(each.options.ignoreChanges)
-        assert set(each.options.additionalSecretOutputs) == {"stdout", "stderr"}
-        assert each.inputs["logging"] == "none"
+    rotating, permanent = plan["secrets-rotating-seed"], plan["secrets-permanent-seed"]
+    assert rotating.inputs["triggers"] == [1]
+    assert permanent.inputs["triggers"] == []
+    for seed in (rotating, permanent):
+        assert {"create", "update", "stdin", "environment", "logging"} <= set(seed.options.ignoreChanges)
+        assert set(seed.options.additionalSecretOutputs) == {"stdout", "stderr"}
+        assert seed.inputs["logging"] == "none"
+    other = record(facts.healthy(), {**facts.defaults(), "tokenGeneration": "2"})
+    assert other["secrets-rotating-seed"].inputs["triggers"] == [2]
+    assert other["secrets-permanent-seed"].inputs["triggers"] == [], "the pickle key never turns"
+
+
+def test_no_output_that_is_not_secret_holds_a_secret_and_tokens_are_secrets(plan: Recording, many: Recording) -> None:
+    tokens = {"asToken", "hsToken", "databaseUrl", "provisioningSecret"}
+    of_bridges: list[Mapping[str, Any]] = [plan.outputs, *(many.outputs[key] for key in ("signal", "whatsapp", "irc"))]
+    for outputs in of_bridges:
+        secret = {name for name, output in outputs.items() if is_secret(output)}
+        assert secret == tokens | ({"doublepuppetAsToken"} if outputs is plan.outputs else set())
+        for name in outputs.keys() - secret:
+            text = str(value_of(outputs[name]))
+            assert not [value for value in SECRETS if value in text], name
+    assert is_secret(many.outputs["doublepuppetAsToken"])
+    assert value_of(plan.outputs["asToken"]) == TOKENS.as_token
+    assert value_of(plan.outputs["doublepuppetAsToken"]) == DOUBLEPUPPET.as_token
+
+
+def test_a_registered_output_that_holds_a_secret_is_one(plan: Recording) -> None:
+    secret = set()
+    for name, component in plan.components.items():
+        for key, value in (component.registered or {}).items():
+            if rpc.is_rpc_secret(value):
+                secret.add((name, key))
+            else:
+                assert not [text for text in SECRETS if text in str(value)], (name, key)
+    assert secret == {("mautrix-signal Database", "url")}
+
+
+# what changes what -----------------------------------------------------------------------------------------------
 
 
 def test_another_config_replaces_the_container_and_runs_the_check_again_but_not_the_restart(plan: Recording) -> None:
-    def versions(recording: Recording) -> tuple[str, str, str]:
+    def versions(recording: Recording) -> tuple[str, str, object]:
+        files = arguments(recording, "synapse-appservices")
         return (
             json.dumps(recording["mautrix-signal-container"].inputs["labels"]),
-            arguments(recording, "gate")["check"]["fingerprint"],
-            json.dumps(arguments(recording, "synapse-restart")["registrations"]),
+            arguments(recording, "mautrix-signal-stop-and-check")["fingerprint"],
+            [files[key] for key in ("files", "registrations", "experimental_features", "watch")],
         )
 
     other = record(facts.healthy(), {**facts.defaults(), "homeserverAddress": "http://synapse:8008"})
@@ -307,66 +499,88 @@ def test_another_config_replaces_the_container_and_runs_the_check_again_but_not_
     assert versions(same) == versions(plan)
 
 
-def test_a_new_container_is_made_after_the_old_one_is_gone_and_a_gate_never_deletes(plan: Recording) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"tokenGeneration": "2"}, id="turned tokens"),
+        pytest.param({"bridges": json.dumps([{"kind": "signal", "image": "example.org/signal:v2"}])}, id="an image"),
+        pytest.param({"bridges": json.dumps([{"kind": "signal", "container": "other"}])}, id="a name"),
+    ],
+)
+def test_whatever_replaces_the_container_has_the_check_run_again(plan: Recording, changed: dict[str, str]) -> None:
+    other = record(facts.healthy(), {**facts.defaults(), **changed})
+    check, container = "mautrix-signal-stop-and-check", "mautrix-signal-container"
+    assert other[container].inputs != plan[container].inputs
+    assert arguments(other, check)["fingerprint"] != arguments(plan, check)["fingerprint"]
+
+
+def test_a_new_container_is_made_after_the_old_one_is_gone_and_keeps_the_config_that_it_has(plan: Recording) -> None:
     assert plan["mautrix-signal-container"].options.deleteBeforeReplace is True
-    for name in ("install", "gate", "readiness"):
-        assert not {"triggers", "delete"} & plan[f"shared-{name}"].inputs.keys()
+    for name in ("config", "data", "stop-and-check", "readiness"):
+        assert "triggers" not in plan[f"mautrix-signal-{name}"].inputs, "a step that was replaced would delete first"
+    volume = next(each for each in plan["mautrix-signal-container"].inputs["volumes"] if "hostPath" in each)
+    assert config_of(plan)["path"] == f"{volume['hostPath']}/config.yaml"
+    other = record(facts.healthy(), {**facts.defaults(), "homeserverAddress": "http://synapse:8008"})
+    assert config_of(other)["path"] != config_of(plan)["path"], "the running container's config stays as it is"
 
 
 def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
-    def stdin(recording: Recording) -> dict[str, object]:
-        return {each.name: each.inputs["stdin"] for each in recording.resources.values() if each.stdin}
-
-    other = stdin(record(facts.healthy(), {**facts.defaults(), "reapply": "1"}))
-    names = "leftovers registration archive may-go"
-    shared = "leftovers directory doublepuppet-registration install isolation backup-script access registrations"
-    shared += " synapse-restart gate readiness"
-    own = {f"mautrix-signal-{name}" for name in names.split()}
-    assert set(other) == own | {f"shared-{name}" for name in shared.split()}
-    assert [name for name, text in stdin(plan).items() if text == other[name]] == []
+    other = record(facts.healthy(), {**facts.defaults(), "reapply": "1"})
+    assert [name for name, step in plan.steps.items() if step.inputs["stdin"] == other[name].inputs["stdin"]] == []
+    assert {name for name, step in other.steps.items() if "stdin" in step.options.ignoreChanges} == SEEDS
+    differing = {name for name, found in other.resources.items() if found.inputs != plan[name].inputs}
+    assert differing == set(plan.steps), "and nothing else: no container is replaced"
 
 
 def test_a_deployed_bridge_that_never_got_ready_is_replaced_and_checked_again(plan: Recording) -> None:
     again = record(facts.changed(facts.deployed(), {"ready_mark": ""}), facts.defaults())
     assert {"label": "mautrix-bridge.attempt", "value": "2"} in again["mautrix-signal-container"].inputs["labels"]
-    first = arguments(plan, "gate")["check"]["fingerprint"]
-    assert arguments(again, "gate")["check"]["fingerprint"] != first
+    name = "mautrix-signal-stop-and-check"
+    assert arguments(again, name)["fingerprint"] != arguments(plan, name)["fingerprint"]
 
 
-def _waited(wait: str) -> HostFacts:
-    mark = f"mautrix-signal-container-id 1 {wait}"
-    status = BridgeStatus(container="exited", exit_code=1)
-    return facts.changed(facts.deployed(), {"ready_mark": mark, "status": status})
+def unknown_in(found: Resource) -> Iterator[str]:
+    """The inputs that are not known, in whole or in part."""
+
+    def holds(value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return any(holds(item) for item in value.values())
+        if isinstance(value, list):
+            return any(holds(item) for item in value)
+        return isinstance(value, Unknown)
+
+    return (key for key, value in found.inputs.items() if holds(value))
 
 
-@pytest.mark.parametrize(
-    ("host", "status"),
-    [
-        pytest.param(facts.healthy(), STATUS, id="a first up: not `absent`, as the host was met"),
-        pytest.param(_waited("another"), STATUS, id="this up has waited for it: as the wait saw it"),
-        pytest.param(
-            _waited("0123abcd"),
-            BridgeStatus(container="exited", exit_code=1),
-            id="nothing has waited since: as it was met, even if it no longer runs",
-        ),
-    ],
-)
-def test_the_bridge_s_status_is_the_newest_that_was_seen(host: HostFacts, status: BridgeStatus) -> None:
-    assert plain(output(record(host, facts.defaults()), "status")) == plain(status)
+def test_a_preview_shows_no_replacement_that_up_does_not_make() -> None:
+    """Every step will run again, so nothing that one prints is known: neither the container nor what it is made of may
+    look changed. Secrets are never made again, so they are known."""
+    again = record(facts.deployed(), facts.defaults(), preview=True, unknown="^(?!secrets-)")
+    assert {name: [*unknown_in(found)] for name, found in again.resources.items() if [*unknown_in(found)]} == {}
+    same = record(facts.deployed(), facts.defaults())
+    for name, found in again.resources.items():
+        assert (found.inputs, found.stdin) == (same[name].inputs, same[name].stdin), name
+    first = record(facts.healthy(), facts.defaults(), preview=True, unknown=".")
+    assert "labels" in [*unknown_in(first["mautrix-signal-container"])], "so this test would see one"
+    assert first.resources.keys() == same.resources.keys(), "a first preview shows all that up will make"
 
 
-def test_a_problem_on_the_host_registers_nothing() -> None:
-    with pytest.raises(pulumi.RunError) as stopped:
-        record(replace(facts.healthy(), network=False), facts.defaults())
-    assert str(stopped.value).splitlines() == [
-        "the host is not ready; nothing was changed. 1 problem:",
-        "- network matrix-net: not there: correct the setting network (docker network ls)",
-    ]
+def test_another_version_of_the_programs_runs_steps_again_and_replaces_nothing(plan: Recording) -> None:
+    with patch("components.preflight.build_program_file", lambda stack: ProgramFile(f"# {stack}\nother".encode())):
+        other = record(facts.healthy(), facts.defaults())
+    assert other.resources.keys() == plan.resources.keys()
+    for name, found in other.resources.items():
+        differing = {key for key, value in found.inputs.items() if value != plan[name].inputs.get(key)}
+        texts = set(found.verbs) if found.is_step else set()
+        assert differing == texts | ({"stdin"} if name == "host-programs" else set()), name
+        if name in SEEDS:
+            assert differing <= set(found.options.ignoreChanges), "a new version would turn every secret"
 
 
-def test_bad_settings_register_nothing() -> None:
-    with pytest.raises(pulumi.RunError, match=r"^bridges\[0\].port: 'x' should be a whole number from 1 to 65535$"):
-        record(facts.healthy(), facts.config({"port": "x"}))
+def test_no_program_is_in_the_state(plan: Recording) -> None:
+    """A hundred kilobytes in each step are written at every other one: twenty bridges would take minutes."""
+    assert {name for name, step in plan.steps.items() if len(step.inputs["stdin"]) > 8_000} == set()
+    assert not [name for name, step in plan.steps.items() if "import " in str(step.inputs)]
 
 
 def test_names_come_from_the_settings_alone() -> None:
@@ -378,166 +592,62 @@ def test_names_come_from_the_settings_alone() -> None:
         "registrationFile": "box.yaml",
     }
     box = record(facts.healthy(), facts.config(own))
-    for each in box.resources.values():
-        told = json.dumps({**each.inputs, "stdin": each.stdin.get("arguments")}, default=str)
+    for found in box.resources.values():
+        told = json.dumps({**found.inputs, "stdin": found.stdin.get("arguments")}, default=str)
         told = told.replace("/usr/bin/mautrix-signal", "").replace("mautrix-signal/contabo", "")
         for name in ("mautrix_signal", "/opt/matrix/mautrix-signal", "://mautrix-signal:", "/data/registration.yaml"):
-            assert name not in told, (each.name, name)
-
-
-def test_the_programs_are_not_in_the_state_but_on_the_host_before_the_first_step(plan: Recording) -> None:
-    """A hundred kilobytes in each step are written at every other one: twenty bridges would take minutes."""
-    assert {name for name, each in plan.resources.items() if len(str(each.inputs.get("stdin", ""))) > 8_000} == {
-        "shared-directory"
-    }, "what makes it, and takes it away when they are gone"
-    ((verb, kept),) = (told for told in plan.run if told[0] != "read_host")
-    assert verb == "create" and kept.within.path == "/opt/matrix/mautrix-bridges"
-    (file,) = kept.files
-    held = json.loads(file.content.partition("\n")[2])
-    assert held.keys() >= {"host_programs.synapse.appservices", "mautrix_bridges"}
-    for name, each in plan.resources.items():
-        if each.stdin and name != "shared-directory":
-            assert each.stdin["stored"]["path"] == file.path, name
-            assert each.stdin["stored"]["sha256"] == hashlib.sha256(file.content.encode()).hexdigest()
-            assert "shared-directory" in plan.after(name), name
-
-
-def test_a_preview_and_a_host_that_has_the_programs_leave_them() -> None:
-    there = replace(facts.healthy(), programs=True)
-    for recorded in (record(there, facts.defaults()), record(facts.healthy(), facts.defaults(), preview=True)):
-        assert [verb for verb, _ in recorded.run] == ["read_host"]
+            assert name not in told, (found.name, name)
 
 
 # several bridges -------------------------------------------------------------------------------------------------
 
 
 def test_all_share_one_restart_one_isolation_one_backup_and_one_double_puppet(many: Recording) -> None:
-    commands = [each for each in many.resources.values() if each.type == "command:local:Command"]
-    for what in (
-        "synapse.appservices register_appservices",
-        "isolation isolate",
-        "nightly_backup apply",
-        "install install",
-        "gate admit",
-    ):
-        assert len([each for each in commands if each.inputs.get("create", "").endswith(f" # scripts.{what}")]) == 1
-    assert [each["path"].rpartition("/")[2] for each in arguments(many, "synapse-restart")["registrations"]] == [
+    created = [step.verbs["create"] for step in many.steps.values()]
+    for words in ("synapse register", "public shut-out", "passwords prove", "backup install", "programs install"):
+        assert created.count(words) == 1, words
+    assert created.count("secrets make-seed") == 2
+    synapse = arguments(many, "synapse-appservices")
+    wanted = [
         "registration.yaml", "mautrix-whatsapp-registration.yaml", "mautrix-irc-registration.yaml", "doublepuppet.yaml",
     ]  # fmt: skip
-    assert arguments(many, "synapse-restart")["bridges"] == [*NAMES]
-    databases = [each["database"] for each in arguments(many, "isolation")["bridges"]]
-    assert databases == [each["database"] for each in arguments(many, "backup-script")["bridges"]]
+    for paths in (synapse["registrations"], [file["path"] for file in synapse["files"]]):
+        assert [path.rpartition("/")[2] for path in paths] == wanted
+    assert synapse["bridges"] == [*NAMES]
+    databases = [database["database"] for database in arguments(many, "isolation-public")["bridges"]]
+    assert databases == [database["database"] for database in arguments(many, "backup-script")["bridges"]]
     assert databases == ["mautrix_signal", "mautrix_whatsapp", "mautrix_irc"]
 
 
 def test_no_bridge_waits_for_another_after_the_restart(many: Recording) -> None:
     for name in NAMES:
-        before = many.after(f"{name}-may-go")
-        assert "shared-synapse-restart" in before
+        before = many.after(f"{name}-readiness")
+        assert "synapse-appservices" in before
         for other in {*NAMES} - {name}:
-            assert not {f"{other}-{step}" for step in ("archive", "container", "may-go")} & before
-            assert f"{other}-registration" in many.after("shared-synapse-restart")
+            later = ("stop-and-check", "image", "config", "data", "container", "readiness")
+            assert not {f"{other}-{step}" for step in later} & before
+            assert f"{other}-database" in many.after("synapse-appservices"), "one restart, once all are there"
 
 
 def test_another_bridge_changes_nothing_of_one_that_is_there_but_what_all_share(
     plan: Recording, many: Recording
 ) -> None:
-    for name, each in plan.resources.items():
-        if name.startswith("mautrix-signal") and each.type != "pulumi:pulumi:Stack":
-            assert (each.inputs, each.stdin) == (many[name].inputs, many[name].stdin), name
+    for name, found in plan.resources.items():
+        if name.startswith("mautrix-signal"):
+            assert (found.inputs, found.stdin) == (many[name].inputs, many[name].stdin), name
     less = record(facts.healthy(2), facts.config({"kind": "whatsapp"}, [CUSTOM]))  # the first one has gone
-    for name, each in less.resources.items():
+    for name, found in less.resources.items():
         if name.startswith(("mautrix-whatsapp", "mautrix-irc")):
-            assert (each.inputs, each.stdin) == (many[name].inputs, many[name].stdin), name
+            assert (found.inputs, found.stdin) == (many[name].inputs, many[name].stdin), name
 
 
-def test_outputs_are_a_bridge_s_and_its_tokens_secrets(many: Recording) -> None:
-    assert [*many.outputs["bridges"]] == ["signal", "whatsapp", "irc"]
-    assert output(many, "bot", "irc") == "@ircbot:echo6.co"
-    assert "`!wa login`" in output(many, "nextSteps", "whatsapp")
-    for name in ("asToken", "hsToken", "databaseUrl", "provisioningSecret"):
-        value = many.outputs["bridges"]["irc"][name]
-        assert asyncio.get_event_loop().run_until_complete(value.is_secret()), name
-
-
-GATE = {"shared-gate whatsapp": Failed("stop-and-check: FAIL: ping: 502")}
-
-
-def live(recording: Recording) -> dict[str, bool]:
-    """By bridge: whether it has a container, and readiness waits for it."""
-    waited = recording["shared-readiness"].stdin["arguments"]
-    found = {name: (f"{name}-container" in recording.resources, name[8:] in waited) for name in NAMES}
-    assert all(made == awaited for made, awaited in found.values())
-    return {name: made for name, (made, _) in found.items()}
-
-
-def test_a_gate_that_fails_keeps_its_bridge_alone_from_going_live_and_ends_the_run() -> None:
-    stopped = record(facts.healthy(3), MANY, failing=GATE)
-    assert live(stopped) == {"mautrix-signal": True, "mautrix-whatsapp": False, "mautrix-irc": True}
-    assert stopped.ended.splitlines() == [
-        "1 of 3 bridges did not go live:", "- mautrix-whatsapp: stop-and-check: FAIL: ping: 502",
-    ]  # fmt: skip
-
-
-def test_an_image_that_cannot_be_had_is_one_bridge_s_failure() -> None:
-    """As a failed resource of Docker's provider it would end the run for all."""
-    failing = {"shared-install whatsapp": Failed("image dock.mau.dev/x: cannot be pulled: manifest unknown")}
-    stopped = record(facts.healthy(3), MANY, failing=failing)
-    assert live(stopped) == {"mautrix-signal": True, "mautrix-whatsapp": False, "mautrix-irc": True}
-    assert stopped["shared-gate"].stdin["arguments"].keys() == {"signal", "irc"}
-    assert stopped.ended.splitlines()[1:] == [
-        "- mautrix-whatsapp: image dock.mau.dev/x: cannot be pulled: manifest unknown"
-    ]
-
-
-def test_at_preview_all_of_it_is_planned() -> None:
-    """What a gate will say is not known then, and what it said once is of no account."""
-    planned = record(facts.healthy(3), MANY, failing=GATE, preview=True)
-    assert "mautrix-whatsapp-container" in planned.resources and planned.ended == ""
-
-
-def test_a_destroy_is_not_stopped_by_what_failed_before_it() -> None:
-    with patch("components.host_check.making", lambda: False):
-        told = record(facts.healthy(3), MANY, failing={"shared-readiness irc": Failed("is not ready"), **GATE})
-    assert told.ended == "" and "mautrix-whatsapp-container" in told.resources
-
-
-def test_data_that_cannot_begin_keeps_the_container_away() -> None:
-    """It has one to come: what is in it goes into an archive at the end."""
-    stopped = record(facts.healthy(), facts.defaults(), failing={"shared-gate signal": Failed("an archive is damaged")})
-    assert "mautrix-signal-archive" in stopped.resources
-    assert not {"mautrix-signal-container", "mautrix-signal-may-go"} & stopped.resources.keys()
-    assert stopped.ended.splitlines()[1:] == ["- mautrix-signal: an archive is damaged"]
-
-
-def test_every_bridge_that_fails_has_its_line_and_an_upgrade_its_way_back() -> None:
-    failing = {f"shared-readiness {name[8:]}": Failed(f"{name} is not ready after 90 s") for name in NAMES[:2]}
-    stopped = record(facts.healthy(3), MANY, failing=failing)
-    assert stopped.ended.splitlines() == [
-        "2 of 3 bridges did not go live:",
-        "- mautrix-signal: mautrix-signal is not ready after 90 s",
-        "- mautrix-whatsapp: mautrix-whatsapp is not ready after 90 s",
-    ]
-    leaving = replace(facts.healthy(3), leaving=("mautrix-old",))
-    assert (
-        record(leaving, MANY, failing=failing).ended.splitlines()[3].startswith("- mautrix-old: is stopped and out of")
-    )
-    begun = bridge_data.Begun("none", "/archives/old.tar.gz", "dock.mau.dev/mautrix/signal:v0.2602.0")
-    passed = Admitted(Checked("PASS", "all well"), begun)
-    with patch.dict(RESULTS, {"bridge.gate admit": passed}):
-        stopped = record(facts.deployed(), facts.defaults(), failing=failing)
-    assert stopped.ended.endswith(
-        "Or go back, the database as it is now being archived first: `pulumi config set --path 'bridges[0].image' "
-        "dock.mau.dev/mautrix/signal:v0.2602.0 && pulumi config set --path 'bridges[0].goBackTo' /archives/old.tar.gz "
-        "&& pulumi up`"
-    )
-
-
-def test_an_attempt_that_failed_is_made_again(plan: Recording) -> None:
-    """Its outcome is in the state: nothing would be asked again unless something differs."""
-    again = record(
-        facts.changed(facts.healthy(), {"failures": 1, "directory": facts.deployed().bridges[0].directory}),
-        facts.defaults(),
-    )
-    for name in ("install", "gate", "readiness"):
-        assert again[f"shared-{name}"].inputs["stdin"] != plan[f"shared-{name}"].inputs["stdin"]
+def test_one_bridge_s_outputs_are_at_the_top_and_several_are_objects(plan: Recording, many: Recording) -> None:
+    of_stack = {"doublepuppetAsToken", "backups", "backupCron"}
+    of_bridge = plan.outputs.keys() - of_stack
+    assert of_bridge >= {"asToken", "hsToken", "databaseUrl", "verdict", "bot", "nextSteps"}
+    assert many.outputs.keys() == {"signal", "whatsapp", "irc"} | of_stack
+    for key in ("signal", "whatsapp", "irc"):
+        assert many.outputs[key].keys() == of_bridge
+    assert value_of(plan.outputs["verdict"]) == "PASS"
+    assert value_of(many.outputs["irc"]["bot"]) == "@ircbot:echo6.co"
+    assert "`!wa login`" in value_of(many.outputs["whatsapp"]["nextSteps"])

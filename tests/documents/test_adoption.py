@@ -1,4 +1,4 @@
-"""A bridge that would come along as another one: with other users in its rooms, without its key, or not at all."""
+"""A bridge that would be taken over as another one: with other users in its rooms, without its key, or not at all."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_what_an_archive_needs_is_read() -> None:
             "appservice.username_template: is 'sig_{{.}}', should be 'signal_{{.}}'",
         ),
         ("homeserver", None, "homeserver.domain: is not set"),
-        ("encryption.pickle_key", "generate", "encryption.pickle_key: is not there"),
-        ("encryption", {}, "encryption.pickle_key: is not there"),
+        ("encryption.pickle_key", "generate", "encryption.pickle_key: holds no key"),
+        ("encryption", {}, "encryption.pickle_key: holds no key"),
         (
             "database.type",
             "sqlite3-fk-wal",
@@ -61,7 +61,7 @@ def test_what_an_archive_needs_is_read() -> None:
         ("database.uri", "postgres://user@host", "database.uri: should be like postgres://"),
     ],
 )
-def test_what_cannot_come_along_is_one_line(path: str, value: Any, words: str) -> None:
+def test_a_bridge_that_cannot_be_taken_over_has_one_line_for_each_reason(path: str, value: Any, words: str) -> None:
     (line,) = find_problems(changed(path, value), SIGNAL)
     assert line.startswith(words)
     assert "p%2Fw" not in line

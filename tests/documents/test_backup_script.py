@@ -36,7 +36,7 @@ ADDED = [
 ]
 
 
-def test_the_corpus_is_there() -> None:
+def test_the_corpus_is_not_empty() -> None:
     assert len(CORPUS) == 18 and len(CASES) == 10
 
 
@@ -176,7 +176,7 @@ def test_a_line_that_goes_on_is_not_cut() -> None:
     assert backup_script.add_call("pg_dump a\nsay \\\\\nfind x\n", SIGNAL)
 
 
-def test_the_three_lines() -> None:
+def test_the_call_goes_in_as_three_lines_before_the_clean_up() -> None:
     text = "BACKUP_DIR=x\npg_dump a\nfind x\n"
     assert backup_script.add_call(text, SIGNAL).split("\n") == ["BACKUP_DIR=x", "pg_dump a", *ADDED, "find x", ""]
     assert (
@@ -202,7 +202,7 @@ def test_a_script_with_an_exit_trap_of_its_own_keeps_it() -> None:
         ("#!/usr/bin/env -S bash -e", "bash"), ("#!/usr/bin/env LC_ALL=C zsh", "zsh"), ("", "sh"), ("pg_dump", "sh"),
     ],
 )  # fmt: skip
-def test_the_shell_that_runs_it(first: str, shell: str) -> None:
+def test_the_first_line_tells_the_shell_and_anything_else_is_refused(first: str, shell: str) -> None:
     assert backup_script.find_interpreter(f"{first}\necho\n") == shell
 
 
@@ -260,7 +260,7 @@ def test_healthy_scripts_of_all_kinds(case: str, directory: str, problems: list[
     assert accepted.problems == () and backup_script.remove_call(accepted.edited, SIGNAL.owner) == text
     filtered = judged(text, backupDir=directory, backupFilter="age -r age1x", backupFilterSuffix=".age")
     assert filtered.problems == ()
-    assert all("go along through backupFilter if it sends" in line for line in filtered.warnings)
+    assert all("it sends our dumps through backupFilter, too" in line for line in filtered.warnings)
 
 
 def test_where_the_call_stands_in_the_cases() -> None:
@@ -289,7 +289,7 @@ def test_a_directory_that_the_script_does_not_name_is_told_with_the_names_that_i
         ("nice scp a b:", "scp"), ("curl -fsS -T a https://x/", "curl"), ("tar c x | aws s3 cp - s3://y", "aws"),
     ],
 )  # fmt: skip
-def test_an_upload_is_found(line: str, word: str) -> None:
+def test_a_command_that_uploads_is_found(line: str, word: str) -> None:
     assert find_uploads(f"#!/bin/sh\n{line}\n") == [(2, word)]
 
 
@@ -298,7 +298,7 @@ def test_an_upload_is_found(line: str, word: str) -> None:
     ["# rclone copy", "echo 'rclone copy is off'", "curl -fsS https://hc-ping.com/x", "RSYNC=no", "rsync_done=1",
      "find /srv/aws -delete", "cd /srv/restic"],
 )  # fmt: skip
-def test_what_is_no_upload(line: str) -> None:
+def test_a_command_that_does_not_upload_is_not_taken_for_one(line: str) -> None:
     assert find_uploads(f"#!/bin/sh\n{line}\n") == []
 
 
@@ -327,7 +327,7 @@ def test_the_line_of_a_warning_is_the_file_s_also_below_our_call() -> None:
     assert str(first.edited.split("\n").index("if command -v aws >/dev/null; then") + 1) == "12"
 
 
-def test_what_stands_already_is_known() -> None:
+def test_a_script_that_has_the_call_needs_no_edit() -> None:
     text = CASES["B17"]
     first = judged(text)
     assert not first.has_call and judged(first.edited).has_call

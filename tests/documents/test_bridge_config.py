@@ -162,7 +162,7 @@ def test_any_password_comes_back_from_the_url(role: str, password: str, database
 @pytest.mark.parametrize(
     ("host", "place"), [("172.18.0.2", "172.18.0.2:5432"), ("fd00::2", "[fd00::2]:5432"), ("my_db", "my_db:5432")]
 )
-def test_hosts_of_a_url(host: str, place: str) -> None:
+def test_every_form_of_a_host_is_a_valid_url(host: str, place: str) -> None:
     assert urlsplit(database_url("u", "p", host, 5432, "d")).netloc == f"u:p@{place}"
 
 
@@ -312,7 +312,7 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
-def test_of_a_bridge_set_up_by_hand_what_somebody_chose_comes_along() -> None:
+def test_the_choices_of_a_hand_made_bridge_are_extracted() -> None:
     theirs = {
         "bridge": {"permissions": {"@me:echo6.co": "admin"}, "relay": {"enabled": True}},
         "appservice": {"port": 1, "bot": {"username": "other", "displayname": "Hugo"}},

@@ -72,7 +72,7 @@ SECRET = [
 
 @pytest.mark.parametrize("text", SECRET)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_hidden_in_yaml(text: str, end: str) -> None:
+def test_no_secret_of_a_yaml_file_is_in_its_diff(text: str, end: str) -> None:
     text = text.replace("\n", end)
     hidden = diff.conceal(text)
     assert "XYZZY" not in hidden and diff.HIDDEN in hidden
@@ -89,7 +89,7 @@ def test_hidden_in_yaml(text: str, end: str) -> None:
         'restic_password="XYZZY"; restic backup',
     ],
 )
-def test_hidden_in_a_script(text: str) -> None:
+def test_no_secret_of_a_script_is_in_its_diff(text: str) -> None:
     hidden = diff.conceal(f"#!/bin/bash\n{text}\nif [ 1 ]; then\n")
     assert "XYZZY" not in hidden and diff.HIDDEN in hidden
 
@@ -110,7 +110,7 @@ def test_hidden_in_a_script(text: str) -> None:
         "app_service_config_files:\n- /data/secret-token.yaml",
     ],
 )
-def test_shown(text: str) -> None:
+def test_values_that_only_look_secret_stay_visible(text: str) -> None:
     assert diff.conceal(text) == text
 
 

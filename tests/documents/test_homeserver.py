@@ -162,7 +162,7 @@ def test_flags_in_every_style(before: str, after: str) -> None:
     assert remove_entries(after, SIGNAL.owner) == before
 
 
-def test_what_is_there_by_hand_is_neither_owned_nor_removed() -> None:
+def test_an_entry_without_our_mark_is_neither_owned_nor_removed() -> None:
     by_hand = "app_service_config_files:\n- /data/registration.yaml\n"
     by_hand += "experimental_features: {msc3202_transaction_extensions: on}\n"
     assert add_entries(by_hand, SIGNAL) == by_hand
@@ -288,7 +288,7 @@ def test_changed_entries_replace_the_old_ones() -> None:
             assert add_entries(add_entries(plain, SIGNAL), later) == add_entries(plain, later)
 
 
-def test_missing_names_what_is_not_there() -> None:
+def test_a_missing_entry_is_named() -> None:
     assert find_missing_entries("x: 1\n", SIGNAL) == (
         "app_service_config_files: /data/registration.yaml",
         "experimental_features: msc3202_transaction_extensions",
@@ -413,7 +413,9 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("text", "line", "reason", "fix"), REFUSALS, ids=[f"{n}" for n in range(len(REFUSALS))])
-def test_refused(text: str, line: int, reason: str, fix: str) -> None:
+def test_a_file_that_no_safe_edit_fits_is_refused_with_line_and_fix(
+    text: str, line: int, reason: str, fix: str
+) -> None:
     with pytest.raises(Refused) as refused:
         add_entries(text, SIGNAL)
     assert refused.value.problems == (Problem(line, reason, fix),)
@@ -444,7 +446,7 @@ def test_a_refusal_does_not_quote_the_file() -> None:
         assert "hunter22" not in str(refused.value)
 
 
-def test_another_key_that_is_set_twice_is_told_and_edited_around() -> None:
+def test_another_key_that_is_set_twice_is_reported_and_left_alone() -> None:
     """Synapse runs with such a file (the last one counts): a refusal would be no use to anybody."""
     text = "a: 1\nb: 2\na: 3\n"
     assert yaml.safe_load(add_entries(text, SIGNAL))["a"] == 3

@@ -106,7 +106,7 @@ def loads(text: str) -> bool:
 # ---- the corpus
 
 
-def test_the_corpus_is_there() -> None:
+def test_the_corpus_is_not_empty() -> None:
     assert len(CORPUS) >= 10
     assert all(any(key in meaning(text) for text in CORPUS.values()) for key in KEYS)
 

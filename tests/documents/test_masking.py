@@ -22,7 +22,7 @@ secrets = st.permutations(ALPHABET).flatmap(lambda signs: st.integers(32, 64).ma
 
 
 @given(st.text(), secrets, st.text())
-def test_no_spelling_is_left(before: str, secret: str, after: str) -> None:
+def test_no_spelling_of_a_secret_is_left(before: str, secret: str, after: str) -> None:
     around = before.encode() + secret.encode() + after.encode()
     spellings = {
         secret,
@@ -44,7 +44,7 @@ def _within(piece: str, secret: str) -> bool:
 
 
 @given(secrets, st.integers(8, 31))
-def test_a_token_that_is_cut_off(secret: str, length: int) -> None:
+def test_a_token_that_the_end_cuts_off_is_masked(secret: str, length: int) -> None:
     text = mask("body " + secret[:length], [secret])
     assert secret[:8] not in text and text.startswith("body ")
 
@@ -125,7 +125,7 @@ def test_a_short_secret_goes_as_it_is(secret: str, text: str) -> None:
 LOGS = sorted((Path(__file__).parent / "corpus/logs").glob("*.log"))
 
 
-def test_the_logs_are_there() -> None:
+def test_the_log_corpus_is_not_empty() -> None:
     assert len(LOGS) == 6
 
 

@@ -50,7 +50,7 @@ def play(folder: Path, words: str) -> int:
     if words in script or len(names.split()) < 2:
         answer = said(folder, script, words)
     else:
-        # Threads that ask at the same time ask together (common.Together): as if each had asked alone.
+        # As if each had been asked for alone.
         each = [said(folder, script, f"{kind} inspect {name}") for name in names.split()]
         found = [item for one in each for item in json.loads(one["out"] or "[]")]
         answer = out(

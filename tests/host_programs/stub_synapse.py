@@ -110,7 +110,7 @@ class StubSynapse:
             "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
             "python": python, "fails": None, "deaf": False, "broken_image": False, "loops": False, "forgets": None,
             "health": "/health", "worker": WORKER, "bridges": ["mautrix-signal"],
-            "log": "log of start {restarts}\n", "beside": [],
+            "log": "log of start {restarts}\n",
         }  # fmt: skip
         self.set()
 
@@ -163,7 +163,7 @@ def _play_worker(folder: Path, state: dict[str, Any], words: list[str]) -> int:
     if words[:2] == ["container", "inspect"]:
         print(_inspect({**state, **worker, "container": worker["name"], "crashes": 0}))
     elif words[0] == "exec" and worker["status"] == "running":
-        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-1] == "inspect_worker"
+        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-2:] == ["inside-worker", "read"]
         poisoned = bool(worker["poison"]) and worker["poison"] in Path(state["watched"]).read_text()
         said: dict[str, Any] = {
             "files": [],
@@ -190,15 +190,8 @@ def _restart(folder: Path, state: dict[str, Any]) -> int:
         return 1
     poisoned = bool(state["poison"]) and state["poison"] in Path(state["watched"]).read_text()
     crashes = 5 if poisoned and state["loops"] else 0
-    beside = sorted(path.name for path in Path(state["watched"]).parent.iterdir())
-    now = {
-        "beside": beside,
-        "started": time.time(),
-        "healthy": not poisoned,
-        "restarts": state["restarts"] + 1,
-        "crashes": 0,
-    }
-    _put(folder, {**state, **now, "status": "running", "beside": beside})
+    now = {"started": time.time(), "healthy": not poisoned, "restarts": state["restarts"] + 1, "crashes": 0}
+    _put(folder, {**state, **now, "status": "running"})
     if crashes:  # Docker's restart policy: it ends and comes back, while somebody waits for it
         subprocess.Popen([sys.executable, "-I", "-S", __file__, "crash", str(folder), str(crashes)], close_fds=True,
                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
@@ -223,7 +216,7 @@ def play(folder: Path, words: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     state = _get(folder)
     with (folder / "calls").open("a") as log:
-        log.write(" ".join(word for word in words if "json.load" not in word) + "\n")
+        log.write(" ".join(word for word in words if "runpy" not in word) + "\n")
     if words[:2] == ["container", "inspect"] and state["deaf"] and state["restarts"]:
         print("Cannot connect to the Docker daemon. Is the docker daemon running?", file=sys.stderr)
         return 1

@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documents.appservice import bridge_registration
 
-from documents import backup_script, homeserver
+from documents.backup import backup_script
+from documents.backup.dump_script import render_dump_script
+from documents.bridge.registrations import render_bridge_registration
+from documents.homeserver.adding import add_entries
+from documents.homeserver.entries import Entries
+from documents.homeserver.meaning import find_missing_entries
 from documents.launcher import RUN_FROM_STDIN
-from documents.marks import comment
+from documents.marks import owner_comment
 from documents.places import Deployment
 from host_programs import program_file
 from host_programs.backup import archives
@@ -43,8 +47,8 @@ from tests.host_programs.container_json import ID, STARTED, inspected
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 from tests.host_programs.scripted_server import Call, ScriptedServer, closed_port, error, reply
 from tests.host_programs.stub_docker import StubDocker, out
-from verdicts.exit_codes import explain
-from verdicts.host_facts import Manifest
+from verdicts.exit_codes import explain_exit_code
+from verdicts.host_facts.archive import Manifest
 from verdicts.status import StatusFacts, StatusReport, evaluate_status
 
 __all__ = ["bridge_database", "postgres"]
@@ -58,7 +62,7 @@ PING = Call("POST", "/_matrix/client/v1/appservice/signal/ping", TOKENS.as_token
 RIGHTS = {
     "roles": {
         "mautrix_signal": {
-            "comment": comment(STACK, public={"synapse": ["CONNECT"]}),
+            "comment": owner_comment(STACK, public={"synapse": ["CONNECT"]}),
             "attributes": [],
             "connects": ["mautrix_signal"],
         }
@@ -104,12 +108,12 @@ class Host:
         )
         bridge = self.deployment.bridges[0]
         registration = Path(bridge.registration_path)
-        registration.write_text(bridge_registration(bridge, TOKENS, KEYS))
+        registration.write_text(render_bridge_registration(bridge, TOKENS, KEYS))
         self.homeserver = Path(self.deployment.synapse.homeserver_file)
-        self.homeserver.write_text(homeserver.add(HOMESERVER, homeserver.Entries.of(self.deployment)))
+        self.homeserver.write_text(add_entries(HOMESERVER, Entries.of(self.deployment)))
         text = f"#!/bin/bash\nBACKUP_DIR={self.dumps}\npg_dump x\n"
-        self.script.write_text(backup_script.add(text, backup_script.block(self.deployment)))
-        Path(self.deployment.dump_script).write_text(backup_script.dump_script(TEMPLATE, self.deployment))
+        self.script.write_text(backup_script.add_call(text, backup_script.dump_call_of(self.deployment)))
+        Path(self.deployment.dump_script).write_text(render_dump_script(TEMPLATE, self.deployment))
         self.dump("mautrix_signal", 7 * 3600)
         self.dump("mas", 7 * 3600)
         record_deployment(self.deployment)
@@ -276,7 +280,9 @@ def test_a_bridge_that_ended_is_told_with_its_exit_code_s_meaning(tmp_path: Path
     docker.on(INSPECT, out(inspected("exited", 16)))
     docker.on(f"logs --tail 200 {ID}", out('{"level":"fatal","message":"M_UNKNOWN_TOKEN"}\n'))
     told = [text for text in texts(host.report()) if text.startswith("mautrix-signal: ")]
-    assert told == [f"mautrix-signal: its container is exited: {explain(16)} (last error: FATAL M_UNKNOWN_TOKEN)"]
+    assert told == [
+        f"mautrix-signal: its container is exited: {explain_exit_code(16)} (last error: FATAL M_UNKNOWN_TOKEN)"
+    ]
 
 
 def test_a_ping_that_fails_is_told_with_synapse_s_answer(host: Host, server: ScriptedServer) -> None:
@@ -340,7 +346,7 @@ def test_the_entries_are_looked_for_by_the_program_that_runs_in_synapse_s_contai
     order = program_file.inside_order(WantedEntries(HOMESERVER, without_secrets(deployment)))
     done = subprocess.run([sys.executable, "-c", RUN_FROM_STDIN, *words], input=order, capture_output=True, check=True)
     found = typed(MissingEntries, json.loads(done.stdout))
-    assert found.missing == homeserver.missing(HOMESERVER, homeserver.Entries.of(deployment)) and not found.refused
+    assert found.missing == find_missing_entries(HOMESERVER, Entries.of(deployment)) and not found.refused
 
 
 # dumps and archives ----------------------------------------------------------------------------------------------

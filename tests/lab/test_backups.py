@@ -102,7 +102,8 @@ def test_a_script_that_encrypts_and_uploads_is_told_with_every_line_and_ours_doe
         assert snapshot(lab) == before
         lab.write_config(backupDir="${OUT}", acceptPlainDumps=True)
         done = lab.pulumi("preview")
-        assert f"{file}:{len(was.splitlines()) + 1}: uploads (rclone): our dumps go along in plain text" in done.stdout
+        told = "if it sends the dumps' directory, it sends our dumps in plain text"
+        assert f"{file}:{len(was.splitlines()) + 1}: uploads (rclone): {told}" in done.stdout
         assert '/bridges_backup.sh "${OUT-}"' in done.stdout
     finally:
         lab.write_config()

@@ -114,7 +114,7 @@ def test_a_bridge_that_somebody_stopped_runs_again_after_up(deployed: Lab) -> No
     """`up` would say that all is as it should be, and no message would come."""
     deployed.docker("stop", deployed.bridge)
     said = " ".join(deployed.pulumi("preview").stdout.split())
-    assert f"container {deployed.bridge}: is exited: `up` makes it anew" in said
+    assert f"container {deployed.bridge}: is exited: `up` replaces it" in said
     deployed.pulumi("up", "--yes", "--skip-preview")
     assert ping(deployed) == 200
     deployed.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")

@@ -164,7 +164,7 @@ def test_a_step_that_is_still_at_work_is_told_and_waited_for(lab: Lab, server: S
     before = snapshot(lab)
     step = "mautrix-signal-directory"
     with at_work(f"{here(lab)} {step}"):
-        assert f"step {step} (pid {os.getpid()}): is at work on the host" in said(lab, "preview")
+        assert f"step {step} (pid {os.getpid()}): is still running on the host" in said(lab, "preview")
         assert snapshot(lab) == before
     lab.pulumi(*UP)
     with ThreadPoolExecutor() as pool, at_work(f"{here(lab)} {step}"):

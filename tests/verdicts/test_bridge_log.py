@@ -32,12 +32,12 @@ JSON = {"level": "error", "time": "2026-03-16T10:00:00Z", "message": "Failed", "
         ("fatal error: all goroutines are asleep", "fatal error: all goroutines are asleep"),
     ],
 )
-def test_last_error(log: str, line: str) -> None:
+def test_the_last_line_at_level_error_is_found_in_every_format(log: str, line: str) -> None:
     assert last_error(log) == line
 
 
 @given(st.text())
-def test_any_log_can_be_read(log: str) -> None:
+def test_no_log_makes_the_reader_fail(log: str) -> None:
     assert "\n" not in last_error(log)
 
 

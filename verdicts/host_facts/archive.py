@@ -64,10 +64,10 @@ class Manifest:
 
 @dataclass(frozen=True)
 class ArchiveFacts:
-    """An archive that a setting names. `error` is why there is none; `others` are the owners of the archives that
+    """An archive that a setting names. `error` is why there is none; `other_owners` are the owners of the archives that
     `latest` passed over."""
 
     path: str = ""
     manifest: Optional[Manifest] = None
     error: str = ""
-    others: tuple[str, ...] = ()
+    other_owners: tuple[str, ...] = ()

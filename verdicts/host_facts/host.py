@@ -17,18 +17,20 @@ class HostFacts:
     """All facts of the host. A thing that does not exist is None, False or empty.
 
     Docker: `docker` is the server's version, `docker_host` its address, `docker_free` the bytes free for it;
-    `without_docker` is the SSH user, if he may not use Docker; `uids` and `gids` map a container's ids to the host's,
-    which differ where Docker runs without root or with userns-remap; `network`: whether the setting's network exists.
+    `user_without_docker` is the SSH user, if he may not use Docker; `uids` and `gids` map a container's ids to the
+    host's, which differ where Docker runs without root or with userns-remap; `network`: whether the setting's network
+    exists.
 
-    Steps: `root`: whether they run as root; `at_work` are running steps of this stack, as "RESOURCE (pid NUMBER)";
-    `bash`: whether it works; `interrupted`: whether a run was killed between its edit of homeserver.yaml and a healthy
-    Synapse.
+    Steps: `root`: whether they run as root; `running_steps` are running steps of this stack, as "RESOURCE (pid
+    NUMBER)"; `bash`: whether it works; `interrupted`: whether a run was killed between its edit of homeserver.yaml and
+    a healthy Synapse.
 
-    Synapse: `mounted` maps synapseDir and homeserverFile to their paths in its container, `on_host` maps the files of
-    its configuration to their paths on the host; a path that the other side does not have is absent. `synapse_url` is
-    its address for the host; `synapse_silent` is why it does not answer there ("": it does); `worker_containers` run
-    another process of this Synapse, `renderers` have a command that writes its homeserver.yaml (both by name);
-    `workers` are those of the settings, by name; `doublepuppet` is the registration for double puppeting.
+    Synapse: `container_paths` maps synapseDir and homeserverFile to their paths in its container, `host_paths` maps the
+    files of its configuration to their paths on the host; a path that the other side does not have is absent.
+    `synapse_url` is its address for the host; `synapse_silent` is why it does not answer there ("": it does);
+    `worker_containers` run another process of this Synapse, `renderers` have a command that writes its homeserver.yaml
+    (both by name); `workers` are those of the settings, by name; `doublepuppet` is the registration for double
+    puppeting.
 
     Postgres: `superuser_password` is a secret, from its container.
 
@@ -37,8 +39,8 @@ class HostFacts:
     systemd unit names it; `dumps_path` is where the nightly dumps go ("": only the script knows; then `backup_dir` is
     the script's directory).
 
-    `directory` is the stack's own; `bridges` are in the settings' order; `leaving` are containers of this stack whose
-    bridge is no longer in the settings.
+    `directory` is the stack's own; `bridges` are in the settings' order; `leaving_containers` are containers of this
+    stack whose bridge is no longer in the settings.
     """
 
     docker: str
@@ -47,8 +49,8 @@ class HostFacts:
     uids: tuple[IdRange, ...]
     gids: tuple[IdRange, ...]
     root: bool
-    without_docker: str
-    at_work: tuple[str, ...]
+    user_without_docker: str
+    running_steps: tuple[str, ...]
     bash: bool
     synapse_container: Optional[Container]
     mas_container: Optional[Container]
@@ -58,8 +60,8 @@ class HostFacts:
     synapse: SynapseFacts
     postgres: PostgresFacts
     homeserver: Optional[File]
-    mounted: dict[str, str]
-    on_host: dict[str, str]
+    container_paths: dict[str, str]
+    host_paths: dict[str, str]
     synapse_url: str
     synapse_silent: str
     backup_script: Optional[File]
@@ -71,7 +73,7 @@ class HostFacts:
     dumps_path: str
     backup_dir: Directory
     doublepuppet: Optional[OwnFile]
-    leaving: tuple[str, ...]
+    leaving_containers: tuple[str, ...]
     renderers: tuple[str, ...]
     worker_containers: tuple[str, ...]
     workers: dict[str, Worker]

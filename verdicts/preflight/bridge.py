@@ -34,7 +34,7 @@ def _check_database(bridge: ObservedBridge) -> Iterator[str]:
         if owner not in (None, bridge.deployment.stack):
             yield f"{kind} {name}: belongs to the stack {owner}: set another {setting}.{kind}"
         elif name in comments and owner is None and not bridge.owned.any:
-            yield f"{kind} {name}: is there, and nothing says that this stack made it: set another {setting}.{kind}"
+            yield f"{kind} {name}: exists, and nothing shows that this stack made it: set another {setting}.{kind}"
 
 
 def _check_container_and_directory(bridge: ObservedBridge) -> Iterator[str]:
@@ -43,15 +43,15 @@ def _check_container_and_directory(bridge: ObservedBridge) -> Iterator[str]:
     if bridge.facts.container is not None and not bridge.owned.container:
         owner = container_owner(bridge.facts.container)
         reason = f"belongs to the stack {owner}" if owner else "was not made by this stack"
-        yield f"container {place.container}: is there and {reason}: set another {bridge.setting}.container"
+        yield f"container {place.container}: exists and {reason}: set another {bridge.setting}.container"
     fix = f"set another {bridge.setting}.directory"
     if directory.stack not in (None, stack):
         yield f"{place.directory}: belongs to the stack {directory.stack}: {fix}"
     elif not bridge.owned.directory and directory.entries:
-        moved = ", and its bridge is here already: was the directory changed?" if bridge.owned.container else ""
+        moved = ", though its bridge exists: was the setting changed?" if bridge.owned.container else ""
         yield f"{place.directory}: holds files that this stack did not make{moved}: {fix}"
-    if bridge.facts.others:
-        yield f"{place.directory}: is used by the container {', '.join(bridge.facts.others)}: {fix}"
+    if bridge.facts.other_containers:
+        yield f"{place.directory}: is used by the container {', '.join(bridge.facts.other_containers)}: {fix}"
 
 
 def _check_archive(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
@@ -60,7 +60,9 @@ def _check_archive(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
     if archive is None or bridge.origin:
         return
     if archive.manifest is None:
-        others = f" (others are of {', '.join(archive.others)}: name one by its path)" if archive.others else ""
+        others = (
+            f" (others are of {', '.join(archive.other_owners)}: name one by its path)" if archive.other_owners else ""
+        )
         yield f"{key}: {archive.error}{others}: set it to none, or to an archive's path"
         return
     manifest, name = archive.manifest, bridge.deployment.bridge.name
@@ -69,7 +71,7 @@ def _check_archive(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
     elif manifest.archive_owner not in (owner, settings.accept_archive_of):
         yield (
             f"{key}: {archive.path} is of {manifest.archive_owner}, and this is {owner}: two bridges with one "
-            f"{bridge.deployment.bridge.network_name} session throw each other out, and messages are lost: if that one "
+            f"{bridge.deployment.bridge.network_name} session log each other out, and messages are lost: if that one "
             f"is gone for good, `pulumi config set acceptArchiveOf {manifest.archive_owner}`"
         )
 
@@ -95,13 +97,13 @@ def _find_container_warnings(bridge: ObservedBridge, settings: Settings) -> Iter
     if container is None or not bridge.owned.container:
         return
     if container.stays_stopped:
-        yield f"container {container.name}: is {container.status}: `up` makes it anew"
+        yield f"container {container.name}: is {container.status}: `up` replaces it"
     generation = container.labels.get(TOKENS_LABEL)
     if generation is not None and generation != str(settings.token_generation):
         yield (
             f"tokenGeneration: {settings.token_generation}, and {place.container} runs with {generation}: from the "
             "change of the role's password and Synapse's restart until the new container is ready, the bridge neither "
-            "sends nor receives; Synapse keeps what comes in meanwhile and hands it over then"
+            "sends nor receives; Synapse keeps new events meanwhile and delivers them then"
         )
 
 
@@ -115,18 +117,18 @@ def _find_lost_directory(bridge: ObservedBridge, settings: Settings) -> Iterator
     if existing and not bridge.owned.directory and not bridge.facts.directory.entries:
         yield (
             f"{bridge.setting}.directory: {place.directory} does not hold this stack's files, though "
-            f"{' and '.join(existing)} are this stack's: the setting was changed, then `up` moves them there and makes "
-            f"the container anew; or the directory was lost, then `pulumi config set reapply {settings.reapply + 1}` "
-            "and `pulumi up` make it again"
+            f"{' and '.join(existing)} are this stack's: if the setting was changed, `up` moves them and replaces the "
+            "container; if the directory was lost, `pulumi config set reapply "
+            f"{settings.reapply + 1}` and `pulumi up` make it again"
         )
 
 
 def find_removed_bridge_files(bridge: ObservedBridge) -> Iterator[str]:
     """Files of a bridge with a container that somebody removed."""
     if bridge.owned.container and bridge.facts.registration is None:
-        yield f"{bridge.deployment.registration_path}: is no longer there"
+        yield f"{bridge.deployment.registration_path}: is missing"
     if bridge.owned.container and bridge.owned.directory and bridge.facts.directory.stack is None:
-        yield f"{bridge.deployment.place.directory}: its mark, the file .stack, is no longer there"
+        yield f"{bridge.deployment.place.directory}: its mark, the file .stack, is missing"
 
 
 def database_origin(bridge: ObservedBridge) -> str:

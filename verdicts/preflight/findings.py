@@ -107,14 +107,14 @@ def _find_removals(
     removals = list[str]()
     if any(bridge.owned.container for bridge in bridges):
         if facts.doublepuppet is None:
-            removals.append(f"{deployment.doublepuppet_path}: is no longer there")
+            removals.append(f"{deployment.doublepuppet_path}: is missing")
         if facts.dump_script_owner is None:
-            removals.append(f"{deployment.dump_script}: is no longer there")
+            removals.append(f"{deployment.dump_script}: is missing")
         removals += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
     for bridge in bridges:
         removals += find_removed_bridge_files(bridge)
     again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
-    return (f"{removal}: somebody took it out; {again}" for removal in removals)
+    return (f"{removal}: somebody removed it; {again}" for removal in removals)
 
 
 def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: tuple[ObservedBridge, ...]) -> Iterator[str]:
@@ -122,7 +122,7 @@ def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: tuple[O
         yield f"a new file, {deployment.dump_script} (0700): makes the dumps"
     for bridge in bridges:
         yield from versions.describe_changes(bridge.facts, bridge.postgres, bridge.deployment)
-    for name in facts.leaving:
+    for name in facts.leaving_containers:
         yield (
             f"container {name}: is no longer among the bridges: it stops, its database is archived, and all of it is "
             "removed"

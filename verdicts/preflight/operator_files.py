@@ -43,11 +43,11 @@ def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Depl
     warnings = Refused(find_duplicate_keys(file.text)).lines(path)
     head = find_generated_mark(file.text)
     writers = [f"{path}:{head.line}: {head.reason}"] if head else []
-    writers += [f"{path}: container {name} makes it anew at each start, by its command" for name in facts.renderers]
+    writers += [f"{path}: container {name} rewrites it at each start, by its command" for name in facts.renderers]
     if writers and edited != file.text:
         line = (
-            f"{'; '.join(writers)}: our entries go when that happens, and the bridge is dead then: put them into its "
-            f"template: {', '.join(missing)}"
+            f"{'; '.join(writers)}: the next rewrite drops our entries, and the bridge stops working: put them into "
+            f"its template: {', '.join(missing)}"
         )
         if settings.accept_generated:
             warnings = (*warnings, line)

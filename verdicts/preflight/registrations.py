@@ -74,4 +74,4 @@ def check_registration_file(file: OwnFile | None, path: str, stack: str, key: st
     """A registration in the place of ours that is somebody else's. `key` is the setting of its file name."""
     if file is not None and file.stack != stack:
         reason = f"belongs to the stack {file.stack}" if file.stack else "does not name this stack in its first line"
-        yield f"{path}: is there and {reason}; Synapse may need it: set another {key}"
+        yield f"{path}: exists and {reason}; Synapse may need it: set another {key}"

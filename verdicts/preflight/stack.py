@@ -23,18 +23,19 @@ def _check_host(facts: HostFacts) -> Iterator[str]:
             "the programs on the host do not run as root: they change the owner of files: run pulumi as root; over "
             "SSH, be root there, or `pulumi config set become sudo`"
         )
-    if facts.without_docker:
+    user = facts.user_without_docker
+    if user:
         yield (
-            f"user {facts.without_docker}: may not use Docker on the host without sudo, and Docker's provider connects "
-            f"as that user: `sudo usermod -aG docker {facts.without_docker}` (which gives the user root's rights)"
+            f"user {user}: may not use Docker on the host without sudo, and Docker's provider connects as that user: "
+            f"`sudo usermod -aG docker {user}` (which gives the user root's rights)"
         )
     yield from (
         f"step {step}: is still running on the host, for a run that goes on or was cut off: wait until it has ended, "
         "then run this again"
-        for step in facts.at_work
+        for step in facts.running_steps
     )
     if not facts.bash:
-        yield "bash: not there, or it does not run: the nightly dumps are made with it: install it"
+        yield "bash: missing, or it does not run: the nightly dumps are made with it: install it"
 
 
 def _check_containers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
@@ -47,10 +48,10 @@ def _check_containers(facts: HostFacts, deployment: Deployment) -> Iterator[str]
         ("postgresContainer", deployment.postgres.container, facts.postgres_container),
     ):
         if container is None:
-            yield f"container {name}: not there: start the stack, or correct the setting {key}"
+            yield f"container {name}: does not exist: start the stack, or correct the setting {key}"
         elif not container.running and not (key.startswith("synapse") and facts.interrupted):
             yield f"container {name}: is {container.status}, not running: start it (docker start {name})"
         elif facts.network and network not in container.networks and key != "synapseWorkers":
             yield f"container {name}: is not in the network {network}: correct the setting network"
     if not facts.network:
-        yield f"network {network}: not there: correct the setting network (docker network ls)"
+        yield f"network {network}: does not exist: correct the setting network (docker network ls)"

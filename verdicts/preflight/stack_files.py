@@ -21,4 +21,4 @@ def check_dump_script(facts: HostFacts, deployment: Deployment) -> Iterator[str]
     """A file in the place of our dump script that is somebody else's."""
     if facts.dump_script_owner not in (None, deployment.stack):
         reason = f"belongs to the stack {facts.dump_script_owner}" if facts.dump_script_owner else "is not ours"
-        yield f"{deployment.dump_script}: is there and {reason}: set another sharedDir, whose name it has"
+        yield f"{deployment.dump_script}: exists and {reason}: set another sharedDir, whose name it has"

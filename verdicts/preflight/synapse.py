@@ -53,7 +53,7 @@ def check_synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
 def _check_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     """Whether Synapse sees our files under the paths of the settings, and takes our two keys from that file."""
     synapse, files, name = deployment.synapse, facts.synapse.files, deployment.synapse.container
-    directory, file = facts.mounted.get(synapse.directory), facts.mounted.get(synapse.homeserver_file)
+    directory, file = facts.container_paths.get(synapse.directory), facts.container_paths.get(synapse.homeserver_file)
     if directory is None:
         mounts = facts.synapse_container.mounts if facts.synapse_container else ()
         pairs = ", ".join(f"{mount.source} as {mount.destination}" for mount in mounts) or "nothing of the host's"
@@ -77,7 +77,7 @@ def _check_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     for key in keys:
         other = facts.synapse.decided_in.get(key, file)
         if other != file:
-            fix = f"set homeserverFile to {facts.on_host.get(other, 'a file on the host, and move the key there')}"
+            fix = f"set homeserverFile to {facts.host_paths.get(other, 'a file on the host, and move the key there')}"
             if len(decided) > 1:
                 fix = f"move {' and '.join(keys)} into one file, and set homeserverFile to it"
             yield (
@@ -124,7 +124,7 @@ def _has_workers(facts: HostFacts) -> bool:
 
 def _host_paths(files: Sequence[str], facts: HostFacts) -> str:
     """Paths on the host of files in Synapse's container."""
-    return ", ".join(facts.on_host.get(file, f"{file} (in the container alone)") for file in files)
+    return ", ".join(facts.host_paths.get(file, f"{file} (in the container alone)") for file in files)
 
 
 def find_synapse_warnings(facts: HostFacts, deployment: Deployment) -> Iterator[str]:

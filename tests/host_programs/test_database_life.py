@@ -1,4 +1,4 @@
-"""host_programs/bridge/bridge_data.py run for real against a real Postgres behind a stub `docker exec`.
+"""host_programs/bridge/database_life.py run for real against a real Postgres behind a stub `docker exec`.
 
 Pins a rollback that loses the bridge's data: an archive of a dump that failed, one that cannot be read back or that
 others can read, and a restore that mixes an old database into a new one.
@@ -12,7 +12,6 @@ import json
 import re
 import stat
 import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,26 +20,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host_programs.bridge.bridge_data import Arguments, Check
 
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
 from host_programs.backup import archives
-from host_programs.backup.archived_keys import FromArchive, keys
+from host_programs.backup.archived_keys import FromArchive, read_archived_key
 from host_programs.backup.archives import Subject, found, manifest_of
-from host_programs.bridge import bridge_data
+from host_programs.bridge import database_life, readiness
+from host_programs.bridge.database_life import Arguments, DatabaseOrigin
 from host_programs.common import ScriptError
 from host_programs.container import look
 from host_programs.facts.bridges import find_archive
 from host_programs.postgres import dumps
 from host_programs.postgres.postgres import Line, Said, literal, sessions
-from host_programs.wire import plain
 from tests.facts import STACK, container, deployment
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
+from tests.host_programs.steps import run_step
 
 __all__ = ["bridge_database", "postgres"]
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+PREPARE, ARCHIVE, CHECK = "database prepare", "database archive", "archive check"
 TOKEN = "as_token_of_the_bridge_that_nobody_may_see"
 KEY = "pickle" * 10 + "keys"
 STAMP = "20261124T120000Z"
@@ -67,6 +66,7 @@ class Box:
         self.arguments = Arguments(
             self.subject,
             "mautrix-signal",
+            str(home / ".ready"),
             restore="none",
             go_back="",
             keep=2,
@@ -74,7 +74,22 @@ class Box:
             attempt=1,
             timestamp=STAMP,
         )
-        self.check = Check(str(self.directory), self.subject.database)
+        self.removal = readiness.Arguments(
+            bridge=replace(deployment().place, database=self.subject.database),
+            container_id="0123",
+            synapse=deployment().synapse,
+            bot="@signalbot:example.org",
+            appservice_id="signal",
+            as_token=TOKEN,
+            doublepuppet_as_token=TOKEN,
+            timeout=1.0,
+            mark=self.arguments.ready_mark,
+            attempt=1,
+            new_keys=False,
+            stack=self.subject.stack,
+            config=str(home),
+            archives=str(self.directory),
+        )
 
     @property
     def path(self) -> Path:
@@ -89,16 +104,11 @@ class Box:
         return dict(parse_owner_comment(text))
 
     def run(
-        self, verb: str, environment: dict[str, str] | None = None, **changed: Any
+        self, words: str, environment: dict[str, str] | None = None, **changed: Any
     ) -> subprocess.CompletedProcess[str]:
         subject = replace(self.subject, **{key: changed.pop(key) for key in [*changed] if hasattr(self.subject, key)})
-        arguments = replace(self.arguments, subject=subject, **changed)
-        done = subprocess.run(
-            [sys.executable, "-m", "host_programs.bridge.bridge_data", verb],
-            cwd=CHECKOUT, env=self.server.environment(**(environment or {})),
-            input=json.dumps(plain(self.check if verb == "check" else arguments)),
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        arguments = self.removal if words == CHECK else replace(self.arguments, subject=subject, **changed)
+        done = run_step(words, arguments, self.server.environment(**(environment or {})), timeout=120)
         assert (
             TOKEN not in done.stdout + done.stderr
             and KEY not in done.stdout + done.stderr
@@ -132,7 +142,7 @@ def box(tmp_path: Path, bridge_database: Postgres) -> Iterator[Box]:
 
 
 def test_an_archive_holds_all_and_is_private(box: Box) -> None:
-    result = box.good("archive")
+    result = box.good(ARCHIVE)
     path = box.directory / f"mautrix-signal-{STAMP}.tar.gz"
     assert result["path"] == str(path) and result["bytes"] == path.stat().st_size
     assert list(box.directory.iterdir()) == [path], "no temporary file is left"
@@ -161,11 +171,11 @@ def test_an_archive_holds_all_and_is_private(box: Box) -> None:
 
 def test_what_was_archived_comes_back(box: Box) -> None:
     before = box.rows()
-    path = box.good("archive")["path"]
+    path = box.good(ARCHIVE)["path"]
     box.again()
-    assert box.good("begin", restore=path)["began"] == path
+    assert box.good(PREPARE, restore=path)["began"] == path
     assert (box.began()["began"], box.began()["stack"]) == (path, "mautrix-signal/a")
-    assert box.good("begin", restore="none")["began"] == path, "it begins once"
+    assert box.good(PREPARE, restore="none")["began"] == path, "it begins once"
     assert box.rows() == before == ["500|a\\b", "99"]
     owners = box.server.sql("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal")
     assert owners == ["mautrix_signal"]
@@ -173,8 +183,8 @@ def test_what_was_archived_comes_back(box: Box) -> None:
 
 def test_a_manifest_is_read_alone_and_the_newest_comes_first(box: Box) -> None:
     for stamp, stack in (("20251231T235959Z", "p/a"), ("20260101T000000Z", "p/b")):
-        box.good("archive", timestamp=stamp, stack=stack)
-    box.good("archive", timestamp="20270101T000000Z", bridge="mautrix-signal-two")
+        box.good(ARCHIVE, timestamp=stamp, stack=stack)
+    box.good(ARCHIVE, timestamp="20270101T000000Z", bridge="mautrix-signal-two")
     (box.directory / "mautrix-signal-20280101T000000Z.tar.gz").write_text("no archive")
     listed = list(found(box.directory, "mautrix-signal"))
     assert [(path.name, manifest.archive_owner) for path, manifest in listed] == [
@@ -184,7 +194,7 @@ def test_a_manifest_is_read_alone_and_the_newest_comes_first(box: Box) -> None:
 
 
 def test_a_failed_dump_leaves_no_archive(box: Box) -> None:
-    said = box.bad("archive", {"FAIL_DUMP": "mautrix_signal"})
+    said = box.bad(ARCHIVE, {"FAIL_DUMP": "mautrix_signal"})
     assert said == (
         "matrix-postgres: database mautrix_signal could not be dumped, and nothing was removed: pg_dump: error: gone"
     )
@@ -193,7 +203,7 @@ def test_a_failed_dump_leaves_no_archive(box: Box) -> None:
 
 def test_a_file_that_is_gone_is_named_and_left_out(box: Box) -> None:
     box.registration.unlink()
-    done = box.run("archive")
+    done = box.run(ARCHIVE)
     assert f"note: {box.registration}: is not there, so the archive goes without it" in done.stderr
     assert json.loads(done.stdout)["missing"] == [str(box.registration)]
 
@@ -210,7 +220,7 @@ def test_a_table_of_data_that_is_called_like_one_of_versions_is_none(box: Box, r
         "CREATE TABLE empty_version (version int); CREATE TABLE other_version (version text);",
         "mautrix_signal", "mautrix_signal",
     )  # fmt: skip
-    box.good("archive")
+    box.good(ARCHIVE)
     manifest = archives.manifest_of(box.path)
     known = {key: value for key, value in manifest.schema.items() if key not in ("version", "crypto_version")}
     assert (known, manifest.schema_unknown) == ({"whatsmeow_version": 15, "mx_version": 11}, "")
@@ -222,60 +232,60 @@ def test_versions_that_cannot_be_read_are_noted_and_keep_nothing_from_being_arch
         "mautrix_signal",
         "mautrix_signal",
     )
-    done = box.run("archive")
+    done = box.run(ARCHIVE)
     assert done.returncode == 0 and "so the archive goes without them" in done.stderr, done.stderr
     manifest = archives.manifest_of(box.path)
     assert manifest.schema == {} and "out of range" in manifest.schema_unknown
 
 
 def test_an_archive_that_fails_says_which_steps_a_destroy_runs(box: Box) -> None:
-    box.good("archive")
-    assert "update, `pulumi up`, `pulumi destroy`" in box.run("archive").stderr
+    box.good(ARCHIVE)
+    assert "update, `pulumi up`, `pulumi destroy`" in box.run(ARCHIVE).stderr
 
 
 def test_an_archive_is_never_written_over(box: Box) -> None:
-    path = Path(box.good("archive")["path"])
+    path = Path(box.good(ARCHIVE)["path"])
     content = path.read_bytes()
-    assert box.bad("archive").startswith(f"{path}: is there already")
+    assert box.bad(ARCHIVE).startswith(f"{path}: is there already")
     assert path.read_bytes() == content
 
 
 def test_a_directory_that_others_may_write_is_refused(box: Box) -> None:
     box.directory.mkdir(parents=True)
     box.directory.chmod(0o777)
-    assert box.bad("archive").startswith(f"{box.directory}: others may write into it: chmod go-w")
+    assert box.bad(ARCHIVE).startswith(f"{box.directory}: others may write into it: chmod go-w")
     assert list(box.directory.iterdir()) == []
 
 
 def test_a_file_in_place_of_the_directory_is_named(box: Box) -> None:
     box.directory.parent.write_text("")
-    assert "it should be a directory that can be written (setting archiveDir)" in box.bad("archive")
+    assert "it should be a directory that can be written (setting archiveDir)" in box.bad(ARCHIVE)
 
 
 def test_a_database_that_is_not_empty_is_not_touched(box: Box) -> None:
-    box.good("archive")
+    box.good(ARCHIVE)
     box.again()
     box.server.sql("CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1';", "mautrix_signal", "mautrix_signal")
-    assert box.bad("begin", restore=str(box.path)) == (
+    assert box.bad(PREPARE, restore=str(box.path)) == (
         "matrix-postgres: database mautrix_signal is not empty (1 tables, views, types or functions), and an archive "
         "is "
         "restored into an empty one only: nothing was restored; set restore to none to go on with what is there, or "
-        "`pulumi destroy --run-program`, which archives it"
+        "`pulumi destroy`, which archives it"
     )
 
 
 def test_a_restore_that_fails_half_way_leaves_the_database_empty(box: Box) -> None:
     box.server.sql("CREATE ROLE other; GRANT SELECT ON portal TO other;", "mautrix_signal")
-    box.good("archive")
+    box.good(ARCHIVE)
     box.again()
     box.server.sql("DROP ROLE other;")
-    assert 'role "other" does not exist' in box.bad("begin", restore=str(box.path))
+    assert 'role "other" does not exist' in box.bad(PREPARE, restore=str(box.path))
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "swapped", "text"])
 def test_a_damaged_archive_is_refused_before_the_database_is_touched(box: Box, how: str) -> None:
-    path = Path(box.good("archive")["path"])
+    path = Path(box.good(ARCHIVE)["path"])
     data = path.read_bytes()
     if how == "cut":
         path.write_bytes(data[: len(data) // 2])
@@ -291,17 +301,17 @@ def test_a_damaged_archive_is_refused_before_the_database_is_touched(box: Box, h
                 other.addfile(info, tar.extractfile(info) if info.size else None)
         path.with_suffix(".new").rename(path)
     box.again()
-    assert box.bad("begin", restore=str(path)).startswith(f"{path}: damaged")
+    assert box.bad(PREPARE, restore=str(path)).startswith(f"{path}: damaged")
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
 
 def test_what_is_not_there_and_another_role_are_named(box: Box) -> None:
-    assert "/no/such.tar.gz: damaged, or no archive of a bridge: " in box.bad("begin", restore="/no/such.tar.gz")
-    box.good("archive")
+    assert "/no/such.tar.gz: damaged, or no archive of a bridge: " in box.bad(PREPARE, restore="/no/such.tar.gz")
+    box.good(ARCHIVE)
     box.again()
     box.server.sql("CREATE ROLE another LOGIN;")
     other = Database("matrix-postgres", "mautrix_signal", "another")
-    said = box.bad("begin", restore=str(box.path), database=other)
+    said = box.bad(PREPARE, restore=str(box.path), database=other)
     box.server.sql("DROP ROLE another;")
     assert "its database belongs to the role 'mautrix_signal', and this one to 'another'" in said
 
@@ -313,24 +323,24 @@ def test_names_go_nowhere_unchecked(box: Box) -> None:
         ("role", {"database": Database("matrix-postgres", good, bad)}),
         ("bridge", {"bridge": bad}),
     ):
-        assert box.bad("archive", **changed).startswith(f"{what} '\"; DROP': it should be letters")
-    assert box.bad("archive", timestamp="../x").startswith("timestamp '../x': it should be like 20260131T235959Z")
+        assert box.bad(ARCHIVE, **changed).startswith(f"{what} '\"; DROP': it should be letters")
+    assert box.bad(ARCHIVE, timestamp="../x").startswith("timestamp '../x': it should be like 20260131T235959Z")
 
 
 def test_the_pickle_key_comes_out_of_the_archive(box: Box) -> None:
     box.config.unlink()
-    box.good("archive")
-    assert keys(FromArchive(str(box.path))).pickle_key == KEY
+    box.good(ARCHIVE)
+    assert read_archived_key(FromArchive(str(box.path))).pickle_key == KEY
 
 
 def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_something_in_it(box: Box) -> None:
-    """A first `up` that Synapse's gate stopped: the destroy after it leaves the host as it was."""
-    assert box.good("archive")["path"] == str(box.path), "tables, whoever made them"
+    """A first `up` that the stop-and-check stopped: the destroy after it leaves the host as it was."""
+    assert box.good(ARCHIVE)["path"] == str(box.path), "tables, whoever made them"
     box.path.unlink()
     box.again()
-    assert box.good("archive")["path"] == "" and not box.path.exists()
-    box.good("begin")
-    assert box.good("archive")["path"] == str(box.path), "it has begun: a bridge may have run"
+    assert box.good(ARCHIVE)["path"] == "" and not box.path.exists()
+    box.good(PREPARE)
+    assert box.good(ARCHIVE)["path"] == str(box.path), "it has begun: a bridge may have run"
 
 
 @pytest.mark.parametrize(
@@ -354,7 +364,7 @@ def test_a_database_begins_whatever_its_comment_says_and_a_new_one_in_one_sessio
     box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS {literal(said)};")
     arguments = replace(box.arguments, subject=replace(box.subject, stack=STACK, image="it's/an\\image:$1"))
     for count in (most, most + 1):
-        assert bridge_data.begin(arguments).began == "none"
+        assert database_life.prepare_database(arguments).began == "none"
         assert len(asked) == count
         known = box.began()
         assert known.pop("key") and known == {"stack": STACK, "began": "none", "image": "it's/an\\image:$1"}
@@ -363,18 +373,18 @@ def test_a_database_begins_whatever_its_comment_says_and_a_new_one_in_one_sessio
 def test_a_state_with_another_key_than_the_database_s_goes_no_further(box: Box) -> None:
     """The state was lost and made anew: the bridge would start with a key that reads nothing."""
     box.again()
-    assert box.good("begin")["began"] == "none"
+    assert box.good(PREPARE)["began"] == "none"
     assert "encrypted with another pickle key than this state's: was the state lost" in box.bad(
-        "begin", pickle_key="x" * 64
+        PREPARE, pickle_key="x" * 64
     )
-    assert box.good("begin")["began"] == "none"
+    assert box.good(PREPARE)["began"] == "none"
 
 
 def test_another_pickle_key_than_the_stack_s_is_refused_before_the_database_is_touched(box: Box) -> None:
     """The data of one deployment beside the key of another: the bridge could never read its keys again."""
-    box.good("archive")
+    box.good(ARCHIVE)
     box.again()
-    said = box.bad("begin", restore=str(box.path), pickle_key="another" * 9)
+    said = box.bad(PREPARE, restore=str(box.path), pickle_key="another" * 9)
     assert "its keys are encrypted with another pickle key than this stack's" in said
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
@@ -393,10 +403,10 @@ def rewritten(path: Path, old: bytes, new: bytes) -> None:
 
 
 def test_an_archive_of_another_version_is_said(box: Box) -> None:
-    box.good("archive")
+    box.good(ARCHIVE)
     rewritten(box.path, b'"version": 3\n', b'"version": 1\n')
     box.again()
-    said = box.bad("begin", restore=str(box.path))
+    said = box.bad(PREPARE, restore=str(box.path))
     assert said == f"{box.path}: is an archive of version 1, and this reads version 3 alone"
 
 
@@ -406,7 +416,7 @@ def test_an_archive_of_another_version_is_said(box: Box) -> None:
 def test_a_dump_with_commands_of_psql_s_own_is_refused_before_the_database_is_touched(box: Box, command: str) -> None:
     mark = box.directory.parent.parent / "mark"
     box.server.sql(f"COMMENT ON TABLE portal IS '{'z' * 50}';", "mautrix_signal")
-    box.good("archive")
+    box.good(ARCHIVE)
     with tarfile.open(box.path) as tar, tarfile.open(box.path.with_suffix(".new"), "w:gz") as other:
         text = tar.extractfile("database.sql").read()  # type: ignore[union-attr]
         evil = text + f"\n{command.replace('MARK', str(mark))}\n".encode()
@@ -421,7 +431,7 @@ def test_a_dump_with_commands_of_psql_s_own_is_refused_before_the_database_is_to
             other.addfile(info, io.BytesIO(data))
     box.path.with_suffix(".new").rename(box.path)
     box.again()
-    said = box.bad("begin", restore=str(box.path))
+    said = box.bad(PREPARE, restore=str(box.path))
     assert said.startswith("nothing was restored: ") and "a command of psql's (a backslash outside of data" in said
     assert not mark.exists() and "began" not in box.began()
 
@@ -429,10 +439,10 @@ def test_a_dump_with_commands_of_psql_s_own_is_refused_before_the_database_is_to
 def test_an_up_after_an_archive_makes_it_an_old_one(box: Box) -> None:
     """A destroy that stopped behind it, and then the bridge goes on: what comes now is in no archive."""
     box.again()
-    box.good("begin")
-    box.good("archive")
+    box.good(PREPARE)
+    box.good(ARCHIVE)
     assert box.began()["archived"] == str(box.path)
-    assert box.good("begin")["began"] == "none"
+    assert box.good(PREPARE)["began"] == "none"
     assert "archived" not in box.began() and box.began()["began"] == "none"
 
 
@@ -445,11 +455,11 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
         ("20260103T000000Z", STACK, "example.org"),
     )
     for stamp, stack, domain in made[1:]:
-        box.good("archive", timestamp=stamp, stack=stack, domain=domain)
+        box.good(ARCHIVE, timestamp=stamp, stack=stack, domain=domain)
     found = find_archive(plan)
     assert found is not None and found.manifest is None and plan.archive_owner in found.error
-    assert found.others == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
-    box.good("archive", timestamp=made[0][0], stack=STACK, domain="echo6.co")
+    assert found.other_owners == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
+    box.good(ARCHIVE, timestamp=made[0][0], stack=STACK, domain="echo6.co")
     found = find_archive(plan)
     assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
     by_path = find_archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
@@ -461,16 +471,16 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
 
 
 def test_what_an_archive_needs_is_looked_at_and_nothing_is_left_by_it(box: Box) -> None:
-    assert box.good("check")["bytes"] > 1_000_000
+    assert box.good(CHECK)["bytes"] > 1_000_000
     assert not box.directory.parent.exists()
 
 
 def test_the_checks_and_archives_of_many_bridges_run_side_by_side(box: Box) -> None:
     """A directory whose parents are not there was made and taken away again by each of them: the others failed."""
     with ThreadPoolExecutor(8) as pool:
-        checks = [pool.submit(box.run, "check") for _ in range(8)]
-        writes = [pool.submit(box.run, "archive", bridge=f"bridge-{number}") for number in range(4)]
-        gone = [pool.submit(box.run, "archive", database=GONE) for _ in range(4)]
+        checks = [pool.submit(box.run, CHECK) for _ in range(8)]
+        writes = [pool.submit(box.run, ARCHIVE, bridge=f"bridge-{number}") for number in range(4)]
+        gone = [pool.submit(box.run, ARCHIVE, database=GONE) for _ in range(4)]
         ended = [future.result() for future in (*checks, *writes, *gone)]
     assert [done.stderr for done in ended if done.returncode] == []
     assert len(list(box.directory.glob("bridge-*.tar.gz"))) == 4 == len(list(box.directory.iterdir()))
@@ -479,25 +489,24 @@ def test_the_checks_and_archives_of_many_bridges_run_side_by_side(box: Box) -> N
 def test_a_destroy_that_could_not_archive_stops_before_the_container(box: Box, tmp_path: Path) -> None:
     box.directory.mkdir(parents=True)
     box.directory.chmod(0o770)
-    assert box.bad("check").startswith(f"{box.directory}: others may write into it: chmod go-w")
+    assert box.bad(CHECK).startswith(f"{box.directory}: others may write into it: chmod go-w")
     box.directory.rmdir()
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", small], check=True)
     try:
-        box.check = replace(box.check, directory=str(small / "deep"))
-        assert "MiB free, and the archive may need" in box.bad("check")
+        box.removal = replace(box.removal, archives=str(small / "deep"))
+        assert "MiB free, and the archive may need" in box.bad(CHECK)
         assert list(small.iterdir()) == []
     finally:
         subprocess.run(["umount", small], check=True)
-    box.check = Check(str(box.directory), Database("matrix-postgres", "mautrix_signal", "synapse"))
     box.server.sql(
         "CREATE ROLE stranger; CREATE TABLE theirs (); ALTER TABLE theirs OWNER TO stranger;", "mautrix_signal"
     )
-    box.check = Check(str(box.directory), box.subject.database)
-    assert "could not be dumped, and nothing was removed: " in box.bad("check")
+    box.removal = replace(box.removal, archives=str(box.directory))
+    assert "could not be dumped, and nothing was removed: " in box.bad(CHECK)
     box.server.sql("DROP TABLE theirs; DROP ROLE stranger;", "mautrix_signal")
-    assert box.bad("check", {"STUB_STATUS": "exited"}).startswith(
+    assert box.bad(CHECK, {"STUB_STATUS": "exited"}).startswith(
         "container matrix-postgres: is exited: without it the bridge's database cannot be archived, so nothing was "
         "removed"
     )
@@ -505,16 +514,16 @@ def test_a_destroy_that_could_not_archive_stops_before_the_container(box: Box, t
 
 def test_a_database_that_is_gone_is_told_and_stops_nothing(box: Box) -> None:
     box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
-    done = box.run("check")
+    done = box.run(CHECK)
     assert (done.returncode, json.loads(done.stdout)) == (0, {"bytes": 0}), done.stderr
     assert "there is no database mautrix_signal any more: nothing to archive" in done.stderr
     box.server.sql("DROP ROLE mautrix_signal;")
-    assert box.good("check") == {"bytes": 0}
+    assert box.good(CHECK) == {"bytes": 0}
 
 
 def test_a_database_that_somebody_dropped_does_not_stop_a_destroy(box: Box) -> None:
     box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
-    done = box.run("archive")
+    done = box.run(ARCHIVE)
     assert (done.returncode, json.loads(done.stdout)["path"]) == (0, "")
     assert "warning: matrix-postgres: there is no database mautrix_signal any more" in done.stderr
     assert not list(box.directory.glob("*"))
@@ -533,21 +542,23 @@ class Running:
     def __init__(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
         self.box, self.stamp = box, 0
+        self.mark = Path(box.arguments.ready_mark)
+        self.mark.write_text(f"id-of-mautrix-signal 1 {OLD}\n")
         self.there = container("mautrix-signal", labels={"mautrix-bridge.stack": "mautrix-signal/a"})
         for key, value in box.server.environment().items():
             monkeypatch.setenv(key, value)
-        monkeypatch.setattr(bridge_data, "look", lambda name: self.there if name == "mautrix-signal" else look(name))
-        monkeypatch.setattr(bridge_data, "docker", lambda *words, **_: self.calls.append(" ".join(words)))
-        monkeypatch.setattr(bridge_data, "remove_image", self.remove_image)
+        monkeypatch.setattr(database_life, "look", lambda name: self.there if name == "mautrix-signal" else look(name))
+        monkeypatch.setattr(database_life, "docker", lambda *words, **_: self.calls.append(" ".join(words)))
+        monkeypatch.setattr(database_life, "remove_image", self.remove_image)
         box.again()
         self.begin(OLD)
         box.server.sql("CREATE TABLE portal (name text); INSERT INTO portal VALUES ('old');", *ROLE)
 
-    def begin(self, image: str, **changed: Any) -> bridge_data.Begun:
+    def begin(self, image: str, **changed: Any) -> DatabaseOrigin:
         """Each with a timestamp of its own."""
         self.stamp += 1
         subject, stamp = replace(self.box.subject, image=image), f"20270101T0000{self.stamp:02}Z"
-        return bridge_data.begin(replace(self.box.arguments, subject=subject, timestamp=stamp, **changed))
+        return database_life.prepare_database(replace(self.box.arguments, subject=subject, timestamp=stamp, **changed))
 
     def remove_image(self, name: str) -> list[str]:
         self.calls.append(f"rmi {name}")
@@ -624,6 +635,29 @@ def test_an_archive_that_cannot_be_gone_back_to_leaves_the_database_as_it_is(bri
     assert (bridge.names(), bridge.box.began()["image"]) == (["new", "old"], NEW)
 
 
+@pytest.mark.parametrize("mark", ["", f"{'f' * 64} 1 an image\n"], ids=["never ready", "another one was ready"])
+def test_a_container_that_never_got_ready_makes_way_for_the_next_one(
+    bridge: Running, mark: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that was killed right after it made the container: the state does not know it, and its name is taken."""
+    bridge.mark.unlink()
+    if mark:
+        bridge.mark.write_text(mark)
+    bridge.begin(OLD)
+    assert bridge.calls == ["rm -f -v id-of-mautrix-signal"]
+    assert capsys.readouterr().err == "mautrix-signal: never got ready: it makes way for the next one\n"
+
+
+def test_one_that_was_ready_or_is_another_stack_s_or_is_not_there_makes_no_way(bridge: Running) -> None:
+    bridge.begin(OLD)
+    bridge.mark.unlink()
+    bridge.there = container("mautrix-signal", labels={"mautrix-bridge.stack": "other/x"})
+    bridge.begin(OLD)
+    bridge.there = container("mautrix-signal")
+    bridge.begin(OLD)
+    assert bridge.calls == []
+
+
 def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:
     bridge.there = container("mautrix-signal")
     bridge.begin(NEW)
@@ -631,7 +665,7 @@ def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:
 
 
 def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge: Running) -> None:
-    """The container that it stopped is made anew by another `attempt` (verdicts/preflight/)."""
+    """The container that it stopped is made anew by another `attempt` (verdicts/preflight.py)."""
     known = bridge.box.began()
     text = owner_comment(
         "mautrix-signal/a", **{**{key: known[key] for key in known if key != "stack"}, "changing": NEW}
@@ -656,5 +690,5 @@ def test_archives_are_kept_by_count_and_the_last_one_of_each_version_always(brid
 def test_the_last_archive_names_the_image_that_left_the_database(bridge: Running) -> None:
     """A destroy after an upgrade that never came so far: the setting names another one."""
     subject = replace(bridge.box.subject, image=NEW)
-    done = bridge_data.archive(replace(bridge.box.arguments, subject=subject, timestamp="20280101T000000Z"))
+    done = database_life.archive_database(replace(bridge.box.arguments, subject=subject, timestamp="20280101T000000Z"))
     assert manifest_of(Path(done.path)).image == OLD

@@ -5,24 +5,24 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 
 import pytest
 
 from documents.credentials import DoublePuppet, Keys, Seed, Tokens
-from host_programs import bundle, generate
+from host_programs import secrets
 from host_programs.backup import archived_keys
 from host_programs.backup.archived_keys import FromArchive
 from host_programs.common import ScriptError
+from host_programs.secrets import NoArguments
+from host_programs.verbs import words_of
 from host_programs.wire import typed
+from tests.host_programs.steps import run_step
 
 
 def generated() -> Seed:
-    """As a host runs it."""
-    done = subprocess.run(
-        ["python3", bundle.ALONE, "-"], input=bundle.source(generate.__name__),
-        text=True, capture_output=True, check=True,
-    )  # fmt: skip
+    """As the host makes it."""
+    done = run_step(words_of(secrets.make_seed), NoArguments())
+    assert done.returncode == 0, done.stderr
     return typed(Seed, json.loads(done.stdout))
 
 
@@ -49,4 +49,4 @@ def test_a_secret_is_the_same_whenever_it_is_made() -> None:
 def test_an_archive_that_is_not_there_is_an_error_and_no_new_key() -> None:
     """A new key beside an old database could not read it."""
     with pytest.raises(ScriptError, match=r"/no/such\.tar\.gz: damaged, or no archive of a bridge: .*No such file"):
-        archived_keys.keys(FromArchive("/no/such.tar.gz"))
+        archived_keys.read_archived_key(FromArchive("/no/such.tar.gz"))

@@ -13,15 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from host_programs.bridge.leftovers import Bridge, Shared
 
 from components.backup import backup_arguments
 from components.registration import homeserver_edit
 from documents.marks import owner_comment
 from host_programs.backup import archives, nightly_backup
-from host_programs.bridge import leftovers
+from host_programs.cleanup import bridge as cleanup
+from host_programs.cleanup.bridge import BridgeParts, Removed, claim_directory, cleanup_bridge
+from host_programs.cleanup.stack import InstalledStack, StackParts, cleanup_stack
 from host_programs.common import ScriptError
 from host_programs.files import directory, files
+from host_programs.files.directory import OwnDirectory
+from host_programs.files.files import OwnedFile, OwnedFiles
+from host_programs.files.programs import Programs
 from host_programs.postgres import dumps, isolation
 from host_programs.wire import plain
 from tests.facts import STACK, whole
@@ -46,25 +50,26 @@ class Box:
             backupDir=str(folder / "dumps"),
         )
         self.isolation = isolation.Isolation(STACK, plan.postgres, plan.databases, ("synapse", "mas"))
-        self.arguments = Bridge(
-            stack=STACK,
+        registration = OwnedFile(plan.bridges[0].registration_path, "", 0, 0)
+        self.arguments = BridgeParts(
+            own=OwnDirectory(str(self.bridge), STACK, "bridges[0].directory"),
             container="mautrix-signal",
-            directory=str(self.bridge),
             image="",
             archives=str(folder / "archives"),
             program="mautrix-signal",
-            whose=plan.archive_owner,
+            owner=plan.archive_owner,
             postgres=plan.postgres,
             database=plan.databases[0],
             isolated=("synapse", "mas"),
+            registration=OwnedFiles(STACK, (registration,), str(self.synapse / "homeserver.yaml"), "/data"),
         )
-        self.shared = Shared(
-            stack=STACK,
-            directory=str(self.shared_directory),
-            postgres=plan.postgres,
-            backup=backup_arguments(plan, "synapse"),
-            synapse=homeserver_edit(plan),
-        )
+        own = OwnDirectory(str(self.shared_directory), STACK, "sharedDir")
+        parts = StackParts(plan.postgres, backup_arguments(plan, "synapse"), homeserver_edit(plan))
+        self.stack = InstalledStack(Programs(own, f"{own.path}/mautrix-host-0123456789ab.pyz", "0" * 64), parts)
+
+    @property
+    def shared(self) -> StackParts:
+        return self.stack.parts
 
     def comments(self, database: str | None, role: str | None) -> None:
         for kind, text in (("database", database), ("role", role)):
@@ -85,7 +90,7 @@ def test_with_nothing_left_nothing_is_done(box: Box, tmp_path: Path) -> None:
     box.server.sql("drop database mautrix_signal with (force);")
     box.server.sql("drop role mautrix_signal;")
     before = sorted(tmp_path.rglob("*"))
-    assert leftovers.sweep(box.arguments) == leftovers.finish(box.shared) == leftovers.Swept()
+    assert cleanup_bridge(box.arguments) == cleanup_stack(box.stack) == Removed()
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -94,7 +99,7 @@ def test_what_was_archived_is_dropped_and_public_has_its_rights_back(box: Box) -
     box.server.sql(
         f"comment on database mautrix_signal is '{owner_comment(STACK, began='none', archived='/a.tar.gz')}';"
     )
-    assert leftovers.sweep(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+    assert cleanup_bridge(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
     assert box.server.databases() == {"synapse", "mas"} and box.roles() == set()
     sql = (
         "select has_database_privilege('public', oid, 'CONNECT') from pg_database where datname in ('synapse', 'mas');"
@@ -111,23 +116,23 @@ def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
         gone.append(name)
         return [f"image {name}"]
 
-    monkeypatch.setattr(leftovers, "remove_image", remove_image)
+    monkeypatch.setattr(cleanup, "remove_image", remove_image)
     earlier = Manifest(3, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "m", (), ())
     monkeypatch.setattr(archives, "earlier", lambda *_: iter([(Path("/a"), earlier)]))
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
-    leftovers.sweep(box.arguments)
+    cleanup_bridge(box.arguments)
     assert gone == []
-    leftovers.sweep(replace(box.arguments, image="signal:b"))
+    cleanup_bridge(replace(box.arguments, image="signal:b"))
     assert gone == ["signal:a", "signal:b"]
 
 
 def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:
     box.comments(owner_comment(STACK, began="none", key="k"), owner_comment(STACK, public={}))
     with pytest.raises(ScriptError, match="database mautrix_signal: was never archived, so it stays"):
-        leftovers.sweep(box.arguments)
+        cleanup_bridge(box.arguments)
     assert "mautrix_signal" in box.server.databases()
     box.server.sql(TABLES, "mautrix_signal")  # a run that was killed before the bridge began
-    leftovers.sweep(box.arguments)
+    cleanup_bridge(box.arguments)
     assert "mautrix_signal" not in box.server.databases()
 
 
@@ -141,7 +146,7 @@ def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:
 )
 def test_somebody_else_s_stays(box: Box, database: str | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     box.comments(database, owner_comment("other/x", public={}))
-    assert leftovers.sweep(box.arguments) == leftovers.Swept()
+    assert cleanup_bridge(box.arguments) == Removed()
     assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
     said = capsys.readouterr().err
     assert f"warning: database mautrix_signal stays: {words}" in said
@@ -150,55 +155,107 @@ def test_somebody_else_s_stays(box: Box, database: str | None, words: str, capsy
 
 def test_what_a_run_made_that_was_killed_before_it_could_name_it_goes(box: Box) -> None:
     box.server.sql(TABLES, "mautrix_signal")
-    assert leftovers.sweep(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+    assert cleanup_bridge(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
 
 
 def test_a_scratch_database_of_a_killed_proof_goes(box: Box) -> None:
     box.server.sql("create database mautrix_signal_restore_check;")
     box.server.sql(f"comment on database mautrix_signal_restore_check is '{owner_comment(STACK, scratch=True)}';")
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
-    leftovers.sweep(box.arguments)
+    cleanup_bridge(box.arguments)
     assert box.server.databases() == {"synapse", "mas"}
 
 
-def claim(path: Path) -> directory.OwnDirectory:
-    own = directory.OwnDirectory(str(path), STACK, "")
-    directory.claim(own)
-    return own
+OURS = f"# x: written by the Pulumi stack {STACK}.\n"
+
+
+def owned(path: Path | str, **more: bool) -> OwnedFile:
+    """A file of this stack's."""
+    return OwnedFile(str(path), OURS, os.geteuid(), os.getegid(), **more)
 
 
 def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     box.server.sql(TABLES, "mautrix_signal")
-    claim(box.bridge)
-    own = claim(box.shared_directory)
-    ours = f"# x: written by the Pulumi stack {STACK}.\n"
-    owner = os.geteuid(), os.getegid()
-    config = files.OwnedFile(str(box.bridge / "config-0123/config.yaml"), ours, *owner, own_directory=True)
-    one, two = (
-        files.OwnedFile(path, ours, *owner) for path in (each.path for each in box.shared.synapse.registrations)
-    )
-    files.create(files.OwnedFiles(STACK, (config, one, two)))
-    Path(two.path).write_text("id: somebody-else-s\n")
+    claim_directory(box.arguments)
+    directory.claim(box.stack.programs.own)
+    config = owned(box.bridge / "config-0123/config.yaml", own_directory=True)
+    registration, doublepuppet = map(owned, box.shared.synapse.watch)
+    files.create(OwnedFiles(STACK, (config, registration, doublepuppet)))
+    Path(doublepuppet.path).write_text("id: somebody-else-s\n")
     box.shared_directory.joinpath("shared_backup.sh").write_text(box.shared.backup.dump_script)
-    leftovers.sweep(box.arguments)
+    Path(box.stack.programs.path).write_text(OURS)
+    cleanup_bridge(box.arguments)
     assert not box.bridge.exists()
-    assert box.shared_directory.exists() and len([*box.synapse.iterdir()]) == 2, "other bridges may need them"
-    leftovers.finish(box.shared)
-    directory.release(own)
+    assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
+    assert len([*box.shared_directory.iterdir()]) == 3, "other bridges may need them"
+    cleanup_stack(box.stack)
     assert not box.shared_directory.exists()
     assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
 
 
+def test_the_registration_for_double_puppeting_and_one_that_a_killed_run_left_go_at_the_end(box: Box) -> None:
+    """It wrote them, and was killed before it put them into homeserver.yaml."""
+    files.create(OwnedFiles(STACK, tuple(map(owned, box.shared.synapse.watch))))
+    assert cleanup_stack(box.stack).gone == box.shared.synapse.watch
+    assert [*box.synapse.iterdir()] == []
+
+
+def test_a_registration_that_synapse_still_reads_stays(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without it Synapse would not start again."""
+    box.server.sql(TABLES, "mautrix_signal")
+    (registration,) = box.arguments.registration.files
+    files.create(OwnedFiles(STACK, (owned(registration.path),)))
+    (box.synapse / "homeserver.yaml").write_text("app_service_config_files:\n  - /data/registration.yaml\n")
+    cleanup_bridge(box.arguments)
+    assert Path(registration.path).exists()
+    assert f"warning: {registration.path} stays: {box.synapse}/homeserver.yaml lists it" in capsys.readouterr().err
+
+
+def test_what_somebody_else_put_into_our_directories_stays(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program file of another stack's among it, which its own destroy needs."""
+    box.server.sql(TABLES, "mautrix_signal")
+    claim_directory(box.arguments)
+    directory.claim(box.stack.programs.own)
+    (box.bridge / "notes").write_text("mine")
+    earlier, foreign, strange = (box.shared_directory / f"mautrix-host-{name}.pyz" for name in ("a", "b", "c"))
+    earlier.write_bytes(OURS.encode() + b"PK\x03\x04\xff\n\xff")
+    foreign.write_bytes(b"# Programs: written by the Pulumi stack other/x.\nPK")
+    strange.write_bytes(b"\xff\xfe")
+    cleanup_bridge(box.arguments)
+    cleanup_stack(box.stack)
+    assert [path.name for path in box.bridge.iterdir()] == ["notes"]
+    assert sorted(box.shared_directory.iterdir()) == [foreign, strange]
+    said = capsys.readouterr().err
+    assert f"warning: {box.bridge} stays: it holds files that this stack did not make: notes" in said
+    assert f"warning: {box.shared_directory} stays: it holds files that this stack did not make: {foreign.name}" in said
+
+
+def test_a_directory_that_another_stack_claims_stays_as_it_is(box: Box) -> None:
+    """Both stacks once named the same one: this one's first step was refused, and its destroy must take nothing."""
+    box.server.sql(TABLES, "mautrix_signal")
+    for path in (box.bridge, box.shared_directory):
+        directory.claim(OwnDirectory(str(path), "other/x", ""))
+        (path / directory.READY).write_text("0123 1 an image\n")
+    program = box.shared_directory / "mautrix-host-0.pyz"
+    program.write_text(OURS)
+    with pytest.raises(ScriptError, match=r"belongs to the stack other/x: set another bridges\[0\]\.directory"):
+        claim_directory(box.arguments)
+    before = sorted([*box.bridge.iterdir(), *box.shared_directory.iterdir()])
+    cleanup_bridge(box.arguments)
+    cleanup_stack(box.stack)
+    assert sorted([*box.bridge.iterdir(), *box.shared_directory.iterdir()]) == before
+
+
 def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None:
     """While there is one, its directory stays, also where somebody takes that away by hand."""
-    own = claim(box.shared_directory)
+    own = box.stack.programs.own
+    directory.claim(own)
     dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
     dump.write_bytes(b"x")
     noted = nightly_backup.Note((nightly_backup.NotedDump(str(dump), dumps.sha256(dump)),))
     (box.shared_directory / directory.PROVEN).write_text(json.dumps(plain(noted)))
     assert directory.release(own).kept == (str(box.shared_directory),)
-    leftovers.finish(box.shared)
-    directory.release(own)
+    cleanup_stack(box.stack)
     assert not dump.exists() and not box.shared_directory.exists()
 
 
@@ -207,12 +264,12 @@ def test_a_bridge_that_leaves_takes_nothing_of_another_and_what_is_left_goes_at_
     box.server.sql("create database other;")
     box.server.sql(f"comment on database other is '{owner_comment(STACK, began='none', archived='/a')}';")
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
-    assert leftovers.sweep(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+    assert cleanup_bridge(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
     assert "other" in box.server.databases()
-    assert leftovers.finish(box.shared).gone == ("database other",)
+    assert cleanup_stack(box.stack).gone == ("database other",)
 
 
 def test_without_postgres_it_stops_and_says_what_to_do(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUB_STATUS", "exited")
     with pytest.raises(ScriptError, match=r"matrix-postgres: is exited: the role .* cannot be removed: start it"):
-        leftovers.sweep(box.arguments)
+        cleanup_bridge(box.arguments)

@@ -1,6 +1,6 @@
 """Pins the failure of a check that passes what it should not: PASS is five answers exactly, and everything else, what
 nobody thought of included, is a FAIL with a rule and something to do. (What each answer of a real server leads to is
-played in tests/host_programs/test_auth_check.py.)
+played in tests/host_programs/test_stop_and_check.py.)
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _lookup(host: str) -> Exchange:
     return answer("ping", 502, errcode="M_CONNECTION_FAILED", error=error)
 
 
-def test_a_host_that_is_not_there_is_the_bridge_s_or_a_wrong_one() -> None:
+def test_a_host_that_synapse_cannot_find_passes_only_if_it_is_the_bridge_s() -> None:
     """Before its start the bridge's own name is unknown too; another one stays unknown for ever."""
     assert evaluate_stop_and_check(with_one(_lookup("mautrix-signal")), EXPECTED).passed
     assert decided(_lookup("signal-bridge")) == (
@@ -72,14 +72,14 @@ def test_an_account_that_is_shut_is_no_rejected_token(status: int, errcode: str,
     assert decided(answer("whoami as admin", status, errcode=errcode)) == rule
 
 
-def test_pass_in_any_order() -> None:
+def test_the_order_of_the_exchanges_does_not_change_a_pass() -> None:
     verdict = evaluate_stop_and_check(tuple(reversed(PASSING)), EXPECTED)
     assert verdict.passed and verdict.word == "PASS" and verdict.first_failure is None
     assert tuple(step.step for step in verdict.steps) == STEPS
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_that_is_missing_fails(step: str) -> None:
+def test_a_step_without_an_exchange_fails(step: str) -> None:
     verdict = evaluate_stop_and_check([exchange for exchange in PASSING if exchange.step != step], EXPECTED)
     assert verdict.first_failure and verdict.first_failure.step == step
     assert not evaluate_stop_and_check([], EXPECTED).passed
@@ -164,7 +164,7 @@ def test_redirects_to_mas_and_elsewhere(location: str, mas: bool) -> None:
         (answer("ping", 200), False),
     ],
 )
-def test_starting(exchange: Exchange, is_start: bool) -> None:
+def test_only_a_synapse_that_is_not_up_yet_counts_as_starting(exchange: Exchange, is_start: bool) -> None:
     assert is_still_starting(exchange) is is_start
 
 
@@ -195,7 +195,7 @@ exchanges = st.builds(
 
 
 @given(exchanges)
-def test_any_answer_is_judged(changed: Exchange) -> None:
+def test_any_answer_gets_a_rule_and_a_fix(changed: Exchange) -> None:
     """Nothing raises; a step that passes said exactly what it had to; one that fails has a rule and a to-do."""
     verdict = evaluate_stop_and_check(with_one(changed), EXPECTED)
     step = next(step for step in verdict.steps if step.step == changed.step)
@@ -208,7 +208,7 @@ def test_any_answer_is_judged(changed: Exchange) -> None:
         assert changed.status == {"ping": 200, "puppet ping": 0}.get(changed.step, 200)
 
 
-def test_the_table() -> None:
+def test_the_table_has_one_line_for_each_step() -> None:
     changed = answer("ping", 403, errcode="M_FORBIDDEN", error="Mismatching application service ID in path")
     assert format_verdict(evaluate_stop_and_check(with_one(changed), EXPECTED)) == (
         "stop-and-check: FAIL (4 of 5 steps)\n"
@@ -236,5 +236,5 @@ def test_the_table() -> None:
         (answer("ping", 200, other=1), '200 {"other": 1}'),
     ],
 )
-def test_came(exchange: Exchange, text: str) -> None:
+def test_an_answer_is_summarized_in_one_line(exchange: Exchange, text: str) -> None:
     assert summarize_answer(exchange) == text

@@ -1,0 +1,51 @@
+"""A traceback of ours behind the error that counts; a secret in the engine's debug log."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from unittest.mock import Mock, patch
+
+import pulumi
+import pytest
+from pulumi.runtime.stack import ResourceRegistrationFailed
+
+from components import guard
+
+
+@pytest.fixture
+def said() -> Iterator[Mock]:
+    """What reaches the engine as an error, once the guard is in place; it is taken away again."""
+    before = signal.getsignal(signal.SIGINT)
+    with (
+        patch.object(pulumi.log, "error", pulumi.log.error),
+        patch.object(pulumi.log, "debug", pulumi.log.debug),
+        patch.object(guard, "_log_error") as error,
+    ):
+        guard.end_quietly()
+        yield error
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_failed_step_leaves_one_line_of_the_program_s_end_and_no_traceback(said: Mock) -> None:
+    """The text is the one that the SDK's runner makes of the exception: it ends with the class's name and a colon."""
+    failed = f"Program failed with an unhandled exception:\nTraceback …\n{ResourceRegistrationFailed.__module__}."
+    pulumi.log.error(f"{failed}{ResourceRegistrationFailed.__name__}: resource x failed to register")
+    ((text,), _) = said.call_args
+    assert text.startswith("a step failed") and len(text.splitlines()) == 1
+
+
+def test_every_other_error_is_said_as_it_is(said: Mock) -> None:
+    pulumi.log.error("the host is not ready", None, ephemeral=False)
+    said.assert_called_once_with("the host is not ready", None, ephemeral=False)
+
+
+def test_what_a_component_registers_is_in_no_debug_log(said: Mock) -> None:
+    """pulumi/runtime/resource.py writes it there in plain text."""
+    with patch.object(pulumi.log, "_log") as log:
+        pulumi.log.debug("resource registration successful: props=token")
+    log.assert_not_called()
+
+
+def test_an_interrupt_ends_the_program_without_a_traceback(said: Mock) -> None:
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
