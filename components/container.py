@@ -212,6 +212,8 @@ class BridgeContainer(pulumi.ComponentResource):
                     stack=bridge.stack,
                     config=k[1],
                     archives=bridge.archive.directory,
+                    archive_owner=bridge.archive_owner,
+                    program=bridge.bridge.name,
                 )
             ),
             create=readiness.wait_until_ready,

@@ -53,13 +53,6 @@ def database_comment(postgres: PostgresFacts, deployment: BridgeDeployment) -> M
     return postgres.comment_of(deployment.stack, deployment.place.database.database)
 
 
-def go_back_advice(facts: BridgeFacts, deployment: BridgeDeployment, archive: str, image: str) -> str:
-    """Commands to go back to `image` and the archive that it left; "" if there is none or the current image worked."""
-    if not archive or image == deployment.place.image or facts.ready_mark.split()[2:] == [deployment.place.image]:
-        return ""
-    return go_back_commands(deployment, image, archive)
-
-
 def _last_image(postgres: PostgresFacts, deployment: BridgeDeployment) -> str:
     """The image that used the database last; "" if none did."""
     return str(database_comment(postgres, deployment).get("image", ""))

@@ -30,7 +30,7 @@ from host_programs.backup import archives
 from host_programs.backup.archives import Archived, Subject
 from host_programs.common import ScriptError, docker, say
 from host_programs.container import look, remove_image, remove_own
-from host_programs.postgres import dumps, postgres
+from host_programs.postgres import dump_restore, dumps, measure, postgres
 from verdicts.host_facts.archive import Manifest, reason_before
 
 COMMENT = (
@@ -148,7 +148,7 @@ def _fitting(subject: Subject, path: Path, fix: str) -> Iterator[tuple[tarfile.T
                 f"{path}: its keys are encrypted with another pickle key than this stack's, which was made before: "
                 f"nothing was restored; {fix}"
             )
-        dumps.refuse_commands(archives.member_of(tar, archives.DATABASE), f"{path}: {archives.DATABASE}")
+        dump_restore.refuse_commands(archives.member_of(tar, archives.DATABASE), f"{path}: {archives.DATABASE}")
         yield tar, manifest
 
 
@@ -156,16 +156,17 @@ def _restore(subject: Subject, path: Path, fix: str, statement: str, emptied: bo
     """What the archive holds, and `statement`, in one transaction, the database `emptied` before."""
     container, name, role = subject.database.container, subject.database.database, subject.database.role
     with _fitting(subject, path, fix) as (tar, manifest):
-        there = 0 if emptied else dumps.objects(container, role, name)
+        there = 0 if emptied else measure.count_objects(container, role, name)
         if there:
             raise ScriptError(
                 f"{container}: database {name} is not empty ({there} tables, views, types or functions), and an "
                 "archive is restored into an empty one only: nothing was restored; set restore to none to go on with "
                 "what is there, or `pulumi destroy`, which archives it"
             )
-        first = dumps.EMPTY if emptied else ""
-        dumps.restore(container, role, name, archives.member_of(tar, archives.DATABASE), first, statement)
-    say(f"restored: {path.name} of {manifest.created} into {name}: {dumps.tables(container, role, name)} tables")
+        first = dump_restore.EMPTY if emptied else ""
+        dump_restore.restore_dump(container, role, name, archives.member_of(tar, archives.DATABASE), first, statement)
+    tables = measure.count_tables(container, role, name)
+    say(f"restored: {path.name} of {manifest.created} into {name}: {tables} tables")
 
 
 def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
@@ -231,7 +232,7 @@ def check_archive(arguments: Check) -> Checked:
             f"container {database.container}: is {state}: without it the bridge's database cannot be archived, so "
             f"nothing was removed: start it (docker start {database.container}), then run this again"
         )
-    size = dumps.size(database)
+    size = measure.measure_database(database)
     if size is None:
         say(f"warning: {database.container}: there is no database {database.database} any more: nothing to archive")
         return Checked()
@@ -248,7 +249,7 @@ def check_archive(arguments: Check) -> Checked:
             f"{directory}: {free >> 20} MiB free, and the archive may need {needed >> 20} MiB: nothing was removed: "
             "make room, or set archiveDir to another disk (`pulumi up`, then destroy)"
         )
-    dumps.dumpable(database)
+    dumps.check_dumpable(database)
     return Checked(size)
 
 
@@ -263,7 +264,7 @@ def archive_database(arguments: Arguments) -> Archived:
     with contextlib.suppress(ScriptError):  # it is gone, which is no reason to stop
         known = _known(subject.database)
         place = subject.database
-        if not known.get("began") and not dumps.objects(place.container, place.role, place.database):
+        if not known.get("began") and not measure.count_objects(place.container, place.role, place.database):
             return Archived()
     subject = replace(subject, image=str(known.get("image", subject.image)))
     try:

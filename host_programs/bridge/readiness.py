@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
+from host_programs.backup import archives
 from host_programs.bridge.bridge_status import ask_ready
 from host_programs.common import ScriptError, docker, logs, say
 from host_programs.container import last_exit, look, status_inside, temporary_file_refused
@@ -49,8 +50,8 @@ class Arguments:
     """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between the
     first two looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT IMAGE" of the container that got
     ready. `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of
-    an earlier one. `config`: the directory of the container's, of this `stack`. `archives`: the directory of
-    the last archive, for the end."""
+    an earlier one. `config`: the directory of the container's, of this `stack`. `archives`: the directory of the
+    archives of `archive_owner` (stack and domain) and `program`."""
 
     bridge: BridgePlace
     container_id: str
@@ -66,6 +67,8 @@ class Arguments:
     stack: str
     config: str
     archives: str
+    archive_owner: str
+    program: str
     pause: float = 0.3
 
 
@@ -188,7 +191,7 @@ class Watch:
             else ". The next `pulumi up` makes the container anew, since it never got ready"
         )
         died = f": exit code {exit_.code}: {exit_.meaning}" if exit_ else ""
-        lines = [f"{name} {why}{died}. What to do: {self._todo()}{anew}."]
+        lines = [f"{name} {why}{died}. What to do: {self._todo()}{anew}.{self._way_back()}"]
         if state:
             oom = ", killed for lack of memory" if state.oom_killed else ""
             lines.append(f"  container  {state.status}, restarted {state.restarts} times{oom}")
@@ -197,6 +200,20 @@ class Watch:
         if state:
             lines += [f"--- last {LINES} log lines of {name} ---", logs(state.id, LINES).strip("\n") or "(empty)"]
         return clean_log("\n".join(lines), [self.arguments.as_token])
+
+    def _way_back(self) -> str:
+        """Which image and archive lead back, if this image never worked; "" if there is none."""
+        a, mark = self.arguments, Path(self.arguments.mark)
+        if mark.is_file() and mark.read_text().split()[2:] == [a.bridge.image]:
+            return ""
+        for path, manifest in archives.earlier(a.archives, a.program, a.archive_owner):
+            if manifest.image == a.bridge.image:
+                return ""
+            return (
+                f" Or go back: set this bridge's image to {manifest.image} and its goBackTo to {path}, then "
+                "`pulumi up`; the database as it is now is archived first."
+            )
+        return ""
 
     def _todo(self) -> str:
         if self.exit:

@@ -9,7 +9,7 @@ from documents.marks import parse_owner_comment
 from documents.places import Postgres
 from host_programs.common import ScriptError, say
 from host_programs.container import look
-from host_programs.postgres import dumps, postgres
+from host_programs.postgres import measure, postgres
 
 _COMMENTS = """
 select json_build_object(
@@ -57,7 +57,7 @@ def drop_database(server: Postgres, name: str) -> list[str]:
 
 def is_empty(server: Postgres, name: str) -> bool:
     """Whether the database holds neither table nor view, type or function."""
-    return dumps.objects(server.container, server.superuser, name) == 0
+    return measure.count_objects(server.container, server.superuser, name) == 0
 
 
 def owner_in_words(stack: object) -> str:

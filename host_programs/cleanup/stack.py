@@ -24,7 +24,7 @@ class StackParts:
 
     own: OwnDirectory
     postgres: Postgres
-    backup: nightly_backup.Arguments
+    backup: nightly_backup.NightlyBackup
     synapse: appservices.Appservices
     bridges: tuple[BridgeParts, ...]
 
@@ -69,7 +69,7 @@ def _clean_backup(arguments: StackParts) -> list[str]:
     installed = files.dump_script_owner(Path(backup.block.command)) == arguments.stack
     if not called and not installed and not backup.note.exists():
         return []
-    return [backup.script or backup.block.command] if nightly_backup.remove(backup).changed else []
+    return [backup.script or backup.block.command] if nightly_backup.remove_dumps(backup).changed else []
 
 
 def _calls_us(text: str, stack: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from documents.backup.script_check import resolve_directory
 from documents.places import Database, Deployment
 from documents.timestamps import file_name_seconds
-from host_programs.backup.nightly_backup import Note
+from host_programs.backup.proof_note import Note
 from host_programs.common import ScriptError
 from host_programs.files import safe_files
 from host_programs.files.directory import PROVEN
@@ -75,7 +75,7 @@ def _prove(deployment: Deployment, path: Path, seconds: float) -> str:
             raise ScriptError(f"{path}: is empty")
         return "filtered: only that it is not empty can be told"
     try:
-        dumps.prove(path, deployment.postgres.container, seconds)
+        dumps.prove_dump(path, deployment.postgres.container, seconds)
     except dumps.TooSlow:
         return f"too large to be read again in {seconds:.0f} s"
     return "unpacks, and is whole"

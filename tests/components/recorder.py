@@ -24,13 +24,15 @@ from pulumi.runtime.stack import ResourceRegistrationFailed, wait_for_rpcs
 
 from documents.credentials import Seed
 from host_programs.backup.archived_keys import ArchivedKey
-from host_programs.backup.nightly_backup import Applied, ProvenDump
+from host_programs.backup.nightly_backup import ProvenBackup
+from host_programs.backup.proof import ProvenDump
 from host_programs.bridge.config import Written
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.bridge.readiness import Ready
 from host_programs.files.directory import Done
 from host_programs.files.programs import Installed
-from host_programs.postgres.isolation import Isolated, Proof, Proven
+from host_programs.postgres.access import AccessProof, RoleProof
+from host_programs.postgres.isolation import Isolated
 from host_programs.synapse.appservices import Registered
 from host_programs.synapse.stop_and_check import Checked
 from host_programs.verbs import VERBS
@@ -56,8 +58,8 @@ RESULTS: dict[str, Any] = {
     "archive read-key": ArchivedKey(ARCHIVED_KEY),
     "directory claim": Done(),
     "public shut-out": Isolated({}),
-    "passwords prove": Proven(tuple(Proof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
-    "backup install": Applied(
+    "passwords prove": AccessProof(tuple(RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
+    "backup install": ProvenBackup(
         changed=True, dumps=(ProvenDump("mautrix_signal", "/opt/matrix/backups/x.sql.gz", 1, ""),)
     ),
     "synapse register": Registered(changed=True, restarted=True),

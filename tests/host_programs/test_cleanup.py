@@ -14,18 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from components.backup import backup_arguments
-from components.registration import homeserver_edit
+from components.cleanup import stack_parts
 from documents.marks import owner_comment
 from host_programs.backup import archives, nightly_backup
 from host_programs.cleanup import bridge as cleanup
-from host_programs.cleanup.bridge import BridgeParts, Removed, claim_directory, cleanup_bridge
-from host_programs.cleanup.stack import InstalledStack, StackParts, cleanup_stack
+from host_programs.cleanup.bridge import Removed, claim_directory, cleanup_bridge
+from host_programs.cleanup.stack import cleanup_stack
 from host_programs.common import ScriptError
 from host_programs.files import directory, files
 from host_programs.files.directory import OwnDirectory
 from host_programs.files.files import OwnedFile, OwnedFiles
-from host_programs.files.programs import Programs
 from host_programs.postgres import dumps, isolation
 from host_programs.wire import plain
 from tests.facts import STACK, whole
@@ -50,26 +48,10 @@ class Box:
             backupDir=str(folder / "dumps"),
         )
         self.isolation = isolation.Isolation(STACK, plan.postgres, plan.databases, ("synapse", "mas"))
-        registration = OwnedFile(plan.bridges[0].registration_path, "", 0, 0)
-        self.arguments = BridgeParts(
-            own=OwnDirectory(str(self.bridge), STACK, "bridges[0].directory"),
-            container="mautrix-signal",
-            image="",
-            archives=str(folder / "archives"),
-            program="mautrix-signal",
-            owner=plan.archive_owner,
-            postgres=plan.postgres,
-            database=plan.databases[0],
-            isolated=("synapse", "mas"),
-            registration=OwnedFiles(STACK, (registration,), str(self.synapse / "homeserver.yaml"), "/data"),
-        )
-        own = OwnDirectory(str(self.shared_directory), STACK, "sharedDir")
-        parts = StackParts(plan.postgres, backup_arguments(plan, "synapse"), homeserver_edit(plan))
-        self.stack = InstalledStack(Programs(own, f"{own.path}/mautrix-host-0123456789ab.pyz", "0" * 64), parts)
-
-    @property
-    def shared(self) -> StackParts:
-        return self.stack.parts
+        parts = stack_parts(plan, ("synapse", "mas"), "synapse")
+        self.arguments = replace(parts.bridges[0], image="", archives=str(folder / "archives"))
+        self.stack = replace(parts, bridges=(self.arguments,))
+        self.registrations = [Path(file.path) for file in parts.synapse.registrations]
 
     def comments(self, database: str | None, role: str | None) -> None:
         for kind, text in (("database", database), ("role", role)):
@@ -153,6 +135,16 @@ def test_somebody_else_s_stays(box: Box, database: str | None, words: str, capsy
     assert "warning: role mautrix_signal stays: it belongs to the stack other/x" in said
 
 
+def test_a_role_without_a_comment_beside_a_database_of_somebody_else_s_stays(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may own it: then it cannot be dropped, and a destroy would stop here for ever."""
+    assert cleanup_bridge(box.arguments) == Removed()
+    assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
+    said = capsys.readouterr().err
+    assert "warning: role mautrix_signal stays: nothing in it says that this stack made it" in said
+
+
 def test_what_a_run_made_that_was_killed_before_it_could_name_it_goes(box: Box) -> None:
     box.server.sql(TABLES, "mautrix_signal")
     assert cleanup_bridge(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
@@ -177,13 +169,13 @@ def owned(path: Path | str, **more: bool) -> OwnedFile:
 def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     box.server.sql(TABLES, "mautrix_signal")
     claim_directory(box.arguments)
-    directory.claim(box.stack.programs.own)
+    directory.claim(box.stack.own)
     config = owned(box.bridge / "config-0123/config.yaml", own_directory=True)
-    registration, doublepuppet = map(owned, box.shared.synapse.watch)
+    registration, doublepuppet = map(owned, box.registrations)
     files.create(OwnedFiles(STACK, (config, registration, doublepuppet)))
     Path(doublepuppet.path).write_text("id: somebody-else-s\n")
-    box.shared_directory.joinpath("shared_backup.sh").write_text(box.shared.backup.dump_script)
-    Path(box.stack.programs.path).write_text(OURS)
+    box.shared_directory.joinpath("shared_backup.sh").write_text(box.stack.backup.dump_script)
+    (box.shared_directory / "mautrix-host-0123456789ab.pyz").write_text(OURS)
     cleanup_bridge(box.arguments)
     assert not box.bridge.exists()
     assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
@@ -195,8 +187,8 @@ def test_files_of_ours_go_and_others_stay(box: Box) -> None:
 
 def test_the_registration_for_double_puppeting_and_one_that_a_killed_run_left_go_at_the_end(box: Box) -> None:
     """It wrote them, and was killed before it put them into homeserver.yaml."""
-    files.create(OwnedFiles(STACK, tuple(map(owned, box.shared.synapse.watch))))
-    assert cleanup_stack(box.stack).gone == box.shared.synapse.watch
+    files.create(OwnedFiles(STACK, tuple(map(owned, box.registrations))))
+    assert sorted(cleanup_stack(box.stack).gone) == sorted(map(str, box.registrations))
     assert [*box.synapse.iterdir()] == []
 
 
@@ -215,7 +207,7 @@ def test_what_somebody_else_put_into_our_directories_stays(box: Box, capsys: pyt
     """A program file of another stack's among it, which its own destroy needs."""
     box.server.sql(TABLES, "mautrix_signal")
     claim_directory(box.arguments)
-    directory.claim(box.stack.programs.own)
+    directory.claim(box.stack.own)
     (box.bridge / "notes").write_text("mine")
     earlier, foreign, strange = (box.shared_directory / f"mautrix-host-{name}.pyz" for name in ("a", "b", "c"))
     earlier.write_bytes(OURS.encode() + b"PK\x03\x04\xff\n\xff")
@@ -248,7 +240,7 @@ def test_a_directory_that_another_stack_claims_stays_as_it_is(box: Box) -> None:
 
 def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None:
     """While there is one, its directory stays, also where somebody takes that away by hand."""
-    own = box.stack.programs.own
+    own = box.stack.own
     directory.claim(own)
     dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
     dump.write_bytes(b"x")

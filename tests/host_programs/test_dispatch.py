@@ -88,7 +88,7 @@ def test_unknown_words_are_told_the_known_ones_and_nothing_is_run(words: str) ->
     assert (done.returncode, done.stdout) == (2, "")
     usage, *known = done.stderr.splitlines()
     file, said = r"/.*/mautrix-host-[0-9a-f]{12}\.pyz", "with a JSON object on standard input; one of:"
-    assert re.fullmatch(f"usage: python3 -I {file} AREA VERB, {said}", usage)
+    assert re.fullmatch(f"usage: python3 -I {file} status; or AREA VERB, {said}", usage)
     assert known == [f"  {each}" for each in sorted(VERBS)]
 
 

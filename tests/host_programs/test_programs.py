@@ -15,13 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from components.backup import backup_arguments
-from components.registration import homeserver_edit
+from components.cleanup import stack_parts
 from documents.launcher import RUN_FROM_STDIN, stdin_of
-from host_programs.cleanup.stack import InstalledStack, StackParts, install_programs
 from host_programs.common import ScriptError
 from host_programs.files.directory import CLAIM, OwnDirectory
-from host_programs.files.programs import Programs
+from host_programs.files.programs import Programs, install_programs
 from host_programs.program_file import build_program_file
 from host_programs.wire import plain
 from tests.facts import STACK, whole
@@ -31,7 +29,7 @@ from tests.host_programs.steps import PYTHON
 __all__ = ["postgres"]
 
 BUILT = build_program_file(STACK)
-INSTALL, REMOVE = "programs install", "programs remove"
+INSTALL, CLEANUP = "programs install", "stack cleanup"
 
 
 class Host:
@@ -40,24 +38,25 @@ class Host:
         self.project.write_bytes(BUILT.data)
         (folder / "synapse").mkdir()
         plan = whole(
+            {"directory": str(folder / "bridge")},
             synapseDir=str(folder / "synapse"),
             sharedDir=str(self.shared),
             backupScript="none",
             backupDir=str(folder / "dumps"),
+            keepImage="true",
         )
         self.path = self.shared / BUILT.name
-        self.arguments = InstalledStack(
-            Programs(OwnDirectory(str(self.shared), STACK, "sharedDir"), str(self.path), BUILT.sha256),
-            StackParts(plan.postgres, backup_arguments(plan, "synapse"), homeserver_edit(plan)),
-        )
+        self.programs = Programs(OwnDirectory(str(self.shared), STACK, "sharedDir"), str(self.path), BUILT.sha256)
+        self.parts = stack_parts(plan, ("synapse", "mas"), "synapse")
 
-    def run(self, words: str, file: Path | None = None, sha256: str = BUILT.sha256) -> subprocess.CompletedProcess[str]:
+    def run(self, words: str, file: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         """Out of the `file`, the project's if none is named."""
-        programs = replace(self.arguments.programs, sha256=sha256)
+        arguments = self.programs if words == INSTALL else self.parts
         return subprocess.run(
             [*PYTHON, file or self.project, *words.split()],
-            input=json.dumps({"arguments": plain(replace(self.arguments, programs=programs)), "step": str(self.path)}),
-            text=True, capture_output=True, env=self.server.environment(), cwd="/", timeout=60, check=False,
+            input=json.dumps({"arguments": plain(arguments), "step": f"{self.path} {words}"}),
+            text=True, capture_output=True, env=self.server.environment(**environment), cwd="/", timeout=60,
+            check=False,
         )  # fmt: skip
 
     def install(self) -> None:
@@ -84,7 +83,7 @@ def test_it_is_copied_through_a_connection_too(host: Host) -> None:
     """Over SSH the file and what it is told come on standard input."""
     done = subprocess.run(
         [*PYTHON, "-c", RUN_FROM_STDIN, *INSTALL.split()],
-        input=stdin_of(BUILT.data, json.dumps({"arguments": plain(host.arguments)})),
+        input=stdin_of(BUILT.data, json.dumps({"arguments": plain(host.programs)})),
         capture_output=True, env=host.server.environment(), cwd="/", timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
@@ -136,23 +135,24 @@ def test_a_directory_of_somebody_else_s_is_refused_and_left_as_it_is(
 
 def test_another_file_than_the_one_that_was_meant_is_not_installed(host: Host) -> None:
     """Somebody changed the checkout between the plan and the copy."""
-    done = host.run(INSTALL, sha256="0" * 64)
+    host.programs = replace(host.programs, sha256="0" * 64)
+    done = host.run(INSTALL)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (f"{host.path}: its SHA-256 should be {'0' * 64}, and is {BUILT.sha256}: run this again\n")
     assert not host.shared.exists()
 
 
-def test_a_parent_that_is_not_there_is_not_made(host: Host, tmp_path: Path) -> None:
-    own = OwnDirectory(str(tmp_path / "no/shared"), STACK, "sharedDir")
-    with pytest.raises(ScriptError):
-        install_programs(replace(host.arguments, programs=Programs(own, f"{own.path}/x.pyz", "0" * 64)))
+def test_a_parent_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    own, running = OwnDirectory(str(tmp_path / "no/shared"), STACK, "sharedDir"), build_program_file("none").sha256
+    with pytest.raises(ScriptError, match=f"{tmp_path}/no: no such directory: make it or set another sharedDir"):
+        install_programs(Programs(own, f"{own.path}/x.pyz", running))
     assert not (tmp_path / "no").exists()
 
 
 def test_the_file_that_removes_the_stack_s_directory_runs_out_of_it(host: Host, tmp_path: Path) -> None:
     host.install()
     (host.shared / "mautrix-host-0123456789ab.pyz").write_bytes(BUILT.data)
-    done = host.run(REMOVE, host.path)
+    done = host.run(CLEANUP, host.path)
     assert (done.returncode, done.stdout, done.stderr) == (0, '{"gone": []}\n', "")
     assert not host.shared.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([BUILT.name, "synapse"])
@@ -161,18 +161,19 @@ def test_the_file_that_removes_the_stack_s_directory_runs_out_of_it(host: Host, 
 def test_what_is_of_the_stack_goes_by_it_and_of_others_nothing(host: Host) -> None:
     """Pulumi's state knows nothing of any of these: a run was killed."""
     host.install()
-    registration = Path(host.arguments.parts.synapse.watch[0])
+    registration = Path(host.parts.synapse.registrations[0].path)
     registration.write_text(f"# x: written by the Pulumi stack {STACK}.\n")
     (registration.parent / "mine.yaml").write_text("id: mine\n")
     foreign = host.shared / "mautrix-host-b.pyz"
     foreign.write_text("# Programs: written by the Pulumi stack other/x.\n")
     host.server.sql("create database of_ours;")
     host.server.sql("""comment on database of_ours is 'mautrix-bridge: {"stack": "mautrix-signal/contabo"}';""")
-    done = host.run(REMOVE, host.path)
+    done = host.run(CLEANUP, host.path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"gone": [str(registration), "database of_ours"]}
     warning = f"warning: {host.shared} stays: it holds files that this stack did not make: {foreign.name}"
-    assert done.stderr.splitlines() == [f"removed: {registration}", "removed: database of_ours", warning]
+    gone = f"warning: {host.parts.synapse.homeserver_file}: is gone, so there is nothing to take out"
+    assert done.stderr.splitlines() == [gone, f"removed: {registration}", "removed: database of_ours", warning]
     assert [*host.shared.iterdir()] == [foreign]
     assert [path.name for path in registration.parent.iterdir()] == ["mine.yaml"]
     assert host.server.databases() == {"synapse", "mas"}
@@ -181,13 +182,8 @@ def test_what_is_of_the_stack_goes_by_it_and_of_others_nothing(host: Host) -> No
 def test_a_destroy_that_stops_can_be_run_again(host: Host) -> None:
     """Postgres is down: the program file must still be there for the next try."""
     host.install()
-    stopped = {**host.server.environment(), "STUB_STATUS": "exited"}
-    done = subprocess.run(
-        [*PYTHON, host.path, *REMOVE.split()],
-        input=json.dumps({"arguments": plain(host.arguments)}), text=True, capture_output=True, env=stopped, cwd="/",
-        timeout=60, check=False,
-    )  # fmt: skip
+    done = host.run(CLEANUP, host.path, STUB_STATUS="exited")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "matrix-postgres: is exited: the stack's databases cannot be removed: start it" in done.stderr
+    assert "matrix-postgres: is exited: the role mautrix_signal and the database mautrix_signal cannot" in done.stderr
     assert host.path.read_bytes() == BUILT.data
-    assert host.run(REMOVE, host.path).returncode == 0 and not host.shared.exists()
+    assert host.run(CLEANUP, host.path).returncode == 0 and not host.shared.exists()

@@ -456,7 +456,7 @@ def test_rights_are_read_as_they_are_and_as_up_left_them(
         monkeypatch.setenv(key, value)
     plan = whole()
     isolated = isolation.Isolation(STACK, plan.postgres, plan.databases, ("synapse", "mas"))
-    isolation.isolate(isolated)
+    isolation.shut_public_out(isolated)
     try:
         found = read_rights(plan, 20)
         role = found.roles["mautrix_signal"]
@@ -472,7 +472,7 @@ def test_rights_are_read_as_they_are_and_as_up_left_them(
         assert found.public == ("mas", "postgres", "template1")
     finally:
         bridge_database.sql("REVOKE CONNECT ON DATABASE synapse FROM mautrix_signal;")
-        isolation.restore(isolated)
+        isolation.give_public_back(isolated)
 
 
 def test_a_postgres_that_is_not_there_is_told(bridge_database: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,7 @@ def assert_failed(check: Check, done: subprocess.CompletedProcess[str], step: st
     evidence: dict[str, Any] = json.loads(check.evidence.read_text())
     assert evidence["verdict"] == "FAIL"
     assert evidence["logs"]["matrix-synapse"][:2] == ["synapse says hello", "denied as/T…"]
-    failed = next(found for found in evidence["steps"] if found["todo"])  # only a failed step has something to do
+    failed = next(found for found in evidence["steps"] if found["fix"])  # only a failed step has something to do
     assert failed["step"] == step and failed["rule"].startswith(rule)
     return evidence
 
@@ -285,7 +285,7 @@ def test_fail(check: Check, name: str, answer: Answer | Raw, step: str, rule: st
         done = check.call(url, request_timeout=1 if rule == SLOW else 5)
     evidence = assert_failed(check, done, step, rule)
     # One step is wrong, the others are asked all the same: that tells one file from both.
-    assert sum(bool(found["todo"]) for found in evidence["steps"]) == 1
+    assert sum(bool(found["fix"]) for found in evidence["steps"]) == 1
     assert len(exchange(evidence, step)["came"]["body"]) <= 64 * 1024
 
 

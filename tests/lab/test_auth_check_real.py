@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +18,9 @@ import pytest
 from documents.bridge.registrations import render_bridge_registration, render_doublepuppet_registration
 from documents.credentials import DoublePuppet
 from host_programs.synapse import stop_and_check
-from host_programs.wire import plain
-from lab.box import ROOT, Lab
+from lab.box import Lab
 from tests import facts
+from tests.host_programs.steps import run_step
 from tests.lab.conftest import Shared, deployment_of
 
 pytestmark = pytest.mark.e2e
@@ -69,11 +68,7 @@ class Synapse:
             generation=1,
             fingerprint="",
         )
-        return subprocess.run(
-            [sys.executable, "-m", "host_programs.synapse.stop_and_check", "check"],
-            input=json.dumps(plain(replace(arguments, **more))), text=True, capture_output=True, cwd=ROOT,
-            timeout=120, check=False,
-        )  # fmt: skip
+        return run_step("synapse stop-and-check", replace(arguments, **more), {**os.environ}, timeout=120)
 
     def passes(self) -> dict[str, Any]:
         done = self.check()

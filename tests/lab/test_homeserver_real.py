@@ -7,8 +7,8 @@ every start: load_appservices accepts them, and the restarted Synapse exits for 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -19,8 +19,8 @@ import pytest
 from documents.homeserver.entries import EXPERIMENTAL_FEATURES
 from host_programs.files.files import OwnedFile
 from host_programs.synapse.appservices import Appservices
-from host_programs.wire import plain
-from lab.box import ROOT, Lab
+from lab.box import Lab
+from tests.host_programs.steps import run_step
 from tests.lab.conftest import deployment_of
 
 pytestmark = pytest.mark.e2e
@@ -63,14 +63,7 @@ class Stack:
             journal=str(self.lab.host_dir / "no-bridge/.homeserver.json"),
             bridges=(),
         )
-        done = subprocess.run(
-            [sys.executable, "-m", "host_programs.synapse.appservices", verb],
-            input=json.dumps(plain(arguments)),
-            text=True,
-            capture_output=True,
-            cwd=ROOT,
-            check=False,
-        )
+        done = run_step(verb, arguments, {**os.environ}, timeout=300)
         for secret in ("NobodyMaySee", *self.secrets()):
             assert secret not in done.stdout + done.stderr
         return done
@@ -109,18 +102,18 @@ def test_in_and_out_leaves_the_host_as_it_was_with_one_restart_each(lab: Lab) ->
     before, begin = lab.snapshot(), starts(lab)
     stack = Stack(lab, "signal")
     assert stack.known() == 401
-    assert stack.good("register_appservices")["restarted"] is True
+    assert stack.good("synapse register")["restarted"] is True
     assert stack.known() == 200
     assert starts(lab) == begin + 1
     as_it_runs = started(lab)
-    assert stack.good("register_appservices") == {
+    assert stack.good("synapse register") == {
         "changed": False,
         "restarted": False,
         "health_seconds": None,
         "removed": [],
     }
     assert started(lab) == as_it_runs
-    assert stack.good("unregister_appservices")["restarted"] is True
+    assert stack.good("synapse unregister")["restarted"] is True
     assert not stack.path.exists()
     assert stack.known() == 401
     assert starts(lab) == begin + 2
@@ -131,14 +124,14 @@ def test_two_stacks_on_one_homeserver(lab: Lab) -> None:
     before = lab.snapshot()
     signal, whatsapp = Stack(lab, "signal"), Stack(lab, "whatsapp")
     for stack in (signal, whatsapp):
-        stack.good("register_appservices")
+        stack.good("synapse register")
     assert (signal.known(), whatsapp.known()) == (200, 200)
-    signal.good("unregister_appservices")
+    signal.good("synapse unregister")
     assert not signal.path.exists()
     assert (signal.known(), whatsapp.known()) == (401, 200)
     text = signal.file.read_text()
     assert all(f"  {flag}: true  # pulumi stack mautrix-whatsapp/lab\n" in text for flag in FLAGS)
-    whatsapp.good("unregister_appservices")
+    whatsapp.good("synapse unregister")
     assert not whatsapp.path.exists()
     assert lab.snapshot() == before
 
@@ -156,7 +149,7 @@ def test_a_failed_start_brings_back_the_old_file_and_a_healthy_synapse(lab: Lab)
         "cat >/dev/shm/signal.yaml; chmod 644 /dev/shm/signal.yaml",
     )
     lab.docker(*write, stdin=registration("signal"))
-    done = stack.run("register_appservices", deadline=40)
+    done = stack.run("synapse register", deadline=40)
     assert (done.returncode, done.stdout) == (1, "")
     lines = done.stderr.splitlines()
     assert f"{lab.synapse}: Synapse did not come up after its restart: " in done.stderr
@@ -165,7 +158,7 @@ def test_a_failed_start_brings_back_the_old_file_and_a_healthy_synapse(lab: Lab)
     assert 0 < len(log) <= 50
     assert any("No such file or directory: '/dev/shm/signal.yaml'" in line for line in log)
     assert stack.known() == 401
-    assert json.loads(stack.run("unregister_appservices").stdout)["changed"] is False
+    assert json.loads(stack.run("synapse unregister").stdout)["changed"] is False
     assert lab.snapshot() == before
 
 
@@ -188,7 +181,7 @@ def test_what_synapse_could_not_load_is_refused_before_the_restart(lab: Lab, bro
     else:
         stack.owner = 0, 0
     before, as_it_runs, inode = lab.snapshot(), started(lab), stack.file.stat().st_ino
-    done = stack.run("register_appservices")
+    done = stack.run("synapse register")
     assert done.returncode == 1
     assert done.stderr == (
         f"{stack.file}: Synapse's own loader refuses the new configuration, nothing was restarted, "
@@ -200,16 +193,16 @@ def test_what_synapse_could_not_load_is_refused_before_the_restart(lab: Lab, bro
 def test_a_synapse_that_is_down_is_refused_at_up_and_passed_at_destroy(lab: Lab) -> None:
     before = lab.snapshot()
     stack = Stack(lab, "signal")
-    stack.good("register_appservices")
+    stack.good("synapse register")
     with_us = stack.file.read_bytes()
     lab.docker("stop", lab.synapse)
-    done = stack.run("register_appservices")
+    done = stack.run("synapse register")
     assert done.returncode == 1
     assert done.stderr == (
         f"container {lab.synapse}: is exited, nothing was touched: start Synapse, then run this again\n"
     )
     assert stack.file.read_bytes() == with_us
-    done = stack.run("unregister_appservices")
+    done = stack.run("synapse unregister")
     assert done.returncode == 0, done.stderr
     assert "the restart is left to you" in done.stderr
     assert not stack.path.exists()

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from documents.marks import owner_comment
-from tests.facts import STACK, changed, deployed, deployment, healthy, settings, whole
+from tests.facts import STACK, changed, deployed, healthy, settings, whole
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.findings import Findings, preflight
-from verdicts.versions import go_back_advice
 
 NAME = "dock.mau.dev/mautrix/signal"
 OLD, NEW, NEWEST = (f"{NAME}:v0.{number}.0" for number in (2603, 2608, 2609))
@@ -148,18 +147,3 @@ def test_a_bridge_that_a_cut_off_change_stopped_is_replaced() -> None:
     """Killed between the stop and the new container, and then the old image is wanted: it would stay stopped."""
     assert verdict(host(OLD), image=OLD).bridges[0].attempt == 1
     assert verdict(host(OLD, changing=NEW), image=OLD).bridges[0].attempt == 2
-
-
-@pytest.mark.parametrize(
-    ("archive", "image", "mark", "told"),
-    [
-        (PATH, OLD, "", BACK),
-        (PATH, OLD, f"id 1 {OLD}", BACK),
-        (PATH, OLD, f"id 1 {NEW}", ""),  # it was ready with this image: the image is not to blame
-        (PATH, NEW, "", ""),
-        ("", "", "", ""),
-    ],
-)
-def test_an_upgrade_that_failed_has_a_way_back(archive: str, image: str, mark: str, told: str) -> None:
-    facts = changed(host(NEW), {"ready_mark": mark}).bridges[0]
-    assert go_back_advice(facts, deployment({"image": NEW}), archive, image) == told
