@@ -16,7 +16,7 @@ import pytest
 
 from components.cleanup import stack_parts
 from documents.marks import owner_comment
-from host_programs.backup import archives, nightly_backup
+from host_programs.backup import archives, proof_note
 from host_programs.cleanup import bridge as cleanup
 from host_programs.cleanup.bridge import Removed, claim_directory, cleanup_bridge
 from host_programs.cleanup.stack import cleanup_stack
@@ -77,7 +77,7 @@ def test_with_nothing_left_nothing_is_done(box: Box, tmp_path: Path) -> None:
 
 
 def test_what_was_archived_is_dropped_and_public_has_its_rights_back(box: Box) -> None:
-    isolation.isolate(box.isolation)
+    isolation.shut_public_out(box.isolation)
     box.server.sql(
         f"comment on database mautrix_signal is '{owner_comment(STACK, began='none', archived='/a.tar.gz')}';"
     )
@@ -244,7 +244,7 @@ def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None
     directory.claim(own)
     dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
     dump.write_bytes(b"x")
-    noted = nightly_backup.Note((nightly_backup.NotedDump(str(dump), dumps.sha256(dump)),))
+    noted = proof_note.Note((proof_note.NotedDump(str(dump), dumps.hash_file(dump)),))
     (box.shared_directory / directory.PROVEN).write_text(json.dumps(plain(noted)))
     assert directory.release(own).kept == (str(box.shared_directory),)
     cleanup_stack(box.stack)

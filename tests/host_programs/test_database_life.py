@@ -31,7 +31,7 @@ from host_programs.bridge.database_life import Arguments, DatabaseOrigin
 from host_programs.common import ScriptError
 from host_programs.container import look
 from host_programs.facts.bridges import find_archive
-from host_programs.postgres import dumps
+from host_programs.postgres import measure
 from host_programs.postgres.postgres import Line, Said, literal, sessions
 from tests.facts import STACK, container, deployment
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
@@ -89,6 +89,8 @@ class Box:
             stack=self.subject.stack,
             config=str(home),
             archives=str(self.directory),
+            archive_owner="",
+            program="mautrix-signal",
         )
 
     @property
@@ -458,7 +460,7 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
         box.good(ARCHIVE, timestamp=stamp, stack=stack, domain=domain)
     found = find_archive(plan)
     assert found is not None and found.manifest is None and plan.archive_owner in found.error
-    assert found.others == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
+    assert found.other_owners == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
     box.good(ARCHIVE, timestamp=made[0][0], stack=STACK, domain="echo6.co")
     found = find_archive(plan)
     assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
@@ -599,7 +601,7 @@ def test_the_way_back_replaces_the_database_once_and_archives_it_first(bridge: R
         *ROLE,
     )
     begun = bridge.begin(OLD, go_back=archive)
-    assert bridge.names() == ["old"] and dumps.objects("matrix-postgres", *ROLE) == 2, "portal and its type"
+    assert bridge.names() == ["old"] and measure.count_objects("matrix-postgres", *ROLE) == 2, "portal and its type"
     assert (manifest_of(Path(begun.previous)).image, bridge.box.began()["back"]) == (NEW, archive)
     assert manifest_of(Path(begun.previous)).reason == f"before going back to {Path(archive).name}"
     bridge.box.server.sql("INSERT INTO portal VALUES ('later');", *ROLE)
@@ -665,7 +667,7 @@ def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:
 
 
 def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge: Running) -> None:
-    """The container that it stopped is made anew by another `attempt` (verdicts/preflight.py)."""
+    """The container that it stopped is made anew by another `attempt` (verdicts/preflight/)."""
     known = bridge.box.began()
     text = owner_comment(
         "mautrix-signal/a", **{**{key: known[key] for key in known if key != "stack"}, "changing": NEW}

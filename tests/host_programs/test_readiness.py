@@ -114,7 +114,9 @@ class Bridge:
             new_keys=False,
             stack=facts.STACK,
             config=f"{place.directory}/config-0123",
-            archives="/nowhere",
+            archives=str(self.mark.parent / "archives"),
+            archive_owner=f"{facts.STACK}@echo6.co",
+            program="mautrix-signal",
             pause=0.01,
         )
         return replace(arguments, **more)
