@@ -26,9 +26,9 @@ from host_programs.wire import plain
 
 @dataclass
 class BridgeContainerArgs:
-    """`image_id`: Docker's id of the bridge's image; `config_text`: of config.yaml, a secret; `keys`: what the database's
-    content is encrypted with; `registered` and `doublepuppet_as_token` are for the proof; `generation`: of the tokens;
-    `ready_timeout`: seconds until the bridge must be ready."""
+    """`image_id`: Docker's id of the bridge's image; `config_text`: of config.yaml, a secret; `keys`: those that the
+    database's content is encrypted with; `registered` and `doublepuppet_as_token` are for the proof; `generation`: of
+    the tokens; `ready_timeout`: seconds until the bridge must be ready."""
 
     host: MatrixHost
     bridge: BridgeDeployment
@@ -57,7 +57,8 @@ class BridgeContainer(pulumi.ComponentResource):
 
     Makes: the config, in a directory of its own for each version, so that the container that runs keeps the one it has;
     the database's content, which begins empty or with an archive, goes into an archive before another image, and into
-    the last one when the bridge goes; the container; the proof that the bridge works. When the proof is deleted, first of all, it asks whether the last archive can be made.
+    the last one when the bridge goes; the container; the proof that the bridge works. When the proof is deleted, first
+    of all, it asks whether the last archive can be made.
     Outputs: `container_id`; `ready`, what was seen; `origin`, where the database's content is from, and the way back.
     Errors: settings that the bridge does not take, an archive that does not fit, a bridge that does not get ready in
     time, with its exit code's meaning and the last lines of its log.
