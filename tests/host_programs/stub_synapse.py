@@ -191,7 +191,8 @@ def _restart(folder: Path, state: dict[str, Any]) -> int:
     poisoned = bool(state["poison"]) and state["poison"] in Path(state["watched"]).read_text()
     crashes = 5 if poisoned and state["loops"] else 0
     now = {"started": time.time(), "healthy": not poisoned, "restarts": state["restarts"] + 1, "crashes": 0}
-    _put(folder, {**state, **now, "status": "running"})
+    beside = sorted(path.name for path in Path(state["watched"]).parent.iterdir())
+    _put(folder, {**state, **now, "status": "running", "beside": beside})
     if crashes:  # Docker's restart policy: it ends and comes back, while somebody waits for it
         subprocess.Popen([sys.executable, "-I", "-S", __file__, "crash", str(folder), str(crashes)], close_fds=True,
                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
