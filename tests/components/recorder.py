@@ -29,10 +29,12 @@ from host_programs.backup.proof import ProvenDump
 from host_programs.bridge.config import Written
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.bridge.readiness import Ready
+from host_programs.facts.host import ObservedFacts
 from host_programs.files.directory import Done
 from host_programs.files.programs import Installed
 from host_programs.postgres.access import AccessProof, RoleProof
 from host_programs.postgres.isolation import Isolated
+from host_programs.status.deployed import RecordedDeployment
 from host_programs.synapse.appservices import Registered
 from host_programs.synapse.stop_and_check import Checked
 from host_programs.verbs import VERBS
@@ -67,6 +69,7 @@ RESULTS: dict[str, Any] = {
     "config write": Written("/opt/matrix/mautrix-signal/config/config.yaml"),
     "database prepare": DatabaseOrigin("none"),
     "bridge wait": READY,
+    "deployment record": RecordedDeployment("/opt/matrix/mautrix-bridges/deployed.json"),
 }
 
 
@@ -85,7 +88,7 @@ class Answers(mocks.Mocks):
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = dict(args.inputs)
-        if args.typ == COMMAND:
+        if args.typ == COMMAND and "create" in args.inputs:
             result = RESULTS[words_in(args.inputs["create"])]
             if args.name == "secrets-permanent-seed":
                 result = PERMANENT_SEED
@@ -250,9 +253,9 @@ def record(
     def tell(message: str, *_: Any, **__: Any) -> None:
         told.append(message)
 
-    def run(_: Machine, verb: Callable[[Any], Any], arguments: Any) -> HostFacts:
+    def run(_: Machine, verb: Callable[[Any], Any], arguments: Any) -> ObservedFacts:
         looks.append((verb.__name__, arguments))
-        return facts
+        return ObservedFacts(facts)
 
     async def program() -> None:
         """As pulumi.runtime.run_in_stack does, without the stack's own resource."""

@@ -667,7 +667,7 @@ def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:
 
 
 def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge: Running) -> None:
-    """The container that it stopped is made anew by another `attempt` (verdicts/preflight.py)."""
+    """The container that it stopped is made anew by another `attempt` (verdicts/preflight/)."""
     known = bridge.box.began()
     text = owner_comment(
         "mautrix-signal/a", **{**{key: known[key] for key in known if key != "stack"}, "changing": NEW}
