@@ -230,7 +230,7 @@ def test_a_directory_that_another_stack_claims_stays_as_it_is(box: Box) -> None:
         (path / directory.READY).write_text("0123 1 an image\n")
     program = box.shared_directory / "mautrix-host-0.pyz"
     program.write_text(OURS)
-    with pytest.raises(ScriptError, match=r"belongs to the stack other/x: set another bridges\[0\]\.directory"):
+    with pytest.raises(ScriptError, match=r"belongs to the stack other/x: set another directory of mautrix-signal"):
         claim_directory(box.arguments)
     before = sorted([*box.bridge.iterdir(), *box.shared_directory.iterdir()])
     cleanup_bridge(box.arguments)
