@@ -97,6 +97,24 @@ def test_nothing_comes_before_the_step_that_the_plan_puts_before_it(plan: Record
         assert plan.after(seed) == {"host-programs", "host MatrixHost", "secrets Secrets"}
 
 
+def test_an_output_that_stands_for_an_order_carries_it_by_itself(plan: Recording) -> None:
+    """Several ways lead to a container, so that one of them may break unseen, and the order hold by luck."""
+    names = plan.program
+    synapse = names["synapse"]
+    carriers = {
+        "host-programs": [names["host"].programs],
+        "mautrix-signal-database": [names["databases"]["mautrix-signal"].url, names["config"], names["version"]],
+        "isolation-proof": [names["isolation"].proven, names["config"], names["version"]],
+        "backup-script": [names["backup"].proven],
+        "synapse-appservices": [*synapse.registered.values(), synapse.doublepuppet_as_token],
+        "mautrix-signal-container": [names["container"].container_id],
+    }
+    for name, outputs in carriers.items():
+        for output in outputs:
+            resources = asyncio.get_event_loop().run_until_complete(output.resources())
+            assert name in {resource.pulumi_resource_name for resource in resources}, name
+
+
 def test_every_step_runs_after_the_programs_are_on_the_host(plan: Recording) -> None:
     for name in plan.steps.keys() - {"host-programs"}:
         assert "host-programs" in plan[name].needs, name
