@@ -20,7 +20,7 @@ setup: ## Debian packages, .venv, the Pulumi CLI (an installed one, or one built
 	@tools/setup.sh all
 
 demo: ## the host in a box: preview, up, the verdict, how to look around
-	@tools/setup.sh all
+	@tools/setup.sh demo $(PYTHON_BIN) -m lab up
 	@$(PYTHON_BIN) -m lab demo
 
 test: ## everything: lint, types, shellcheck, all tests, end to end included
@@ -60,9 +60,9 @@ flavours: ## the end-to-end tests on hosts of other kinds (lab/flavours.py); a p
 	@tools/setup.sh all
 	@$(PYTHON_BIN) -m pytest tests/lab/test_flavours.py --durations=0
 
-bench: ## the speed table: by hand, pulumi up, preview, destroy, Synapse's outage, memory (RUNS=5)
+bench: ## the speed table: by hand, pulumi up, preview, destroy, Synapse's outage, memory (RUNS=5 JSON=file BEFORE=file)
 	@tools/setup.sh all
-	@$(PYTHON_BIN) -m lab.bench --runs $(or $(RUNS),5)
+	@$(PYTHON_BIN) -m lab.bench --runs $(or $(RUNS),5) $(if $(JSON),--json '$(JSON)') $(if $(BEFORE),--before '$(BEFORE)')
 
 faults: ## the table of runs that are killed at every resource boundary (ONLY=word)
 	@tools/setup.sh all

@@ -2,7 +2,8 @@
 
 import pulumi
 
-from components.backup import DatabaseBackup, DatabaseBackupArgs, backup_arguments
+from components.backup import DatabaseBackup, DatabaseBackupArgs
+from components.cleanup import stack_parts
 from components.container import BridgeContainer, BridgeContainerArgs, config_text, container_version
 from components.database import BridgeDatabase, BridgeDatabaseArgs
 from components.guard import end_quietly
@@ -10,11 +11,10 @@ from components.host import MatrixHost, MatrixHostArgs
 from components.isolation import DatabaseIsolation, DatabaseIsolationArgs
 from components.outputs import bridge_outputs, export
 from components.preflight import machine_of, observe_host
-from components.registration import SynapseRegistration, SynapseRegistrationArgs, homeserver_edit
+from components.registration import SynapseRegistration, SynapseRegistrationArgs
 from components.secrets import StackSecrets, StackSecretsArgs
 from components.stop_and_check import StopAndCheckArgs, stop_and_check
-from host_programs.cleanup.stack import StackParts
-from settings import read
+from settings.reader import read
 
 end_quietly()
 
@@ -23,8 +23,7 @@ settings = read()
 deployment = settings.deployment(f"{pulumi.get_project()}/{pulumi.get_stack()}")
 machine = machine_of(settings, deployment)
 observed = observe_host(machine, settings, deployment)
-dumps = backup_arguments(deployment, settings.synapse_database)
-parts = StackParts(deployment.postgres, dumps, homeserver_edit(deployment))
+parts = stack_parts(deployment, settings.isolated, settings.synapse_database)
 host = MatrixHost("host", MatrixHostArgs(machine, deployment, observed, parts, settings.reapply))
 bridges = {bridge.bridge.name: bridge for bridge in deployment.bridges}
 
@@ -41,7 +40,7 @@ databases = {
 database_names = pulumi.Output.all(*(database.database for database in databases.values()))
 
 # Steps 4 and 5. The nightly dumps with the bridges' among them, one run, every dump proven.
-backup = DatabaseBackup("backup", DatabaseBackupArgs(host, database_names, dumps))
+backup = DatabaseBackup("backup", DatabaseBackupArgs(host, database_names, parts.backup))
 
 # Step 3. The roles reach their own databases and no other, proven. From here on a bridge that runs has an old password:
 # where one may run, all that is slow comes before.
@@ -78,5 +77,6 @@ for name, bridge in bridges.items():
     )
     outputs[bridge.key] = bridge_outputs(bridge, check, container, databases[name], isolation, tokens[name])
 
-# Steps 19 and 20. What is left for the operator.
+# Steps 19 and 20. What is left for the operator; on the host, what `status` needs to know.
+host.record(deployment)
 export(deployment, outputs, backup, puppet_token)

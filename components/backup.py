@@ -8,22 +8,25 @@ from typing import Any
 import pulumi
 
 from components.host import MatrixHost
-from documents import backup_script
+from documents.backup import backup_script
+from documents.backup.dump_script import render_dump_script
 from documents.places import Deployment
 from host_programs.backup import nightly_backup
+from host_programs.backup.nightly_backup import NightlyBackup
+from host_programs.backup.proof import ProvenDump
 from host_programs.program_file import text_of
 from host_programs.wire import plain
 
 
-def backup_arguments(deployment: Deployment, synapse_database: str) -> nightly_backup.Arguments:
+def backup_arguments(deployment: Deployment, synapse_database: str) -> NightlyBackup:
     """What the dumps are of, and where they go; `synapse_database` is what the operator's own dumps are of."""
     plan = deployment.backup
-    return nightly_backup.Arguments(
+    return NightlyBackup(
         script=plan.script,
-        block=backup_script.block(deployment),
-        dump_script=backup_script.dump_script(text_of("host_programs/backup/bridge_backup.sh"), deployment),
+        block=backup_script.dump_call_of(deployment),
+        dump_script=render_dump_script(text_of("host_programs/backup/bridge_backup.sh"), deployment),
         suffix=f".{deployment.shared_name}.sql.gz{plan.suffix}",
-        databases=deployment.dumped,
+        databases=deployment.dumped_databases,
         bridges=deployment.databases,
         filtered=bool(plan.filter),
         superuser=deployment.postgres.superuser,
@@ -38,7 +41,7 @@ class DatabaseBackupArgs:
 
     host: MatrixHost
     databases: pulumi.Input[Any]
-    dumps: nightly_backup.Arguments
+    dumps: NightlyBackup
 
 
 class DatabaseBackup(pulumi.ComponentResource):
@@ -50,7 +53,7 @@ class DatabaseBackup(pulumi.ComponentResource):
     Errors: a dump that is not whole or does not restore. Then all is as before.
     """
 
-    dumps: pulumi.Output[tuple[nightly_backup.ProvenDump, ...]]
+    dumps: pulumi.Output[tuple[ProvenDump, ...]]
     proven: pulumi.Output[bool]
 
     def __init__(self, name: str, args: DatabaseBackupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -59,8 +62,8 @@ class DatabaseBackup(pulumi.ComponentResource):
         step = args.host.command(
             f"{name}-script",
             pulumi.Output.from_input(args.databases).apply(lambda _: dumps),
-            create=nightly_backup.apply,
-            delete=nightly_backup.remove,
+            create=nightly_backup.install_and_prove_dumps,
+            delete=nightly_backup.remove_dumps,
             triggers=[dumps.script, dumps.block.command, dumps.directory],
             # Two scripts in one directory share our dump script: the old call goes, and then the new one comes.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),

@@ -9,8 +9,8 @@ import pulumi_docker as docker
 
 from components.host import HostCommand, MatrixHost
 from components.registration import Registered
-from documents.bridge_config import bridge_config
-from documents.bridges import CONFIG_PATH, GID, READY_PATH, TEMPORARY_PATH, UID
+from documents.bridge.config import render_bridge_config
+from documents.bridge.kinds import CONFIG_PATH, GID, READY_PATH, TEMPORARY_PATH, UID
 from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.fingerprint import fingerprint
 from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
@@ -212,6 +212,8 @@ class BridgeContainer(pulumi.ComponentResource):
                     stack=bridge.stack,
                     config=k[1],
                     archives=bridge.archive.directory,
+                    archive_owner=bridge.archive_owner,
+                    program=bridge.bridge.name,
                 )
             ),
             create=readiness.wait_until_ready,
@@ -231,4 +233,4 @@ def config_text(
     """The text of config.yaml, a secret. It holds the database's `url`, and comes with the proof that the password in
     it is the role's."""
     known = pulumi.Output.all(tokens, keys, doublepuppet, url, proven)
-    return pulumi.Output.secret(known.apply(lambda k: bridge_config(bridge, k[3], k[0], k[1], k[2])))
+    return pulumi.Output.secret(known.apply(lambda k: render_bridge_config(bridge, k[3], k[0], k[1], k[2])))

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_postgresql as postgresql
 
+from components.cleanup import bridge_parts
 from components.host import HostCommand, MatrixHost
-from documents.bridge_config import bridge_database_url
+from documents.bridge.config import bridge_database_url
 from documents.credentials import Tokens
 from documents.places import BridgeDeployment
 from host_programs.cleanup import bridge as cleanup
 from host_programs.files import directory
-from host_programs.files.directory import OwnDirectory
-from host_programs.files.files import OwnedFile, OwnedFiles
 
 
 @dataclass
@@ -62,7 +61,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             superuser=False,
             create_database=False,
             create_role=False,
-            opts=known(place.role, found.role_there),
+            opts=known(place.role, found.role_exists),
         )
         database = postgresql.Database(
             f"{name}-database",
@@ -72,7 +71,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             encoding="UTF8",
             lc_collate="C",
             lc_ctype="C",
-            opts=known(place.database, found.database_there),
+            opts=known(place.database, found.database_exists),
         )
         self.database = database.name
         both = pulumi.Output.all(database.name, args.tokens)
@@ -80,26 +79,7 @@ class BridgeDatabase(pulumi.ComponentResource):
         self.register_outputs({"database": self.database, "url": self.url})
 
     def _directory(self, name: str, args: BridgeDatabaseArgs) -> HostCommand[directory.Done]:
-        bridge = args.bridge
-        registration = OwnedFiles(
-            bridge.stack,
-            (OwnedFile(bridge.registration_path, "", 0, 0),),
-            bridge.synapse.homeserver_file,
-            bridge.synapse.data_mount,
-        )
-        parts = cleanup.BridgeParts(
-            # Not the setting's path: its number changes when another bridge leaves the list.
-            own=OwnDirectory(bridge.place.directory, bridge.stack, f"directory of {bridge.bridge.name}"),
-            container=bridge.place.container,
-            image="" if bridge.keep_images else bridge.place.image,
-            archives=bridge.archive.directory,
-            program=bridge.bridge.name,
-            owner=bridge.whose,
-            postgres=bridge.postgres,
-            database=bridge.place.database,
-            isolated=args.isolated,
-            registration=registration,
-        )
+        parts = bridge_parts(args.bridge, args.isolated)
         return args.host.command(
             f"{name}-directory",
             parts,

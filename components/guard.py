@@ -23,10 +23,15 @@ def end_quietly() -> None:
     pulumi.log.debug = _say_nothing
 
 
-def _say_error(msg: str, *more: Any, **named: Any) -> None:
+def _say_error(
+    msg: str,
+    resource: pulumi.Resource | None = None,
+    stream_id: int | None = None,
+    ephemeral: bool | None = None,
+) -> None:
     if "ResourceRegistrationFailed: " in msg:
         msg = "a step failed, and what depends on it was left out: its own error says why. All else went on."
-    _log_error(msg, *more, **named)
+    _log_error(msg, resource, stream_id, ephemeral)
 
 
 def _say_nothing(*_: Any, **__: Any) -> None:

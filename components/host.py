@@ -15,8 +15,8 @@ from pulumi_command import local
 from components.preflight import ObservedHost
 from documents.places import Deployment
 from host_programs.cleanup import stack
-from host_programs.files.directory import OwnDirectory
-from host_programs.files.programs import Programs
+from host_programs.files.programs import Programs, install_programs
+from host_programs.status.deployed import forget_deployment, record_deployment, without_secrets
 from host_programs.verbs import words_of
 from host_programs.wire import result_of, typed
 from workstation.machine import Machine
@@ -58,7 +58,7 @@ class HostCommand(Generic[R]):
 @dataclass
 class MatrixHostArgs:
     """`machine`: how this side reaches it; `observed`: what was seen there before anything was registered; `parts`:
-    what the bridges share, for the end of a destroy; another number of `reapply` runs every step again."""
+    whatever of the stack may be there, for the end of a destroy; another number of `reapply` runs every step again."""
 
     machine: Machine
     deployment: Deployment
@@ -70,8 +70,8 @@ class MatrixHostArgs:
 class MatrixHost(pulumi.ComponentResource):
     """`mautrix:host:MatrixHost`: the machine with Docker, here or behind SSH.
 
-    Makes: the program file in the stack's own directory, which goes at the end of a destroy with whatever of the stack
-    is still there; the providers `docker` and `postgres`, which connect to that machine.
+    Makes: the cleanup, which removes at the end of a destroy whatever of the stack is still there, its own directory
+    last; the program file in that directory; the providers `docker` and `postgres`, which connect to that machine.
     Output: `programs`, the path of the program file there. Every step depends on it.
     Errors: a directory that is somebody else's; a host that cannot be reached.
     """
@@ -85,20 +85,28 @@ class MatrixHost(pulumi.ComponentResource):
         self._machine, self._deployment, self._reapply = args.machine, args.deployment, args.reapply
         self.observed = args.observed
         child = pulumi.ResourceOptions(parent=self)
-        own = OwnDirectory(args.deployment.shared_directory, args.deployment.stack, "sharedDir")
-        program = args.machine.program
+        own, program = args.parts.own, args.machine.program
         path = f"{own.path}/{program.name}"
-        installed_stack = stack.InstalledStack(Programs(own, path, program.sha256), args.parts)
-        installed = local.Command(
-            f"{name}-programs",
-            create=args.machine.copy_command(words_of(stack.install_programs), f"{name}-programs"),
-            delete=args.machine.step_command(path, words_of(stack.cleanup_stack), f"{name}-programs"),
-            stdin=self._order(f"{name}-programs", installed_stack),
+        # It does nothing until a destroy, and is in the state before anything is on the host: a run that is killed
+        # leaves nothing that the destroy does not know.
+        cleanup = local.Command(
+            f"{name}-cleanup",
+            delete=args.machine.cleanup_command(own.path, path, words_of(stack.cleanup_stack), f"{name}-cleanup"),
+            stdin=pulumi.Output.secret(self._order(f"{name}-cleanup", args.parts)),
             logging=local.Logging.STDERR,
             add_previous_output_in_env=False,
-            # Another directory is another place: the file goes there, and leaves the old one.
+            dir="/",
             triggers=[own.path],
             opts=child,
+        )
+        installed = local.Command(
+            f"{name}-programs",
+            create=args.machine.copy_command(words_of(install_programs), f"{name}-programs"),
+            stdin=self._order(f"{name}-programs", Programs(own, path, program.sha256)),
+            logging=local.Logging.STDERR,
+            add_previous_output_in_env=False,
+            triggers=[own.path],
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[cleanup]),  # as its comment says
         )
         self.programs = installed.urn.apply(lambda _: path)
         observed = args.observed
@@ -154,6 +162,16 @@ class MatrixHost(pulumi.ComponentResource):
         )
         return HostCommand(command, result_of(create))
 
+    def record(self, deployment: Deployment) -> None:
+        """Leave what is deployed in a file beside the program file, for its verb `status`."""
+        self.command(
+            "deployment",
+            without_secrets(deployment),
+            create=record_deployment,
+            delete=forget_deployment,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
     def secret_once(
         self,
         name: str,
@@ -175,4 +193,4 @@ class MatrixHost(pulumi.ComponentResource):
         return self.programs.apply(lambda path: self._machine.step_command(path, words_of(verb), name))
 
     def _order(self, name: str, arguments: object) -> str:
-        return self._machine.order(arguments, f"{self._deployment.here} {name}", self._reapply)
+        return self._machine.order(arguments, f"{self._deployment.deployment_id} {name}", self._reapply)

@@ -12,7 +12,8 @@ from components.host import MatrixHost
 from documents.credentials import Tokens
 from documents.places import BridgeDeployment, Deployment
 from host_programs.postgres import isolation
-from host_programs.postgres.isolation import Access, Isolation, RolePassword
+from host_programs.postgres.access import Access, AccessProof, RolePassword, prove_access
+from host_programs.postgres.isolation import Isolation
 from host_programs.wire import plain
 
 
@@ -39,7 +40,7 @@ class DatabaseIsolation(pulumi.ComponentResource):
     Errors: a role that gets in where it should not, or not where it should.
     """
 
-    proof: pulumi.Output[isolation.Proven]
+    proof: pulumi.Output[AccessProof]
     proven: pulumi.Output[bool]
 
     def __init__(self, name: str, args: DatabaseIsolationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -50,9 +51,9 @@ class DatabaseIsolation(pulumi.ComponentResource):
         public = args.host.command(
             f"{name}-public",
             pulumi.Output.from_input(args.databases).apply(lambda _: wanted),
-            create=isolation.isolate,
-            update=isolation.renew,
-            delete=isolation.restore,
+            create=isolation.shut_public_out,
+            update=isolation.renew_isolation,
+            delete=isolation.give_public_back,
             opts=child,
         )
         tokens = pulumi.Output.all(
@@ -61,7 +62,7 @@ class DatabaseIsolation(pulumi.ComponentResource):
         proof = args.host.command(
             f"{name}-proof",
             tokens.apply(lambda known: _access(deployment.bridges, known[2:], deployment, args.isolated)),
-            create=isolation.prove,
+            create=prove_access,
             shown=False,
             opts=child,
         )

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pulumi
 
-from documents.bridges import GID, UID
+from documents.bridge.kinds import GID, UID
 from documents.places import Deployment
-from host_programs import facts
+from host_programs.facts.host import FactsRequest, observe
 from host_programs.program_file import build_program_file
-from settings import Settings
-from verdicts.host_facts import HostFacts, on_host
-from verdicts.preflight import BridgeFindings, judge
+from settings.fields import Settings
+from verdicts.host_facts.docker import id_on_host
+from verdicts.host_facts.host import HostFacts
+from verdicts.preflight.findings import BridgeFindings, preflight
+from verdicts.status import status_warnings
+from workstation.forward import engine_address
 from workstation.machine import DockerAddress, LocalMachine, Machine, MachineError, SshMachine
 
 
@@ -43,7 +46,7 @@ class ObservedHost:
 
     @property
     def deployed(self) -> bool:
-        return any(found.database_there for found in self.bridges.values())
+        return any(found.database_exists for found in self.bridges.values())
 
 
 def machine_of(settings: Settings, deployment: Deployment) -> Machine:
@@ -51,28 +54,29 @@ def machine_of(settings: Settings, deployment: Deployment) -> Machine:
     program, project = build_program_file(deployment.stack), Path.cwd()
     if settings.ssh is None:
         return LocalMachine(program, deployment.docker_host, project)
-    port = settings.local_port(deployment.here)
-    return SshMachine(settings.ssh, port, deployment.here, program, deployment.docker_host, project)
+    port = settings.local_port(deployment.deployment_id)
+    return SshMachine(settings.ssh, port, deployment.deployment_id, program, deployment.docker_host, project)
 
 
 def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -> ObservedHost:
     """Raises pulumi.RunError, one line a problem, if the host is not ready. At preview it tells the warnings, and what
     will change as diffs."""
     try:
-        seen = machine.run(facts.read, facts.Look(deployment, settings.isolated, settings.ssh is not None))
-        findings = judge(seen, settings, deployment)
+        over_ssh, preview = settings.ssh is not None, pulumi.runtime.is_dry_run()
+        facts = machine.run(observe, FactsRequest(deployment, settings.isolated, over_ssh, status=preview))
+        seen = facts.host
+        findings = preflight(seen, settings, deployment)
         if findings.problems:
             count = len(findings.problems)
             head = f"the host is not ready; nothing was changed. {count} problem{'s' * (count > 1)}:"
             raise pulumi.RunError("\n".join([head, *(f"- {problem}" for problem in findings.problems)]))
         container = seen.postgres_container
         address = container.host_on(settings.network) if container else ""
-        engine = pulumi.runtime.settings.SETTINGS.engine
-        postgres = machine.postgres(address, settings.postgres_port, str(engine or ""))
+        postgres = machine.postgres(address, settings.postgres_port, engine_address())
     except MachineError as error:
         raise pulumi.RunError(str(error)) from None
     if pulumi.runtime.is_dry_run():
-        for warning in findings.warnings:
+        for warning in (*findings.warnings, *(status_warnings(facts.status) if facts.status else ())):
             pulumi.log.warn(warning)
         for change in findings.changes:
             pulumi.log.info(f"up will make this change:\n{change}")
@@ -85,7 +89,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
             sslmode=settings.postgres_sslmode,
         ),
         synapse_owner=_synapse_owner(seen),
-        bridge_owner=(on_host(UID, seen.uids), on_host(GID, seen.gids)),
+        bridge_owner=(id_on_host(UID, seen.uids), id_on_host(GID, seen.gids)),
         bridges={bridge.key: found for bridge, found in zip(deployment.bridges, findings.bridges, strict=True)},
     )
 
@@ -97,4 +101,4 @@ def _synapse_owner(seen: HostFacts) -> tuple[int, int]:
     written = [file for file in files if file]
     if written:
         return written[0].uid, written[0].gid
-    return on_host(seen.synapse.uid, uids), on_host(seen.synapse.gid, gids)
+    return id_on_host(seen.synapse.uid, uids), id_on_host(seen.synapse.gid, gids)

@@ -9,28 +9,27 @@ from typing import Any
 import pulumi
 
 from components.host import MatrixHost
-from documents.appservice import bridge_registration, doublepuppet_registration
+from documents.bridge.registrations import render_bridge_registration, render_doublepuppet_registration
 from documents.credentials import DoublePuppet, Keys, Tokens
-from documents.homeserver import Entries
+from documents.homeserver.entries import Entries
 from documents.places import Deployment
 from host_programs.files.directory import JOURNAL
 from host_programs.files.files import OwnedFile
-from host_programs.synapse import synapse
+from host_programs.synapse import appservices
 
 
-def homeserver_edit(deployment: Deployment, files: Sequence[OwnedFile] = ()) -> synapse.Arguments:
-    """What Synapse needs to know of this stack's bridges: the registrations' `files`, and the lines."""
-    entries = Entries.of(deployment)
-    return synapse.Arguments(
+def homeserver_edit(
+    deployment: Deployment, registrations: Sequence[OwnedFile] | None = None
+) -> appservices.Appservices:
+    """What Synapse needs to know of this stack's bridges; without `registrations`, enough to unregister them."""
+    paths = (OwnedFile(path, "", 0, 0) for path in deployment.registration_paths)
+    return appservices.Appservices(
         synapse=deployment.synapse,
-        owner=entries.owner,
-        registrations=entries.registrations,
-        experimental_features=entries.experimental_features,
-        watch=deployment.registration_paths,
+        stack=deployment.stack,
+        registrations=tuple(paths if registrations is None else registrations),
+        experimental_features=Entries.of(deployment).experimental_features,
         journal=f"{deployment.shared_directory}/{JOURNAL}",
         bridges=tuple(bridge.place.container for bridge in deployment.bridges),
-        files=tuple(files),
-        stack=deployment.stack,
     )
 
 
@@ -77,8 +76,8 @@ class SynapseRegistration(pulumi.ComponentResource):
         step = args.host.command(
             f"{name}-appservices",
             known.apply(lambda k: homeserver_edit(deployment, _files(deployment, k[0], k[1], k[2], owner))),
-            create=synapse.apply,
-            delete=synapse.remove,
+            create=appservices.register_appservices,
+            delete=appservices.unregister_appservices,
             triggers=[deployment.synapse.homeserver_file],
             opts=pulumi.ResourceOptions(parent=self),
         )
@@ -101,8 +100,8 @@ def _files(
     owner: tuple[int, int],
 ) -> list[OwnedFile]:
     texts = {
-        bridge.registration_path: bridge_registration(bridge, bridge_tokens, bridge_keys)
+        bridge.registration_path: render_bridge_registration(bridge, bridge_tokens, bridge_keys)
         for bridge, bridge_tokens, bridge_keys in zip(deployment.bridges, tokens, keys, strict=True)
     }
-    texts[deployment.doublepuppet_path] = doublepuppet_registration(deployment, doublepuppet)
+    texts[deployment.doublepuppet_path] = render_doublepuppet_registration(deployment, doublepuppet)
     return [OwnedFile(path, text, *owner) for path, text in texts.items()]

@@ -10,7 +10,7 @@ import pulumi
 
 from components.host import MatrixHost
 from documents.credentials import DoublePuppet, Keys, Seed, Tokens
-from documents.places import NOTHING
+from documents.places import NO_ARCHIVE
 from host_programs.backup import archived_keys
 from host_programs.secrets import NoArguments, make_seed
 
@@ -49,11 +49,11 @@ class StackSecrets(pulumi.ComponentResource):
         permanent = args.host.secret_once(
             f"{name}-permanent-seed", NoArguments(), make_seed, triggers=[], opts=child
         ).secret
-        self.doublepuppet = rotating.apply(lambda seed: seed.secrets(DoublePuppet, ""))
+        self.doublepuppet = rotating.apply(lambda seed: seed.derive_secrets(DoublePuppet, ""))
         self.tokens = {bridge: _of_bridge(rotating, Tokens, bridge) for bridge in args.restores}
         self.keys = {bridge: _of_bridge(permanent, Keys, bridge) for bridge in args.restores}
         for bridge, archive in args.restores.items():
-            if archive != NOTHING:
+            if archive != NO_ARCHIVE:
                 found = args.host.secret_once(
                     f"{bridge}-archived-key",
                     archived_keys.FromArchive(archive),
@@ -67,4 +67,4 @@ class StackSecrets(pulumi.ComponentResource):
 
 
 def _of_bridge(seed: pulumi.Output[Seed], kind: type[T], bridge: str) -> pulumi.Output[T]:
-    return seed.apply(lambda known: known.secrets(kind, bridge))
+    return seed.apply(lambda known: known.derive_secrets(kind, bridge))

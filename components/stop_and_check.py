@@ -28,8 +28,8 @@ class StopAndCheckArgs:
 def stop_and_check(
     name: str, args: StopAndCheckArgs, opts: pulumi.ResourceOptions | None = None
 ) -> HostCommand[program.Checked]:
-    """The Command that fails unless Synapse answers all five questions as it should (verdicts/auth.py). It changes
-    nothing. What depends on it is then neither made nor replaced, and a container that runs goes on as it is."""
+    """The Command that fails unless Synapse answers all five questions as it should (verdicts/stop_and_check.py). It
+    changes nothing. What depends on it is then neither made nor replaced; a container that runs goes on as it is."""
     bridge = args.bridge
     known = pulumi.Output.all(args.registered, args.doublepuppet_as_token, args.version)
     return args.host.command(

@@ -1,1 +1,1 @@
-"""Texts and verdicts: pure functions, no Pulumi, no I/O."""
+"""Texts that the program writes or edits, and the records they are made of: pure functions, no Pulumi, no I/O."""

@@ -1,7 +1,7 @@
-"""The secrets, by the one name that each has from its making to the script that uses it.
+"""The secrets by name, and how they are derived.
 
-A stack keeps two random seeds, and each secret is made of one of them and of what it is for (HMAC-SHA256): however many
-bridges there are, two resources hold what all their secrets come from, and none tells another.
+A stack keeps two random seeds. Each secret is derived from one of them and from its purpose (HMAC-SHA256). So two
+resources are enough for any number of bridges, and no secret reveals another.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Characters, as the bridge's own `-g` makes them.
+# Lengths in characters, as the bridge's own `-g` makes them.
 LENGTH = 64
 SENDER_LENGTH = 32
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What `tokenGeneration` turns of one bridge's."""
+    """The secrets of one bridge that another `tokenGeneration` rotates."""
 
     database_password: str = field(repr=False)
     as_token: str = field(repr=False)
@@ -32,7 +32,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class DoublePuppet:
-    """What `tokenGeneration` turns of what the bridges share: the tokens of the appservice for double puppeting."""
+    """The shared tokens of the appservice for double puppeting. Another `tokenGeneration` rotates them."""
 
     as_token: str = field(repr=False)
     hs_token: str = field(repr=False)
@@ -40,8 +40,8 @@ class DoublePuppet:
 
 @dataclass(frozen=True)
 class Keys:
-    """What never turns: the key that the bridge's database is encrypted with, and the name of the appservice's sender
-    (random, and never the bot's, for which Synapse answers /sync with 500)."""
+    """What is never rotated: the key that encrypts parts of the bridge's database, and the name of the appservice's
+    sender (random, and never the bot's: Synapse would answer its /sync with 500)."""
 
     pickle_key: str = field(repr=False)
     sender_localpart: str
@@ -49,23 +49,26 @@ class Keys:
 
 @dataclass(frozen=True)
 class Seed:
-    """What other secrets are made of; as long as what is made of it."""
+    """The random text from which secrets are derived; it lives as long as they do."""
 
     seed: str = field(repr=False)
 
-    def secrets(self, kind: type[T], whose: str) -> T:
-        """Those of a class of secrets for the one of that name, in hex: safe in a URL, in YAML and in SQL."""
-        names = [each.name for each in fields(kind)]  # type: ignore[arg-type]
-        return kind(**{name: self._secret(f"{kind.__name__}.{name} {whose}", name) for name in names})
+    def derive_secrets(self, kind: type[T], bridge: str) -> T:
+        """The secrets of a class for a bridge by name ("": shared), in hex: safe in a URL, in YAML and in SQL."""
+        names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+        return kind(**{name: self._derive(f"{kind.__name__}.{name} {bridge}", name) for name in names})
 
-    def _secret(self, purpose: str, name: str) -> str:
+    def _derive(self, purpose: str, name: str) -> str:
         text = hmac.digest(self.seed.encode(), purpose.encode(), "sha256").hex()
         return text[: SENDER_LENGTH if name == "sender_localpart" else LENGTH]
 
 
 def scram_verifier(password: str, salt: bytes) -> str:
-    """What Postgres keeps of a password of letters and digits (others would have to be normalized first), as it makes
-    it itself (RFC 5803; src/common/scram-common.c): given in place of the password, it is taken as it is."""
+    """What Postgres stores of a password of letters and digits (others need a normalization first).
+
+    Postgres computes the same (RFC 5803; src/common/scram-common.c), and stores it unchanged if it gets it in place of
+    the password.
+    """
     rounds = 4096
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
     stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
@@ -74,10 +77,10 @@ def scram_verifier(password: str, salt: bytes) -> str:
     return "SCRAM-SHA-256${rounds}:{}${}:{}".format(*coded, rounds=rounds)
 
 
-def verifies(verifier: str, password: str) -> bool:
-    """Whether that is what Postgres keeps of this very password."""
+def matches_verifier(verifier: str, password: str) -> bool:
+    """Whether the verifier is the one of this password."""
     salt = verifier.partition(":")[2].partition("$")[0]
     try:
         return hmac.compare_digest(verifier, scram_verifier(password, base64.b64decode(salt, validate=True)))
     except ValueError:
-        return False  # none, or one that is no SCRAM verifier
+        return False  # it is no SCRAM verifier

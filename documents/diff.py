@@ -1,12 +1,12 @@
-"""What an edit will change, as a unified diff that a person may read on a screen or in a CI log.
+"""The unified diff of an edit, without secrets, for a screen or a CI log.
 
 homeserver.yaml and pg_backup.sh hold secrets (macaroon_secret_key, the database's password, MAS's secret), and a diff
-shows lines around a change. So a value is shown as `…` where its key looks secret: it has one of the words password,
-passwd, passphrase, pass, secret, token, key, macaroon, pepper, salt, credential, private; every value below such a
-key goes too, over several lines and in comments as well, and the password in an address (scheme://user:password@host).
-true, false, null and empty values stay, so do file names (a key that ends in _path, _file or _files), the options about
-other servers' public keys and, in a shell script, values that are only a reference ($VAR, $(command)). What we add
-ourselves has no such key and stays readable.
+shows lines around a change. So a value is shown as `…` if its key looks secret, which means that it has one of the
+words password, passwd, passphrase, pass, secret, token, key, macaroon, pepper, salt, credential, private. Hidden are
+also all values below such a key, over several lines and in comments, and the password in an address
+(scheme://user:password@host). Shown are true, false, null and empty values, file names (a key that ends in _path, _file
+or _files), the options about other servers' public keys and, in a shell script, values that are only a reference ($VAR,
+$(command)). The lines that this program adds have no such key.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _ADDRESS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(@)")
 
 
 def looks_secret(key: str) -> bool:
-    """Whether a key's value is not for everybody's eyes, by its name."""
+    """Whether a key's value is a secret, by its name."""
     return bool(_SECRET.match(key)) and not _HARMLESS.match(key)
 
 
-def secrets(document: object, under: bool = False) -> Iterator[str]:
-    """Every text or number below a key that looks secret, in a parsed YAML document."""
-    todo, seen = [(document, under)], set()
+def find_secrets(document: object, hidden: bool = False) -> Iterator[str]:
+    """Every text or number of a parsed YAML document below a key that looks secret; all of them, if `hidden`."""
+    todo, seen = [(document, hidden)], set()
     while todo:
         value, hidden = todo.pop()
         if isinstance(value, (dict, list)):
@@ -59,7 +59,7 @@ def secrets(document: object, under: bool = False) -> Iterator[str]:
 
 
 def _spans(node: Node, hidden: bool, seen: set[tuple[int, bool]]) -> Iterator[tuple[int, int]]:
-    """Where the values below secret-looking keys are."""
+    """Start and end of each value below a key that looks secret."""
     if (id(node), hidden) in seen:
         return
     seen.add((id(node), hidden))
@@ -74,7 +74,7 @@ def _spans(node: Node, hidden: bool, seen: set[tuple[int, bool]]) -> Iterator[tu
 
 
 def _cover(text: str, start: int, end: int) -> str:
-    """The span hidden, line breaks kept, so that line numbers stay true."""
+    """Hides the span. Line breaks stay, so that line numbers stay right."""
     value = text[start:end]
     body = value.rstrip()
     lines = [HIDDEN if n == 0 or line.strip() else line for n, line in enumerate(re.split(r"(\r\n|\n|\r)", body))]
@@ -87,12 +87,12 @@ def _line_pair(match: re.Match[str]) -> str:
     return match.group(0) if keep else f"{match.group('name')}{match.group('to')}{HIDDEN}"
 
 
-def concealed(text: str) -> str:
-    """`text` (YAML or a script) with its secret-looking values hidden, line by line what it was otherwise."""
+def conceal(text: str) -> str:
+    """Hides the values in a text (YAML or a script) that look secret. Everything else stays, line by line."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError):
-        node = None  # a script, or a file that is refused anyway: the lines alone have to tell
+        node = None  # a script, or a file that is refused anyway: search its lines
     if isinstance(node, MappingNode):
         for start, end in sorted(set(_spans(node, False, set())), reverse=True):
             text = _cover(text, start, end)
@@ -101,11 +101,11 @@ def concealed(text: str) -> str:
     return _ADDRESS.sub(rf"\1{HIDDEN}\2", text)
 
 
-def diff(old: str, new: str, name: str) -> str:
-    """The unified diff from `old` to `new`, three lines around each change, secrets hidden; empty if they are equal."""
+def make_diff(old: str, new: str, name: str) -> str:
+    """The unified diff with three lines around each change, secrets hidden; "" if the texts are equal."""
     if old == new:
         return ""
-    before, after = (re.findall(r"[^\n]*\n|[^\n]+", concealed(text)) for text in (old, new))
+    before, after = (re.findall(r"[^\n]*\n|[^\n]+", conceal(text)) for text in (old, new))
     lines = []
     for line in difflib.unified_diff(before, after, f"a/{name.lstrip('/')}", f"b/{name.lstrip('/')}"):
         lines.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")

@@ -1,4 +1,4 @@
-"""One short name for a set of texts: it changes when any of them does, and tells nothing about what is in them."""
+"""One short name for several texts: it changes when any of them does, and reveals nothing of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 
 def fingerprint(*texts: str) -> str:
-    """Sha256 (64 hex characters) of the texts in their order; ("ab", "c") and ("a", "bc") differ."""
+    """SHA-256 (64 hex characters) of the texts in their order; ("ab", "c") and ("a", "bc") differ."""
     digest = hashlib.sha256()
     for text in texts:
         data = text.encode("utf-8")

@@ -1,14 +1,28 @@
-"""How a program file runs where it is not: it travels on standard input."""
+"""Runs a program of ours where its file is not: on a host at preview and before the first `up`, and in a container.
+
+    python3 -I -c RUN_FROM_STDIN VERB …      with `stdin_of(program, arguments)` on stdin
+
+The program is a zipapp. It is kept in memory alone, because a container may have no place to write.
+"""
 
 from __future__ import annotations
 
-RUN_FROM_STDIN = (
-    "import os,runpy,sys;i=sys.stdin.buffer;f=os.memfd_create('program');"
-    "open(f,'wb',closefd=False).write(i.read(int(i.readline())));"
-    "sys.argv[0]=f'/proc/self/fd/{f}';runpy.run_path(sys.argv[0],run_name='__main__')"
-)
+RUN_FROM_STDIN = """\
+import os, runpy, sys
+size = int(sys.stdin.buffer.readline())
+program = sys.stdin.buffer.read(size)
+if len(program) != size:
+    sys.exit("the program did not arrive as a whole: %d of %d bytes" % (len(program), size))
+path = "/proc/self/fd/%d" % os.memfd_create("program")
+with open(path, "wb") as file:
+    file.write(program)
+runpy.run_path(path, run_name="__main__")
+"""
+"""Python's text for `python3 -I -c`: reads a line with a number N, then N bytes of a zipapp, and runs that as `python3
+-I FILE` would. What follows on stdin is the program's: it reads `sys.stdin` or `sys.stdin.buffer`, not descriptor 0.
+Linux, Python 3.8 or newer."""
 
 
 def stdin_of(program: bytes, arguments: str) -> bytes:
-    """What RUN_FROM_STDIN reads: the length, the file, and what the program itself reads."""
-    return b"%d\n%s%s" % (len(program), program, arguments.encode())
+    """What RUN_FROM_STDIN reads: the zipapp's bytes, and behind them what the program has on its stdin."""
+    return b"%d\n%b%b" % (len(program), program, arguments.encode())

@@ -1,7 +1,7 @@
-"""Secrets out of a text before anybody reads it: as they are, URL-encoded, JSON-escaped and in base64.
+"""Masks secrets in a text that a person will read: as they are, URL-encoded, JSON-escaped and in base64.
 
-A server may give a token back in a Location header, in a Basic header or in an error's text; logs hold other
-people's tokens. What is masked here can go into an error message or an evidence file.
+A server may give a token back in a Location header, in a Basic header or in an error's text. Logs hold other people's
+tokens. A masked text can go into an error message or an evidence file.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
-_SHORT = 8  # below this many bytes, base64 pieces and cut-off beginnings are too short to be told from words
+_SHORT = 8  # bytes; shorter pieces of base64 and cut-off beginnings look like words
 
-# Somebody else's secrets, by what stands before them. Lengths are limited, so that no line takes long.
+# Other people's secrets, recognised by what stands before them. Lengths are limited, so that no line takes long.
 _NAME = (
     r"(?<![\w.-])[a-z][a-z0-9_.-]{0,60}?"
     r"(?:passwords?|passwd|passphrase|secrets?|tokens?|pepper|[a-z]_key|apikey|credentials?|encryption)"
@@ -43,10 +43,12 @@ _STRANGERS = tuple(
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def forms(secrets: Iterable[str]) -> list[str]:
-    """Every spelling of every secret that has to go, the longest first. In base64 a secret inside a longer text has
-    three spellings, by where it begins; the characters that depend on its neighbours are left out. One of fewer than
-    eight bytes has none in base64."""
+def find_spellings(secrets: Iterable[str]) -> list[str]:
+    """Every spelling of every secret, the longest first.
+
+    In base64, a secret inside a longer text has three spellings, by its offset; they are cut to the characters that do
+    not depend on its neighbours. A secret of fewer than eight bytes has no spelling in base64.
+    """
     spellings: set[str] = set()
     for secret in filter(None, secrets):
         for plain in (secret, *_escaped(secret)):
@@ -62,14 +64,14 @@ def forms(secrets: Iterable[str]) -> list[str]:
 
 
 def _quoted(text: str) -> Iterator[str]:
-    """In a URL; some writers have lower-case digits."""
+    """URL-encoded, also with lower-case digits, which some programs write."""
     for quoted in (quote(text, safe=""), quote(text), quote_plus(text)):
         yield quoted
         yield re.sub("%..", lambda match: match[0].lower(), quoted)
 
 
 def _escaped(text: str) -> Iterator[str]:
-    """Inside a JSON string, and inside one that is inside of another."""
+    """Escaped as in a JSON string, and as in JSON inside a JSON string."""
     for ascii_only in (True, False):
         once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
         for form in (once, once.replace("/", "\\/")):
@@ -82,10 +84,12 @@ def _cover(form: str) -> str:
     return f"{form[:4]}…" if len(form) >= 16 else "…"
 
 
-def masked(text: str, secrets: Iterable[str]) -> str:
-    """`text` without the secrets (of 16 characters and more the first four stay, to tell one from another), and
-    without what is cut off at its end: a body is read up to a limit, which may fall into a token."""
-    spellings = forms(secrets)
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """The text without the secrets. The first four characters of a long one (16 or more) stay, to tell them apart.
+
+    A secret that the text's end cuts off is masked, too: a body is read up to a limit, which may fall into a token.
+    """
+    spellings = find_spellings(secrets)
     for form in spellings:
         text = text.replace(form, _cover(form))
     for form in spellings:
@@ -95,11 +99,13 @@ def masked(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def clean(text: str, secrets: Iterable[str]) -> str:
-    """A log for a person: no colour codes, neither our secrets nor what looks like somebody else's: values of what is
-    called password, secret, token or key, in YAML, JSON, a URL, a shell or SQL; bearer and basic headers; passwords in
-    addresses; private keys; tokens of Synapse and MAS."""
-    text = masked(_COLOUR.sub("", text), secrets)
+def clean_log(text: str, secrets: Iterable[str]) -> str:
+    """A log for a person: without colour codes, without our secrets, and without what looks like other people's.
+
+    These are the values of anything called password, secret, token or key, in YAML, JSON, a URL, a shell or SQL; bearer
+    and basic headers; passwords in addresses; private keys; tokens of Synapse and MAS.
+    """
+    text = mask(_COLOUR.sub("", text), secrets)
     for pattern, instead in _STRANGERS:
         text = pattern.sub(instead, text)
     return text

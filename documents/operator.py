@@ -1,12 +1,12 @@
-"""What the operator reads once the bridge runs: the next steps, and the entry for his services.md."""
+"""What the operator reads or copies: next steps, lines for cron and for his services.md, commands that set a value."""
 
 from __future__ import annotations
 
-from documents.places import BridgeDeployment, Surroundings
+from documents.places import BridgeDeployment, StackConfig
 
 
 def next_steps(deployment: BridgeDeployment) -> str:
-    """How to link the first account; `link` was the command of the old Python bridge."""
+    """How to link the first account. (The old Python bridge's command was `link`.)"""
     bridge, prefix = deployment.bridge, deployment.command_prefix
     return (
         f"As {deployment.admin_user}, start a chat with {deployment.bot} and send `{prefix} login`; "
@@ -14,8 +14,8 @@ def next_steps(deployment: BridgeDeployment) -> str:
     )
 
 
-def backup_cron(deployment: Surroundings) -> str:
-    """A line for /etc/cron.d that runs our dump script; empty where the operator's own script calls it."""
+def backup_cron(deployment: StackConfig) -> str:
+    """The line for /etc/cron.d that runs our dump script; "" where the operator's own script calls it."""
     if deployment.backup.script:
         return ""
     return f"17 3 * * * root {deployment.dump_script} {deployment.backup.directory}"
@@ -35,7 +35,7 @@ def services_entry(deployment: BridgeDeployment) -> str:
         ("Backup", f"`{deployment.backup.script or deployment.dump_script}`"),
     )
     return (
-        "\n".join([f"## {bridge.name}", "", "| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
+        "\n".join([f"## {bridge.name}", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
         + "\n"
     )
 
@@ -45,6 +45,6 @@ def set_command(deployment: BridgeDeployment, key: str, value: str) -> str:
     return f"pulumi config set --path '{deployment.setting}.{key}' {value}"
 
 
-def go_back(deployment: BridgeDeployment, image: str, archive: str) -> str:
+def go_back_commands(deployment: BridgeDeployment, image: str, archive: str) -> str:
     """The commands that go back to `image` with the database of the archive."""
     return f"{set_command(deployment, 'image', image)} && {set_command(deployment, 'goBackTo', archive)} && pulumi up"

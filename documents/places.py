@@ -1,22 +1,25 @@
-"""Where things are, and what they are called: what travels together through settings, components and scripts."""
+"""Where things are and what they are called: the records that settings, components and host programs share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from documents.bridges import Bridge
+from documents.bridge.kinds import Bridge
 
-AUTO = "auto"  # the setting synapseUrl: as Docker has it
-NOTHING = "none"  # the setting restore: an empty database
+AUTO = "auto"  # the setting synapseUrl: ask Docker
+NO_ARCHIVE = "none"  # the setting restore: begin with an empty database
 
 
 @dataclass(frozen=True)
 class Synapse:
-    """The homeserver. `directory` on the host is `data_mount` inside its container: the registrations go there;
-    `homeserver_file` is on the host; `network` is Docker's; `url` is its client-server API as the host reaches it (or
-    auto), `address` as the bridge's container does; `deadline` (seconds) is for a restart; `workers` are the containers
-    of its other processes."""
+    """The homeserver.
+
+    `directory` on the host is `data_mount` inside its container, and gets the registrations; `homeserver_file` is on
+    the host; `network` is Docker's; `url` is its client-server API as the host reaches it (or auto), `address` as the
+    bridge's container reaches it; `deadline` (seconds) is for a restart; `workers` are the containers of its other
+    processes.
+    """
 
     domain: str
     container: str
@@ -29,14 +32,14 @@ class Synapse:
     deadline: int
     workers: tuple[str, ...] = ()
 
-    def inside(self, file: str) -> str:
-        """The path of a file of `directory` as Synapse sees it."""
+    def path_inside(self, file: str) -> str:
+        """The path of a file in `directory` as Synapse sees it."""
         return f"{self.data_mount}/{file}"
 
 
 @dataclass(frozen=True)
 class Mas:
-    """The Matrix Authentication Service. A redirect to one of `hosts` (host or host:port) is a redirect to MAS; `role`
+    """The Matrix Authentication Service. A redirect to one of `hosts` (host or host:port) is a redirect to it; `role`
     owns its `database`."""
 
     container: str
@@ -67,8 +70,7 @@ class Database:
 
 @dataclass(frozen=True)
 class BridgePlace:
-    """One bridge on this host. `container` is also its name on `network`, where it listens on `port`; `directory` is
-    on the host."""
+    """Where one bridge is on the host. `container` is also its name on `network`, where it listens on `port`."""
 
     container: str
     directory: str
@@ -85,9 +87,12 @@ class BridgePlace:
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """The nightly dumps. `script` is the operator's ("": none); `directory` an absolute path, or an expression of that
-    script's like ${BACKUP_DIR}; dumps older than `days` go; `filter` ("": none) is a command that each dump is piped
-    through, which gives its name `suffix`; `accept_plain`: whether the dumps may be plain beside encrypted ones."""
+    """The nightly dumps.
+
+    `script` is the operator's ("": none); `directory` is an absolute path, or an expression of that script, like
+    ${BACKUP_DIR}; dumps older than `days` are deleted; each dump is piped through the command `filter` ("": none) and
+    gets `suffix` behind its name; `accept_plain`: whether dumps may be plain beside the operator's encrypted ones.
+    """
 
     script: str
     directory: str
@@ -99,9 +104,11 @@ class BackupPlan:
 
 @dataclass(frozen=True)
 class ArchivePlan:
-    """Where archives go, and how many of those that were made before another image stay (`keep`). What a bridge begins
-    with: `restore` is none (an empty database), latest or the path of an archive; `go_back` is the path of the one that
-    replaces its database, or ""."""
+    """A bridge's archives: where they go, and which one it starts from.
+
+    `restore`, for a new database, is none (start empty), latest or the path of an archive; `go_back` is the path of the
+    archive that replaces the database, or ""; `keep` is how many of the archives made before a change stay.
+    """
 
     directory: str
     restore: str
@@ -109,19 +116,19 @@ class ArchivePlan:
     keep: int
 
 
-def whose(stack: str, domain: str) -> str:
-    """Whose an archive is, in one word, as the setting acceptArchiveOf names it."""
+def archive_owner(stack: str, domain: str) -> str:
+    """The owner of an archive in one word, as in the setting acceptArchiveOf."""
     return f"{stack}@{domain}"
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What all bridges of one Pulumi stack share. `mas` is None where Synapse has its own logins.
+class StackConfig:
+    """What all bridges of one Pulumi stack share.
 
     `stack` is "project/name", which also marks our lines in the operator's files; `admin_user` is a user id;
     `experimental_features`: whether homeserver.yaml gets the plan's two flags; `docker_host`: Docker's address ("": the
-    one that the docker command takes by itself); `keep_images`: whether images stay that are not used any more;
-    `shared_directory`, on the host, is the stack's own.
+    docker command's own default); `keep_images`: whether unused images stay; `shared_directory`: the stack's own
+    directory on the host; `mas`: None where Synapse has its own logins.
     """
 
     stack: str
@@ -138,13 +145,13 @@ class Surroundings:
     backup: BackupPlan
 
     @property
-    def whose(self) -> str:
-        """Whose this stack's archives are."""
-        return whose(self.stack, self.synapse.domain)
+    def archive_owner(self) -> str:
+        """The owner in this stack's archives."""
+        return archive_owner(self.stack, self.synapse.domain)
 
     @property
-    def here(self) -> str:
-        """This stack among all on its host, in one word."""
+    def deployment_id(self) -> str:
+        """The name of this stack among all stacks on its host."""
         return f"{self.stack}:{self.shared_directory}"
 
     @property
@@ -154,20 +161,23 @@ class Surroundings:
 
     @property
     def shared_name(self) -> str:
-        """What the names of this stack's dump script and dumps have in common, beside those of others."""
+        """The part that the names of this stack's dump script and dumps have in common."""
         return self.shared_directory.rpartition("/")[2]
 
     @property
     def dump_script(self) -> str:
-        """Our dump script on the host: beside the operator's, or in the stack's own directory if there is none."""
-        beside = self.backup.script.rpartition("/")[0] if self.backup.script else self.shared_directory
-        return f"{beside}/{self.shared_name}_backup.sh"
+        """Our dump script on the host: beside the operator's script, else in the stack's own directory."""
+        directory = self.backup.script.rpartition("/")[0] if self.backup.script else self.shared_directory
+        return f"{directory}/{self.shared_name}_backup.sh"
 
 
 @dataclass(frozen=True)
-class BridgeDeployment(Surroundings):
-    """One bridge beside one Matrix stack: all that its texts are made of, but secrets. `key` is its name among the
-    stack's bridges, `setting` where its settings are, as bridges[0]; `config`: what is merged over its config.yaml."""
+class BridgeDeployment(StackConfig):
+    """One bridge beside one Matrix stack: all that its texts are made of, except secrets.
+
+    `key` is its name among the stack's bridges; `setting` is where its settings are, as bridges[0]; `config` is merged
+    over its config.yaml.
+    """
 
     key: str
     setting: str
@@ -194,23 +204,23 @@ class BridgeDeployment(Surroundings):
 
 
 @dataclass(frozen=True)
-class Deployment(Surroundings):
-    """All bridges of one Pulumi stack, in the settings' order; at least one."""
+class Deployment(StackConfig):
+    """One Pulumi stack with all its bridges (at least one), in the settings' order."""
 
     bridges: tuple[BridgeDeployment, ...]
 
     @property
     def databases(self) -> tuple[Database, ...]:
-        """The bridges'."""
-        return tuple(each.place.database for each in self.bridges)
+        """The bridges' databases."""
+        return tuple(bridge.place.database for bridge in self.bridges)
 
     @property
-    def dumped(self) -> tuple[Database, ...]:
-        """The databases that our dump script dumps: the bridges', and MAS'."""
+    def dumped_databases(self) -> tuple[Database, ...]:
+        """The databases that our dump script dumps: the bridges' and MAS'."""
         mas = (Database(self.postgres.container, self.mas.database, self.mas.role),) if self.mas else ()
         return (*self.databases, *mas)
 
     @property
     def registration_paths(self) -> tuple[str, ...]:
         """The bridges' registrations, and the one for double puppeting, on the host."""
-        return (*(each.registration_path for each in self.bridges), self.doublepuppet_path)
+        return (*(bridge.registration_path for bridge in self.bridges), self.doublepuppet_path)

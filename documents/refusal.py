@@ -1,4 +1,4 @@
-"""Why a file of the operator's is left alone."""
+"""Why this program does not edit a file of the operator's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """Its line (from 1, as an editor counts), the reason, and what to do about it."""
+    """One reason: its line (from 1, as an editor counts), what is wrong there, and the fix."""
 
     line: int
     reason: str
@@ -16,13 +16,13 @@ class Problem:
 
 
 class Refused(Exception):
-    """The file cannot be edited safely. Its text has one line a problem: `LINE: reason: fix`."""
+    """The file cannot be edited safely. Its text has one line for each problem: `LINE: reason: fix`."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
         super().__init__("\n".join(self.lines()))
 
     def lines(self, path: str = "") -> tuple[str, ...]:
-        """The same lines; with a path, `PATH:LINE: reason: fix`."""
-        where = f"{path}:" if path else ""
-        return tuple(f"{where}{each.line}: {each.reason}: {each.fix}" for each in self.problems)
+        """One line for each problem; with a path, `PATH:LINE: reason: fix`."""
+        prefix = f"{path}:" if path else ""
+        return tuple(f"{prefix}{problem.line}: {problem.reason}: {problem.fix}" for problem in self.problems)

@@ -1,8 +1,8 @@
-"""YAML as text for files that two parsers read: PyYAML (Synapse) and Go's yaml.v3 (the bridge).
+"""Writes YAML for files that two parsers read: PyYAML (Synapse) and Go's yaml.v3 (the bridge).
 
-The two disagree about plain scalars: `1e3` and `0o17` are text to PyYAML and numbers to Go, and the bridge ignores,
-with one line in its log, a setting that has another type than it wants. So every text value is double-quoted, and
-only keys that are plain words stand bare. The same document always gives the same text.
+The two disagree about plain scalars: `1e3` and `0o17` are text to PyYAML and numbers to Go. The bridge ignores a
+setting of the wrong type, with one line in its log. So every text value is double-quoted; only keys that are plain
+words are not. The same document always gives the same text.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _Dumper.add_representer(str, _text)
 _Dumper.add_representer(dict, _mapping)
 
 
-def render(document: Mapping[str, object], *header: str) -> str:
-    """Return `document` as YAML text below comment lines, one for each of `header`; keys keep their order.
+def render_yaml(document: Mapping[str, object], *header: str) -> str:
+    """The document as YAML text, below one comment line for each of `header`. Keys keep their order.
 
-    A character in `header` that is not printable raises ValueError: it could end the comment early.
+    Raises ValueError for a character in `header` that is not printable: it could end the comment early.
     """
     for line in header:
         if not line.isprintable():

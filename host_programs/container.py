@@ -10,15 +10,15 @@ from typing import Any, Optional, Union
 
 from documents.marks import STACK_LABEL
 from host_programs.common import ScriptError, docker, say
-from verdicts.host_facts import Container, Mount
+from verdicts.host_facts.docker import Container, Mount
 
 LIMIT = 60.0  # seconds for Docker to tell what there is
 
 
-def containers(*names: str) -> dict[str, Container]:
+def containers(*names: str, timeout: float = LIMIT) -> dict[str, Container]:
     """The containers of these names or ids, by what they were asked for; those that are not there are absent.
-    ScriptError if Docker itself fails."""
-    return {name: _container(raw) for name, raw in _inspected("container", names).items()}
+    ScriptError if Docker itself fails, or does not answer in `timeout` seconds."""
+    return {name: _container(raw) for name, raw in _inspected("container", names, timeout).items()}
 
 
 def every() -> tuple[Container, ...]:
@@ -99,11 +99,11 @@ def variable(container: str, name: str) -> str:
     return next((value for key, _, value in (entry.partition("=") for entry in entries) if key == name), "")
 
 
-def _inspected(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _inspected(kind: str, names: Sequence[str], timeout: float = LIMIT) -> dict[str, dict[str, Any]]:
     """`docker KIND inspect`, by the names asked for; what is not there is absent."""
     if not names:
         return {}
-    done = docker(kind, "inspect", *names, check=False, timeout=LIMIT)
+    done = docker(kind, "inspect", *names, check=False, timeout=timeout)
     errors = done.stderr.lower().splitlines()
     if done.returncode and not all("no such" in line or "not found" in line for line in errors):
         raise ScriptError(f"docker {kind} inspect: {done.stderr.strip() or f'exit code {done.returncode}'}")
@@ -115,7 +115,7 @@ def _inspected(kind: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         by_name, unnamed = by_name | own, unnamed or not own
     # Docker knows some things by other names, too: an image without its tag, a container by the beginning of its id.
     for name in [name for name in names if unnamed and name not in by_name]:
-        by_name |= _inspected(kind, (name,))
+        by_name |= _inspected(kind, (name,), timeout)
     return by_name
 
 
@@ -190,7 +190,7 @@ def temporary_file_refused(name: str) -> str:
     return (done.stderr.strip().split("\n")[-1] or f"exit code {done.returncode}") if done.returncode else ""
 
 
-def last_exit(state: Container) -> Optional[int]:
+def last_exit(state: Container, timeout: float = 10) -> Optional[int]:
     """The exit code of the last run that ended by itself since somebody last stopped it. Docker's inspect forgets it
     when it starts the container again; its events know it for a while. They are asked until that start: `0s` would mean
     until the last full second."""
@@ -200,7 +200,7 @@ def last_exit(state: Container) -> Optional[int]:
         "events", "--since", state.created, "--until", state.started, "--filter", f"container={state.id}",
         "--filter", "event=die", "--filter", "event=stop",
         "--format", '{{.Action}} {{index .Actor.Attributes "exitCode"}}',
-        check=False, timeout=10,
+        check=False, timeout=timeout,
     )  # fmt: skip
     code = None
     for action, _, said in (line.partition(" ") for line in done.stdout.splitlines()):

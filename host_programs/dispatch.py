@@ -31,13 +31,17 @@ def main() -> NoReturn:
     """Run the verb, print its result as JSON, exit 0; or say why not, and exit 1. A ScriptError is said as it is;
     anything else is a defect of ours, and its traceback is said."""
     words = " ".join(sys.argv[1:])
+    if words == "status":  # for a person, on the host
+        from host_programs.status import print_status
+
+        print_status.main()
     if words not in VERBS:
-        say(f"usage: python3 -I {sys.argv[0]} AREA VERB, with a JSON object on standard input; one of:")
+        say(f"usage: python3 -I {sys.argv[0]} status; or AREA VERB, with a JSON object on standard input; one of:")
         for known in sorted(VERBS):
             say(f"  {known}")
         sys.exit(2)
     try:
-        result = _run(words, json.loads(sys.stdin.buffer.read()))
+        result = _run(words, _read_json())
     except (ScriptError, WireError) as error:
         say(str(error))
         sys.exit(1)
@@ -46,6 +50,13 @@ def main() -> NoReturn:
         sys.exit(1)
     print_line(json.dumps(plain(result), sort_keys=True), sys.stdout)
     sys.exit(0)
+
+
+def _read_json() -> Any:
+    try:
+        return json.loads(sys.stdin.buffer.read())
+    except ValueError as error:  # its text tells where, and nothing of what is there
+        raise ScriptError(f"standard input: is no JSON, should be an object with `arguments`: {error}") from None
 
 
 def _run(words: str, told: Any) -> Any:

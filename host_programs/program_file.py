@@ -48,18 +48,18 @@ def build_program_file(stack: str) -> ProgramFile:
     machine it is on: nothing is compressed, and no time or owner is kept."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-        _add(file, "__main__.py", _MAIN)
+        _add(file, "__main__.py", _MAIN.encode())
         for package in _PACKAGES:
             for path in sorted((_CHECKOUT / package).rglob("*")):
                 if path.suffix in (".py", ".sh"):
-                    _add(file, str(path.relative_to(_CHECKOUT)), path.read_text())
+                    _add(file, str(path.relative_to(_CHECKOUT)), path.read_bytes())
     return ProgramFile(f"# Programs: written by the Pulumi stack {stack}.\n".encode() + archive.getvalue())
 
 
-def _add(file: zipfile.ZipFile, name: str, text: str) -> None:
+def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
     info = zipfile.ZipInfo(name, _TIME)
     info.create_system, info.external_attr = 3, 0o644 << 16
-    file.writestr(info, text)
+    file.writestr(info, data)
 
 
 def running_file() -> bytes:
@@ -72,7 +72,7 @@ def text_of(name: str) -> str:
     """A file's text, by its path below the checkout, out of the checkout or of the program file that is running."""
     archive = _archive()
     if not archive:
-        return (_CHECKOUT / name).read_text()
+        return (_CHECKOUT / name).read_text(encoding="utf-8")
     with zipfile.ZipFile(archive) as file:
         return file.read(name).decode()
 

@@ -1,12 +1,14 @@
 """`make bench`: how long `pulumi up` and its sisters take on the lab, beside the same work done by hand.
 
-    python -m lab.bench [--runs 5] [--json FILE]
+    python -m lab.bench [--runs 5] [--json FILE] [--before FILE]
 
 A run measures every row once, one after the other, so that a slow minute of the machine hits them all; the table shows
-medians. Outages and restarts are Synapse's: see lab/prober.py, and Docker's own events. Memory is resident memory as
-/proc has it: of the Python process that runs the program (its peak as the kernel kept it), and of the CLI with all
-its children, plugins and host scripts included (the highest sum seen; pages that they share count for each).
-The lab is reset, before and after: what is deployed on it is lost.
+medians. The floor of a fresh `up` is the time by hand plus that of the `up`, with its preview, of a program that makes
+the three providers and nothing else. `--before` names what `--json` wrote for an earlier version.
+Outages and restarts are Synapse's: see lab/prober.py, and Docker's own events. Memory is resident memory as /proc has
+it: of the Python process that runs the program (its peak as the kernel kept it), and of the CLI with all its children,
+plugins and host programs included (the highest sum seen; pages that they share count for each).
+It runs in the foreground alone. The lab is reset, before and after: what is deployed on it is lost.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,17 +43,29 @@ UP_DIRECT = "pulumi up --skip-preview, fresh"
 UP_AGAIN = "pulumi up, no change"
 PREVIEW = "pulumi preview, no change"
 DESTROY = "pulumi destroy"
-EMPTY = "an empty program's preview"
+EMPTY_PREVIEW = "an empty program's preview"
+PROVIDERS_UP = "pulumi up, fresh, the three providers alone"
 RESTART = "a bare docker restart"
 SSH_UP = "pulumi up, fresh, over SSH"
 SSH_PREVIEW = "pulumi preview, no change, over SSH"
-MANY = (5, 20)  # bridges
+MANY_LIMITS = {5: 2, 20: 4}  # bridges: how often the time of one bridge's fresh `up` theirs may take
+MANY = tuple(MANY_LIMITS)
 MANY_UP = {number: f"pulumi up, fresh, {number} bridges" for number in MANY}
 MANY_PREVIEW = {number: f"pulumi preview, no change, {number} bridges" for number in MANY}
 ROWS = (
-    BY_HAND, UP, UP_DIRECT, UP_AGAIN, PREVIEW, DESTROY, EMPTY, RESTART, SSH_UP, SSH_PREVIEW,
+    BY_HAND, PROVIDERS_UP, UP, UP_DIRECT, UP_AGAIN, PREVIEW, DESTROY, EMPTY_PREVIEW, RESTART, SSH_UP, SSH_PREVIEW,
     *MANY_UP.values(), *MANY_PREVIEW.values(),
 )  # fmt: skip
+
+THREE_PROVIDERS = """\
+import pulumi_command as command
+import pulumi_docker as docker
+import pulumi_postgresql as postgresql
+
+command.Provider("command")
+docker.Provider("docker")
+postgresql.Provider("postgresql", host="127.0.0.1", superuser=False)
+"""
 
 SSH_DELAY = 0.05  # seconds, each way
 
@@ -79,77 +94,89 @@ class Verdict:
     """One target: what is wanted, what was measured, whether it is met."""
 
     target: str
-    measured: str
-    met: bool
+    result: str
+    is_met: bool
+
+
+Measurements = Mapping[str, Sequence[Measurement]]  # of all runs, by row
 
 
 # ---------------------------------------------------------------- pure
 
 
-def verdicts(found: Mapping[str, Sequence[Measurement]]) -> list[Verdict]:
-    """The targets against the measurements of all runs, by row. Medians, except restarts and memory: every run."""
+def median_seconds(measurements: Measurements, row: str) -> float:
+    return median(item.seconds for item in measurements[row])
+
+
+def floor_seconds(measurements: Measurements) -> float:
+    """What no fresh `pulumi up` can be faster than: the median, over the runs, of both parts together."""
+    pairs = zip(measurements[BY_HAND], measurements[PROVIDERS_UP], strict=True)
+    return median(by_hand.seconds + providers.seconds for by_hand, providers in pairs)
+
+
+def verdicts(measurements: Measurements, before: Mapping[str, float] | None = None) -> list[Verdict]:
+    """The targets against the measurements. Medians, except restarts, memory and connections: every run.
+
+    `before`: median seconds of an earlier version, by row.
+    """
 
     def seconds(row: str) -> float:
-        return median(item.seconds for item in found[row])
+        return median_seconds(measurements, row)
 
-    hand, fresh, preview, empty = seconds(BY_HAND), seconds(UP), seconds(PREVIEW), seconds(EMPTY)
-    most = MANY[-1]
-    restarts, together = (sorted({_known(item.restarts) for item in found[row]}) for row in (UP, MANY_UP[most]))
-    outage = median(_known(item.outage) for item in found[UP])
-    bare = median(_known(item.outage) for item in found[RESTART])
-    program = max(item.program for items in found.values() for item in items if item.program is not None)
+    def outage(row: str) -> float:
+        return median(_known(item.outage) for item in measurements[row])
+
+    def times(target: str, value: float, limit: float, base: float) -> Verdict:
+        result = f"{value:.2f} s, {value / base:.2f} times" if base else f"{value:.2f} s, the other none"
+        return Verdict(target, result, value <= limit * base)
+
+    def longer(target: str, row: str, limit: float, base_row: str) -> Verdict:
+        value, base = seconds(row), seconds(base_row)
+        return Verdict(target, f"{value:.2f} s, {value - base:+.2f} s", value <= base + limit)
+
+    def one_restart(target: str, row: str) -> Verdict:
+        restarts = sorted({_known(item.restarts) for item in measurements[row]})
+        return Verdict(target, " or ".join(map(str, restarts)), restarts == [1])
+
+    def connections(row: str, limit: int) -> Verdict:
+        most = max(_known(item.connections) for item in measurements[row])
+        return Verdict(f"{row}: at most {limit} connections", str(most), most <= limit)
+
+    fresh, most = seconds(UP), MANY[-1]
+    program = max(item.program for items in measurements.values() for item in items if item.program is not None)
     return [
-        Verdict(
-            "a fresh `pulumi up` takes at most 1.5 times as long as by hand",
-            f"{fresh:.2f} s, {fresh / hand:.2f} times",
-            fresh <= 1.5 * hand,
-        ),
-        Verdict(
-            "a preview without change takes at most 1.5 s longer than an empty program's",
-            f"{preview:.2f} s, {preview - empty:+.2f} s",
-            preview <= empty + 1.5,
-        ),
-        Verdict(
-            "a fresh `pulumi up` restarts Synapse exactly once",
-            " or ".join(map(str, restarts)),
-            restarts == [1],
-        ),
-        Verdict(
-            "its outage of Synapse is at most 1.2 times a bare restart's",
-            f"{outage:.2f} s, {outage / bare:.2f} times" if bare else f"{outage:.2f} s, a bare restart none",
-            outage <= 1.2 * bare,
-        ),
-        Verdict("the program stays under 150 MB", f"{program / 1e6:.0f} MB", program < 150e6),
-        Verdict(
-            "over SSH, 50 ms away, a fresh `pulumi up` takes at most 1.5 times as long",
-            f"{seconds(SSH_UP):.2f} s, {seconds(SSH_UP) / fresh:.2f} times",
-            seconds(SSH_UP) <= 1.5 * fresh,
-        ),
-        Verdict(
-            "over SSH, 50 ms away, a preview without change takes at most 2 s longer",
-            f"{seconds(SSH_PREVIEW):.2f} s, {seconds(SSH_PREVIEW) - preview:+.2f} s",
-            seconds(SSH_PREVIEW) <= preview + 2,
-        ),
-        Verdict(
-            f"{most} bridges: a fresh `pulumi up` takes at most 2.5 times as long as one bridge's",
-            f"{seconds(MANY_UP[most]):.2f} s, {seconds(MANY_UP[most]) / fresh:.2f} times",
-            seconds(MANY_UP[most]) <= 2.5 * fresh,
-        ),
-        Verdict(
-            f"{most} bridges: it restarts Synapse exactly once",
-            " or ".join(map(str, together)),
-            together == [1],
-        ),
-        Verdict(
-            f"{most} bridges: a preview without change takes at most 3 s longer than one bridge's",
-            f"{seconds(MANY_PREVIEW[most]):.2f} s, {seconds(MANY_PREVIEW[most]) - preview:+.2f} s",
-            seconds(MANY_PREVIEW[most]) <= preview + 3,
-        ),
+        times("a fresh `pulumi up` takes at most 1.5 times the floor", fresh, 1.5, floor_seconds(measurements)),
         *(
-            Verdict(f"{row}: at most {limit} connections", str(most), most <= limit)
-            for row, limit in ((SSH_UP, 30), (SSH_PREVIEW, 3))
-            for most in (max(_known(item.connections) for item in found[row]),)
+            times(f"{row}: takes no longer than before", seconds(row), 1, before[row])
+            for row in (UP, PREVIEW)
+            if before is not None
         ),
+        longer(
+            "a preview without change takes at most 1.5 s longer than an empty program's", PREVIEW, 1.5, EMPTY_PREVIEW
+        ),
+        one_restart("a fresh `pulumi up` restarts Synapse exactly once", UP),
+        times("its outage of Synapse is at most 1.2 times a bare restart's", outage(UP), 1.2, outage(RESTART)),
+        Verdict("the program stays under 150 MB", f"{program / 1e6:.0f} MB", program < 150e6),
+        times("over SSH, 50 ms away, a fresh `pulumi up` takes at most 1.5 times as long", seconds(SSH_UP), 1.5, fresh),
+        longer("over SSH, 50 ms away, a preview without change takes at most 2 s longer", SSH_PREVIEW, 2, PREVIEW),
+        *(
+            times(
+                f"{number} bridges: a fresh `pulumi up` takes at most {limit} times as long as one bridge's",
+                seconds(MANY_UP[number]),
+                limit,
+                fresh,
+            )
+            for number, limit in MANY_LIMITS.items()
+        ),
+        *(one_restart(f"{number} bridges: it restarts Synapse exactly once", MANY_UP[number]) for number in MANY),
+        longer(
+            f"{most} bridges: a preview without change takes at most 3 s longer than one bridge's",
+            MANY_PREVIEW[most],
+            3,
+            PREVIEW,
+        ),
+        connections(SSH_UP, 30),
+        connections(SSH_PREVIEW, 3),
     ]
 
 
@@ -174,12 +201,22 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([text[0], "  ".join("-" * width for width in widths), *text[1:]])
 
 
-def report(found: Mapping[str, Sequence[Measurement]]) -> str:
-    """The whole of what the benchmark has to say about its measurements."""
+def ratios(measurements: Measurements) -> str:
+    """The fresh `up`s as a table: their medians beside the floor's and one bridge's."""
+    floor, one = floor_seconds(measurements), median_seconds(measurements, UP)
+    rows = [["the floor: by hand, and the three providers alone", f"{floor:.2f}", "1.00", "-"]]
+    for title, row in {"1 bridge": UP, **{f"{number} bridges": MANY_UP[number] for number in MANY}}.items():
+        value = median_seconds(measurements, row)
+        rows.append([title, f"{value:.2f}", f"{value / floor:.2f}", f"{value / one:.2f}"])
+    return table(["a fresh up (median)", "s", "times the floor", "times one bridge"], rows)
+
+
+def report(measurements: Measurements, before: Mapping[str, float] | None = None) -> str:
+    """The whole of what the benchmark has to say about its measurements. `before`: as for `verdicts`."""
     header = ["median of the runs", "s", "fastest", "slowest", "outage s", "restarts", "program MB", "all MB"]
     rows = []
     for row in ROWS:
-        items = found[row]
+        items = measurements[row]
         times = [item.seconds for item in items]
         outages = [item.outage for item in items if item.outage is not None]
         restarts = sorted({item.restarts for item in items if item.restarts is not None})
@@ -195,8 +232,20 @@ def report(found: Mapping[str, Sequence[Measurement]]) -> str:
                 f"{median(trees) / 1e6:.0f}" if trees else "-",
             ]
         )
-    targets = [[item.target, item.measured, "met" if item.met else "MISSED"] for item in verdicts(found)]
-    return f"{table(header, rows)}\n\n{table(['target', 'measured', ''], targets)}"
+    targets = [
+        [item.target, item.result, "met" if item.is_met else "MISSED"] for item in verdicts(measurements, before)
+    ]
+    parts = [table(header, rows), ratios(measurements), table(["target", "measured", ""], targets)]
+    return "\n\n".join(parts)
+
+
+def earlier_seconds(text: str) -> dict[str, float]:
+    """The median seconds by row in what `--json` wrote. Raises ValueError if it is that of no benchmark."""
+    try:
+        rows = json.loads(text)
+        return {row: median(item["seconds"] for item in rows[row]) for row in (UP, PREVIEW)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not what `python -m lab.bench --json FILE` writes ({error!r})") from None
 
 
 def descendants(parents: Mapping[int, int], roots: Iterable[int]) -> set[int]:
@@ -314,9 +363,9 @@ def measure(lab: Lab, work: Callable[[], object], *, probe: bool = False, memory
     prober, starts = (lab.prober(), Starts(lab.synapse)) if probe else (None, None)
     sampler = Memory() if memory else None
     with prober or nullcontext(), starts or nullcontext(), sampler or nullcontext():
-        begun = time.monotonic()
+        started = time.monotonic()
         work()
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - started
         if probe:
             lab.wait_healthy()
             time.sleep(SETTLE_SECONDS)
@@ -358,18 +407,19 @@ def by_hand(lab: Lab, verb: str = "up") -> None:
         )
 
 
-class EmptyProgram:
-    """A Pulumi project without a line of program, with a state of its own under .lab/, in the lab's environment."""
+class SmallProgram:
+    """A Pulumi project of this `text` alone, with a state of its own under .lab/, in the lab's environment."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.folder = lab.dir / "bench"
+    def __init__(self, lab: Lab, name: str, text: str) -> None:
+        self.name = name
+        self.folder = lab.dir / "bench" / name
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "state").mkdir(parents=True)
-        (self.folder / "Pulumi.yaml").write_text("name: empty\nruntime: python\n")
-        (self.folder / "__main__.py").write_text("")
+        (self.folder / "Pulumi.yaml").write_text(f"name: {name}\nruntime: python\n")
+        (self.folder / "__main__.py").write_text(text)
         self.env = {**lab.env(), "PULUMI_BACKEND_URL": f"file://{self.folder}/state"}
         self.cli = cli()
-        self.run("stack", "init", "empty")
+        self.run("stack", "init", name)
 
     def run(self, *words: str) -> None:
         """Run the CLI in the project. Raises LabError with the end of its output."""
@@ -378,24 +428,36 @@ class EmptyProgram:
             command, cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
         if done.returncode != 0:
-            raise LabError(f"the empty program's {words[0]} failed:\n{last_lines(done.stdout + done.stderr, 20)}")
+            raise LabError(
+                f"{words[0]} of the program {self.name} failed:\n{last_lines(done.stdout + done.stderr, 20)}"
+            )
 
     def preview(self) -> None:
-        self.run("preview", "--stack", "empty")
+        self.run("preview", "--stack", self.name)
+
+    def up(self) -> None:
+        self.run("up", "--yes", "--stack", self.name)
+
+    def destroy(self) -> None:
+        self.run("destroy", "--yes", "--skip-preview", "--stack", self.name)
 
 
-def run_once(lab: Lab, empty: EmptyProgram, say: Callable[[str], None]) -> dict[str, Measurement]:
+def run_once(
+    lab: Lab, empty: SmallProgram, providers: SmallProgram, say: Callable[[str], None]
+) -> dict[str, Measurement]:
     """Every row once, on a lab that is reset where a row wants a fresh one."""
-    found: dict[str, Measurement] = {}
+    measured: dict[str, Measurement] = {}
 
     def take(row: str, work: Callable[[], object], *, probe: bool = False, memory: bool = False) -> None:
-        found[row] = measure(lab, work, probe=probe, memory=memory)
-        say(f"  {row}: {found[row].seconds:.2f} s")
+        measured[row] = measure(lab, work, probe=probe, memory=memory)
+        say(f"  {row}: {measured[row].seconds:.2f} s")
 
     lab.reset()
     shutil.rmtree(lab.dir / "by-hand", ignore_errors=True)
     take(BY_HAND, lambda: by_hand(lab), probe=True)
     shutil.rmtree(lab.dir / "by-hand", ignore_errors=True)
+    take(PROVIDERS_UP, providers.up)
+    providers.destroy()  # not measured: the next run's is fresh again
     _fresh(lab)
     take(UP_DIRECT, lambda: lab.pulumi("up", "--yes", "--skip-preview"), probe=True, memory=True)
     _fresh(lab)
@@ -405,7 +467,7 @@ def run_once(lab: Lab, empty: EmptyProgram, say: Callable[[str], None]) -> dict[
     # With --expect-no-changes the CLI fails when something would change: then the row would measure something else.
     take(UP_AGAIN, lambda: lab.pulumi("up", "--yes", "--expect-no-changes"), probe=True, memory=True)
     take(PREVIEW, lambda: lab.pulumi("preview", "--expect-no-changes"), memory=True)
-    take(EMPTY, empty.preview, memory=True)
+    take(EMPTY_PREVIEW, empty.preview, memory=True)
     take(DESTROY, lambda: lab.pulumi("destroy", "--yes"), probe=True, memory=True)
     take(RESTART, lambda: (lab.docker("restart", lab.synapse), lab.wait_healthy()), probe=True)
     with SshServer(lab) as server, Delay(server.port, SSH_DELAY) as far:
@@ -414,15 +476,15 @@ def run_once(lab: Lab, empty: EmptyProgram, say: Callable[[str], None]) -> dict[
         for row, words in ((SSH_UP, ("up", "--yes")), (SSH_PREVIEW, ("preview", "--expect-no-changes"))):
             before = server.logins()
             take(row, lambda words=words: lab.pulumi(*words))  # type: ignore[misc]
-            found[row] = replace(found[row], connections=server.logins() - before)
+            measured[row] = replace(measured[row], connections=server.logins() - before)
             lab.pulumi("up", "--yes", "--skip-preview")  # as above
     for number in MANY:
         _fresh(lab)
-        lab.write_config(None, [lab.custom_bridge(f"n{each}") for each in range(2, number + 1)])
+        lab.write_config(None, [lab.custom_bridge(f"n{index}") for index in range(2, number + 1)])
         take(MANY_UP[number], lambda: lab.pulumi("up", "--yes"), probe=True, memory=True)
         lab.pulumi("up", "--yes", "--skip-preview")  # as above
         take(MANY_PREVIEW[number], lambda: lab.pulumi("preview", "--expect-no-changes"), memory=True)
-    return found
+    return measured
 
 
 def _fresh(lab: Lab) -> None:
@@ -435,28 +497,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lab.bench", description="The speed table; see lab/bench.py.")
     parser.add_argument("--runs", type=int, default=5, help="how often every row is measured (default 5)")
     parser.add_argument("--json", type=Path, help="also write every single measurement to this file")
+    parser.add_argument("--before", type=Path, help="what --json wrote for an earlier version: one bridge against it")
     arguments = parser.parse_args(argv)
     if arguments.runs < 1:
         parser.error("--runs: at least 1")
+    try:
+        before = earlier_seconds(arguments.before.read_text()) if arguments.before else None
+    except (OSError, ValueError) as error:
+        parser.error(f"--before {arguments.before}: {error}")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        print(
+            "python -m lab.bench: SIGINT is ignored, as in the background of a shell, and every call of the Pulumi CLI "
+            "would take 5 s longer: run it in the foreground",
+            file=sys.stderr,
+        )
+        return 1
 
     def say(line: str) -> None:
         print(f"bench: {line}", file=sys.stderr, flush=True)
 
     lab = Lab.here(say=lambda line: None)
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         say("the lab is made ready (minutes on a new machine) ...")
         lab.up()
-        empty = EmptyProgram(lab)
+        empty, providers = SmallProgram(lab, "empty", ""), SmallProgram(lab, "providers", THREE_PROVIDERS)
         say("warming up: a preview of each program ...")
         empty.preview()
+        providers.preview()
         _fresh(lab)
         lab.pulumi("preview")
-        found: dict[str, list[Measurement]] = {row: [] for row in ROWS}
+        measurements: dict[str, list[Measurement]] = {row: [] for row in ROWS}
         for number in range(1, arguments.runs + 1):
-            say(f"run {number} of {arguments.runs}, {time.monotonic() - begun:.0f} s since the start")
-            for row, measurement in run_once(lab, empty, say).items():
-                found[row].append(measurement)
+            say(f"run {number} of {arguments.runs}, {time.monotonic() - started:.0f} s since the start")
+            for row, measurement in run_once(lab, empty, providers, say).items():
+                measurements[row].append(measurement)
         lab.reset()
     except LabError as error:
         print(f"python -m lab.bench: {error}", file=sys.stderr)
@@ -469,10 +544,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         shutil.rmtree(lab.dir / "by-hand", ignore_errors=True)
     if arguments.json:
         arguments.json.write_text(
-            json.dumps({row: [asdict(item) for item in found[row]] for row in ROWS}, indent=2) + "\n"
+            json.dumps({row: [asdict(item) for item in measurements[row]] for row in ROWS}, indent=2) + "\n"
         )
     plugins = "emulated" if os.environ.get("LAB_PLUGINS") is None else "real"
-    print(f"{arguments.runs} runs, {os.cpu_count()} cores, {plugins} provider plugins\n\n{report(found)}")
+    print(
+        f"{arguments.runs} runs, {os.cpu_count()} cores, {plugins} provider plugins\n\n{report(measurements, before)}"
+    )
     return 0
 
 

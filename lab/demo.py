@@ -1,4 +1,4 @@
-"""`python -m lab demo`: the product on the lab, as an operator would use it: preview, up, what came of it.
+"""`python -m lab demo`: deploys the bridge on the lab as an operator would: preview, up, and the results.
 
 A second demo finds all as it should be and says so.
 """
@@ -17,15 +17,15 @@ from lab.box import Lab
 def demo(lab: Lab, say: Callable[[str], None]) -> None:
     """Bring the lab up, run `pulumi preview` and `pulumi up` on it, and show that the bridge answers.
 
-    Raises LabError if a step fails; the step's own output is on the terminal by then.
+    Raises LabError if a step fails; the terminal shows that step's output by then.
     """
     start = time.monotonic()
     lab.up()
     for words in (("preview",), ("up", "--yes", "--skip-preview")):
         say(f"pulumi {words[0]}")
-        began = time.monotonic()
+        started = time.monotonic()
         lab.pulumi(*words, capture=False)
-        say(f"pulumi {words[0]}: {time.monotonic() - began:.1f} s")
+        say(f"pulumi {words[0]}: {time.monotonic() - started:.1f} s")
     known, outputs = lab.outputs(), lab.outputs(secrets=False)
     print(f"\nThe stop-and-check: {outputs['verdict']}\n{outputs['authCheck']}\n", flush=True)
     say(f"Synapse pings the bridge: {_ping(lab, known['asToken'])}")
@@ -47,7 +47,7 @@ Look around
       the host's files
   .venv/bin/python -m lab pulumi preview
       any Pulumi command on the lab's stack: up, refresh, stack output, …
-  .venv/bin/python -m lab pulumi destroy --yes --run-program
+  .venv/bin/python -m lab pulumi destroy --yes
       take the bridge away
   .venv/bin/python -m lab reset
       the host as it was in the beginning

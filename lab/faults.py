@@ -22,7 +22,7 @@ from lab.engine import LabError, run
 from lab.snapshot import Snapshot
 
 UP = ("up", "--yes", "--skip-preview")
-DESTROY = ("destroy", "--yes", "--skip-preview", "--run-program")
+DESTROY = ("destroy", "--yes", "--skip-preview")
 # What is not ours to take away: Synapse's cache, and the dumps that the operator's script made when it was proven.
 OTHERS = ("synapse/media_store/*", "backups/synapse_*")
 OURS = "# pulumi stack mautrix-signal/lab"
@@ -41,7 +41,7 @@ class Run:
 
 
 class Faults:
-    """Kills, and looks at what is left. The lab is the one that `lab` is."""
+    """Kills runs on `lab`, and looks at what is left."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -52,15 +52,15 @@ class Faults:
         self.homeserver = self._homeserver().read_text()
 
     def boundaries(self) -> dict[str, list[str]]:
-        """Those of each kind of run, in their order, as one run of each passes them."""
+        """The boundaries of each kind of run, in the order in which one run of that kind passes them."""
         self.lab.reset()
-        found = {"up": self._passed(UP)}
+        passed = {"up": self._passed(UP)}
         self._turn()
-        found["rotation"] = self._passed(UP)
+        passed["rotation"] = self._passed(UP)
         self._upgrade()
-        found["upgrade"] = self._passed(UP)
-        found["destroy"] = self._passed(DESTROY)
-        return found
+        passed["upgrade"] = self._passed(UP)
+        passed["destroy"] = self._passed(DESTROY)
+        return passed
 
     def at(self, killed: str, boundary: str, then: str) -> Run:
         """One fault. `killed`: up, rotation, upgrade or destroy; `then`: up or destroy."""
@@ -70,17 +70,17 @@ class Faults:
         )
         if cut.returncode != -9:
             return Run(killed, boundary, then, f"was not killed: exit code {cut.returncode}: {cut.stdout[-600:]}", 0.0)
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             self.lab.pulumi("cancel", "--yes")
             self.lab.up()  # a lab cannot pull the image that a destroy took away
             self._turn(self.generation)
             done = self.lab.pulumi(*(UP if then == "up" else DESTROY), check=False)
-            seconds = time.monotonic() - began
+            seconds = time.monotonic() - started
             wrong = f"{then} failed:\n{done.stdout[-1500:]}{done.stderr[-500:]}" if done.returncode else ""
             wrong = wrong or (self._deployed() if then == "up" else self._gone())
         except LabError as error:
-            seconds, wrong = time.monotonic() - began, str(error)
+            seconds, wrong = time.monotonic() - started, str(error)
         return Run(killed, boundary, then, wrong, round(seconds, 1))
 
     # before and after
@@ -118,7 +118,7 @@ class Faults:
         return self.lab.host_dir / "synapse/homeserver.yaml"
 
     def _operators(self) -> str:
-        """What is wrong with what is the operator's, whatever happened to the bridge."""
+        """What is wrong with the operator's files and databases, whatever happened to the bridge; "" if nothing is."""
         text = self._homeserver().read_text()
         document, before = yaml.safe_load(text), yaml.safe_load(self.homeserver)
         lost = [key for key, value in before.items() if document.get(key) != value]
@@ -129,7 +129,7 @@ class Faults:
         if not self.lab.containers.healthy():
             return "Synapse is not healthy"
         for name in ("synapse", "mas"):
-            now, then = (each["postgres"]["databases"].get(name) for each in (self._snapshot(), self.pristine))
+            now, then = (host["postgres"]["databases"].get(name) for host in (self._snapshot(), self.pristine))
             if {**(now or {}), "acl": ""} != {**then, "acl": ""}:
                 return f"the database {name} is another one: {now}"
         backups = self.lab.host_dir / "backups"
@@ -198,14 +198,14 @@ def main(say: Callable[[str], None] = lambda line: print(line, flush=True)) -> i
     parser = argparse.ArgumentParser(prog="python -m lab.faults", description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--only", default="", help="a word that the boundary, or the run that is killed, must hold")
     wanted = parser.parse_args().only
-    began, quiet = time.monotonic(), Lab.here(lambda line: None)
+    started, quiet = time.monotonic(), Lab.here(lambda line: None)
     faults, runs = Faults(quiet), list[Run]()
     for killed, boundary, then in every(faults.boundaries()):
         if wanted in f"{killed} {boundary}":
             runs.append(faults.at(killed, boundary, then))
             result = f"FAIL {runs[-1].wrong[:2000]}" if runs[-1].wrong else "ok"
             say(f"{killed}: {boundary}, then {then}: {runs[-1].seconds} s: {result}")
-    say(f"\n{table(runs)}, in {time.monotonic() - began:.0f} s")
+    say(f"\n{table(runs)}, in {time.monotonic() - started:.0f} s")
     quiet.reset()
     return int(any(run.wrong for run in runs))
 

@@ -134,7 +134,7 @@ class PulumiCli:
         """The stack's outputs, and those of one bridge among them."""
         words = ["stack", "output", "--json", *(["--show-secrets"] if secrets else [])]
         known: dict[str, Any] = json.loads(self.run(*words).stdout)
-        return {**known, **known["bridges"][bridge]}
+        return {**known, **known.get(bridge, {})}
 
     def write_plugins(self) -> None:
         """Write the executables of the emulated plugins. Raises LabError if LAB_PLUGINS lacks one of them."""

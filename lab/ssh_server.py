@@ -9,17 +9,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
-
 from lab.engine import LabError, last_lines, run
 from lab.place import Place, free_port, port_is_free, write
-from workstation.processes import command_line
 
 SSHD = "/usr/sbin/sshd"
 PACKAGES = "apt-get install openssh-server openssh-client sudo"
@@ -104,13 +102,15 @@ class SshServer:
         listener = self._listener()
         if listener is None:
             return
-        sessions = [each for each in listener.children(recursive=True) if each.name() == "sshd"]
-        for process in (listener, *sessions):
+        servers = [listener, *_sessions(listener)]
+        for process in servers:
             try:
-                process.kill()
-            except psutil.NoSuchProcess:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
                 pass
-        psutil.wait_procs([listener, *sessions], timeout=10)
+        end = time.monotonic() + SECONDS
+        while any(map(_command_line, servers)) and time.monotonic() < end:
+            time.sleep(0.02)
 
     def remove(self) -> None:
         """Stopped, and its account, its rights and its files are gone."""
@@ -142,10 +142,40 @@ class SshServer:
                 raise LabError(f"sshd does not listen: {last_lines(self.log.read_text(errors='replace'), 5)}")
             time.sleep(0.02)
 
-    def _listener(self) -> psutil.Process | None:
-        """By its command line: a pid file may name a stranger after a reboot."""
+    def _listener(self) -> int | None:
+        """Its process id, by its command line: a pid file may name a stranger after a reboot."""
         mine = f"-D -f {self.run_dir}/config"
-        return next((each for each in psutil.process_iter() if mine in " ".join(command_line(each))), None)
+        return next((process for process in _processes() if mine in _command_line(process)), None)
+
+
+def _processes() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+
+
+def _command_line(process: int) -> str:
+    """Its words; "" if it has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def _sessions(server: int) -> list[int]:
+    """The sshd processes below this one: proc(5), the fields of /proc/PID/stat."""
+    children: dict[int, list[tuple[int, str]]] = {}
+    for process in _processes():
+        try:
+            stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
+        except OSError:
+            continue
+        name, _, fields = stat.partition("(")[2].rpartition(")")
+        children.setdefault(int(fields.split()[1]), []).append((process, name))
+    found, waiting = [], [server]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        waiting += [process for process, _ in below]
+        found += [process for process, name in below if name == "sshd"]
+    return found
 
 
 _CLIENT = """\

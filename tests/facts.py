@@ -1,4 +1,4 @@
-"""A host as facts.py sees the plan's, before the first `up` (`healthy`) and after it (`deployed`), and the
+"""A host as host_programs/facts sees the plan's, before the first `up` (`healthy`) and after it (`deployed`), and the
 plan's settings; tests change what they are about, with dataclasses.replace."""
 
 from __future__ import annotations
@@ -11,24 +11,20 @@ from typing import Any
 
 import yaml
 
-from documents import backup_script, homeserver
+from documents.backup import backup_script
 from documents.credentials import DoublePuppet, Keys, Seed, Tokens
-from documents.marks import comment
+from documents.homeserver.adding import add_entries
+from documents.homeserver.entries import Entries
+from documents.marks import owner_comment
 from documents.places import BridgeDeployment, Deployment
-from settings import Settings, parse
-from verdicts.host_facts import (
-    BridgeFacts,
-    BridgeStatus,
-    Container,
-    Directory,
-    File,
-    HostFacts,
-    IdRange,
-    Mount,
-    OwnFile,
-    PostgresFacts,
-    SynapseFacts,
-)
+from settings.fields import Settings
+from settings.reader import parse
+from verdicts.host_facts.bridge import BridgeFacts
+from verdicts.host_facts.docker import Container, IdRange, Mount
+from verdicts.host_facts.files import Directory, File, OwnFile
+from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.postgres import PostgresFacts
+from verdicts.host_facts.synapse import SynapseFacts
 
 ROOT = Path(__file__).parent.parent
 PROJECT = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
@@ -114,8 +110,8 @@ def _directory(**changed: Any) -> Directory:
 
 
 SEED = Seed(f"secret-seed-{'x' * 52}")
-TOKENS, KEYS = SEED.secrets(Tokens, "mautrix-signal"), SEED.secrets(Keys, "mautrix-signal")
-DOUBLEPUPPET = SEED.secrets(DoublePuppet, "")
+TOKENS, KEYS = SEED.derive_secrets(Tokens, "mautrix-signal"), SEED.derive_secrets(Keys, "mautrix-signal")
+DOUBLEPUPPET = SEED.derive_secrets(DoublePuppet, "")
 ARCHIVED_KEY = f"secret-pickle_key-{'x' * 46}"
 
 
@@ -126,7 +122,7 @@ def _met() -> BridgeFacts:
         image=False,
         directory=_directory(exists=False),
         directory_writers=(),
-        others=(),
+        other_containers=(),
         registration=None,
         schema={},
         ready_mark="",
@@ -135,7 +131,6 @@ def _met() -> BridgeFacts:
         archive=None,
         going_back=None,
         versions={},
-        status=BridgeStatus(container="absent"),
     )
 
 
@@ -148,8 +143,8 @@ def healthy(bridges: int = 1) -> HostFacts:
         gids=(IdRange(0, 0, 2**32 - 1),),
         docker_free=80 * 2**30,
         root=True,
-        without_docker="",
-        at_work=(),
+        user_without_docker="",
+        running_steps=(),
         bash=True,
         synapse_container=container("matrix-synapse", mounts=(Mount("/opt/matrix/synapse", "/data"),)),
         mas_container=container("matrix-mas"),
@@ -168,10 +163,13 @@ def healthy(bridges: int = 1) -> HostFacts:
             locked_out={"synapse": ("mas",)},
         ),
         homeserver=File(text=HOMESERVER, writable=True),
-        mounted={"/opt/matrix/synapse": "/data", "/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml"},
+        container_paths={
+            "/opt/matrix/synapse": "/data",
+            "/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml",
+        },
         synapse_url="http://172.20.0.3:8008",
         synapse_silent="",
-        on_host={"/data/homeserver.yaml": "/opt/matrix/synapse/homeserver.yaml"},
+        host_paths={"/data/homeserver.yaml": "/opt/matrix/synapse/homeserver.yaml"},
         backup_script=File(text=BACKUP_SCRIPT, writable=True),
         backup_syntax="",
         dump_script_owner=None,
@@ -181,7 +179,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         dumps_path="/opt/matrix/backups",
         backup_dir=_directory(),
         doublepuppet=None,
-        leaving=(),
+        leaving_containers=(),
         renderers=(),
         worker_containers=(),
         workers={},
@@ -197,15 +195,14 @@ def deployed() -> HostFacts:
     """The host with this stack's bridge, ready."""
     host, plan = healthy(), whole()
     bridge = container("mautrix-signal", labels=LABELS)
-    script = backup_script.add(BACKUP_SCRIPT, backup_script.block(plan))
+    script = backup_script.add_call(BACKUP_SCRIPT, backup_script.dump_call_of(plan))
     own = replace(
         _met(),
         container=bridge,
-        ready_mark=f"{bridge.id} 1 0123abcd {bridge.image}",
+        ready_mark=f"{bridge.id} 1 {bridge.image}",
         directory=_directory(entries=(".ready", ".stack"), stack=STACK),
         directory_writers=(STACK,),
         registration=OwnFile(STACK, 991, 991),
-        status=BridgeStatus(container="running", ready=True, ping="200", image=bridge.image),
     )
     return changed(
         replace(host, bridges=(own,)),
@@ -213,15 +210,15 @@ def deployed() -> HostFacts:
         doublepuppet=OwnFile(STACK, 991, 991),
         postgres=replace(
             host.postgres,
-            roles={**host.postgres.roles, "mautrix_signal": comment(STACK, public={"synapse": ["CONNECT"]})},
+            roles={**host.postgres.roles, "mautrix_signal": owner_comment(STACK, public={"synapse": ["CONNECT"]})},
             databases={
                 **host.postgres.databases,
-                "mautrix_signal": comment(STACK, began="none", key="0123456789abcdef"),
+                "mautrix_signal": owner_comment(STACK, began="none", key="0123456789abcdef"),
             },
             bytes={**host.postgres.bytes, "mautrix_signal": 9_000_000},
             locked_out={},
         ),
-        homeserver=File(text=homeserver.add(HOMESERVER, homeserver.Entries.of(plan)), writable=True),
+        homeserver=File(text=add_entries(HOMESERVER, Entries.of(plan)), writable=True),
         backup_script=File(text=script, writable=True),
         dump_script_owner=STACK,
     )

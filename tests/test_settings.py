@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from documents.bridges import KINDS
+from documents.bridge.kinds import KINDS
 from documents.ssh import SshAddress
-from settings import BadSettings, BridgeSettings, Settings, key_of, parse
+from settings.fields import BridgeSettings, Settings, key_of
+from settings.reader import BadSettings, parse
 from tests.facts import PLAN, PROJECT, config, defaults, deployment, whole
 
 
@@ -44,7 +45,7 @@ def test_every_default_is_a_good_value_and_one_person_s_domain_is_none() -> None
 def test_the_defaults_are_the_plan() -> None:
     plan = parse(defaults())
     (signal,) = plan.bridges
-    assert (signal.key, signal.where, signal.image) == (
+    assert (signal.key, signal.setting, signal.image) == (
         "signal", "bridges[0]", "dock.mau.dev/mautrix/signal:v0.2603.0",
     )  # fmt: skip
     assert (signal.port, signal.directory, plan.network) == (29328, "/opt/matrix/mautrix-signal", "matrix-net")
@@ -233,7 +234,7 @@ def test_an_entry_that_the_cli_begins_is_signal_s() -> None:
     assert (signal.bridge.name, signal.image, signal.go_back_to) == ("mautrix-signal", "x/signal:v0.2608.0", "")
 
 
-def test_permissions_are_the_bridge_s_own_word() -> None:
+def test_permissions_are_merged_into_the_bridge_s_config() -> None:
     own = {"permissions": {"@me:echo6.co": "admin"}, "bridgeConfig": {"bridge": {"split_portals": True}}}
     assert deployment(own).config == {"bridge": {"split_portals": True, "permissions": {"@me:echo6.co": "admin"}}}
 
@@ -266,7 +267,7 @@ def test_a_bridge_that_does_not_start_without_a_value_is_refused_without_it() ->
     ]
 
 
-def test_a_host_behind_ssh() -> None:
+def test_settings_for_ssh_count_only_for_a_host_behind_ssh() -> None:
     assert parse(defaults()).ssh is None
     there = parse({**defaults(), "host": "ssh://matt@host", "become": "sudo", "sshKey": "~/.ssh/id"})
     assert there.ssh == SshAddress("host", "matt", key="~/.ssh/id", become=True)
@@ -282,7 +283,7 @@ def test_the_port_for_postgres_is_a_stack_s_own_and_no_outgoing_connection_s(sta
     assert parse({**defaults(), "host": "ssh://h", "postgresLocalPort": "1234"}).local_port(stack) == 1234
 
 
-def test_all_bad_values_are_told_together() -> None:
+def test_all_bad_values_are_reported_together() -> None:
     assert len(lines(domain="a b", bridges='[{"port": "x"}, {"kind": "y"}]', keepImage="maybe")) == 4
 
 
@@ -344,6 +345,6 @@ def test_directories_beside_each_other_are_fine() -> None:
 
 
 @pytest.mark.parametrize("value", ["auto", "unix:///run/user/1000/docker.sock", "tcp://127.0.0.1:2375"])
-def test_docker_s_address(value: str) -> None:
+def test_docker_s_address_is_auto_a_socket_or_tcp(value: str) -> None:
     parse({**defaults(), "dockerHost": value})
     assert lines(dockerHost=f"{value} x")[0].startswith("dockerHost: ")

@@ -3,6 +3,7 @@
 # Every part looks first and does nothing when there is nothing to do, so it may be run before anything else, always.
 #
 #   tools/setup.sh            everything; the CLI is built beside the rest
+#   tools/setup.sh demo COMMAND...  what `make demo` needs and no more; COMMAND runs while the CLI is still being built
 #   tools/setup.sh base       Debian packages and the virtual environment
 #   tools/setup.sh cli        the Pulumi CLI and its language host, into .tools/bin, unless one is installed
 #   tools/setup.sh cli-ready  nothing; exit status 0 when there is a CLI to use
@@ -60,7 +61,7 @@ step() {
 # ---------------------------------------------------------------- Debian packages
 
 # A package is wanted when its command is missing, so that Docker's own docker-ce and the like are left as they are.
-wanted_packages() {
+wanted_packages() { # lab | dev
     have() { command -v "$1" >/dev/null 2>&1; }
     installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
     # sbin is not on everybody's PATH
@@ -69,16 +70,19 @@ wanted_packages() {
     have iptables || echo iptables
     have ip || echo iproute2
     have debootstrap || echo debootstrap
-    have shellcheck || echo shellcheck
-    have curl || echo curl
     have git || echo git
     installed ca-certificates || echo ca-certificates
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    if [ "$1" = dev ] || [ "${LAB_HOST:-local}" = ssh ]; then
+        [ -x /usr/sbin/sshd ] || echo openssh-server
+        have ssh || echo openssh-client
+        have sudo || echo sudo
+    fi
+    [ "$1" = dev ] || return 0
+    have shellcheck || echo shellcheck
+    have curl || echo curl
     installed busybox-static || echo busybox-static # copied into containers that have no libc
     [ -x /usr/lib/postgresql/15/bin/initdb ] || echo postgresql-15 # the tests start servers of their own
-    [ -x /usr/sbin/sshd ] || echo openssh-server
-    have ssh || echo openssh-client
-    have sudo || echo sudo
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
 # Installing must start nothing and leave nothing enabled: no PostgreSQL cluster, no sshd, no docker service.
@@ -109,24 +113,25 @@ install_packages() {
     fi
 }
 
-debian_packages() {
+debian_packages() { # lab | dev
     command -v dpkg-query >/dev/null 2>&1 || die "this is not Debian (no dpkg-query): install by hand what tools/setup.sh lists in wanted_packages"
     local wanted
-    mapfile -t wanted < <(wanted_packages)
+    mapfile -t wanted < <(wanted_packages "$1")
     [ "${#wanted[@]}" -gt 0 ] || return 0
     [ "$(id -u)" -eq 0 ] || die "missing: ${wanted[*]}. Run as root, or first: sudo apt-get install ${wanted[*]}"
     step "Debian packages: ${wanted[*]}" install_packages "${wanted[@]}"
-    mapfile -t wanted < <(wanted_packages)
+    mapfile -t wanted < <(wanted_packages "$1")
     [ "${#wanted[@]}" -eq 0 ] || die "still missing after apt-get install: ${wanted[*]}"
 }
 
 # ---------------------------------------------------------------- virtual environment
 
-virtual_environment() {
+# Four fifths of what development installs (megabytes, and seconds) are for tests and checks: a demo does without.
+virtual_environment() { # lab | dev
     local version key
     version=$("$python" -c 'import sys; print(sys.version)')
-    key=$({ printf '%s\n' "$version" "$root"; cat requirements.txt requirements-dev.txt; } | sha256sum | cut -c1-16)
-    if [ -e "$stamps/venv-$key" ] && [ -x .venv/bin/python ]; then
+    key=$({ printf '%s\n' "$version" "$root"; cat requirements.txt requirements-lab.txt requirements-dev.txt; } | sha256sum | cut -c1-16)
+    if [ -x .venv/bin/python ] && { [ -e "$stamps/venv-dev-$key" ] || [ -e "$stamps/venv-$1-$key" ]; }; then
         return 0
     fi
     rm -f "$stamps"/venv-*
@@ -135,8 +140,8 @@ virtual_environment() {
         || ! grep -qF -- "$root/.venv" .venv/bin/activate; then
         step "virtual environment .venv (Python ${version%% *})" "$python" -m venv --clear .venv
     fi
-    step "Python packages" .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-    : >"$stamps/venv-$key"
+    step "Python packages" .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "requirements-$1.txt"
+    : >"$stamps/venv-$1-$key"
 }
 
 # ---------------------------------------------------------------- Pulumi CLI
@@ -234,28 +239,32 @@ python_is_new_enough() {
         || die "'$python' is no Python of 3.11 or newer: install one, or set PYTHON to it"
 }
 
-base() {
+base() { # lab | dev
     python_is_new_enough
     exec 8>"$root/.tools/setup.lock"
     flock 8
-    debian_packages
-    virtual_environment
+    debian_packages "$1"
+    virtual_environment "$1"
     exec 8>&-
 }
 
-all() {
+building= # not local: the trap outlives the function
+# Base, then COMMAND; the CLI is built beside both.
+with_cli() { # lab | dev, COMMAND...
     if cli_ready; then
-        base
+        base "$1"
+        "${@:2}"
         return 0
     fi
-    local building status=0
-    # A process group of its own, ended with us: nothing may go on compiling after a Ctrl-C or a failed base.
+    local status=0
+    # A process group of its own, ended with us: nothing may go on compiling after a Ctrl-C or a failed part.
     set -m
     cli &
     building=$!
     set +m
     trap 'kill -- "-$building" 2>/dev/null || true' EXIT
-    base
+    base "$1"
+    "${@:2}"
     wait "$building" || status=$?
     trap - EXIT
     [ "$status" -eq 0 ] || exit "$status"
@@ -263,9 +272,10 @@ all() {
 
 mkdir -p "$stamps"
 case ${1:-all} in
-    all) all ;;
-    base) base ;;
+    all) with_cli dev ;;
+    demo) with_cli lab "${@:2}" ;;
+    base) base dev ;;
     cli) cli ;;
     cli-ready) cli_ready ;;
-    *) die "no such part: $1 (all, base, cli, cli-ready)" ;;
+    *) die "no such part: $1 (all, demo, base, cli, cli-ready)" ;;
 esac

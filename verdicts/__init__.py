@@ -1,1 +1,1 @@
-"""Judgements: facts or answers in, verdict and words out. Pure; no Pulumi import."""
+"""Verdicts: facts or answers in, a verdict and its words out. Pure functions, no Pulumi, no I/O."""

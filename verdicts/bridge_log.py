@@ -1,27 +1,47 @@
-"""What in a bridge's log is worth a person's first look."""
+"""Finds the line of a bridge's log that a person should read first."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
+from typing import Optional
+
+from documents.timestamps import rfc3339_seconds
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ERRORS = {"error", "fatal", "panic", "ERR", "FTL", "PNC"}
 _PRETTY = re.compile(r"\S+ (?:\S+ )?(ERR|FTL|PNC) ")  # zerolog's console format: time, level, message, fields
 _CRASH = re.compile(r"(panic|fatal error): ")
+_EVENTS_ARRIVED = "Starting handling of transaction"  # mautrix-go, appservice/http.go, at level debug; not of a ping
 
 
 def last_error(log: str) -> str:
-    """The last line at level error or worse, else "" (a bridge that is well repeats some warnings). JSON lines and
-    the console format of zerolog (with its colours) are understood, and a Go crash; JSON is put as "time LEVEL
-    message: error"."""
-    worst = ""
+    """The last line at level error or worse, else "". (A healthy bridge repeats some warnings.)
+
+    It reads JSON lines, zerolog's console format (with colours), and a Go crash. A JSON line becomes "time LEVEL
+    message: error".
+    """
+    last = ""
     for raw in log.splitlines():
         text, level = _read(_COLOUR.sub("", raw).strip())
         if level in _ERRORS:
-            worst = text
-    return worst
+            last = text
+    return last
+
+
+def last_event_time(log: str) -> Optional[float]:
+    """When Synapse last handed events to the bridge, in seconds since the epoch; None if no line tells. Only the JSON
+    that our config asks for is understood."""
+    for raw in reversed(log.splitlines()):
+        if _EVENTS_ARRIVED in raw:
+            try:
+                entry = json.loads(raw)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(entry, dict) and entry.get("message") == _EVENTS_ARRIVED:
+                return rfc3339_seconds(str(entry.get("time", "")))
+    return None
 
 
 def _read(text: str) -> tuple[str, str]:

@@ -1,8 +1,8 @@
-"""What an exit code of the bridge's container means and what to do about it.
+"""What an exit code of the bridge's container means, and what to do about it.
 
-The bridge's own codes are those of mautrix-go from 0.19.0, the first release with bridgev2, to 0.32.0, read from its
-source (the comment names the file; a test finds every code of the source here). One that came later says in which
-release. Docker adds its own: 125-127 before the bridge ran, 128+n for a signal.
+The bridge's own codes are from the source of mautrix-go, from 0.19.0 (the first release with bridgev2) to 0.32.0. A
+comment names the file, and a test finds every code of the source here. `since` names the release of a later code.
+Docker adds its own: 125-127 before the bridge ran, 128+n for a signal.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ExitCode:
-    """One exit code: what happened, and the fix; each one clause for an error message. `since`: the release of
-    mautrix-go that has it first; "" if all have it, or if it is not mautrix-go's."""
+    """One exit code. `meaning` (what happened) and `fix` are one clause each, for an error message; `since` is the
+    first release of mautrix-go that has it ("": all have it, or it is not mautrix-go's)."""
 
     code: int
     meaning: str
@@ -119,12 +119,12 @@ _KNOWN = (
 
 EXIT_CODES = {known.code: known for known in _KNOWN}
 
-# With these, restarting the same container with the same files cannot help.
+# For these, a restart of the same container with the same files cannot help.
 NEEDS_A_CHANGE = frozenset({5, 10, 11, 12, 14, 16, 17, 18, 20, 21, 22, 23, 32, 34, 126, 127})
 
 
-def explain(code: int) -> ExitCode:
-    """Return what is known of an exit code; one that is not known says so, or names its signal."""
+def explain_exit_code(code: int) -> ExitCode:
+    """The meaning of an exit code. For an unknown one, it names the signal, or says that it is unknown."""
     if code in EXIT_CODES:
         return EXIT_CODES[code]
     if 128 < code < 193:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from documents.launcher import RUN_FROM_STDIN
-from documents.ssh import LOST, SshAddress
+from documents.launcher import RUN_FROM_STDIN, stdin_of
+from documents.ssh import CONNECTION_LOST, SshAddress
 from host_programs.program_file import ProgramFile
 from host_programs.verbs import words_of
 from host_programs.wire import plain, result_of, typed
-from verdicts import ssh as ssh_verdicts
+from verdicts.ssh_errors import explain_lost_connection, explain_refused_command
 from workstation import forward
-from workstation.ssh import make_control_directory, settings_for
+from workstation.ssh_client import make_control_directory, read_client_settings
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -41,13 +41,12 @@ class DockerAddress:
 
 
 def write_program_file(program: ProgramFile, project: Path) -> Path:
-    """Write the program file into the project, unless it is there; its path below the project. Earlier ones go."""
+    """Write the program file into the project, unless it is there; its path below the project. Those of other stacks
+    and versions stay: another operation may be copying one."""
     folder = project / BUILD
     folder.mkdir(exist_ok=True)
     path = folder / program.name
     if not path.is_file() or path.read_bytes() != program.data:
-        for earlier in folder.iterdir():
-            earlier.unlink(missing_ok=True)
         path.write_bytes(program.data)
     head = path.with_suffix(".head")
     head.write_text(f"{len(program.data)}\n")
@@ -74,6 +73,10 @@ class Machine(ABC):
     @abstractmethod
     def step_command(self, path: str, words: str, step: str) -> str:
         """The shell text of the step of that name: the program file at `path` there runs the verb of these `words`."""
+
+    def cleanup_command(self, directory: str, path: str, words: str, step: str) -> str:
+        """The same, if that directory is there: without it nothing of the stack is, nor the program file."""
+        return f"test ! -e {shlex.quote(directory)} || {self.step_command(path, words, step)}"
 
     @abstractmethod
     def copy_command(self, words: str, step: str) -> str:
@@ -153,14 +156,14 @@ class SshMachine(Machine):
         make_control_directory()
 
     def docker(self, address: str) -> DockerAddress:
-        return DockerAddress(self._address.docker(address), self._address.options)
+        return DockerAddress(self._address.docker_url(address), self._address.options)
 
     def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
         wanted = forward.Forward(
             deployment=self._deployment,
             port=self._local_port,
             target=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
-            ssh=self._address.client,
+            ssh=self._address.client_words,
             name=self._address.name,
             url=self._address.url,
             engine=engine,
@@ -172,24 +175,26 @@ class SshMachine(Machine):
         return forward.LOOPBACK, self._local_port
 
     def step_command(self, path: str, words: str, step: str) -> str:
-        return self._address.shell(f"python3 -I {shlex.quote(path)} {words}", step)
+        return self._address.shell_text(f"python3 -I {shlex.quote(path)} {words}", step)
+
+    def cleanup_command(self, directory: str, path: str, words: str, step: str) -> str:
+        test = f"sh -c {shlex.quote(f'test ! -e {shlex.quote(directory)} || python3 -I {shlex.quote(path)} {words}')}"
+        return self._address.shell_text(test, step)
 
     def copy_command(self, words: str, step: str) -> str:
         sent = f"cat {self._file.with_suffix('.head')} {self._file} -"
-        return f"{sent} | {self._address.shell(self._from_stdin(words), step)}"
+        return f"{sent} | {self._address.shell_text(self._from_stdin(words), step)}"
 
     def _from_stdin(self, words: str) -> str:
         return f"python3 -I -c {shlex.quote(RUN_FROM_STDIN)} {words}"
 
     def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
-        from documents.launcher import stdin_of
-
-        command = [*self._address.words("-T"), self._address.remote(self._from_stdin(words))]
+        command = [*self._address.words("-T"), self._address.with_rights(self._from_stdin(words))]
         sent = stdin_of(self.program.data, order)
         return subprocess.run(command, input=sent, capture_output=True, timeout=LOOK_LIMIT, check=False)
 
     def _why_not(self, done: subprocess.CompletedProcess[bytes]) -> str:
         stderr = done.stderr.decode(errors="replace")
-        if done.returncode == LOST:
-            return ssh_verdicts.lost(self._address, stderr, settings_for(self._address))
-        return ssh_verdicts.refused(self._address, stderr, done.returncode)
+        if done.returncode == CONNECTION_LOST:
+            return explain_lost_connection(self._address, stderr, read_client_settings(self._address))
+        return explain_refused_command(self._address, stderr, done.returncode)

@@ -28,7 +28,7 @@ from documents.places import Database
 from host_programs.common import ScriptError, say
 from host_programs.postgres import dumps, postgres
 from host_programs.wire import WireError, plain, typed
-from verdicts.host_facts import Manifest, Member
+from verdicts.host_facts.archive import Manifest, Member
 
 MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
 _VERSION = 3
@@ -82,7 +82,7 @@ def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portab
         if final.exists():
             raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
         dump, keys = part / DATABASE, part / KEYS
-        if not dumps.make(database, dump, portable):
+        if not dumps.make_dump(database, dump, portable):
             gone = f"{database.container}: there is no database {database.database} any more"
             say(f"warning: {gone}: nothing to archive")
             return Archived()
@@ -118,7 +118,7 @@ def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portab
         _sync(folder)
     size = final.stat().st_size
     say(f"archived: {final}, {size} bytes: the database {database.database} and {len(present)} files")
-    return Archived(str(final), dumps.sha256(final), size, tuple(str(path) for path in present), missing)
+    return Archived(str(final), dumps.hash_file(final), size, tuple(str(path) for path in present), missing)
 
 
 def _schema(database: Database) -> tuple[dict[str, int], str]:
@@ -186,7 +186,7 @@ def private(path: Path, data: bytes) -> None:
 def _member(name: str, path: Path) -> Member:
     status = path.stat()
     mode = f"{status.st_mode & 0o7777:04o}"
-    return Member(name, dumps.sha256(path), status.st_size, mode, status.st_uid, status.st_gid)
+    return Member(name, dumps.hash_file(path), status.st_size, mode, status.st_uid, status.st_gid)
 
 
 def _pack(target: Path, manifest: Manifest, paths: Sequence[Path]) -> None:
@@ -238,7 +238,7 @@ def found(directory: Path, bridge: str) -> Iterator[tuple[Path, Manifest]]:
 def earlier(directory: str, bridge: str, whose: str) -> Iterator[tuple[Path, Manifest]]:
     """Those of one deployment that were made before a change, the newest first."""
     for path, manifest in found(Path(directory), bridge):
-        if manifest.before_a_change and manifest.whose == whose:
+        if manifest.before_a_change and manifest.archive_owner == whose:
             yield path, manifest
 
 

@@ -1,5 +1,5 @@
-"""Whether the operator's backup script can take our call, asked of the shell that runs it (`-n`: it reads, and runs
-nothing)."""
+"""Asks the shell that runs the operator's backup script whether the script can take our call (`-n`: the shell reads
+it, and runs nothing)."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import re
 import subprocess
 from typing import Optional
 
-from documents import backup_script
-from documents.backup_script import Block
+from documents.backup import backup_script
+from documents.backup.backup_script import DumpCall
 
-# An error wherever a command may begin, and a part of what is still open: of a here-document, of a quote.
+# A syntax error where a command may begin; plain text inside a quote or a here-document that is not closed yet.
 UNFINISHED = "\n)\n"
 
 
-def check(text: str, block: Block) -> str:
+def check_call(text: str, block: DumpCall) -> str:
     """What is wrong with the script once it has the call, as `LINE: reason: fix`; "" if nothing is.
 
-    The text above the call must be complete by itself, the whole must be valid. Raises documents.refusal.Refused as
-    documents/backup_script.py does.
+    The text above the call must be complete by itself, and the whole must be valid. Raises Refused as
+    documents/backup/backup_script.py does.
     """
-    shell = backup_script.interpreter(text)
-    edited = backup_script.add(text, block)
-    above = backup_script.before(edited, block.owner)
+    shell = backup_script.find_interpreter(text)
+    edited = backup_script.add_call(text, block)
+    above = backup_script.text_above_call(edited, block.owner)
     place = above.count("\n") + 1
     fix = f"put the two lines `# >>> {block.owner}` and `# <<< {block.owner}` where it should stand, at the margin"
-    if (wrong := _wrong(shell, backup_script.remove(text, block.owner))) is not None:
-        return f"{_line(wrong)}: {shell} cannot read the script as it is: {wrong}: repair it"
-    if _wrong(shell, above) is not None or _wrong(shell, above + UNFINISHED) is None:
+    if (error := _find_error(shell, backup_script.remove_call(text, block.owner))) is not None:
+        return f"{_find_line(error)}: {shell} cannot read the script as it is: {error}: repair it"
+    if _find_error(shell, above) is not None or _find_error(shell, above + UNFINISHED) is None:
         return f"{place}: our call would stand inside of something that is not closed there: {fix}"
-    if (wrong := _wrong(shell, edited)) is not None:
-        return f"{place}: {shell} cannot read the script with our call in it: {wrong}: {fix}"
+    if (error := _find_error(shell, edited)) is not None:
+        return f"{place}: {shell} cannot read the script with our call in it: {error}: {fix}"
     return ""
 
 
-def _wrong(shell: str, text: str) -> Optional[str]:
-    """The shell's own words, its last line; None if it finds nothing."""
+def _find_error(shell: str, text: str) -> Optional[str]:
+    """The last line that the shell says against it; None if it finds nothing."""
     try:
         done = subprocess.run(
             [shell, "-n"],
@@ -55,6 +55,6 @@ def _wrong(shell: str, text: str) -> Optional[str]:
     return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
 
 
-def _line(said: str) -> int:
-    match = re.search(r"(?:line |: )(\d+):", said)
+def _find_line(error: str) -> int:
+    match = re.search(r"(?:line |: )(\d+):", error)
     return int(match[1]) if match else 1

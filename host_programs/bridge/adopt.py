@@ -17,15 +17,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from documents import adoption, bridge_config
-from documents.bridges import KINDS, Bridge, image_tag
-from documents.places import Database, whose
+from documents.bridge import adoption
+from documents.bridge.config import extract_bridge_config
+from documents.bridge.kinds import KINDS, Bridge, image_tag
+from documents.places import Database, archive_owner
 from host_programs.backup import archives
 from host_programs.backup.archives import Subject
 from host_programs.common import ScriptError, docker, say
 from host_programs.container import every, inside, look
 from host_programs.wire import typed
-from verdicts.host_facts import Container
+from verdicts.host_facts.docker import Container
 
 PROJECT = "mautrix-signal"  # as Pulumi.yaml has it: the first part of a setting's key
 
@@ -35,10 +36,10 @@ def main(words: Sequence[str]) -> None:
     options = _options(words)
     kind: Bridge = KINDS[options.bridge]
     config = _yaml(Path(options.config))
-    found = list(adoption.problems(config, kind))
+    found = list(adoption.find_problems(config, kind))
     if found:
         raise ScriptError("\n".join(f"{options.config}: {line}" for line in found))
-    bridge, running = adoption.by_hand(config), _container(options.config)
+    bridge, running = adoption.read_hand_made_bridge(config), _container(options.config)
     image = options.image or (running.image if running else "")
     if not image:
         raise ScriptError(f"{options.config}: no container has it: name the bridge's image with --image")
@@ -47,7 +48,7 @@ def main(words: Sequence[str]) -> None:
         raise ScriptError(
             f"{options.config}: database.uri: there is no container {name}: name Postgres' container with --postgres"
         )
-    chosen = bridge_config.chosen(config, _example(kind, image))
+    chosen = extract_bridge_config(config, _example(kind, image))
     registration = options.registration or str(Path(options.config).with_name("registration.yaml"))
     subject = Subject(
         stack=f"by-hand/{running.name if running else kind.name}",
@@ -135,7 +136,7 @@ def _left_to_do(subject: Subject, settings: Path, running: Container | None, bri
     if image_tag(image) in (None, "latest"):
         run = f"docker run --rm --entrypoint {KINDS[bridge].binary} {image} --version"
         yield f"- find out which release that is, and write it there as its image: {run}"
-    yield f"- pulumi config set acceptArchiveOf {whose(subject.stack, subject.domain)}"
+    yield f"- pulumi config set acceptArchiveOf {archive_owner(subject.stack, subject.domain)}"
     yield (
         "- pulumi preview, which names what else of the old one is in the way, each with the setting to change; then "
         "pulumi up"

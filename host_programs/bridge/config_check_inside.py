@@ -25,6 +25,6 @@ def compare(arguments: Arguments) -> Compared:
     """Both are the same there, or it is in the lines."""
     import yaml
 
-    from documents.bridge_config import not_taken
+    from documents.bridge.config import find_rejected_settings
 
-    return Compared(tuple(not_taken(arguments.asked, yaml.safe_load(arguments.text))))
+    return Compared(tuple(find_rejected_settings(arguments.asked, yaml.safe_load(arguments.text))))

@@ -22,16 +22,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
-from documents.bridges import image_tag
+from documents.bridge.kinds import image_tag
 from documents.fingerprint import fingerprint
-from documents.marks import STACK_LABEL, comment, commented
-from documents.places import NOTHING, Database, whose
+from documents.marks import STACK_LABEL, owner_comment, parse_owner_comment
+from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
 from host_programs.backup.archives import Archived, Subject
 from host_programs.common import ScriptError, docker, say
 from host_programs.container import look, remove_image, remove_own
-from host_programs.postgres import dumps, postgres
-from verdicts.host_facts import Manifest, before
+from host_programs.postgres import dump_restore, dumps, measure, postgres
+from verdicts.host_facts.archive import Manifest, reason_before
 
 COMMENT = (
     "select coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where datname = current_database();"
@@ -98,8 +98,8 @@ def prepare_database(arguments: Arguments) -> DatabaseOrigin:
     subject, key = arguments.subject, fingerprint(arguments.subject.pickle_key)[:16]
     database = subject.database
     first = {"began": arguments.restore, "key": key, "image": subject.image}
-    known = _known(database, _if_new(subject, first) if arguments.restore == NOTHING else "")
-    if not known.get("began") and arguments.restore == NOTHING:
+    known = _known(database, _if_new(subject, first) if arguments.restore == NO_ARCHIVE else "")
+    if not known.get("began") and arguments.restore == NO_ARCHIVE:
         _sql(database, _comment(subject, first))
         known = first
     # Without what a destroy or a change noted that stopped on the way.
@@ -148,7 +148,7 @@ def _fitting(subject: Subject, path: Path, fix: str) -> Iterator[tuple[tarfile.T
                 f"{path}: its keys are encrypted with another pickle key than this stack's, which was made before: "
                 f"nothing was restored; {fix}"
             )
-        dumps.refuse_commands(archives.member_of(tar, archives.DATABASE), f"{path}: {archives.DATABASE}")
+        dump_restore.refuse_commands(archives.member_of(tar, archives.DATABASE), f"{path}: {archives.DATABASE}")
         yield tar, manifest
 
 
@@ -156,16 +156,17 @@ def _restore(subject: Subject, path: Path, fix: str, statement: str, emptied: bo
     """What the archive holds, and `statement`, in one transaction, the database `emptied` before."""
     container, name, role = subject.database.container, subject.database.database, subject.database.role
     with _fitting(subject, path, fix) as (tar, manifest):
-        there = 0 if emptied else dumps.objects(container, role, name)
+        there = 0 if emptied else measure.count_objects(container, role, name)
         if there:
             raise ScriptError(
                 f"{container}: database {name} is not empty ({there} tables, views, types or functions), and an "
                 "archive is restored into an empty one only: nothing was restored; set restore to none to go on with "
                 "what is there, or `pulumi destroy`, which archives it"
             )
-        first = dumps.EMPTY if emptied else ""
-        dumps.restore(container, role, name, archives.member_of(tar, archives.DATABASE), first, statement)
-    say(f"restored: {path.name} of {manifest.created} into {name}: {dumps.tables(container, role, name)} tables")
+        first = dump_restore.EMPTY if emptied else ""
+        dump_restore.restore_dump(container, role, name, archives.member_of(tar, archives.DATABASE), first, statement)
+    tables = measure.count_tables(container, role, name)
+    say(f"restored: {path.name} of {manifest.created} into {name}: {tables} tables")
 
 
 def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
@@ -173,7 +174,7 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
     subject, back = arguments.subject, arguments.go_back
     back = "" if back == known.get("back") else back
     old, new = str(known.get("image", subject.image)), subject.image
-    reason = before(f"going back to {Path(back).name}" if back else f"{image_tag(old)} to {image_tag(new)}")
+    reason = reason_before(f"going back to {Path(back).name}" if back else f"{image_tag(old)} to {image_tag(new)}")
     if back:  # before anything stops
         with _fitting(subject, Path(back), ANOTHER):
             pass
@@ -203,7 +204,7 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
 
 
 def _earlier(subject: Subject) -> Iterator[tuple[Path, Manifest]]:
-    return archives.earlier(subject.directory, subject.bridge, whose(subject.stack, subject.domain))
+    return archives.earlier(subject.directory, subject.bridge, archive_owner(subject.stack, subject.domain))
 
 
 def _prune(arguments: Arguments, replaced: str, used: set[str]) -> None:
@@ -231,7 +232,7 @@ def check_archive(arguments: Check) -> Checked:
             f"container {database.container}: is {state}: without it the bridge's database cannot be archived, so "
             f"nothing was removed: start it (docker start {database.container}), then run this again"
         )
-    size = dumps.size(database)
+    size = measure.measure_database(database)
     if size is None:
         say(f"warning: {database.container}: there is no database {database.database} any more: nothing to archive")
         return Checked()
@@ -248,7 +249,7 @@ def check_archive(arguments: Check) -> Checked:
             f"{directory}: {free >> 20} MiB free, and the archive may need {needed >> 20} MiB: nothing was removed: "
             "make room, or set archiveDir to another disk (`pulumi up`, then destroy)"
         )
-    dumps.dumpable(database)
+    dumps.check_dumpable(database)
     return Checked(size)
 
 
@@ -263,7 +264,7 @@ def archive_database(arguments: Arguments) -> Archived:
     with contextlib.suppress(ScriptError):  # it is gone, which is no reason to stop
         known = _known(subject.database)
         place = subject.database
-        if not known.get("began") and not dumps.objects(place.container, place.role, place.database):
+        if not known.get("began") and not measure.count_objects(place.container, place.role, place.database):
             return Archived()
     subject = replace(subject, image=str(known.get("image", subject.image)))
     try:
@@ -281,14 +282,14 @@ def _sql(database: Database, statement: str) -> list[str]:
 
 
 def _comment(subject: Subject, values: Mapping[str, object]) -> str:
-    mark = comment(subject.stack, **values)
+    mark = owner_comment(subject.stack, **values)
     return f"comment on database {postgres.quoted(subject.database.database)} is {postgres.literal(mark)};"
 
 
 def _if_new(subject: Subject, first: Mapping[str, object]) -> str:
     """What has psql note `first` of a database whose comment says no more than whose it is, as that of a new one does
     (postgres/isolation.py): in the session that looks, since one for each bridge is what many wait for."""
-    noted, new = postgres.literal(_comment(subject, first)), postgres.literal(comment(subject.stack))
+    noted, new = postgres.literal(_comment(subject, first)), postgres.literal(owner_comment(subject.stack))
     return f"select{noted} where ({COMMENT.strip(';')}) ={new} \\gexec \\\\ "
 
 
@@ -296,5 +297,5 @@ def _known(database: Database, before: str = "") -> dict[str, Any]:
     """What the database's comment says, by name: `began`, the fingerprint of its `key`, the `image` that used it last,
     the archive that it went `back` to, the image to which it is `changing`, and `archived` once it is; `before`:
     what runs before that is looked at."""
-    values = commented("\n".join(_sql(database, f"{before}{COMMENT}")))
+    values = parse_owner_comment("\n".join(_sql(database, f"{before}{COMMENT}")))
     return {key: value for key, value in values.items() if key != "stack"}

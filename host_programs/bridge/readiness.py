@@ -16,19 +16,20 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
 
-from documents.masking import clean
+from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
-from host_programs.bridge.bridge_status import ready
+from host_programs.backup import archives
+from host_programs.bridge.bridge_status import ask_ready
 from host_programs.common import ScriptError, docker, logs, say
 from host_programs.container import last_exit, look, status_inside, temporary_file_refused
 from host_programs.files import directory, files, safe_files
 from host_programs.postgres.postgres import sql
 from host_programs.synapse import delivery
+from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, ping_request
-from host_programs.synapse.synapse_address import Asker
-from verdicts.auth import Exchange, came, starting
-from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain
-from verdicts.host_facts import Container
+from verdicts.answers import Exchange, is_still_starting, summarize_answer
+from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain_exit_code
+from verdicts.host_facts.docker import Container
 
 LINES = 50
 KEYS_LOST = 34  # verdicts/exit_codes.py
@@ -49,8 +50,8 @@ class Arguments:
     """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between the
     first two looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT IMAGE" of the container that got
     ready. `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of
-    an earlier one. `config`: the directory of the container's, of this `stack`. `archives`: the directory of
-    the last archive, for the end."""
+    an earlier one. `config`: the directory of the container's, of this `stack`. `archives`: the directory of the
+    archives of `archive_owner` (stack and domain) and `program`."""
 
     bridge: BridgePlace
     container_id: str
@@ -66,6 +67,8 @@ class Arguments:
     stack: str
     config: str
     archives: str
+    archive_owner: str
+    program: str
     pause: float = 0.3
 
 
@@ -94,7 +97,7 @@ class Watch:
             "ping": ping_request(arguments.appservice_id, arguments.as_token),
             "profile": Request("GET", profile, arguments.as_token),
         }
-        self.asker = Asker(arguments.synapse, [arguments.as_token])
+        self.client = SynapseClient(arguments.synapse, [arguments.as_token])
         self.answers: dict[str, str] = {}  # for people
         self.exchanges: dict[str, Exchange] = {}
         self.bodies: dict[str, Mapping[str, Any]] = {}  # of the answers that hold
@@ -112,7 +115,7 @@ class Watch:
         grown = now.restarts - self.first.restarts
         if now.ended or now.restarts > (before or self.first).restarts:
             code = last_exit(now)
-            self.exit = self.exit if code is None else explain(code)
+            self.exit = self.exit if code is None else explain_exit_code(code)
         if now.status in ("exited", "dead", "paused", "removing"):
             return f"is {now.status}"
         if now.status == "created" and now.error:
@@ -132,14 +135,14 @@ class Watch:
         """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
         runs = self.state if self.state and self.state.running else None
         place = self.arguments.bridge
-        said = ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
+        said = ask_ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
         self.answers, self.bodies = {"ready": said}, {}
         good = said == "200"
         for name, request in self.requests.items():
             if not good and not all_of_them:
                 return False
-            exchange = self.asker.ask(name, request, seconds)
-            self.exchanges[name], self.answers[name] = exchange, came(exchange)
+            exchange = self.client.send(name, request, seconds)
+            self.exchanges[name], self.answers[name] = exchange, summarize_answer(exchange)
             body = None if exchange.fault or exchange.status != 200 else exchange.json()
             if body is None or (name == "ping" and "duration_ms" not in body):
                 good = False
@@ -163,10 +166,10 @@ class Watch:
             raise ScriptError(self.report("cannot write temporary files"))
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
         try:
-            proof = delivery.Delivery(self.asker.url, a.doublepuppet_as_token, a.bot, a.as_token)
+            proof = delivery.Delivery(self.client.url, a.doublepuppet_as_token, a.bot, a.as_token)
             arrived = delivery.prove_delivery(proof, deadline, min(a.pause, DELIVERY_PAUSE))
         except ScriptError as error:
-            raise ScriptError(clean(str(error), [a.as_token, a.doublepuppet_as_token])) from None
+            raise ScriptError(clean_log(str(error), [a.as_token, a.doublepuppet_as_token])) from None
         self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
         if arrived is None:
             return None
@@ -188,7 +191,7 @@ class Watch:
             else ". The next `pulumi up` makes the container anew, since it never got ready"
         )
         died = f": exit code {exit_.code}: {exit_.meaning}" if exit_ else ""
-        lines = [f"{name} {why}{died}. What to do: {self._todo()}{anew}."]
+        lines = [f"{name} {why}{died}. What to do: {self._todo()}{anew}.{self._way_back()}"]
         if state:
             oom = ", killed for lack of memory" if state.oom_killed else ""
             lines.append(f"  container  {state.status}, restarted {state.restarts} times{oom}")
@@ -196,7 +199,21 @@ class Watch:
         lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
         if state:
             lines += [f"--- last {LINES} log lines of {name} ---", logs(state.id, LINES).strip("\n") or "(empty)"]
-        return clean("\n".join(lines), [self.arguments.as_token])
+        return clean_log("\n".join(lines), [self.arguments.as_token])
+
+    def _way_back(self) -> str:
+        """Which image and archive lead back, if this image never worked; "" if there is none."""
+        a, mark = self.arguments, Path(self.arguments.mark)
+        if mark.is_file() and mark.read_text().split()[2:] == [a.bridge.image]:
+            return ""
+        for path, manifest in archives.earlier(a.archives, a.program, a.archive_owner):
+            if manifest.image == a.bridge.image:
+                return ""
+            return (
+                f" Or go back: set this bridge's image to {manifest.image} and its goBackTo to {path}, then "
+                "`pulumi up`; the database as it is now is archived first."
+            )
+        return ""
 
     def _todo(self) -> str:
         if self.exit:
@@ -206,7 +223,7 @@ class Watch:
         if self.state.error:
             return "fix what Docker says above"
         profile = self.exchanges.get("profile")
-        if profile and (profile.fault or starting(profile)):
+        if profile and (profile.fault or is_still_starting(profile)):
             where = profile.url.partition("/_matrix/")[0] or "any address"
             return f"Synapse does not answer at {where}: start it, or fix it (docker logs)"
         if self.answers.get("files"):

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from documents.marks import commented
+from documents.marks import parse_owner_comment
 from documents.places import Database, Postgres
-from host_programs.backup import archives, nightly_backup
+from host_programs.backup import archives
+from host_programs.backup.proof import name_scratch_database
 from host_programs.cleanup import databases
 from host_programs.common import say
 from host_programs.container import remove_image, remove_own
@@ -78,17 +79,22 @@ def _remove_database(arguments: BridgeParts) -> list[str]:
     server, place, stack = arguments.postgres, arguments.database, arguments.stack
     comments = databases.read_comments(server, f"the role {place.role} and the database {place.database}")
     by_database, by_role = comments["databases"], comments["roles"]
-    if commented(by_role.get(place.role)).get("public"):
-        isolation.restore(isolation.Isolation(stack, server, (place,), arguments.isolated))
+    if parse_owner_comment(by_role.get(place.role)).get("public"):
+        isolation.give_public_back(isolation.Isolation(stack, server, (place,), arguments.isolated))
     gone: list[str] = []
     if by_database.get(place.database) == "" and databases.is_empty(server, place.database):
         gone += databases.drop_database(server, place.database)
     else:
         gone += databases.drop_archived(server, stack, by_database, place.database)
-    gone += databases.drop_archived(server, stack, by_database, nightly_backup.scratch_name(place.database))
+    gone += databases.drop_archived(server, stack, by_database, name_scratch_database(place.database))
     if place.role in by_role:
-        owner = commented(by_role[place.role]).get("stack", "" if not by_role[place.role] else None)
-        if owner not in ("", stack):
+        # A role without a comment was made by a run that was killed before it could name it, but not beside a database
+        # of somebody else's.
+        unnamed = by_role[place.role] == "" and (
+            place.database not in by_database or f"database {place.database}" in gone
+        )
+        owner = parse_owner_comment(by_role[place.role]).get("stack")
+        if owner != stack and not unnamed:
             say(f"warning: role {place.role} stays: {databases.owner_in_words(owner)}")
         else:
             role = postgres.quoted(place.role)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from documents.marks import commented
+from documents.marks import parse_owner_comment
 from documents.places import Postgres
 from host_programs.common import ScriptError, say
 from host_programs.container import look
-from host_programs.postgres import dumps, postgres
+from host_programs.postgres import measure, postgres
 
 _COMMENTS = """
 select json_build_object(
@@ -37,7 +37,7 @@ def drop_archived(server: Postgres, stack: str, databases: Mapping[str, str], na
     """Drop the database, if it is the stack's; what went. ScriptError if it was never archived."""
     if name not in databases:
         return []
-    comment = commented(databases[name])
+    comment = parse_owner_comment(databases[name])
     if comment.get("stack") != stack:
         say(f"warning: database {name} stays: {owner_in_words(comment.get('stack'))}")
         return []
@@ -57,7 +57,7 @@ def drop_database(server: Postgres, name: str) -> list[str]:
 
 def is_empty(server: Postgres, name: str) -> bool:
     """Whether the database holds neither table nor view, type or function."""
-    return dumps.objects(server.container, server.superuser, name) == 0
+    return measure.count_objects(server.container, server.superuser, name) == 0
 
 
 def owner_in_words(stack: object) -> str:

@@ -5,66 +5,61 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from documents import backup_script
-from documents.marks import commented
+from documents.backup import backup_script
+from documents.marks import parse_owner_comment
 from documents.places import Postgres
 from documents.refusal import Refused
 from host_programs.backup import nightly_backup
 from host_programs.cleanup import databases
-from host_programs.cleanup.bridge import Removed
+from host_programs.cleanup.bridge import BridgeParts, Removed, cleanup_bridge
 from host_programs.common import say
-from host_programs.files import directory, files, programs, safe_files
-from host_programs.synapse import synapse
+from host_programs.files import directory, files, safe_files
+from host_programs.files.directory import OwnDirectory
+from host_programs.synapse import appservices
 
 
 @dataclass(frozen=True)
 class StackParts:
-    """What the stack's bridges share on the host."""
+    """Whatever of the stack may be on the host; `own` is its own directory, with the program file."""
 
+    own: OwnDirectory
     postgres: Postgres
-    backup: nightly_backup.Arguments
-    synapse: synapse.Arguments
+    backup: nightly_backup.NightlyBackup
+    synapse: appservices.Appservices
+    bridges: tuple[BridgeParts, ...]
 
     @property
     def stack(self) -> str:
-        return self.synapse.stack
+        return self.own.stack
 
 
-@dataclass(frozen=True)
-class InstalledStack:
-    """The program file in the stack's own directory, and what goes with them at the end."""
-
-    programs: programs.Programs
-    parts: StackParts
-
-
-def install_programs(arguments: InstalledStack) -> programs.Installed:
-    """The first step of all: the program file, which every other step is in."""
-    return programs.install_programs(arguments.programs)
-
-
-def cleanup_stack(arguments: InstalledStack) -> Removed:
+def cleanup_stack(arguments: StackParts) -> Removed:
     """Remove what is still there, in the order of a destroy, and the program file itself at the end."""
-    own, parts = arguments.programs.own, arguments.parts
-    gone = [*_clean_synapse(parts), *_clean_backup(parts), *_drop_databases(parts)]
-    for name in (directory.JOURNAL, directory.PROVEN):  # what they note is done by now, or is gone
-        (Path(own.path) / name).unlink(missing_ok=True)
+    gone = [*_clean_synapse(arguments), *_clean_backup(arguments)]
     for removed in gone:
         say(f"removed: {removed}")
-    directory.release(own)
-    return Removed(tuple(gone))
+    for bridge in arguments.bridges:
+        gone += cleanup_bridge(bridge).gone
+    databases_gone = _drop_databases(arguments)
+    for removed in databases_gone:
+        say(f"removed: {removed}")
+    for name in (directory.JOURNAL, directory.PROVEN):  # what they note is done by now, or is gone
+        (Path(arguments.own.path) / name).unlink(missing_ok=True)
+    directory.release(arguments.own)
+    return Removed((*gone, *databases_gone))
 
 
 def _clean_synapse(arguments: StackParts) -> list[str]:
     """The lines first: Synapse does not start with a registration listed that is not there."""
-    edit, gone = arguments.synapse, []
-    text = safe_files.read(edit.path)
-    named = text is not None and edit.owner.encode() in text.data
-    if (named or safe_files.read(Path(edit.journal)) is not None) and synapse.remove(edit).changed:
-        gone.append(str(edit.path))
-    for path in edit.watch:
-        gone += files.erase_own(arguments.stack, Path(path))
-    return gone
+    edit = arguments.synapse
+    text = safe_files.read(edit.homeserver_file)
+    named = text is not None and edit.stack.encode() in text.data
+    interrupted = safe_files.read(Path(edit.journal)) is not None
+    written = [file.path for file in edit.registrations if Path(file.path).exists()]
+    if not (named or interrupted or written):
+        return []
+    unregistered = appservices.unregister_appservices(edit)
+    return [*([str(edit.homeserver_file)] if unregistered.changed else []), *unregistered.removed]
 
 
 def _clean_backup(arguments: StackParts) -> list[str]:
@@ -74,12 +69,12 @@ def _clean_backup(arguments: StackParts) -> list[str]:
     installed = files.dump_script_owner(Path(backup.block.command)) == arguments.stack
     if not called and not installed and not backup.note.exists():
         return []
-    return [backup.script or backup.block.command] if nightly_backup.remove(backup).changed else []
+    return [backup.script or backup.block.command] if nightly_backup.remove_dumps(backup).changed else []
 
 
 def _calls_us(text: str, stack: str) -> bool:
     try:
-        return backup_script.remove(text, stack) != text
+        return backup_script.remove_call(text, stack) != text
     except Refused:
         return True  # its removal says why
 
@@ -88,5 +83,5 @@ def _drop_databases(arguments: StackParts) -> list[str]:
     """Databases that were made for this stack under other names."""
     server, stack = arguments.postgres, arguments.stack
     by_name = databases.read_comments(server, "the stack's databases")["databases"]
-    own = [name for name, comment in sorted(by_name.items()) if commented(comment).get("stack") == stack]
+    own = [name for name, comment in sorted(by_name.items()) if parse_owner_comment(comment).get("stack") == stack]
     return [gone for name in own for gone in databases.drop_archived(server, stack, by_name, name)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from documents.marks import writer
+from documents.marks import file_owner
 from host_programs.common import ScriptError, say
 from host_programs.files import safe_files
 
@@ -18,10 +18,11 @@ CLAIM = ".stack"
 PROGRAMS = "mautrix-host-"  # how the names of the program files begin: program_file.py
 CONFIGS = "config-"  # how the names of the directories begin that have a version of a bridge's config each
 READY = ".ready"  # the id of the container that once was ready: host_programs/bridge/readiness.py writes it
-JOURNAL = ".homeserver.json"  # the edit of homeserver.yaml that goes on: host_programs/synapse/synapse.py writes it
-PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/nightly_backup.py writes it
-EVIDENCE = "auth-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
-OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE)
+JOURNAL = ".homeserver.json"  # an edit that goes on: host_programs/synapse/homeserver/file.py writes it
+PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/proof_note.py writes it
+EVIDENCE = "stop-and-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
+DEPLOYED = "deployed.json"  # what is deployed, for the verb status: host_programs/status/deployed.py writes it
+OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _owner(path: Path) -> Optional[str]:
 
 def directory_writers(path: Path) -> set[str]:
     """The stacks that the configs in a bridge's directory name: whose it is, should its mark be lost."""
-    return {writer(config.read_text(errors="replace")) for config in configs(path)} - {""}
+    return {file_owner(config.read_text(errors="replace")) for config in configs(path)} - {""}
 
 
 def configs(path: Path) -> list[Path]:
@@ -78,7 +79,7 @@ def configs(path: Path) -> list[Path]:
 
 def release(arguments: OwnDirectory) -> Done:
     """Remove the directory with our own marks and programs; what somebody else put there stays, with a warning. While
-    there is a note of something that is still to be taken back (a run was killed), all stays: bridge/leftovers.py ends
+    there is a note of something that is still to be taken back (a run was killed), all stays: cleanup/stack.py ends
     it. One that another stack claims stays as it is."""
     directory = Path(arguments.path)
     if not directory.is_dir() or _owner(directory) not in (None, arguments.stack):
@@ -86,7 +87,7 @@ def release(arguments: OwnDirectory) -> Done:
     if any((directory / name).exists() for name in (JOURNAL, PROVEN)):
         return Done(kept=(str(directory),))
     for programs in directory.glob(f"{PROGRAMS}*.pyz"):
-        if writer(programs.read_bytes().partition(b"\n")[0].decode(errors="replace")) == arguments.stack:
+        if file_owner(programs.read_bytes().partition(b"\n")[0].decode(errors="replace")) == arguments.stack:
             programs.unlink()
     others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OURS)
     for name in OURS:

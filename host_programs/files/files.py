@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from documents import backup_script
-from documents.marks import writer
+from documents.backup.dump_script import parse_dump_script_owner
+from documents.marks import file_owner
 from host_programs.common import ScriptError, say
 from host_programs.files import safe_files
 from host_programs.files.directory import Done
@@ -47,7 +47,7 @@ class OwnedFiles:
 def dump_script_owner(path: Path) -> Optional[str]:
     """The stack that a dump script on the host names, "" if it names none; None if no such file can be read."""
     try:
-        return backup_script.dump_script_owner(path.read_text(errors="replace"))
+        return parse_dump_script_owner(path.read_text(errors="replace"))
     except OSError:
         return None
 
@@ -71,7 +71,7 @@ def _old(stack: str, file: OwnedFile) -> Optional[safe_files.Content]:
 
 def file_writer(content: safe_files.Content) -> str:
     """The stack that wrote a file, by its first line; "" if that names none."""
-    return writer(content.data.decode(errors="replace"))
+    return file_owner(content.data.decode(errors="replace"))
 
 
 def _write(file: OwnedFile, was: Optional[safe_files.Content]) -> None:

@@ -17,8 +17,8 @@ from typing import Any, Optional, TypeVar
 from urllib.parse import quote
 
 from host_programs.common import ScriptError, say
-from host_programs.synapse.exchange import Request, ask
-from verdicts.auth import Exchange, came
+from host_programs.synapse.exchange import Request, send
+from verdicts.answers import Exchange, summarize_answer
 
 API = "/_matrix/client/v3"
 LIMIT = 10.0  # seconds for one request
@@ -87,14 +87,14 @@ def _membership(delivery: Delivery, room: str) -> str:
 def _take_out(url: str, room: str, as_token: str, *steps: str) -> None:
     """Those `steps` (leave, forget) of whom the token is for."""
     for step in steps:
-        exchange = ask(step, url, Request("POST", f"{room}/{step}", as_token, {}), LIMIT)
+        exchange = send(step, url, Request("POST", f"{room}/{step}", as_token, {}), LIMIT)
         if exchange.status != 200:
-            say(f"note: the room of the proof, {room}: {step}: {came(exchange)}")
+            say(f"note: the room of the proof, {room}: {step}: {summarize_answer(exchange)}")
 
 
 def _answered(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]) -> R:
     """What is `read` in the answer. ScriptError if it is not there, or the answer is none."""
-    exchange = ask("delivery", url, request, LIMIT)
+    exchange = send("delivery", url, request, LIMIT)
     if exchange.status == 200:
         with contextlib.suppress(KeyError, TypeError):
             return read(exchange.json() or {})
@@ -102,4 +102,4 @@ def _answered(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]
 
 
 def _unseen(request: Request, exchange: Exchange) -> str:
-    return f"whether events arrive could not be seen: {request.method} {request.target}: {came(exchange)}"
+    return f"whether events arrive could not be seen: {request.method} {request.target}: {summarize_answer(exchange)}"

@@ -1,8 +1,8 @@
-"""One HTTP request with limits that hold: a time for the whole of it and a size, whatever the server does.
+"""One HTTP request, with a limit of time and one of size that hold whatever the server does.
 
-http.client's timeout is one for each read, so a server that sends a byte a second is never too late for it; here a
-timer ends the connection. No redirect is followed, and no proxy of the environment is used: a token must go to no other
-place than the one named.
+http.client's timeout is for each read, so a server that sends a byte a second is never too late for it: here a timer
+ends the connection. No redirect is followed, and no proxy of the environment is used: a token goes to the named server
+alone.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 from urllib.parse import SplitResult, quote, urlsplit
 
-from documents.masking import masked
+from documents.masking import mask
 from host_programs.common import ScriptError
-from verdicts.auth import Exchange
+from verdicts.answers import Exchange
 
 MEDIA_CONFIG = "/_matrix/media/v3/config"  # of whoever serves the media repository; 401 without a token
 BODY = 64 * 1024  # bytes of an answer that are read, and kept as evidence; Synapse's answers here have under 1 KiB
@@ -38,68 +38,68 @@ class Request:
 
 
 def ping_request(appservice_id: str, as_token: str) -> Request:
-    """Synapse's ping of the appservice: it asks the bridge's own port, and says that token and id belong together."""
+    """Has Synapse ping the appservice at the bridge's own port. A success also says that token and id match."""
     return Request("POST", f"/_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping", as_token, {})
 
 
-def ask(step: str, base: str, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
-    """Send the request to the server at `base` and give what came, as far as it came, without any of `secrets`.
+def send(step: str, base: str, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
+    """Send the request to the server at `base`; the answer as far as it came, without any of `secrets`.
 
-    `seconds` is for all of it, connecting (to each address of the name) and reading included; of the body at most BODY
-    bytes are taken. Nothing the server does raises. A `base` that is no http(s) URL, or a token that fits no header:
-    ScriptError.
+    `seconds` limits all of it, connecting (to each address of the name) and reading included. At most BODY bytes of the
+    body are read. Nothing that the server does raises. ScriptError if `base` is no http(s) URL, or the token fits no
+    header.
     """
-    where, token = address(base), request.token
+    url, token = parse_url(base), request.token
     if token is not None and (not token or not token.isascii() or not token.isprintable() or " " in token):
         raise ScriptError(f"{step}: the token holds characters that no token has; make new ones (tokenGeneration)")
     data = b"" if request.body is None else json.dumps(request.body).encode()
-    headers = {"Host": where.netloc, **({"Authorization": "Bearer …"} if token else {})}
+    headers = {"Host": url.netloc, **({"Authorization": "Bearer …"} if token else {})}
     headers |= {"Accept": "application/json", "Connection": "close"}
     if request.body is not None:
         headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
     exchange: dict[str, Any] = {"step": step, "method": request.method, "url": base.rstrip("/") + request.target}
     exchange |= {"sent_body": data.decode(), "sent_headers": tuple(headers.items())}
-    connection, late = connect(where, seconds), threading.Event()
+    connection, late = make_connection(url, seconds), threading.Event()
     sockets: list[socket.socket] = []  # http.client forgets its own once a body without a length begins
-    timer = threading.Timer(seconds, _end, (sockets, late))
+    timer = threading.Timer(seconds, _end_connection, (sockets, late))
     timer.daemon = True
     timer.start()
     try:
         connection.connect()
         sockets.append(connection.sock)
         connection.putrequest(
-            request.method, where.path.rstrip("/") + request.target, skip_host=True, skip_accept_encoding=True
+            request.method, url.path.rstrip("/") + request.target, skip_host=True, skip_accept_encoding=True
         )
         for key, value in {**headers, **({"Authorization": f"Bearer {token}"} if token else {})}.items():
             connection.putheader(key, value)
         connection.endheaders(data or None)
-        _read(connection.getresponse(), exchange)
+        _read_response(connection.getresponse(), exchange)
         if late.is_set():  # the end of a body without a length, as it seems
             raise TimeoutError(f"over {seconds:g} s")
     except Exception as error:
-        _fault(exchange, "timeout" if late.is_set() else _fault_of(error), error)
+        _note_fault(exchange, "timeout" if late.is_set() else _classify_error(error), error)
     finally:
         timer.cancel()
         connection.close()
-    return _hidden(Exchange(**exchange), [*([token] if token else []), *secrets])
+    return _mask_exchange(Exchange(**exchange), [*([token] if token else []), *secrets])
 
 
-def connect(where: SplitResult, seconds: float) -> http.client.HTTPConnection:
-    """A connection to be, which follows no redirect and asks no proxy; `seconds` for each thing that it waits for."""
-    kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
-    return kind(where.hostname or "", where.port, timeout=seconds)
+def make_connection(url: SplitResult, seconds: float) -> http.client.HTTPConnection:
+    """A connection that follows no redirect and asks no proxy; `seconds` limits each single wait."""
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    return kind(url.hostname or "", url.port, timeout=seconds)
 
 
-def _end(sockets: Sequence[socket.socket], late: threading.Event) -> None:
-    """Whoever waits for the server finds the connection closed."""
+def _end_connection(sockets: Sequence[socket.socket], late: threading.Event) -> None:
+    """Shut the sockets down: whoever waits for the server finds the connection closed."""
     late.set()
-    for each in sockets:
+    for connected in sockets:
         with contextlib.suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
+            connected.shutdown(socket.SHUT_RDWR)
 
 
-def _fault_of(error: Exception) -> str:
-    """The key of verdicts.auth.FAULTS; any other error is a defect of ours and raised."""
+def _classify_error(error: Exception) -> str:
+    """The key of verdicts.auth.FAULTS. Any other error is a defect of ours, and is raised."""
     for fault, kinds in (
         ("refused", (ConnectionRefusedError,)),
         ("timeout", (TimeoutError,)),
@@ -112,35 +112,35 @@ def _fault_of(error: Exception) -> str:
     raise error
 
 
-def _hidden(exchange: Exchange, secrets: Sequence[str]) -> Exchange:
-    """The exchange without the secrets: a server may send a token back, in a Location header for one."""
+def _mask_exchange(exchange: Exchange, secrets: Sequence[str]) -> Exchange:
+    """The exchange without the secrets: a server may send a token back, as in a Location header."""
     body = exchange.body.decode(errors="surrogateescape")
     return replace(
         exchange,
-        reason=masked(exchange.reason, secrets),
-        headers=tuple((masked(key, secrets), masked(value, secrets)) for key, value in exchange.headers),
-        body=masked(body, secrets).encode(errors="surrogateescape"),
-        detail=masked(exchange.detail, secrets),
+        reason=mask(exchange.reason, secrets),
+        headers=tuple((mask(key, secrets), mask(value, secrets)) for key, value in exchange.headers),
+        body=mask(body, secrets).encode(errors="surrogateescape"),
+        detail=mask(exchange.detail, secrets),
     )
 
 
-def address(base: str) -> SplitResult:
-    """The parts of a base URL; ScriptError if it is not one."""
+def parse_url(base: str) -> SplitResult:
+    """The parts of a base URL. ScriptError if it is none."""
     try:
-        where = urlsplit(base)
-        good = where.scheme in ("http", "https") and where.hostname and where.port != 0
-        if good and not (where.query or where.fragment or where.username):
-            return where
+        url = urlsplit(base)
+        usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        if usable and not (url.query or url.fragment or url.username):
+            return url
     except ValueError:
         pass  # a port that is no number, a bracket that is not closed
     raise ScriptError(f"synapseUrl {base!r}: should be a URL such as http://127.0.0.1:8008")
 
 
-def _fault(exchange: dict[str, Any], fault: str, error: Exception) -> None:
+def _note_fault(exchange: dict[str, Any], fault: str, error: Exception) -> None:
     exchange |= {"fault": fault, "detail": str(error)[:200]}
 
 
-def _read(response: http.client.HTTPResponse, exchange: dict[str, Any]) -> None:
+def _read_response(response: http.client.HTTPResponse, exchange: dict[str, Any]) -> None:
     """Fill in status, headers and body as they come, so that a fault later leaves what came before it."""
     exchange |= {"status": response.status, "reason": response.reason, "headers": tuple(response.getheaders())}
     exchange["body"] = b""
@@ -148,7 +148,7 @@ def _read(response: http.client.HTTPResponse, exchange: dict[str, Any]) -> None:
         exchange["body"] += piece
         if len(exchange["body"]) > BODY:
             exchange["body"] = exchange["body"][:BODY]
-            _fault(exchange, "too-long", ValueError(f"over {BODY} bytes"))
+            _note_fault(exchange, "too-long", ValueError(f"over {BODY} bytes"))
             return
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)

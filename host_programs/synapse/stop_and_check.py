@@ -1,6 +1,6 @@
 """The stop-and-check: do Synapse's appservice tokens work although MAS does the logins? Asked before the bridge starts.
 
-Five requests (verdicts/auth.py says which and why), a PASS as result, or the end: exit code 1,
+Five requests (verdicts/stop_and_check.py says which and why), a PASS as result, or the end: exit code 1,
 an error that a person can act on, and everything that was sent and came in a file, which the next PASS takes away.
 While Synapse starts (`verdicts.auth.starting`) the check waits; any other answer counts at once.
 """
@@ -16,15 +16,16 @@ from typing import Any, Optional
 from urllib.parse import quote
 
 from documents.marks import STACK_LABEL, TOKENS_LABEL
-from documents.masking import clean
+from documents.masking import clean_log
 from documents.places import BridgePlace, Mas, Synapse
 from host_programs.common import ScriptError, logs, say
 from host_programs.container import look
 from host_programs.files import safe_files
 from host_programs.files.directory import EVIDENCE
+from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import Request, ping_request
-from host_programs.synapse.synapse_address import Asker
-from verdicts.auth import STEPS, Exchange, Expected, Verdict, judge, starting, table
+from verdicts.answers import Exchange, is_still_starting
+from verdicts.stop_and_check import STEPS, Expected, Verdict, evaluate_stop_and_check, format_verdict
 
 PING = STEPS[2]  # Synapse asks the bridge
 LINES = 50  # of each log
@@ -81,12 +82,12 @@ def stop_and_check(arguments: Arguments) -> Checked:
         bridge_host=arguments.bridge.container,
     )
     exchanges, tries = _ask_all(arguments)
-    verdict = judge(exchanges, expected)
+    verdict = evaluate_stop_and_check(exchanges, expected)
     if not verdict.passed:
         raise ScriptError(_report(arguments, verdict, tries))
-    say(table(verdict))
+    say(format_verdict(verdict))
     _unlink(arguments.evidence)
-    return Checked(verdict.word, table(verdict))
+    return Checked(verdict.word, format_verdict(verdict))
 
 
 def _requests(arguments: Arguments) -> dict[str, Request]:
@@ -113,16 +114,16 @@ def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
     """The last exchange of each step, and all of them (of a start that is waited for, the first and the last)."""
     end = time.monotonic() + arguments.deadline
     last, kept = list[Exchange](), list[Exchange]()
-    asker = Asker(arguments.synapse, arguments.secrets)
+    client = SynapseClient(arguments.synapse, arguments.secrets)
     for step, request in _requests(arguments).items():
         # A start is waited for until the limit: nothing is left for the steps behind it.
-        waited = any(starting(exchange) for exchange in last)
+        waited = any(is_still_starting(exchange) for exchange in last)
 
         def once(step: str = step, request: Request = request, waited: bool = waited) -> Exchange:
             seconds = min(arguments.request_timeout, end - time.monotonic())
             if seconds <= 0 or waited:
                 return Exchange(step, request.method, request.target, fault="not-sent")
-            return asker.ask(step, request, seconds)
+            return client.send(step, request, seconds)
 
         tried = _until_started(once, end, arguments.retry_pause)
         if step == PING and tried[-1].fault == "timeout" and not waited:
@@ -136,7 +137,7 @@ def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
 
 def _until_started(once: Callable[[], Exchange], end: float, pause: float) -> list[Exchange]:
     first = exchange = once()
-    while starting(exchange) and time.monotonic() + pause < end:
+    while is_still_starting(exchange) and time.monotonic() + pause < end:
         if exchange is first:
             say(f"waiting for Synapse ({exchange.detail or exchange.status}) …")
         time.sleep(pause)
@@ -150,12 +151,12 @@ def _until_started(once: Callable[[], Exchange], end: float, pause: float) -> li
 def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> str:
     """The error's text, all that counts in its first line; on the way the evidence is written."""
     containers = [arguments.synapse.container, *([arguments.mas.container] if arguments.mas else [])]
-    texts = {container: clean(logs(container, LINES), arguments.secrets)[-LOG:] for container in containers}
-    decided = verdict.decided
+    texts = {container: clean_log(logs(container, LINES), arguments.secrets)[-LOG:] for container in containers}
+    decided = verdict.first_failure
     assert decided is not None
     lines = [
-        f"stop-and-check: FAIL: {decided.step}: {decided.rule}. What to do: {decided.todo}. {_bridge(arguments)}",
-        table(verdict),
+        f"stop-and-check: FAIL: {decided.step}: {decided.rule}. What to do: {decided.fix}. {_bridge(arguments)}",
+        format_verdict(verdict),
         _write_evidence(arguments.evidence, verdict, tries, texts),
     ]
     for container, text in texts.items():
@@ -189,7 +190,7 @@ def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: 
     evidence = {
         "verdict": verdict.word,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "table": table(verdict).split("\n"),
+        "table": format_verdict(verdict).split("\n"),
         "steps": [{key: value for key, value in vars(step).items() if key != "passed"} for step in verdict.steps],
         "exchanges": [_evidence(exchange) for exchange in tries],
         "logs": {container: text.split("\n") for container, text in texts.items()},

@@ -48,8 +48,8 @@ DEFAULTS = "__defaults"  # the names of the inputs that `check` filled in, as th
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
-def own_type(type_token: str) -> str:
-    """The resource's own type: the SDK's `request.type` has its parents' before it (`a:b:C$d:e:F`)."""
+def resource_type(type_token: str) -> str:
+    """The type of the resource alone: the SDK's `request.type` has its parents' before it (`a:b:C$d:e:F`)."""
     return type_token.rpartition("$")[2]
 
 
@@ -122,7 +122,7 @@ class Prop:
     kind: string, integer, boolean, any, list (ordered), set (order does not matter), map or object.
     of: what a list, set or map holds. fields: what an object holds.
     replace: a change replaces the resource. computed: without an input the resource's own value stands.
-    validate: returns what is wrong with a known value of the right type, or None.
+    validate: returns why a known value of the right type is refused, or None.
     """
 
     kind: str = "string"
@@ -137,12 +137,10 @@ class Prop:
 
 Schema = Mapping[str, Prop]
 
-STRINGS = Prop("list", of=Prop())
 
-
-def strings(kind: str = "list", *, required: bool = False, replace: bool = False, computed: bool = False) -> Prop:
+def strings(kind: str = "list", *, replace: bool = False, computed: bool = False) -> Prop:
     """A list, set or map of strings."""
-    return Prop(kind, of=Prop(), required=required, replace=replace, computed=computed)
+    return Prop(kind, of=Prop(), replace=replace, computed=computed)
 
 
 def one_of(*allowed: str) -> Callable[[Any], str | None]:
@@ -392,12 +390,10 @@ class Resource:
 
     schema: ClassVar[Schema] = {}
     outputs: Sequence[str] = ()  # outputs that are no inputs
-    autonamed = True  # without a `name`, one is made from the logical name
 
     def delete_before_replace(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-        """Whether a replacement deletes first: as in the bridge, where a name given by hand would collide."""
-        by_hand = "name" not in new.get(DEFAULTS, [])
-        return self.autonamed and by_hand and old.get("name") == new.get("name")
+        """Whether a replacement deletes first: as in the bridge, where two of one name would collide."""
+        return bool(old.get("name") == new.get("name"))
 
     def create(self, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Makes it; returns its id and its state."""
@@ -473,16 +469,10 @@ class BridgedProvider(Provider):
 
     async def check(self, request: CheckRequest) -> CheckResponse:
         """Strictness and defaults."""
-        resource = self.resource(own_type(request.type))
-        inputs, old = plain_map(request.new_inputs), plain_map(request.old_inputs)
+        resource = self.resource(resource_type(request.type))
+        inputs = plain_map(request.new_inputs)
         found = list(failures(resource.schema, inputs))
         defaults = []
-        if resource.autonamed and "name" not in inputs:
-            named_before = "name" in old.get(DEFAULTS, []) and isinstance(old.get("name"), str)
-            seed = bytes(request.random_seed) or b"\0\0\0\0"
-            inputs["name"] = old["name"] if named_before else f"{request.name}-{seed.hex()[:7]}"
-            defaults.append("name")
-            found = [failure for failure in found if failure.property != "name"]
         for key, prop in resource.schema.items():
             if prop.default is not None and key not in inputs:
                 inputs[key] = prop.default
@@ -498,13 +488,13 @@ class BridgedProvider(Provider):
 
     async def diff(self, request: DiffRequest) -> DiffResponse:
         """The state against the inputs, so that drift that a refresh has found is put right too."""
-        resource = self.resource(own_type(request.type))
+        resource = self.resource(resource_type(request.type))
         old, new = plain_map(request.old_state), plain_map(request.new_inputs)
         return self._diff(resource, old, new, request.ignore_changes)
 
     async def create(self, request: CreateRequest) -> CreateResponse:
         """Makes it; at preview everything the provider decides is unknown."""
-        resource, inputs = self.resource(own_type(request.type)), plain_map(request.properties)
+        resource, inputs = self.resource(resource_type(request.type)), plain_map(request.properties)
         inputs.pop(DEFAULTS, None)
         if request.preview:
             computed = [key for key, prop in resource.schema.items() if prop.computed and key not in inputs]
@@ -515,7 +505,7 @@ class BridgedProvider(Provider):
 
     async def read(self, request: ReadRequest) -> ReadResponse:
         """What it is now; the inputs follow where the resource has drifted from them."""
-        resource = self.resource(own_type(request.type))
+        resource = self.resource(resource_type(request.type))
         old, inputs = plain_map(request.properties), plain_map(request.inputs)
         found = await asyncio.to_thread(resource.read, request.resource_id, old)
         if found is None:
@@ -528,7 +518,7 @@ class BridgedProvider(Provider):
 
     async def update(self, request: UpdateRequest) -> UpdateResponse:
         """Changes it in place. Nothing to change (a resource that failed to start is tried again): nothing is done."""
-        resource = self.resource(own_type(request.type))
+        resource = self.resource(resource_type(request.type))
         old, new = plain_map(request.olds), plain_map(request.news)
         changed = frozenset(self._diff(resource, old, new, request.ignore_changes).diffs)
         if not changed:
@@ -545,7 +535,7 @@ class BridgedProvider(Provider):
 
     async def delete(self, request: DeleteRequest) -> None:
         """Takes it away."""
-        resource = self.resource(own_type(request.type))
+        resource = self.resource(resource_type(request.type))
         await asyncio.to_thread(resource.delete, request.resource_id, plain_map(request.properties))
 
     async def invoke(self, request: InvokeRequest) -> InvokeResponse:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 OPERATIONS = ("create", "update", "delete")
-_SCRIPT = 'exec(job["launcher"])'  # in the command line of each script of the product's
+_SCRIPT = "mautrix-host-"  # in the command line of each step of the product's on the host
 
 
 def watch(provider: Any) -> None:
@@ -72,7 +72,7 @@ def _below(pid: int) -> Iterator[int]:
         children.setdefault(_parent(int(entry.name)), []).append(int(entry.name))
     todo = children.get(pid, [])
     while todo:
-        each = todo.pop()
-        if not any(_SCRIPT in word for word in _words(each)):
-            yield each
-            todo += children.get(each, [])
+        child = todo.pop()
+        if not any(_SCRIPT in word for word in _words(child)):
+            yield child
+            todo += children.get(child, [])

@@ -1,17 +1,16 @@
-"""Emulated `command` provider: `command:local:Command` and `command:remote:Command`.
+"""Emulated `command` provider: `command:local:Command`.
 
-Behaves as pulumi-command 1.2.1 (provider/pkg/provider/local and remote) on pulumi-go-provider's `infer`:
+Behaves as pulumi-command 1.2.1 (provider/pkg/provider/local) on pulumi-go-provider's `infer`:
 
 - any change of an input is an update (`update`, else `create`); the SDK makes a change of `triggers` a replacement;
 - `delete` runs the text in the state, with the state's inputs;
 - stdout and stderr lose one newline at their end; a failed command keeps no output and no new state, and its error
   holds its text and its output;
 - secrets stay where they are: an output is secret when the input of its name is, so stdout and stderr are not secret
-  unless `additional_secret_outputs` says so; `connection` always is;
+  unless `additional_secret_outputs` says so;
 - output lines are shown at the CLI as they come, unless `logging` says otherwise.
 
-Not implemented, and refused: `assetPaths`, `archivePaths`; remotely `environment`, and of a connection `password`,
-`privateKeyPassword`, `agentSocketPath` and `proxy`.
+Not implemented, and refused: `interpreter`, `assetPaths`, `archivePaths`, and every other type.
 """
 
 from __future__ import annotations
@@ -23,11 +22,8 @@ import os
 import secrets
 import signal
 import subprocess
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from pulumi.provider.experimental.property_value import PropertyValue
@@ -60,18 +56,17 @@ from lab.plugins.base import (
     failures,
     has_unknown,
     one_of,
-    own_type,
     plain,
     plain_map,
+    resource_type,
     serve,
     strings,
     wrap,
 )
 
-LOCAL = "command:local:Command"
-REMOTE = "command:remote:Command"
+COMMAND = "command:local:Command"
 
-_COMMON: Schema = {
+SCHEMA: Schema = {
     "create": Prop(),
     "update": Prop(),
     "delete": Prop(),
@@ -79,22 +74,11 @@ _COMMON: Schema = {
     "stdin": Prop(),
     "logging": Prop(validate=one_of("stdout", "stderr", "stdoutAndStderr", "none")),
     "addPreviousOutputInEnv": Prop("boolean"),
+    "dir": Prop(),
+    "environment": strings("map"),
 }
 
-CONNECTION: Schema = {
-    "host": Prop(required=True),
-    "port": Prop("integer", default=22),
-    "user": Prop(default="root"),
-    "privateKey": Prop(),
-    "hostKey": Prop(),
-    "dialErrorLimit": Prop("integer", default=10),
-    "perDialTimeout": Prop("integer", default=15),
-}
-
-SCHEMAS: Mapping[str, Schema] = {
-    LOCAL: {**_COMMON, "interpreter": strings(), "dir": Prop(), "environment": strings("map")},
-    REMOTE: {**_COMMON, "connection": Prop("object", required=True, fields=CONNECTION)},
-}
+SHELL = ("/bin/sh", "-c")
 
 OUTPUTS = ("stdout", "stderr")
 _VARIABLES = {"stdout": "PULUMI_COMMAND_STDOUT", "stderr": "PULUMI_COMMAND_STDERR"}
@@ -212,18 +196,19 @@ class Processes:
                 process.kill()
 
 
-def _run(
+def _run_shell(
     processes: Processes,
-    argv: Sequence[str],
+    command: str,
     *,
     stdin: str | None,
     output: Output,
-    directory: str | None = None,
-    environment: Mapping[str, str] | None = None,
+    directory: str | None,
+    environment: Mapping[str, str],
 ) -> int:
-    """Runs argv to its end and returns its exit code (negative: the signal). Raises OSError when it cannot start."""
+    """Runs `command` to its end and returns its exit code (negative: the signal). Raises OSError when it cannot
+    start."""
     process = subprocess.Popen(
-        argv,
+        [*SHELL, command],
         cwd=directory,
         env=environment,
         stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
@@ -239,7 +224,7 @@ def _run(
         for pump in pumps:
             pump.start()
         if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # a command need not read what it is given
+            with contextlib.suppress(BrokenPipeError):  # a command need not read its stdin
                 process.stdin.write((stdin or "").encode())
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
@@ -250,20 +235,19 @@ def _run(
     return code
 
 
-def run_local(processes: Processes, command: str, state: Mapping[str, Any], log: Log) -> dict[str, str]:
-    """Runs `command` here with the state's inputs and returns its stdout and stderr."""
+def run_command(processes: Processes, command: str, state: Mapping[str, Any], log: Log) -> dict[str, str]:
+    """Runs `command` with the state's inputs and returns its stdout and stderr."""
     environment = {**os.environ, **state.get("environment", {})}
     if state.get("addPreviousOutputInEnv", True):
         environment |= {_VARIABLES[name]: state[name] for name in OUTPUTS if state.get(name)}
-    argv = [*(state.get("interpreter") or ["/bin/sh", "-c"]), command]
     output = Output(state.get("logging"), log, processes.ended)
     directory = state.get("dir")
     try:
-        code = _run(
-            processes, argv, stdin=state.get("stdin"), output=output, directory=directory, environment=environment
+        code = _run_shell(
+            processes, command, stdin=state.get("stdin"), output=output, directory=directory, environment=environment
         )
     except OSError as error:
-        raise ProviderError(f"{_start_failure(error, argv[0], directory)}: running {go_quote(command)}:\n") from None
+        raise ProviderError(f"{_start_failure(error, directory)}: running {go_quote(command)}:\n") from None
     except ValueError as error:  # a null byte in the text or in a variable
         raise ProviderError(f"{error}: running {go_quote(command)}:\n") from None
     if code != 0:
@@ -271,113 +255,13 @@ def run_local(processes: Processes, command: str, state: Mapping[str, Any], log:
     return output.texts()
 
 
-def _start_failure(error: OSError, program: str, directory: str | None) -> str:
-    """Why a process could not be started, in the words of Go's os/exec."""
+def _start_failure(error: OSError, directory: str | None) -> str:
+    """Why the shell could not be started, in the words of Go's os/exec."""
     reason = os.strerror(error.errno or 0)
     reason = reason[:1].lower() + reason[1:]
     if directory is not None and error.filename == directory:
         return f"chdir {directory}: {reason}"
-    if isinstance(error, FileNotFoundError) and "/" not in program:
-        return f"exec: {go_quote(program)}: executable file not found in $PATH"
-    return f"fork/exec {program}: {reason}"
-
-
-# --- remote ----------------------------------------------------------------------------------------------------------
-_HOST_ALIAS = "pulumi-host"
-
-
-def _ssh_options(connection: Mapping[str, Any], folder: Path) -> list[str]:
-    """The options of the OpenSSH client for this connection. Keys go through files in `folder`, never through argv."""
-    options = [
-        *("-F", "none", "-T", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"),
-        *("-o", f"HostKeyAlias={_HOST_ALIAS}", "-o", "GlobalKnownHostsFile=/dev/null"),
-        *("-o", f"ControlPath={folder / 'master'}", "-p", str(connection["port"]), "-l", connection["user"]),
-    ]
-    if connection["perDialTimeout"] > 0:
-        options += ["-o", f"ConnectTimeout={connection['perDialTimeout']}"]
-    if host_key := connection.get("hostKey"):
-        fields = host_key.split()
-        if len(fields) < 2:
-            raise ProviderError("failed to parse host key: it should be a line like `ssh-ed25519 AAAA...`")
-        known = folder / "known_hosts"
-        known.write_text(f"{_HOST_ALIAS} {fields[0]} {fields[1]}\n")
-        options += ["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={known}"]
-        options += ["-o", f"HostKeyAlgorithms={fields[0]}"]
-    else:
-        options += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-    if private_key := connection.get("privateKey"):
-        key = folder / "key"
-        key.touch(mode=0o600)
-        key.write_text(private_key if private_key.endswith("\n") else private_key + "\n")
-        options += ["-o", "IdentitiesOnly=yes", "-i", str(key)]
-    else:
-        options += ["-o", "IdentityFile=none"]  # an agent in SSH_AUTH_SOCK is all that is left, as in the real one
-    return options
-
-
-def _dial(processes: Processes, options: Sequence[str], host: str, folder: Path) -> subprocess.Popen[bytes]:
-    """Opens the connection that the command then goes through. Raises ProviderError with ssh's own reason."""
-    errors = folder / "errors"
-    with errors.open("wb") as sink:
-        argv = ["ssh", *options, "-M", "-N", host]
-        master = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=sink)
-    try:
-        with processes.started(master):
-            # The client makes the socket when it has authenticated.
-            while not (folder / "master").exists():
-                if master.poll() is not None:
-                    lines = errors.read_text(errors="replace").split("\n")
-                    raise ProviderError("; ".join(line.strip() for line in lines if line.strip()) or "ssh failed")
-                time.sleep(0.02)
-    except BaseException:
-        master.kill()
-        raise
-    return master
-
-
-def _dial_with_retry(
-    processes: Processes, options: Sequence[str], host: str, folder: Path, limit: int, log: Log
-) -> subprocess.Popen[bytes]:
-    """Dials until it works, or `limit` retries have failed (-1: without end)."""
-    delay, tries = 0.1, 0
-    while True:
-        try:
-            return _dial(processes, options, host, folder)
-        except ProviderError as error:
-            if -1 < limit < tries + 1:
-                raise ProviderError(f"after {tries} failed attempts: {error}") from None
-            log(f"Dial {tries + 1}/{'inf' if limit == -1 else limit} failed: retrying")
-        time.sleep(delay)
-        delay, tries = min(delay * 1.5, 5.0), tries + 1
-
-
-def run_remote(processes: Processes, command: str, state: Mapping[str, Any], log: Log, warn: Log) -> dict[str, str]:
-    """Runs `command` on the connection's host and returns its stdout and stderr."""
-    connection = {**{key: prop.default for key, prop in CONNECTION.items()}, **state["connection"]}
-    if state.get("addPreviousOutputInEnv", True):
-        for name in OUTPUTS:
-            if state.get(name):
-                # sshd's AcceptEnv names neither by default, and the OpenSSH client is not told when it refuses one.
-                warn(f"Unable to set '{_VARIABLES[name]}'. This only works if your SSH server accepts it (AcceptEnv).")
-    with tempfile.TemporaryDirectory(prefix="pulumi-command-") as name:
-        folder = Path(name)
-        options = _ssh_options(connection, folder)
-        host = connection["host"]
-        master = _dial_with_retry(processes, options, host, folder, connection["dialErrorLimit"], log)
-        try:
-            output = Output(state.get("logging"), log, processes.ended)
-            argv = ["ssh", *options, "-o", "ControlMaster=no", "--", host, command]
-            code = _run(processes, argv, stdin=state.get("stdin"), output=output)
-        finally:
-            master.terminate()
-            try:
-                master.wait(2)
-            except subprocess.TimeoutExpired:  # OpenSSH loses a signal that comes just before it waits
-                master.kill()
-                master.wait()
-    if code != 0:
-        raise ProviderError(f"Process exited with status {code}: running {go_quote(command)}:\n{output.combined}")
-    return output.texts()
+    return f"fork/exec {SHELL[0]}: {reason}"
 
 
 # --- the provider ----------------------------------------------------------------------------------------------------
@@ -406,11 +290,11 @@ def _compare(old: Any, new: Any, path: str, kinds: dict[str, PropertyDiffKind]) 
         _paths(old, new, path, kinds)
 
 
-def differences(schema: Schema, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, PropertyDiffKind]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, PropertyDiffKind]:
     """Each input that differs, with its path. A whole property that forces replacement is marked so; its elements are
     left to the SDK's `replace_on_changes`, as in the real provider."""
     kinds: dict[str, PropertyDiffKind] = {}
-    for name, prop in schema.items():
+    for name, prop in SCHEMA.items():
         found: dict[str, PropertyDiffKind] = {}
         _compare(old.get(name), new.get(name), name, found)
         if prop.replace and name in found:
@@ -420,38 +304,31 @@ def differences(schema: Schema, old: Mapping[str, Any], new: Mapping[str, Any]) 
 
 
 class CommandProvider(Provider):
-    """The provider. Secrets are accepted, and each input keeps its own secretness on its way into the state."""
+    """The provider. It accepts secrets: an input that is secret is a secret in the state, too."""
 
     def __init__(self, log: EngineLog) -> None:
         self._engine = log
         self._processes = Processes()
 
-    @staticmethod
-    def _schema(type_token: str) -> Schema:
-        try:
-            return SCHEMAS[type_token]
-        except KeyError:
-            raise ProviderError(
-                f"the resource type {type_token} is not implemented by the lab's emulated command plugin; "
-                f"it should be one of: {', '.join(SCHEMAS)}"
-            ) from None
-
     async def check_config(self, request: CheckRequest) -> CheckResponse:
         """The provider has no settings."""
-        given = {key: value for key, value in plain_map(request.new_inputs).items() if key != "version"}
-        return CheckResponse(inputs=dict(request.new_inputs), failures=list(failures({}, given)))
+        settings = {key: value for key, value in plain_map(request.new_inputs).items() if key != "version"}
+        return CheckResponse(inputs=dict(request.new_inputs), failures=list(failures({}, settings)))
 
     async def configure(self, request: ConfigureRequest) -> ConfigureResponse:
         """The provider has no settings."""
         return ConfigureResponse(accept_secrets=True, supports_preview=True)
 
     async def check(self, request: CheckRequest) -> CheckResponse:
-        """Strictness; a connection gets its defaults and is secret."""
+        """Refuses other types, and inputs that are unknown, not implemented or of a wrong type."""
+        type_token = resource_type(request.type)
+        if type_token != COMMAND:
+            raise ProviderError(
+                f"the resource type {type_token} is not implemented by the lab's emulated command plugin; "
+                f"it should be {COMMAND}"
+            )
         inputs = {key: value for key, value in request.new_inputs.items() if plain(value) is not None}
-        found = list(failures(self._schema(own_type(request.type)), plain_map(inputs)))
-        if "connection" in inputs and not found:
-            inputs["connection"] = _with_defaults(inputs["connection"])
-        return CheckResponse(inputs=inputs, failures=found)
+        return CheckResponse(inputs=inputs, failures=list(failures(SCHEMA, plain_map(inputs))))
 
     async def diff(self, request: DiffRequest) -> DiffResponse:
         """Any change of an input is an update."""
@@ -459,35 +336,28 @@ class CommandProvider(Provider):
         for path in request.ignore_changes:
             if path in old:
                 new[path] = old[path]
-        return diff_response(differences(self._schema(own_type(request.type)), old, new))
+        return diff_response(differences(old, new))
 
-    def _execute(self, urn: str, type_token: str, command: str, state: Mapping[str, Any]) -> dict[str, str]:
+    async def _execute(self, urn: str, command: str, state: Mapping[str, Any]) -> dict[str, str]:
         def log(line: str) -> None:
             self._engine.send(urn, line, status=True)
 
-        def warn(line: str) -> None:
-            self._engine.send(urn, line, severity="WARNING")
-
-        if type_token == LOCAL:
-            return run_local(self._processes, command, state, log)
-        return run_remote(self._processes, command, state, log, warn)
+        return await asyncio.to_thread(run_command, self._processes, command, state, log)
 
     async def create(self, request: CreateRequest) -> CreateResponse:
         """Runs `create`, if there is one."""
-        schema = self._schema(own_type(request.type))
         if request.preview:
             unknown = {name: wrap(UNKNOWN) for name in OUTPUTS}
             return CreateResponse(resource_id="", properties={**request.properties, **unknown})
         inputs = plain_map(request.properties)
         texts = dict.fromkeys(OUTPUTS, "")
-        if "create" in schema and (command := inputs.get("create")) is not None:
-            texts = await asyncio.to_thread(self._execute, request.urn, own_type(request.type), command, inputs)
+        if (command := inputs.get("create")) is not None:
+            texts = await self._execute(request.urn, command, inputs)
         resource_id = request.name + secrets.token_hex(4)
         return CreateResponse(resource_id=resource_id, properties={**request.properties, **_wrapped(texts)})
 
     async def update(self, request: UpdateRequest) -> UpdateResponse:
         """Runs `update`, else `create`; with neither the old output stays."""
-        schema = self._schema(own_type(request.type))
         old, new = plain_map(request.olds), plain_map(request.news)
         for path in request.ignore_changes:
             if path in old:
@@ -495,22 +365,21 @@ class CommandProvider(Provider):
         inputs = {**request.news, **{path: request.olds[path] for path in request.ignore_changes if path in old}}
         previous = {name: request.olds.get(name, wrap("")) for name in OUTPUTS}
         if request.preview:
-            changed = bool(differences(schema, old, new))
+            changed = bool(differences(old, new))
             shown = {name: wrap(UNKNOWN) for name in OUTPUTS} if changed else previous
             return UpdateResponse(properties={**inputs, **shown})
         command = new.get("update", new.get("create"))
         if command is None:
             return UpdateResponse(properties={**inputs, **previous})
         state = {**new, **{name: plain(value) for name, value in previous.items()}}
-        texts = await asyncio.to_thread(self._execute, request.urn, own_type(request.type), command, state)
+        texts = await self._execute(request.urn, command, state)
         return UpdateResponse(properties={**inputs, **_wrapped(texts)})
 
     async def delete(self, request: DeleteRequest) -> None:
         """Runs the `delete` that is in the state."""
-        self._schema(own_type(request.type))
         state = plain_map(request.properties)
         if (command := state.get("delete")) is not None:
-            await asyncio.to_thread(self._execute, request.urn, own_type(request.type), command, state)
+            await self._execute(request.urn, command, state)
 
     async def invoke(self, request: InvokeRequest) -> InvokeResponse:
         """No functions."""
@@ -523,15 +392,6 @@ class CommandProvider(Provider):
 
 def _wrapped(texts: Mapping[str, str]) -> dict[str, PropertyValue]:
     return {name: wrap(text) for name, text in texts.items()}
-
-
-def _with_defaults(connection: PropertyValue) -> PropertyValue:
-    given = connection.value
-    if not isinstance(given, Mapping):  # unknown as a whole
-        return connection.with_secret(True)
-    defaults = {key: wrap(prop.default) for key, prop in CONNECTION.items() if prop.default is not None}
-    known = {key: value for key, value in given.items() if plain(value) is not None}
-    return PropertyValue({**defaults, **known}, is_secret=True)
 
 
 def main() -> None:

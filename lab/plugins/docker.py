@@ -1,23 +1,28 @@
-"""Emulated `docker` provider: Container, RemoteImage, Network (lookup only) and the function getNetwork.
+"""Emulated `docker` provider: Container and RemoteImage, with the inputs that the program uses.
 
 Behaves as pulumi-docker 5.2.0, which bridges terraform-provider-docker 4.5.0. What a change does:
 
-    Container, replaced (deleted first): name image command entrypoints user hostname readOnly workingDir capabilities
-        securityOpts volumes ports envs labels logDriver logOpts networkMode networksAdvanced stopSignal stopTimeout
-    Container, in place, done at once: restart maxRetryCount memory memorySwap cpuShares; mustRun (true starts it)
-    Container, in place, only remembered: rm start wait waitTimeout attach logs destroyGraceSeconds removeVolumes
-        healthcheck tmpfs (the last two keep their old value in the container: the real provider does that too, and
-        shows the difference again after a refresh; replace the container by something else that changes with them)
-    RemoteImage, replaced: name pullTriggers triggers; in place: keepLocally forceRemove
+    Container, replaced (deleted first): name image command entrypoints user readOnly capabilities securityOpts volumes
+        labels logDriver logOpts networksAdvanced
+    Container, in place, done at once: restart; mustRun (true starts it)
+    Container, in place, only remembered: destroyGraceSeconds removeVolumes healthcheck (the last one keeps its old
+        value in the container: the real provider does that too, and shows the difference again after a refresh;
+        replace the container by something else that changes with it)
+    RemoteImage, replaced: name; in place: keepLocally
 
-As there, too:
+As the real provider:
 
-- a container that was made but does not start (or, with `wait`, does not get healthy) stays, and is kept in the state
-  as one that failed; the next `up` clears that without starting it, the next refresh sees it stopped;
+- a container that was made but does not start stays, and is kept in the state as one that failed; the next `up` clears
+  that without starting it, the next refresh sees it stopped;
 - a container that has stopped is no error: a read writes `mustRun: false` into the state, so the next `up` starts it;
 - an unset `destroyGraceSeconds` kills at once;
 - durations come back as Go writes them ("1m0s"), so an input written otherwise ("60s") is a difference for ever;
 - an image that is not there is pulled; deleting a RemoteImage removes its name, and the image with the last name.
+
+Unlike the real provider:
+
+- a container needs a name; `wait` may only be false, since nothing here waits for a container's health;
+- drift is seen in the inputs above alone.
 """
 
 from __future__ import annotations
@@ -30,13 +35,10 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
-
-from pulumi.provider.experimental.provider import InvokeRequest, InvokeResponse
 
 from lab.plugins.base import (
     BridgedProvider,
@@ -46,13 +48,10 @@ from lab.plugins.base import (
     Resource,
     Schema,
     at_least,
-    failures,
     not_implemented_unless,
     one_of,
-    plain_map,
     serve,
     strings,
-    wrap_map,
 )
 
 if TYPE_CHECKING:
@@ -60,10 +59,7 @@ if TYPE_CHECKING:
 
 CONTAINER = "docker:index/container:Container"
 REMOTE_IMAGE = "docker:index/remoteImage:RemoteImage"
-NETWORK = "docker:index/network:Network"
-GET_NETWORK = "docker:index/getNetwork:getNetwork"
 
-_MEBIBYTE = 1024 * 1024
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
@@ -103,13 +99,6 @@ def _duration(value: str) -> str | None:
 
 def _absolute(value: str) -> str | None:
     return None if value.startswith("/") else f"is {value!r}; it should be an absolute path"
-
-
-def _bounded(count: int) -> Callable[[Any], str | None]:
-    def validate(value: Any) -> str | None:
-        return None if len(value) <= count else f"has {len(value)} entries; it should have at most {count}"
-
-    return validate
 
 
 # --- the engine's API ------------------------------------------------------------------------------------------------
@@ -202,8 +191,6 @@ _CONTAINER: Schema = {
     "command": strings(replace=True, computed=True),
     "entrypoints": strings(replace=True, computed=True),
     "user": Prop(replace=True, computed=True),
-    "hostname": Prop(replace=True, computed=True),
-    "workingDir": Prop(replace=True, computed=True),
     "readOnly": Prop("boolean", default=False, replace=True),
     "capabilities": Prop("object", replace=True, fields={"adds": strings("set"), "drops": strings("set")}),
     "securityOpts": strings("set", replace=True, computed=True),
@@ -215,25 +202,10 @@ _CONTAINER: Schema = {
             fields={
                 "containerPath": Prop(required=True),
                 "hostPath": Prop(validate=_absolute),
-                "volumeName": Prop(),
                 "readOnly": Prop("boolean"),
             },
         ),
     ),
-    "ports": Prop(
-        "list",
-        replace=True,
-        of=Prop(
-            "object",
-            fields={
-                "internal": Prop("integer", required=True),
-                "external": Prop("integer", required=True),
-                "ip": Prop(default="0.0.0.0"),
-                "protocol": Prop(default="tcp", validate=one_of("tcp", "udp")),
-            },
-        ),
-    ),
-    "envs": strings("set", replace=True, computed=True),
     "labels": Prop(
         "set",
         replace=True,
@@ -242,29 +214,12 @@ _CONTAINER: Schema = {
     ),
     "logDriver": Prop(replace=True, computed=True),
     "logOpts": strings("map", replace=True),
-    "networkMode": Prop(default="bridge", replace=True),
     "networksAdvanced": Prop(
-        "set",
-        replace=True,
-        of=Prop(
-            "object",
-            fields={"name": Prop(required=True), "aliases": strings("set"), "ipv4Address": Prop()},
-        ),
+        "set", replace=True, of=Prop("object", fields={"name": Prop(required=True), "aliases": strings("set")})
     ),
-    "stopSignal": Prop(replace=True, computed=True),
-    "stopTimeout": Prop("integer", replace=True, computed=True),
     "restart": Prop(default="no", validate=one_of("no", "on-failure", "always", "unless-stopped")),
-    "maxRetryCount": Prop("integer"),
-    "memory": Prop("integer", validate=at_least(0)),
-    "memorySwap": Prop("integer", validate=at_least(-1)),
-    "cpuShares": Prop("integer", validate=at_least(0)),
     "mustRun": Prop("boolean", default=True),
-    "start": Prop("boolean", default=True),
-    "wait": Prop("boolean", default=False),
-    "waitTimeout": Prop("integer", default=60),
-    "attach": Prop("boolean", default=False, validate=not_implemented_unless(False)),
-    "logs": Prop("boolean", default=False, validate=not_implemented_unless(False)),
-    "rm": Prop("boolean", default=False),
+    "wait": Prop("boolean", default=False, validate=not_implemented_unless(False)),
     "destroyGraceSeconds": Prop("integer"),
     "removeVolumes": Prop("boolean", default=True),
     "healthcheck": Prop(
@@ -275,77 +230,46 @@ _CONTAINER: Schema = {
             "interval": Prop(default="0s", validate=_duration),
             "timeout": Prop(default="0s", validate=_duration),
             "startPeriod": Prop(default="0s", validate=_duration),
-            "startInterval": Prop(default="0s", validate=_duration),
             "retries": Prop("integer", default=0, validate=at_least(0)),
         },
     ),
-    "tmpfs": strings("map"),
 }
-
-_UPDATED_BY_DOCKER = frozenset({"restart", "maxRetryCount", "cpuShares", "memory", "memorySwap"})
 
 _DURATIONS = {
     "Interval": "interval",
     "Timeout": "timeout",
     "StartPeriod": "startPeriod",
-    "StartInterval": "startInterval",
 }
-
-
-def _swap(value: int) -> int:
-    return value * _MEBIBYTE if value > 0 else value
 
 
 def container_config(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The body of POST /containers/create (Docker Engine API) for these inputs."""
-    host: dict[str, Any] = {
-        "RestartPolicy": {"Name": inputs["restart"], "MaximumRetryCount": inputs.get("maxRetryCount", 0)},
-        "AutoRemove": inputs["rm"],
-        "ReadonlyRootfs": inputs["readOnly"],
-        "LogConfig": {"Type": inputs.get("logDriver", ""), "Config": inputs.get("logOpts", {})},
-        "NetworkMode": inputs["networkMode"],
-        "Init": False,
-        "Tmpfs": inputs.get("tmpfs", {}),
-        "CapAdd": inputs.get("capabilities", {}).get("adds"),
-        "CapDrop": inputs.get("capabilities", {}).get("drops"),
-        "SecurityOpt": inputs.get("securityOpts"),
-        "Memory": inputs.get("memory", 0) * _MEBIBYTE,
-        "MemorySwap": _swap(inputs.get("memorySwap", 0)),
-        "CpuShares": inputs.get("cpuShares", 0),
-    }
     binds: list[str] = []
     anonymous: dict[str, Any] = {}
     for volume in inputs.get("volumes", []):
-        source = volume.get("hostPath") or volume.get("volumeName")
-        if source:
+        if source := volume.get("hostPath"):
             binds.append(f"{source}:{volume['containerPath']}:{'ro' if volume.get('readOnly') else 'rw'}")
         else:
             anonymous[volume["containerPath"]] = {}
-    host["Binds"] = binds
-    exposed: dict[str, Any] = {}
-    bindings: dict[str, Any] = {}
-    for port in inputs.get("ports", []):
-        key = f"{port['internal']}/{port.get('protocol', 'tcp')}"
-        exposed[key] = {}
-        binding = {"HostIp": port.get("ip", "0.0.0.0"), "HostPort": str(port["external"])}
-        bindings.setdefault(key, []).append(binding)
-    host["PortBindings"] = bindings
     config: dict[str, Any] = {
         "Image": inputs["image"],
-        "Hostname": inputs.get("hostname", ""),
         "User": inputs.get("user", ""),
-        "WorkingDir": inputs.get("workingDir", ""),
-        "Env": inputs.get("envs"),
         "Cmd": inputs.get("command") or None,
         "Entrypoint": inputs.get("entrypoints") or None,
         "Labels": {item["label"]: item["value"] for item in inputs.get("labels", [])},
         "Volumes": anonymous,
-        "ExposedPorts": exposed,
-        "StopSignal": inputs.get("stopSignal", ""),
-        "HostConfig": host,
+        "HostConfig": {
+            "Binds": binds,
+            "RestartPolicy": {"Name": inputs["restart"], "MaximumRetryCount": 0},
+            "ReadonlyRootfs": inputs["readOnly"],
+            "LogConfig": {"Type": inputs.get("logDriver", ""), "Config": inputs.get("logOpts", {})},
+            "NetworkMode": "bridge",
+            "Init": False,
+            "CapAdd": inputs.get("capabilities", {}).get("adds"),
+            "CapDrop": inputs.get("capabilities", {}).get("drops"),
+            "SecurityOpt": inputs.get("securityOpts"),
+        },
     }
-    if inputs.get("stopTimeout"):
-        config["StopTimeout"] = inputs["stopTimeout"]
     if check := inputs.get("healthcheck"):
         config["Healthcheck"] = {
             "Test": check.get("tests"),
@@ -355,39 +279,12 @@ def container_config(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _network_data(networks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "networkName": name,
-            "ipAddress": found.get("IPAddress", ""),
-            "ipPrefixLength": found.get("IPPrefixLen", 0),
-            "gateway": found.get("Gateway", ""),
-            "globalIpv6Address": found.get("GlobalIPv6Address", ""),
-            "globalIpv6PrefixLength": found.get("GlobalIPv6PrefixLen", 0),
-            "ipv6Gateway": found.get("IPv6Gateway", ""),
-            "macAddress": found.get("MacAddress", ""),
-        }
-        for name, found in sorted(networks.items())
-    ]
-
-
-def _ports(bindings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = []
-    for key in sorted(bindings):
-        internal, _, protocol = key.partition("/")
-        for binding in bindings[key] or []:
-            port = {"internal": int(internal), "external": int(binding["HostPort"])}
-            found.append({**port, "ip": binding["HostIp"], "protocol": protocol})
-    return found
-
-
 def container_state(inspected: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """The state after a read: `before` with what the engine says of the container (GET /containers/ID/json).
 
-    As in the real provider envs, labels, volumes and networksAdvanced are not read back.
+    As in the real provider labels, volumes and networksAdvanced are not read back.
     """
-    config, host, network = inspected["Config"], inspected["HostConfig"], inspected["NetworkSettings"]
-    running = inspected["State"]["Running"]
+    config, host = inspected["Config"], inspected["HostConfig"]
     state = {
         **before,
         "name": inspected["Name"].lstrip("/"),
@@ -395,39 +292,19 @@ def container_state(inspected: Mapping[str, Any], before: Mapping[str, Any]) -> 
         "command": config.get("Cmd") or [],
         "entrypoints": config.get("Entrypoint") or [],
         "user": config.get("User", ""),
-        "hostname": config.get("Hostname", ""),
-        "workingDir": config.get("WorkingDir", ""),
-        "stopSignal": config.get("StopSignal") or "",
-        "stopTimeout": config.get("StopTimeout") or 0,
-        "rm": host.get("AutoRemove", False),
         "readOnly": host.get("ReadonlyRootfs", False),
         "restart": host["RestartPolicy"]["Name"],
-        "maxRetryCount": host["RestartPolicy"]["MaximumRetryCount"],
         "securityOpts": host.get("SecurityOpt") or [],
-        "memory": (host.get("Memory") or 0) // _MEBIBYTE,
-        "memorySwap": swap // _MEBIBYTE if (swap := host.get("MemorySwap") or 0) > 0 else swap,
-        "cpuShares": host.get("CpuShares") or 0,
         "logDriver": host["LogConfig"]["Type"],
         "logOpts": host["LogConfig"]["Config"] if before.get("logOpts") else None,
-        "networkMode": host["NetworkMode"],
-        "tmpfs": host.get("Tmpfs") or {},
-        "bridge": network.get("Bridge", ""),
-        "networkDatas": _network_data(network.get("Networks") or {}),
-        "init": bool(host.get("Init")),
-        "ipcMode": host.get("IpcMode", ""),
-        "runtime": host.get("Runtime", ""),
-        "shmSize": (host.get("ShmSize") or 0) // _MEBIBYTE,
-        "privileged": host.get("Privileged", False),
     }
     adds, drops = host.get("CapAdd") or [], host.get("CapDrop") or []
     if adds or drops:
         state["capabilities"] = {"adds": adds, "drops": drops}
-    if before.get("ports") and (running or before.get("mustRun")):
-        state["ports"] = _ports(network.get("Ports") or {})
     if check := config.get("Healthcheck"):
         durations = {ours: format_duration(check.get(theirs) or 0) for theirs, ours in _DURATIONS.items()}
         state["healthcheck"] = {"tests": check.get("Test") or [], "retries": check.get("Retries") or 0, **durations}
-    if not running:
+    if not inspected["State"]["Running"]:
         state["exitCode"] = inspected["State"]["ExitCode"]
         state["mustRun"] = False
     return state
@@ -437,7 +314,7 @@ class Container(Resource):
     """docker:index/container:Container."""
 
     schema: ClassVar[Schema] = _CONTAINER
-    outputs = ("bridge", "networkDatas", "exitCode", "containerLogs", "init", "ipcMode", "runtime", "shmSize")
+    outputs = ("exitCode",)
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -447,7 +324,7 @@ class Container(Resource):
         return True
 
     def create(self, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Makes it, joins its networks, starts it and, with `wait`, waits until it is healthy."""
+        """Makes it, joins its networks and starts it."""
         from docker.errors import APIError
 
         api = self._engine.api
@@ -464,10 +341,7 @@ class Container(Resource):
         container = made["Id"]
         try:
             self._join(api, container, inputs.get("networksAdvanced", []))
-            if inputs["start"]:
-                self._start(api, container)
-                if inputs["wait"]:
-                    _wait_until_healthy(api, container, inputs["waitTimeout"])
+            self._start(api, container)
         except ProviderError as error:
             raise InitFailed(container, inputs, inputs, str(error)) from None
         except Exception as error:  # whatever happens: a container that was made must not be forgotten
@@ -486,11 +360,10 @@ class Container(Resource):
             if "is not connected to" not in said(error):
                 raise ProviderError(f"Unable to disconnect the default network: {said(error)}") from None
         for network in networks:
-            name, address = network["name"], network.get("ipv4Address")
             try:
-                api.connect_container_to_network(container, name, aliases=network.get("aliases"), ipv4_address=address)
+                api.connect_container_to_network(container, network["name"], aliases=network.get("aliases"))
             except APIError as error:
-                raise ProviderError(f"Unable to connect to network '{name}': {said(error)}") from None
+                raise ProviderError(f"Unable to connect to network '{network['name']}': {said(error)}") from None
 
     @staticmethod
     def _start(api: APIClient, container: str) -> None:
@@ -502,7 +375,7 @@ class Container(Resource):
             raise ProviderError(f"Unable to start container: {said(error)}") from None
 
     def read(self, resource_id: str, state: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-        """What the engine says of it."""
+        """The container as the engine has it."""
         from docker.errors import APIError, NotFound
 
         try:
@@ -516,22 +389,15 @@ class Container(Resource):
     def update(
         self, resource_id: str, old: dict[str, Any], new: dict[str, Any], changed: frozenset[str]
     ) -> dict[str, Any]:
-        """Starts it again, or changes its limits; anything else is only remembered."""
+        """Starts it again, or changes its restart policy; anything else is only remembered."""
         from docker.errors import APIError
 
         api = self._engine.api
-        if "mustRun" in changed and new["mustRun"] and new["start"]:
+        if "mustRun" in changed and new["mustRun"]:
             self._start(api, resource_id)
-        if changed & _UPDATED_BY_DOCKER:
-            body = {
-                "RestartPolicy": {"Name": new["restart"], "MaximumRetryCount": new.get("maxRetryCount", 0)},
-                "Memory": new.get("memory", 0) * _MEBIBYTE,
-                "MemorySwap": _swap(new.get("memorySwap", 0)),
-                "CpuShares": new.get("cpuShares", 0),
-            }
+        if "restart" in changed:
             try:
-                url = api._url("/containers/{0}/update", resource_id)
-                api._result(api._post_json(url, data=body), True)  # update_container leaves zeros out
+                api.update_container(resource_id, restart_policy={"Name": new["restart"]})
             except APIError as error:
                 raise ProviderError(f"Unable to update a container: {said(error)}") from None
         return new
@@ -549,29 +415,12 @@ class Container(Resource):
             raise ProviderError(f"Error stopping container {resource_id}: {said(error)}") from None
         try:
             api.remove_container(resource_id, v=state.get("removeVolumes", True), force=True)
-            api.wait(resource_id, condition="removed" if state.get("rm") else "not-running")
+            api.wait(resource_id, condition="not-running")
         except NotFound:
             pass
         except APIError as error:
             if "is already in progress" not in said(error):
                 raise ProviderError(f"Error deleting container {resource_id}: {said(error)}") from None
-
-
-def _wait_until_healthy(api: APIClient, container: str, seconds: int) -> None:
-    """Asks once a second, as the real provider does. Raises ProviderError in its words."""
-    deadline = time.monotonic() + seconds
-    while True:
-        health = api.inspect_container(container)["State"].get("Health")
-        if health is None:
-            raise ProviderError(
-                "you have supplied a 'wait' argument, but the container does not have a healthcheck defined. "
-                "Please remove the 'wait' argument or add a 'healthcheck' attribute"
-            )
-        if health["Status"] == "healthy":
-            return
-        if time.monotonic() + 1 > deadline:
-            raise ProviderError("container failed to be in healthy state")
-        time.sleep(1)
 
 
 # --- RemoteImage -----------------------------------------------------------------------------------------------------
@@ -580,16 +429,16 @@ class RemoteImage(Resource):
 
     schema: ClassVar[Schema] = {
         "name": Prop(required=True, replace=True),
-        "pullTriggers": strings("set", replace=True),
-        "triggers": strings("map", replace=True),
         "keepLocally": Prop("boolean"),
-        "forceRemove": Prop("boolean"),
     }
     outputs = ("imageId", "repoDigest")
-    autonamed = False
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def delete_before_replace(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+        """Never: two images do not collide."""
+        return False
 
     @staticmethod
     def _state(image: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -630,71 +479,11 @@ class RemoteImage(Resource):
         if state.get("keepLocally"):
             return
         try:
-            self._engine.api.remove_image(state["name"], force=bool(state.get("forceRemove")))
+            self._engine.api.remove_image(state["name"])
         except NotFound:
             pass
         except APIError as error:
             raise ProviderError(f"Unable to remove Docker image: {said(error)}") from None
-
-
-# --- Network ---------------------------------------------------------------------------------------------------------
-def _ipam(inspected: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "subnet": config.get("Subnet", ""),
-            "gateway": config.get("Gateway", ""),
-            "ipRange": config.get("IPRange", ""),
-            "auxAddress": config.get("AuxiliaryAddresses") or {},
-        }
-        for config in inspected["IPAM"].get("Config") or []
-    ]
-
-
-def _no_creation(_value: Any) -> str | None:
-    return "cannot be made: the lab's emulated plugin only looks networks up (Network.get)"
-
-
-class Network(Resource):
-    """docker:index/network:Network, to be looked up by id or name with Network.get."""
-
-    schema: ClassVar[Schema] = {"name": Prop(validate=_no_creation)}
-    outputs = ("driver", "internal", "attachable", "ingress", "ipv6", "ipamDriver", "ipamConfigs", "scope")
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def create(self, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Refused."""
-        raise ProviderError(f"the network {inputs['name']} {_no_creation(None)}")
-
-    def read(self, resource_id: str, state: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
-        """The network of this id or name."""
-        from docker.errors import APIError, NotFound
-
-        try:
-            found = self._engine.api.inspect_network(resource_id)
-        except NotFound:
-            return None
-        except APIError as error:
-            raise ProviderError(said(error)) from None
-        return resource_id, {
-            "name": found["Name"],
-            "labels": [{"label": key, "value": value} for key, value in sorted((found.get("Labels") or {}).items())],
-            "driver": found["Driver"],
-            "internal": found.get("Internal", False),
-            "attachable": found.get("Attachable", False),
-            "ingress": found.get("Ingress", False),
-            "ipv6": found.get("EnableIPv6", False),
-            "ipamDriver": found["IPAM"].get("Driver", ""),
-            "ipamOptions": found["IPAM"].get("Options") or {},
-            "ipamConfigs": _ipam(found),
-            "options": found.get("Options") or {},
-            "scope": found["Scope"],
-        }
-
-    def delete(self, resource_id: str, state: dict[str, Any]) -> None:
-        """Refused: no network in a state was made by this plugin."""
-        raise ProviderError(f"the network {state.get('name', resource_id)} was not made by this plugin; left as it is")
 
 
 # --- the provider ----------------------------------------------------------------------------------------------------
@@ -705,7 +494,6 @@ class DockerProvider(BridgedProvider):
     config_schema: ClassVar[Schema] = {
         "host": Prop(),
         "sshOpts": strings(),
-        "disableDockerDaemonCheck": Prop("boolean"),
     }
 
     def __init__(self) -> None:
@@ -714,50 +502,10 @@ class DockerProvider(BridgedProvider):
         self.resources = {
             CONTAINER: Container(self.engine),
             REMOTE_IMAGE: RemoteImage(self.engine),
-            NETWORK: Network(self.engine),
         }
 
     def _host(self) -> str:
         return self.config.get("host") or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-
-    async def invoke(self, request: InvokeRequest) -> InvokeResponse:
-        """getNetwork."""
-        if request.tok != GET_NETWORK:
-            return await super().invoke(request)
-        import asyncio
-
-        arguments = plain_map(request.args)
-        if found := list(failures({"name": Prop(required=True)}, arguments)):
-            return InvokeResponse(failures=found)
-        return InvokeResponse(return_value=wrap_map(await asyncio.to_thread(self._network, arguments["name"])))
-
-    def _network(self, name: str) -> dict[str, Any]:
-        from docker.errors import APIError
-
-        try:
-            found = self.engine.api.inspect_network(name)
-        except APIError as error:
-            raise ProviderError(f"Could not find docker network: {said(error)}") from None
-        return {
-            "id": found["Id"],
-            "name": found["Name"],
-            "scope": found["Scope"],
-            "driver": found["Driver"],
-            "options": found.get("Options") or {},
-            "internal": found.get("Internal", False),
-            "ipamConfigs": _ipam(found),
-            "containers": [
-                {
-                    "containerId": container,
-                    "name": item["Name"],
-                    "endpointId": item["EndpointID"],
-                    "macAddress": item["MacAddress"],
-                    "ipv4Address": item["IPv4Address"],
-                    "ipv6Address": item["IPv6Address"],
-                }
-                for container, item in sorted((found.get("Containers") or {}).items())
-            ],
-        }
 
 
 def main() -> None:

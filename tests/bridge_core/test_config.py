@@ -16,8 +16,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from documents.bridge_config import bridge_config
-from documents.bridges import SIGNAL
+from documents.bridge.config import bridge_database_url, render_bridge_config
+from documents.bridge.kinds import SIGNAL
 from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.places import Postgres
 from tests.bridge_core.conftest import Core
@@ -34,7 +34,7 @@ TOKENS = Tokens(
 )
 KEYS = Keys(pickle_key="k" * 64, sender_localpart="x" * 32)
 PUPPET = DoublePuppet(as_token="d" * 64, hs_token="e" * 64)
-CONFIG = bridge_config(DEPLOYMENT, TOKENS, KEYS, PUPPET)
+CONFIG = render_bridge_config(DEPLOYMENT, bridge_database_url(DEPLOYMENT, TOKENS), TOKENS, KEYS, PUPPET)
 # Maps whose keys are ours to choose; everything else must be a key of the example.
 FREE = {("bridge", "permissions"), ("double_puppet", "servers"), ("double_puppet", "secrets"), ("logging",)}
 
@@ -131,7 +131,9 @@ def test_json_logs_go_to_stdout_only(core: Core) -> None:
 
 def test_the_password_is_not_in_the_log(core: Core) -> None:
     tokens = dataclasses.replace(TOKENS, database_password="correct horse")
-    path = core.write("config.yaml", bridge_config(DEPLOYMENT, tokens, KEYS, PUPPET))
+    path = core.write(
+        "config.yaml", render_bridge_config(DEPLOYMENT, bridge_database_url(DEPLOYMENT, tokens), tokens, KEYS, PUPPET)
+    )
     done = core.run("-c", str(path), "-n")
     assert done.returncode == 15
     assert "correct horse" not in done.stdout and "correct%20horse" not in done.stdout
@@ -158,8 +160,9 @@ def test_the_bridge_reads_every_value_as_we_wrote_it(
         provisioning_secret=secret,
         database_password=password,
     )
-    config = bridge_config(
+    config = render_bridge_config(
         DEPLOYMENT,
+        bridge_database_url(DEPLOYMENT, tokens),
         tokens,
         dataclasses.replace(KEYS, pickle_key=pickle_key),
         dataclasses.replace(PUPPET, as_token=puppet),

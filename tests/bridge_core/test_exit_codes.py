@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from documents.bridges import LIVE_PATH, READY_PATH
+from documents.bridge.kinds import LIVE_PATH, READY_PATH
 from lab.bridge_build import NEXT, PINNED, SOURCES, Release
 from tests.bridge_core.conftest import Core
 from tests.bridge_core.test_config import CONFIG, KEYS, PUPPET, TOKENS

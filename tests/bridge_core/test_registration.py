@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from documents.appservice import bridge_registration
-from documents.bridge_config import bridge_config
-from documents.bridges import SIGNAL, Bridge
+from documents.bridge.config import bridge_database_url, render_bridge_config
+from documents.bridge.kinds import SIGNAL, Bridge
+from documents.bridge.registrations import render_bridge_registration
 from documents.credentials import LENGTH, SENDER_LENGTH
 from documents.places import BridgeDeployment
 from tests.bridge_core.conftest import Core
@@ -22,7 +22,8 @@ RANDOM = ("as_token", "hs_token", "sender_localpart")
 
 def generated(core: Core, deployment: BridgeDeployment) -> tuple[dict[str, Any], dict[str, Any]]:
     """The bridge's own registration for a config, and the config as it is afterwards."""
-    path = core.write("config.yaml", bridge_config(deployment, TOKENS, KEYS, PUPPET))
+    url = bridge_database_url(deployment, TOKENS)
+    path = core.write("config.yaml", render_bridge_config(deployment, url, TOKENS, KEYS, PUPPET))
     done = core.run("-c", str(path), "-g", "-r", "registration.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     written = core.directory / "registration.yaml"
@@ -31,12 +32,12 @@ def generated(core: Core, deployment: BridgeDeployment) -> tuple[dict[str, Any],
 
 
 def ours(deployment: BridgeDeployment) -> dict[str, Any]:
-    document = yaml.safe_load(bridge_registration(deployment, TOKENS, KEYS))
+    document = yaml.safe_load(render_bridge_registration(deployment, TOKENS, KEYS))
     assert isinstance(document, dict)
     return document
 
 
-OTHER = SIGNAL.named("signal-2")
+OTHER = SIGNAL.with_name("signal-2")
 
 
 @pytest.mark.parametrize("domain", ["echo6.co", "a-b.c_d.example.org:8448", "[2001:db8::1]:8448", "localhost"])

@@ -24,19 +24,23 @@ from pulumi.runtime.stack import ResourceRegistrationFailed, wait_for_rpcs
 
 from documents.credentials import Seed
 from host_programs.backup.archived_keys import ArchivedKey
-from host_programs.backup.nightly_backup import Applied, ProvenDump
+from host_programs.backup.nightly_backup import ProvenBackup
+from host_programs.backup.proof import ProvenDump
 from host_programs.bridge.config import Written
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.bridge.readiness import Ready
+from host_programs.facts.host import ObservedFacts
 from host_programs.files.directory import Done
 from host_programs.files.programs import Installed
-from host_programs.postgres.isolation import Isolated, Proof, Proven
+from host_programs.postgres.access import AccessProof, RoleProof
+from host_programs.postgres.isolation import Isolated
+from host_programs.status.deployed import RecordedDeployment
+from host_programs.synapse.appservices import Registered
 from host_programs.synapse.stop_and_check import Checked
-from host_programs.synapse.synapse import Applied as Registered
 from host_programs.verbs import VERBS
 from host_programs.wire import plain
 from tests.facts import ARCHIVED_KEY, SEED
-from verdicts.host_facts import HostFacts
+from verdicts.host_facts.host import HostFacts
 from workstation.machine import Machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -56,8 +60,8 @@ RESULTS: dict[str, Any] = {
     "archive read-key": ArchivedKey(ARCHIVED_KEY),
     "directory claim": Done(),
     "public shut-out": Isolated({}),
-    "passwords prove": Proven(tuple(Proof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
-    "backup install": Applied(
+    "passwords prove": AccessProof(tuple(RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
+    "backup install": ProvenBackup(
         changed=True, dumps=(ProvenDump("mautrix_signal", "/opt/matrix/backups/x.sql.gz", 1, ""),)
     ),
     "synapse register": Registered(changed=True, restarted=True),
@@ -65,6 +69,7 @@ RESULTS: dict[str, Any] = {
     "config write": Written("/opt/matrix/mautrix-signal/config/config.yaml"),
     "database prepare": DatabaseOrigin("none"),
     "bridge wait": READY,
+    "deployment record": RecordedDeployment("/opt/matrix/mautrix-bridges/deployed.json"),
 }
 
 
@@ -250,9 +255,9 @@ def record(
     def tell(message: str, *_: Any, **__: Any) -> None:
         told.append(message)
 
-    def run(_: Machine, verb: Callable[[Any], Any], arguments: Any) -> HostFacts:
+    def run(_: Machine, verb: Callable[[Any], Any], arguments: Any) -> ObservedFacts:
         looks.append((verb.__name__, arguments))
-        return facts
+        return ObservedFacts(facts)
 
     async def program() -> None:
         """As pulumi.runtime.run_in_stack does, without the stack's own resource."""

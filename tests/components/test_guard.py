@@ -37,7 +37,7 @@ def test_a_failed_step_leaves_one_line_of_the_program_s_end_and_no_traceback(sai
 
 def test_every_other_error_is_said_as_it_is(said: Mock) -> None:
     pulumi.log.error("the host is not ready", None, ephemeral=False)
-    said.assert_called_once_with("the host is not ready", None, ephemeral=False)
+    said.assert_called_once_with("the host is not ready", None, None, False)
 
 
 def test_what_a_component_registers_is_in_no_debug_log(said: Mock) -> None:

@@ -23,7 +23,8 @@ from host_programs.verbs import VERBS
 from tests import facts
 from tests.components.recorder import COMMAND, PERMANENT_SEED, Recording, Resource, Stopped, record
 from tests.facts import ARCHIVED_KEY, SEED
-from verdicts.host_facts import ArchiveFacts, IdRange, Manifest
+from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.docker import IdRange
 
 WHATSAPP, CUSTOM = {"kind": "whatsapp"}, {
     "kind": "custom", "name": "irc", "network": "IRC", "image": "example.org/irc:v1.2.3", "port": 29343,
@@ -33,8 +34,8 @@ MANY = facts.config(None, [WHATSAPP, CUSTOM])
 NAMES = ("mautrix-signal", "mautrix-whatsapp", "mautrix-irc")
 SEEDS = {"secrets-rotating-seed", "secrets-permanent-seed"}
 
-TOKENS, DOUBLEPUPPET = SEED.secrets(Tokens, "mautrix-signal"), SEED.secrets(DoublePuppet, "")
-KEYS = PERMANENT_SEED.secrets(Keys, "mautrix-signal")
+TOKENS, DOUBLEPUPPET = SEED.derive_secrets(Tokens, "mautrix-signal"), SEED.derive_secrets(DoublePuppet, "")
+KEYS = PERMANENT_SEED.derive_secrets(Keys, "mautrix-signal")
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +294,7 @@ def test_a_problem_on_the_host_registers_nothing() -> None:
         record(replace(facts.healthy(), network=False), facts.defaults())
     assert str(stopped.value).splitlines() == [
         "the host is not ready; nothing was changed. 1 problem:",
-        "- network matrix-net: not there: correct the setting network (docker network ls)",
+        "- network matrix-net: does not exist: correct the setting network (docker network ls)",
     ]
     assert stopped.value.registered == []
 

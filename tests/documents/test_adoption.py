@@ -1,4 +1,4 @@
-"""A bridge that would come along as another one: with other users in its rooms, without its key, or not at all."""
+"""A bridge that would be taken over as another one: with other users in its rooms, without its key, or not at all."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from documents.adoption import ByHand, by_hand, problems
-from documents.bridges import SIGNAL
+from documents.bridge.adoption import HandMadeBridge, find_problems, read_hand_made_bridge
+from documents.bridge.kinds import SIGNAL
 
 CONFIG: dict[str, Any] = {
     "homeserver": {"domain": "echo6.co"},
@@ -29,9 +29,9 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def test_what_an_archive_needs_is_read() -> None:
-    assert list(problems(CONFIG, SIGNAL)) == []
-    assert by_hand(CONFIG) == ByHand("echo6.co", "matrix-postgres", "si@gnal", "signal", "a key")
-    assert "a key" not in repr(by_hand(CONFIG))
+    assert list(find_problems(CONFIG, SIGNAL)) == []
+    assert read_hand_made_bridge(CONFIG) == HandMadeBridge("echo6.co", "matrix-postgres", "si@gnal", "signal", "a key")
+    assert "a key" not in repr(read_hand_made_bridge(CONFIG))
 
 
 @pytest.mark.parametrize(
@@ -40,24 +40,28 @@ def test_what_an_archive_needs_is_read() -> None:
         (
             "appservice.id",
             "signal2",
-            "appservice.id: is 'signal2', and here it is 'signal': its rooms have other",
+            "appservice.id: is 'signal2', should be 'signal': its rooms have other",
         ),
-        ("appservice.bot", {}, "appservice.bot.username: is '', and here it is 'signalbot'"),
-        ("appservice.username_template", "sig_{{.}}", "appservice.username_template: is 'sig_{{.}}', and here it is"),
+        ("appservice.bot", {}, "appservice.bot.username: is '', should be 'signalbot'"),
+        (
+            "appservice.username_template",
+            "sig_{{.}}",
+            "appservice.username_template: is 'sig_{{.}}', should be 'signal_{{.}}'",
+        ),
         ("homeserver", None, "homeserver.domain: is not set"),
-        ("encryption.pickle_key", "generate", "encryption.pickle_key: is not there"),
-        ("encryption", {}, "encryption.pickle_key: is not there"),
+        ("encryption.pickle_key", "generate", "encryption.pickle_key: holds no key"),
+        ("encryption", {}, "encryption.pickle_key: holds no key"),
         (
             "database.type",
             "sqlite3-fk-wal",
-            "database.type: is 'sqlite3-fk-wal': this program's bridges have their",
+            "database.type: is 'sqlite3-fk-wal', should be 'postgres': move the data there first",
         ),
         ("database.uri", "host=x user=y", "database.uri: should be like postgres://USER:PASSWORD@HOST/DATABASE"),
         ("database.uri", "postgres://[x/y", "database.uri: should be like postgres://"),
         ("database.uri", "postgres://user@host", "database.uri: should be like postgres://"),
     ],
 )
-def test_what_cannot_come_along_is_one_line(path: str, value: Any, words: str) -> None:
-    (line,) = problems(changed(path, value), SIGNAL)
+def test_a_bridge_that_cannot_be_taken_over_has_one_line_for_each_reason(path: str, value: Any, words: str) -> None:
+    (line,) = find_problems(changed(path, value), SIGNAL)
     assert line.startswith(words)
     assert "p%2Fw" not in line

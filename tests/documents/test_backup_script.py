@@ -13,16 +13,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from documents import backup_script
-from documents.backup_script import Block, Judgement
+from documents.backup import backup_script
+from documents.backup.backup_script import DumpCall
+from documents.backup.dump_script import parse_dump_script_owner, render_dump_script
+from documents.backup.script_check import BackupScriptCheck, check_backup_script, find_uploads
 from documents.refusal import Refused
 from tests.facts import whole
 
 CORPUS = {path.name: path.read_text() for path in Path(__file__).parent.glob("corpus/*/*.sh")}
 CASES = {path.stem.split("-")[0]: path.read_text() for path in Path(__file__).parent.glob("corpus/backup_cases/*.sh")}
-SIGNAL = Block("mautrix-signal/contabo", "/opt/matrix/scripts/mautrix-bridges_backup.sh", "${BACKUP_DIR}")
-WHATSAPP = Block("mautrix-whatsapp/contabo", "/opt/matrix/scripts/mautrix-whatsapp_backup.sh", "/srv/dumps")
-TEMPLATE = (Path(backup_script.__file__).parents[1] / "host_programs/backup/bridge_backup.sh").read_text()
+SIGNAL = DumpCall("mautrix-signal/contabo", "/opt/matrix/scripts/mautrix-bridges_backup.sh", "${BACKUP_DIR}")
+WHATSAPP = DumpCall("mautrix-whatsapp/contabo", "/opt/matrix/scripts/mautrix-whatsapp_backup.sh", "/srv/dumps")
+TEMPLATE = (Path(backup_script.__file__).parents[2] / "host_programs/backup/bridge_backup.sh").read_text()
 CALL = (
     "mautrix_status=$?; /opt/matrix/scripts/mautrix-bridges_backup.sh \"${BACKUP_DIR-}\" || trap 'exit 1' EXIT; "
     '(exit "$mautrix_status") && :'
@@ -34,7 +36,7 @@ ADDED = [
 ]
 
 
-def test_the_corpus_is_there() -> None:
+def test_the_corpus_is_not_empty() -> None:
     assert len(CORPUS) == 18 and len(CASES) == 10
 
 
@@ -61,35 +63,37 @@ scripts = st.one_of(
 @example("a")
 def test_taken_out_it_is_the_script_byte_for_byte_and_a_second_time_changes_nothing(text: str) -> None:
     try:
-        done = backup_script.add(text, SIGNAL)
+        done = backup_script.add_call(text, SIGNAL)
     except Refused as refused:
         assert refused.problems[0].reason.startswith("goes on in the next line")
         return
-    assert backup_script.remove(done, SIGNAL.owner) == text
-    assert backup_script.add(done, SIGNAL) == done
-    assert backup_script.remove(text, SIGNAL.owner) == text
+    assert backup_script.remove_call(done, SIGNAL.owner) == text
+    assert backup_script.add_call(done, SIGNAL) == done
+    assert backup_script.remove_call(text, SIGNAL.owner) == text
 
 
 @given(scripts, st.booleans())
 @example("# >>> mautrix-whatsapp/contabo\nexit 0\n# <<< mautrix-whatsapp/contabo", False)  # not a place for ours
 def test_two_owners_come_and_go_in_any_order(text: str, first: bool) -> None:
     try:
-        done = backup_script.add(backup_script.add(text, SIGNAL), WHATSAPP)
-        there = backup_script.remove(text, WHATSAPP.owner) != text or "whatsapp" in text
+        done = backup_script.add_call(backup_script.add_call(text, SIGNAL), WHATSAPP)
+        there = backup_script.remove_call(text, WHATSAPP.owner) != text or "whatsapp" in text
     except Refused:
         return
     one, two = (SIGNAL, WHATSAPP) if first else (WHATSAPP, SIGNAL)
-    left = backup_script.remove(done, one.owner)
+    left = backup_script.remove_call(done, one.owner)
     assert one.command not in left and two.command in left
     if not there:
-        assert backup_script.remove(left, two.owner) == text
+        assert backup_script.remove_call(left, two.owner) == text
 
 
 @given(scripts)
 def test_a_changed_call_takes_the_place_of_the_old_one(text: str) -> None:
-    other = Block(SIGNAL.owner, "/elsewhere/dump.sh", "/srv/other")
+    other = DumpCall(SIGNAL.owner, "/elsewhere/dump.sh", "/srv/other")
     try:
-        assert backup_script.add(backup_script.add(text, SIGNAL), other) == backup_script.add(text, other)
+        assert backup_script.add_call(backup_script.add_call(text, SIGNAL), other) == backup_script.add_call(
+            text, other
+        )
     except Refused:
         return
 
@@ -99,11 +103,11 @@ def test_any_filter_comes_back_from_the_dump_script(command: str, days: int) -> 
     """As bash reads it: one word in quotes, which no text can leave."""
     import shlex
 
-    made = backup_script.dump_script(TEMPLATE, whole())
+    made = render_dump_script(TEMPLATE, whole())
     plan = whole(backupDays=str(days))
     from dataclasses import replace
 
-    text = backup_script.dump_script(TEMPLATE, replace(plan, backup=replace(plan.backup, filter=command)))
+    text = render_dump_script(TEMPLATE, replace(plan, backup=replace(plan.backup, filter=command)))
     rest = text.partition("\nfilter=")[2]
     assert rest.startswith(shlex.quote(command) + "\nsuffix=")
     assert f"\ndays={days}\n" in text and made.partition("set -uo")[2] == text.partition("set -uo")[2]
@@ -112,10 +116,10 @@ def test_any_filter_comes_back_from_the_dump_script(command: str, days: int) -> 
 # ---- the place
 
 
-def placed(text: str, block: Block = SIGNAL) -> tuple[str, str]:
-    """The lines before and after the block."""
-    lines = ["", *backup_script.add(text, block).split("\n"), ""]
-    begin = next(n for n, line in enumerate(lines) if line.startswith(f"# >>> {block.owner}"))
+def placed(text: str, call: DumpCall = SIGNAL) -> tuple[str, str]:
+    """The lines before and after the call."""
+    lines = ["", *backup_script.add_call(text, call).split("\n"), ""]
+    begin = next(n for n, line in enumerate(lines) if line.startswith(f"# >>> {call.owner}"))
     return lines[begin - 1], lines[begin + 3]
 
 
@@ -141,19 +145,19 @@ def test_it_goes_where_a_person_would_put_it(text: str, before: str, after: str)
 
 def test_a_block_or_an_empty_pair_that_stands_somewhere_stays_there_and_so_do_the_operator_s_own_marks() -> None:
     text = "main() {\n  pg_dump a\n  # >>> mautrix-signal/contabo\n  # <<< mautrix-signal/contabo\n}\nmain\nfind x\n"
-    done = backup_script.add(text, SIGNAL)
+    done = backup_script.add_call(text, SIGNAL)
     assert done == text.replace("  # <<<", f"  {CALL}\n  # <<<")
-    assert backup_script.add(done, SIGNAL) == done
-    assert backup_script.remove(done, SIGNAL.owner) == text
+    assert backup_script.add_call(done, SIGNAL) == done
+    assert backup_script.remove_call(done, SIGNAL.owner) == text
 
 
 def test_what_somebody_put_between_the_marks_is_never_written_over_and_never_taken_away() -> None:
     text = "pg_dump a\n# >>> mautrix-signal/contabo\nexit 0\n# <<< mautrix-signal/contabo\n"
     with pytest.raises(Refused, match=r"^3: stands between the marks of mautrix-signal/contabo, where only its call"):
-        backup_script.add(text, SIGNAL)
-    assert backup_script.remove(text, SIGNAL.owner) == text
+        backup_script.add_call(text, SIGNAL)
+    assert backup_script.remove_call(text, SIGNAL.owner) == text
     ours = "\n".join(["pg_dump a", *ADDED, ""]).replace(CALL, f"mine\n{CALL}")
-    assert backup_script.remove(ours, SIGNAL.owner) == "pg_dump a\nmine\n"
+    assert backup_script.remove_call(ours, SIGNAL.owner) == "pg_dump a\nmine\n"
 
 
 @pytest.mark.parametrize("lines", [ADDED[:1], ADDED[2:], ADDED[::-1], [*ADDED, *ADDED], [ADDED[0], *ADDED]])
@@ -161,29 +165,31 @@ def test_marks_that_are_no_pair_are_refused_with_their_line(lines: list[str]) ->
     text = "\n".join(["pg_dump a", *lines, "find x", ""])
     words = r"^2: the marks of mautrix-signal/contabo should be one pair, .*: put the"
     with pytest.raises(Refused, match=words):
-        backup_script.add(text, SIGNAL)
+        backup_script.add_call(text, SIGNAL)
     with pytest.raises(Refused, match=words):
-        backup_script.remove(text, SIGNAL.owner)
+        backup_script.remove_call(text, SIGNAL.owner)
 
 
 def test_a_line_that_goes_on_is_not_cut() -> None:
     with pytest.raises(Refused, match=r"^2: goes on in the next line, before which the call would stand: put the two"):
-        backup_script.add("pg_dump a\nsay \\\nfind x\n", SIGNAL)
-    assert backup_script.add("pg_dump a\nsay \\\\\nfind x\n", SIGNAL)
+        backup_script.add_call("pg_dump a\nsay \\\nfind x\n", SIGNAL)
+    assert backup_script.add_call("pg_dump a\nsay \\\\\nfind x\n", SIGNAL)
 
 
-def test_the_three_lines() -> None:
+def test_the_call_goes_in_as_three_lines_before_the_clean_up() -> None:
     text = "BACKUP_DIR=x\npg_dump a\nfind x\n"
-    assert backup_script.add(text, SIGNAL).split("\n") == ["BACKUP_DIR=x", "pg_dump a", *ADDED, "find x", ""]
-    assert backup_script.before(backup_script.add(text, SIGNAL), SIGNAL.owner) == "BACKUP_DIR=x\npg_dump a\n"
-    quoted = backup_script.add(text, Block("s/t", "/opt/my scripts/dump.sh", "/srv/dumps"))
+    assert backup_script.add_call(text, SIGNAL).split("\n") == ["BACKUP_DIR=x", "pg_dump a", *ADDED, "find x", ""]
+    assert (
+        backup_script.text_above_call(backup_script.add_call(text, SIGNAL), SIGNAL.owner) == "BACKUP_DIR=x\npg_dump a\n"
+    )
+    quoted = backup_script.add_call(text, DumpCall("s/t", "/opt/my scripts/dump.sh", "/srv/dumps"))
     assert "'/opt/my scripts/dump.sh' \"/srv/dumps\" ||" in quoted
 
 
 def test_a_script_with_an_exit_trap_of_its_own_keeps_it() -> None:
-    done = backup_script.add("trap 'rm -f $tmp' EXIT\npg_dump a\n", SIGNAL)
+    done = backup_script.add_call("trap 'rm -f $tmp' EXIT\npg_dump a\n", SIGNAL)
     assert "|| echo 'a dump failed; the EXIT trap of this script decides its exit status' >&2; (exit" in done
-    assert "|| trap 'exit 1' EXIT;" in backup_script.add("trap - EXIT\n# trap x EXIT\npg_dump a\n", SIGNAL)
+    assert "|| trap 'exit 1' EXIT;" in backup_script.add_call("trap - EXIT\n# trap x EXIT\npg_dump a\n", SIGNAL)
 
 
 # ---- the shell
@@ -196,21 +202,21 @@ def test_a_script_with_an_exit_trap_of_its_own_keeps_it() -> None:
         ("#!/usr/bin/env -S bash -e", "bash"), ("#!/usr/bin/env LC_ALL=C zsh", "zsh"), ("", "sh"), ("pg_dump", "sh"),
     ],
 )  # fmt: skip
-def test_the_shell_that_runs_it(first: str, shell: str) -> None:
-    assert backup_script.interpreter(f"{first}\necho\n") == shell
+def test_the_first_line_tells_the_shell_and_anything_else_is_refused(first: str, shell: str) -> None:
+    assert backup_script.find_interpreter(f"{first}\necho\n") == shell
 
 
 @pytest.mark.parametrize("first", ["#!/usr/bin/python3", "#!/usr/bin/env perl", "#!/usr/bin/fish", "#!"])
 def test_what_is_no_shell_script_is_refused_with_the_way_out(first: str) -> None:
     with pytest.raises(Refused, match=r"^1: is a script for .*: set backupScript to none, and have cron run our dump"):
-        backup_script.interpreter(f"{first}\n")
+        backup_script.find_interpreter(f"{first}\n")
 
 
 # ---- the verdict
 
 
-def judged(text: str, **config: str) -> Judgement:
-    return backup_script.judge(text, whole(**config))
+def judged(text: str, **config: str) -> BackupScriptCheck:
+    return check_backup_script(text, whole(**config))
 
 
 def told(lines: tuple[str, ...]) -> list[str]:
@@ -251,10 +257,10 @@ def test_healthy_scripts_of_all_kinds(case: str, directory: str, problems: list[
     first = judged(text)
     assert (told(first.problems), told(first.warnings)) == (problems, warnings)
     accepted = judged(text, backupDir=directory, acceptPlainDumps="true")
-    assert accepted.problems == () and backup_script.remove(accepted.edited, SIGNAL.owner) == text
+    assert accepted.problems == () and backup_script.remove_call(accepted.edited, SIGNAL.owner) == text
     filtered = judged(text, backupDir=directory, backupFilter="age -r age1x", backupFilterSuffix=".age")
     assert filtered.problems == ()
-    assert all("go along through backupFilter if it sends" in line for line in filtered.warnings)
+    assert all("it sends our dumps through backupFilter, too" in line for line in filtered.warnings)
 
 
 def test_where_the_call_stands_in_the_cases() -> None:
@@ -283,8 +289,8 @@ def test_a_directory_that_the_script_does_not_name_is_told_with_the_names_that_i
         ("nice scp a b:", "scp"), ("curl -fsS -T a https://x/", "curl"), ("tar c x | aws s3 cp - s3://y", "aws"),
     ],
 )  # fmt: skip
-def test_an_upload_is_found(line: str, word: str) -> None:
-    assert backup_script.uploads(f"#!/bin/sh\n{line}\n") == [(2, word)]
+def test_a_command_that_uploads_is_found(line: str, word: str) -> None:
+    assert find_uploads(f"#!/bin/sh\n{line}\n") == [(2, word)]
 
 
 @pytest.mark.parametrize(
@@ -292,8 +298,8 @@ def test_an_upload_is_found(line: str, word: str) -> None:
     ["# rclone copy", "echo 'rclone copy is off'", "curl -fsS https://hc-ping.com/x", "RSYNC=no", "rsync_done=1",
      "find /srv/aws -delete", "cd /srv/restic"],
 )  # fmt: skip
-def test_what_is_no_upload(line: str) -> None:
-    assert backup_script.uploads(f"#!/bin/sh\n{line}\n") == []
+def test_a_command_that_does_not_upload_is_not_taken_for_one(line: str) -> None:
+    assert find_uploads(f"#!/bin/sh\n{line}\n") == []
 
 
 @pytest.mark.parametrize(
@@ -321,11 +327,11 @@ def test_the_line_of_a_warning_is_the_file_s_also_below_our_call() -> None:
     assert str(first.edited.split("\n").index("if command -v aws >/dev/null; then") + 1) == "12"
 
 
-def test_what_stands_already_is_known() -> None:
+def test_a_script_that_has_the_call_needs_no_edit() -> None:
     text = CASES["B17"]
     first = judged(text)
-    assert not first.stands and judged(first.edited).stands
-    assert not judged(first.edited, backupDir="/srv/other").stands
+    assert not first.has_call and judged(first.edited).has_call
+    assert not judged(first.edited, backupDir="/srv/other").has_call
     assert judged(first.edited).problems == first.problems == ()
 
 
@@ -333,7 +339,7 @@ def test_what_stands_already_is_known() -> None:
 
 
 def test_the_settings_of_the_dump_script() -> None:
-    made = backup_script.dump_script(TEMPLATE, whole(backupFilter="age -r 'x'", backupFilterSuffix=".age"))
+    made = render_dump_script(TEMPLATE, whole(backupFilter="age -r 'x'", backupFilterSuffix=".age"))
     settings = made.partition("do not edit\n")[2].partition("# --- end")[0]
     assert settings.splitlines() == [
         "# owner: mautrix-signal/contabo",
@@ -344,7 +350,7 @@ def test_the_settings_of_the_dump_script() -> None:
         "filter='age -r '\"'\"'x'\"'\"''",
         "suffix=.age",
     ]
-    assert backup_script.dump_script_owner(made) == "mautrix-signal/contabo"
+    assert parse_dump_script_owner(made) == "mautrix-signal/contabo"
     assert re.sub(r"(?s)# --- settings.*settings\n", "", made) == re.sub(
         r"(?s)# --- settings.*settings\n", "", TEMPLATE
     )
@@ -352,4 +358,4 @@ def test_the_settings_of_the_dump_script() -> None:
 
 @pytest.mark.parametrize("text", ["", "#!/bin/sh\n# owner: mautrix-signal/contabo\n", "#!/bin/bash\nrm x\n"])
 def test_another_script_has_no_owner(text: str) -> None:
-    assert backup_script.dump_script_owner(text) == ""
+    assert parse_dump_script_owner(text) == ""

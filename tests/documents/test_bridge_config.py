@@ -15,16 +15,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from documents.bridge_config import (
-    OURS,
-    WHOLE,
-    bridge_config,
+from documents.bridge.config import (
+    PROGRAM_KEYS,
+    UNMERGED_KEYS,
     bridge_database_url,
-    chosen,
     database_url,
-    merged,
-    not_taken,
-    refused,
+    extract_bridge_config,
+    find_forbidden_keys,
+    find_rejected_settings,
+    merge,
+    render_bridge_config,
 )
 from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.places import BridgeDeployment
@@ -51,7 +51,8 @@ def text(deployment: BridgeDeployment = DEPLOYMENT, /, **changed: str) -> str:
     keys = {name: changed.pop(name) for name in list(changed) if name in ("pickle_key", "sender_localpart")}
     puppet = dataclasses.replace(PUPPET, as_token=changed.pop("doublepuppet", PUPPET.as_token))
     tokens = dataclasses.replace(TOKENS, **changed)
-    return bridge_config(deployment, tokens, dataclasses.replace(KEYS, **keys), puppet)
+    url = bridge_database_url(deployment, TOKENS)
+    return render_bridge_config(deployment, url, tokens, dataclasses.replace(KEYS, **keys), puppet)
 
 
 def parsed(deployment: BridgeDeployment = DEPLOYMENT, /, **changed: str) -> dict[str, dict[str, object]]:
@@ -161,7 +162,7 @@ def test_any_password_comes_back_from_the_url(role: str, password: str, database
 @pytest.mark.parametrize(
     ("host", "place"), [("172.18.0.2", "172.18.0.2:5432"), ("fd00::2", "[fd00::2]:5432"), ("my_db", "my_db:5432")]
 )
-def test_hosts_of_a_url(host: str, place: str) -> None:
+def test_every_form_of_a_host_is_a_valid_url(host: str, place: str) -> None:
     assert urlsplit(database_url("u", "p", host, 5432, "d")).netloc == f"u:p@{place}"
 
 
@@ -230,7 +231,7 @@ CHOSEN = st.dictionaries(
 
 
 def values(node: Any, above: str = "") -> dict[str, Any]:
-    if isinstance(node, dict) and node and above not in WHOLE:
+    if isinstance(node, dict) and node and above not in UNMERGED_KEYS:
         return {path: value for key, below in node.items()
                 for path, value in values(below, f"{above}.{key}".lstrip(".")).items()}  # fmt: skip
     return {above: node}
@@ -239,9 +240,9 @@ def values(node: Any, above: str = "") -> dict[str, Any]:
 @pytest.mark.law
 @given(CHOSEN, CHOSEN)
 def test_what_is_chosen_counts_and_all_else_stays(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
-    together = merged(ours, theirs)
-    assert not_taken(theirs, together) == []
-    assert merged(ours, {}) == ours and merged({}, theirs) == theirs and merged(together, theirs) == together
+    together = merge(ours, theirs)
+    assert find_rejected_settings(theirs, together) == []
+    assert merge(ours, {}) == ours and merge({}, theirs) == theirs and merge(together, theirs) == together
     chosen = values(theirs)
     for path, value in values(ours).items():
         if path and not any(f"{path}.".startswith(f"{each}.") or f"{each}.".startswith(f"{path}.") for each in chosen):
@@ -251,8 +252,8 @@ def test_what_is_chosen_counts_and_all_else_stays(ours: dict[str, Any], theirs: 
 @pytest.mark.law
 @given(CHOSEN)
 def test_what_is_ours_is_refused_with_all_that_is_above_and_below(theirs: dict[str, Any]) -> None:
-    told, chosen = refused(theirs), values(theirs)
-    for path in OURS:
+    told, chosen = find_forbidden_keys(theirs), values(theirs)
+    for path in PROGRAM_KEYS:
         touched = [each for each in chosen if f"{each}.".startswith(f"{path}.") or f"{path}.".startswith(f"{each}.")]
         touched = [each for each in touched if each and chosen[each] != {}]
         assert (path in told) == bool(touched), (path, touched)
@@ -277,7 +278,7 @@ def test_all_that_we_write_is_either_ours_or_free_to_choose() -> None:
         "encryption.require", "encryption.allow_key_sharing", "logging.min_level",
     }  # fmt: skip
     written = set(values(parsed()))
-    ours = {path for path in written if any(f"{path}.".startswith(f"{each}.") for each in OURS)}
+    ours = {path for path in written if any(f"{path}.".startswith(f"{each}.") for each in PROGRAM_KEYS)}
     assert written == ours | free and not ours & free
 
 
@@ -297,9 +298,9 @@ def test_all_that_we_write_is_either_ours_or_free_to_choose() -> None:
     ],
 )
 def test_what_the_bridge_does_not_take_is_named_without_its_value(theirs: dict[str, Any], line: str) -> None:
-    assert not_taken(theirs, {"bridge": {"on": True, "limit": 1, "formats": {"m.text": "a"}}, "network": None}) == [
-        line
-    ]
+    assert find_rejected_settings(
+        theirs, {"bridge": {"on": True, "limit": 1, "formats": {"m.text": "a"}}, "network": None}
+    ) == [line]
 
 
 EXAMPLE: dict[str, Any] = {
@@ -311,20 +312,20 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
-def test_of_a_bridge_set_up_by_hand_what_somebody_chose_comes_along() -> None:
+def test_the_choices_of_a_hand_made_bridge_are_extracted() -> None:
     theirs = {
         "bridge": {"permissions": {"@me:echo6.co": "admin"}, "relay": {"enabled": True}},
         "appservice": {"port": 1, "bot": {"username": "other", "displayname": "Hugo"}},
         "encryption": {"allow": True, "pickle_key": "secret"},
         "database": {"uri": "postgres://secret"},
     }
-    assert chosen(merged(EXAMPLE, theirs), EXAMPLE) == {
+    assert extract_bridge_config(merge(EXAMPLE, theirs), EXAMPLE) == {
         "bridge": theirs["bridge"],
         "appservice": {"bot": {"displayname": "Hugo"}},
         "encryption": {"default": False},  # where our own bridges encrypt
     }
-    assert refused(chosen(merged(EXAMPLE, theirs), EXAMPLE)) == []
+    assert find_forbidden_keys(extract_bridge_config(merge(EXAMPLE, theirs), EXAMPLE)) == []
 
 
 def test_an_example_comes_along_as_one_that_does_not_encrypt() -> None:
-    assert chosen(EXAMPLE, EXAMPLE) == {"encryption": {"allow": False, "default": False}}
+    assert extract_bridge_config(EXAMPLE, EXAMPLE) == {"encryption": {"allow": False, "default": False}}

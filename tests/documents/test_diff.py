@@ -6,21 +6,21 @@ from __future__ import annotations
 
 import pytest
 
-from documents import diff, homeserver
+from documents import diff
+from documents.homeserver.adding import add_entries
+from documents.homeserver.entries import Entries
 
-ENTRIES = homeserver.Entries(
-    "mautrix-signal/contabo", ("/data/registration.yaml",), ("msc3202_transaction_extensions",)
-)
+ENTRIES = Entries("mautrix-signal/contabo", ("/data/registration.yaml",), ("msc3202_transaction_extensions",))
 MARK = "# pulumi stack mautrix-signal/contabo"
 
 
 def test_no_difference_is_no_text() -> None:
-    assert diff.diff("a: 1\n", "a: 1\n", "/x") == ""
+    assert diff.make_diff("a: 1\n", "a: 1\n", "/x") == ""
 
 
 def test_our_lines_are_whole_and_secrets_about_them_are_not() -> None:
     old = "server_name: x\nmacaroon_secret_key: 'abc'\nexperimental_features:\n  a: 1\nform_secret: \"d # e\"\nlast: 1"
-    assert diff.diff(old, homeserver.add(old, ENTRIES), "/opt/m/homeserver.yaml") == (
+    assert diff.make_diff(old, add_entries(old, ENTRIES), "/opt/m/homeserver.yaml") == (
         "--- a/opt/m/homeserver.yaml\n"
         "+++ b/opt/m/homeserver.yaml\n"
         "@@ -2,5 +2,8 @@\n"
@@ -41,7 +41,7 @@ def test_our_lines_are_whole_and_secrets_about_them_are_not() -> None:
 def test_a_changed_line_hides_its_secrets_too() -> None:
     """MAS's older settings live in experimental_features, and a flow mapping there has to be split."""
     old = "experimental_features: {msc3861: {enabled: true, client_secret: 'S, }1', admin_token: S2}, b: 1}\n"
-    shown = diff.diff(old, homeserver.add(old, ENTRIES), "h")
+    shown = diff.make_diff(old, add_entries(old, ENTRIES), "h")
     assert "S, }1" not in shown and "S2" not in shown
     assert "-experimental_features: {msc3861: {enabled: true, client_secret: …, admin_token: …}, b: 1}\n" in shown
     assert f"+  , msc3202_transaction_extensions: true  {MARK}\n" in shown
@@ -72,9 +72,9 @@ SECRET = [
 
 @pytest.mark.parametrize("text", SECRET)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_hidden_in_yaml(text: str, end: str) -> None:
+def test_no_secret_of_a_yaml_file_is_in_its_diff(text: str, end: str) -> None:
     text = text.replace("\n", end)
-    hidden = diff.concealed(text)
+    hidden = diff.conceal(text)
     assert "XYZZY" not in hidden and diff.HIDDEN in hidden
     assert hidden.count(end) == text.count(end)
 
@@ -89,8 +89,8 @@ def test_hidden_in_yaml(text: str, end: str) -> None:
         'restic_password="XYZZY"; restic backup',
     ],
 )
-def test_hidden_in_a_script(text: str) -> None:
-    hidden = diff.concealed(f"#!/bin/bash\n{text}\nif [ 1 ]; then\n")
+def test_no_secret_of_a_script_is_in_its_diff(text: str) -> None:
+    hidden = diff.conceal(f"#!/bin/bash\n{text}\nif [ 1 ]; then\n")
     assert "XYZZY" not in hidden and diff.HIDDEN in hidden
 
 
@@ -110,11 +110,11 @@ def test_hidden_in_a_script(text: str) -> None:
         "app_service_config_files:\n- /data/secret-token.yaml",
     ],
 )
-def test_shown(text: str) -> None:
-    assert diff.concealed(text) == text
+def test_values_that_only_look_secret_stay_visible(text: str) -> None:
+    assert diff.conceal(text) == text
 
 
 def test_secrets_of_a_document_are_the_values_that_are_hidden() -> None:
     loop: dict[str, object] = {"password": "p1", "n": {"tokens": ["t1", 7, True, None]}, "key_path": "/k", "a": "b"}
     loop["self"] = loop
-    assert sorted(diff.secrets(loop)) == ["7", "p1", "t1"]
+    assert sorted(diff.find_secrets(loop)) == ["7", "p1", "t1"]

@@ -22,5 +22,5 @@ def test_a_text_that_moves_to_its_neighbour_counts() -> None:
     assert fingerprint("1:a", "") != fingerprint("", "1:a")
 
 
-def test_it_tells_nothing_but_a_hash() -> None:
+def test_a_fingerprint_reveals_nothing_of_its_texts() -> None:
     assert re.fullmatch(r"[0-9a-f]{64}", fingerprint("secret"))

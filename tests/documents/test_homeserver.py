@@ -7,8 +7,11 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from documents import homeserver
-from documents.homeserver import Entries
+from documents.homeserver.adding import add_entries
+from documents.homeserver.entries import Entries
+from documents.homeserver.inspecting import find_duplicate_keys
+from documents.homeserver.meaning import find_missing_entries
+from documents.homeserver.removing import remove_entries
 from documents.refusal import Problem, Refused
 
 SIGNAL = Entries("mautrix-signal/contabo", ("/data/registration.yaml",), ("msc3202_transaction_extensions",))
@@ -21,7 +24,7 @@ FLAG = Entries(SIGNAL.owner, (), SIGNAL.experimental_features)
 
 
 def test_absent_keys_go_to_the_end_each_line_marked() -> None:
-    assert homeserver.add("server_name: x\n", SIGNAL) == (
+    assert add_entries("server_name: x\n", SIGNAL) == (
         "server_name: x\n"
         f"app_service_config_files:  {MARK}\n"
         f"  - /data/registration.yaml  {MARK}\n"
@@ -123,8 +126,8 @@ def test_absent_keys_go_to_the_end_each_line_marked() -> None:
     ],
 )
 def test_a_list_in_every_style(before: str, after: str) -> None:
-    assert homeserver.add(before, LIST) == after
-    assert homeserver.remove(after, SIGNAL.owner) == before
+    assert add_entries(before, LIST) == after
+    assert remove_entries(after, SIGNAL.owner) == before
 
 
 @pytest.mark.parametrize(
@@ -155,33 +158,33 @@ def test_a_list_in_every_style(before: str, after: str) -> None:
     ],
 )
 def test_flags_in_every_style(before: str, after: str) -> None:
-    assert homeserver.add(before, FLAG) == after
-    assert homeserver.remove(after, SIGNAL.owner) == before
+    assert add_entries(before, FLAG) == after
+    assert remove_entries(after, SIGNAL.owner) == before
 
 
-def test_what_is_there_by_hand_is_neither_owned_nor_removed() -> None:
+def test_an_entry_without_our_mark_is_neither_owned_nor_removed() -> None:
     by_hand = "app_service_config_files:\n- /data/registration.yaml\n"
     by_hand += "experimental_features: {msc3202_transaction_extensions: on}\n"
-    assert homeserver.add(by_hand, SIGNAL) == by_hand
-    assert homeserver.remove(by_hand, SIGNAL.owner) == by_hand
+    assert add_entries(by_hand, SIGNAL) == by_hand
+    assert remove_entries(by_hand, SIGNAL.owner) == by_hand
     more = Entries(SIGNAL.owner, ("/data/registration.yaml", "/data/doublepuppet.yaml"), SIGNAL.experimental_features)
-    both = homeserver.add(by_hand, more)
+    both = add_entries(by_hand, more)
     assert both.count(MARK) == 1 and f"- /data/doublepuppet.yaml  {MARK}" in both
-    assert homeserver.remove(both, SIGNAL.owner) == by_hand
+    assert remove_entries(both, SIGNAL.owner) == by_hand
 
 
 def test_paths_and_flags_that_need_quotes_are_quoted() -> None:
     odd = Entries("a/b", ("/data/a b: #c.yaml", 'C:\\x "y".yaml', "yes", "12", "/data/ü,].yaml"), ("null", "a: b"))
     for text in ("x: 1\n", "app_service_config_files: [a]\nexperimental_features: {a: 1}\n"):
-        done = yaml.safe_load(homeserver.add(text, odd))
+        done = yaml.safe_load(add_entries(text, odd))
         assert done["app_service_config_files"][-5:] == list(odd.registrations)
         assert done["experimental_features"]["null"] is True and done["experimental_features"]["a: b"] is True
 
 
 def test_two_stacks_share_a_flag_until_the_last_one_goes() -> None:
     plain = "server_name: x\n"
-    one = homeserver.add(plain, SIGNAL)
-    two = homeserver.add(one, WHATSAPP)
+    one = add_entries(plain, SIGNAL)
+    two = add_entries(one, WHATSAPP)
     assert two == (
         "server_name: x\n"
         f"app_service_config_files:  {BOTH}\n"
@@ -190,14 +193,14 @@ def test_two_stacks_share_a_flag_until_the_last_one_goes() -> None:
         f"experimental_features:  {BOTH}\n"
         f"  msc3202_transaction_extensions: true  {BOTH}\n"
     )
-    assert homeserver.remove(two, WHATSAPP.owner) == one
-    assert homeserver.remove(two, SIGNAL.owner) == homeserver.add(plain, WHATSAPP)
-    assert homeserver.remove(homeserver.remove(two, SIGNAL.owner), WHATSAPP.owner) == plain
+    assert remove_entries(two, WHATSAPP.owner) == one
+    assert remove_entries(two, SIGNAL.owner) == add_entries(plain, WHATSAPP)
+    assert remove_entries(remove_entries(two, SIGNAL.owner), WHATSAPP.owner) == plain
 
 
 def test_two_stacks_on_a_split_flow_list_and_a_replaced_value() -> None:
     plain = "app_service_config_files: [/a]\nexperimental_features: ~\n"
-    two = homeserver.add(homeserver.add(plain, SIGNAL), WHATSAPP)
+    two = add_entries(add_entries(plain, SIGNAL), WHATSAPP)
     assert two == (
         f"app_service_config_files: [/a  {BOTH}; before: on one line\n"
         f"  , /data/registration.yaml  {MARK}\n"
@@ -207,47 +210,47 @@ def test_two_stacks_on_a_split_flow_list_and_a_replaced_value() -> None:
         f"  msc3202_transaction_extensions: true  {BOTH}\n"
     )
     for first, second in ((SIGNAL, WHATSAPP), (WHATSAPP, SIGNAL)):
-        assert homeserver.remove(homeserver.remove(two, first.owner), second.owner) == plain
+        assert remove_entries(remove_entries(two, first.owner), second.owner) == plain
 
 
 def test_a_name_that_begins_like_another_is_another_stack() -> None:
     long = Entries("mautrix-signal/contabo-2", ("/data/two.yaml",))
-    two = homeserver.add(homeserver.add("x: 1\n", LIST), long)
-    assert homeserver.remove(two, "mautrix-signal/contabo") == homeserver.add("x: 1\n", long)
-    assert homeserver.remove(two, "mautrix-signal") == two
+    two = add_entries(add_entries("x: 1\n", LIST), long)
+    assert remove_entries(two, "mautrix-signal/contabo") == add_entries("x: 1\n", long)
+    assert remove_entries(two, "mautrix-signal") == two
 
 
 def test_somebodys_entries_under_our_keys_keep_them() -> None:
-    ours = homeserver.add("server_name: x\n", SIGNAL)
+    ours = add_entries("server_name: x\n", SIGNAL)
     edited = ours.replace(
         f"  - /data/registration.yaml  {MARK}\n", f"  - /early\n  - /data/registration.yaml  {MARK}\n  - /late # mine\n"
     ) + ("  msc9999: true\nadded: later\n")
-    assert homeserver.remove(edited, SIGNAL.owner) == (
+    assert remove_entries(edited, SIGNAL.owner) == (
         "server_name: x\napp_service_config_files:\n  - /early\n  - /late # mine\n"
         "experimental_features:\n  msc9999: true\nadded: later\n"
     )
 
 
 def test_somebodys_entries_where_we_replaced_or_split() -> None:
-    ours = homeserver.add("app_service_config_files: [/a] # x\nexperimental_features: ~ # none\n", SIGNAL)
+    ours = add_entries("app_service_config_files: [/a] # x\nexperimental_features: ~ # none\n", SIGNAL)
     edited = ours.replace("\n  ]", "\n  , /late]") + "  msc9999: true\n"
-    assert homeserver.remove(edited, SIGNAL.owner) == (
+    assert remove_entries(edited, SIGNAL.owner) == (
         "app_service_config_files: [/a\n  , /late] # x\nexperimental_features: # none\n  msc9999: true\n"
     )
 
 
 def test_a_comment_of_somebodys_among_our_lines_stays() -> None:
-    ours = homeserver.add("x: 1\n", SIGNAL)
+    ours = add_entries("x: 1\n", SIGNAL)
     edited = ours.replace("  msc3202", "  # why is this here?\n\n  msc3202")
-    assert homeserver.remove(edited, SIGNAL.owner) == "x: 1\n  # why is this here?\n\n"
+    assert remove_entries(edited, SIGNAL.owner) == "x: 1\n  # why is this here?\n\n"
 
 
 def test_a_remark_after_our_mark_does_not_disown_the_line() -> None:
-    ours = homeserver.add("x: 1\n", SIGNAL)
+    ours = add_entries("x: 1\n", SIGNAL)
     edited = ours.replace(f"registration.yaml  {MARK}", f"registration.yaml {MARK} -- leave it, matt").replace(
         ":  #", ": #"
     )
-    assert homeserver.remove(edited, SIGNAL.owner) == "x: 1\n"
+    assert remove_entries(edited, SIGNAL.owner) == "x: 1\n"
 
 
 def test_our_mark_inside_a_value_or_alone_is_text() -> None:
@@ -257,22 +260,22 @@ def test_our_mark_inside_a_value_or_alone_is_text() -> None:
         f"note: 1  {MARK}\napp_service_config_files:\n- /a\n",
         f"app_service_config_files:\n{MARK}\nb: 1\n",
     ):
-        assert homeserver.remove(text, SIGNAL.owner) == text
-        assert homeserver.remove(homeserver.add(text, SIGNAL), SIGNAL.owner) == text
+        assert remove_entries(text, SIGNAL.owner) == text
+        assert remove_entries(add_entries(text, SIGNAL), SIGNAL.owner) == text
 
 
 def test_add_again_keeps_somebodys_order() -> None:
-    ours = homeserver.add("x: 1\n", SIGNAL).replace(
+    ours = add_entries("x: 1\n", SIGNAL).replace(
         f"  - /data/registration.yaml  {MARK}\n", f"  - /data/registration.yaml  {MARK}\n  - /late\n"
     )
-    assert homeserver.add(ours, SIGNAL) == ours
+    assert add_entries(ours, SIGNAL) == ours
 
 
 def test_add_puts_back_what_somebody_took_out() -> None:
-    ours = homeserver.add("x: 1\n", SIGNAL)
+    ours = add_entries("x: 1\n", SIGNAL)
     broken = ours.replace(f"  - /data/registration.yaml  {MARK}\n", "")
-    assert homeserver.missing(broken, SIGNAL) == ("app_service_config_files: /data/registration.yaml",)
-    assert homeserver.add(broken, SIGNAL) == ours
+    assert find_missing_entries(broken, SIGNAL) == ("app_service_config_files: /data/registration.yaml",)
+    assert add_entries(broken, SIGNAL) == ours
 
 
 def test_changed_entries_replace_the_old_ones() -> None:
@@ -282,18 +285,18 @@ def test_changed_entries_replace_the_old_ones() -> None:
         "experimental_features:\n  b: 1\n",
     ):
         for later in (LIST, FLAG, Entries(SIGNAL.owner, ("/data/other.yaml",), ("msc2409",)), Entries(SIGNAL.owner)):
-            assert homeserver.add(homeserver.add(plain, SIGNAL), later) == homeserver.add(plain, later)
+            assert add_entries(add_entries(plain, SIGNAL), later) == add_entries(plain, later)
 
 
-def test_missing_names_what_is_not_there() -> None:
-    assert homeserver.missing("x: 1\n", SIGNAL) == (
+def test_a_missing_entry_is_named() -> None:
+    assert find_missing_entries("x: 1\n", SIGNAL) == (
         "app_service_config_files: /data/registration.yaml",
         "experimental_features: msc3202_transaction_extensions",
     )
-    assert homeserver.missing(homeserver.add("x: 1\n", SIGNAL), SIGNAL) == ()
-    assert homeserver.missing("app_service_config_files: x\nexperimental_features: []\n", SIGNAL) == homeserver.missing(
-        "x: 1\n", SIGNAL
-    )
+    assert find_missing_entries(add_entries("x: 1\n", SIGNAL), SIGNAL) == ()
+    assert find_missing_entries(
+        "app_service_config_files: x\nexperimental_features: []\n", SIGNAL
+    ) == find_missing_entries("x: 1\n", SIGNAL)
 
 
 WITHOUT = "write app_service_config_files without it"
@@ -410,9 +413,11 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("text", "line", "reason", "fix"), REFUSALS, ids=[f"{n}" for n in range(len(REFUSALS))])
-def test_refused(text: str, line: int, reason: str, fix: str) -> None:
+def test_a_file_that_no_safe_edit_fits_is_refused_with_line_and_fix(
+    text: str, line: int, reason: str, fix: str
+) -> None:
     with pytest.raises(Refused) as refused:
-        homeserver.add(text, SIGNAL)
+        add_entries(text, SIGNAL)
     assert refused.value.problems == (Problem(line, reason, fix),)
     assert str(refused.value) == f"{line}: {reason}: {fix}"
     assert refused.value.lines("/opt/m/homeserver.yaml") == (f"/opt/m/homeserver.yaml:{line}: {reason}: {fix}",)
@@ -421,58 +426,58 @@ def test_refused(text: str, line: int, reason: str, fix: str) -> None:
 def test_all_problems_at_once_in_the_order_of_the_file() -> None:
     text = "experimental_features: {msc3202_transaction_extensions: false}\napp_service_config_files: 1\n"
     with pytest.raises(Refused) as refused:
-        homeserver.add(text, SIGNAL)
+        add_entries(text, SIGNAL)
     assert [problem.line for problem in refused.value.problems] == [1, 2]
     assert len(str(refused.value).splitlines()) == 2
 
 
 def test_a_flag_of_ours_that_somebody_turned_off_is_a_conflict() -> None:
-    ours = homeserver.add("x: 1\n", SIGNAL).replace("extensions: true", "extensions: false")
+    ours = add_entries("x: 1\n", SIGNAL).replace("extensions: true", "extensions: false")
     with pytest.raises(Refused, match="is false, but the bridge needs it true"):
-        homeserver.add(ours, SIGNAL)
-    assert homeserver.remove(ours, SIGNAL.owner) == "x: 1\n"
+        add_entries(ours, SIGNAL)
+    assert remove_entries(ours, SIGNAL.owner) == "x: 1\n"
 
 
 def test_a_refusal_does_not_quote_the_file() -> None:
     """An unquoted password that starts with * or & is an alias or an anchor to YAML."""
     for text in ("password: *hunter22\n", "password: &hunter22\npw: &hunter22 x\n", "password: %hunter22\n"):
         with pytest.raises(Refused) as refused:
-            homeserver.add(text, SIGNAL)
+            add_entries(text, SIGNAL)
         assert "hunter22" not in str(refused.value)
 
 
-def test_another_key_that_is_set_twice_is_told_and_edited_around() -> None:
+def test_another_key_that_is_set_twice_is_reported_and_left_alone() -> None:
     """Synapse runs with such a file (the last one counts): a refusal would be no use to anybody."""
     text = "a: 1\nb: 2\na: 3\n"
-    assert yaml.safe_load(homeserver.add(text, SIGNAL))["a"] == 3
-    assert Refused(homeserver.doubled(text)).lines("h.yaml") == (
+    assert yaml.safe_load(add_entries(text, SIGNAL))["a"] == 3
+    assert Refused(find_duplicate_keys(text)).lines("h.yaml") == (
         "h.yaml:3: a is set a second time (first on line 1): keep one of them",
     )
-    assert homeserver.doubled("app_service_config_files: []\napp_service_config_files: []\n") == ()
+    assert find_duplicate_keys("app_service_config_files: []\napp_service_config_files: []\n") == ()
 
 
 def test_remove_does_not_need_a_good_file_when_nothing_is_ours() -> None:
     for text in ("", "a: [", "a: 1\na: 2\n", "\0", "a: 1\n---\nb: 2\n"):
-        assert homeserver.remove(text, SIGNAL.owner) == text
+        assert remove_entries(text, SIGNAL.owner) == text
 
 
 def test_remove_refuses_what_it_cannot_check() -> None:
-    ours = homeserver.add("x: 1\n", SIGNAL)
+    ours = add_entries("x: 1\n", SIGNAL)
     with pytest.raises(Refused, match=r"^6: not valid YAML"):
-        homeserver.remove(f"{ours}]", SIGNAL.owner)
+        remove_entries(f"{ours}]", SIGNAL.owner)
     with pytest.raises(Refused, match="app_service_config_files is set a second time"):
-        homeserver.remove(f"{ours}app_service_config_files: []\n", SIGNAL.owner)
+        remove_entries(f"{ours}app_service_config_files: []\n", SIGNAL.owner)
     joined = ours.replace(f"  - /data/registration.yaml  {MARK}", f"  - /data/registration.yaml  {MARK}\n    more")
     with pytest.raises(Refused):
-        homeserver.remove(joined, SIGNAL.owner)
+        remove_entries(joined, SIGNAL.owner)
     on_one = "app_service_config_files: [\n/a, /data/registration.yaml  # pulumi stack mautrix-signal/contabo\n]\n"
     with pytest.raises(Refused, match="cannot be taken out without changing others"):
-        homeserver.remove(on_one, SIGNAL.owner)
+        remove_entries(on_one, SIGNAL.owner)
 
 
 def test_another_duplicate_does_not_stop_a_removal() -> None:
-    ours = homeserver.add("x: 1\n", SIGNAL)
-    assert homeserver.remove(f"{ours}y: 1\ny: 2\n", SIGNAL.owner) == "x: 1\ny: 1\ny: 2\n"
+    ours = add_entries("x: 1\n", SIGNAL)
+    assert remove_entries(f"{ours}y: 1\ny: 2\n", SIGNAL.owner) == "x: 1\ny: 1\ny: 2\n"
 
 
 @pytest.mark.parametrize("owner", ["", "a b", "a,b", "#a", "ü", "a\nb", "a;b"])

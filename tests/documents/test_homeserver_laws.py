@@ -18,8 +18,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from documents import homeserver
-from documents.homeserver import Entries
+from documents.homeserver.adding import add_entries
+from documents.homeserver.entries import Entries
+from documents.homeserver.meaning import expected_document, find_missing_entries
+from documents.homeserver.removing import remove_entries
 from documents.refusal import Refused
 
 CORPUS = {
@@ -74,12 +76,12 @@ def plus(document: dict[str, Any], entries: Entries) -> dict[str, Any]:
 
 def obeys(text: str, entries: Entries) -> str:
     """Both laws and both idempotences on one file."""
-    done = homeserver.add(text, entries)
+    done = add_entries(text, entries)
     assert meaning(done) == plus(meaning(text), entries)
-    assert homeserver.remove(done, entries.owner) == text
-    assert homeserver.add(done, entries) == done
-    assert homeserver.missing(done, entries) == ()
-    assert homeserver.expected(yaml.safe_load(text), entries).keys() == meaning(done).keys()
+    assert remove_entries(done, entries.owner) == text
+    assert add_entries(done, entries) == done
+    assert find_missing_entries(done, entries) == ()
+    assert expected_document(yaml.safe_load(text), entries).keys() == meaning(done).keys()
     there = text.lstrip("\ufeff").splitlines()
     added = [line for line in done.lstrip("\ufeff").splitlines() if line not in there]
     assert all(entries.owner in line or line.strip() in ("]", "}") or line.strip()[:1] in "]},#" for line in added)
@@ -104,7 +106,7 @@ def loads(text: str) -> bool:
 # ---- the corpus
 
 
-def test_the_corpus_is_there() -> None:
+def test_the_corpus_is_not_empty() -> None:
     assert len(CORPUS) >= 10
     assert all(any(key in meaning(text) for text in CORPUS.values()) for key in KEYS)
 
@@ -113,19 +115,19 @@ def test_the_corpus_is_there() -> None:
 def test_the_laws_on_a_realistic_file(name: str) -> None:
     for text in variants(CORPUS[name]):
         obeys(text, SIGNAL)
-        assert homeserver.remove(text, SIGNAL.owner) == text
+        assert remove_entries(text, SIGNAL.owner) == text
 
 
 @pytest.mark.parametrize("name", CORPUS)
 def test_two_stacks_on_a_realistic_file(name: str) -> None:
     text = CORPUS[name]
-    two = homeserver.add(obeys(text, SIGNAL), WHATSAPP)
+    two = add_entries(obeys(text, SIGNAL), WHATSAPP)
     assert meaning(two) == plus(plus(meaning(text), SIGNAL), WHATSAPP)
-    without = homeserver.remove(two, SIGNAL.owner)
-    assert homeserver.missing(without, WHATSAPP) == ()
-    assert homeserver.remove(without, WHATSAPP.owner) == text
-    assert homeserver.remove(homeserver.remove(two, WHATSAPP.owner), SIGNAL.owner) == text
-    assert homeserver.add(two, SIGNAL) == two
+    without = remove_entries(two, SIGNAL.owner)
+    assert find_missing_entries(without, WHATSAPP) == ()
+    assert remove_entries(without, WHATSAPP.owner) == text
+    assert remove_entries(remove_entries(two, WHATSAPP.owner), SIGNAL.owner) == text
+    assert add_entries(two, SIGNAL) == two
 
 
 @pytest.mark.parametrize("name", CORPUS)
@@ -133,7 +135,7 @@ def test_somebodys_edits_elsewhere_stand(name: str) -> None:
     """A comment, a blank line, a new setting between any two top-level settings, made after us or without us."""
     text = CORPUS[name]
     margin = "  " if text.startswith("  ") else ""
-    done = homeserver.add(text, SIGNAL)
+    done = add_entries(text, SIGNAL)
     for edit in ("# somebody was here\n", "\n", f"{margin}added_later: {{a: [1]}}\n"):
         for anchor in ("report_stats", "presence", "modules", "retention", "turn_uris", "enable_metrics", "rc_login",
                        "  user_consent", "suppress_key_server_warning", "signing_key_path", "listeners",
@@ -141,7 +143,7 @@ def test_somebodys_edits_elsewhere_stand(name: str) -> None:
             if f"\n{anchor}:" in text:
                 with_us = done.replace(f"\n{anchor}:", f"\n{edit}{anchor}:")
                 without_us = text.replace(f"\n{anchor}:", f"\n{edit}{anchor}:")
-                assert homeserver.remove(with_us, SIGNAL.owner) == without_us
+                assert remove_entries(with_us, SIGNAL.owner) == without_us
                 break
         else:
             pytest.fail("no place for an edit in this file: name one")
@@ -231,7 +233,7 @@ good = files().filter(loads)
 @example("\ufeffa: 1\nb: |\n  x", OTHERS[0])  # ours come first, behind the byte order mark of the line that was first
 def test_the_laws_on_any_file(text: str, entries: Entries) -> None:
     obeys(text, entries)
-    assert homeserver.remove(text, entries.owner) == text
+    assert remove_entries(text, entries.owner) == text
 
 
 @BUDGET
@@ -239,20 +241,20 @@ def test_the_laws_on_any_file(text: str, entries: Entries) -> None:
 def test_any_number_of_stacks_come_and_go_in_any_order(text: str, stacks: list[Entries], random: Any) -> None:
     done = text
     for entries in stacks:
-        done = homeserver.add(done, entries)
+        done = add_entries(done, entries)
     there = list(stacks)
     random.shuffle(stacks)
     for entries in stacks:
-        done = homeserver.remove(done, entries.owner)
+        done = remove_entries(done, entries.owner)
         there.remove(entries)
-        assert all(homeserver.missing(done, other) == () for other in there)
+        assert all(find_missing_entries(done, other) == () for other in there)
         wanted = meaning(text)
         for other in there:
             wanted = plus(wanted, other)
         now = meaning(done)
         assert sorted(now.get(KEYS[0]) or []) == sorted(wanted.get(KEYS[0]) or [])
         assert (now.get(KEYS[1]) or {}) == (wanted.get(KEYS[1]) or {})
-        assert homeserver.add(done, there[0]) == done if there else True
+        assert add_entries(done, there[0]) == done if there else True
     assert done == text
 
 
@@ -261,7 +263,7 @@ def test_any_number_of_stacks_come_and_go_in_any_order(text: str, stacks: list[E
 def test_changed_entries_converge(text: str, before: Entries, after: Entries) -> None:
     first = Entries("s/one", before.registrations, before.experimental_features)
     then = Entries("s/one", after.registrations, after.experimental_features)
-    assert homeserver.add(homeserver.add(text, first), then) == homeserver.add(text, then)
+    assert add_entries(add_entries(text, first), then) == add_entries(text, then)
 
 
 # With the margin of the line above it, unless it begins at the left.
@@ -281,7 +283,7 @@ BY_HAND = [" - /by/hand.yaml", " by_hand: true", "# by hand", "", " , /by/hand.y
 )
 def test_remove_takes_only_ours_whatever_was_added_meanwhile(text: str, place: int, new: str) -> None:
     """Somebody adds an entry of each kind by hand, wherever a line of ours or theirs ends, and comments."""
-    done = homeserver.add(text, SIGNAL)
+    done = add_entries(text, SIGNAL)
     lines = done.splitlines(keepends=True)
     end = "\r\n" if "\r\n" in done else "\n"
     place = max(place % (len(lines) + 1), done.startswith("\ufeff"))
@@ -292,7 +294,7 @@ def test_remove_takes_only_ours_whatever_was_added_meanwhile(text: str, place: i
     if not loads(edited):
         return
     try:
-        left = homeserver.remove(edited, SIGNAL.owner)
+        left = remove_entries(edited, SIGNAL.owner)
     except Refused:
         return  # better no edit than a wrong one; the exact cases that must work are in test_homeserver.py
     want, got = meaning(edited), meaning(left)
@@ -352,22 +354,22 @@ def test_a_damaged_file_is_edited_right_or_refused(name: str, data: st.DataObjec
         put = data.draw(st.sampled_from(DAMAGE))
         text = text[:at] + put + text[at + size * data.draw(st.integers(0, 1)) :]
     try:
-        done = homeserver.add(text, SIGNAL)
+        done = add_entries(text, SIGNAL)
     except Refused as refused:
         assert refused.problems and all(
             1 <= p.line <= text.count("\n") + text.count("\r") + 1 for p in refused.problems
         )
         return
     assert meaning(done) == plus(meaning(text), SIGNAL)
-    assert homeserver.remove(done, SIGNAL.owner) == text
+    assert remove_entries(done, SIGNAL.owner) == text
 
 
 @settings(max_examples=2 * settings().max_examples)
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}#&*!|>'\"%@`,?\n\r\t ~x\ufeff\0\x85"), max_size=40))
 def test_rubbish_is_refused_or_edited_right(text: str) -> None:
     try:
-        done = homeserver.add(text, SIGNAL)
+        done = add_entries(text, SIGNAL)
     except Refused:
         return
     assert meaning(done) == plus(meaning(text), SIGNAL)
-    assert homeserver.remove(done, SIGNAL.owner) == text
+    assert remove_entries(done, SIGNAL.owner) == text

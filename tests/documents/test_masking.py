@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from documents.masking import clean, forms, masked
+from documents.masking import clean_log, find_spellings, mask
 
 # Long and without repetition, as random tokens are, with such characters as need encoding
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/+=._-~"
@@ -22,7 +22,7 @@ secrets = st.permutations(ALPHABET).flatmap(lambda signs: st.integers(32, 64).ma
 
 
 @given(st.text(), secrets, st.text())
-def test_no_spelling_is_left(before: str, secret: str, after: str) -> None:
+def test_no_spelling_of_a_secret_is_left(before: str, secret: str, after: str) -> None:
     around = before.encode() + secret.encode() + after.encode()
     spellings = {
         secret,
@@ -31,7 +31,7 @@ def test_no_spelling_is_left(before: str, secret: str, after: str) -> None:
         base64.urlsafe_b64encode(around).decode(),
     }
     for spelling in spellings:
-        text = masked(f"{before}{spelling}{after}", [secret])
+        text = mask(f"{before}{spelling}{after}", [secret])
         assert secret not in text and quote(secret, safe="") not in text
         for start in range(0, len(spelling) - 40, 4):
             piece = spelling[start : start + 40]
@@ -40,24 +40,24 @@ def test_no_spelling_is_left(before: str, secret: str, after: str) -> None:
 
 def _within(piece: str, secret: str) -> bool:
     """Whether a base64 piece, wherever it begins, holds 24 bytes of the secret and nothing else."""
-    return any(piece in form or form in piece for form in forms([secret]))
+    return any(piece in form or form in piece for form in find_spellings([secret]))
 
 
 @given(secrets, st.integers(8, 31))
-def test_a_token_that_is_cut_off(secret: str, length: int) -> None:
-    text = masked("body " + secret[:length], [secret])
+def test_a_token_that_the_end_cuts_off_is_masked(secret: str, length: int) -> None:
+    text = mask("body " + secret[:length], [secret])
     assert secret[:8] not in text and text.startswith("body ")
 
 
 @given(st.text(), st.lists(st.just("")))
 def test_without_secrets_nothing_changes(text: str, none: list[str]) -> None:
-    assert masked(text, none) == text
+    assert mask(text, none) == text
 
 
 def test_the_longer_of_two_goes_first() -> None:
     short = "abcdefghijklmnopqrst"
-    assert masked(f"{short} {short}uvwxyz01 ab", [short, f"{short}uvwxyz01"]) == "abcd… abcd… ab"
-    assert masked("pw: hunter2", ["hunter2"]) == "pw: …"
+    assert mask(f"{short} {short}uvwxyz01 ab", [short, f"{short}uvwxyz01"]) == "abcd… abcd… ab"
+    assert mask("pw: hunter2", ["hunter2"]) == "pw: …"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_longer_of_two_goes_first() -> None:
     ],
 )
 def test_clean_hides_other_peoples_too(log: str, shown: str) -> None:
-    assert clean(log, []) == shown
+    assert clean_log(log, []) == shown
 
 
 # ---- whatever is to be hidden, in every encoding
@@ -103,7 +103,7 @@ def test_whatever_is_to_be_hidden_is_in_no_output_in_any_encoding(
     hidden: list[str], parts: list[tuple[str, int, Callable[[str], str]]]
 ) -> None:
     text = "".join(before + spell(hidden[which % len(hidden)]) for before, which, spell in parts) + " end"
-    for shown in (masked(text, hidden), clean(text, hidden)):
+    for shown in (mask(text, hidden), clean_log(text, hidden)):
         for secret in hidden:
             assert not [spell for spell in SPELLINGS if spell(secret) in shown], (secret, shown)
 
@@ -112,12 +112,12 @@ def test_whatever_is_to_be_hidden_is_in_no_output_in_any_encoding(
 def test_nor_in_base64_inside_of_something_longer(secret: str, before: bytes, after: bytes) -> None:
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         coded = encode(before + secret.encode() + after).decode()
-        assert not [form for form in forms([secret]) if len(form) > 9 and form in masked(coded, [secret])]
+        assert not [form for form in find_spellings([secret]) if len(form) > 9 and form in mask(coded, [secret])]
 
 
 @given(st.text(LETTERS, min_size=1, max_size=7), st.text())
 def test_a_short_secret_goes_as_it_is(secret: str, text: str) -> None:
-    assert secret not in masked(f"{text}{secret}{text}", [secret])
+    assert secret not in mask(f"{text}{secret}{text}", [secret])
 
 
 # ---- the shapes of real logs
@@ -125,16 +125,16 @@ def test_a_short_secret_goes_as_it_is(secret: str, text: str) -> None:
 LOGS = sorted((Path(__file__).parent / "corpus/logs").glob("*.log"))
 
 
-def test_the_logs_are_there() -> None:
+def test_the_log_corpus_is_not_empty() -> None:
     assert len(LOGS) == 6
 
 
 @pytest.mark.parametrize("path", LOGS, ids=lambda path: path.stem)
 def test_in_a_log_of_that_shape_every_secret_goes_and_everything_else_stays(path: Path) -> None:
     text = path.read_text()
-    shown = clean(text, ())
+    shown = clean_log(text, ())
     assert not re.findall(r".*S3CR3T.*", shown)
-    assert clean(shown, ()) == shown
+    assert clean_log(shown, ()) == shown
     if "PRIVATE KEY" not in text:
         for before, after in zip(text.splitlines(), shown.splitlines(), strict=True):
             assert ("S3CR3T" in before) or before == after
@@ -145,5 +145,5 @@ def test_a_long_line_takes_no_time_of_its_length_s_square(piece: str) -> None:
     """In seconds of the processor, not of the clock: a pattern that goes back again and again would take minutes."""
     line = piece * (200_000 // len(piece))
     began = time.process_time()
-    clean(line, ())
+    clean_log(line, ())
     assert time.process_time() - began < 20

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from documents.plain_dump import checked
+from documents.backup.plain_dump import check_dump_lines
 from documents.refusal import Refused
 from tests.host_programs.private_postgres import Postgres, postgres
 
@@ -49,7 +49,7 @@ COPY public.empty (id) FROM stdin;
 
 
 def run(text: bytes) -> list[bytes]:
-    return list(checked(text.splitlines(keepends=True)))
+    return list(check_dump_lines(text.splitlines(keepends=True)))
 
 
 def reason(text: bytes) -> str:

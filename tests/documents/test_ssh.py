@@ -3,8 +3,10 @@ set; a key or a path that leaks; a command that reads otherwise there than here.
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from documents.launcher import RUN_FROM_STDIN, stdin_of
 from documents.ssh import SshAddress
+from tests.documents.test_launcher import zipapp
 
 ADDRESS = SshAddress("host.example.org", "matt", 2222, key="~/.ssh/id", config="/home/matt/config", become=True)
 
@@ -55,7 +59,9 @@ def test_no_address_can_be_an_option_of_the_client(text: str) -> None:
 def test_the_client_verifies_the_host_asks_nothing_and_shares_one_connection() -> None:
     """As the client itself reads its command line."""
     address = replace(ADDRESS, config="/dev/null")
-    told = subprocess.run((*address.client, "-G", address.name), capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        (*address.client_words, "-G", address.name), capture_output=True, text=True, check=True
+    ).stdout
     assert {
         "stricthostkeychecking true", "batchmode yes", "user matt", "port 2222", "hostname host.example.org",
         "identityfile ~/.ssh/id", "identitiesonly yes", "controlmaster auto",
@@ -64,16 +70,16 @@ def test_the_client_verifies_the_host_asks_nothing_and_shares_one_connection() -
 
 
 def test_the_words_for_docker_have_neither_user_nor_port_which_it_takes_from_the_address() -> None:
-    assert ADDRESS.docker("unix:///var/run/docker.sock") == "ssh://matt@host.example.org:2222"
-    assert ADDRESS.docker("unix:///run/user/1000/docker.sock") == (
+    assert ADDRESS.docker_url("unix:///var/run/docker.sock") == "ssh://matt@host.example.org:2222"
+    assert ADDRESS.docker_url("unix:///run/user/1000/docker.sock") == (
         "ssh://matt@host.example.org:2222/run/user/1000/docker.sock"
     )
     assert not {"-l", "-p", "matt", "2222"} & set(ADDRESS.options)
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
-def test_a_command_reads_there_as_it_is_written(word: str) -> None:
-    text, _, _ = ADDRESS.shell(shlex.join(["python3", "-c", word]), "step").rpartition(" || { c=$?")
+def test_a_command_arrives_on_the_host_as_it_is_written(word: str) -> None:
+    text, _, _ = ADDRESS.shell_text(shlex.join(["python3", "-c", word]), "step").rpartition(" || { c=$?")
     words = shlex.split(text)
     assert words[:-1] == [*ADDRESS.words("-T")]
     assert shlex.split(words[-1]) == ["sudo", "-n", "python3", "-c", word]
@@ -86,9 +92,30 @@ def test_a_lost_connection_is_told_and_every_exit_code_stays(code: int, told: bo
     client.write_text(f"#!/bin/sh\nexit {code}\n")
     client.chmod(0o755)
     done = subprocess.run(
-        ["/bin/sh", "-c", f"{ADDRESS.shell('true', 'mautrix-signal-data')} # host_programs.files.files"],
+        ["/bin/sh", "-c", f"{ADDRESS.shell_text('true', 'mautrix-signal-data')} # host_programs.files.files"],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == code
     line = "mautrix-signal-data: cut off from the host, where it may still be at work: the next run waits for it\n"
     assert done.stderr == (line if told else "")
+
+
+def test_a_program_from_stdin_runs_through_the_client_a_login_shell_and_sudo(tmp_path: Path) -> None:
+    """The client joins its words with spaces, and the host's shell reads them again: a lost quote is another program.
+    With a client, a shell and a sudo that do no more than that."""
+    stubs = {"ssh": 'for word; do :; done; exec sh -c "$word"', "sudo": '[ "$1" = -n ] && shift; exec "$@"'}
+    for name, text in stubs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    argument = "a 'b' \"c\" $d"
+    command = shlex.join(["python3", "-I", "-c", RUN_FROM_STDIN, "verb", argument])
+    program = zipapp("import json, sys; print(json.dumps([sys.argv[1:], sys.stdin.read()]))")
+    done = subprocess.run(
+        ["/bin/sh", "-c", ADDRESS.shell_text(command, "step")],
+        input=stdin_of(program, '{"key": "$(value)"}'),
+        env={"PATH": f"{tmp_path}:{Path(sys.executable).parent}:/usr/bin:/bin"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.stderr, done.returncode) == (b"", 0)
+    assert json.loads(done.stdout) == [["verb", argument], '{"key": "$(value)"}']

@@ -36,7 +36,7 @@ class StubDocker:
     @property
     def calls(self) -> list[str]:
         log = self.folder / "calls"
-        return log.read_text().splitlines() if log.exists() else []
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
     @property
     def environment(self) -> dict[str, str]:
@@ -50,7 +50,7 @@ def play(folder: Path, words: str) -> int:
     if words in script or len(names.split()) < 2:
         answer = said(folder, script, words)
     else:
-        # Threads that ask at the same time ask together (common.Together): as if each had asked alone.
+        # As if each had been asked for alone.
         each = [said(folder, script, f"{kind} inspect {name}") for name in names.split()]
         found = [item for one in each for item in json.loads(one["out"] or "[]")]
         answer = out(
@@ -67,10 +67,10 @@ def play(folder: Path, words: str) -> int:
 
 def said(folder: Path, script: dict[str, list[dict[str, Any]]], words: str) -> dict[str, Any]:
     with (folder / "calls").open("a") as log:
-        log.write(words + "\n")
+        log.write(json.dumps(words) + "\n")  # a word may have lines: a program
     if words not in script:
         return out(err=f"stub docker: not in the script: {words}\n", code=64)
-    turn = (folder / "calls").read_text().splitlines().count(words) - 1
+    turn = (folder / "calls").read_text().splitlines().count(json.dumps(words)) - 1
     return script[words][min(turn, len(script[words]) - 1)]
 
 

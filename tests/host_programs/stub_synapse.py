@@ -163,7 +163,7 @@ def _play_worker(folder: Path, state: dict[str, Any], words: list[str]) -> int:
     if words[:2] == ["container", "inspect"]:
         print(_inspect({**state, **worker, "container": worker["name"], "crashes": 0}))
     elif words[0] == "exec" and worker["status"] == "running":
-        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-1] == "look"
+        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-2:] == ["inside-worker", "read"]
         poisoned = bool(worker["poison"]) and worker["poison"] in Path(state["watched"]).read_text()
         said: dict[str, Any] = {
             "files": [],
@@ -216,7 +216,7 @@ def play(folder: Path, words: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     state = _get(folder)
     with (folder / "calls").open("a") as log:
-        log.write(" ".join(word for word in words if "json.load" not in word) + "\n")
+        log.write(" ".join(word for word in words if "runpy" not in word) + "\n")
     if words[:2] == ["container", "inspect"] and state["deaf"] and state["restarts"]:
         print("Cannot connect to the Docker daemon. Is the docker daemon running?", file=sys.stderr)
         return 1

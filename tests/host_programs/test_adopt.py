@@ -16,7 +16,7 @@ from host_programs.bridge import adopt
 from host_programs.common import ScriptError
 from tests.documents.test_adoption import CONFIG
 from tests.facts import container
-from verdicts.host_facts import Container, Mount
+from verdicts.host_facts.docker import Container, Mount
 
 EXAMPLE: dict[str, Any] = {"bridge": {"permissions": {"example.com": "user"}}, "encryption": {"allow": False}}
 

@@ -1,5 +1,5 @@
 """Pins the failure of a call that changes what the operator's script does or that hides a failed dump from cron: the
-three lines of documents/backup_script.py in real scripts, run by real shells.
+three lines of documents/backup/backup_script.py in real scripts, run by real shells.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from documents import backup_script
-from documents.backup_script import Block
+from documents.backup import backup_script
+from documents.backup.backup_script import DumpCall
 from host_programs.backup import shell_syntax
 
 CORPUS = sorted((Path(__file__).parents[1] / "documents/corpus").glob("*/*.sh"))
@@ -23,16 +23,16 @@ class Host:
 
     def __init__(self, home: Path) -> None:
         self.home, self.calls = home, home / "calls"
-        self.block = Block("mautrix-signal/contabo", str(home / "our dumps.sh"), "${BACKUP_DIR}")
+        self.block = DumpCall("mautrix-signal/contabo", str(home / "our dumps.sh"), "${BACKUP_DIR}")
 
-    def run(self, shell: str, text: str, code: int = 0, block: Block | None = None) -> tuple[int, str, str]:
+    def run(self, shell: str, text: str, code: int = 0, block: DumpCall | None = None) -> tuple[int, str, str]:
         """Exit status, stdout, and the arguments of our dump script, of `text` with the call in it."""
         dumps = self.home / "our dumps.sh"
         dumps.write_text(f'#!/bin/sh\necho "$#:$1" >> "{self.calls}"\nexit {code}\n')
         dumps.chmod(0o755)
         self.calls.unlink(missing_ok=True)
         script = self.home / "pg_backup.sh"
-        script.write_text(backup_script.add(text, block or self.block))
+        script.write_text(backup_script.add_call(text, block or self.block))
         done = subprocess.run([shell, str(script)], capture_output=True, text=True, cwd=self.home, check=False)
         return done.returncode, done.stdout, self.calls.read_text() if self.calls.exists() else ""
 
@@ -89,7 +89,9 @@ def test_an_exit_trap_of_the_script_s_runs_as_before_and_is_not_replaced(host: H
 @pytest.mark.parametrize("shell", SHELLS)
 def test_two_stacks_in_one_script(host: Host, shell: str) -> None:
     text = "BACKUP_DIR=/srv\n: pg_dump\nexit 0\n"
-    both = backup_script.add(text, Block("mautrix-whatsapp/contabo", str(host.home / "our dumps.sh"), "/srv/wa"))
+    both = backup_script.add_call(
+        text, DumpCall("mautrix-whatsapp/contabo", str(host.home / "our dumps.sh"), "/srv/wa")
+    )
     assert host.run(shell, both) == (0, "", "1:/srv/wa\n1:/srv\n")
     assert host.run(shell, both, code=1)[0] == 1
 
@@ -105,7 +107,7 @@ def test_inside_a_function_between_the_operator_s_marks(host: Host) -> None:
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_the_shell_of_each_script_of_the_corpus_takes_the_call(path: Path, host: Host) -> None:
-    assert shell_syntax.check(path.read_text(), host.block) == ""
+    assert shell_syntax.check_call(path.read_text(), host.block) == ""
 
 
 # ---- host_programs/backup/shell_syntax.py
@@ -122,21 +124,21 @@ def test_the_shell_of_each_script_of_the_corpus_takes_the_call(path: Path, host:
     ],
 )
 def test_a_place_inside_of_something_is_refused_with_the_way_out(text: str, place: int) -> None:
-    block = Block("mautrix-signal/contabo", "/opt/dump.sh", "/srv")
-    assert shell_syntax.check(text, block) == (
+    block = DumpCall("mautrix-signal/contabo", "/opt/dump.sh", "/srv")
+    assert shell_syntax.check_call(text, block) == (
         f"{place}: our call would stand inside of something that is not closed there: put the two lines "
         "`# >>> mautrix-signal/contabo` and `# <<< mautrix-signal/contabo` where it should stand, at the margin"
     )
 
 
 def test_a_script_that_is_broken_already_is_said_to_be() -> None:
-    wrong = shell_syntax.check("#!/bin/bash\npg_dump a\nfi\n", Block("a/b", "/opt/dump.sh", "/srv"))
+    wrong = shell_syntax.check_call("#!/bin/bash\npg_dump a\nfi\n", DumpCall("a/b", "/opt/dump.sh", "/srv"))
     assert wrong.startswith("3: bash cannot read the script as it is: ") and wrong.endswith(": repair it")
 
 
 def test_bashisms_are_the_shell_s_own_to_judge() -> None:
-    block = Block("a/b", "/opt/dump.sh", "/srv")
+    block = DumpCall("a/b", "/opt/dump.sh", "/srv")
     text = "pg_dump a\nx=(1 2)\n"
-    assert shell_syntax.check(f"#!/bin/bash\n{text}", block) == ""
+    assert shell_syntax.check_call(f"#!/bin/bash\n{text}", block) == ""
     if shutil.which("dash"):
-        assert "dash cannot read the script as it is" in shell_syntax.check(f"#!/bin/dash\n{text}", block)
+        assert "dash cannot read the script as it is" in shell_syntax.check_call(f"#!/bin/dash\n{text}", block)

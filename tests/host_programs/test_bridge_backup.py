@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from documents.backup_script import dump_script
+from documents.backup.dump_script import render_dump_script
 from tests.facts import whole
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 
@@ -32,7 +32,7 @@ class Box:
         self.install()
 
     def install(self, **config: str) -> None:
-        self.script.write_text(dump_script(TEMPLATE.read_text(), whole(**config)))
+        self.script.write_text(render_dump_script(TEMPLATE.read_text(), whole(**config)))
         self.script.chmod(0o700)
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

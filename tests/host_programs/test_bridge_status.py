@@ -51,8 +51,8 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubDocker:
 
 
 def look(url: str, as_token: str = TOKEN, timeout: float = 5, port: int = 29328) -> dict[str, Any]:
-    question = bridge_status.Question("matrix-net", port, url, "signal", as_token, timeout)
-    return dict(plain(bridge_status.seen(question, container.look("mautrix-signal"))))
+    address = bridge_status.BridgeAddress("matrix-net", port, url, "signal", as_token, timeout)
+    return dict(plain(bridge_status.read_bridge_status(address, container.look("mautrix-signal"))))
 
 
 def test_well_and_the_same_every_time(docker: StubDocker) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from host_programs.container import containers, there
+from host_programs.common import ScriptError
+from host_programs.container import containers, every, there
 from tests.host_programs.container_json import ID, inspected
 from tests.host_programs.stub_docker import StubDocker, out
 
@@ -42,3 +43,17 @@ def test_what_docker_calls_otherwise_is_asked_for_by_itself(docker: StubDocker) 
     docker.on("image inspect bridge own:1", out(json.dumps(images)))
     docker.on("image inspect bridge", out(json.dumps(images[:1])))
     assert there("image", ["bridge", "own:1"]) == {"bridge", "own:1"}
+
+
+def test_where_there_is_no_container_docker_is_asked_for_none(docker: StubDocker) -> None:
+    """`docker container inspect` without a name is an error."""
+    docker.on("ps -aq --no-trunc", out(""))
+    assert every() == () and containers() == {}
+    assert docker.calls == ["ps -aq --no-trunc"]
+
+
+def test_a_docker_that_does_not_answer_is_not_taken_for_one_without_the_container(docker: StubDocker) -> None:
+    """One that is there would be made a second time."""
+    docker.on("container inspect a b", out("[]", err="No such container: a\nCannot connect to the daemon\n", code=1))
+    with pytest.raises(ScriptError, match=r"(?s)^docker container inspect: .*Cannot connect to the daemon$"):
+        containers("a", "b")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from host_programs import facts
+from host_programs.facts import backup, postgres
+from host_programs.facts.synapse import writes_file
 
 
 @pytest.mark.parametrize(
@@ -27,9 +28,9 @@ def test_the_superuser_s_password_is_found_as_the_image_finds_it(
         there = words[3] == "/run/secrets/postgres_password"
         return subprocess.CompletedProcess(words, 0 if there else 1, "in the file\n" if there else "", "")
 
-    monkeypatch.setattr(facts, "docker", docker)
-    monkeypatch.setattr(facts, "variable", lambda container, name: environment.get(name, ""))
-    assert facts._superuser_password("matrix-postgres") == password
+    monkeypatch.setattr(postgres, "docker", docker)
+    monkeypatch.setattr(postgres, "variable", lambda container, name: environment.get(name, ""))
+    assert postgres.read_superuser_password("matrix-postgres") == password
 
 
 @pytest.mark.parametrize("place", ["etc/crontab", "etc/cron.d/matrix", "var/spool/cron/crontabs/root"])
@@ -38,9 +39,9 @@ def test_a_dump_script_that_cron_calls_is_seen(tmp_path: Path, place: str) -> No
     file = tmp_path / place
     file.parent.mkdir(parents=True)
     file.write_text("15 3 * * * root true\n")
-    assert not facts._scheduled(script, tmp_path)
+    assert not backup.is_scheduled(script, tmp_path)
     file.write_text(f"15 3 * * * root {script} /opt/matrix/backups\n")
-    assert facts._scheduled(script, tmp_path)
+    assert backup.is_scheduled(script, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -64,4 +65,4 @@ def test_a_dump_script_that_cron_calls_is_seen(tmp_path: Path, place: str) -> No
 )
 def test_a_command_that_makes_homeserver_yaml_anew_is_seen(command: str, writes: bool) -> None:
     """Our entries would go at the next `docker compose up`, without a word in the file's head."""
-    assert facts._writes(command, "/data/homeserver.yaml") is writes
+    assert writes_file(command, "/data/homeserver.yaml") is writes

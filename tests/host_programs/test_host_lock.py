@@ -3,16 +3,21 @@ files; a preview that tells of a host in the middle of a change."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from host_programs import bundle, host_lock
+from host_programs import host_lock
+from host_programs.bridge.config import Config
+from host_programs.bridge.config_check import Question
 from host_programs.common import ScriptError
-from host_programs.files.directory import OwnDirectory
+from host_programs.files.files import OwnedFile
 from host_programs.host_lock import at_work, steps
+from host_programs.wire import plain
+from tests.host_programs.steps import PYTHON, ROOT, dispatching, program_path, run_step
 
 STACK = f"project/cut-off-test-{os.getpid()}"  # the locks are the host's: another run of the tests has its own
 HERE = f"{STACK}:/opt/matrix/mautrix-signal"
@@ -27,15 +32,20 @@ def test_it_is_known_while_it_is_at_work_and_not_any_more() -> None:
     assert steps(HERE) == ()
 
 
+def arguments(folder: Path) -> Config:
+    """Of a step that makes a file in a directory `bridge`."""
+    file = OwnedFile(str(folder / "bridge/config.yaml"), "", os.geteuid(), os.getegid(), own_directory=True)
+    return Config(STACK, Question({}, "i:1", "/b", "synapse"), "sha256:0", file)
+
+
 def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
-    arguments = OwnDirectory(str(tmp_path / "bridge"), STACK, "sharedDir")
     with at_work(STEP):
         later = subprocess.Popen(
-            ["sh", "-c", bundle.command("claim")],
+            [*PYTHON, program_path(), "config", "write"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert later.stdin and later.stderr
-        later.stdin.write(bundle.pack("host_programs.files.directory", arguments, step=STEP))
+        later.stdin.write(json.dumps({"arguments": plain(arguments(tmp_path)), "step": STEP}))
         later.stdin.close()
         later.stdin = None
         told = later.stderr.readline()
@@ -48,13 +58,8 @@ def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
 
 def test_another_step_of_the_stack_and_the_same_of_another_stack_do_not_wait(tmp_path: Path) -> None:
     with at_work(STEP):
-        for step in (f"{HERE} mautrix-signal-config", f"{STACK}:/another mautrix-signal-directory"):
-            own = OwnDirectory(str(tmp_path / "bridge"), STACK, "sharedDir")
-            done = subprocess.run(
-                ["sh", "-c", bundle.command("claim")],
-                input=bundle.pack("host_programs.files.directory", own, step=step),
-                text=True, capture_output=True, timeout=30, check=False,
-            )  # fmt: skip
+        for step in (f"{HERE} mautrix-signal-config", f"{STACK}:/another mautrix-signal-directory", ""):
+            done = run_step("config write", arguments(tmp_path), timeout=30, step=step)
             assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -68,25 +73,21 @@ def test_one_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_said_to_nobody_does_not_end_a_step(tmp_path: Path) -> None:
     """A step that tells of its progress, and whose listener has gone, does its work to the end."""
     worked = tmp_path / "worked"
-    program = (
-        "import sys, pathlib; from host_programs.common import say, run\n"
-        "from host_programs.files.directory import Done\n"
-        "from typing import Any\n"
-        "def work(arguments: Any) -> Any:\n"
-        "    sys.stdin.readline()\n"
-        "    for each in range(3): say('progress')\n"
+    verb = (
+        "import pathlib\n"
+        "def verb(arguments: Any) -> Any:\n"
+        "    for _ in range(3): say('progress')\n"
         f"    pathlib.Path({str(worked)!r}).touch()\n"
         "    return {}\n"
-        "run(work)\n"
     )
     process = subprocess.Popen(
-        ["python3", "-c", program, "work"], cwd=Path(__file__).parents[2],
+        dispatching(verb), cwd=ROOT,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdin and process.stdout and process.stderr
     process.stdout.close()
     process.stderr.close()
-    process.stdin.write("{}")
+    process.stdin.write('{"arguments": {}}')
     process.stdin.close()
     assert process.wait(30) == 0
     assert worked.exists()

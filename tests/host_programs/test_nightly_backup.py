@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from documents import backup_script
-from documents.backup_script import Block
-from documents.marks import comment
+from documents.backup.backup_script import DumpCall
+from documents.backup.dump_script import render_dump_script
+from documents.marks import owner_comment
 from documents.places import Database
 from host_programs import bundle
-from host_programs.backup.nightly_backup import Arguments
+from host_programs.backup.nightly_backup import NightlyBackup
 from host_programs.wire import plain
 from tests.facts import whole
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
@@ -31,6 +31,7 @@ from tests.host_programs.private_postgres import Postgres, bridge_database, post
 __all__ = ["bridge_database", "postgres"]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+INSTALL, REMOVE = "install_and_prove_dumps", "remove_dumps"
 OWNER = "mautrix-signal/contabo"
 SCRIPT = r"""#!/bin/bash
 # Nightly backup
@@ -66,13 +67,13 @@ class Box:
         self.config: dict[str, str] = {}
         self.changed: dict[str, Any] = {}
 
-    def arguments(self) -> Arguments:
+    def arguments(self) -> NightlyBackup:
         plan = whole(None, **self.config)
         template = (CHECKOUT / "host_programs/backup/bridge_backup.sh").read_text()
-        arguments = Arguments(
+        arguments = NightlyBackup(
             script=str(self.file),
-            block=Block(OWNER, str(self.ours), plan.backup.directory),
-            dump_script=backup_script.dump_script(template, plan),
+            block=DumpCall(OWNER, str(self.ours), plan.backup.directory),
+            dump_script=render_dump_script(template, plan),
             suffix=f".mautrix-bridges.sql.gz{plan.backup.suffix}",
             databases=(
                 Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),
@@ -106,7 +107,7 @@ class Box:
     def bad(self, **environment: str) -> str:
         """`apply` fails, and leaves nothing but what the operator's own script made: tree and databases as before."""
         before, databases = self.tree(), self.server.databases()
-        done = self.run("apply", **environment)
+        done = self.run(INSTALL, **environment)
         assert (done.returncode, done.stdout) == (1, ""), done.stderr
         assert "Traceback" not in done.stderr
         assert self.tree() == before
@@ -129,7 +130,7 @@ def box(tmp_path: Path, bridge_database: Postgres) -> Box:
 
 def test_apply_installs_edits_runs_and_proves_and_remove_leaves_no_trace(box: Box) -> None:
     before, databases = box.tree(), box.server.databases()
-    result = box.good("apply")
+    result = box.good(INSTALL)
     assert result["changed"] is True
     assert [dump["database"] for dump in result["dumps"]] == ["mautrix_signal", "mas", "synapse"]
     for dump in result["dumps"]:
@@ -142,7 +143,7 @@ def test_apply_installs_edits_runs_and_proves_and_remove_leaves_no_trace(box: Bo
     assert stat.S_IMODE(box.note.stat().st_mode) == 0o600
     assert box.server.databases() == databases, "the scratch database is dropped"
 
-    deleted = box.good("remove")
+    deleted = box.good(REMOVE)
     assert deleted["changed"] is True
     assert sorted(deleted["deleted"]) == sorted(dump["path"] for dump in result["dumps"][:2])
     assert box.tree() == before
@@ -150,7 +151,7 @@ def test_apply_installs_edits_runs_and_proves_and_remove_leaves_no_trace(box: Bo
 
 
 def test_what_is_said_names_the_run_the_sizes_and_the_proof(box: Box) -> None:
-    said = box.run("apply").stderr
+    said = box.run(INSTALL).stderr
     assert "pg_backup.sh | Backup created: " in said
     assert "proven: mautrix_signal: mautrix_signal_" in said and "restores (4 tables)" in said
     assert "synapse_" in said and "has mode 0644: others on the host can read it" in said
@@ -161,16 +162,16 @@ def test_no_secret_that_the_script_prints_is_shown(box: Box) -> None:
     box.write(
         SCRIPT.replace("\nfind", "\necho '+ PGPASSWORD=hunter2-hunter2 restic -r rest:https://u:hunter2@x/'\nfind")
     )
-    said = box.run("apply").stderr
+    said = box.run(INSTALL).stderr
     assert "PGPASSWORD=…" in said and "hunter2" not in said
     box.write(SCRIPT.replace("\nfind", "\necho '+ PGPASSWORD=hunter2-hunter2'\nexit 3\nfind"))
-    said = box.run("apply").stderr
+    said = box.run(INSTALL).stderr
     assert "its run failed with exit code 3" in said and "hunter2" not in said
 
 
 def test_it_runs_from_a_bundle_without_the_checkout(box: Box) -> None:
     done = subprocess.run(
-        ["sh", "-c", bundle.command("apply")],
+        ["sh", "-c", bundle.command(INSTALL)],
         cwd="/", env=box.server.environment(),
         input=bundle.pack("host_programs.backup.nightly_backup", box.arguments()),
         capture_output=True, text=True, timeout=120, check=False,
@@ -181,23 +182,23 @@ def test_it_runs_from_a_bundle_without_the_checkout(box: Box) -> None:
 
 def test_another_job_s_new_file_stays_when_the_proof_fails_and_at_destroy(box: Box) -> None:
     box.write(SCRIPT.replace("\nfind", '\necho theirs > "${BACKUP_DIR}/other_job.tar"\nfind'))
-    done = box.run("apply", FAIL_DUMP="mas")
+    done = box.run(INSTALL, FAIL_DUMP="mas")
     assert done.returncode == 1
     assert [path.name for path in box.backups.iterdir() if "synapse" not in path.name] == ["other_job.tar"]
-    box.good("apply")
+    box.good(INSTALL)
     (box.backups / "nightly_20260101.sql.gz").write_bytes(b"another job's")
-    box.good("remove")
+    box.good(REMOVE)
     left = sorted(path.name for path in box.backups.iterdir() if "synapse" not in path.name)
     assert left == ["nightly_20260101.sql.gz", "other_job.tar"]
 
 
 def test_later_dumps_and_files_written_over_stay_and_are_told(box: Box) -> None:
-    result = box.good("apply")
+    result = box.good(INSTALL)
     later = box.backups / "mas_20990101T030000Z.mautrix-bridges.sql.gz"
     later.write_text("a nightly one")
     over = Path(result["dumps"][0]["path"])
     over.write_text("written over by another run")
-    done = box.run("remove")
+    done = box.run(REMOVE)
     assert done.returncode == 0, done.stderr
     assert later.exists() and over.exists()
     assert f"note: {over} is not as our run made it: it stays" in done.stderr
@@ -206,35 +207,35 @@ def test_later_dumps_and_files_written_over_stay_and_are_told(box: Box) -> None:
 
 def test_a_second_apply_changes_nothing_in_the_scripts_and_remove_takes_both_runs_dumps(box: Box) -> None:
     before = box.tree()
-    box.good("apply")
+    box.good(INSTALL)
     for path in box.backups.glob("m*"):  # the time in the names has seconds
         path.rename(path.with_name(path.name.replace("_20", "_19", 1)))
     note = json.loads(box.note.read_text())
     note["files"] = [{**entry, "path": entry["path"].replace("_20", "_19", 1)} for entry in note["files"]]
     box.note.write_text(json.dumps(note))
-    assert box.good("apply")["changed"] is False
+    assert box.good(INSTALL)["changed"] is False
     assert len(list(box.backups.glob("m*"))) == 4
-    assert len(box.good("remove")["deleted"]) == 4
+    assert len(box.good(REMOVE)["deleted"]) == 4
     assert box.tree() == before
 
 
 def test_remove_twice_and_remove_without_apply_do_nothing(box: Box) -> None:
     before = box.tree()
-    assert box.good("remove") == {"changed": False, "deleted": []}
-    box.good("apply")
-    box.good("remove")
-    assert box.good("remove") == {"changed": False, "deleted": []}
+    assert box.good(REMOVE) == {"changed": False, "deleted": []}
+    box.good(INSTALL)
+    box.good(REMOVE)
+    assert box.good(REMOVE) == {"changed": False, "deleted": []}
     assert box.tree() == before
     box.file.unlink()
-    done = box.run("remove")
+    done = box.run(REMOVE)
     assert done.returncode == 0 and f"warning: {box.file}: is gone, so there is nothing to take out" in done.stderr
 
 
 def test_what_is_no_utf_8_any_more_stops_no_destroy(box: Box) -> None:
-    box.good("apply")
+    box.good(INSTALL)
     with box.file.open("ab") as file:
         file.write(b"# caf\xe9\n")
-    box.good("remove")
+    box.good(REMOVE)
     data = box.file.read_bytes()
     assert data.endswith(b"# caf\xe9\n") and b">>>" not in data
 
@@ -244,28 +245,28 @@ def test_a_script_that_calls_ours_twice_leaves_nothing(box: Box) -> None:
     again = f'\n"{box.ours}" "$BACKUP_DIR/second"\nfind'
     box.write(SCRIPT.replace("\nfind", again))
     text = box.file.read_text()
-    box.good("apply")
-    assert len(box.good("remove")["deleted"]) == 4
+    box.good(INSTALL)
+    assert len(box.good(REMOVE)["deleted"]) == 4
     (box.backups / "second").rmdir()
     assert {**box.tree(), "scripts/pg_backup.sh": None} == {**before, "scripts/pg_backup.sh": None}
     assert box.file.read_text() == text
 
 
 def test_the_operators_edits_in_between_stand(box: Box) -> None:
-    box.good("apply")
+    box.good(INSTALL)
     box.write(box.file.read_text().replace("# Nightly backup\n", "# Nightly backup, mine\n"))
-    box.good("remove")
+    box.good(REMOVE)
     assert box.file.read_text() == SCRIPT.replace("@HOME", str(box.home)).replace("backup\n", "backup, mine\n", 1)
 
 
 def test_an_edit_of_his_during_a_run_that_fails_is_not_lost(box: Box) -> None:
     box.write(SCRIPT.replace("\nfind", f'\necho "# mine" >> {box.file}; exit 9\nfind'))
-    done = box.run("apply")
+    done = box.run(INSTALL)
     assert done.returncode == 1
     assert f"note: {box.file}: somebody changed it meanwhile, so it was not put back" in done.stderr
     text = box.file.read_text()
     assert text.endswith("# mine\n") and f"# >>> {OWNER}" in text
-    assert box.good("remove")["changed"] is True and box.file.read_text().endswith("# mine\n")
+    assert box.good(REMOVE)["changed"] is True and box.file.read_text().endswith("# mine\n")
 
 
 @pytest.mark.parametrize("database", ["mas", "mautrix_signal"])
@@ -281,14 +282,14 @@ def test_a_failed_dump_of_the_script_s_own_which_it_calls_created_is_found_out(b
 
 
 def test_a_failed_update_leaves_the_deployed_state(box: Box) -> None:
-    box.good("apply")
+    box.good(INSTALL)
     before = box.tree()
     box.config["postgresContainer"] = "other-postgres"
-    done = box.run("apply")
+    done = box.run(INSTALL)
     assert done.returncode == 1 and "No such container: other-postgres" in done.stderr
     assert box.tree() == before
     box.config.clear()
-    assert len(box.good("remove")["deleted"]) == 2
+    assert len(box.good(REMOVE)["deleted"]) == 2
 
 
 def test_a_dump_that_does_not_restore_stops_and_the_scratch_database_goes(box: Box) -> None:
@@ -315,9 +316,9 @@ def test_somebodys_database_of_the_scratch_name_is_left_alone(box: Box) -> None:
 
 def test_our_scratch_database_of_a_killed_run_is_replaced(box: Box) -> None:
     box.server.sql("CREATE DATABASE mautrix_signal_restore_check;")
-    remark = comment("mautrix-signal/contabo", scratch=True)
+    remark = owner_comment("mautrix-signal/contabo", scratch=True)
     box.server.sql(f"COMMENT ON DATABASE mautrix_signal_restore_check IS '{remark}';")
-    box.good("apply")
+    box.good(INSTALL)
     assert "mautrix_signal_restore_check" not in box.server.databases()
 
 
@@ -346,7 +347,7 @@ def test_a_script_that_ends_before_the_call_is_found_out(box: Box) -> None:
 def test_a_script_that_uploads_is_not_run_by_us(box: Box) -> None:
     box.write(SCRIPT + 'rclone copy "$BACKUP_DIR" remote:matrix\n')
     before = box.tree()
-    done = box.run("apply")
+    done = box.run(INSTALL)
     assert done.returncode == 0, done.stderr
     assert "uploads (rclone), so it is not run now: mautrix-bridges_backup.sh alone is" in done.stderr
     assert [(dump["database"], dump["path"], dump["proof"]) for dump in json.loads(done.stdout)["dumps"]] == [
@@ -354,7 +355,7 @@ def test_a_script_that_uploads_is_not_run_by_us(box: Box) -> None:
     ]
     assert not list(box.backups.iterdir()), "nobody can tell where $BACKUP_DIR is but the script: a place of its own"
     assert f"# >>> {OWNER}" in box.file.read_text()
-    box.good("remove")
+    box.good(REMOVE)
     assert box.tree() == before
 
 
@@ -362,8 +363,8 @@ def test_a_script_that_uploads_and_a_directory_of_the_setting(box: Box) -> None:
     box.write(SCRIPT + 'rclone copy "$BACKUP_DIR" remote:matrix\n')
     box.config["backupDir"] = str(box.home / "own/dumps")
     before = box.tree()
-    assert [Path(dump["path"]).parent for dump in box.good("apply")["dumps"]] == [box.home / "own/dumps"] * 2
-    box.good("remove")
+    assert [Path(dump["path"]).parent for dump in box.good(INSTALL)["dumps"]] == [box.home / "own/dumps"] * 2
+    box.good(REMOVE)
     assert box.tree() == before
 
 
@@ -373,35 +374,35 @@ def test_without_a_script_of_the_operator_s(box: Box) -> None:
     box.changed = {"script": ""}
     before = box.tree()
     assert "no whole dump could be made" in box.bad(FAIL_DUMP="mas")
-    result = box.good("apply")
+    result = box.good(INSTALL)
     assert [Path(dump["path"]).parent for dump in result["dumps"]] == [box.home / "new/dumps"] * 2
     assert stat.S_IMODE((box.home / "new/dumps").stat().st_mode) == 0o700
-    assert len(box.good("remove")["deleted"]) == 2
+    assert len(box.good(REMOVE)["deleted"]) == 2
     assert box.tree() == before
 
 
 def test_filtered_dumps_are_proven_by_size_and_the_restore_check_comes_before_the_filter(box: Box) -> None:
     box.config |= {"backupFilter": "tr a-z b-za", "backupFilterSuffix": ".rot"}
-    done = box.run("apply")
+    done = box.run(INSTALL)
     assert done.returncode == 0, done.stderr
     ours = json.loads(done.stdout)["dumps"][:2]
     assert [dump["proof"] for dump in ours] == ["made and filtered without an error"] * 2
     assert all(dump["path"].endswith(".mautrix-bridges.sql.gz.rot") for dump in ours)
     assert "proven: mautrix_signal: mautrix_signal.sql restores (4 tables)" in done.stderr
     box.config["backupFilter"] = "cat >/dev/null"
-    assert "no whole dump could be made" in box.run("apply").stderr
+    assert "no whole dump could be made" in box.run(INSTALL).stderr
 
 
 def test_what_the_operator_s_script_makes_and_we_cannot_read_is_told(box: Box) -> None:
     box.write(SCRIPT.replace("\nfind", '\nhead -c 999 /dev/urandom > "${BACKUP_DIR}/keys.tar.gpg"\nfind'))
-    done = box.run("apply")
+    done = box.run(INSTALL)
     assert done.returncode == 0, done.stderr
     assert f"note: keys.tar.gpg: new in {box.backups}, and nothing that we can read: not proven" in done.stderr
 
 
 def test_no_new_dump_of_synapse_is_told(box: Box) -> None:
     box.write("#!/bin/bash\nBACKUP_DIR=@HOME/backups\nfind /nowhere 2>/dev/null\ntrue\n")
-    done = box.run("apply")
+    done = box.run(INSTALL)
     assert done.returncode == 0, done.stderr
     assert f"note: no new dump of synapse is in {box.backups}: look where your script leaves it" in done.stderr
 
@@ -409,15 +410,15 @@ def test_no_new_dump_of_synapse_is_told(box: Box) -> None:
 def test_a_dump_script_of_somebody_else_s_is_not_written_over(box: Box) -> None:
     box.ours.write_text("#!/bin/sh\necho mine\n")
     assert f"{box.ours}: exists and is not this stack's: move it away" in box.bad()
-    box.good("remove")
+    box.good(REMOVE)
     assert box.ours.read_text() == "#!/bin/sh\necho mine\n"
 
 
 def test_one_mark_alone_stops_a_removal_before_anything_goes(box: Box) -> None:
-    box.good("apply")
+    box.good(INSTALL)
     box.write("\n".join(line for line in box.file.read_text().split("\n") if not line.startswith("# <<<")))
     before = box.tree()
-    done = box.run("remove")
+    done = box.run(REMOVE)
     assert done.returncode == 1
     assert f"the marks of {OWNER} should be one pair" in done.stderr
     assert box.tree() == before
@@ -425,7 +426,7 @@ def test_one_mark_alone_stops_a_removal_before_anything_goes(box: Box) -> None:
 
 def test_a_script_without_the_executable_bit_is_run_by_its_shell(box: Box) -> None:
     box.file.chmod(0o640)
-    assert len(box.good("apply")["dumps"]) == 3
+    assert len(box.good(INSTALL)["dumps"]) == 3
     assert stat.S_IMODE(box.file.stat().st_mode) == 0o640
 
 
@@ -433,8 +434,8 @@ def test_a_backup_directory_that_was_there_stays_with_what_is_in_it(box: Box) ->
     box.backups.chmod(0o700)
     (box.backups / "mas_20200101_000000.sql.gz").write_text("fresh")
     before = box.tree()
-    box.good("apply")
-    box.good("remove")
+    box.good(INSTALL)
+    box.good(REMOVE)
     assert box.tree() == before
 
 
@@ -443,9 +444,9 @@ def test_a_symlink_to_the_script_is_followed(box: Box) -> None:
     box.file.rename(real)
     box.file.symlink_to(real)
     before = box.tree()
-    box.good("apply")
+    box.good(INSTALL)
     assert box.file.is_symlink() and f"# >>> {OWNER}" in real.read_text()
-    box.good("remove")
+    box.good(REMOVE)
     assert box.tree() == before
 
 

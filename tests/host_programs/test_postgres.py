@@ -40,7 +40,7 @@ def test_each_line_has_a_session_of_its_own_whatever_becomes_of_the_others(
     first, second, third, last = postgres.sessions("matrix-postgres", *lines)
     assert (first.out, first.errors, first.well) == ("a\nb\n", "", True)
     assert 'column "nothing" does not exist' in second.errors and not second.well
-    assert third.out == "1min\n", "what hangs holds no other bridge up for long"
+    assert third.out == "1min\n", "what hangs is ended"
     assert (last.out, last.well) == ("", False) and "nobody" in last.errors
     assert postgres.sessions("matrix-postgres") == []
     with pytest.raises(ScriptError, match="elsewhere: psql as synapse: Error: No such container: elsewhere"):

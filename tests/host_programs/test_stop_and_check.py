@@ -10,7 +10,6 @@ import os
 import re
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,17 +20,16 @@ from urllib.parse import quote
 import pytest
 
 from documents.places import Mas
-from host_programs import bundle
 from host_programs.common import ScriptError
 from host_programs.synapse import stop_and_check
 from host_programs.wire import plain
 from tests import facts
 from tests.host_programs import scripted_server as play
-from tests.host_programs.container_json import ID, inspected
+from tests.host_programs.container_json import inspected
 from tests.host_programs.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, reply
+from tests.host_programs.steps import run_step
 from tests.host_programs.stub_docker import StubDocker, out
 
-ROOT = Path(__file__).resolve().parents[2]
 AS_TOKEN = "as/Tk+0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
 PUPPET_TOKEN = "dp_tk.9876543210zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFE"
 BOT, ADMIN = "@signalbot:echo6.co", "@matt:echo6.co"
@@ -67,7 +65,7 @@ class Check:
     def __init__(self, folder: Path) -> None:
         self.evidence_dir = folder / "bridge"
         self.evidence_dir.mkdir()
-        self.evidence = self.evidence_dir / "auth-check-failed.json"
+        self.evidence = self.evidence_dir / "stop-and-check-failed.json"
         self.docker = StubDocker(folder / "bin")
         self.docker.on("logs --tail 50 matrix-synapse", out("synapse says hello\n", err=f"denied {AS_TOKEN}\n"))
         self.docker.on("logs --tail 50 matrix-mas", out("mas says hello\n"))
@@ -94,21 +92,17 @@ class Check:
         )
         return replace(arguments, **more)
 
-    def run(self, url: str, verb: str = "check", **more: Any) -> subprocess.CompletedProcess[str]:
+    def run(self, url: str, **more: Any) -> subprocess.CompletedProcess[str]:
         # A proxy in the environment must not see a token.
         environment = {**self.docker.environment, "http_proxy": closed_port(), "all_proxy": closed_port()}
-        return subprocess.run(
-            [sys.executable, "-m", "host_programs.synapse.stop_and_check", verb],
-            input=json.dumps(plain(self.arguments(url, **more))), text=True, capture_output=True, cwd=ROOT,
-            env=environment, timeout=30, check=False,
-        )  # fmt: skip
+        return run_step("synapse stop-and-check", self.arguments(url, **more), environment, timeout=30)
 
     def call(self, url: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """`run` without a process of its own: for the many cases that differ in what the server says only."""
         before = os.environ["PATH"]
         os.environ["PATH"] = self.docker.environment["PATH"]
         try:
-            result = stop_and_check.check(self.arguments(url, **more))
+            result = stop_and_check.stop_and_check(self.arguments(url, **more))
             return subprocess.CompletedProcess([], 0, json.dumps(plain(result)), "")
         except ScriptError as stop:
             return subprocess.CompletedProcess([], 1, "", str(stop))
@@ -162,7 +156,7 @@ def assert_failed(check: Check, done: subprocess.CompletedProcess[str], step: st
     evidence: dict[str, Any] = json.loads(check.evidence.read_text())
     assert evidence["verdict"] == "FAIL"
     assert evidence["logs"]["matrix-synapse"][:2] == ["synapse says hello", "denied as/T…"]
-    failed = next(found for found in evidence["steps"] if found["todo"])  # only a failed step has something to do
+    failed = next(found for found in evidence["steps"] if found["fix"])  # only a failed step has something to do
     assert failed["step"] == step and failed["rule"].startswith(rule)
     return evidence
 
@@ -198,7 +192,7 @@ def test_pass(check: Check, instead: dict[str, Played]) -> None:
     assert all(re.search("  ok +[^ ].*  <- .", row) for row in rows)
     assert done.stderr == result["table"] + "\n"  # `pulumi up` shows stderr, a person reads it there
     assert not list(check.evidence_dir.iterdir())
-    assert check.docker.calls == [INSPECT], "no log is read"
+    assert check.docker.calls == [], "no log is read"
     assert_no_token(done.stdout + done.stderr)
 
 
@@ -291,7 +285,7 @@ def test_fail(check: Check, name: str, answer: Answer | Raw, step: str, rule: st
         done = check.call(url, request_timeout=1 if rule == SLOW else 5)
     evidence = assert_failed(check, done, step, rule)
     # One step is wrong, the others are asked all the same: that tells one file from both.
-    assert sum(bool(found["todo"]) for found in evidence["steps"]) == 1
+    assert sum(bool(found["fix"]) for found in evidence["steps"]) == 1
     assert len(exchange(evidence, step)["came"]["body"]) <= 64 * 1024
 
 
@@ -430,7 +424,7 @@ def test_a_missing_folder_or_docker_hides_no_verdict(check: Check) -> None:
         absent = replace(check.arguments(url).bridge, directory=str(check.evidence_dir / "absent"))
         done = check.call(url, bridge=absent)
     assert done.returncode == 1
-    assert "Evidence could not be kept: " in done.stderr and "absent/auth-check-failed.json" in done.stderr
+    assert "Evidence could not be kept: " in done.stderr and "absent/stop-and-check-failed.json" in done.stderr
     assert "FAIL: whoami as bot: 401 M_UNKNOWN_TOKEN" in done.stderr
     assert "Error: No such container: matrix-synapse" in done.stderr
 
@@ -451,18 +445,7 @@ def test_bad_arguments(check: Check, wrong: dict[str, Any], line: str) -> None:
     assert line in done.stderr
 
 
-def test_it_runs_from_a_bundle(check: Check, tmp_path: Path) -> None:
-    """On a host without a checkout: every module that it needs is in the bundle."""
-    with check.homeserver() as url:
-        done = subprocess.run(
-            ["sh", "-c", bundle.command("check")],
-            input=bundle.pack("host_programs.synapse.stop_and_check", check.arguments(url)),
-            text=True, capture_output=True, cwd=tmp_path, env=check.docker.environment, timeout=30, check=False,
-        )  # fmt: skip
-    assert json.loads(done.stdout)["verdict"] == "PASS", done.stderr
-
-
-# what a FAIL leaves, and what makes way ----------------------------------------------------------------------------
+# what a FAIL leaves -----------------------------------------------------------------------------------------
 
 
 def _bridge(status: str = "running", stack: str = facts.STACK, tokens: str = "2") -> str:
@@ -496,24 +479,9 @@ def test_a_fail_says_in_what_state_the_bridge_is(check: Check, there: dict[str, 
         assert "run `pulumi up`: the bridge comes back with the new tokens" in said.splitlines()[0]
 
 
-@pytest.mark.parametrize(
-    ("bridge", "mark", "goes"),
-    [
-        (_bridge(), "", True),
-        (_bridge(), f"{'f' * 64} 1\n", True),
-        (_bridge(), f"{ID} 1\n", False),
-        (_bridge(stack="other/x"), "", False),
-    ],
-    ids=["never ready", "another one was ready", "it was ready", "another stack's"],
-)
-def test_a_container_that_never_got_ready_makes_way_for_the_next_one(
-    check: Check, bridge: str, mark: str, goes: bool
-) -> None:
-    """A run that was killed right after it made the container: the state does not know it, and its name is taken."""
-    check.docker.on(INSPECT, out(bridge))
-    check.docker.on(f"rm -f -v {ID}", out())
-    if mark:
-        (check.evidence_dir / ".ready").write_text(mark)
+def test_a_pass_changes_nothing_of_the_bridge(check: Check) -> None:
+    """What stands behind the check (the database, the container) comes only where the whole step went well."""
+    check.docker.on(INSPECT, out(_bridge("exited")))
     with check.homeserver() as url:
         assert check.call(url).returncode == 0
-    assert (f"rm -f -v {ID}" in check.docker.calls) == goes
+    assert check.docker.calls == []

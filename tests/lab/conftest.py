@@ -19,7 +19,7 @@ from documents.places import Deployment
 from lab.box import ROOT, Lab
 from lab.pulumi_cli import cli
 from lab.ssh_server import host_over_ssh
-from settings import parse
+from settings.reader import parse
 from tests.facts import defaults
 
 PASSED = pytest.StashKey[bool]()
@@ -37,9 +37,9 @@ def deployment_of(lab: Lab) -> Deployment:
 def copy_project(target: Path) -> None:
     """The project as an operator has it: for stacks whose Pulumi.STACK.yaml must not be in this checkout."""
     target.mkdir()
-    for name in ("Pulumi.yaml", "__main__.py", "requirements.txt", "settings.py"):
+    for name in ("Pulumi.yaml", "__main__.py", "requirements.txt"):
         shutil.copy(ROOT / name, target)
-    for name in ("components", "documents", "examples", "host_programs", "verdicts", "workstation"):
+    for name in ("components", "documents", "examples", "host_programs", "settings", "verdicts", "workstation"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     (target / ".venv").symlink_to(ROOT / ".venv")
 

@@ -106,4 +106,4 @@ def test_a_bridge_set_up_by_hand_comes_along_with_its_account(lab: Lab) -> None:
     assert lab.psql(owner, "mautrix_signal") == "mautrix_signal"
     assert "max_initial_messages: 7" in lab.docker("exec", lab.bridge, "cat", "/data/config.yaml").stdout
     assert "unchanged" in lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes").stdout
-    lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    lab.pulumi("destroy", "--yes", "--skip-preview")

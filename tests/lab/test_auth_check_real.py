@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from documents.appservice import bridge_registration, doublepuppet_registration
+from documents.bridge.registrations import render_bridge_registration, render_doublepuppet_registration
 from documents.credentials import DoublePuppet
 from host_programs.synapse import stop_and_check
-from host_programs.wire import plain
-from lab.box import ROOT, Lab
+from lab.box import Lab
 from tests import facts
+from tests.host_programs.steps import run_step
 from tests.lab.conftest import Shared, deployment_of
 
 pytestmark = pytest.mark.e2e
@@ -40,8 +39,8 @@ class Synapse:
         self.plain = self.config.read_text()
         self.deployment = deployment_of(lab).bridges[0]
         tokens = replace(facts.TOKENS, as_token=AS_TOKEN, hs_token="h" * 64)
-        self.bridge = bridge_registration(self.deployment, tokens, facts.KEYS)
-        self.puppet = doublepuppet_registration(self.deployment, DoublePuppet(PUPPET_TOKEN, "p" * 64))
+        self.bridge = render_bridge_registration(self.deployment, tokens, facts.KEYS)
+        self.puppet = render_doublepuppet_registration(self.deployment, DoublePuppet(PUPPET_TOKEN, "p" * 64))
 
     def load(self, *, bridge: str = "", puppet: str = "", listed: tuple[str, ...] = BOTH) -> None:
         """Write both files (other texts instead of the right ones), list some, restart."""
@@ -69,11 +68,7 @@ class Synapse:
             generation=1,
             fingerprint="",
         )
-        return subprocess.run(
-            [sys.executable, "-m", "host_programs.synapse.stop_and_check", "check"],
-            input=json.dumps(plain(replace(arguments, **more))), text=True, capture_output=True, cwd=ROOT,
-            timeout=120, check=False,
-        )  # fmt: skip
+        return run_step("synapse stop-and-check", replace(arguments, **more), {**os.environ}, timeout=120)
 
     def passes(self) -> dict[str, Any]:
         done = self.check()
@@ -87,7 +82,7 @@ class Synapse:
         assert (done.returncode, done.stdout) == (1, ""), done.stdout
         assert f"FAIL: {step}: {rule}" in done.stderr, done.stderr
         assert f"--- last 50 log lines of {self.lab.synapse} ---" in done.stderr
-        evidence = self.evidence_dir / "auth-check-failed.json"
+        evidence = self.evidence_dir / "stop-and-check-failed.json"
         for token in (AS_TOKEN, PUPPET_TOKEN, OTHER):
             assert token not in done.stderr + evidence.read_text()
         return dict(json.loads(evidence.read_text()))

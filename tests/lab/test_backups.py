@@ -34,7 +34,7 @@ def test_without_a_script_of_the_operator_s_ours_is_installed_proven_and_told_to
         for path in dumps.iterdir():
             if str(path) not in [dump["path"] for dump in told["backups"]]:
                 path.unlink()  # this night's; the proof's own go by themselves
-        lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+        lab.pulumi("destroy", "--yes", "--skip-preview")
         assert snapshot(lab) == before
     finally:
         lab.write_config()
@@ -76,7 +76,7 @@ def test_another_script_in_the_same_directory_gets_the_call_and_the_old_one_is_a
         for path in lab.host_dir.glob("backups/*.bridges.sql.gz"):
             if str(path) not in [dump["path"] for dump in lab.outputs()["backups"]]:
                 path.unlink()
-        lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+        lab.pulumi("destroy", "--yes", "--skip-preview")
         assert new.read_bytes() == was
         new.unlink()
         assert snapshot(lab) == before
@@ -102,7 +102,8 @@ def test_a_script_that_encrypts_and_uploads_is_told_with_every_line_and_ours_doe
         assert snapshot(lab) == before
         lab.write_config(backupDir="${OUT}", acceptPlainDumps=True)
         done = lab.pulumi("preview")
-        assert f"{file}:{len(was.splitlines()) + 1}: uploads (rclone): our dumps go along in plain text" in done.stdout
+        told = "if it sends the dumps' directory, it sends our dumps in plain text"
+        assert f"{file}:{len(was.splitlines()) + 1}: uploads (rclone): {told}" in done.stdout
         assert '/bridges_backup.sh "${OUT-}"' in done.stdout
     finally:
         lab.write_config()

@@ -59,6 +59,6 @@ def test_what_people_send_gets_through_whatever_its_size(lab: Lab, shared: Share
     assert sent.splitlines() == ["small 1000", "unknown 2000", f"large {6 << 20}"]
     lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
     lab.pulumi(*REFRESH, "--expect-no-changes")
-    lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    lab.pulumi("destroy", "--yes", "--skip-preview")
     assert lab.docker("volume", "ls", "-q").stdout == volumes, "what it wrote goes with it"
     assert snapshot(lab) == before

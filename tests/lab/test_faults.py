@@ -20,14 +20,16 @@ pytestmark = [
 ]
 
 SAMPLE = [
-    ("up", "create shared-install", "destroy"),  # the directory and a config with all secrets
+    ("up", "create host-programs", "destroy"),  # the first thing on the host
+    ("up", "create mautrix-signal-directory", "destroy"),
+    ("up", "create mautrix-signal-config", "destroy"),  # it holds all secrets
     ("up", "create mautrix-signal-role", "up"),  # it is there, and the state does not know it
-    ("up", "create shared-backup-script", "destroy"),  # dumps that only a note in a directory names
-    ("up", "create shared-registrations", "destroy"),  # Synapse's directory has them, and no line lists them
+    ("up", "create backup-script", "destroy"),  # dumps that only a note in a directory names
+    ("up", "create synapse-appservices", "destroy"),
     ("up", "create mautrix-signal-container", "destroy"),  # it would write on while it is archived
-    ("rotation", "update shared-synapse-restart", "up"),
-    ("upgrade", "update shared-gate", "up"),  # the old bridge is stopped, the new one is not there
-    ("destroy", "delete mautrix-signal-archive", "destroy"),
+    ("rotation", "update synapse-appservices", "up"),
+    ("upgrade", "update mautrix-signal-data", "up"),  # the old bridge is stopped, the new one is not there
+    ("destroy", "delete mautrix-signal-data", "destroy"),
 ]
 
 

@@ -91,7 +91,7 @@ def test_a_refusal_says_what_to_set_and_then_it_goes_there_and_back(flavoured: L
     if lab.flavour == "no-mas":
         assert lab.psql(OVER_TLS) == "t"
     assert "unchanged" in lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes").stdout
-    lab.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    lab.pulumi("destroy", "--yes", "--skip-preview")
     assert snapshot(lab) == before
     if lab.flavour == "workers":
         assert of_the_worker(lab) == []

@@ -159,5 +159,5 @@ def test_two_hosts_are_previewed_and_updated_side_by_side(fleet: Fleet) -> None:
     assert [line.split()[:2] for line in table.splitlines()[1:]] == [["host1", "ok"], ["host2", "FAILED"]]
     fleet.servers["host2"].start()
     for name in NAMES:
-        fleet.pulumi("destroy", "--yes", "--skip-preview", "--run-program", "--stack", name)
+        fleet.pulumi("destroy", "--yes", "--skip-preview", "--stack", name)
         assert snapshot(fleet.labs[name]) == before[name]

@@ -15,6 +15,7 @@ import pytest
 
 from lab.box import Lab
 from tests.lab.conftest import Shared
+from tests.lab.test_program import ping
 
 pytestmark = pytest.mark.e2e
 
@@ -73,7 +74,9 @@ def before_the_check(shared: Shared) -> Lab:
     """Everything of an `up` but the check and what comes after it."""
     shared.deployed = False
     shared.lab.reset()
-    shared.lab.pulumi("up", "--yes", "--skip-preview", "--exclude", "**shared-gate", "--exclude-dependents")
+    shared.lab.pulumi(
+        "up", "--yes", "--skip-preview", "--exclude", "**mautrix-signal-stop-and-check", "--exclude-dependents"
+    )
     assert container_id(shared.lab) is None
     return shared.lab
 
@@ -92,7 +95,7 @@ def test_no_container_is_made_while_synapse_does_not_accept_it(
         assert done.returncode != 0
         assert container_id(lab) is None
         assert told in said
-        evidence = lab.host_dir / "signal-bridge/auth-check-failed.json"
+        evidence = lab.host_dir / "signal-bridge/stop-and-check-failed.json"
         assert str(evidence) in said, "the error says where the evidence is"
         assert evidence.stat().st_mode & 0o7777 == 0o600
     finally:
@@ -105,7 +108,7 @@ def test_after_the_fix_up_goes_through(before_the_check: Lab) -> None:
     restart(lab)
     lab.pulumi("up", "--yes", "--skip-preview")
     assert container_id(lab) is not None
-    assert not (lab.host_dir / "signal-bridge/auth-check-failed.json").exists()
+    assert not (lab.host_dir / "signal-bridge/stop-and-check-failed.json").exists()
 
 
 def test_an_update_that_fails_leaves_the_old_container_with_its_config_and_the_next_one_goes_through(
@@ -134,7 +137,7 @@ def test_a_container_that_somebody_removed_comes_back_after_a_new_check(deployed
     deployed.docker("rm", "-f", deployed.bridge)
     done = deployed.pulumi("up", "--yes", "--skip-preview")
     assert container_id(deployed) is not None
-    assert "shared-gate" in done.stdout
+    assert "mautrix-signal-stop-and-check" in done.stdout
 
 
 def test_somebody_s_revert_is_told_and_reapply_puts_it_back(deployed: Lab) -> None:
@@ -160,7 +163,7 @@ def test_a_synapse_that_is_down_is_refused_at_up_and_does_not_stop_a_destroy(dep
         f"- container {deployed.synapse}: is exited, not running: start it (docker start {deployed.synapse})"
         in done.stdout
     )
-    done = deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    done = deployed.pulumi("destroy", "--yes", "--skip-preview")
     assert b"pulumi stack" not in file.read_bytes()
     assert "warning" in done.stdout.lower()
     assert container_id(deployed) is None
@@ -217,8 +220,7 @@ def test_a_bridge_that_crashes_of_what_is_mended_is_started_anew_and_not_judged_
     deployed.write_config(reapply=1)
     deployed.pulumi("up", "--yes", "--skip-preview")
     assert container_id(deployed) == running
-    status = deployed.outputs()["status"]
-    assert (status["container"], status["ready"]) == ("running", True)
+    assert ping(deployed) == 200
     deployed.write_config()
     deployed.pulumi("up", "--yes", "--skip-preview")
 

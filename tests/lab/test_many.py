@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 UP = ("up", "--yes", "--skip-preview")
 SAME = (*UP, "--expect-no-changes")
-DESTROY = ("destroy", "--yes", "--skip-preview", "--run-program")
+DESTROY = ("destroy", "--yes", "--skip-preview")
 
 
 def restarts(lab: Lab) -> str:
@@ -86,41 +87,58 @@ def test_one_comes_one_goes_and_signal_s_runs_on(lab: Lab, shared: Shared) -> No
     assert snapshot(lab) == before
 
 
-def test_those_that_fail_hold_no_other_up_and_are_tried_again(lab: Lab, shared: Shared) -> None:
-    """A program that is none, so that its container keeps ending; no program at all; an image that cannot be had."""
+def stops_at(told: str) -> list[str]:
+    """The resources that failed, as the CLI shows them."""
+    return sorted(
+        {line.split()[2] for line in told.splitlines() if "**creating failed**" in line and "Stack" not in line}
+    )
+
+
+def test_a_failed_step_is_the_red_resource_and_its_bridge_alone_stays_behind(lab: Lab, shared: Shared) -> None:
+    """One fails at the stop-and-check, one at readiness, one has no image: with and without --continue-on-error."""
     shared.spoilt = True
     before = snapshot(lab)
-    two, broken = lab.custom_bridge("two"), lab.custom_bridge("broken", binary="/bin/sh")
-    lost = lab.custom_bridge("lost", image="127.0.0.1:1/irc:v1")
-    none = lab.custom_bridge("none", binary="/usr/bin/none")
-    lab.write_config(None, [broken, lost, none, two], readyTimeout=20)
-    told = said(lab, *UP, fails=True)
-    assert "3 of 5 bridges did not go live:" in told
-    first, second, third = [line.strip() for line in told.splitlines() if line.strip().startswith("- mautrix-")]
-    assert first.startswith(f"- mautrix-broken: {lab.prefix}-broken ") and "What to do: " in first
-    assert second.startswith("- mautrix-lost: image 127.0.0.1:1/irc:v1: cannot be pulled: ")
-    assert third.startswith(f"- mautrix-none: {lab.prefix}-none ") and "exit code 127: the image has no such" in third
-    assert lab.docker.inspect("container", [two["container"]])[two["container"]]["State"]["Running"]
-    again = said(lab, *UP, fails=True)
-    assert "3 of 5 bridges did not go live:" in again, "they are not taken for live because they failed once"
+    two, three = lab.custom_bridge("two"), lab.custom_bridge("three", binary="/bin/sh")
+    lost, good = lab.custom_bridge("lost", image="127.0.0.1:1/irc:v1"), lab.custom_bridge("good")
+    lab.write_config(None, [two, three, lost, good], readyTimeout=20)
+    late = ["two", "three", "lost", "good"]
+    excluded = [word for name in late for word in ("--exclude", f"**mautrix-{name}-stop-and-check")]
+    lab.pulumi(*UP, *excluded, "--exclude-dependents")
     signal = running(lab)
-    mended = lab.custom_bridge("broken")
-    lab.write_config(None, [mended, two], readyTimeout=20)
+    (registration,) = (lab.host_dir / "synapse").glob("*two*.yaml")
+    text = registration.read_text()
+    registration.write_text(re.sub(r"(?m)^as_token: .*$", "as_token: somebody-else-s-token-of-enough-characters", text))
+    lab.docker("restart", lab.synapse)
+    lab.wait_healthy()
+
+    # The engine starts nothing more once a step has failed.
+    told = said(lab, *UP, fails=True)
+    assert "mautrix-two-stop-and-check" in stops_at(told) or "mautrix-lost-image" in stops_at(told)
+    assert running(lab) == signal and "Traceback" not in told
+
+    # With the flag it goes on with whatever does not depend on a failed one.
+    told = said(lab, *UP, "--continue-on-error", fails=True)
+    assert {"mautrix-two-stop-and-check", "mautrix-three-readiness", "mautrix-lost-image"} >= {*stops_at(told)}
+    assert "Traceback" not in told and "stop-and-check: FAIL: " in told
+    assert "a step failed, and what depends on it was left out" in told
+    assert lab.docker.inspect("container", [good["container"]])[good["container"]]["State"]["Running"]
+    assert not lab.docker.inspect("container", [two["container"], lost["container"]])
+    again = said(lab, *UP, "--continue-on-error", fails=True)
+    assert stops_at(again) == ["mautrix-lost-image", "mautrix-three-readiness", "mautrix-two-stop-and-check"]
+    assert running(lab) == signal, "a bridge that is live goes on"
+
+    # Mended, the next one goes on from there.
+    registration.write_text(text)
+    lab.docker("restart", lab.synapse)
+    lab.wait_healthy()
+    lab.write_config(None, [two, lab.custom_bridge("three"), good], readyTimeout=20)
     lab.pulumi(*UP)
     assert running(lab) == signal
-    assert [ping(lab, key, lab.outputs(key)["asToken"]) for key in ("signal", "two", "broken")] == [200] * 3
+    assert [ping(lab, key, lab.outputs(key)["asToken"]) for key in ("signal", "two", "three", "good")] == [200] * 4
     lab.pulumi(*SAME)
-    # One that is taken from the list while another one fails stays, stopped, and it is said.
-    lab.write_config(None, [broken], readyTimeout=5)
-    told = " ".join(said(lab, *UP, fails=True).split())
-    assert "1 of 2 bridges did not go live:" in told
-    assert f"- {two['container']}: is stopped and out of homeserver.yaml, since it is in the settings no more" in told
-    assert lab.docker.inspect("container", [two["container"]])[two["container"]]["State"]["Status"] == "exited"
-    lab.write_config(None, [mended], readyTimeout=20)
-    lab.pulumi(*UP)
-    assert not lab.docker.inspect("container", [two["container"]])
-    lab.write_config(None, [broken, two], readyTimeout=5)
-    assert "1 of 3 bridges did not go live:" in said(lab, *UP, fails=True)
-    shutil.rmtree(lab.host_root / "var")  # a fresh root has no directory of the archives, nor its parents
-    lab.pulumi(*DESTROY)  # what failed does not stop it
+    # What failed does not stop a destroy; a fresh root has no directory of the archives, nor its parents.
+    lab.write_config(None, [two, three], readyTimeout=5)
+    said(lab, *UP, fails=True)
+    shutil.rmtree(lab.host_root / "var")
+    lab.pulumi(*DESTROY)
     assert snapshot(lab) == before

@@ -5,8 +5,8 @@ real bridge core on the lab, deployed and then broken behind our back, one way a
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ import pytest
 from host_programs.bridge import bridge_status, readiness
 from host_programs.container import look
 from host_programs.wire import plain
-from lab.box import ROOT, Lab
+from lab.box import Lab
+from tests.host_programs.steps import run_step
 from tests.lab.conftest import deployment_of
 
 pytestmark = pytest.mark.e2e
@@ -40,15 +41,6 @@ class Bridge:
         self.token = str(self.outputs["asToken"])
         self.secrets = [str(self.outputs[name]) for name in ("asToken", "hsToken", "databaseUrl")]
 
-    def run(self, script: str, verb: str, arguments: object) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", script, verb],
-            input=json.dumps(plain(arguments)), text=True, capture_output=True, cwd=ROOT, timeout=180, check=False,
-        )  # fmt: skip
-        for secret in self.secrets:
-            assert secret not in done.stdout + done.stderr
-        return done
-
     def wait(self, timeout: float = 60, container: str = "") -> subprocess.CompletedProcess[str]:
         plan, name = deployment_of(self.lab).bridges[0], container or self.lab.bridge
         arguments = readiness.Arguments(
@@ -65,13 +57,19 @@ class Bridge:
             new_keys=False,
             stack=plan.stack,
             config=data_of(self.lab),
+            archives=plan.archive.directory,
+            archive_owner=plan.archive_owner,
+            program=plan.bridge.name,
         )
-        return self.run("host_programs.bridge.readiness", "wait", arguments)
+        done = run_step("bridge wait", arguments, {**os.environ}, timeout=180)
+        for secret in self.secrets:
+            assert secret not in done.stdout + done.stderr
+        return done
 
     def status(self) -> dict[str, Any]:
         network = deployment_of(self.lab).synapse.network
-        question = bridge_status.Question(network, 29328, self.lab.synapse_url, "signal", self.token)
-        return dict(plain(bridge_status.seen(question, look(self.lab.bridge))))
+        address = bridge_status.BridgeAddress(network, 29328, self.lab.synapse_url, "signal", self.token)
+        return dict(plain(bridge_status.read_bridge_status(address, look(self.lab.bridge))))
 
     def restart(self) -> None:
         self.lab.docker("restart", "--time", "5", self.lab.bridge)

@@ -20,7 +20,7 @@ KEY = "select value from kv_store where key = 'recovery_key'"
 def test_what_a_destroy_archives_comes_back_and_an_empty_start_makes_new_keys(deployed: Lab, shared: Shared) -> None:
     shared.spoilt = True
     first = deployed.psql(KEY, "mautrix_signal")
-    deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    deployed.pulumi("destroy", "--yes", "--skip-preview")
     (archive,) = (deployed.host_root / "var/backups/mautrix-signal").glob("*.tar.gz")
     assert archive.stat().st_mode & 0o7777 == 0o600 and archive.parent.stat().st_mode & 0o7777 == 0o700
     with tarfile.open(archive) as tar:
@@ -36,7 +36,7 @@ def test_what_a_destroy_archives_comes_back_and_an_empty_start_makes_new_keys(de
     assert second and second not in (first, "overwrite")
     deployed.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
 
-    deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    deployed.pulumi("destroy", "--yes", "--skip-preview")
     deployed.up()
     deployed.write_config({"restore": "latest"})
     deployed.pulumi("up", "--yes", "--skip-preview")
@@ -44,7 +44,7 @@ def test_what_a_destroy_archives_comes_back_and_an_empty_start_makes_new_keys(de
     deployed.write_config()
     deployed.pulumi("up", "--yes", "--skip-preview")  # back to `none`: the pickle key stays what it is
     assert deployed.psql(KEY, "mautrix_signal") == second
-    deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    deployed.pulumi("destroy", "--yes", "--skip-preview")
 
 
 def test_a_destroy_that_could_not_archive_stops_while_all_still_runs(deployed: Lab) -> None:
@@ -52,7 +52,7 @@ def test_a_destroy_that_could_not_archive_stops_while_all_still_runs(deployed: L
     archives.mkdir(parents=True, exist_ok=True)
     archives.chmod(0o775)
     try:
-        done = deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program", check=False)
+        done = deployed.pulumi("destroy", "--yes", "--skip-preview", check=False)
         assert done.returncode != 0
         assert f"{archives}: others may write into it: chmod go-w" in done.stdout + done.stderr
         container = deployed.docker.inspect("container", [deployed.bridge])[deployed.bridge]
@@ -75,7 +75,7 @@ def test_a_destroy_passes_whatever_is_gone_already(deployed: Lab, shared: Shared
         (deployed.host_dir / "synapse" / name).unlink()
     deployed.docker("restart", deployed.synapse)
     deployed.wait_healthy()
-    done = deployed.pulumi("destroy", "--yes", "--skip-preview", "--run-program")
+    done = deployed.pulumi("destroy", "--yes", "--skip-preview")
     assert "there is no database mautrix_signal any more: nothing to archive" in done.stdout
     assert not (deployed.host_dir / "signal-bridge").exists()
     assert "pulumi stack" not in homeserver.read_text()

@@ -87,25 +87,27 @@ def test_no_secret_is_anywhere_but_in_the_files_that_must_hold_it(lab: Lab) -> N
         heard["bridge log"] = logs(lab, lab.bridge)
         lab.write_config(adminUser="@nobody:echo6.co")
         run("failing up", "up", "--yes", "--skip-preview", "--diff", fails=True)
-        heard["evidence"] = (lab.host_dir / "signal-bridge/auth-check-failed.json").read_bytes()
+        heard["evidence"] = (lab.host_dir / "signal-bridge/stop-and-check-failed.json").read_bytes()
         lab.write_config()
         run("second up", "up", "--yes", "--skip-preview")
         run("refresh", *REFRESH, "--skip-preview", "--diff")
         run("masked outputs", "stack", "output", "--json")
         heard["synapse log"], heard["postgres log"] = logs(lab, lab.synapse), logs(lab, lab.postgres)
-        run("destroy", "destroy", "--yes", "--skip-preview", "--run-program")
+        run("destroy", "destroy", "--yes", "--skip-preview")
 
     secrets: dict[str, str] = {}
     for resource in exported["deployment"]["resources"]:
-        if resource["urn"].endswith(("-tokens", "-keys")):
+        if resource["urn"].endswith(("-rotating-seed", "-permanent-seed")):
             seed = Seed(**json.loads(json.loads(resource["outputs"]["stdout"]["plaintext"])))
-            name = resource["urn"].rpartition("-")[2]
-            secrets[f"the seed of {name}"] = seed.seed
-            if name == "tokens":
-                secrets |= vars(seed.secrets(Tokens, "mautrix-signal"))
-                secrets |= {f"doublepuppet {key}": each for key, each in vars(seed.secrets(DoublePuppet, "")).items()}
+            name = resource["urn"].rpartition("::secrets-")[2]
+            secrets[f"the {name}"] = seed.seed
+            if name == "rotating-seed":
+                secrets |= vars(seed.derive_secrets(Tokens, "mautrix-signal"))
+                secrets |= {
+                    f"doublepuppet {key}": each for key, each in vars(seed.derive_secrets(DoublePuppet, "")).items()
+                }
             else:  # the sender is a name, and in the registration for Synapse to log
-                secrets["pickle_key"] = seed.secrets(Keys, "mautrix-signal").pickle_key
+                secrets["pickle_key"] = seed.derive_secrets(Keys, "mautrix-signal").pickle_key
     assert len(secrets) == 10 and all(len(secret) == 64 for secret in secrets.values())
     # Postgres' superuser: the program reads it from the container, whose environment has held it all along.
     environment = lab.docker.inspect("container", [lab.postgres])[lab.postgres]["Config"]["Env"]

@@ -17,16 +17,16 @@ from lab.box import Lab
 from lab.engine import run
 from lab.place import port_is_free, write
 from lab.ssh_server import SshServer
-from settings import parse
+from settings.reader import parse
 from tests.facts import defaults
 from tests.lab.conftest import Shared, deployment_of
 from tests.lab.test_program import ping, snapshot
-from workstation.forward import _running
+from workstation.ssh_client import control_directory
 
 pytestmark = pytest.mark.e2e
 
 UP = ("up", "--yes", "--skip-preview")
-DESTROY = ("destroy", "--yes", "--skip-preview", "--run-program")
+DESTROY = ("destroy", "--yes", "--skip-preview")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def said(lab: Lab, *words: str) -> str:
 
 def here(lab: Lab) -> str:
     """The deployment among all on this machine."""
-    return deployment_of(lab).here
+    return deployment_of(lab).deployment_id
 
 
 def eventually(what: Callable[[], bool], seconds: float = 60) -> bool:
@@ -84,10 +84,11 @@ def test_up_rotation_and_destroy_over_ssh(lab: Lab, server: SshServer) -> None:
     assert ping(lab) == 200
     assert counted(*DESTROY) <= 30
     assert snapshot(lab) == before
-    assert eventually(lambda: not list(_running())), "the way to Postgres ends with the operation"
-    assert eventually(lambda: not connected(server)), "and so does the connection"
     config = yaml.safe_load(lab.config_file.read_text())["config"]
-    assert port_is_free(parse(defaults(config)).local_port(here(lab)))
+    port = parse(defaults(config)).local_port(here(lab))
+    assert eventually(lambda: port_is_free(port)), "the way to Postgres ends with the operation"
+    assert not (control_directory() / f"mautrix-forward-{port}").exists()
+    assert eventually(lambda: not connected(server)), "and so does the connection"
 
 
 def test_no_key_and_no_secret_is_in_the_state(lab: Lab, server: SshServer) -> None:
@@ -133,7 +134,7 @@ def test_a_key_that_the_host_does_not_accept_is_named(lab: Lab, server: SshServe
     assert "Permission denied (publickey)" in told
 
 
-@pytest.mark.parametrize("step", ["shared-synapse-restart", "shared-backup-script"])
+@pytest.mark.parametrize("step", ["synapse-appservices", "backup-script"])
 def test_an_up_that_is_cut_off_is_finished_by_the_next(lab: Lab, server: SshServer, step: str) -> None:
     before = snapshot(lab)
 
@@ -161,9 +162,9 @@ def test_an_up_that_is_cut_off_is_finished_by_the_next(lab: Lab, server: SshServ
 def test_a_step_that_is_still_at_work_is_told_and_waited_for(lab: Lab, server: SshServer) -> None:
     """As long as one of a run that was cut off would be."""
     before = snapshot(lab)
-    step = "mautrix-signal-leftovers"
+    step = "mautrix-signal-directory"
     with at_work(f"{here(lab)} {step}"):
-        assert f"step {step} (pid {os.getpid()}): is at work on the host" in said(lab, "preview")
+        assert f"step {step} (pid {os.getpid()}): is still running on the host" in said(lab, "preview")
         assert snapshot(lab) == before
     lab.pulumi(*UP)
     with ThreadPoolExecutor() as pool, at_work(f"{here(lab)} {step}"):

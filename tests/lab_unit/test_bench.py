@@ -3,7 +3,9 @@ slowest run does not hide behind a median where every run counts. The rest: what
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,19 +23,21 @@ MB = 1_000_000
 def measurements() -> dict[str, list[Measurement]]:
     """Three runs in which every target is just met."""
     found = {row: [Measurement(1.0)] * 3 for row in bench.ROWS}
-    found[bench.BY_HAND] = [Measurement(seconds, 2.0, 1) for seconds in (4.0, 3.9, 9.0)]
+    found[bench.BY_HAND] = [Measurement(seconds, 2.0, 1) for seconds in (2.5, 2.4, 9.0)]
+    found[bench.PROVIDERS_UP] = [Measurement(1.5)] * 3
     found[bench.UP] = [Measurement(6.0, 2.4, 1, 149 * MB, 700 * MB)] * 3
     found[bench.PREVIEW] = [Measurement(2.5, program=149 * MB)] * 3
     found[bench.RESTART] = [Measurement(2.1, 2.0, 1)] * 3
     found[bench.SSH_UP] = [Measurement(9.0, connections=30)] * 3
     found[bench.SSH_PREVIEW] = [Measurement(4.5, connections=3)] * 3
-    found[bench.MANY_UP[20]] = [Measurement(15.0, 2.4, 1, 149 * MB)] * 3
+    found[bench.MANY_UP[5]] = [Measurement(12.0, 2.4, 1, 149 * MB)] * 3
+    found[bench.MANY_UP[20]] = [Measurement(24.0, 2.4, 1, 149 * MB)] * 3
     found[bench.MANY_PREVIEW[20]] = [Measurement(5.5)] * 3
     return found
 
 
-def missed(found: dict[str, list[Measurement]]) -> list[str]:
-    return [item.target for item in bench.verdicts(found) if not item.met]
+def missed(found: dict[str, list[Measurement]], before: dict[str, float] | None = None) -> list[str]:
+    return [item.target for item in bench.verdicts(found, before) if not item.is_met]
 
 
 def test_all_met_at_the_limits() -> None:
@@ -43,7 +47,8 @@ def test_all_met_at_the_limits() -> None:
 @pytest.mark.parametrize(
     ("row", "worse", "words"),
     [
-        (bench.UP, {"seconds": 6.01}, "1.5 times as long as by hand"),
+        (bench.BY_HAND, {"seconds": 2.49}, "1.5 times the floor"),
+        (bench.PROVIDERS_UP, {"seconds": 1.49}, "1.5 times the floor"),
         (bench.PREVIEW, {"seconds": 2.51}, "1.5 s longer than an empty"),
         (bench.UP, {"restarts": 2}, "exactly once"),
         (bench.UP, {"restarts": 0}, "exactly once"),
@@ -51,7 +56,9 @@ def test_all_met_at_the_limits() -> None:
         (bench.DESTROY, {"program": 150 * MB}, "under 150 MB"),
         (bench.SSH_UP, {"seconds": 9.01}, "at most 1.5 times as long"),
         (bench.SSH_PREVIEW, {"seconds": 4.51}, "at most 2 s longer"),
-        (bench.MANY_UP[20], {"seconds": 15.01}, "at most 2.5 times as long"),
+        (bench.MANY_UP[5], {"seconds": 12.01}, "5 bridges: a fresh `pulumi up` takes at most 2 times as long"),
+        (bench.MANY_UP[5], {"restarts": 2}, "5 bridges: it restarts Synapse exactly once"),
+        (bench.MANY_UP[20], {"seconds": 24.01}, "20 bridges: a fresh `pulumi up` takes at most 4 times as long"),
         (bench.MANY_UP[20], {"restarts": 2}, "20 bridges: it restarts Synapse exactly once"),
         (bench.MANY_PREVIEW[20], {"seconds": 5.51}, "at most 3 s longer"),
         (bench.SSH_UP, {"connections": 31}, "at most 30 connections"),
@@ -63,6 +70,22 @@ def test_each_target_is_missed_beyond_its_limit(row: str, worse: dict[str, Any],
     found[row] = [replace(item, **worse) for item in found[row]]
     [target] = missed(found)
     assert words in target
+
+
+@pytest.mark.parametrize("row", [bench.UP, bench.PREVIEW])
+def test_one_bridge_that_is_slower_than_before_is_missed(row: str) -> None:
+    found = measurements()
+    before = {bench.UP: 6.0, bench.PREVIEW: 2.5}
+    assert missed(found, before) == []
+    assert missed(found, {**before, row: before[row] - 0.01}) == [f"{row}: takes no longer than before"]
+
+
+def test_the_times_before_are_the_medians_of_what_json_wrote() -> None:
+    rows = {bench.UP: [{"seconds": 3.0}, {"seconds": 9.0}, {"seconds": 4.0}], bench.PREVIEW: [{"seconds": 2.0}]}
+    assert bench.earlier_seconds(json.dumps(rows)) == {bench.UP: 4.0, bench.PREVIEW: 2.0}
+    for text in ("", "[]", "{}", json.dumps({**rows, bench.UP: []})):
+        with pytest.raises(ValueError, match=r"^not what `python -m lab.bench --json FILE` writes"):
+            bench.earlier_seconds(text)
 
 
 @pytest.mark.parametrize(("worse", "words"), [({"restarts": 2}, "exactly once"), ({"program": 151 * MB}, "150 MB")])
@@ -98,10 +121,31 @@ def test_report_shows_median_extremes_and_verdicts() -> None:
     found[bench.PREVIEW] = [replace(item, seconds=9.0) for item in found[bench.PREVIEW]]
     lines = bench.report(found).splitlines()
     [by_hand] = [line for line in lines if line.startswith(bench.BY_HAND)]
-    assert by_hand.removeprefix(bench.BY_HAND).split() == ["4.00", "3.90", "9.00", "2.00", "1", "-", "-"]
-    [fresh] = [line for line in lines if line.startswith(bench.UP + "  ")]
+    assert by_hand.removeprefix(bench.BY_HAND).split() == ["2.50", "2.40", "9.00", "2.00", "1", "-", "-"]
+    fresh = next(line for line in lines if line.startswith(bench.UP + "  "))
     assert fresh.removeprefix(bench.UP).split() == ["6.00", "6.00", "6.00", "2.40", "1", "149", "700"]
-    assert [line.split()[-1] for line in lines[-12:]] == ["met", "MISSED", *["met"] * 10]
+    assert [line.split()[-1] for line in lines[-14:]] == ["met", "MISSED", *["met"] * 12]
+
+
+def test_ratios_name_the_floor_and_what_more_bridges_take() -> None:
+    rows = [line.split()[-3:] for line in bench.ratios(measurements()).splitlines()[2:]]
+    assert rows == [
+        ["4.00", "1.00", "-"],
+        ["6.00", "1.50", "1.00"],
+        ["12.00", "3.00", "2.00"],
+        ["24.00", "6.00", "4.00"],
+    ]
+
+
+def test_with_sigint_ignored_nothing_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the background of a shell: every row would be 5 s too long."""
+    monkeypatch.setattr("lab.bench.Lab.here", lambda say: pytest.fail("the lab was asked for"))
+    monkeypatch.setattr("lab.bench.signal.getsignal", lambda number: signal.SIG_IGN)
+    assert bench.main([]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "SIGINT is ignored" in line and "run it in the foreground" in line
 
 
 def test_table_lines_up() -> None:

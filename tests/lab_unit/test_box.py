@@ -33,7 +33,7 @@ WITH_ALL = [*WITH_STACK, "--config-file", "/x/Pulumi.lab.yaml"]
         (["up", "--yes"], WITH_ALL),
         (["preview", "--diff"], WITH_ALL),
         (["refresh", "--yes"], WITH_ALL),
-        (["destroy", "--yes", "--run-program"], WITH_ALL),
+        (["destroy", "--yes"], WITH_ALL),
         (["config", "set", "domain", "x"], WITH_ALL),
         (["stack", "output", "--json"], WITH_STACK),
         (["stack"], WITH_STACK),

@@ -1,13 +1,12 @@
-"""What the tests of the emulated plugins share: a Pulumi workspace, a Postgres cluster, an image, an SSH server.
+"""What the tests of the emulated plugins share: a Pulumi workspace, a Postgres cluster, an image.
 
-Needed from Debian: postgresql-15, busybox-static, openssh-server, openssh-client, and a running Docker engine.
+Needed from Debian: postgresql-15, busybox-static, and a running Docker engine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import io
 import json
 import os
@@ -19,7 +18,6 @@ import sys
 import tarfile
 import tempfile
 import textwrap
-import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -67,8 +65,8 @@ class Direct:
     def configure(self, **settings: Any) -> None:
         run(self.provider.configure(ConfigureRequest({}, wrap_map(settings), True, True)))
 
-    def check_raw(self, inputs: dict[str, PropertyValue], old: dict[str, Any] | None = None) -> Any:
-        return run(self.provider.check(CheckRequest(self.urn, wrap_map(old or {}), inputs, bytes(range(32)))))
+    def check_raw(self, inputs: dict[str, PropertyValue]) -> Any:
+        return run(self.provider.check(CheckRequest(self.urn, {}, inputs, bytes(range(32)))))
 
     def problems(self, **inputs: Any) -> list[str]:
         """What `check` refuses, as "property reason"."""
@@ -203,10 +201,6 @@ class Postgres:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
-    @property
-    def log(self) -> str:
-        return (self.folder / "log").read_text()
-
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
@@ -299,56 +293,6 @@ def sandbox() -> Iterator[Sandbox]:
             for tag in image["RepoTags"] or []:
                 with contextlib.suppress(APIError):
                     box.api.remove_image(tag)
-
-
-# --- SSH -------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Sshd:
-    """A running SSH server on the loopback that lets this user in with `private_key`."""
-
-    port: int
-    private_key: str
-    host_key: str
-    other_key: str
-
-    @property
-    def connection(self) -> dict[str, Any]:
-        return {
-            "host": "127.0.0.1",
-            "port": self.port,
-            "user": getpass.getuser(),
-            "privateKey": self.private_key,
-            "hostKey": self.host_key,
-        }
-
-
-@pytest.fixture(scope="session")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    program = shutil.which("sshd", path="/usr/sbin:/usr/bin")
-    assert program, "Debian's package openssh-server is needed"
-    folder = tmp_path_factory.mktemp("sshd")
-    for key in ("host", "user", "other"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
-    (folder / "authorized").write_text((folder / "user.pub").read_text())
-    port = free_port()
-    (folder / "config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nUsePAM no\nStrictModes no\n"
-        f"AuthorizedKeysFile {folder}/authorized\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-        "PermitRootLogin prohibit-password\n"
-    )
-    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's own service makes it otherwise
-    process = subprocess.Popen([program, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert process.poll() is None, "sshd did not start"
-            time.sleep(0.05)
-        keys = [(folder / name).read_text().strip() for name in ("host.pub", "other.pub")]
-        yield Sshd(port, (folder / "user").read_text(), *keys)
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from verdicts.exit_codes import EXIT_CODES, NEEDS_A_CHANGE, explain
+from verdicts.exit_codes import EXIT_CODES, NEEDS_A_CHANGE, explain_exit_code
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from verdicts.exit_codes import EXIT_CODES, NEEDS_A_CHANGE, explain
     ],
 )
 def test_a_known_code_says_what_happened(code: int, word: str) -> None:
-    assert word in explain(code).meaning
+    assert word in explain_exit_code(code).meaning
 
 
 def test_each_is_one_line_with_number_and_mend() -> None:
@@ -43,9 +43,9 @@ def test_each_is_one_line_with_number_and_mend() -> None:
 
 
 def test_an_unknown_code_still_gets_an_answer() -> None:
-    assert "not known" in explain(99).meaning
-    assert "signal 6" in explain(134).meaning
-    assert explain(99).fix
+    assert "not known" in explain_exit_code(99).meaning
+    assert "signal 6" in explain_exit_code(134).meaning
+    assert explain_exit_code(99).fix
 
 
 def test_only_known_codes_are_called_hopeless() -> None:

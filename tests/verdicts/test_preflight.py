@@ -9,31 +9,25 @@ from typing import Any
 
 import pytest
 
-from documents.marks import comment
+from documents.marks import owner_comment
 from tests.facts import HOMESERVER, STACK, container, deployed, healthy, settings, whole
 from tests.facts import changed as but
-from verdicts.host_facts import (
-    ArchiveFacts,
-    HostFacts,
-    Manifest,
-    OwnFile,
-    PostgresFacts,
-    Registration,
-    SynapseFacts,
-    Worker,
-    WorkerFacts,
-)
-from verdicts.preflight import BridgeFindings, Findings, judge
+from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.files import OwnFile
+from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.postgres import PostgresFacts
+from verdicts.host_facts.synapse import Registration, SynapseFacts, Worker, WorkerFacts
+from verdicts.preflight.findings import BridgeFindings, Findings, preflight
 
 Change = Callable[[HostFacts], HostFacts]
 
 
 def verdict(facts: HostFacts, own: Mapping[str, Any] | None = None, /, **changed: str) -> Findings:
     """`own`: of Signal's entry."""
-    return judge(facts, settings(own, **changed), whole(own, **changed))
+    return preflight(facts, settings(own, **changed), whole(own, **changed))
 
 
-def test_the_plan_s_host_is_fine() -> None:
+def test_the_plan_s_host_has_no_problems() -> None:
     found = verdict(healthy())
     assert (found.problems, found.bridges[0].attempt) == ((), 1)
 
@@ -49,9 +43,9 @@ def test_the_changes_are_what_up_will_write() -> None:
 
 def test_a_deployed_host_has_nothing_to_change() -> None:
     found = verdict(deployed())
-    there = BridgeFindings(1, 0, "none", role_there=True, database_there=True)
+    there = BridgeFindings(1, "none", role_exists=True, database_exists=True)
     assert found == Findings((), found.warnings, (), (there,))
-    assert not [warning for warning in found.warnings if "took it out" in warning]
+    assert not [warning for warning in found.warnings if "removed it" in warning]
 
 
 def attempt(facts: HostFacts) -> int:
@@ -101,35 +95,35 @@ def _worker(**changed: Any) -> Change:
 def _several(*files: str, **decided_in: str) -> Change:
     """A configuration of several files."""
     here = {each: each.replace("/data", "/opt/matrix/synapse") for each in files if each.startswith("/data")}
-    seen = (_set("synapse.files", files), _set("on_host", here), _set("synapse.decided_in", decided_in))
+    seen = (_set("synapse.files", files), _set("host_paths", here), _set("synapse.decided_in", decided_in))
     return lambda facts: seen[0](seen[1](seen[2](facts)))
 
 
-COME_ALONG = (
-    "; if a Signal bridge was set up by hand, it comes along with its account: `python -m "
+ADOPTION_ADVICE = (
+    "; if a Signal bridge was set up by hand, this program can take it over with its account: `python -m "
     "host_programs.bridge.adopt --config ITS/config.yaml` says how"
 )
 REFUSALS: list[tuple[Change, str]] = [
     (_set("docker", "19.03.15"), "Docker 19.03.15: too old: this needs 20.10 or newer"),
     (
         _set("root", False),
-        "the host's scripts do not run as root: they change the owner of files: run pulumi as root; over SSH, be root "
-        "there, or `pulumi config set become sudo`",
+        "the programs on the host do not run as root: they change the owner of files: run pulumi as root; over SSH, be "
+        "root there, or `pulumi config set become sudo`",
     ),
     (
-        _set("without_docker", "matt"),
-        "user matt: may not use Docker there without sudo, and its provider comes as that user: "
-        "`sudo usermod -aG docker matt` on the host (which is as much as root's rights)",
+        _set("user_without_docker", "matt"),
+        "user matt: may not use Docker on the host without sudo, and Docker's provider connects as that user: "
+        "`sudo usermod -aG docker matt` (which gives the user root's rights)",
     ),
     (
-        _set("at_work", ("mautrix-signal-data (pid 7)",)),
-        "step mautrix-signal-data (pid 7): is at work on the host, for a run that goes on or was cut off: wait until "
-        "it has ended, then run this again",
+        _set("running_steps", ("mautrix-signal-data (pid 7)",)),
+        "step mautrix-signal-data (pid 7): is still running on the host, for a run that goes on or was cut off: wait "
+        "until it has ended, then run this again",
     ),
-    (_set("bash", False), "bash: not there, or it does not run: the nightly dumps are made with it: install it"),
+    (_set("bash", False), "bash: missing, or it does not run: the nightly dumps are made with it: install it"),
     (
         _set("mas_container", None),
-        "container matrix-mas: not there: start the stack, or correct the setting masContainer",
+        "container matrix-mas: does not exist: start the stack, or correct the setting masContainer",
     ),
     (
         _set("synapse_container.status", "exited"),
@@ -139,14 +133,14 @@ REFUSALS: list[tuple[Change, str]] = [
         _set("postgres_container.networks", {"bridge": "172.17.0.2"}),
         "container matrix-postgres: is not in the network matrix-net: correct the setting network",
     ),
-    (_set("network", False), "network matrix-net: not there: correct the setting network (docker network ls)"),
+    (_set("network", False), "network matrix-net: does not exist: correct the setting network (docker network ls)"),
     (
         _set("worker_containers", ("synapse-worker-1", "synapse-worker-2")),
         "container synapse-worker-1, synapse-worker-2: runs a worker of matrix-synapse, which has to be restarted with "
         "it, or it does not know the registrations: `pulumi config set --path 'synapseWorkers[0]' synapse-worker-1 && "
         "pulumi config set --path 'synapseWorkers[1]' synapse-worker-2`",
     ),
-    (_worker(container=None), "container w: not there: start the stack, or correct the setting synapseWorkers"),
+    (_worker(container=None), "container w: does not exist: start the stack, or correct the setting synapseWorkers"),
     (
         _worker(container=container("w", status="exited"), facts=None),
         "container w: is exited, not running: start it (docker start w)",
@@ -183,12 +177,12 @@ REFUSALS: list[tuple[Change, str]] = [
         "container matrix-synapse runs: publish its port on 127.0.0.1, or set synapseUrl (auto: as Docker has it)",
     ),
     (
-        _set("mounted", {"/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml"}),
+        _set("container_paths", {"/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml"}),
         "synapseDir: container matrix-synapse does not have /opt/matrix/synapse; it has /opt/matrix/synapse as /data: "
         "set synapseDir and synapseDataMount to the two names of one directory",
     ),
     (
-        _add("mounted", {"/opt/matrix/synapse": "/var/lib/synapse"}),
+        _add("container_paths", {"/opt/matrix/synapse": "/var/lib/synapse"}),
         "synapseDataMount: '/data' should be '/var/lib/synapse': there matrix-synapse has /opt/matrix/synapse",
     ),
     (
@@ -199,14 +193,14 @@ REFUSALS: list[tuple[Change, str]] = [
     (
         _several("/data/homeserver.yaml", "/data/conf.d/a.yaml", app_service_config_files="/data/conf.d/a.yaml"),
         "/opt/matrix/synapse/homeserver.yaml: /opt/matrix/synapse/conf.d/a.yaml sets app_service_config_files, and "
-        "Synapse takes the whole of it from the last file that has it (/opt/matrix/synapse/homeserver.yaml, "
+        "Synapse takes all of it from the last file that has it (/opt/matrix/synapse/homeserver.yaml, "
         "/opt/matrix/synapse/conf.d/a.yaml): one of the two would not count: "
         "set homeserverFile to /opt/matrix/synapse/conf.d/a.yaml",
     ),
     (
         _several("/data/homeserver.yaml", "/conf/made.yaml", app_service_config_files="/conf/made.yaml"),
         "/opt/matrix/synapse/homeserver.yaml: /conf/made.yaml (in the container alone) sets app_service_config_files, "
-        "and Synapse takes the whole of it from the last file that has it (/opt/matrix/synapse/homeserver.yaml, "
+        "and Synapse takes all of it from the last file that has it (/opt/matrix/synapse/homeserver.yaml, "
         "/conf/made.yaml (in the container alone)): one of the two would not count: "
         "set homeserverFile to a file on the host, and move the key there",
     ),
@@ -223,7 +217,7 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("synapse", SynapseFacts(error="ScannerError: line 3")),
-        "container matrix-synapse: its homeserver.yaml cannot be judged: ScannerError: line 3",
+        "container matrix-synapse: its homeserver.yaml cannot be checked: ScannerError: line 3",
     ),
     (_set("postgres.version", 110004), "Postgres 11: too old: this needs 15 or newer"),
     (_set("postgres.superuser", False), "postgresSuperuser: 'synapse' should be a superuser of Postgres"),
@@ -238,18 +232,18 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _add("postgres.roles", {"mautrix_signal": ""}),
-        "role mautrix_signal: is there, and nothing says that this stack made it: set another bridges[0].role",
+        "role mautrix_signal: exists, and nothing shows that this stack made it: set another bridges[0].role",
     ),
     (
         _add("postgres.databases", {"mautrix_signal": ""}),
-        "database mautrix_signal: is there, and nothing says that this stack made it: set another bridges[0].database",
+        "database mautrix_signal: exists, and nothing shows that this stack made it: set another bridges[0].database",
     ),
     (
-        _add("postgres.roles", {"mautrix_signal": comment("other/x")}),
+        _add("postgres.roles", {"mautrix_signal": owner_comment("other/x")}),
         "role mautrix_signal: belongs to the stack other/x: set another bridges[0].role",
     ),
     (
-        _add("postgres.databases", {"mautrix_signal": comment("other/x", began="none")}),
+        _add("postgres.databases", {"mautrix_signal": owner_comment("other/x", began="none")}),
         "database mautrix_signal: belongs to the stack other/x: set another bridges[0].database",
     ),
     (
@@ -259,11 +253,11 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("bridge.container", container("x", labels={"mautrix-bridge.stack": "other/x"})),
-        "container mautrix-signal: is there and belongs to the stack other/x: set another bridges[0].container",
+        "container mautrix-signal: exists and belongs to the stack other/x: set another bridges[0].container",
     ),
     (
         _set("bridge.container", container("x")),
-        "container mautrix-signal: is there and was not made by this stack: set another bridges[0].container",
+        "container mautrix-signal: exists and was not made by this stack: set another bridges[0].container",
     ),
     (
         _set("bridge.directory.stack", "other/x"),
@@ -274,33 +268,33 @@ REFUSALS: list[tuple[Change, str]] = [
         "/opt/matrix/mautrix-signal: holds files that this stack did not make: set another bridges[0].directory",
     ),
     (
-        _set("bridge.others", ("old-signal",)),
+        _set("bridge.other_containers", ("old-signal",)),
         "/opt/matrix/mautrix-signal: is used by the container old-signal: set another bridges[0].directory",
     ),
     (
         _set("bridge.registration", OwnFile("", 991, 991)),
-        "/opt/matrix/synapse/registration.yaml: is there and does not name this stack in its first line; Synapse may "
+        "/opt/matrix/synapse/registration.yaml: exists and does not name this stack in its first line; Synapse may "
         "need it: set another bridges[0].registrationFile",
     ),
     (
         _set("doublepuppet", OwnFile("other/x", 991, 991)),
-        "/opt/matrix/synapse/doublepuppet.yaml: is there and belongs to the stack other/x; Synapse may need it: set "
+        "/opt/matrix/synapse/doublepuppet.yaml: exists and belongs to the stack other/x; Synapse may need it: set "
         "another doublepuppetFile",
     ),
     (
         _set("dump_script_owner", ""),
-        "/opt/matrix/scripts/mautrix-bridges_backup.sh: is there and is not ours: set another sharedDir, whose name "
+        "/opt/matrix/scripts/mautrix-bridges_backup.sh: exists and is not ours: set another sharedDir, whose name "
         "it has",
     ),
     (
         _set("dump_script_owner", "other/x"),
-        "/opt/matrix/scripts/mautrix-bridges_backup.sh: is there and belongs to the stack other/x: set another "
+        "/opt/matrix/scripts/mautrix-bridges_backup.sh: exists and belongs to the stack other/x: set another "
         "sharedDir, whose name it has",
     ),
     (
         _other(id="signal"),
         "registration /data/irc.yaml: has the id signal too: Synapse would not start: remove one of the two"
-        f"{COME_ALONG}",
+        f"{ADOPTION_ADVICE}",
     ),
     (
         _other(id="doublepuppet"),
@@ -314,19 +308,19 @@ REFUSALS: list[tuple[Change, str]] = [
         _other(exclusive=(r"@signal_[0-9]+:echo6\.co",)),  # the relay of another bridge
         r"registration /data/irc.yaml: its exclusive namespace @signal_[0-9]+:echo6\.co covers "
         "@signal_4915112345678:echo6.co: narrow it or remove it"
-        f"{COME_ALONG}",
+        f"{ADOPTION_ADVICE}",
     ),
     (
         _other(exclusive=(r"@signal_pni__.*:echo6\.co",)),  # ghosts of phone-number identities
         r"registration /data/irc.yaml: its exclusive namespace @signal_pni__.*:echo6\.co covers "
         "@signal_pni__0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94:echo6.co: narrow it or remove it"
-        f"{COME_ALONG}",
+        f"{ADOPTION_ADVICE}",
     ),
     (
         _other(exclusive=(r"@signal_.*:echo6\.co",)),
         r"registration /data/irc.yaml: its exclusive namespace @signal_.*:echo6\.co covers "
         "@signal_0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94:echo6.co: narrow "
-        f"it or remove it{COME_ALONG}",
+        f"it or remove it{ADOPTION_ADVICE}",
     ),
     (
         _other(error="FileNotFoundError: no such file"),
@@ -402,7 +396,7 @@ def test_workers_that_are_restarted_with_the_main_process_are_fine(change: Chang
     assert found.problems == () and not [line for line in found.warnings if "instance_map" in line]
 
 
-def test_workers_that_nobody_finds_are_told() -> None:
+def test_workers_that_were_not_found_are_reported() -> None:
     found = verdict(_set("synapse.named_workers", ("writer1", "writer2"))(healthy()))
     assert found.problems == ()
     assert [line for line in found.warnings if "instance_map names writer1, writer2, and no such process" in line]
@@ -414,7 +408,7 @@ def test_a_homeserver_yaml_that_cannot_be_edited_is_refused_with_its_line() -> N
     assert problem.startswith("/opt/matrix/synapse/homeserver.yaml:6: ")
 
 
-def test_every_problem_of_a_backup_script_is_told_with_its_line() -> None:
+def test_every_problem_of_a_backup_script_is_reported_with_its_line() -> None:
     text = "#!/bin/bash\nOUT=/srv\npg_dump synapse | gpg -e -r me > $OUT/synapse.gpg\n"
     problems = verdict(_set("backup_script.text", text)(healthy())).problems
     assert len(problems) == 2, problems
@@ -442,7 +436,7 @@ def test_without_a_backup_script_there_is_nothing_to_edit() -> None:
     assert "/opt/matrix/mautrix-bridges/mautrix-bridges_backup.sh" in found.changes[1]
 
 
-def test_all_problems_are_told_together() -> None:
+def test_all_problems_are_reported_together() -> None:
     facts = healthy()
     for change, _ in (REFUSALS[0], REFUSALS[3], REFUSALS[6]):
         facts = change(facts)
@@ -470,23 +464,23 @@ def test_without_mas_nothing_of_it_is_asked_for() -> None:
         "#\n# DO NOT EDIT: changes are lost\n",
     ],
 )
-def test_a_file_that_is_made_anew_is_edited_on_consent_alone(head: str) -> None:
+def test_a_file_that_a_program_rewrites_is_edited_only_with_consent(head: str) -> None:
     """At its next rendering our lines are gone, and Synapse rejects the bridge."""
     text = f"{head}{HOMESERVER}"
     host = _set("homeserver.text", text)(healthy())
     (problem,) = verdict(host).problems
     number = next(n for n, line in enumerate(text.splitlines(), start=1) if len(line) > 2)
-    assert problem.startswith(f"/opt/matrix/synapse/homeserver.yaml:{number}: a program makes this file anew (")
+    assert problem.startswith(f"/opt/matrix/synapse/homeserver.yaml:{number}: a program rewrites this file (")
     assert "put them into its template: app_service_config_files: /data/registration.yaml, " in problem
     assert problem.endswith("; or `pulumi config set acceptGenerated true`")
     agreed = verdict(host, acceptGenerated="true")
     assert agreed.problems == () and problem.partition("; or")[0] in agreed.warnings
 
 
-def test_a_container_that_makes_the_file_anew_needs_consent_too() -> None:
+def test_a_container_that_rewrites_the_file_needs_consent_too() -> None:
     facts = _set("renderers", ("matrix-init",))(healthy())
     (problem,) = verdict(facts).problems
-    words = "homeserver.yaml: container matrix-init makes it anew at each start, by its command: our entries go when"
+    words = "homeserver.yaml: container matrix-init rewrites it at each start, by its command: the next rewrite drops"
     assert words in problem and "/data/registration.yaml" in problem and "acceptGenerated true" in problem
     found = verdict(facts, acceptGenerated="true")
     assert found.problems == () and [line for line in found.warnings if words in line]
@@ -502,7 +496,7 @@ def test_a_container_that_makes_the_file_anew_needs_consent_too() -> None:
     ],
     ids=["Synapse's own head", "not in the head", "the template has our entries"],
 )
-def test_what_needs_no_consent(text: str) -> None:
+def test_a_file_that_nobody_rewrites_needs_no_consent(text: str) -> None:
     changed = {"experimentalFeatures": "false"}
     assert verdict(_set("homeserver.text", text)(healthy()), **changed).problems == ()
 
@@ -540,7 +534,7 @@ def test_a_second_run_after_a_failed_one_is_not_refused_for_what_the_first_made(
     assert verdict(but(deployed(), {"container": None})).problems == ()  # it stopped at the check
 
 
-def test_what_somebody_took_out_is_told_with_the_command_that_puts_it_back() -> None:
+def test_a_removed_entry_is_reported_with_the_command_that_puts_it_back() -> None:
     (told,) = [each for each in verdict(_with_homeserver(deployed(), HOMESERVER)).warnings if "no longer holds" in each]
     assert "/data/registration.yaml" in told
     assert told.endswith("`pulumi config set reapply 1` and `pulumi up` put it back")
@@ -557,9 +551,9 @@ def test_what_somebody_took_out_is_told_with_the_command_that_puts_it_back() -> 
         (_set("dump_script_owner", None), "/opt/matrix/scripts/mautrix-bridges_backup.sh"),
     ],
 )
-def test_a_lost_file_of_ours_is_told(change: Change, path: str) -> None:
-    (told,) = [warning for warning in verdict(change(deployed())).warnings if "took it out" in warning]
-    assert told.startswith(f"{path}: is no longer there: ")
+def test_a_removed_file_of_ours_is_reported(change: Change, path: str) -> None:
+    (told,) = [warning for warning in verdict(change(deployed())).warnings if "removed it" in warning]
+    assert told.startswith(f"{path}: is missing: ")
 
 
 def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_not() -> None:
@@ -573,24 +567,16 @@ def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_
     assert attempt(but(facts, {"container": again, "ready_mark": f"{again.id} 2"})) == 2
 
 
-def test_what_failed_is_tried_again_and_the_container_that_runs_stays() -> None:
-    """A gate that failed is in Pulumi's state, and would not be asked again. With the old settings back, the container
-    is the one that is wanted."""
-    of = verdict(but(deployed(), {"failures": 3})).bridges[0]
-    assert (of.failures, of.attempt) == (3, 1)
-    assert verdict(but(healthy(), {"failures": 3})).bridges[0].failures == 0, "of a directory that is another's"
-
-
 @pytest.mark.parametrize("status", ["created", "exited", "dead"])
-def test_a_container_that_somebody_stopped_is_made_anew_and_that_is_told(status: str) -> None:
+def test_a_container_that_somebody_stopped_is_replaced_with_a_warning(status: str) -> None:
     """`up` would say that nothing has changed, and the bridge would stay dead."""
     found = verdict(_set("bridge.container.status", status)(deployed()))
     assert found.bridges[0].attempt == 2 and found.problems == ()
-    assert f"container mautrix-signal: is {status}: `up` makes it anew" in found.warnings
+    assert f"container mautrix-signal: is {status}: `up` replaces it" in found.warnings
     assert attempt(_set("bridge.container.status", "restarting")(deployed())) == 1
 
 
-def test_a_container_that_somebody_removed_is_made_anew_though_the_state_has_it() -> None:
+def test_a_container_that_somebody_removed_is_replaced_though_the_state_has_it() -> None:
     assert attempt(but(deployed(), {"container": None})) == 2
 
 
@@ -611,7 +597,7 @@ def test_a_new_deployment_begins_with_the_archive_that_the_setting_means() -> No
     assert verdict(healthy()).bridges[0].restore == "none"
 
 
-def test_a_restore_that_would_do_nothing_is_told_and_does_nothing() -> None:
+def test_a_restore_without_effect_is_reported() -> None:
     """Who sets it on a running deployment believes that he gets the archive's data, and would get nothing; the key
     alone would be another one, and read nothing."""
     found = verdict(but(deployed(), {"archive": ArchiveFacts(PATH, MANIFEST)}), LATEST)
@@ -622,7 +608,7 @@ def test_a_restore_that_would_do_nothing_is_told_and_does_nothing() -> None:
 
 
 def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
-    facts = _add("postgres.databases", {"mautrix_signal": comment(STACK, began=PATH)})(deployed())
+    facts = _add("postgres.databases", {"mautrix_signal": owner_comment(STACK, began=PATH)})(deployed())
     facts = but(facts, {"archive": ArchiveFacts(error=f"{PATH}: no such file")})
     found = verdict(facts, {"restore": PATH})
     assert (found.problems, found.bridges[0].restore) == ((), PATH)
@@ -643,7 +629,7 @@ def test_another_deployment_s_archive_needs_consent_by_name(changed: dict[str, s
     (problem,) = verdict(facts, own).problems
     assert words in problem
     assert archive is not None and archive.manifest is not None
-    whose = archive.manifest.whose
+    whose = archive.manifest.archive_owner
     assert problem.endswith(f"if that one is gone for good, `pulumi config set acceptArchiveOf {whose}`")
     assert verdict(facts, own, acceptArchiveOf=whose).problems == ()
     assert verdict(facts, own, acceptArchiveOf="mautrix-signal/other@echo6.co").problems == (problem,)
@@ -659,7 +645,7 @@ def test_another_bridge_s_archive_is_refused() -> None:
 
 
 def test_latest_without_one_of_ours_names_those_that_it_passed_over() -> None:
-    archive = ArchiveFacts(error="/a: holds no archive of us", others=("p/prod@echo6.co",))
+    archive = ArchiveFacts(error="/a: holds no archive of us", other_owners=("p/prod@echo6.co",))
     assert verdict(but(healthy(), {"archive": archive}), LATEST).problems == (
         "bridges[0].restore: /a: holds no archive of us (others are of p/prod@echo6.co: name one by its path): set it "
         "to none, or to an archive's path",
@@ -679,20 +665,20 @@ def test_without_its_mark_or_its_directory_the_deployment_is_still_ours(entries:
     told = " ".join(found.warnings)
     assert "drop" not in told
     if entries:
-        assert "/opt/matrix/mautrix-signal: its mark, the file .stack, is no longer there: somebody took it out" in told
+        assert "/opt/matrix/mautrix-signal: its mark, the file .stack, is missing: somebody removed it" in told
     else:
         assert (
             "bridges[0].directory: /opt/matrix/mautrix-signal does not hold this stack's files, though the container "
-            "mautrix-signal and the database mautrix_signal are this stack's: the setting was changed, then `up` moves "
-            "them there"
+            "mautrix-signal and the database mautrix_signal are this stack's: if the setting was changed, `up` "
+            "moves them"
         ) in told
 
 
 def test_another_directory_with_files_in_it_is_refused_and_the_cause_is_named() -> None:
     directory = replace(deployed().bridges[0].directory, stack=None, entries=("notes",))
     assert verdict(but(deployed(), {"directory": directory, "directory_writers": ()})).problems == (
-        "/opt/matrix/mautrix-signal: holds files that this stack did not make, and its bridge is here already: was "
-        "the directory changed?: set another bridges[0].directory",
+        "/opt/matrix/mautrix-signal: holds files that this stack did not make, though its bridge exists: was the "
+        "setting changed?: set another bridges[0].directory",
     )
 
 
@@ -702,7 +688,7 @@ def test_what_a_killed_run_made_is_taken_over_and_what_somebody_else_made_is_not
     made = _add(f"postgres.{there}s", {"mautrix_signal": ""})
     found = verdict(made(own))
     of = found.bridges[0]
-    assert (found.problems, of.role_there, of.database_there) == ((), there == "role", there == "database")
+    assert (found.problems, of.role_exists, of.database_exists) == ((), there == "role", there == "database")
     assert verdict(made(healthy())).problems != ()
 
 
@@ -737,7 +723,7 @@ def test_a_synapse_that_an_ended_run_left_down_does_not_stop_the_run_that_mends_
         (_set("backup_dir.free", 300 * 2**20), "disk: 300 MiB free in /opt/matrix/backups: the dumps may need 638"),
     ],
 )
-def test_a_disk_that_may_be_too_small_is_told_with_numbers(change: Change, line: str) -> None:
+def test_a_disk_that_may_be_too_small_is_reported_with_numbers(change: Change, line: str) -> None:
     found = verdict(change(healthy()))
     assert found.problems == () and line in found.warnings
 
@@ -769,15 +755,17 @@ def test_old_versions_are_warned_of() -> None:
 # several bridges -------------------------------------------------------------------------------------------------
 
 
-def test_a_bridge_that_leaves_is_told_and_one_that_comes_meets_what_is_in_its_way() -> None:
+def test_a_removed_bridge_is_reported_and_an_added_one_is_checked() -> None:
     others = [{"kind": "whatsapp"}]
-    host = replace(deployed(), bridges=(*deployed().bridges, healthy().bridges[0]), leaving=("mautrix-slack",))
+    host = replace(
+        deployed(), bridges=(*deployed().bridges, healthy().bridges[0]), leaving_containers=("mautrix-slack",)
+    )
     known = Registration("/data/wa.yaml", "whatsapp", "whatsappbot", (r"@whatsapp_.*:echo6\.co",))
-    found = judge(_set("synapse.registrations", (known,))(host), settings(None, others), whole(None, others))
+    found = preflight(_set("synapse.registrations", (known,))(host), settings(None, others), whole(None, others))
     assert [line.partition(": ")[2].partition(":")[0] for line in found.problems] == ["has the id whatsapp too"]
     assert found.changes[-1] == (
         "container mautrix-slack: is no longer among the bridges: it stops, its database is archived, and all of it "
-        "goes"
+        "is removed"
     )
     assert [each.attempt for each in found.bridges] == [1, 1]
 
@@ -785,5 +773,5 @@ def test_a_bridge_that_leaves_is_told_and_one_that_comes_meets_what_is_in_its_wa
 def test_images_that_are_to_come_need_room_together() -> None:
     others = [{"kind": "whatsapp"}, {"kind": "slack"}]
     host = replace(healthy(3), docker_free=500 * 2**20)
-    told = judge(host, settings(None, others), whole(None, others)).warnings
+    told = preflight(host, settings(None, others), whole(None, others)).warnings
     assert "disk: 500 MiB free for Docker: 3 images and the bridges' temporary files may need 3848" in told

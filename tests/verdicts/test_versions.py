@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from documents.marks import comment
-from tests.facts import STACK, changed, deployed, deployment, healthy, settings, whole
-from verdicts.host_facts import ArchiveFacts, HostFacts, Manifest
-from verdicts.preflight import Findings, judge
-from verdicts.versions import way_back
+from documents.marks import owner_comment
+from tests.facts import STACK, changed, deployed, healthy, settings, whole
+from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.host import HostFacts
+from verdicts.preflight.findings import Findings, preflight
 
 NAME = "dock.mau.dev/mautrix/signal"
 OLD, NEW, NEWEST = (f"{NAME}:v0.{number}.0" for number in (2603, 2608, 2609))
@@ -33,14 +33,14 @@ BACK = (
 def host(image: str, schema: dict[str, tuple[int, int]] = MOVED, **said: Any) -> HostFacts:
     """Deployed; `image` used the database last."""
     facts = deployed()
-    text = comment(STACK, **{"began": "none", "key": "0123456789abcdef", "image": image, **said})
+    text = owner_comment(STACK, **{"began": "none", "key": "0123456789abcdef", "image": image, **said})
     databases = {**facts.postgres.databases, "mautrix_signal": text}
     return changed(facts, {"schema": schema}, postgres=replace(facts.postgres, databases=databases))
 
 
 def verdict(facts: HostFacts, **own: str) -> Findings:
     """`own`: of Signal's entry."""
-    return judge(facts, settings(own), whole(own))
+    return preflight(facts, settings(own), whole(own))
 
 
 def going_back(**changes: Any) -> HostFacts:
@@ -95,12 +95,12 @@ def test_an_archive_of_a_newer_image_does_not_begin_a_deployment_of_an_older_one
         (changed(host(OLD), {"going_back": ArchiveFacts(PATH, LEFT)}), {"image": OLD, "goBackTo": PATH}),
     ],
 )
-def test_whatever_stops_the_bridge_makes_its_container_anew(facts: HostFacts, own: dict[str, str]) -> None:
+def test_a_change_that_stops_the_bridge_replaces_its_container(facts: HostFacts, own: dict[str, str]) -> None:
     """Pulumi sees no difference in a container of the same image, and it would stay stopped."""
     assert verdict(facts, **own).bridges[0].attempt == 2
 
 
-def test_the_way_back_is_told() -> None:
+def test_a_change_back_names_the_archive_that_it_uses() -> None:
     found = verdict(going_back(), image=OLD, goBackTo=PATH)
     assert found.problems == ()
     assert f"image {NEW} -> {OLD}: mautrix-signal stops" in found.changes[0]
@@ -123,7 +123,7 @@ def test_an_archive_that_does_not_fit_is_refused(other: dict[str, str], image: s
     assert problem.startswith(f"bridges[0].goBackTo: {PATH} ") and words in problem
 
 
-def test_an_archive_that_is_not_there_is_refused() -> None:
+def test_a_missing_archive_is_refused() -> None:
     facts = changed(host(NEW), {"going_back": ArchiveFacts(error=f"{PATH}: No such file")})
     assert verdict(facts, image=OLD, goBackTo=PATH).problems == (
         f"bridges[0].goBackTo: {PATH}: No such file: name an archive of this bridge, or `pulumi config rm --path "
@@ -138,27 +138,12 @@ def test_an_archive_that_was_gone_back_to_already_counts_no_more() -> None:
     assert found.problems == () and found.changes == ()
 
 
-def test_before_there_is_a_database_nothing_is_gone_back_to() -> None:
+def test_without_a_database_go_back_to_has_no_effect() -> None:
     facts = changed(healthy(), {"going_back": ArchiveFacts(error="gone")})
     assert verdict(facts, goBackTo=PATH).problems == ()
 
 
-def test_a_bridge_that_a_change_stopped_and_left_is_made_anew() -> None:
+def test_a_bridge_that_a_cut_off_change_stopped_is_replaced() -> None:
     """Killed between the stop and the new container, and then the old image is wanted: it would stay stopped."""
     assert verdict(host(OLD), image=OLD).bridges[0].attempt == 1
     assert verdict(host(OLD, changing=NEW), image=OLD).bridges[0].attempt == 2
-
-
-@pytest.mark.parametrize(
-    ("archive", "image", "mark", "told"),
-    [
-        (PATH, OLD, "", BACK),
-        (PATH, OLD, f"id 1 wait {OLD}", BACK),
-        (PATH, OLD, f"id 1 wait {NEW}", ""),  # it was ready with this image: the image is not to blame
-        (PATH, NEW, "", ""),
-        ("", "", "", ""),
-    ],
-)
-def test_an_upgrade_that_failed_has_a_way_back(archive: str, image: str, mark: str, told: str) -> None:
-    facts = changed(host(NEW), {"ready_mark": mark}).bridges[0]
-    assert way_back(facts, deployment({"image": NEW}), archive, image) == told

@@ -1,0 +1,41 @@
+"""What the end of a bridge, and of a destroy, is told: whatever of them may be on the host."""
+
+from __future__ import annotations
+
+from components.backup import backup_arguments
+from components.registration import homeserver_edit
+from documents.places import BridgeDeployment, Deployment
+from host_programs.cleanup.bridge import BridgeParts
+from host_programs.cleanup.stack import StackParts
+from host_programs.files.directory import OwnDirectory
+from host_programs.files.files import OwnedFile, OwnedFiles
+
+
+def bridge_parts(bridge: BridgeDeployment, isolated: tuple[str, ...]) -> BridgeParts:
+    """`isolated`: the databases that the bridge's role is kept out of."""
+    registration = OwnedFile(bridge.registration_path, "", 0, 0)
+    listed = bridge.synapse.homeserver_file, bridge.synapse.data_mount
+    return BridgeParts(
+        # Not the setting's path: its number changes when another bridge leaves the list.
+        own=OwnDirectory(bridge.place.directory, bridge.stack, f"directory of {bridge.bridge.name}"),
+        container=bridge.place.container,
+        image="" if bridge.keep_images else bridge.place.image,
+        archives=bridge.archive.directory,
+        program=bridge.bridge.name,
+        owner=bridge.archive_owner,
+        postgres=bridge.postgres,
+        database=bridge.place.database,
+        isolated=isolated,
+        registration=OwnedFiles(bridge.stack, (registration,), *listed),
+    )
+
+
+def stack_parts(deployment: Deployment, isolated: tuple[str, ...], synapse_database: str) -> StackParts:
+    """`isolated` as of `bridge_parts`; `synapse_database` is what the operator's own dumps are of."""
+    return StackParts(
+        own=OwnDirectory(deployment.shared_directory, deployment.stack, "sharedDir"),
+        postgres=deployment.postgres,
+        backup=backup_arguments(deployment, synapse_database),
+        synapse=homeserver_edit(deployment),
+        bridges=tuple(bridge_parts(bridge, isolated) for bridge in deployment.bridges),
+    )

@@ -1,0 +1,39 @@
+"""Our dump script on the host: the file host_programs/backup/bridge_backup.sh with the settings of one stack."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from documents.places import Deployment
+
+CLOSING_LINE = "PostgreSQL database dump complete"  # how every whole dump of pg_dump ends
+
+_SETTINGS = re.compile(
+    r"(?<=# --- settings, written by Pulumi: do not edit\n).*(?=# --- end of the settings\n)", re.DOTALL
+)
+_OWNER = re.compile(r"^# owner: (\S+)$", re.MULTILINE)
+
+
+def render_dump_script(template: str, deployment: Deployment) -> str:
+    """The text of the dump script. `template` is the file's text; its settings are replaced by those of this stack."""
+    plan = deployment.backup
+    pairs = ((database.database, database.role) for database in deployment.dumped_databases)
+    settings = (
+        f"# owner: {deployment.stack}",
+        f"mark={shlex.quote(deployment.shared_name)}",
+        f"container={shlex.quote(deployment.postgres.container)}",
+        f"databases=({' '.join(shlex.quote(f'{database}:{role}') for database, role in pairs)}) # database:role",
+        f"days={plan.days}",
+        f"filter={shlex.quote(plan.filter)}",
+        f"suffix={shlex.quote(plan.suffix)}",
+        *([f"export DOCKER_HOST={shlex.quote(deployment.docker_host)}"] if deployment.docker_host else ()),
+    )
+    return _SETTINGS.sub(lambda _: "".join(f"{line}\n" for line in settings), template)
+
+
+def parse_dump_script_owner(text: str) -> str:
+    """The stack ("project/name") that a dump script names as its owner; "" if it is no dump script of ours."""
+    settings = _SETTINGS.search(text)
+    owner = _OWNER.search(settings[0]) if settings else None
+    return owner[1] if owner else ""

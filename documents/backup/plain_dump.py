@@ -1,0 +1,129 @@
+"""Checks that a plain dump holds no commands for psql itself, before psql restores it.
+
+psql takes a backslash outside of quotes, comments and COPY's data as a command of its own: a shell, a file, another
+user. The boundaries here are those of psql's scanner (src/fe_utils/psqlscan.l). A dump is refused, too, where a
+boundary depends on a setting of the server, or where a semicolon may not end its statement: pg_dump writes neither.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Optional
+
+from documents.refusal import Problem, Refused
+
+_TOKEN = re.compile(
+    rb"--[^\n]*|/\*|\*/|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*|\$[0-9]+|\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$"
+    rb"|[0-9]+|[^\s]"
+)
+_RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\r?\n?\Z")  # pg_dump's own, around all that it writes
+_END_OF_DATA = re.compile(rb"\\\.\r?\n?\Z")
+_FIX = "this is no dump of pg_dump's: restore one that is"
+
+
+def check_dump_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The same lines, with pg_dump's own \\restrict and \\unrestrict emptied.
+
+    Raises Refused at the first line that psql takes, or may take, as a command of its own.
+    """
+    reader = _Reader()
+    number = 0
+    for number, line in enumerate(lines, start=1):
+        reason = reader.read(line)
+        if reason:
+            raise Refused([Problem(number, reason, _FIX)])
+        yield b"\n" if reader.restricts else line
+    if reader.inside:
+        raise Refused([Problem(number, "it ends in the middle of a statement", "it is cut off: restore a whole one")])
+
+
+class _Reader:
+    """The state at the start of a line.
+
+    `_data`: in COPY's data; `_quote`: how the open quote or comment ends ("" if none is open); `_depth`: number of open
+    comments; `_words`: those of the statement so far, outside of quotes; `_parens`: number of open parentheses;
+    `_in_statement`: whether a statement is not ended yet.
+    """
+
+    def __init__(self) -> None:
+        self._data = False
+        self._quote = b""
+        self._depth = self._parens = 0
+        self._words: list[bytes] = []
+        self._in_statement = False
+        self.restricts = False
+
+    @property
+    def inside(self) -> bool:
+        return bool(self._data or self._quote or self._in_statement)
+
+    def read(self, line: bytes) -> str:
+        """Read one line. Returns why it must not be run, or ""."""
+        self.restricts = False
+        if b"\0" in line:
+            return "a NUL byte, where psql reads no further"
+        if self._data:
+            self._data = not _END_OF_DATA.match(line)
+            return ""
+        if not self.inside and _RESTRICT.match(line):
+            self.restricts = True
+            return ""
+        at: Optional[int] = 0
+        while at is not None:
+            at, reason = self._quoted(line, at) if self._quote else self._plain(line, at)
+            if reason:
+                return reason
+        return ""
+
+    def _quoted(self, line: bytes, at: int) -> tuple[Optional[int], str]:
+        """Reads on from `at`, inside a quote or comment. Returns where it ends (None: not here), and a reason."""
+        if self._quote == b"*/":
+            for match in re.finditer(rb"/\*|\*/", line[at:]):
+                self._depth += 1 if match[0] == b"/*" else -1
+                if not self._depth:
+                    self._quote = b""
+                    return at + match.end(), ""
+            return None, ""
+        end = line.find(self._quote, at)
+        if end < 0:
+            return None, ""
+        if self._quote == b"'":
+            before = line[at:end]
+            if (len(before) - len(before.rstrip(b"\\"))) % 2:
+                return None, "a backslash before a quote, which the server may read in two ways"
+        end += len(self._quote)
+        self._quote = b""
+        return end, ""
+
+    def _plain(self, line: bytes, at: int) -> tuple[Optional[int], str]:
+        """Reads on from `at`, outside of quotes, to the next quote or the line's end. Returns as `_quoted` does."""
+        for match in _TOKEN.finditer(line, at):
+            token = match[0]
+            if token.startswith(b"--"):
+                continue
+            if token == b"\\":
+                return None, "a command of psql's (a backslash outside of data and quotes)"
+            if token == b"/*":
+                self._quote, self._depth = b"*/", 1
+                return match.end(), ""
+            if token == b";" and not self._parens:
+                copies = self._words[:1] == [b"copy"] and b"stdin" in self._words and b"from" in self._words
+                self._words, self._in_statement = [], False
+                if copies:
+                    self._data = True
+                    return None, "more after COPY … FROM stdin;" if line[match.end() :].strip() else ""
+                continue
+            self._in_statement = True
+            if token in (b"'", b'"') or (token.startswith(b"$") and token.endswith(b"$")):
+                self._quote = token
+                return match.end(), ""
+            if token == b"(":
+                self._parens += 1
+            elif token == b")":
+                self._parens = max(0, self._parens - 1)
+            elif token[:1].isalpha() or token[:1] == b"_":
+                self._words.append(token.lower())
+                if token.lower() == b"begin" and self._words[0] == b"create":
+                    return None, "a body that is SQL (BEGIN ATOMIC)"
+        return None, ""

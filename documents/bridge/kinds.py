@@ -1,0 +1,252 @@
+"""The kinds of bridges, as data: another mautrix bridge (bridgev2, Go) is one more record and no code.
+
+The values are the defaults that the bridge writes into its example config (`-e`), and those of its image. A test
+compares them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Optional
+
+# The same in every bridge that is built on mautrix-go's bridgev2.
+CONFIG_PATH = "/data/config.yaml"
+TEMPORARY_PATH = "/tmp"  # where Go's os.CreateTemp writes; no image of these sets TMPDIR
+LIVE_PATH = "/_matrix/mau/live"  # 200 as soon as the bridge listens
+READY_PATH = "/_matrix/mau/ready"  # 200 once it has reached the homeserver and been reached by it, else 500
+IMAGE = r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"  # pattern of a reference with a tag
+UID = 1337
+GID = 1337
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """One mautrix bridge. Its names are the bridge's own defaults, or follow from the name that it was given."""
+
+    name: str  # of the program, or mautrix-NAME; also the default name of container and data directory
+    network_name: str  # for people
+    network_id: str  # the part that the names of bot, ghosts and appservice id begin with
+    # Examples as in a ghost's localpart, one of each shape of id. Upper-case letters of an id are written as _a, _b, …,
+    # an underscore as __ (mautrix-go, id/userid.go, EncodeUserLocalpart).
+    ghost_ids: tuple[str, ...]
+    default_port: int
+    command_prefix: str
+    login_hint: str  # what a user does to link an account, behind `PREFIX login`
+    binary: str  # path in the image
+    image: str  # default image with its tag: one that is known to be a release on bridgev2
+    source: str  # where these values are from
+    entrypoint: str = "/docker-run.sh"  # the image's own command, which we replace: it would chown /data
+    image_source: str = ""  # where binary and entrypoint are from: what the image is made with
+    needs: tuple[str, ...] = ()  # keys of its config.yaml without which it does not start
+    first_linking_tag: Optional[str] = None  # older releases can no longer link an account; None: none such is known
+    first_linking_source: Optional[str] = None
+
+    @property
+    def appservice_id(self) -> str:
+        return self.network_id
+
+    @property
+    def bot_localpart(self) -> str:
+        return f"{self.network_id}bot"
+
+    @property
+    def username_template(self) -> str:
+        """Go template of a ghost's localpart; {{.}} is the id on the network."""
+        return f"{self.network_id}_{{{{.}}}}"
+
+    @property
+    def database(self) -> str:
+        """Default name of the database and of its role."""
+        return self.name.replace("-", "_")
+
+    def bot_user_id(self, domain: str) -> str:
+        return f"@{self.bot_localpart}:{domain}"
+
+    def run_command(self) -> list[str]:
+        """The container's command: the bridge itself. With -n it never writes its config file."""
+        return [self.binary, "-c", CONFIG_PATH, "-n"]
+
+    def with_name(self, name: str) -> Bridge:
+        """A second bridge of the kind on one homeserver: everything that has to differ follows from the name."""
+        return replace(self, name=f"mautrix-{name}", network_id=name)
+
+
+def _released(
+    network_id: str,
+    network_name: str,
+    port: int,
+    prefix: str,
+    tag: str,
+    ghost_ids: tuple[str, ...],
+    login_hint: str,
+    **more: Any,
+) -> Bridge:
+    """A bridge of github.com/mautrix at this tag.
+
+    Name, port and prefix are those of its GetName (connector.go), the login is that of its login flows. The rest is
+    bridgev2's own rule (mautrix-go, bridgev2/matrix/mxmain/example-config.yaml), or in `more`. The repository's
+    Dockerfile.ci makes every image: it copies the program to /usr/bin/mautrix-REPOSITORY, and docker-run.sh beside it.
+    """
+    repository, folder = more.pop("repository", network_id), more.pop("folder", "pkg/connector")
+    tree = f"https://github.com/mautrix/{repository}/tree/{tag.replace('ig-', '')}"
+    return Bridge(
+        name=f"mautrix-{network_id}",
+        network_name=network_name,
+        network_id=network_id,
+        ghost_ids=ghost_ids,
+        default_port=port,
+        command_prefix=prefix,
+        login_hint=login_hint,
+        binary=f"/usr/bin/mautrix-{repository}",
+        image=f"dock.mau.dev/mautrix/{repository}:{tag}",
+        source=f"{tree}/{folder}",
+        image_source=f"{tree}/Dockerfile.ci",
+        **more,
+    )
+
+
+_COOKIES = "with the cookies of a browser that is logged in at {}"
+
+SIGNAL = _released(
+    "signal", "Signal", 29328, "!signal", "v0.2603.0",
+    # An account, a phone number's identity (pni_UUID, in a localpart with the underscore doubled), and the number that
+    # older releases took.
+    ("0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "pni__0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "4915112345678"),
+    "scan the code with Signal on the phone (Settings, Linked devices)",
+    first_linking_tag="v0.2607.0",
+    first_linking_source="https://github.com/mautrix/signal/issues/654",
+)  # fmt: skip
+
+KINDS: Mapping[str, Bridge] = {
+    "signal": SIGNAL,
+    "whatsapp": _released(
+        "whatsapp", "WhatsApp", 29318, "!wa", "v0.2608.0", ("4915112345678", "lid-123456789012345", "bot-13135550002"),
+        "scan the code with WhatsApp on the phone (Settings, Linked devices), or take the code for a phone number",
+    ),
+    "telegram": _released(
+        "telegram", "Telegram", 29317, "!tg", "v0.2608.0", ("123456789", "channel-1234567890"),
+        "it asks for the phone number and the code that Telegram sends, or shows a code to scan",
+        needs=("network.api_id", "network.api_hash"),  # pkg/connector/config.go, PostProcess
+    ),
+    "slack": _released(
+        "slack", "Slack", 29335, "!slack", "v0.2608.0", ("t0123abcd-u0123abcd",),
+        "it asks for an e-mail address, or takes the token of a browser that is logged in",
+    ),
+    # One image repository with two programs since v0.2607.0: Messenger's no longer includes Instagram.
+    "messenger": _released(
+        "facebook", "Facebook Messenger", 29319, "!fb", "v0.2608.0", ("100001234567890",),
+        _COOKIES.format("facebook.com or messenger.com"), repository="meta",
+    ),
+    "instagram": _released(
+        "instagram", "Instagram", 29330, "!ig", "ig-v0.2608.0", ("100001234567890",),
+        _COOKIES.format("instagram.com"), repository="meta", folder="pkg/igconnector",
+    ),
+    "gmessages": _released(
+        "gmessages", "Google Messages", 29336, "!gm", "v0.2602.0", ("1.12",),
+        "it asks for a Google account, and has the phone confirm it",
+    ),
+    "twitter": _released(
+        "twitter", "Twitter", 29327, "!twitter", "v0.2608.0", ("1234567890123456789",), _COOKIES.format("x.com"),
+    ),
+    "bluesky": _released(
+        "bluesky", "Bluesky", 29340, "!bsky", "v0.2510.0", ("plc-abcdefghijklmnopqrstuvwx", "web-example.org"),
+        "it asks for the handle and an app password",
+    ),
+    "linkedin": _released(
+        "linkedin", "LinkedIn", 29341, "!linkedin", "v0.2604.0", ("_a_co_a_a_b12345",), _COOKIES.format("linkedin.com"),
+    ),
+    "gvoice": _released(
+        "gvoice", "Google Voice", 29338, "!gv", "v0.2605.0", ("1.+15551234567",), _COOKIES.format("voice.google.com"),
+    ),
+}  # fmt: skip
+
+CUSTOM = "custom"
+"""The kind of a bridge on bridgev2 that has no record here. Its entry in the settings holds the values."""
+
+NOT_ON_BRIDGEV2 = {
+    "discord": "v0.7.7 is built on the older bridge module of mautrix-go",
+    "googlechat": "v0.5.2 is a Python program",
+}
+"""Kinds that people look for, and why they are missing (github.com/mautrix, August 2026)."""
+
+
+def bridge_from_entry(entry: Mapping[str, Any]) -> Bridge:
+    """The bridge of one entry of the setting `bridges`.
+
+    An entry has `kind` (signal if it has none), and `name` if it is not the only one of its kind. Kind custom needs
+    `name`, `network`, `image`, `port` and `binary`, too; `prefix` and `login` have defaults. Raises ValueError, which
+    says what the entry should be.
+    """
+    kind, name = str(entry.get("kind", "signal")), entry.get("name", "")
+    if kind in NOT_ON_BRIDGEV2:
+        raise ValueError(f"of another kind: {kind} is no bridge on bridgev2: {NOT_ON_BRIDGEV2[kind]}")
+    if kind not in (*KINDS, CUSTOM):
+        raise ValueError(f"a mapping with kind: one of {', '.join(KINDS)}, {CUSTOM}")
+    fields = {**FIELDS, **CUSTOM_FIELDS} if kind == CUSTOM else FIELDS
+    for key in sorted(entry.keys() & CUSTOM_FIELDS.keys() - COMMON_FIELDS - fields.keys()):
+        raise ValueError(f"without {key}, which is for kind {CUSTOM} alone")
+    for key in fields:
+        if key in entry and not re.fullmatch(fields[key][0], str(entry[key])):
+            raise ValueError(f"a mapping in which {key} is {fields[key][1]}")
+    if kind != CUSTOM:
+        return KINDS[kind].with_name(name) if name else KINDS[kind]
+    for key in ("name", "network", "image", "port", "binary"):
+        if key not in entry:
+            raise ValueError(f"a mapping with {key}: {fields[key][1]}")
+    return Bridge(
+        name=f"mautrix-{name}",
+        network_name=str(entry["network"]),
+        network_id=name,
+        ghost_ids=("1",),
+        default_port=int(entry["port"]),
+        command_prefix=entry.get("prefix", f"!{name}"),
+        login_hint=str(entry.get("login", "it says how")),
+        binary=entry["binary"],
+        image=entry["image"],
+        source="the setting bridges",
+    )
+
+
+# Key of an entry -> its pattern, and what it should be.
+FIELDS = {
+    "kind": (r"[a-z]+", "a kind"),
+    "name": (r"[a-z][a-z0-9-]{0,30}", "a name for ids, containers and databases: lower-case letters, digits, '-'"),
+}
+CUSTOM_FIELDS = {
+    "network": (r"[^\x00-\x1f]{1,60}", "the network's name for people"),
+    "image": (IMAGE, "an image with an exact tag"),
+    "port": (r"[1-9][0-9]{0,4}", "the port that it listens on"),
+    "binary": (r"/[A-Za-z0-9._/-]+", "the path of the program in the image"),
+    "prefix": (r"[!-~]{1,20}", "what a command to the bot begins with"),
+    "login": (r"[^\x00-\x1f]{1,200}", "what a user does to link an account"),
+}
+COMMON_FIELDS = {"image", "port"}
+"""Those of CUSTOM_FIELDS that an entry of any kind may set."""
+
+
+def image_tag(image: str) -> str | None:
+    """The tag of an image reference, or None if it has none (`host:5000/name`, `name@sha256:...`)."""
+    name = image.split("@", 1)[0].rsplit("/", 1)[-1]
+    return name.split(":", 1)[1] if ":" in name else None
+
+
+def can_link(bridge: Bridge, image: str) -> bool | None:
+    """Whether this image's release can still link an account; None if its tag is no release (`latest`, a digest)."""
+    if bridge.first_linking_tag is None:
+        return True
+    used, needed = release_numbers(image), _tag_numbers(bridge.first_linking_tag)
+    if used is None or needed is None:
+        return None
+    return used >= needed
+
+
+def release_numbers(image: str) -> tuple[int, ...] | None:
+    """The numbers in the tag of a release, in an order that compares; None if the tag is no release."""
+    return _tag_numbers(image_tag(image) or "")
+
+
+def _tag_numbers(tag: str) -> tuple[int, ...] | None:
+    match = re.match(r"(?:ig-)?v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", tag)
+    return tuple(int(part) for part in match.group(1, 2, 3)) if match else None

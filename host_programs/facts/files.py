@@ -1,0 +1,71 @@
+"""Facts about files and directories on the host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Optional
+
+from host_programs.common import ScriptError
+from host_programs.files import safe_files
+from host_programs.files.directory import CLAIM
+from host_programs.files.files import file_writer
+from verdicts.host_facts.files import Directory, File, OwnFile
+
+
+def read_file(path: str) -> Optional[File]:
+    """A file of the operator's: its text, None if it is no UTF-8, or why it cannot be read; None if it is missing."""
+    file = Path(path)
+    try:
+        content = safe_files.read(file)
+    except ScriptError as error:
+        return File(error=str(error).partition(": ")[2])
+    except OSError as error:
+        return File(error=str(error.strerror))
+    if content is None:
+        return None
+    try:
+        text: Optional[str] = content.data.decode()
+    except UnicodeDecodeError:
+        text = None
+    writable = os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK) and not _is_read_only(file)
+    return File(text=text, writable=writable)
+
+
+def read_own_file(path: Path) -> Optional[OwnFile]:
+    """Who wrote a file in the place of one of ours. A link there is none of ours."""
+    if path.is_symlink():
+        return OwnFile("", 0, 0)
+    content = safe_files.read(path)
+    return OwnFile(file_writer(content), content.status.st_uid, content.status.st_gid) if content else None
+
+
+def read_directory(path: str) -> Directory:
+    """The directory; whether it, or the nearest one above it, can be written to, and how much room is there."""
+    directory = Path(path)
+    existing = find_existing(directory)
+    return Directory(
+        exists=directory.exists(),
+        entries=tuple(sorted(entry.name for entry in directory.iterdir())) if directory.is_dir() else (),
+        stack=read_text(directory / CLAIM),
+        writable=os.access(existing, os.W_OK) and not _is_read_only(existing),
+        free=shutil.disk_usage(existing).free,
+    )
+
+
+def find_existing(path: Path) -> Path:
+    """The path, or the nearest one above it that exists."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def read_text(path: Path) -> Optional[str]:
+    """A file's text without white space around it; None if it is missing."""
+    return path.read_text().strip() if path.is_file() else None
+
+
+def _is_read_only(path: Path) -> bool:
+    """Whether the file system is mounted read-only: for root, access(2) looks at permission bits alone."""
+    return bool(os.statvfs(path.resolve()).f_flag & os.ST_RDONLY)

@@ -1,0 +1,111 @@
+"""Facts about Synapse: its container's own, where it answers, its workers' containers, and who writes its file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Optional
+
+from documents.places import Deployment, Synapse
+from host_programs import program_file
+from host_programs.common import ScriptError
+from host_programs.container import inside, look, on_host
+from host_programs.synapse import client
+from host_programs.synapse.exchange import Request, send
+from host_programs.synapse.homeserver.edit import find_path_inside
+from host_programs.synapse.inside import process as synapse_process
+from host_programs.synapse.inside import synapse_facts
+from verdicts.answers import summarize_answer
+from verdicts.host_facts.docker import Container
+from verdicts.host_facts.synapse import SynapseFacts
+
+
+def read_inside(deployment: Deployment) -> SynapseFacts:
+    """What Synapse's own container tells. Whatever is wrong with that is `error`."""
+    synapse = deployment.synapse
+    file = find_path_inside(synapse, look(synapse.container))
+    request = synapse_facts.SynapseRequest(homeserver=file, address=synapse.address)
+    try:
+        return program_file.run_inside(synapse.container, synapse_facts.read_synapse, request, timeout=30)
+    except program_file.InsideError as error:
+        return SynapseFacts(error=str(error))
+
+
+def read_answer(synapse: Synapse) -> tuple[str, str]:
+    """Where the host reaches Synapse, and why its client-server API does not answer there; "" if it does."""
+    url = ""
+    try:
+        url = client.find_url(synapse)
+        exchange = send("versions", url, Request("GET", "/_matrix/client/versions"), 5)
+    except ScriptError as error:
+        return url, str(error)
+    answers = exchange.status == 200 and "versions" in (exchange.json() or {})
+    return url, "" if answers else summarize_answer(exchange)
+
+
+def map_into_container(container: Optional[Container], synapse: Synapse) -> dict[str, str]:
+    """The container's paths of Synapse's directory and of homeserver.yaml, as far as it has these."""
+    if container is None:
+        return {}
+    paths = {path: inside(container, path) for path in (synapse.directory, synapse.homeserver_file)}
+    return {path: mounted for path, mounted in paths.items() if mounted}
+
+
+def map_onto_host(container: Optional[Container], synapse: SynapseFacts) -> dict[str, str]:
+    """The host's paths of the files of Synapse's configuration, as far as it has these."""
+    if container is None:
+        return {}
+    paths = {file: on_host(container, file) for file in synapse.files}
+    return {file: path for file, path in paths.items() if path}
+
+
+def find_worker_containers(containers: Mapping[str, Container], synapse: Synapse) -> tuple[str, ...]:
+    """Names of other containers that have this Synapse's files and run Synapse."""
+    main = containers.get(synapse.container)
+    paths = (synapse.homeserver_file, synapse.directory)
+    sharing = {
+        name: container
+        for name, container in containers.items()
+        if main and container.id != main.id and any(inside(container, path) for path in paths)
+    }
+    if not (main and sharing):
+        return ()
+    processes = synapse_process.find_processes(synapse_process.WORKER, everywhere=True)
+    namespaces = {_read_pid_namespace(process) for process in processes}
+    workers = []
+    for name, container in sorted(sharing.items()):
+        if container.running:
+            is_worker = _read_pid_namespace(Path(f"/proc/{container.pid}")) in namespaces
+        else:
+            is_worker = container.image_id == main.image_id
+        workers += [name] if is_worker else []
+    return tuple(workers)
+
+
+def _read_pid_namespace(process: Path) -> str:
+    with contextlib.suppress(OSError):
+        return os.readlink(process / "ns/pid")
+    return ""  # the process has ended
+
+
+def find_renderers(containers: Mapping[str, Container], synapse: Synapse) -> tuple[str, ...]:
+    """Names of containers that have homeserver.yaml and whose command writes it: an init service of compose's, or
+    Synapse's own with a shell around it."""
+    return tuple(
+        name
+        for name, container in sorted(containers.items())
+        if (path := inside(container, synapse.homeserver_file)) and writes_file(" ".join(container.command), path)
+    )
+
+
+def writes_file(command: str, file: str) -> bool:
+    """Whether a shell's text writes the file: as an output, or as the last word of a program that does. A variable may
+    name it, or a path from the directory that it is in."""
+    named = rf"(?:{re.escape(file)}|(?:\./|\$\S*/)?{re.escape(Path(file).name)})"
+    name = rf"[\"']?{named}[\"']?"
+    programs = r"\b(?:cp|mv|install|tee|sed\s+-i|yq\s+-i)\b"
+    outputs = rf"(?:>|\s-o|\s--out\S*)\s*{name}(?=[\s;&|)]|$)"
+    return bool(re.search(rf"{outputs}|{programs}[^;&|\n]*\s{name}\s*(?:[;&|)\n]|$)", command))

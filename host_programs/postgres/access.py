@@ -1,0 +1,188 @@
+"""Sets the passwords of the bridges' roles, and proves where each role gets in and where it is refused.
+
+A query across databases fails whatever the rights are, so the proof connects, as the role, over the network's address.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+
+from documents.credentials import matches_verifier, scram_verifier
+from documents.masking import mask
+from documents.places import Database, Postgres
+from host_programs.common import ScriptError
+from host_programs.postgres.postgres import Line, quoted, sessions, sql
+
+ATTRIBUTES = """
+select coalesce(json_object_agg(rolname, json_build_object('rolsuper', rolsuper, 'rolcreatedb', rolcreatedb,
+  'rolcreaterole', rolcreaterole, 'rolreplication', rolreplication, 'rolbypassrls', rolbypassrls)), '{}')
+from pg_roles where rolname = any(string_to_array(:'roles', ','));
+"""
+VERIFIERS = """
+select json_object_agg(rolname, coalesce(rolpassword, '')) from pg_authid
+where rolname = any(string_to_array(:'roles', ','));
+"""
+
+
+@dataclass(frozen=True)
+class RolePassword:
+    """A bridge's database, and what its role's password is to be (a secret)."""
+
+    bridge: Database
+    password: str = field(repr=False)
+
+    @property
+    def role(self) -> str:
+        return self.bridge.role
+
+
+@dataclass(frozen=True)
+class Access:
+    """Each role gets its password, and may connect to its own database and to none of `databases`."""
+
+    postgres: Postgres
+    roles: tuple[RolePassword, ...]
+    databases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RoleProof:
+    """The databases that let one role in, those that refused it, and its attributes, all false."""
+
+    role: str
+    connects: tuple[str, ...]
+    refused: tuple[str, ...]
+    attributes: dict[str, bool]
+
+
+@dataclass(frozen=True)
+class AccessProof:
+    """One for each role."""
+
+    roles: tuple[RoleProof, ...]
+
+    def of(self, role: str) -> RoleProof:
+        """That of the role."""
+        return {proof.role: proof for proof in self.roles}[role]
+
+
+def prove_access(arguments: Access) -> AccessProof:
+    """Set the passwords that are not set yet, and prove the rest. ScriptError unless each role then has no special
+    attribute, gets into its own database, and is refused by each of the others. Postgres gets SCRAM verifiers alone:
+    whatever it logs holds no password."""
+    attributes = _read_attributes(arguments)
+    verifiers = dict(json.loads(_run_sql(arguments, VERIFIERS, roles=_join_roles(arguments))[0]))
+    new = [access for access in arguments.roles if not matches_verifier(verifiers[access.role], access.password)]
+    if new:
+        altered = (
+            f"alter role {quoted(access.role)} password '{scram_verifier(access.password, os.urandom(16))}';"
+            for access in new
+        )
+        _run_sql(arguments, f"begin; {' '.join(altered)} commit;")
+    try:
+        _prove_connections(arguments)
+    except ScriptError as error:
+        raise ScriptError(
+            f"{error} (the role's password is set; if it is a new one, a bridge that runs keeps its connections and "
+            "gets no new one until `pulumi up` goes through)"
+        ) from None
+    return AccessProof(
+        tuple(
+            RoleProof(access.role, (access.bridge.database,), arguments.databases, attributes[access.role])
+            for access in arguments.roles
+        )
+    )
+
+
+def _join_roles(arguments: Access) -> str:
+    return ",".join(access.role for access in arguments.roles)
+
+
+def _read_attributes(arguments: Access) -> dict[str, dict[str, bool]]:
+    """Of each role, all false. ScriptError if a role does not exist, or may do more."""
+    (row,) = _run_sql(arguments, ATTRIBUTES, roles=_join_roles(arguments))
+    found: dict[str, dict[str, bool]] = json.loads(row)
+    for access in arguments.roles:
+        if access.role not in found:
+            raise ScriptError(f"role {access.role}: not there")
+        more = sorted(name for name, value in found[access.role].items() if value)
+        if more:
+            raise ScriptError(
+                f"role {access.role}: has {', '.join(more)}, should have none: it may do more than its own database"
+            )
+    return found
+
+
+def _prove_connections(arguments: Access) -> None:
+    """ScriptError unless each role gets into its own database, and is refused by each of the others."""
+    answers = _try_all(arguments)
+    for access in arguments.roles:
+        role, own_database = access.role, access.bridge.database
+        connected, answer = answers[role, own_database]
+        if not connected:
+            raise ScriptError(f"role {role}: cannot connect to its own database {own_database}: {answer}")
+        for database in arguments.databases:
+            connected, answer = answers[role, database]
+            if connected:
+                raise ScriptError(
+                    f"role {role}: can connect to the database {database}: the bridge is not isolated from it"
+                )
+            refused = "permission denied for database" in answer or "does not exist" in answer
+            if not refused and _may_connect(arguments, role, database):
+                raise ScriptError(f"role {role}: {database} neither let it in nor refused it: {answer}")
+
+
+def _try_all(arguments: Access) -> dict[tuple[str, str], tuple[bool, str]]:
+    """By role and database: whether it connects with its password over the network's address, and what psql says.
+
+    The passwords are in `\\connect` lines on stdin: no process list, no environment, no file.
+    """
+    postgres = arguments.postgres
+    pairs = [
+        (access, database) for access in arguments.roles for database in (access.bridge.database, *arguments.databases)
+    ]
+    lines = []
+    for access, database in pairs:
+        values = {
+            "host": postgres.container,
+            "port": str(postgres.port),
+            "user": access.role,
+            "password": access.password,
+            "dbname": database,
+            "sslmode": postgres.sslmode,
+            "connect_timeout": "10",
+        }
+        text = " ".join(f"{key}='{_escape_for_libpq(value)}'" for key, value in values.items())
+        line = f"\\connect '{_escape_for_psql(text)}' \\\\ select 'in as ' || current_user;"
+        lines.append(Line(postgres.superuser, "postgres", line))
+    passwords = [access.password for access in arguments.roles]
+    return {
+        (access.role, database): (
+            f"in as {access.role}" in answer.out.splitlines(),
+            mask(f"{answer.out}{answer.errors}", passwords).strip(),
+        )
+        for (access, database), answer in zip(pairs, sessions(postgres.container, *lines))
+    }
+
+
+def _escape_for_libpq(value: str) -> str:
+    """A value inside quotes of a libpq connection string."""
+    return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _escape_for_psql(value: str) -> str:
+    """An argument inside quotes of a psql meta-command."""
+    return value.replace("\\", "\\\\").replace("'", "''")
+
+
+def _may_connect(arguments: Access, role: str, database: str) -> bool:
+    """What Postgres' catalogue says, for a server whose messages are in another language."""
+    statement = "select has_database_privilege(:'role', :'database', 'CONNECT');"
+    return _run_sql(arguments, statement, role=role, database=database) != ["f"]
+
+
+def _run_sql(arguments: Access, statement: str, **variables: str) -> list[str]:
+    postgres = arguments.postgres
+    return sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)

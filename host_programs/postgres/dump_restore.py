@@ -1,0 +1,84 @@
+"""Restores a plain dump into a database, as the database's own role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO
+
+from documents.backup import plain_dump
+from documents.refusal import Refused
+from host_programs.common import ScriptError
+from host_programs.postgres import postgres
+from host_programs.postgres.measure import COUNT_TABLES
+
+LIMIT = 6 * 3600.0  # seconds
+
+
+def refuse_commands(stream: IO[bytes], name: str) -> None:
+    """ScriptError if the plain dump holds one of psql's own commands (documents/backup/plain_dump.py)."""
+    try:
+        for _ in plain_dump.check_dump_lines(stream):
+            pass
+    except Refused as refused:
+        raise ScriptError(f"nothing was restored: {'; '.join(refused.lines(name))}") from None
+
+
+# Drops everything that the role owns in its database, with CASCADE; tables first, with the sequences that they own.
+EMPTY = """
+DO $empty$
+DECLARE item record;
+BEGIN
+  FOR item IN
+    SELECT 1 AS step, format('DROP SCHEMA IF EXISTS %I CASCADE', nspname) AS command FROM pg_catalog.pg_namespace
+    WHERE pg_catalog.pg_get_userbyid(nspowner) = current_user AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'public'
+    UNION ALL
+    SELECT CASE WHEN relkind = 'S' THEN 3 ELSE 2 END, format('DROP %s IF EXISTS public.%I CASCADE', CASE relkind
+      WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE'
+      WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, relname)
+    FROM pg_catalog.pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+    UNION ALL
+    SELECT 4, format('DROP TYPE IF EXISTS public.%I CASCADE', typname) FROM pg_catalog.pg_type
+    WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd', 'r') AND typrelid = 0
+    UNION ALL
+    SELECT 5, format('DROP ROUTINE IF EXISTS public.%I(%s) CASCADE', proname,
+      pg_catalog.pg_get_function_identity_arguments(oid))
+    FROM pg_catalog.pg_proc WHERE pronamespace = 'public'::regnamespace
+    ORDER BY step
+  LOOP
+    EXECUTE item.command;
+  END LOOP;
+END $empty$;
+"""
+
+
+def restore_dump(container: str, role: str, database: str, stream: IO[bytes], first: str = "", last: str = "") -> None:
+    """Run the statement `first`, a plain dump and the statement `last` in one transaction: all of it, or nothing and
+    ScriptError; nothing, too, if this process ends on the way. It runs as the role, which is no superuser, as nobody in
+    the container, and without any of psql's own commands."""
+    with postgres.Session(container, role, database, unprivileged=True) as session:
+        _feed(session, stream, f"\\o /dev/null\nBEGIN;\n{first}", f"{last}COMMIT;\n", database)
+
+
+def try_restore(session: postgres.Session, role: str, database: str, stream: IO[bytes]) -> int:
+    """As `restore_dump`, in an `unprivileged` session that serves many dumps, and all of it taken back; how many tables
+    the dump has. ScriptError unless it can be restored."""
+    begin = f"\\connect {postgres.quoted(database)} {postgres.quoted(role)}\n\\o /dev/null\nBEGIN;\n"
+    last = f"SET CONSTRAINTS ALL IMMEDIATE;\n\\o\n{COUNT_TABLES}ROLLBACK;\n"
+    return int(_feed(session, stream, begin, last, database)[-1])
+
+
+def _feed(session: postgres.Session, stream: IO[bytes], first: str, last: str, database: str) -> list[str]:
+    """What psql says from a `\\o` in `last` on."""
+
+    def pieces() -> Iterator[bytes]:
+        yield first.encode()
+        yield from plain_dump.check_dump_lines(stream)
+        yield f"\n{last}".encode()
+
+    try:
+        return session.feed(pieces(), LIMIT)
+    except Refused as refused:
+        raise ScriptError(f"nothing was restored into {database}: {'; '.join(refused.lines())}") from None
+    except ScriptError as error:
+        raise ScriptError(f"the dump cannot be restored into {database}: {error}") from None

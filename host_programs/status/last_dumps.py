@@ -1,0 +1,81 @@
+"""The last good dump of a database, among those that our dump script (host_programs/backup/bridge_backup.sh) made."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from documents.backup.script_check import resolve_directory
+from documents.places import Database, Deployment
+from documents.timestamps import file_name_seconds
+from host_programs.backup.proof_note import Note
+from host_programs.common import ScriptError
+from host_programs.files import safe_files
+from host_programs.files.directory import PROVEN
+from host_programs.postgres import dumps
+from host_programs.wire import WireError, typed
+from verdicts.status import DumpFacts, GoodDump
+
+TRIES = 3  # dumps that are read; one that is older than so many damaged ones needs a person anyhow
+
+
+def dump_directory(deployment: Deployment, script_text: str) -> str:
+    """Where the nightly dumps go: as the setting and the operator's script tell it, else where the proof's went; ""
+    if neither does."""
+    told = resolve_directory(script_text, deployment.backup.directory)
+    return told or next(iter(_proof_directories(deployment)), "")
+
+
+def _proof_directories(deployment: Deployment) -> Iterator[str]:
+    content = safe_files.read(Path(deployment.shared_directory) / PROVEN)
+    try:
+        note = typed(Note, json.loads(content.data), PROVEN) if content else Note()
+    except (ValueError, WireError):
+        return
+    yield from (str(Path(dump.path).parent) for dump in note.files)
+
+
+def read_last_dump(deployment: Deployment, database: Database, directory: str, seconds: float) -> DumpFacts:
+    """The newest whole dump. One that cannot be read to its end in `seconds` counts: our dump script gives a file its
+    name only once it is whole. Raises OSError if the directory cannot be read."""
+    damaged: list[str] = []
+    deadline = time.monotonic() + seconds
+    for made_at, path in _named_dumps(deployment, database, directory)[:TRIES]:
+        try:
+            proof = _prove(deployment, path, max(deadline - time.monotonic(), 0))
+        except (ScriptError, OSError) as error:
+            damaged.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+            continue
+        return DumpFacts(database.database, directory, GoodDump(str(path), made_at, proof), tuple(damaged))
+    return DumpFacts(database.database, directory, None, tuple(damaged))
+
+
+def _named_dumps(deployment: Deployment, database: Database, directory: str) -> list[tuple[float, Path]]:
+    """Each with the time in its name, the newest first."""
+    if not directory or not Path(directory).is_dir():
+        return []
+    name, mark = re.escape(database.database), re.escape(deployment.shared_name)
+    pattern = re.compile(rf"{name}_(\d{{8}}T\d{{6}}Z)\.{mark}\.sql\.gz(?!.*\.part$).*")
+    found = []
+    for path in Path(directory).iterdir():
+        match = pattern.fullmatch(path.name)
+        made_at = file_name_seconds(match[1]) if match else None
+        if made_at is not None and path.is_file():
+            found.append((made_at, path))
+    return sorted(found, reverse=True)
+
+
+def _prove(deployment: Deployment, path: Path, seconds: float) -> str:
+    """What proves that the dump is whole. ScriptError if it is not."""
+    if deployment.backup.filter or not path.name.endswith(".sql.gz"):
+        if not path.stat().st_size:
+            raise ScriptError(f"{path}: is empty")
+        return "filtered: only that it is not empty can be told"
+    try:
+        dumps.prove_dump(path, deployment.postgres.container, seconds)
+    except dumps.TooSlow:
+        return f"too large to be read again in {seconds:.0f} s"
+    return "unpacks, and is whole"

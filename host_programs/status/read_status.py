@@ -1,0 +1,224 @@
+"""All that the verb `status` looks at, asked side by side. It changes nothing, and each question has a short limit: one
+that is not answered leaves its reason in the facts, and hides no other answer."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, TypeVar
+
+from documents.backup.script_check import check_backup_script
+from documents.places import AUTO, BridgeDeployment, Database, Deployment
+from documents.timestamps import file_name_seconds, rfc3339_seconds
+from host_programs import program_file
+from host_programs.backup import archives
+from host_programs.bridge.bridge_status import BridgeAddress, error_line, read_bridge_status
+from host_programs.container import containers, recent_log
+from host_programs.files import safe_files
+from host_programs.files.files import dump_script_owner
+from host_programs.status.deployed import without_secrets
+from host_programs.status.last_dumps import dump_directory, read_last_dump
+from host_programs.status.rights import read_rights
+from host_programs.synapse.client import url_of
+from host_programs.synapse.exchange import Request, send
+from host_programs.synapse.inside import missing_entries
+from host_programs.synapse.inside.missing_entries import WantedEntries
+from verdicts.answers import summarize_answer
+from verdicts.bridge_log import last_event_time
+from verdicts.host_facts.bridge import BridgeStatus
+from verdicts.host_facts.docker import Container
+from verdicts.status import (
+    BackupCall,
+    BridgeStatusFacts,
+    DumpFacts,
+    HomeserverEntries,
+    NewestArchive,
+    PostgresRights,
+    StatusFacts,
+)
+
+LIMIT = 5.0  # seconds for each question
+LOG_LINES = 2000  # are searched for the last event
+WORKERS = 12  # questions at a time
+
+T = TypeVar("T")
+
+_AS_TOKEN = re.compile(r"^as_token: *[\"']?([^\s\"']+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Host:
+    """What the look at each bridge needs: containers by name, or why they are not known; Synapse's URL, "" if that is
+    not known; seconds for each question."""
+
+    containers: dict[str, Container]
+    docker_error: str
+    synapse_url: str
+    seconds: float
+
+
+def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
+    """The facts of a whole stack; nothing raises. `seconds`: for each question. Docker is asked where DOCKER_HOST
+    says."""
+    by_name, docker_error = _containers(deployment, seconds)
+    synapse_container = by_name.get(deployment.synapse.container)
+    script_text, script_error = _script(deployment.backup.script)
+    directory = _answer_or_error(lambda: dump_directory(deployment, script_text), lambda _: "")
+
+    def read_dump(database: Database) -> DumpFacts:
+        return _answer_or_error(
+            lambda: read_last_dump(deployment, database, directory, seconds),
+            lambda error: DumpFacts(database.database, directory, error=error),
+        )
+
+    backup = _answer_or_error(
+        lambda: _backup(deployment, script_text, script_error),
+        lambda error: BackupCall(deployment.backup.script, deployment.dump_script, None, error=error),
+    )
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        dumps = {database: pool.submit(read_dump, database) for database in deployment.dumped_databases}
+        rights = pool.submit(
+            _answer_or_error, lambda: read_rights(deployment, seconds), lambda error: PostgresRights(error=error)
+        )
+        homeserver = pool.submit(_homeserver, deployment, synapse_container, seconds)
+        synapse_url, synapse_silent = _synapse(deployment, synapse_container, docker_error, seconds)
+        host = _Host(by_name, docker_error, synapse_url, seconds)
+        bridges = [
+            pool.submit(_bridge, bridge, host, dumps.pop(bridge.place.database)) for bridge in deployment.bridges
+        ]
+        return StatusFacts(
+            stack=deployment.stack,
+            read_at=time.time(),
+            docker_error=docker_error,
+            synapse_url=synapse_url,
+            synapse_silent=synapse_silent,
+            bridges=tuple(bridge.result() for bridge in bridges),
+            homeserver=homeserver.result(),
+            backup=backup,
+            dumps=tuple(dump.result() for dump in dumps.values()),
+            rights=rights.result(),
+        )
+
+
+def _answer_or_error(question: Callable[[], T], failed: Callable[[str], T]) -> T:
+    """The answer, or what `failed` makes of the reason why there is none."""
+    try:
+        return question()
+    except Exception as error:
+        return failed(error_line(error))
+
+
+def _containers(deployment: Deployment, seconds: float) -> tuple[dict[str, Container], str]:
+    """By name, and why they are not known."""
+    names = [deployment.synapse.container, *(bridge.place.container for bridge in deployment.bridges)]
+    return _answer_or_error(lambda: (containers(*names, timeout=seconds), ""), lambda error: ({}, error))
+
+
+def _synapse(
+    deployment: Deployment, container: Optional[Container], docker_error: str, seconds: float
+) -> tuple[str, str]:
+    """Where the host reaches Synapse, and why its client-server API does not answer there."""
+    if container is None and docker_error and deployment.synapse.url == AUTO:
+        return "", docker_error
+    url = ""
+    try:
+        url = url_of(deployment.synapse, container)
+        exchange = send("versions", url, Request("GET", "/_matrix/client/versions"), seconds)
+    except Exception as error:
+        return url, error_line(error)
+    good = exchange.status == 200 and not exchange.fault and "versions" in (exchange.json() or {})
+    return url, "" if good else summarize_answer(exchange)
+
+
+# one bridge ------------------------------------------------------------------------------------------------------
+
+
+def _bridge(deployment: BridgeDeployment, host: _Host, dump: Future[DumpFacts]) -> BridgeStatusFacts:
+    place, container = deployment.place, host.containers.get(deployment.place.container)
+    as_token, registration_problem = _answer_or_error(lambda: _as_token(deployment), lambda error: ("", error))
+    address = BridgeAddress(
+        network=place.network,
+        port=place.port,
+        synapse_url=host.synapse_url,
+        appservice_id=deployment.bridge.appservice_id,
+        as_token=as_token,
+        timeout=host.seconds,
+    )
+    return BridgeStatusFacts(
+        name=place.container,
+        database=place.database,
+        status=(
+            BridgeStatus(problem=host.docker_error) if host.docker_error else read_bridge_status(address, container)
+        ),
+        started_at=rfc3339_seconds(container.started) if container else None,
+        last_event_at=_answer_or_error(lambda: _last_event(container, host.seconds), lambda _: None),
+        registration_problem=registration_problem,
+        dump=dump.result(),
+        archive=_answer_or_error(lambda: _newest_archive(deployment), lambda error: NewestArchive(error=error)),
+    )
+
+
+def _as_token(deployment: BridgeDeployment) -> tuple[str, str]:
+    """Out of the registration in Synapse's directory; or "" and why."""
+    path = Path(deployment.registration_path)
+    content = safe_files.read(path)
+    if content is None:
+        return "", f"{path}: the registration is not there"
+    token = _AS_TOKEN.search(content.data.decode(errors="replace"))
+    return (token[1], "") if token else ("", f"{path}: the registration holds no as_token")
+
+
+def _last_event(container: Optional[Container], seconds: float) -> Optional[float]:
+    return last_event_time(recent_log(container, LOG_LINES, seconds)) if container else None
+
+
+def _newest_archive(deployment: BridgeDeployment) -> NewestArchive:
+    """Of this deployment. By its name: what is in it is read when it is used."""
+    directory, program = Path(deployment.archive.directory), deployment.bridge.name
+    for path, manifest in archives.found(directory, program):
+        if manifest.archive_owner == deployment.archive_owner:
+            return NewestArchive(str(path), file_name_seconds(manifest.created) or path.stat().st_mtime)
+    return NewestArchive()
+
+
+# what the bridges share ------------------------------------------------------------------------------------------
+
+
+def _homeserver(deployment: Deployment, container: Optional[Container], seconds: float) -> HomeserverEntries:
+    path = deployment.synapse.homeserver_file
+
+    def read() -> HomeserverEntries:
+        content = safe_files.read(Path(path))
+        if content is None:
+            return HomeserverEntries(path, error="no such file: check the setting synapseDir")
+        if container is None or not container.running:
+            name = deployment.synapse.container
+            return HomeserverEntries(path, error=f"only {name} can read it, which does not run: start it")
+        wanted = WantedEntries(content.data.decode(), without_secrets(deployment))
+        found = program_file.run_inside(container.name, missing_entries.find_missing, wanted, timeout=seconds)
+        return HomeserverEntries(path, found.missing, "; ".join(found.refused))
+
+    return _answer_or_error(read, lambda error: HomeserverEntries(path, error=error))
+
+
+def _script(path: str) -> tuple[str, str]:
+    """The operator's backup script, and why it cannot be read; nothing if there is none in the settings."""
+
+    def read() -> tuple[str, str]:
+        content = safe_files.read(Path(path))
+        return (content.data.decode(), "") if content else ("", "no such file: check the setting backupScript")
+
+    return _answer_or_error(read, lambda error: ("", error)) if path else ("", "")
+
+
+def _backup(deployment: Deployment, script_text: str, error: str) -> BackupCall:
+    script, dump_script = deployment.backup.script, deployment.dump_script
+    owner = dump_script_owner(Path(dump_script))
+    if not script or error:
+        return BackupCall(script, dump_script, owner, error=error)
+    checked = check_backup_script(script_text, deployment)
+    return BackupCall(script, dump_script, owner, checked.has_call, () if checked.has_call else checked.problems)

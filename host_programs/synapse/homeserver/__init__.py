@@ -1,0 +1,1 @@
+"""homeserver.yaml on the host: its text, the edit of it, and the way back."""

@@ -1,0 +1,74 @@
+"""The stack's registration files in Synapse's directory, which their first line marks as the stack's."""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from documents.places import Synapse
+from host_programs.common import ScriptError, say
+from host_programs.files import files, safe_files
+from host_programs.files.files import OwnedFile, OwnedFiles
+from host_programs.synapse.inside.config import find_tokens
+
+LARGEST = 64 * 1024  # bytes; a registration of ours has under 2 KiB, and a log beside it may have gigabytes
+
+
+def restore_listed(synapse: Synapse, stack: str, registrations: Iterable[OwnedFile], homeserver: str) -> None:
+    """Write those that are missing although the text of homeserver.yaml lists them: Synapse does not start without."""
+    for file in registrations:
+        path = Path(file.path)
+        if synapse.path_inside(path.name) in homeserver and not path.exists() and not path.is_symlink():
+            files.create(OwnedFiles(stack, (file,)))
+            say(f"{path}: was missing, though homeserver.yaml lists it: it is written again")
+
+
+@contextlib.contextmanager
+def write_registrations(synapse: Synapse, stack: str, registrations: tuple[OwnedFile, ...]) -> Iterator[None]:
+    """Write the files that are not as they should be. If the write or the body fails, put them back as they were."""
+    earlier = [(file, safe_files.read(Path(file.path), links=False)) for file in registrations]
+    try:
+        files.create(OwnedFiles(stack, registrations))
+        yield
+    except ScriptError:
+        _erase(synapse, stack, [file for file, content in earlier if content is None])
+        for file, content in earlier:
+            if content is not None:
+                times = (content.status.st_atime_ns, content.status.st_mtime_ns)
+                safe_files.rewrite(Path(file.path), content.data, times)
+        raise
+
+
+def remove_registrations(synapse: Synapse, stack: str, named: Iterable[OwnedFile]) -> tuple[str, ...]:
+    """Remove the stack's registration files, and those `named`; the paths that went.
+
+    One that a line of homeserver.yaml still lists stays, with a warning: Synapse does not start without it."""
+    paths = {str(path): None for path in _find_registrations(synapse, stack)}
+    paths |= {file.path: None for file in named}
+    return _erase(synapse, stack, [OwnedFile(path, "", 0, 0) for path in paths])
+
+
+def _find_registrations(synapse: Synapse, stack: str) -> Iterator[Path]:
+    for path in sorted(Path(synapse.directory).glob("*.yaml")):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
+            content = safe_files.read(path, links=False)
+            if content is not None and files.file_writer(content) == stack:
+                yield path
+
+
+def _erase(synapse: Synapse, stack: str, unwanted: Iterable[OwnedFile]) -> tuple[str, ...]:
+    present = tuple(file for file in unwanted if Path(file.path).exists() or Path(file.path).is_symlink())
+    return files.erase(OwnedFiles(stack, present, synapse.homeserver_file, synapse.data_mount)).paths
+
+
+def read_tokens(registrations: Iterable[OwnedFile]) -> set[str]:
+    """The tokens that the files on the host hold, and those that they are to hold."""
+    tokens: set[str] = set()
+    for file in registrations:
+        tokens |= find_tokens(file.content)
+        with contextlib.suppress(OSError):
+            tokens |= find_tokens(Path(file.path).read_text(errors="replace"))
+    return tokens

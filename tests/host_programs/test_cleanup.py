@@ -1,0 +1,267 @@
+"""A trace that a killed run leaves for ever; a database, a role or a file of somebody else's that goes with ours; the
+bridge's messages dropped without an archive.
+
+Against a real Postgres behind a stub `docker exec`; the containers are for the end-to-end tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from components.cleanup import stack_parts
+from documents.marks import owner_comment
+from host_programs.backup import archives, proof_note
+from host_programs.cleanup import bridge as cleanup
+from host_programs.cleanup.bridge import Removed, claim_directory, cleanup_bridge
+from host_programs.cleanup.stack import cleanup_stack
+from host_programs.common import ScriptError
+from host_programs.files import directory, files
+from host_programs.files.directory import OwnDirectory
+from host_programs.files.files import OwnedFile, OwnedFiles
+from host_programs.postgres import dumps, isolation
+from host_programs.wire import plain
+from tests.facts import STACK, whole
+from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
+from verdicts.host_facts.archive import Manifest
+
+__all__ = ["bridge_database", "postgres"]
+
+TABLES = "drop table portal, crypto, version, crypto_version;"
+
+
+class Box:
+    def __init__(self, folder: Path, server: Postgres) -> None:
+        self.server, self.synapse = server, folder / "synapse"
+        self.synapse.mkdir()
+        self.bridge, self.shared_directory = folder / "bridge", folder / "shared"
+        plan = whole(
+            {"directory": str(self.bridge)},
+            synapseDir=str(self.synapse),
+            sharedDir=str(self.shared_directory),
+            backupScript="none",
+            backupDir=str(folder / "dumps"),
+        )
+        self.isolation = isolation.Isolation(STACK, plan.postgres, plan.databases, ("synapse", "mas"))
+        parts = stack_parts(plan, ("synapse", "mas"), "synapse")
+        self.arguments = replace(parts.bridges[0], image="", archives=str(folder / "archives"))
+        self.stack = replace(parts, bridges=(self.arguments,))
+        self.registrations = [Path(file.path) for file in parts.synapse.registrations]
+
+    def comments(self, database: str | None, role: str | None) -> None:
+        for kind, text in (("database", database), ("role", role)):
+            self.server.sql(f"comment on {kind} mautrix_signal is {'null' if text is None else repr(text)};")
+
+    def roles(self) -> set[str]:
+        return {*self.server.sql("select rolname from pg_roles where rolname !~ '^pg_';")} - {"synapse", "mas"}
+
+
+@pytest.fixture
+def box(tmp_path: Path, bridge_database: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    for key, value in bridge_database.environment().items():
+        monkeypatch.setenv(key, value)
+    yield Box(tmp_path, bridge_database)
+
+
+def test_with_nothing_left_nothing_is_done(box: Box, tmp_path: Path) -> None:
+    box.server.sql("drop database mautrix_signal with (force);")
+    box.server.sql("drop role mautrix_signal;")
+    before = sorted(tmp_path.rglob("*"))
+    assert cleanup_bridge(box.arguments) == cleanup_stack(box.stack) == Removed()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_was_archived_is_dropped_and_public_has_its_rights_back(box: Box) -> None:
+    isolation.shut_public_out(box.isolation)
+    box.server.sql(
+        f"comment on database mautrix_signal is '{owner_comment(STACK, began='none', archived='/a.tar.gz')}';"
+    )
+    assert cleanup_bridge(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+    assert box.server.databases() == {"synapse", "mas"} and box.roles() == set()
+    sql = (
+        "select has_database_privilege('public', oid, 'CONNECT') from pg_database where datname in ('synapse', 'mas');"
+    )
+    assert box.server.sql(sql) == ["t", "t"]
+
+
+def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[str] = []
+
+    def remove_image(name: str) -> list[str]:
+        gone.append(name)
+        return [f"image {name}"]
+
+    monkeypatch.setattr(cleanup, "remove_image", remove_image)
+    earlier = Manifest(3, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "m", (), ())
+    monkeypatch.setattr(archives, "earlier", lambda *_: iter([(Path("/a"), earlier)]))
+    box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
+    cleanup_bridge(box.arguments)
+    assert gone == []
+    cleanup_bridge(replace(box.arguments, image="signal:b"))
+    assert gone == ["signal:a", "signal:b"]
+
+
+def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:
+    box.comments(owner_comment(STACK, began="none", key="k"), owner_comment(STACK, public={}))
+    with pytest.raises(ScriptError, match="database mautrix_signal: was never archived, so it stays"):
+        cleanup_bridge(box.arguments)
+    assert "mautrix_signal" in box.server.databases()
+    box.server.sql(TABLES, "mautrix_signal")  # a run that was killed before the bridge began
+    cleanup_bridge(box.arguments)
+    assert "mautrix_signal" not in box.server.databases()
+
+
+@pytest.mark.parametrize(
+    ("database", "words"),
+    [
+        (owner_comment("other/x", began="none", archived="/a"), "it belongs to the stack other/x"),
+        ("of the operator", "nothing in it says that this stack made it"),
+        (None, "nothing in it says that this stack made it"),
+    ],
+)
+def test_somebody_else_s_stays(box: Box, database: str | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    box.comments(database, owner_comment("other/x", public={}))
+    assert cleanup_bridge(box.arguments) == Removed()
+    assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
+    said = capsys.readouterr().err
+    assert f"warning: database mautrix_signal stays: {words}" in said
+    assert "warning: role mautrix_signal stays: it belongs to the stack other/x" in said
+
+
+def test_a_role_without_a_comment_beside_a_database_of_somebody_else_s_stays(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may own it: then it cannot be dropped, and a destroy would stop here for ever."""
+    assert cleanup_bridge(box.arguments) == Removed()
+    assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
+    said = capsys.readouterr().err
+    assert "warning: role mautrix_signal stays: nothing in it says that this stack made it" in said
+
+
+def test_what_a_run_made_that_was_killed_before_it_could_name_it_goes(box: Box) -> None:
+    box.server.sql(TABLES, "mautrix_signal")
+    assert cleanup_bridge(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+
+
+def test_a_scratch_database_of_a_killed_proof_goes(box: Box) -> None:
+    box.server.sql("create database mautrix_signal_restore_check;")
+    box.server.sql(f"comment on database mautrix_signal_restore_check is '{owner_comment(STACK, scratch=True)}';")
+    box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
+    cleanup_bridge(box.arguments)
+    assert box.server.databases() == {"synapse", "mas"}
+
+
+OURS = f"# x: written by the Pulumi stack {STACK}.\n"
+
+
+def owned(path: Path | str, **more: bool) -> OwnedFile:
+    """A file of this stack's."""
+    return OwnedFile(str(path), OURS, os.geteuid(), os.getegid(), **more)
+
+
+def test_files_of_ours_go_and_others_stay(box: Box) -> None:
+    box.server.sql(TABLES, "mautrix_signal")
+    claim_directory(box.arguments)
+    directory.claim(box.stack.own)
+    config = owned(box.bridge / "config-0123/config.yaml", own_directory=True)
+    registration, doublepuppet = map(owned, box.registrations)
+    files.create(OwnedFiles(STACK, (config, registration, doublepuppet)))
+    Path(doublepuppet.path).write_text("id: somebody-else-s\n")
+    box.shared_directory.joinpath("shared_backup.sh").write_text(box.stack.backup.dump_script)
+    (box.shared_directory / "mautrix-host-0123456789ab.pyz").write_text(OURS)
+    cleanup_bridge(box.arguments)
+    assert not box.bridge.exists()
+    assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
+    assert len([*box.shared_directory.iterdir()]) == 3, "other bridges may need them"
+    cleanup_stack(box.stack)
+    assert not box.shared_directory.exists()
+    assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
+
+
+def test_the_registration_for_double_puppeting_and_one_that_a_killed_run_left_go_at_the_end(box: Box) -> None:
+    """It wrote them, and was killed before it put them into homeserver.yaml."""
+    files.create(OwnedFiles(STACK, tuple(map(owned, box.registrations))))
+    assert sorted(cleanup_stack(box.stack).gone) == sorted(map(str, box.registrations))
+    assert [*box.synapse.iterdir()] == []
+
+
+def test_a_registration_that_synapse_still_reads_stays(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without it Synapse would not start again."""
+    box.server.sql(TABLES, "mautrix_signal")
+    (registration,) = box.arguments.registration.files
+    files.create(OwnedFiles(STACK, (owned(registration.path),)))
+    (box.synapse / "homeserver.yaml").write_text("app_service_config_files:\n  - /data/registration.yaml\n")
+    cleanup_bridge(box.arguments)
+    assert Path(registration.path).exists()
+    assert f"warning: {registration.path} stays: {box.synapse}/homeserver.yaml lists it" in capsys.readouterr().err
+
+
+def test_what_somebody_else_put_into_our_directories_stays(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program file of another stack's among it, which its own destroy needs."""
+    box.server.sql(TABLES, "mautrix_signal")
+    claim_directory(box.arguments)
+    directory.claim(box.stack.own)
+    (box.bridge / "notes").write_text("mine")
+    earlier, foreign, strange = (box.shared_directory / f"mautrix-host-{name}.pyz" for name in ("a", "b", "c"))
+    earlier.write_bytes(OURS.encode() + b"PK\x03\x04\xff\n\xff")
+    foreign.write_bytes(b"# Programs: written by the Pulumi stack other/x.\nPK")
+    strange.write_bytes(b"\xff\xfe")
+    cleanup_bridge(box.arguments)
+    cleanup_stack(box.stack)
+    assert [path.name for path in box.bridge.iterdir()] == ["notes"]
+    assert sorted(box.shared_directory.iterdir()) == [foreign, strange]
+    said = capsys.readouterr().err
+    assert f"warning: {box.bridge} stays: it holds files that this stack did not make: notes" in said
+    assert f"warning: {box.shared_directory} stays: it holds files that this stack did not make: {foreign.name}" in said
+
+
+def test_a_directory_that_another_stack_claims_stays_as_it_is(box: Box) -> None:
+    """Both stacks once named the same one: this one's first step was refused, and its destroy must take nothing."""
+    box.server.sql(TABLES, "mautrix_signal")
+    for path in (box.bridge, box.shared_directory):
+        directory.claim(OwnDirectory(str(path), "other/x", ""))
+        (path / directory.READY).write_text("0123 1 an image\n")
+    program = box.shared_directory / "mautrix-host-0.pyz"
+    program.write_text(OURS)
+    with pytest.raises(ScriptError, match=r"belongs to the stack other/x: set another bridges\[0\]\.directory"):
+        claim_directory(box.arguments)
+    before = sorted([*box.bridge.iterdir(), *box.shared_directory.iterdir()])
+    cleanup_bridge(box.arguments)
+    cleanup_stack(box.stack)
+    assert sorted([*box.bridge.iterdir(), *box.shared_directory.iterdir()]) == before
+
+
+def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None:
+    """While there is one, its directory stays, also where somebody takes that away by hand."""
+    own = box.stack.own
+    directory.claim(own)
+    dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
+    dump.write_bytes(b"x")
+    noted = proof_note.Note((proof_note.NotedDump(str(dump), dumps.hash_file(dump)),))
+    (box.shared_directory / directory.PROVEN).write_text(json.dumps(plain(noted)))
+    assert directory.release(own).kept == (str(box.shared_directory),)
+    cleanup_stack(box.stack)
+    assert not dump.exists() and not box.shared_directory.exists()
+
+
+def test_a_bridge_that_leaves_takes_nothing_of_another_and_what_is_left_goes_at_the_end(box: Box) -> None:
+    """Its database once had another name, which no settings tell any more."""
+    box.server.sql("create database other;")
+    box.server.sql(f"comment on database other is '{owner_comment(STACK, began='none', archived='/a')}';")
+    box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
+    assert cleanup_bridge(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+    assert "other" in box.server.databases()
+    assert cleanup_stack(box.stack).gone == ("database other",)
+
+
+def test_without_postgres_it_stops_and_says_what_to_do(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUB_STATUS", "exited")
+    with pytest.raises(ScriptError, match=r"matrix-postgres: is exited: the role .* cannot be removed: start it"):
+        cleanup_bridge(box.arguments)

@@ -1,0 +1,696 @@
+"""host_programs/bridge/database_life.py run for real against a real Postgres behind a stub `docker exec`.
+
+Pins a rollback that loses the bridge's data: an archive of a dump that failed, one that cannot be read back or that
+others can read, and a restore that mixes an old database into a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import stat
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from documents.marks import owner_comment, parse_owner_comment
+from documents.places import Database
+from host_programs.backup import archives
+from host_programs.backup.archived_keys import FromArchive, read_archived_key
+from host_programs.backup.archives import Subject, found, manifest_of
+from host_programs.bridge import database_life, readiness
+from host_programs.bridge.database_life import Arguments, DatabaseOrigin
+from host_programs.common import ScriptError
+from host_programs.container import look
+from host_programs.facts.bridges import find_archive
+from host_programs.postgres import measure
+from host_programs.postgres.postgres import Line, Said, literal, sessions
+from tests.facts import STACK, container, deployment
+from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
+from tests.host_programs.steps import run_step
+
+__all__ = ["bridge_database", "postgres"]
+
+PREPARE, ARCHIVE, CHECK = "database prepare", "database archive", "archive check"
+TOKEN = "as_token_of_the_bridge_that_nobody_may_see"
+KEY = "pickle" * 10 + "keys"
+STAMP = "20261124T120000Z"
+GONE = Database("matrix-postgres", "gone", "mautrix_signal")
+
+
+class Box:
+    def __init__(self, home: Path, server: Postgres) -> None:
+        self.server, self.directory = server, home / "archives/deep"
+        self.config, self.registration = home / "config.yaml", home / "registration.yaml"
+        self.config.write_text(f"as_token: {TOKEN}\n")
+        self.config.chmod(0o640)
+        self.registration.write_text("id: signal\n")
+        self.subject = Subject(
+            stack="mautrix-signal/a",
+            domain="example.org",
+            image="dock.mau.dev/mautrix/signal:v0.2603.0",
+            directory=str(self.directory),
+            bridge="mautrix-signal",
+            database=Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),
+            files=(str(self.config), str(self.registration)),
+            pickle_key=KEY,
+        )
+        self.arguments = Arguments(
+            self.subject,
+            "mautrix-signal",
+            str(home / ".ready"),
+            restore="none",
+            go_back="",
+            keep=2,
+            keep_images=False,
+            attempt=1,
+            timestamp=STAMP,
+        )
+        self.removal = readiness.Arguments(
+            bridge=replace(deployment().place, database=self.subject.database),
+            container_id="0123",
+            synapse=deployment().synapse,
+            bot="@signalbot:example.org",
+            appservice_id="signal",
+            as_token=TOKEN,
+            doublepuppet_as_token=TOKEN,
+            timeout=1.0,
+            mark=self.arguments.ready_mark,
+            attempt=1,
+            new_keys=False,
+            stack=self.subject.stack,
+            config=str(home),
+            archives=str(self.directory),
+            archive_owner="",
+            program="mautrix-signal",
+        )
+
+    @property
+    def path(self) -> Path:
+        return self.directory / f"mautrix-signal-{STAMP}.tar.gz"
+
+    def began(self) -> dict[str, Any]:
+        """What the database's comment says."""
+        (text,) = self.server.sql(
+            "select coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where datname = "
+            "'mautrix_signal';"
+        )
+        return dict(parse_owner_comment(text))
+
+    def run(
+        self, words: str, environment: dict[str, str] | None = None, **changed: Any
+    ) -> subprocess.CompletedProcess[str]:
+        subject = replace(self.subject, **{key: changed.pop(key) for key in [*changed] if hasattr(self.subject, key)})
+        arguments = self.removal if words == CHECK else replace(self.arguments, subject=subject, **changed)
+        done = run_step(words, arguments, self.server.environment(**(environment or {})), timeout=120)
+        assert (
+            TOKEN not in done.stdout + done.stderr
+            and KEY not in done.stdout + done.stderr
+            and "Traceback" not in done.stderr
+        ), done.stderr
+        return done
+
+    def good(self, verb: str, **changed: Any) -> dict[str, Any]:
+        done = self.run(verb, **changed)
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    def bad(self, verb: str, environment: dict[str, str] | None = None, **changed: Any) -> str:
+        done = self.run(verb, environment, **changed)
+        assert (done.returncode, done.stdout) == (1, ""), done.stdout
+        return done.stderr.strip().splitlines()[-1]
+
+    def again(self) -> None:
+        """The database anew, and empty."""
+        self.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
+        self.server.sql("CREATE DATABASE mautrix_signal OWNER mautrix_signal TEMPLATE template0;")
+
+    def rows(self) -> list[str]:
+        return self.server.sql("SELECT count(*), max(name) FROM portal;", "mautrix_signal", "mautrix_signal")
+
+
+@pytest.fixture
+def box(tmp_path: Path, bridge_database: Postgres) -> Iterator[Box]:
+    yield Box(tmp_path, bridge_database)
+
+
+def test_an_archive_holds_all_and_is_private(box: Box) -> None:
+    result = box.good(ARCHIVE)
+    path = box.directory / f"mautrix-signal-{STAMP}.tar.gz"
+    assert result["path"] == str(path) and result["bytes"] == path.stat().st_size
+    assert list(box.directory.iterdir()) == [path], "no temporary file is left"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (box.directory, box.directory.parent)] == [0o700, 0o700]
+    with tarfile.open(path) as tar:
+        manifest = json.load(tar.extractfile("manifest.json"))  # type: ignore[arg-type]
+        names = tar.getnames()
+        config = tar.extractfile(f"files{box.config}")
+        assert config is not None and TOKEN in config.read().decode()
+        keys = json.load(tar.extractfile("keys.json"))  # type: ignore[arg-type]
+    assert names == ["manifest.json", "database.sql", "keys.json", f"files{box.config}", f"files{box.registration}"]
+    assert [(m["name"], m["mode"]) for m in manifest["members"]][2:3] == [(f"files{box.config}", "0640")]
+    assert keys == {"pickle_key": KEY}, "of the state: config.yaml may be gone"
+    told = {key: manifest[key] for key in ("stack", "domain", "bridge", "image", "schema", "created")}
+    assert told == {
+        "stack": "mautrix-signal/a",
+        "domain": "example.org",
+        "bridge": "mautrix-signal",
+        "image": "dock.mau.dev/mautrix/signal:v0.2603.0",
+        "schema": {"crypto_version": 11, "version": 25},
+        "created": STAMP,
+    }
+    assert box.began()["archived"] == str(path)
+
+
+def test_what_was_archived_comes_back(box: Box) -> None:
+    before = box.rows()
+    path = box.good(ARCHIVE)["path"]
+    box.again()
+    assert box.good(PREPARE, restore=path)["began"] == path
+    assert (box.began()["began"], box.began()["stack"]) == (path, "mautrix-signal/a")
+    assert box.good(PREPARE, restore="none")["began"] == path, "it begins once"
+    assert box.rows() == before == ["500|a\\b", "99"]
+    owners = box.server.sql("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal")
+    assert owners == ["mautrix_signal"]
+
+
+def test_a_manifest_is_read_alone_and_the_newest_comes_first(box: Box) -> None:
+    for stamp, stack in (("20251231T235959Z", "p/a"), ("20260101T000000Z", "p/b")):
+        box.good(ARCHIVE, timestamp=stamp, stack=stack)
+    box.good(ARCHIVE, timestamp="20270101T000000Z", bridge="mautrix-signal-two")
+    (box.directory / "mautrix-signal-20280101T000000Z.tar.gz").write_text("no archive")
+    listed = list(found(box.directory, "mautrix-signal"))
+    assert [(path.name, manifest.archive_owner) for path, manifest in listed] == [
+        ("mautrix-signal-20260101T000000Z.tar.gz", "p/b@example.org"),
+        ("mautrix-signal-20251231T235959Z.tar.gz", "p/a@example.org"),
+    ]
+
+
+def test_a_failed_dump_leaves_no_archive(box: Box) -> None:
+    said = box.bad(ARCHIVE, {"FAIL_DUMP": "mautrix_signal"})
+    assert said == (
+        "matrix-postgres: database mautrix_signal could not be dumped, and nothing was removed: pg_dump: error: gone"
+    )
+    assert not box.directory.parent.exists()
+
+
+def test_a_file_that_is_gone_is_named_and_left_out(box: Box) -> None:
+    box.registration.unlink()
+    done = box.run(ARCHIVE)
+    assert f"note: {box.registration}: is not there, so the archive goes without it" in done.stderr
+    assert json.loads(done.stdout)["missing"] == [str(box.registration)]
+
+
+@pytest.mark.parametrize(
+    "rows", ["", "INSERT INTO whatsmeow_app_state_version VALUES ('1@s.whatsapp.net', 'critical', 57, 'h');"]
+)
+def test_a_table_of_data_that_is_called_like_one_of_versions_is_none(box: Box, rows: str) -> None:
+    """WhatsApp and Messenger could never be archived, so never be removed (empty), or never be upgraded (filled)."""
+    box.server.sql(
+        "CREATE TABLE whatsmeow_app_state_version (jid text, name text, version bigint, hash text); "
+        "CREATE TABLE whatsmeow_version (version int, compat int); INSERT INTO whatsmeow_version VALUES (15, 8); "
+        f"CREATE TABLE mx_version (version int); INSERT INTO mx_version VALUES (11); {rows}"
+        "CREATE TABLE empty_version (version int); CREATE TABLE other_version (version text);",
+        "mautrix_signal", "mautrix_signal",
+    )  # fmt: skip
+    box.good(ARCHIVE)
+    manifest = archives.manifest_of(box.path)
+    known = {key: value for key, value in manifest.schema.items() if key not in ("version", "crypto_version")}
+    assert (known, manifest.schema_unknown) == ({"whatsmeow_version": 15, "mx_version": 11}, "")
+
+
+def test_versions_that_cannot_be_read_are_noted_and_keep_nothing_from_being_archived(box: Box) -> None:
+    box.server.sql(
+        "CREATE TABLE big_version (version bigint); INSERT INTO big_version VALUES (99999999999);",
+        "mautrix_signal",
+        "mautrix_signal",
+    )
+    done = box.run(ARCHIVE)
+    assert done.returncode == 0 and "so the archive goes without them" in done.stderr, done.stderr
+    manifest = archives.manifest_of(box.path)
+    assert manifest.schema == {} and "out of range" in manifest.schema_unknown
+
+
+def test_an_archive_that_fails_says_which_steps_a_destroy_runs(box: Box) -> None:
+    box.good(ARCHIVE)
+    assert "update, `pulumi up`, `pulumi destroy`" in box.run(ARCHIVE).stderr
+
+
+def test_an_archive_is_never_written_over(box: Box) -> None:
+    path = Path(box.good(ARCHIVE)["path"])
+    content = path.read_bytes()
+    assert box.bad(ARCHIVE).startswith(f"{path}: is there already")
+    assert path.read_bytes() == content
+
+
+def test_a_directory_that_others_may_write_is_refused(box: Box) -> None:
+    box.directory.mkdir(parents=True)
+    box.directory.chmod(0o777)
+    assert box.bad(ARCHIVE).startswith(f"{box.directory}: others may write into it: chmod go-w")
+    assert list(box.directory.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_directory_is_named(box: Box) -> None:
+    box.directory.parent.write_text("")
+    assert "it should be a directory that can be written (setting archiveDir)" in box.bad(ARCHIVE)
+
+
+def test_a_database_that_is_not_empty_is_not_touched(box: Box) -> None:
+    box.good(ARCHIVE)
+    box.again()
+    box.server.sql("CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1';", "mautrix_signal", "mautrix_signal")
+    assert box.bad(PREPARE, restore=str(box.path)) == (
+        "matrix-postgres: database mautrix_signal is not empty (1 tables, views, types or functions), and an archive "
+        "is "
+        "restored into an empty one only: nothing was restored; set restore to none to go on with what is there, or "
+        "`pulumi destroy`, which archives it"
+    )
+
+
+def test_a_restore_that_fails_half_way_leaves_the_database_empty(box: Box) -> None:
+    box.server.sql("CREATE ROLE other; GRANT SELECT ON portal TO other;", "mautrix_signal")
+    box.good(ARCHIVE)
+    box.again()
+    box.server.sql("DROP ROLE other;")
+    assert 'role "other" does not exist' in box.bad(PREPARE, restore=str(box.path))
+    assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "swapped", "text"])
+def test_a_damaged_archive_is_refused_before_the_database_is_touched(box: Box, how: str) -> None:
+    path = Path(box.good(ARCHIVE)["path"])
+    data = path.read_bytes()
+    if how == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif how == "flipped":
+        path.write_bytes(data[:900] + bytes([data[900] ^ 255]) + data[901:])
+    elif how == "text":
+        path.write_text("no archive")
+    else:
+        with tarfile.open(path) as tar, tarfile.open(path.with_suffix(".new"), "w:gz") as other:
+            for info in tar.getmembers():
+                if info.name == "database.sql":
+                    info.name, info.size = "database.sql", 0
+                other.addfile(info, tar.extractfile(info) if info.size else None)
+        path.with_suffix(".new").rename(path)
+    box.again()
+    assert box.bad(PREPARE, restore=str(path)).startswith(f"{path}: damaged")
+    assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
+
+
+def test_what_is_not_there_and_another_role_are_named(box: Box) -> None:
+    assert "/no/such.tar.gz: damaged, or no archive of a bridge: " in box.bad(PREPARE, restore="/no/such.tar.gz")
+    box.good(ARCHIVE)
+    box.again()
+    box.server.sql("CREATE ROLE another LOGIN;")
+    other = Database("matrix-postgres", "mautrix_signal", "another")
+    said = box.bad(PREPARE, restore=str(box.path), database=other)
+    box.server.sql("DROP ROLE another;")
+    assert "its database belongs to the role 'mautrix_signal', and this one to 'another'" in said
+
+
+def test_names_go_nowhere_unchecked(box: Box) -> None:
+    bad, good = '"; DROP', "mautrix_signal"
+    for what, changed in (
+        ("database", {"database": Database("matrix-postgres", bad, good)}),
+        ("role", {"database": Database("matrix-postgres", good, bad)}),
+        ("bridge", {"bridge": bad}),
+    ):
+        assert box.bad(ARCHIVE, **changed).startswith(f"{what} '\"; DROP': it should be letters")
+    assert box.bad(ARCHIVE, timestamp="../x").startswith("timestamp '../x': it should be like 20260131T235959Z")
+
+
+def test_the_pickle_key_comes_out_of_the_archive(box: Box) -> None:
+    box.config.unlink()
+    box.good(ARCHIVE)
+    assert read_archived_key(FromArchive(str(box.path))).pickle_key == KEY
+
+
+def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_something_in_it(box: Box) -> None:
+    """A first `up` that the stop-and-check stopped: the destroy after it leaves the host as it was."""
+    assert box.good(ARCHIVE)["path"] == str(box.path), "tables, whoever made them"
+    box.path.unlink()
+    box.again()
+    assert box.good(ARCHIVE)["path"] == "" and not box.path.exists()
+    box.good(PREPARE)
+    assert box.good(ARCHIVE)["path"] == str(box.path), "it has begun: a bridge may have run"
+
+
+@pytest.mark.parametrize(
+    ("said", "most"),
+    [(owner_comment(STACK), 1), ("", 2), ("of a person, with a ' and a \\", 2), (owner_comment(STACK, x="y"), 2)],
+)
+def test_a_database_begins_whatever_its_comment_says_and_a_new_one_in_one_session(
+    box: Box, monkeypatch: pytest.MonkeyPatch, said: str, most: int
+) -> None:
+    """One more for each bridge is what twenty wait for; one that does not begin is never asked for its key again."""
+    asked = list[Line]()
+
+    def counted(container: str, *lines: Line) -> list[Said]:
+        asked.extend(lines)
+        return sessions(container, *lines)
+
+    monkeypatch.setattr("host_programs.postgres.postgres.sessions", counted)
+    for key, value in box.server.environment().items():
+        monkeypatch.setenv(key, value)
+    box.again()
+    box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS {literal(said)};")
+    arguments = replace(box.arguments, subject=replace(box.subject, stack=STACK, image="it's/an\\image:$1"))
+    for count in (most, most + 1):
+        assert database_life.prepare_database(arguments).began == "none"
+        assert len(asked) == count
+        known = box.began()
+        assert known.pop("key") and known == {"stack": STACK, "began": "none", "image": "it's/an\\image:$1"}
+
+
+def test_a_state_with_another_key_than_the_database_s_goes_no_further(box: Box) -> None:
+    """The state was lost and made anew: the bridge would start with a key that reads nothing."""
+    box.again()
+    assert box.good(PREPARE)["began"] == "none"
+    assert "encrypted with another pickle key than this state's: was the state lost" in box.bad(
+        PREPARE, pickle_key="x" * 64
+    )
+    assert box.good(PREPARE)["began"] == "none"
+
+
+def test_another_pickle_key_than_the_stack_s_is_refused_before_the_database_is_touched(box: Box) -> None:
+    """The data of one deployment beside the key of another: the bridge could never read its keys again."""
+    box.good(ARCHIVE)
+    box.again()
+    said = box.bad(PREPARE, restore=str(box.path), pickle_key="another" * 9)
+    assert "its keys are encrypted with another pickle key than this stack's" in said
+    assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
+
+
+def rewritten(path: Path, old: bytes, new: bytes) -> None:
+    """The archive with another manifest."""
+    with tarfile.open(path) as tar, tarfile.open(path.with_suffix(".new"), "w:gz") as other:
+        for info in tar.getmembers():
+            data = tar.extractfile(info).read()  # type: ignore[union-attr]
+            if info.name == "manifest.json":
+                assert old in data
+                data = data.replace(old, new)
+            info.size = len(data)
+            other.addfile(info, io.BytesIO(data))
+    path.with_suffix(".new").rename(path)
+
+
+def test_an_archive_of_another_version_is_said(box: Box) -> None:
+    box.good(ARCHIVE)
+    rewritten(box.path, b'"version": 3\n', b'"version": 1\n')
+    box.again()
+    said = box.bad(PREPARE, restore=str(box.path))
+    assert said == f"{box.path}: is an archive of version 1, and this reads version 3 alone"
+
+
+@pytest.mark.parametrize(
+    "command", ["\\! touch MARK", "select 1 \\g |touch MARK", "\\connect - synapse", "/* a\n*/ \\! touch MARK"]
+)
+def test_a_dump_with_commands_of_psql_s_own_is_refused_before_the_database_is_touched(box: Box, command: str) -> None:
+    mark = box.directory.parent.parent / "mark"
+    box.server.sql(f"COMMENT ON TABLE portal IS '{'z' * 50}';", "mautrix_signal")
+    box.good(ARCHIVE)
+    with tarfile.open(box.path) as tar, tarfile.open(box.path.with_suffix(".new"), "w:gz") as other:
+        text = tar.extractfile("database.sql").read()  # type: ignore[union-attr]
+        evil = text + f"\n{command.replace('MARK', str(mark))}\n".encode()
+        for info in tar.getmembers():
+            data = tar.extractfile(info).read()  # type: ignore[union-attr]
+            if info.name == "database.sql":
+                data = evil
+            if info.name == "manifest.json":
+                good, bad = (hashlib.sha256(each).hexdigest().encode() for each in (text, evil))
+                data = data.replace(good, bad)
+            info.size = len(data)
+            other.addfile(info, io.BytesIO(data))
+    box.path.with_suffix(".new").rename(box.path)
+    box.again()
+    said = box.bad(PREPARE, restore=str(box.path))
+    assert said.startswith("nothing was restored: ") and "a command of psql's (a backslash outside of data" in said
+    assert not mark.exists() and "began" not in box.began()
+
+
+def test_an_up_after_an_archive_makes_it_an_old_one(box: Box) -> None:
+    """A destroy that stopped behind it, and then the bridge goes on: what comes now is in no archive."""
+    box.again()
+    box.good(PREPARE)
+    box.good(ARCHIVE)
+    assert box.began()["archived"] == str(box.path)
+    assert box.good(PREPARE)["began"] == "none"
+    assert "archived" not in box.began() and box.began()["began"] == "none"
+
+
+def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
+    """Staging's `latest` must never be production's: both would run one session."""
+    plan = deployment({"archiveDir": str(box.directory), "restore": "latest"})
+    made = (
+        ("20260101T000000Z", STACK, "echo6.co"),
+        ("20260102T000000Z", "mautrix-signal/prod", "echo6.co"),
+        ("20260103T000000Z", STACK, "example.org"),
+    )
+    for stamp, stack, domain in made[1:]:
+        box.good(ARCHIVE, timestamp=stamp, stack=stack, domain=domain)
+    found = find_archive(plan)
+    assert found is not None and found.manifest is None and plan.archive_owner in found.error
+    assert found.other_owners == (f"{STACK}@example.org", "mautrix-signal/prod@echo6.co")
+    box.good(ARCHIVE, timestamp=made[0][0], stack=STACK, domain="echo6.co")
+    found = find_archive(plan)
+    assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
+    by_path = find_archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
+    assert by_path is not None and "x.tar.gz: damaged, or no archive of a bridge" in by_path.error
+    assert find_archive(deployment()) is None
+
+
+# before the container goes ----------------------------------------------------------------------------------------
+
+
+def test_what_an_archive_needs_is_looked_at_and_nothing_is_left_by_it(box: Box) -> None:
+    assert box.good(CHECK)["bytes"] > 1_000_000
+    assert not box.directory.parent.exists()
+
+
+def test_the_checks_and_archives_of_many_bridges_run_side_by_side(box: Box) -> None:
+    """A directory whose parents are not there was made and taken away again by each of them: the others failed."""
+    with ThreadPoolExecutor(8) as pool:
+        checks = [pool.submit(box.run, CHECK) for _ in range(8)]
+        writes = [pool.submit(box.run, ARCHIVE, bridge=f"bridge-{number}") for number in range(4)]
+        gone = [pool.submit(box.run, ARCHIVE, database=GONE) for _ in range(4)]
+        ended = [future.result() for future in (*checks, *writes, *gone)]
+    assert [done.stderr for done in ended if done.returncode] == []
+    assert len(list(box.directory.glob("bridge-*.tar.gz"))) == 4 == len(list(box.directory.iterdir()))
+
+
+def test_a_destroy_that_could_not_archive_stops_before_the_container(box: Box, tmp_path: Path) -> None:
+    box.directory.mkdir(parents=True)
+    box.directory.chmod(0o770)
+    assert box.bad(CHECK).startswith(f"{box.directory}: others may write into it: chmod go-w")
+    box.directory.rmdir()
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", small], check=True)
+    try:
+        box.removal = replace(box.removal, archives=str(small / "deep"))
+        assert "MiB free, and the archive may need" in box.bad(CHECK)
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)
+    box.server.sql(
+        "CREATE ROLE stranger; CREATE TABLE theirs (); ALTER TABLE theirs OWNER TO stranger;", "mautrix_signal"
+    )
+    box.removal = replace(box.removal, archives=str(box.directory))
+    assert "could not be dumped, and nothing was removed: " in box.bad(CHECK)
+    box.server.sql("DROP TABLE theirs; DROP ROLE stranger;", "mautrix_signal")
+    assert box.bad(CHECK, {"STUB_STATUS": "exited"}).startswith(
+        "container matrix-postgres: is exited: without it the bridge's database cannot be archived, so nothing was "
+        "removed"
+    )
+
+
+def test_a_database_that_is_gone_is_told_and_stops_nothing(box: Box) -> None:
+    box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
+    done = box.run(CHECK)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"bytes": 0}), done.stderr
+    assert "there is no database mautrix_signal any more: nothing to archive" in done.stderr
+    box.server.sql("DROP ROLE mautrix_signal;")
+    assert box.good(CHECK) == {"bytes": 0}
+
+
+def test_a_database_that_somebody_dropped_does_not_stop_a_destroy(box: Box) -> None:
+    box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
+    done = box.run(ARCHIVE)
+    assert (done.returncode, json.loads(done.stdout)["path"]) == (0, "")
+    assert "warning: matrix-postgres: there is no database mautrix_signal any more" in done.stderr
+    assert not list(box.directory.glob("*"))
+
+
+# ---- another image
+
+
+OLD, NEW = "dock.mau.dev/mautrix/signal:v0.2603.0", "dock.mau.dev/mautrix/signal:v0.2608.0"
+NEWER = "dock.mau.dev/mautrix/signal:v0.2609.0"
+
+
+class Running:
+    """The bridge's container: what is done to it, in order."""
+
+    def __init__(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        self.box, self.stamp = box, 0
+        self.mark = Path(box.arguments.ready_mark)
+        self.mark.write_text(f"id-of-mautrix-signal 1 {OLD}\n")
+        self.there = container("mautrix-signal", labels={"mautrix-bridge.stack": "mautrix-signal/a"})
+        for key, value in box.server.environment().items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setattr(database_life, "look", lambda name: self.there if name == "mautrix-signal" else look(name))
+        monkeypatch.setattr(database_life, "docker", lambda *words, **_: self.calls.append(" ".join(words)))
+        monkeypatch.setattr(database_life, "remove_image", self.remove_image)
+        box.again()
+        self.begin(OLD)
+        box.server.sql("CREATE TABLE portal (name text); INSERT INTO portal VALUES ('old');", *ROLE)
+
+    def begin(self, image: str, **changed: Any) -> DatabaseOrigin:
+        """Each with a timestamp of its own."""
+        self.stamp += 1
+        subject, stamp = replace(self.box.subject, image=image), f"20270101T0000{self.stamp:02}Z"
+        return database_life.prepare_database(replace(self.box.arguments, subject=subject, timestamp=stamp, **changed))
+
+    def remove_image(self, name: str) -> list[str]:
+        self.calls.append(f"rmi {name}")
+        return []
+
+    def names(self) -> list[str]:
+        return self.box.server.sql("SELECT name FROM portal ORDER BY 1;", *ROLE)
+
+
+ROLE = ("mautrix_signal", "mautrix_signal")
+
+
+@pytest.fixture
+def bridge(box: Box, monkeypatch: pytest.MonkeyPatch) -> Running:
+    return Running(box, monkeypatch)
+
+
+def test_before_another_image_the_bridge_stops_and_its_database_is_archived(bridge: Running) -> None:
+    assert bridge.begin(OLD).previous == "" and bridge.calls == []
+    begun = bridge.begin(NEW)
+    assert bridge.calls[0] == "stop --time 30 id-of-mautrix-signal"
+    manifest = manifest_of(Path(begun.previous))
+    assert (manifest.image, manifest.reason) == (OLD, "before v0.2603.0 to v0.2608.0")
+    assert bridge.names() == ["old"]
+    assert bridge.box.began() | {"key": ""} == {"stack": "mautrix-signal/a", "began": "none", "key": "", "image": NEW}
+    bridge.calls.clear()
+    assert bridge.begin(NEW) == begun and bridge.calls == [], "once"
+
+
+def test_the_way_back_replaces_the_database_once_and_archives_it_first(bridge: Running) -> None:
+    archive = bridge.begin(NEW).previous
+    bridge.box.server.sql(
+        "INSERT INTO portal VALUES ('new'); CREATE SCHEMA more CREATE TABLE later (id serial);"
+        "CREATE TYPE mood AS ENUM ();"
+        "CREATE TABLE numbered (id int GENERATED ALWAYS AS IDENTITY); CREATE VIEW seen AS SELECT * FROM portal;"
+        "CREATE SEQUENCE loose; CREATE DOMAIN word AS text; CREATE TABLE referring (mood mood, word word);"
+        "CREATE FUNCTION two(a int, b text) RETURNS int LANGUAGE sql AS 'SELECT 2';",
+        *ROLE,
+    )
+    begun = bridge.begin(OLD, go_back=archive)
+    assert bridge.names() == ["old"] and measure.count_objects("matrix-postgres", *ROLE) == 2, "portal and its type"
+    assert (manifest_of(Path(begun.previous)).image, bridge.box.began()["back"]) == (NEW, archive)
+    assert manifest_of(Path(begun.previous)).reason == f"before going back to {Path(archive).name}"
+    bridge.box.server.sql("INSERT INTO portal VALUES ('later');", *ROLE)
+    bridge.begin(OLD, go_back=archive)
+    bridge.begin(NEW, go_back=archive)
+    assert bridge.names() == ["later", "old"], "the consent was for one time"
+
+
+def test_what_cannot_be_archived_lets_the_bridge_run_on(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIL_DUMP", "mautrix_signal")
+    with pytest.raises(ScriptError, match=f"(?s)could not be dumped.*mautrix-signal: runs again as before, with {OLD}"):
+        bridge.begin(NEW)
+    assert bridge.calls == ["stop --time 30 id-of-mautrix-signal", "start id-of-mautrix-signal"]
+    assert bridge.box.began()["image"] == OLD and "changing" not in bridge.box.began()
+
+
+@pytest.mark.parametrize("how", ["damaged", "another key", "another role"])
+def test_an_archive_that_cannot_be_gone_back_to_leaves_the_database_as_it_is(bridge: Running, how: str) -> None:
+    archive = Path(bridge.begin(NEW).previous)
+    bridge.box.server.sql("INSERT INTO portal VALUES ('new');", *ROLE)
+    if how == "damaged":
+        archive.write_bytes(archive.read_bytes()[:-200])
+    else:
+        key = "x" * 64 if how == "another key" else KEY
+        made = archives.write(replace(bridge.box.subject, pickle_key=key), "destroy", "20280101T000000Z")
+        archive = Path(made.path)
+    if how == "another role":
+        rewritten(archive, b'"role": "mautrix_signal"', b'"role": "mautrix_other"')
+    bridge.calls.clear()
+    with pytest.raises(ScriptError, match=re.escape(str(archive))):
+        bridge.begin(OLD, go_back=str(archive))
+    assert bridge.calls == [], "it was not even stopped"
+    assert (bridge.names(), bridge.box.began()["image"]) == (["new", "old"], NEW)
+
+
+@pytest.mark.parametrize("mark", ["", f"{'f' * 64} 1 an image\n"], ids=["never ready", "another one was ready"])
+def test_a_container_that_never_got_ready_makes_way_for_the_next_one(
+    bridge: Running, mark: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that was killed right after it made the container: the state does not know it, and its name is taken."""
+    bridge.mark.unlink()
+    if mark:
+        bridge.mark.write_text(mark)
+    bridge.begin(OLD)
+    assert bridge.calls == ["rm -f -v id-of-mautrix-signal"]
+    assert capsys.readouterr().err == "mautrix-signal: never got ready: it makes way for the next one\n"
+
+
+def test_one_that_was_ready_or_is_another_stack_s_or_is_not_there_makes_no_way(bridge: Running) -> None:
+    bridge.begin(OLD)
+    bridge.mark.unlink()
+    bridge.there = container("mautrix-signal", labels={"mautrix-bridge.stack": "other/x"})
+    bridge.begin(OLD)
+    bridge.there = container("mautrix-signal")
+    bridge.begin(OLD)
+    assert bridge.calls == []
+
+
+def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:
+    bridge.there = container("mautrix-signal")
+    bridge.begin(NEW)
+    assert not [call for call in bridge.calls if not call.startswith("rmi ")]
+
+
+def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge: Running) -> None:
+    """The container that it stopped is made anew by another `attempt` (verdicts/preflight/)."""
+    known = bridge.box.began()
+    text = owner_comment(
+        "mautrix-signal/a", **{**{key: known[key] for key in known if key != "stack"}, "changing": NEW}
+    )
+    bridge.box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{text}';")
+    bridge.begin(OLD, attempt=2)
+    assert bridge.box.began() == known
+
+
+def test_archives_are_kept_by_count_and_the_last_one_of_each_version_always(bridge: Running) -> None:
+    images = [OLD, NEW] * 3 + [NEWER]
+    made = [bridge.begin(image).previous for image in images[1:]]
+    left = {str(path) for path, _ in found(bridge.box.directory, "mautrix-signal")}
+    assert left == {*made[-2:]}, "keep=2: the last of NEW, and that of OLD before it"
+    bridge.begin(f"{NEWER}-1")
+    bridge.begin(f"{NEWER}-2")
+    left = {str(path) for path, _ in found(bridge.box.directory, "mautrix-signal")}
+    assert {*made[-2:]} <= left and len(left) == 4, "the last ones of OLD and NEW, though they are old"
+    assert bridge.calls[-1] == f"rmi {NEWER}", "and no image but the present one and the one before it"
+
+
+def test_the_last_archive_names_the_image_that_left_the_database(bridge: Running) -> None:
+    """A destroy after an upgrade that never came so far: the setting names another one."""
+    subject = replace(bridge.box.subject, image=NEW)
+    done = database_life.archive_database(replace(bridge.box.arguments, subject=subject, timestamp="20280101T000000Z"))
+    assert manifest_of(Path(done.path)).image == OLD

@@ -1,0 +1,151 @@
+"""A Synapse that cannot start, since a registration that it lists is gone; a registration that stays for ever; another
+stack's, or the operator's, that goes with ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+
+from tests.host_programs.synapse_host import MARK, TOKEN, Host, host
+
+__all__ = ["host"]
+
+REGISTER, UNREGISTER = "register_appservices", "unregister_appservices"
+BOTH = ["doublepuppet.yaml", "registration.yaml"]
+
+
+@pytest.fixture
+def two(host: Host) -> Host:
+    """Two bridges are registered; the files are older than Synapse's start."""
+    host.want("irc.yaml", f"{TOKEN}-irc")
+    host.good(REGISTER)
+    host.old()
+    return host
+
+
+def leave(host: Host, name: str = "irc.yaml") -> None:
+    """A bridge is taken from the settings."""
+    host.texts = {other: text for other, text in host.texts.items() if other != name}
+
+
+def test_the_files_are_there_before_the_restart_with_owner_and_mode(host: Host) -> None:
+    host.good(REGISTER)
+    assert host.synapse.state["beside"] == ["doublepuppet.yaml", "homeserver.yaml", "registration.yaml"]
+    for name, text in host.texts.items():
+        status = host.path(name).stat()
+        assert (host.path(name).read_text(), status.st_mode & 0o7777) == (text, 0o600)
+
+
+def test_the_file_of_a_bridge_that_leaves_goes_after_the_restart_and_not_before(two: Host) -> None:
+    leave(two)
+    done = two.run(REGISTER)
+    assert json.loads(done.stdout)["removed"] == [str(two.path("irc.yaml"))]
+    assert f"{two.path('irc.yaml')}: removed" in done.stderr
+    assert "irc.yaml" in two.synapse.state["beside"], "Synapse ran with it until the restart"
+    assert (two.registrations, "irc.yaml" in two.text, two.restarts) == (BOTH, False, 2)
+    assert two.good(REGISTER) == {"changed": False, "restarted": False, "health_seconds": None, "removed": []}
+
+
+def test_it_stays_when_synapse_does_not_start_without_it(two: Host) -> None:
+    """The old homeserver.yaml is back and lists it: without the file Synapse would not start again."""
+    leave(two)
+    listed = two.text
+    two.synapse.set(poison=MARK)
+    two.bad(REGISTER)
+    assert (two.text, two.registrations) == (listed, ["doublepuppet.yaml", "irc.yaml", "registration.yaml"])
+
+
+def test_a_line_of_somebody_else_s_keeps_the_file(two: Host) -> None:
+    line = f"- {two.folder}/data/irc.yaml  {MARK}"
+    assert line in two.text
+    two.file.write_bytes(two.text.replace(line, line.partition("  #")[0]).encode())
+    two.old()
+    leave(two)
+    done = two.run(REGISTER)
+    assert (done.returncode, json.loads(done.stdout)["removed"]) == (0, []), done.stderr
+    assert (
+        f"warning: {two.path('irc.yaml')} stays: {two.file} lists it, in a line that this stack did not" in done.stderr
+    )
+    assert "irc.yaml" in two.registrations
+    assert two.good(UNREGISTER)["removed"] == [str(two.path(name)) for name in BOTH]
+    assert two.registrations == ["irc.yaml"]
+
+
+def test_what_a_killed_run_left_goes_without_a_restart(host: Host) -> None:
+    """Killed between the restart and the removal: nothing lists the file any more, and nothing else would remove it."""
+    host.good(REGISTER)
+    host.want("irc.yaml", f"{TOKEN}-irc")
+    host.put()
+    leave(host)
+    host.place("operators.yaml", "somebody-else-s")
+    host.path("log.yaml").write_text(host.texts["registration.yaml"].replace("contabo", "other"))
+    host.path("link.yaml").symlink_to("registration.yaml")
+    assert host.good(REGISTER)["removed"] == [str(host.path("irc.yaml"))]
+    assert host.restarts == 1
+    assert host.registrations == ["doublepuppet.yaml", "link.yaml", "log.yaml", "operators.yaml", "registration.yaml"]
+    assert host.good(UNREGISTER)["removed"] == [str(host.path(name)) for name in BOTH]
+
+
+def test_a_registration_under_another_name_replaces_the_old_file(host: Host) -> None:
+    host.good(REGISTER)
+    time.sleep(0.02)
+    leave(host, "registration.yaml")
+    host.want("signal.yaml", TOKEN)
+    assert host.good(REGISTER)["removed"] == [str(host.path("registration.yaml"))]
+    assert (host.registrations, host.restarts) == (["doublepuppet.yaml", "signal.yaml"], 2)
+
+
+def test_somebody_else_s_file_in_the_place_of_one_is_refused_and_nothing_is_written(host: Host) -> None:
+    host.place("doublepuppet.yaml", "somebody-else-s")
+    was = host.text
+    error = host.bad(REGISTER)
+    assert f"{host.path('doublepuppet.yaml')}: exists and was not made by this stack: move it away" in error
+    assert (host.text, host.restarts, host.registrations) == (was, 0, ["doublepuppet.yaml"])
+    assert "somebody-else-s" in host.path("doublepuppet.yaml").read_text()
+
+
+def test_a_refusal_puts_the_old_registrations_back(host: Host) -> None:
+    """New tokens on the disk that the running Synapse does not have: its next start would shut the bridges out."""
+    host.good(REGISTER)
+    host.old()
+    before = {name: (host.path(name).read_text(), host.path(name).stat().st_mtime_ns) for name in BOTH}
+    good = host.texts
+    host.want("registration.yaml", f"{TOKEN}-2")  # double puppeting's: the loader refuses it
+    host.want("irc.yaml", f"{TOKEN}-irc")
+    assert "Cannot reuse as_token" in host.bad(REGISTER)
+    assert {name: (host.path(name).read_text(), host.path(name).stat().st_mtime_ns) for name in BOTH} == before
+    assert host.registrations == BOTH
+    host.texts = good
+    assert host.good(REGISTER)["restarted"] is False
+
+
+def test_one_that_is_listed_and_missing_is_written_before_synapse_is_asked_how_it_is(host: Host) -> None:
+    """A Synapse that is down for want of the file would have to be up before the file comes."""
+    host.good(REGISTER)
+    host.path("registration.yaml").unlink()
+    host.synapse.set(status="restarting", healthy=False)
+    error = host.bad(REGISTER)
+    assert f"{host.path('registration.yaml')}: was missing, though homeserver.yaml lists it" in error
+    assert "is restarting, nothing" in error and host.registrations == BOTH
+
+
+def test_all_go_after_the_restart_that_forgets_them(two: Host) -> None:
+    assert len(two.good(UNREGISTER)["removed"]) == 3
+    assert len(two.synapse.state["beside"]) == 4 and two.registrations == []
+
+
+def test_all_stay_while_synapse_is_down_for_the_removal(two: Host) -> None:
+    two.synapse.set(poison="server_name")
+    two.bad(UNREGISTER)
+    assert len(two.registrations) == 3
+    two.synapse.set(poison=None, healthy=True)
+    assert len(two.good(UNREGISTER)["removed"]) == 3 and two.registrations == []
+
+
+def test_without_homeserver_yaml_they_go_all_the_same(two: Host) -> None:
+    two.file.unlink()
+    assert len(two.good(UNREGISTER)["removed"]) == 3
+    assert os.listdir(two.file.parent) == []

@@ -1,0 +1,369 @@
+"""Pins the failure of a first aid that calms or alarms wrongly: a bridge that is dead and shown as well, a dump that is
+too old and not told, a monitoring program that is given another exit code than the table says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from documents.marks import owner_comment
+from documents.places import Database
+from verdicts.exit_codes import explain_exit_code
+from verdicts.host_facts.bridge import BridgeStatus
+from verdicts.status import (
+    DAY,
+    HOUR,
+    BackupCall,
+    BridgeStatusFacts,
+    DumpFacts,
+    GoodDump,
+    HomeserverEntries,
+    Level,
+    NewestArchive,
+    PostgresRights,
+    RoleRights,
+    StatusFacts,
+    dump_level,
+    evaluate_status,
+    status_table,
+    status_warnings,
+    unreadable_status,
+)
+
+STACK, NOW = "mautrix-signal/contabo", 1_800_000_000.0
+ARCHIVE = "/opt/matrix/archives/mautrix-signal-20270105T080000Z.tar.gz"
+HOMESERVER, SCRIPT = "/opt/matrix/synapse/homeserver.yaml", "/opt/matrix/scripts/pg_backup.sh"
+DUMP_SCRIPT = "/opt/matrix/scripts/mautrix-bridges_backup.sh"
+RUNNING = BridgeStatus(container="running", ready=True, ping="200", image="example/signal:1")
+
+
+def dump(database: str, age: float = 7 * HOUR, **changed: Any) -> DumpFacts:
+    path = f"/opt/matrix/backups/{database}_20270115T010000Z.mautrix-bridges.sql.gz"
+    good = GoodDump(path, NOW - age, "unpacks, and is whole")
+    return replace(DumpFacts(database, "/opt/matrix/backups", good), **changed)
+
+
+def bridge(**changed: Any) -> BridgeStatusFacts:
+    facts = BridgeStatusFacts(
+        name="mautrix-signal",
+        database=Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),
+        status=RUNNING,
+        started_at=NOW - 10 * DAY,
+        last_event_at=NOW - 150,
+        registration_problem="",
+        dump=dump("mautrix_signal"),
+        archive=NewestArchive(ARCHIVE, NOW - 10 * DAY),
+    )
+    return replace(facts, **changed)
+
+
+def rights(**changed: Any) -> PostgresRights:
+    note = owner_comment(STACK, public={"synapse": ["CONNECT"], "mas": ["CONNECT", "TEMPORARY"]})
+    role = RoleRights(note, (), ("mautrix_signal", "postgres"))
+    return replace(PostgresRights({"mautrix_signal": role}, ("postgres",)), **changed)
+
+
+def stack(**changed: Any) -> StatusFacts:
+    facts = StatusFacts(
+        stack=STACK,
+        read_at=NOW,
+        docker_error="",
+        synapse_url="http://127.0.0.1:8008",
+        synapse_silent="",
+        bridges=(bridge(),),
+        homeserver=HomeserverEntries(HOMESERVER),
+        backup=BackupCall(SCRIPT, DUMP_SCRIPT, STACK, calls=True),
+        dumps=(dump("mas"),),
+        rights=rights(),
+    )
+    return replace(facts, **changed)
+
+
+def findings(facts: StatusFacts) -> list[tuple[Level, str]]:
+    return [(finding.level, finding.text) for finding in evaluate_status(facts).findings]
+
+
+def of_bridge(**changed: Any) -> list[tuple[Level, str]]:
+    return findings(stack(bridges=(bridge(**changed),)))
+
+
+TABLE = f"""OK: 1 bridge of {STACK}
+
+BRIDGE          LEVEL  CONTAINER  READY  PING  LAST EVENT  LAST GOOD DUMP  NEWEST ARCHIVE
+mautrix-signal  ok     running    yes    200   2 min ago   7 h old         {ARCHIVE}, 10 days old
+
+SHARED            LEVEL  STATE
+Synapse           ok     answers at http://127.0.0.1:8008
+homeserver.yaml   ok     holds our entries
+backup script     ok     calls {DUMP_SCRIPT}
+dump of mas       ok     7 h old: /opt/matrix/backups/mas_20270115T010000Z.mautrix-bridges.sql.gz
+Postgres' rights  ok     as `up` left them"""
+
+
+def test_a_stack_that_is_well_is_a_quiet_table() -> None:
+    report = evaluate_status(stack())
+    assert report.level == 0 and not report.findings and not status_warnings(stack())
+    assert status_table(report) == TABLE
+
+
+def test_what_is_not_known_of_a_healthy_bridge_is_left_out_and_is_no_fault() -> None:
+    """A log without debug lines tells no event, and the first archive is made before another image or at a destroy."""
+    report = evaluate_status(stack(bridges=(bridge(last_event_at=None, archive=NewestArchive()),)))
+    assert report.level == 0
+    (row,) = report.bridges
+    assert row.cells == ("running", "yes", "200", "-", "7 h old", "none")
+
+
+EXITED = BridgeStatus(container="exited", exit_code=16, exit_meaning=str(explain_exit_code(16)))
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "text"),
+    [
+        (BridgeStatus(container="absent"), "absent", "there is no container of that name: `pulumi up` makes it anew"),
+        (BridgeStatus(problem="no such host"), "unknown", "its container is not known: no such host: see what"),
+        (EXITED, "exited (exit code 16)", f"its container is exited: {explain_exit_code(16)}"),
+        (
+            replace(EXITED, container="restarting", restart_count=4),
+            "restarting (exit code 16), 4 restarts",
+            f"its container keeps ending: {explain_exit_code(16)}",
+        ),
+        (BridgeStatus(container="exited"), "exited", "tell why (docker logs --tail 50 mautrix-signal)"),
+        (BridgeStatus(container="paused"), "paused", "is paused, not running: docker unpause mautrix-signal"),
+        (BridgeStatus(container="created"), "created", "is created, not running: docker start mautrix-signal"),
+    ],
+    ids=lambda value: value.container if isinstance(value, BridgeStatus) else "",
+)
+def test_a_bridge_that_does_not_run_is_critical_and_says_what_its_end_means(
+    status: BridgeStatus, words: str, text: str
+) -> None:
+    ((level, told),) = of_bridge(status=status)
+    assert level is Level.CRITICAL and told.startswith("mautrix-signal: ") and text in told
+    (row,) = evaluate_status(stack(bridges=(bridge(status=status),))).bridges
+    assert row.level is Level.CRITICAL and row.cells[:3] == (words, "-", "-")
+
+
+def test_the_last_error_of_a_bridge_that_ended_is_told() -> None:
+    ((_, text),) = of_bridge(status=replace(EXITED, last_error="2026-03-16T10:00:00Z FATAL M_UNKNOWN_TOKEN"))
+    assert text.endswith("(last error: 2026-03-16T10:00:00Z FATAL M_UNKNOWN_TOKEN)")
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, 1), (59.9, 1), (60, 2), (-5, 1)])
+def test_a_bridge_that_was_just_started_may_not_be_ready_yet(seconds: float, level: int) -> None:
+    """A clock that was set back counts as a start just now."""
+    status = replace(RUNNING, ready=False, ping="502 M_CONNECTION_FAILED refused")
+    told = of_bridge(status=status, started_at=NOW - seconds)
+    assert [each for each, _ in told] == [level, level]
+    assert "is not ready" in told[0][1] and "ping of it fails" in told[1][1]
+    assert "502 M_CONNECTION_FAILED refused" in told[1][1]
+
+
+def test_a_running_bridge_that_synapse_does_not_reach_is_critical() -> None:
+    status = replace(RUNNING, ping="401 M_UNKNOWN_TOKEN")
+    ((level, text),) = of_bridge(status=status)
+    assert level is Level.CRITICAL and "ping of it fails: 401 M_UNKNOWN_TOKEN: compare its registration" in text
+    (row,) = evaluate_status(stack(bridges=(bridge(status=status),))).bridges
+    assert row.cells[2] == "401"
+
+
+def test_what_could_not_be_asked_of_a_bridge_that_is_ready_is_a_warning() -> None:
+    ((level, text),) = of_bridge(status=replace(RUNNING, problem="docker logs: no answer in 5 s"))
+    assert level is Level.WARNING and "docker logs: no answer in 5 s" in text
+
+
+@pytest.mark.parametrize(("ago", "warns"), [(3599, True), (3600, False)])
+def test_a_bridge_that_ended_in_the_last_hour_warns_and_one_that_did_long_ago_does_not(ago: float, warns: bool) -> None:
+    """Docker counts for as long as the container lives: a restart of last month must not warn for ever."""
+    status = replace(RUNNING, restart_count=2, exit_code=13, exit_meaning=str(explain_exit_code(13)))
+    told = of_bridge(status=status, started_at=NOW - ago)
+    assert [level for level, _ in told] == [Level.WARNING] * warns
+    assert not told or "has ended 2 times and runs again since 59 min: exit code 13" in told[0][1]
+    (row,) = evaluate_status(stack(bridges=(bridge(status=status),))).bridges
+    assert row.cells[0] == "running, 2 restarts"
+
+
+def test_a_registration_that_is_gone_is_critical_even_while_all_runs() -> None:
+    """Synapse does not come up again when a registration that it lists is not there."""
+    status = replace(RUNNING, ping="not asked")
+    ((level, text),) = of_bridge(status=status, registration_problem="/s/r.yaml: the registration is not there")
+    assert level is Level.CRITICAL and text.startswith("/s/r.yaml: the registration is not there: Synapse does not")
+
+
+@pytest.mark.parametrize(
+    ("age", "level"),
+    [
+        (0, 0), (-60, 0), (26 * HOUR, 0), (26 * HOUR + 1, 1), (3 * DAY, 1), (3 * DAY + 1, 2), (None, 2),
+    ],
+)  # fmt: skip
+def test_a_dump_warns_after_26_hours_and_is_critical_after_3_days_or_if_there_is_none(
+    age: float | None, level: int
+) -> None:
+    assert dump_level(age) == level
+    found = dump("mautrix_signal", age) if age is not None else dump("mautrix_signal", good=None)
+    told = of_bridge(dump=found)
+    assert [each for each, _ in told] == [level] * bool(level)
+    assert all(text.startswith("dumps of mautrix_signal: ") and SCRIPT in text for _, text in told)
+    assert [each for each, _ in findings(stack(dumps=(replace(found, database="mas"),)))] == [level] * bool(level)
+
+
+@given(st.floats(0, 30 * DAY), st.floats(0, 30 * DAY))
+def test_an_older_dump_is_never_better(one: float, other: float) -> None:
+    assert dump_level(min(one, other)) <= dump_level(max(one, other)) <= dump_level(None)
+
+
+def test_a_damaged_dump_is_told_beside_the_good_one_before_it() -> None:
+    ((level, text),) = of_bridge(dump=dump("mautrix_signal", damaged=("/b/new.sql.gz: not a whole dump",)))
+    assert level is Level.WARNING and "a newer one is not good: /b/new.sql.gz: not a whole dump" in text
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (DumpFacts("mautrix_signal"), f"only {SCRIPT} knows its directory for them: set backupDir"),
+        (DumpFacts("mautrix_signal", "/b", error="/b: Permission denied"), "not known: /b: Permission denied"),
+    ],
+)
+def test_dumps_that_cannot_be_seen_are_a_warning_and_not_taken_for_none(found: DumpFacts, text: str) -> None:
+    ((level, told),) = of_bridge(dump=found)
+    assert level is Level.WARNING and text in told
+    (row,) = evaluate_status(stack(bridges=(bridge(dump=found),))).bridges
+    assert row.cells[4] == "not known"
+
+
+def test_the_cause_is_told_before_the_bridges_that_suffer_from_it() -> None:
+    """A monitoring program shows the first line alone."""
+    ill = bridge(status=replace(RUNNING, ping="connection refused"))
+    facts = stack(synapse_silent="connection refused", bridges=(ill, replace(ill, name="mautrix-whatsapp")))
+    text = status_table(evaluate_status(facts))
+    first = text.splitlines()[0]
+    assert first.startswith("CRITICAL: Synapse: does not answer at http://127.0.0.1:8008: connection refused: ")
+    assert first.endswith("(and 2 more)")
+    assert len(status_warnings(facts)) == 2, "preflight itself reports that Synapse does not answer"
+
+
+def test_a_docker_that_does_not_answer_is_told_once_and_the_bridges_are_no_less_critical() -> None:
+    facts = stack(docker_error="docker container: no answer in 5 s", bridges=(bridge(status=BridgeStatus()),) * 2)
+    report = evaluate_status(facts)
+    ((level, text),) = findings(facts)
+    assert level is Level.CRITICAL and text.startswith("Docker: ") and "no answer in 5 s" in text
+    assert [row.level for row in report.bridges] == [2, 2] and report.level == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "level", "text"),
+    [
+        (
+            {"homeserver": HomeserverEntries(HOMESERVER, ("app_service_config_files: /data/registration.yaml",))},
+            1,
+            f"{HOMESERVER}: lacks app_service_config_files: /data/registration.yaml: the bridges are dead after",
+        ),
+        (
+            {"homeserver": HomeserverEntries(HOMESERVER, error="no such file: check the setting synapseDir")},
+            1,
+            f"{HOMESERVER}: whether our entries are in it is not known: no such file",
+        ),
+        ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, STACK)}, 1, f"{SCRIPT}: no longer holds our call of {DUMP_SCRIPT}"),
+        (
+            {"backup": BackupCall(SCRIPT, DUMP_SCRIPT, STACK, problems=(f"{SCRIPT}:3: one mark: put it back",))},
+            1,
+            f"{SCRIPT}:3: one mark: put it back",
+        ),
+        ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, STACK, error="no such file: check x")}, 1, f"{SCRIPT}: no such"),
+        ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, None, True)}, 1, f"{DUMP_SCRIPT}: our dump script is not there"),
+        ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, "p/x", True)}, 1, f"is not {STACK}'s, but p/x's"),
+        ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, "", True)}, 1, f"is not {STACK}'s, but nobody's"),
+        ({"rights": PostgresRights(error="psql: refused")}, 2, "rights are not known: psql: refused"),
+        (
+            {"rights": rights(public=("mas", "postgres", "synapse"))},
+            2,
+            'through PUBLIC: REVOKE CONNECT, TEMPORARY ON DATABASE "mas", "synapse" FROM PUBLIC;',
+        ),
+        ({"rights": rights(public=("mautrix_signal",))}, 2, "every role may connect to mautrix_signal again"),
+        ({"rights": rights(roles={})}, 2, "role mautrix_signal: is not there"),
+    ],
+)
+def test_what_somebody_changed_after_up_is_told(changed: dict[str, Any], level: int, text: str) -> None:
+    ((found, told),) = findings(stack(**changed))
+    assert found == level and text in told
+
+
+def test_no_backup_script_is_no_fault() -> None:
+    report = evaluate_status(stack(backup=BackupCall("", DUMP_SCRIPT, STACK)))
+    assert report.level == 0 and f"none of yours: cron runs {DUMP_SCRIPT}" in status_table(report)
+
+
+def role(**changed: Any) -> PostgresRights:
+    found = rights()
+    return replace(found, roles={"mautrix_signal": replace(found.roles["mautrix_signal"], **changed)})
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "text"),
+    [
+        (role(connects=("mautrix_signal", "synapse")), 2, "may connect to synapse: revoke what lets it in there"),
+        (role(connects=("postgres",)), 2, "may not connect to its own database mautrix_signal"),
+        (
+            role(attributes=("SUPERUSER", "CREATEDB")),
+            2,
+            'has SUPERUSER, CREATEDB, should have none: ALTER ROLE "mautrix_signal" NOSUPERUSER NOCREATEDB;',
+        ),
+        (role(comment=""), 1, f"its comment no longer names {STACK}"),
+        (role(comment=owner_comment("p/x")), 1, f"its comment no longer names {STACK}"),
+    ],
+)
+def test_a_role_that_is_no_longer_as_up_left_it_is_told(found: PostgresRights, level: int, text: str) -> None:
+    ((seen, told),) = findings(stack(rights=found))
+    assert seen == level and told.startswith("Postgres: role mautrix_signal: ") and text in told
+
+
+def test_a_bridge_s_role_in_another_bridge_s_database_is_told() -> None:
+    other = bridge(name="mautrix-two", database=Database("matrix-postgres", "mautrix_two", "mautrix_two"))
+    noted = owner_comment(STACK, public={"synapse": ["CONNECT"]})
+    roles = {
+        "mautrix_signal": RoleRights(noted, (), ("mautrix_signal", "mautrix_two")),
+        "mautrix_two": RoleRights(noted, (), ("mautrix_two",)),
+    }
+    ((_, text),) = findings(stack(bridges=(bridge(), other), rights=PostgresRights(roles)))
+    assert "role mautrix_signal: may connect to mautrix_two" in text
+
+
+def test_nothing_that_could_be_looked_at_is_critical() -> None:
+    report = unreadable_status("/opt/x/deployed.json: no such file: run `pulumi up`")
+    assert report.level == 2
+    assert status_table(report).startswith("CRITICAL: /opt/x/deployed.json: no such file: run `pulumi up`\n")
+
+
+texts = st.text(max_size=40)
+statuses = st.builds(
+    BridgeStatus,
+    container=st.sampled_from(["running", "exited", "restarting", "dead", "paused", "absent", "unknown", "removing"]),
+    ready=st.booleans(),
+    ping=st.sampled_from(["200", "not asked", "502 M_CONNECTION_FAILED", "connection refused"]),
+    last_error=texts,
+    restart_count=st.integers(0, 9),
+    exit_code=st.none() | st.integers(0, 255),
+    exit_meaning=texts,
+    problem=texts,
+)
+times = st.none() | st.floats(NOW - 10 * DAY, NOW + DAY)
+
+
+@given(statuses, times, times, texts, st.booleans())
+def test_the_first_line_the_rows_and_the_exit_code_agree_whatever_was_seen(
+    status: BridgeStatus, started: float | None, event: float | None, silent: str, docker: bool
+) -> None:
+    facts = stack(
+        bridges=(bridge(status=status, started_at=started, last_event_at=event),),
+        synapse_silent=silent,
+        docker_error="no answer" if docker else "",
+    )
+    report = evaluate_status(facts)
+    lines = status_table(report).splitlines()
+    assert lines[0].startswith(f"{report.level.name}: ")
+    assert (report.level == Level.OK) == (not report.findings)
+    assert status.container == "running" or report.level == Level.CRITICAL
+    assert all(len(text.splitlines()) == 1 for text in status_warnings(facts))

@@ -1,0 +1,73 @@
+"""Facts of an archive: what its manifest says of a bridge's data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from documents.places import archive_owner
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive. `name` is its path there; `mode` is octal text."""
+
+    name: str
+    sha256: str
+    bytes: int
+    mode: str
+    uid: int
+    gid: int
+
+
+_BEFORE = "before "
+
+
+def reason_before(change: str) -> str:
+    """The reason of an archive that is made before a change."""
+    return _BEFORE + change
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an archive records of itself.
+
+    `created` is its timestamp; `reason` is destroy or from `reason_before`; `stack` is "project/name"; `image` and
+    `schema` (version by table) are the bridge's; `schema_unknown` is why the versions could not be read ("": they
+    could); `missing` are files that did not exist.
+    """
+
+    version: int
+    created: str
+    reason: str
+    stack: str
+    domain: str
+    bridge: str
+    image: str
+    schema: dict[str, int]
+    database: str
+    role: str
+    members: tuple[Member, ...]
+    missing: tuple[str, ...]
+    schema_unknown: str = ""
+
+    @property
+    def archive_owner(self) -> str:
+        """As StackConfig.archive_owner."""
+        return archive_owner(self.stack, self.domain)
+
+    @property
+    def before_a_change(self) -> bool:
+        """Whether the bridge went on after the archive."""
+        return self.reason.startswith(_BEFORE)
+
+
+@dataclass(frozen=True)
+class ArchiveFacts:
+    """An archive that a setting names. `error` is why there is none; `other_owners` are the owners of the archives that
+    `latest` passed over."""
+
+    path: str = ""
+    manifest: Optional[Manifest] = None
+    error: str = ""
+    other_owners: tuple[str, ...] = ()

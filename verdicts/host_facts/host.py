@@ -1,0 +1,81 @@
+"""Facts of the whole host: the one look before anything is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from verdicts.host_facts.bridge import BridgeFacts
+from verdicts.host_facts.docker import Container, IdRange
+from verdicts.host_facts.files import Directory, File, OwnFile
+from verdicts.host_facts.postgres import PostgresFacts
+from verdicts.host_facts.synapse import SynapseFacts, Worker
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """All facts of the host. A thing that does not exist is None, False or empty.
+
+    Docker: `docker` is the server's version, `docker_host` its address, `docker_free` the bytes free for it;
+    `user_without_docker` is the SSH user, if he may not use Docker; `uids` and `gids` map a container's ids to the
+    host's, which differ where Docker runs without root or with userns-remap; `network`: whether the setting's network
+    exists.
+
+    Steps: `root`: whether they run as root; `running_steps` are running steps of this stack, as "RESOURCE (pid
+    NUMBER)"; `bash`: whether it works; `interrupted`: whether a run was killed between its edit of homeserver.yaml and
+    a healthy Synapse.
+
+    Synapse: `container_paths` maps synapseDir and homeserverFile to their paths in its container, `host_paths` maps the
+    files of its configuration to their paths on the host; a path that the other side does not have is absent.
+    `synapse_url` is its address for the host; `synapse_silent` is why it does not answer there ("": it does);
+    `worker_containers` run another process of this Synapse, `renderers` have a command that writes its homeserver.yaml
+    (both by name); `workers` are those of the settings, by name; `doublepuppet` is the registration for double
+    puppeting.
+
+    Postgres: `superuser_password` is a secret, from its container.
+
+    Dumps: `backup_syntax` is the interpreter's error in the edited script, as `LINE: reason: fix`; `dump_script_owner`
+    is the stack that our dump script names ("": none; None: there is no such file); `dump_scheduled`: whether cron or a
+    systemd unit names it; `dumps_path` is where the nightly dumps go ("": only the script knows; then `backup_dir` is
+    the script's directory).
+
+    `directory` is the stack's own; `bridges` are in the settings' order; `leaving_containers` are containers of this
+    stack whose bridge is no longer in the settings.
+    """
+
+    docker: str
+    docker_host: str
+    docker_free: int
+    uids: tuple[IdRange, ...]
+    gids: tuple[IdRange, ...]
+    root: bool
+    user_without_docker: str
+    running_steps: tuple[str, ...]
+    bash: bool
+    synapse_container: Optional[Container]
+    mas_container: Optional[Container]
+    postgres_container: Optional[Container]
+    network: bool
+    superuser_password: str = field(repr=False)
+    synapse: SynapseFacts
+    postgres: PostgresFacts
+    homeserver: Optional[File]
+    container_paths: dict[str, str]
+    host_paths: dict[str, str]
+    synapse_url: str
+    synapse_silent: str
+    backup_script: Optional[File]
+    backup_syntax: str
+    dump_script_owner: Optional[str]
+    dump_scheduled: bool
+    directory: Directory
+    synapse_dir: Directory
+    dumps_path: str
+    backup_dir: Directory
+    doublepuppet: Optional[OwnFile]
+    leaving_containers: tuple[str, ...]
+    renderers: tuple[str, ...]
+    worker_containers: tuple[str, ...]
+    workers: dict[str, Worker]
+    interrupted: bool
+    bridges: tuple[BridgeFacts, ...]

@@ -1,0 +1,81 @@
+"""Checks the operator's files that `up` edits: homeserver.yaml and the backup script, with the diffs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from documents.backup.script_check import check_backup_script
+from documents.diff import make_diff
+from documents.homeserver.adding import add_entries
+from documents.homeserver.entries import Entries
+from documents.homeserver.inspecting import find_duplicate_keys, find_generated_mark
+from documents.homeserver.meaning import find_missing_entries
+from documents.places import Deployment
+from documents.refusal import Refused
+from settings.fields import Settings
+from verdicts.host_facts.files import File
+from verdicts.host_facts.host import HostFacts
+
+
+@dataclass(frozen=True)
+class FileEdit:
+    """A file of the operator's that `up` edits. `missing` are entries of ours that it does not hold; `change` is the
+    diff ("": none)."""
+
+    path: str
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    change: str = ""
+
+
+def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Deployment) -> FileEdit:
+    path, file, entries = deployment.synapse.homeserver_file, facts.homeserver, Entries.of(deployment)
+    problems = tuple(_check_file(path, "synapseDir", file))
+    if file is None or file.text is None:
+        return FileEdit(path, problems)
+    try:
+        edited = add_entries(file.text, entries)
+    except Refused as refused:
+        return FileEdit(path, (*problems, *refused.lines(path)))
+    missing = find_missing_entries(file.text, entries)
+    warnings = Refused(find_duplicate_keys(file.text)).lines(path)
+    head = find_generated_mark(file.text)
+    writers = [f"{path}:{head.line}: {head.reason}"] if head else []
+    writers += [f"{path}: container {name} rewrites it at each start, by its command" for name in facts.renderers]
+    if writers and edited != file.text:
+        line = (
+            f"{'; '.join(writers)}: the next rewrite drops our entries, and the bridge stops working: put them into "
+            f"its template: {', '.join(missing)}"
+        )
+        if settings.accept_generated:
+            warnings = (*warnings, line)
+        else:
+            problems = (*problems, f"{line}; or `pulumi config set acceptGenerated true`")
+    return FileEdit(path, problems, warnings, missing, change=make_diff(file.text, edited, path))
+
+
+def check_backup_script_file(facts: HostFacts, deployment: Deployment) -> FileEdit:
+    path, file = deployment.backup.script, facts.backup_script
+    problems = tuple(_check_file(path, "backupScript", file))
+    if file is None or file.text is None:
+        return FileEdit(path, problems)
+    check = check_backup_script(file.text, deployment)
+    if facts.backup_syntax:
+        problems = (*problems, f"{path}:{facts.backup_syntax}")
+    missing = () if check.has_call else ("the call of our dump script",)
+    change = make_diff(file.text, check.edited, path) if check.edited else ""
+    return FileEdit(path, (*problems, *check.problems), check.warnings, missing, change)
+
+
+def _check_file(path: str, key: str, file: File | None) -> Iterator[str]:
+    """Whether the file can be read and replaced. `key` is the setting that says where it is."""
+    if file is None:
+        yield f"{path}: no such file on the host: check the setting {key}"
+    elif file.error:
+        yield f"{path}: cannot be read: {file.error}: check the setting {key}"
+    elif file.text is None:
+        yield f"{path}: is not UTF-8 text: convert it"
+    elif not file.writable:
+        yield f"{path}: it or its directory is read-only: make it writable for the user who runs this"

@@ -1,0 +1,77 @@
+"""Checks the registrations that Synapse has: files of ours that are somebody else's, and conflicting appservices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from documents.bridge.registrations import doublepuppet_sender
+from documents.homeserver.entries import Entries
+from documents.places import BridgeDeployment, Deployment
+from verdicts.host_facts.files import OwnFile
+from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.synapse import Registration
+
+
+def check_registrations(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """A registration for double puppeting that is somebody else's; ids and namespaces that other appservices have."""
+    ours, path = Entries.of(deployment).registrations, deployment.doublepuppet_path
+    yield from check_registration_file(facts.doublepuppet, path, deployment.stack, "doublepuppetFile")
+    for other in facts.synapse.registrations:
+        if other.path in ours:
+            continue
+        if other.error:
+            yield f"registration {other.path}: cannot be read: {other.error}: fix it, or Synapse will not start again"
+            continue
+        if other.id == deployment.doublepuppet_id:
+            yield f"registration {other.path}: has the id {other.id} too: set another doublepuppetId"
+        if other.sender_localpart == doublepuppet_sender(deployment.doublepuppet_id):
+            yield _same_sender(other)
+        for bridge in deployment.bridges:
+            yield from _find_conflicts(other, bridge)
+
+
+def _same_sender(other: Registration) -> str:
+    return f"registration {other.path}: has the sender {other.sender_localpart}, which this deployment needs: remove it"
+
+
+def _find_conflicts(other: Registration, deployment: BridgeDeployment) -> Iterator[str]:
+    path, bridge, domain = other.path, deployment.bridge, deployment.synapse.domain
+    if other.id == bridge.appservice_id:
+        yield (
+            f"registration {path}: has the id {other.id} too: Synapse would not start: remove one of the two; "
+            f"{_adoption_advice(deployment)}"
+        )
+        return
+    if other.sender_localpart == bridge.bot_localpart:
+        yield _same_sender(other)
+    ghosts = (f"@{bridge.username_template.replace('{{.}}', ghost)}:{domain}" for ghost in bridge.ghost_ids)
+    users = [deployment.bot, *ghosts]
+    for regex in other.exclusive:
+        covered = next((user for user in users if _matches(regex, user)), None)
+        if covered:
+            yield (
+                f"registration {path}: its exclusive namespace {regex} covers {covered}: narrow it or remove it; "
+                f"{_adoption_advice(deployment)}"
+            )
+
+
+def _adoption_advice(deployment: BridgeDeployment) -> str:
+    return (
+        f"if a {deployment.bridge.network_name} bridge was set up by hand, this program can take it over with its "
+        "account: `python -m host_programs.bridge.adopt --config ITS/config.yaml` says how"
+    )
+
+
+def _matches(regex: str, user: str) -> bool:
+    try:
+        return re.match(regex, user) is not None
+    except re.error:
+        return False
+
+
+def check_registration_file(file: OwnFile | None, path: str, stack: str, key: str) -> Iterator[str]:
+    """A registration in the place of ours that is somebody else's. `key` is the setting of its file name."""
+    if file is not None and file.stack != stack:
+        reason = f"belongs to the stack {file.stack}" if file.stack else "does not name this stack in its first line"
+        yield f"{path}: exists and {reason}; Synapse may need it: set another {key}"
