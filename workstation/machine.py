@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from documents.launcher import RUN_FROM_STDIN, stdin_of
+from documents.launcher import RUN_FROM_STDIN, RUN_IF_DIRECTORY, stdin_of
 from documents.ssh import CONNECTION_LOST, SshAddress
 from host_programs.program_file import ProgramFile
 from host_programs.verbs import words_of
@@ -178,7 +178,7 @@ class SshMachine(Machine):
         return self._address.shell_text(f"python3 -I {shlex.quote(path)} {words}", step)
 
     def cleanup_command(self, directory: str, path: str, words: str, step: str) -> str:
-        test = f"sh -c {shlex.quote(f'test ! -e {shlex.quote(directory)} || python3 -I {shlex.quote(path)} {words}')}"
+        test = f"python3 -I -c {shlex.quote(RUN_IF_DIRECTORY)} {shlex.quote(directory)} {shlex.quote(path)} {words}"
         return self._address.shell_text(test, step)
 
     def copy_command(self, words: str, step: str) -> str:

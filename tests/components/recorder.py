@@ -158,6 +158,7 @@ class Recording:
     outputs: dict[str, Any]
     told: list[str]
     looks: list[tuple[str, Any]]  # the verbs that were run at once, with their arguments
+    program: dict[str, Any]  # the names of `__main__.py`
 
     def __getitem__(self, name: str) -> Resource:
         return self.resources[name]
@@ -246,6 +247,7 @@ def record(
     told: list[str] = []
     outputs: dict[str, Any] = {}
     looks: list[tuple[str, Any]] = []
+    names: dict[str, Any] = {}
     mocks.set_mocks(monitor.mocks, project="mautrix-signal", stack=stack, preview=preview, monitor=monitor)
     values = {f"mautrix-signal:{key}": value for key, value in config.items() if value is not None}
     pulumi.runtime.set_all_config(values)
@@ -260,7 +262,7 @@ def record(
     async def program() -> None:
         """As pulumi.runtime.run_in_stack does, without the stack's own resource."""
         try:
-            runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__")
+            names.update(runpy.run_path(str(CHECKOUT / "__main__.py"), run_name="__main__"))
         finally:
             await _wait(failing)
 
@@ -291,4 +293,4 @@ def record(
     for request in monitor.outputs:
         if _name(request.urn) in made:
             made[_name(request.urn)].registered = rpc.deserialize_properties(request.outputs, keep_unknowns=True)
-    return Recording(made, outputs, told, looks)
+    return Recording(made, outputs, told, looks, names)

@@ -76,6 +76,7 @@ def is_secret(output: Any) -> bool:
 
 def test_nothing_comes_before_the_step_that_the_plan_puts_before_it(plan: Recording) -> None:
     chain = [
+        "host-cleanup",
         "host-programs",
         "mautrix-signal-directory",
         "mautrix-signal-role",
@@ -96,6 +97,24 @@ def test_nothing_comes_before_the_step_that_the_plan_puts_before_it(plan: Record
     assert plan.after("isolation-proof") | plan.after("synapse-appservices") >= SEEDS
     for seed in SEEDS:
         assert plan.after(seed) == {"host-cleanup", "host-programs", "host MatrixHost", "secrets Secrets"}
+
+
+def test_an_output_that_stands_for_an_order_carries_it_by_itself(plan: Recording) -> None:
+    """Several ways lead to a container, so that one of them may break unseen, and the order hold by luck."""
+    names = plan.program
+    synapse = names["synapse"]
+    carriers = {
+        "host-programs": [names["host"].programs],
+        "mautrix-signal-database": [names["databases"]["mautrix-signal"].url, names["config"], names["version"]],
+        "isolation-proof": [names["isolation"].proven, names["config"], names["version"]],
+        "backup-script": [names["backup"].proven],
+        "synapse-appservices": [*synapse.registered.values(), synapse.doublepuppet_as_token],
+        "mautrix-signal-container": [names["container"].container_id],
+    }
+    for name, outputs in carriers.items():
+        for output in outputs:
+            resources = asyncio.get_event_loop().run_until_complete(output.resources())
+            assert name in {resource.pulumi_resource_name for resource in resources}, name
 
 
 def test_every_step_runs_after_the_programs_are_on_the_host(plan: Recording) -> None:
@@ -383,8 +402,7 @@ def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> No
         for key in differing & {"create", "update", "delete"}:
             text = remote.inputs[key]
             assert "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes" in text
-            program = "sh -c " if name == "host-cleanup" else "python3 -I "
-            assert f"-l matt -p 2222 -T -- host 'sudo -n {program}" in text
+            assert "-l matt -p 2222 -T -- host 'sudo -n python3 -I " in text
             assert f"echo '{name}: cut off from the host" in text
     docker, postgres = other["host-docker"].inputs, other["host-postgres"].inputs
     assert docker["host"] == "ssh://matt@host:2222" and "StrictHostKeyChecking=yes" in docker["sshOpts"]

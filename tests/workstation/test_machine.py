@@ -180,6 +180,36 @@ def test_a_step_runs_the_file_on_the_host_and_a_copy_the_one_of_the_project(eith
         assert told == {"words": WORDS.split(), "stdin": json.loads(order), "isolated": 1}
 
 
+def test_a_cleanup_runs_the_file_on_the_host_and_nothing_where_nothing_was_made(
+    either: Machine, tmp_path: Path
+) -> None:
+    """A destroy after a run that was killed before its first step: there is no program file, and nothing to clean."""
+    directory = tmp_path / "of the stack"
+    order = either.order(NoArguments(), "step", 1)
+    text = either.cleanup_command(str(directory), str(directory / "programs.pyz"), "stack cleanup", "step")
+    done = subprocess.run(["/bin/sh", "-c", text], input=order, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    directory.mkdir()
+    (directory / "programs.pyz").write_bytes(ECHO.data)
+    told = run_step(text, order, tmp_path)
+    assert told == {"words": ["stack", "cleanup"], "stdin": json.loads(order), "isolated": 1}
+    (directory / "programs.pyz").write_bytes(failing(3, "a reason").data)
+    done = subprocess.run(["/bin/sh", "-c", text], input=order, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "a reason")
+
+
+def test_behind_sudo_every_step_is_python_s_alone(tmp_path: Path) -> None:
+    """The fix that is told for a sudo that refuses allows python3, and no shell."""
+    reached = behind_ssh(tmp_path, ECHO, SshAddress("host.example.org", "matt", become=True))
+    for text in (
+        reached.step_command("/opt/x.pyz", WORDS, "a-step"),
+        reached.copy_command(WORDS, "a-step"),
+        reached.cleanup_command("/opt/x", "/opt/x/x.pyz", WORDS, "a-step"),
+    ):
+        remote = shlex.split(text.partition(" || ")[0].rpartition(" | ")[2])[-1]
+        assert shlex.split(remote)[:4] == ["sudo", "-n", "python3", "-I"]
+
+
 def test_a_local_step_reads_as_a_person_would_type_it(tmp_path: Path) -> None:
     path = "/opt/matrix/mautrix-bridges/mautrix-host-0123.pyz"
     assert local(tmp_path).step_command(path, "synapse register", "s") == f"python3 -I {path} synapse register"
