@@ -8,6 +8,7 @@ from components.container import BridgeContainer, BridgeContainerArgs, config_te
 from components.database import BridgeDatabase, BridgeDatabaseArgs
 from components.guard import end_quietly
 from components.host import MatrixHost, MatrixHostArgs
+from components.image import bridge_image
 from components.isolation import DatabaseIsolation, DatabaseIsolationArgs
 from components.outputs import bridge_outputs, export
 from components.preflight import machine_of, observe_host
@@ -32,11 +33,12 @@ restores = {name: observed.bridges[bridge.key].restore for name, bridge in bridg
 secrets = StackSecrets("secrets", StackSecretsArgs(host, restores, settings.token_generation))
 doublepuppet, tokens, keys = secrets.doublepuppet, secrets.tokens, secrets.keys
 
-# Steps 2 and 6. Each bridge's directory, role and database.
+# Steps 2 and 6. Each bridge's directory, role and database; its image, beside all that follows.
 databases = {
     name: BridgeDatabase(name, BridgeDatabaseArgs(host, bridge, tokens[name], settings.isolated))
     for name, bridge in bridges.items()
 }
+images = {name: bridge_image(name, host, bridge) for name, bridge in bridges.items()}
 database_names = pulumi.Output.all(*(database.database for database in databases.values()))
 
 # Steps 4 and 5. The nightly dumps with the bridges' among them, one run, every dump proven.
@@ -54,7 +56,8 @@ synapse = SynapseRegistration(
     "synapse",
     SynapseRegistrationArgs(host, deployment, tokens, keys, doublepuppet, after=[backup.proven, isolation.proven]),
 )
-generation, puppet_token = settings.token_generation, synapse.doublepuppet_as_token
+generation, timeout = settings.token_generation, settings.ready_timeout
+puppet_token = synapse.doublepuppet_as_token
 
 outputs = {}
 for name, bridge in bridges.items():
@@ -69,7 +72,7 @@ for name, bridge in bridges.items():
     container = BridgeContainer(
         name,
         BridgeContainerArgs(
-            host, bridge, config, keys[name], registered, puppet_token, generation, settings.ready_timeout
+            host, bridge, images[name].image_id, config, keys[name], registered, puppet_token, generation, timeout
         ),
         # The verdict is no input of the container: it is unknown at preview whenever the check will run, and would show
         # a replacement that `up` does not make.

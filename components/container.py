@@ -26,12 +26,13 @@ from host_programs.wire import plain
 
 @dataclass
 class BridgeContainerArgs:
-    """`config_text`: of config.yaml, a secret; `keys`: what the database's content is encrypted with; `registered` and
-    `doublepuppet_as_token` are for the proof; `generation`: of the tokens; `ready_timeout`: seconds until the bridge
-    must be ready."""
+    """`image_id`: Docker's id of the bridge's image; `config_text`: of config.yaml, a secret; `keys`: those that the
+    database's content is encrypted with; `registered` and `doublepuppet_as_token` are for the proof; `generation`: of
+    the tokens; `ready_timeout`: seconds until the bridge must be ready."""
 
     host: MatrixHost
     bridge: BridgeDeployment
+    image_id: pulumi.Input[str]
     config_text: pulumi.Input[str]
     keys: pulumi.Input[Keys]
     registered: pulumi.Input[Registered]
@@ -54,13 +55,13 @@ def container_version(
 class BridgeContainer(pulumi.ComponentResource):
     """`mautrix:bridge:Container`: the bridge, running and proven.
 
-    Makes: the image, which stays on the host for the way back; the config, in a directory of its own for each version,
-    so that the container that runs keeps the one it has; the database's content, which begins empty or with an archive,
-    goes into an archive before another image, and into the last one when the bridge goes; the container; the proof that
-    the bridge works. When the proof is deleted, first of all, it asks whether the last archive can be made.
+    Makes: the config, in a directory of its own for each version, so that the container that runs keeps the one it has;
+    the database's content, which begins empty or with an archive, goes into an archive before another image, and into
+    the last one when the bridge goes; the container; the proof that the bridge works. When the proof is deleted, first
+    of all, it asks whether the last archive can be made.
     Outputs: `container_id`; `ready`, what was seen; `origin`, where the database's content is from, and the way back.
-    Errors: an image that cannot be had, settings that the bridge does not take, an archive that does not fit, a bridge
-    that does not get ready in time, with its exit code's meaning and the last lines of its log.
+    Errors: settings that the bridge does not take, an archive that does not fit, a bridge that does not get ready in
+    time, with its exit code's meaning and the last lines of its log.
     """
 
     container_id: pulumi.Output[str]
@@ -74,18 +75,12 @@ class BridgeContainer(pulumi.ComponentResource):
         text = pulumi.Output.from_input(args.config_text)
         version = pulumi.Output.unsecret(text.apply(fingerprint))
         folder = version.apply(lambda known: f"{place.directory}/{directory.CONFIGS}{known[:12]}")
-        image = docker.RemoteImage(
-            f"{name}-image",
-            name=place.image,
-            keep_locally=True,  # what is not used any more goes with the bridge, or with the change after the next
-            opts=pulumi.ResourceOptions(parent=self, provider=args.host.docker),
-        )
-        written = self._config(name, image.image_id, folder, text)
+        written = self._config(name, folder, text)
         data = self._data(name, folder, written)
         container = docker.Container(
             f"{name}-container",
             name=place.container,
-            image=image.image_id,
+            image=args.image_id,
             # Not the image's entrypoint: it would chown /data and write a config of its own. Nor the program itself:
             # one that is not there is then an exit code, which readiness explains, and no failure of the provider's.
             entrypoints=["/bin/sh", "-c", 'exec "$0" "$@"'],
@@ -133,14 +128,12 @@ class BridgeContainer(pulumi.ComponentResource):
             {"container_id": container.id, "ready": ready.result.apply(plain), "origin": data.result.apply(plain)}
         )
 
-    def _config(
-        self, name: str, image_id: pulumi.Output[str], folder: pulumi.Output[str], text: pulumi.Output[str]
-    ) -> HostCommand[config.Written]:
+    def _config(self, name: str, folder: pulumi.Output[str], text: pulumi.Output[str]) -> HostCommand[config.Written]:
         bridge, owner = self._args.bridge, self._args.host.observed.bridge_owner
         file = CONFIG_PATH.rpartition("/")[2]
         return self._args.host.command(
             f"{name}-config",
-            pulumi.Output.all(image_id, folder, text).apply(
+            pulumi.Output.all(self._args.image_id, folder, text).apply(
                 lambda k: config.Config(
                     stack=bridge.stack,
                     asked=Question.of(bridge, bridge.place.image),

@@ -88,7 +88,7 @@ class Answers(mocks.Mocks):
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         outputs = dict(args.inputs)
-        if args.typ == COMMAND:
+        if args.typ == COMMAND and "create" in args.inputs:
             result = RESULTS[words_in(args.inputs["create"])]
             if args.name == "secrets-permanent-seed":
                 result = PERMANENT_SEED

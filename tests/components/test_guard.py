@@ -31,7 +31,7 @@ def test_a_failed_step_leaves_one_line_of_the_program_s_end_and_no_traceback(sai
     """The text is the one that the SDK's runner makes of the exception: it ends with the class's name and a colon."""
     failed = f"Program failed with an unhandled exception:\nTraceback …\n{ResourceRegistrationFailed.__module__}."
     pulumi.log.error(f"{failed}{ResourceRegistrationFailed.__name__}: resource x failed to register")
-    ((text,), _) = said.call_args
+    text = said.call_args.args[0]
     assert text.startswith("a step failed") and len(text.splitlines()) == 1
 
 

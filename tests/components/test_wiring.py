@@ -95,17 +95,18 @@ def test_nothing_comes_before_the_step_that_the_plan_puts_before_it(plan: Record
     assert "backup-script" in plan.after("synapse-appservices"), "Synapse is touched before a backup is proven"
     assert plan.after("isolation-proof") | plan.after("synapse-appservices") >= SEEDS
     for seed in SEEDS:
-        assert plan.after(seed) == {"host-programs", "host MatrixHost", "secrets Secrets"}
+        assert plan.after(seed) == {"host-cleanup", "host-programs", "host MatrixHost", "secrets Secrets"}
 
 
 def test_every_step_runs_after_the_programs_are_on_the_host(plan: Recording) -> None:
-    for name in plan.steps.keys() - {"host-programs"}:
+    for name in plan.steps.keys() - {"host-programs", "host-cleanup"}:
         assert "host-programs" in plan[name].needs, name
+    assert plan["host-programs"].needs == {"host-cleanup", "host MatrixHost"}
 
 
 def test_readiness_is_the_last_of_all(plan: Recording) -> None:
     others = {name for name, found in plan.resources.items() if not found.type.startswith(("mautrix:", "pulumi:"))}
-    assert plan.after("mautrix-signal-readiness") >= others - {"mautrix-signal-readiness"}
+    assert plan.after("mautrix-signal-readiness") >= others - {"mautrix-signal-readiness", "deployment"}
 
 
 def test_a_destroy_undoes_the_plan_backwards(plan: Recording) -> None:
@@ -120,7 +121,8 @@ def test_a_destroy_undoes_the_plan_backwards(plan: Recording) -> None:
         ("isolation-public", "public let-in"),
         ("mautrix-signal-database", None),
         ("mautrix-signal-directory", "bridge cleanup"),
-        ("host-programs", "programs remove"),
+        ("host-programs", None),
+        ("host-cleanup", "stack cleanup"),
     ]
     for (first, _), (then, _) in pairwise(undone):
         assert then in plan.after(first), f"{then} is deleted before {first}"
@@ -130,7 +132,7 @@ def test_a_destroy_undoes_the_plan_backwards(plan: Recording) -> None:
     assert "mautrix-signal-database" in plan.after("backup-script")
     assert plan["backup-script"].verbs["delete"] == "backup remove"
     deleting = {name for name, step in plan.steps.items() if "delete" in step.verbs}
-    assert deleting == {name for name, words in undone if words} | {"backup-script"}
+    assert deleting == {name for name, words in undone if words} | {"backup-script", "deployment"}
     archived = arguments(plan, "mautrix-signal-data")["subject"]["files"]
     assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]
 
@@ -155,7 +157,8 @@ def test_nothing_is_made_before_what_cleans_it_up_nor_a_database_before_its_dire
     assert len(made) == 4
     for name in set(made) - {"mautrix-signal-image"}:
         assert {"mautrix-signal-directory", "host-programs"} <= plan.after(name), name
-    assert "synapse-appservices" in plan.after("mautrix-signal-image"), "the pull waits for what may be refused"
+    steps = {name for name in plan.after("mautrix-signal-image") if plan[name].is_step}
+    assert steps == set(), "a pull takes its time: nothing that a running bridge needs is changed before it"
     own = arguments(plan, "mautrix-signal-directory")["own"]
     assert own["path"] == "/opt/matrix/mautrix-signal" and own["stack"] == facts.STACK
     for name in ("mautrix-signal-role", "mautrix-signal-database"):
@@ -175,20 +178,19 @@ def test_nothing_slow_stands_between_the_first_new_secret_and_the_new_container(
 
 
 TREE = {
-    "host MatrixHost": ["host-programs", "host-docker", "host-postgres"],
+    "host MatrixHost": ["host-cleanup", "host-programs", "host-docker", "host-postgres", "deployment"],
     "secrets Secrets": ["secrets-rotating-seed", "secrets-permanent-seed"],
     "mautrix-signal Database": ["mautrix-signal-directory", "mautrix-signal-role", "mautrix-signal-database"],
     "backup DatabaseBackup": ["backup-script"],
     "isolation DatabaseIsolation": ["isolation-public", "isolation-proof"],
     "synapse SynapseRegistration": ["synapse-appservices"],
     "mautrix-signal Container": [
-        "mautrix-signal-image",
         "mautrix-signal-config",
         "mautrix-signal-data",
         "mautrix-signal-container",
         "mautrix-signal-readiness",
     ],
-    "": ["mautrix-signal-stop-and-check"],
+    "": ["mautrix-signal-image", "mautrix-signal-stop-and-check"],
 }
 
 
@@ -222,7 +224,7 @@ def test_a_component_registers_the_outputs_that_it_annotates(plan: Recording) ->
 
 def test_a_bridge_has_eleven_resources_of_its_own_and_shares_the_rest(plan: Recording, many: Recording) -> None:
     """Each is written with the whole state, twice or more: at twenty bridges one more is felt."""
-    assert len(plan.resources) <= 25 and len(many.resources) == len(plan.resources) + 2 * 11
+    assert len(plan.resources) <= 27 and len(many.resources) == len(plan.resources) + 2 * 11
 
 
 # the gate, and whose failure it is -------------------------------------------------------------------------------
@@ -242,8 +244,8 @@ def test_a_check_that_fails_keeps_its_bridge_alone_from_going_live() -> None:
     assert went_live(stopped) == {"mautrix-signal": True, "mautrix-whatsapp": False, "mautrix-irc": True}
     assert {name for name in stopped.resources if name.startswith("mautrix-whatsapp")} == {
         "mautrix-whatsapp Database",
-        *(f"mautrix-whatsapp-{step}" for step in ("directory", "role", "database", "stop-and-check")),
-    }, "neither a config nor data nor an image of it: what runs goes on as it is"
+        *(f"mautrix-whatsapp-{step}" for step in ("directory", "role", "database", "image", "stop-and-check")),
+    }, "neither a config nor data of it: what runs goes on as it is"
 
 
 @pytest.mark.parametrize("step", ["image", "config", "data"])
@@ -288,7 +290,7 @@ def test_bad_settings_register_nothing() -> None:
 
 
 def test_nothing_runs_on_the_host_outside_a_resource_but_one_look(plan: Recording) -> None:
-    assert [verb for verb, _ in plan.looks] == ["read"]
+    assert [verb for verb, _ in plan.looks] == ["observe"]
 
 
 # restore, adoption, owners ---------------------------------------------------------------------------------------
@@ -332,7 +334,7 @@ def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recor
     retained = {name for name, found in plan.resources.items() if found.options.retainOnDelete}
     assert retained == {"mautrix-signal-role", "mautrix-signal-database"}
     assert "password" not in plan["mautrix-signal-role"].inputs
-    assert plan["host-programs"].needs == {"host MatrixHost"} and plan["host MatrixHost"].needs == set()
+    assert plan["host-cleanup"].needs == {"host MatrixHost"} and plan["host MatrixHost"].needs == set()
     again = record(facts.deployed(), facts.defaults())
     for name in ("mautrix-signal-role", "mautrix-signal-database"):
         assert again[name].options.importId == "mautrix_signal", "ours, though no state holds it: taken over"
@@ -344,7 +346,7 @@ def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:
     rootless = record(replace(facts.healthy(), uids=maps, gids=maps), facts.defaults())
 
     def owners(recording: Recording) -> tuple[set[tuple[int, int]], ...]:
-        files = [config_of(recording)], arguments(recording, "synapse-appservices")["files"]
+        files = [config_of(recording)], arguments(recording, "synapse-appservices")["registrations"]
         return tuple({(file["uid"], file["gid"]) for file in of_step} for of_step in files)
 
     assert owners(plan) == ({(1337, 1337)}, {(991, 991)})
@@ -381,7 +383,8 @@ def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> No
         for key in differing & {"create", "update", "delete"}:
             text = remote.inputs[key]
             assert "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes" in text
-            assert "-l matt -p 2222 -T -- host 'sudo -n python3 -I " in text
+            program = "sh -c " if name == "host-cleanup" else "python3 -I "
+            assert f"-l matt -p 2222 -T -- host 'sudo -n {program}" in text
             assert f"echo '{name}: cut off from the host" in text
     docker, postgres = other["host-docker"].inputs, other["host-postgres"].inputs
     assert docker["host"] == "ssh://matt@host:2222" and "StrictHostKeyChecking=yes" in docker["sshOpts"]
@@ -416,12 +419,13 @@ def test_no_secret_is_outside_a_secret_input(plan: Recording) -> None:
 
 
 def test_a_command_s_text_says_what_it_does_and_holds_no_argument(plan: Recording) -> None:
-    path = arguments(plan, "host-programs")["programs"]["path"]
+    path = arguments(plan, "host-programs")["path"]
     for name, step in plan.steps.items():
         for key, words in step.verbs.items():
             assert words in VERBS
             file = f".host-programs/{path.rpartition('/')[2]}" if (name, key) == ("host-programs", "create") else path
-            assert step.inputs[key] == f"python3 -I {file} {words}"
+            condition = "test ! -e /opt/matrix/mautrix-bridges || " if name == "host-cleanup" else ""
+            assert step.inputs[key] == f"{condition}python3 -I {file} {words}"
         assert step.inputs["addPreviousOutputInEnv"] is False
         assert step.inputs["logging"] in ("stderr", "none"), "what a step prints is its result, which may be secret"
 
@@ -490,7 +494,7 @@ def test_another_config_replaces_the_container_and_runs_the_check_again_but_not_
         return (
             json.dumps(recording["mautrix-signal-container"].inputs["labels"]),
             arguments(recording, "mautrix-signal-stop-and-check")["fingerprint"],
-            [files[key] for key in ("files", "registrations", "experimental_features", "watch")],
+            [files[key] for key in ("registrations", "experimental_features")],
         )
 
     other = record(facts.healthy(), {**facts.defaults(), "homeserverAddress": "http://synapse:8008"})
@@ -604,7 +608,7 @@ def test_names_come_from_the_settings_alone() -> None:
 
 
 def test_all_share_one_restart_one_isolation_one_backup_and_one_double_puppet(many: Recording) -> None:
-    created = [step.verbs["create"] for step in many.steps.values()]
+    created = [step.verbs.get("create", "") for step in many.steps.values()]
     for words in ("synapse register", "public shut-out", "passwords prove", "backup install", "programs install"):
         assert created.count(words) == 1, words
     assert created.count("secrets make-seed") == 2
@@ -612,8 +616,7 @@ def test_all_share_one_restart_one_isolation_one_backup_and_one_double_puppet(ma
     wanted = [
         "registration.yaml", "mautrix-whatsapp-registration.yaml", "mautrix-irc-registration.yaml", "doublepuppet.yaml",
     ]  # fmt: skip
-    for paths in (synapse["registrations"], [file["path"] for file in synapse["files"]]):
-        assert [path.rpartition("/")[2] for path in paths] == wanted
+    assert [file["path"].rpartition("/")[2] for file in synapse["registrations"]] == wanted
     assert synapse["bridges"] == [*NAMES]
     databases = [database["database"] for database in arguments(many, "isolation-public")["bridges"]]
     assert databases == [database["database"] for database in arguments(many, "backup-script")["bridges"]]

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from host_programs import bundle
 from host_programs.files.files import OwnedFile
 from host_programs.synapse import appservices
 from host_programs.synapse.appservices import Appservices
 from tests import facts
+from tests.host_programs import programs
 
 STACK = "mautrix-signal/contabo"
 MARK = f"# pulumi stack {STACK}"
@@ -79,8 +79,8 @@ class Host:
 
     def run(self, verb: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", bundle.LAUNCH, verb],
-            input=bundle.pack(appservices.__name__, self.arguments),
+            programs.command_of(getattr(appservices, verb), "-I"),
+            input=programs.order_of(self.arguments),
             env={"PATH": f"{self.synapse.folder}:{os.environ['PATH']}", "http_proxy": "http://127.0.0.1:9/"},
             text=True,
             capture_output=True,

@@ -1,6 +1,6 @@
 """A live homeserver left broken, restarted without need, or restarted with a file that it cannot load.
 
-The script runs for real, from its bundle, with a `docker` on PATH that executes its part for the container here
+The step runs for real, from the program file, with a `docker` on PATH that executes its part for the container here
 (stub_synapse.py) and a /health that is up or down with what the file holds.
 """
 
@@ -22,18 +22,18 @@ import pytest
 
 from documents.homeserver.adding import add_entries
 from documents.homeserver.entries import Entries
-from host_programs import bundle, common, host_lock
+from host_programs import common, host_lock
 from host_programs.common import ScriptError
 from host_programs.synapse import appservices, restart
 from host_programs.synapse.inside import homeserver_edit
 from host_programs.synapse.inside import process as synapse_process
+from tests.host_programs import programs
 from tests.host_programs.synapse_host import BEFORE, MARK, SECRET, TOKEN, Host, host
 
 __all__ = ["host"]
 
-APPSERVICES = appservices.__name__
 REGISTER, UNREGISTER = "register_appservices", "unregister_appservices"
-NOTHING: dict[str, Any] = {"changed": False, "restarted": False, "health_seconds": None, "removed": []}
+NOTHING: dict[str, Any] = {"changed": False, "restarted": False, "health_seconds": None}
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -53,7 +53,7 @@ def test_in_and_out_with_one_restart_each(host: Host) -> None:
     last = host.good(UNREGISTER)
     assert (last["changed"], last["restarted"], last["still_listed"], host.restarts) == (True, True, [], 2)
     assert host.text == BEFORE
-    assert host.good(UNREGISTER) == {**NOTHING, "still_listed": []}
+    assert host.good(UNREGISTER) == {**NOTHING, "removed": [], "still_listed": []}
     assert host.restarts == 2
     assert host.registrations == []
 
@@ -61,7 +61,7 @@ def test_in_and_out_with_one_restart_each(host: Host) -> None:
 def test_nothing_secret_is_an_argument_of_a_process(host: Host) -> None:
     host.good(REGISTER)
     calls = "\n".join(host.synapse.calls)
-    assert "exec -i matrix-synapse python3 -c add_entries" in calls
+    assert "exec -i matrix-synapse python3 -c inside-synapse add" in calls
     assert SECRET not in calls and TOKEN not in calls and "server_name" not in calls
 
 
@@ -377,7 +377,7 @@ def test_an_edit_meanwhile_is_not_overwritten_by_the_old_file(host: Host) -> Non
     host.synapse.set(poison="server_name", log="{restarts}\n")
     host.server = {"deadline": 3}
     script = subprocess.Popen(
-        [sys.executable, "-c", bundle.LAUNCH, REGISTER],
+        programs.command_of(appservices.register_appservices),
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -385,7 +385,7 @@ def test_an_edit_meanwhile_is_not_overwritten_by_the_old_file(host: Host) -> Non
         cwd=CHECKOUT,
     )
     assert script.stdin and script.stderr
-    script.stdin.write(bundle.pack(APPSERVICES, host.arguments))
+    script.stdin.write(programs.order_of(host.arguments))
     script.stdin.close()
     while "restarting" not in script.stderr.readline():
         assert script.poll() is None
@@ -464,23 +464,17 @@ def test_without_a_container_or_its_image_the_machines_own_python_does_it(host: 
     assert host.text == BEFORE
 
 
-def test_with_no_python_that_has_pyyaml_the_error_says_what_to_do(host: Host) -> None:
+def test_with_no_python_that_has_pyyaml_the_error_says_what_to_do(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     in_place(host)
     host.synapse.set(container="gone")
     was = host.text
-    job = json.dumps(bundle.unpacked(bundle.pack(APPSERVICES, host.arguments)))
-    done = subprocess.run(
-        [sys.executable, bundle.ALONE, "-c", bundle.LAUNCH, UNREGISTER],
-        input=bundle.packed(job.replace("sys.executable", "'/nowhere/python3'")),
-        env={"PATH": f"{host.synapse.folder}:{os.environ['PATH']}"},
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr == (
+    monkeypatch.setenv("PATH", f"{host.synapse.folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python3")
+    with pytest.raises(ScriptError) as error:
+        appservices.unregister_appservices(host.arguments)
+    assert str(error.value) == (
         f"{host.file}: nowhere to run the edit (python3 here: /nowhere/python3: No such file or directory): "
-        "start matrix-synapse, or install PyYAML here (apt install python3-yaml)\n"
+        "start matrix-synapse, or install PyYAML here (apt install python3-yaml)"
     )
     assert host.text == was
 

@@ -11,7 +11,6 @@ import json
 import os
 import stat
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from documents.backup.backup_script import DumpCall
 from documents.backup.dump_script import render_dump_script
 from documents.marks import owner_comment
 from documents.places import Database
-from host_programs import bundle
+from host_programs.backup import nightly_backup
 from host_programs.backup.nightly_backup import NightlyBackup
-from host_programs.wire import plain
 from tests.facts import whole
+from tests.host_programs import programs
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]
@@ -93,8 +92,8 @@ class Box:
 
     def run(self, verb: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "host_programs.backup.nightly_backup", verb],
-            cwd=CHECKOUT, env=self.server.environment(**environment), input=json.dumps(plain(self.arguments())),
+            programs.command_of(getattr(nightly_backup, verb), "-I"),
+            cwd="/", env=self.server.environment(**environment), input=programs.order_of(self.arguments()),
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
@@ -167,17 +166,6 @@ def test_no_secret_that_the_script_prints_is_shown(box: Box) -> None:
     box.write(SCRIPT.replace("\nfind", "\necho '+ PGPASSWORD=hunter2-hunter2'\nexit 3\nfind"))
     said = box.run(INSTALL).stderr
     assert "its run failed with exit code 3" in said and "hunter2" not in said
-
-
-def test_it_runs_from_a_bundle_without_the_checkout(box: Box) -> None:
-    done = subprocess.run(
-        ["sh", "-c", bundle.command(INSTALL)],
-        cwd="/", env=box.server.environment(),
-        input=bundle.pack("host_programs.backup.nightly_backup", box.arguments()),
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["changed"] is True
 
 
 def test_another_job_s_new_file_stays_when_the_proof_fails_and_at_destroy(box: Box) -> None:
