@@ -16,7 +16,7 @@ from components.preflight import ObservedHost
 from documents.places import Deployment
 from host_programs.cleanup import stack
 from host_programs.files.programs import Programs, install_programs
-from host_programs.status.deployed import forget_deployment, record_deployment, without_secrets
+from host_programs.status.deployed import record_deployment, without_secrets
 from host_programs.verbs import words_of
 from host_programs.wire import result_of, typed
 from workstation.machine import Machine
@@ -168,7 +168,6 @@ class MatrixHost(pulumi.ComponentResource):
             "deployment",
             without_secrets(deployment),
             create=record_deployment,
-            delete=forget_deployment,
             opts=pulumi.ResourceOptions(parent=self),
         )
 

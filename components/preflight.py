@@ -78,6 +78,9 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     if pulumi.runtime.is_dry_run():
         for warning in (*findings.warnings, *(status_warnings(facts.status) if facts.status else ())):
             pulumi.log.warn(warning)
+        if facts.lost_program_file:
+            again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
+            pulumi.log.warn(f"{facts.lost_program_file}: is gone, and the steps of a destroy are in it: {again}")
         for change in findings.changes:
             pulumi.log.info(f"up will make this change:\n{change}")
     return ObservedHost(

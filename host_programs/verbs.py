@@ -29,7 +29,6 @@ VERBS = {
     "archive read-key": "host_programs.backup.archived_keys:read_archived_key",
     "bridge wait": "host_programs.bridge.readiness:wait_until_ready",
     "deployment record": "host_programs.status.deployed:record_deployment",
-    "deployment forget": "host_programs.status.deployed:forget_deployment",
     # Inside of Synapse's container.
     "inside-synapse read": "host_programs.synapse.inside.synapse_facts:read_synapse",
     "inside-synapse add": "host_programs.synapse.inside.homeserver_edit:add_entries",

@@ -27,11 +27,11 @@ def demo(lab: Lab, say: Callable[[str], None]) -> None:
         lab.pulumi(*words, capture=False)
         say(f"pulumi {words[0]}: {time.monotonic() - started:.1f} s")
     known, outputs = lab.outputs(), lab.outputs(secrets=False)
-    print(f"\nThe stop-and-check: {outputs['verdict']}\n{outputs['authCheck']}\n", flush=True)
+    print(f"\nThe stop-and-check: {outputs['verdict']}\n{outputs['stopAndCheck']}\n", flush=True)
     say(f"Synapse pings the bridge: {_ping(lab, known['asToken'])}")
     print("\nOutputs (secrets masked; `stack output --show-secrets` shows them)\n", flush=True)
     for name, value in outputs.items():
-        if name not in ("authCheck", "verdict", "servicesEntry", "bridges"):
+        if name not in ("stopAndCheck", "verdict", "servicesEntry"):
             print(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}", flush=True)
     print(_LOOK.format(lab=lab), flush=True)
     say(f"all in {time.monotonic() - start:.0f} s")

@@ -21,7 +21,7 @@ from host_programs.facts import backup, bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
-from host_programs.files.directory import DEPLOYED, JOURNAL
+from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.files.files import dump_script_owner
 from host_programs.status.read_status import read_status
 from host_programs.synapse.workers import inspect_worker
@@ -44,10 +44,12 @@ class FactsRequest:
 
 @dataclass(frozen=True)
 class ObservedFacts:
-    """`status`: None if the stack is not deployed, or nobody asked."""
+    """`status`: None if the stack is not deployed, or nobody asked. `lost_program_file`: where the stack's newest
+    program file should be, if the stack is deployed and the file is gone."""
 
     host: HostFacts
     status: Optional[StatusFacts] = None
+    lost_program_file: str = ""
 
 
 def observe(request: FactsRequest) -> ObservedFacts:
@@ -56,7 +58,12 @@ def observe(request: FactsRequest) -> ObservedFacts:
     with ThreadPoolExecutor(max_workers=1) as pool:
         status = pool.submit(read_status, request.deployment) if request.status and deployed else None
         host = read_host(request)
-        return ObservedFacts(host, status.result() if status else None)
+        return ObservedFacts(host, status.result() if status else None, _find_lost_program(request) if deployed else "")
+
+
+def _find_lost_program(request: FactsRequest) -> str:
+    link = Path(request.deployment.shared_directory) / NEWEST
+    return "" if link.exists() else str(link.parent / os.readlink(link)) if link.is_symlink() else str(link)
 
 
 def read_host(request: FactsRequest) -> HostFacts:

@@ -22,7 +22,8 @@ JOURNAL = ".homeserver.json"  # an edit that goes on: host_programs/synapse/home
 PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/proof_note.py writes it
 EVIDENCE = "stop-and-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
 DEPLOYED = "deployed.json"  # what is deployed, for the verb status: host_programs/status/deployed.py writes it
-OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED)
+NEWEST = "mautrix-host.pyz"  # a link to the newest program file, for a person: files/programs.py makes it
+OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, NEWEST)
 
 
 @dataclass(frozen=True)

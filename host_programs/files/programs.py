@@ -30,11 +30,16 @@ class Installed:
 
 def install_programs(arguments: Programs) -> Installed:
     """Claim the stack's directory, and copy the file that is running into it. Files of earlier versions stay: a step in
-    Pulumi's state may be theirs. ScriptError if the directory is somebody else's."""
+    Pulumi's state may be theirs. A link leads to the newest, for a person. ScriptError if the directory is somebody
+    else's."""
     data = program_file.running_file()
     found = hashlib.sha256(data).hexdigest()
     if found != arguments.sha256:
         raise ScriptError(f"{arguments.path}: its SHA-256 should be {arguments.sha256}, and is {found}: run this again")
     directory.claim(arguments.own)
-    safe_files.write(Path(arguments.path), data, mode=0o700)
+    path = Path(arguments.path)
+    safe_files.write(path, data, mode=0o700)
+    link = path.with_name(directory.NEWEST)  # in a directory of root's own
+    link.unlink(missing_ok=True)
+    link.symlink_to(path.name)
     return Installed(arguments.path)

@@ -1,8 +1,4 @@
-"""What is deployed on this host, in a file beside the programs: `status` needs neither Pulumi nor its state.
-
-record_deployment   writes it, at the end of `up`.
-forget_deployment   removes it, first of all at a destroy.
-"""
+"""What is deployed on this host, in a file beside the programs: `status` needs neither Pulumi nor its state."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from documents.places import Deployment
-from host_programs.common import ScriptError, say
+from host_programs.common import ScriptError
 from host_programs.files import safe_files
 from host_programs.files.directory import DEPLOYED
 from host_programs.wire import WireError, plain, typed
@@ -20,9 +16,9 @@ from host_programs.wire import WireError, plain, typed
 
 @dataclass(frozen=True)
 class RecordedDeployment:
-    """The file's `path`; "" if there was none to remove."""
+    """The file's `path`."""
 
-    path: str = ""
+    path: str
 
 
 def without_secrets(deployment: Deployment) -> Deployment:
@@ -42,19 +38,6 @@ def record_deployment(deployment: Deployment) -> RecordedDeployment:
     data = (json.dumps(plain(without_secrets(deployment)), indent=1, sort_keys=True) + "\n").encode()
     if old is None or old.data != data or old.status.st_mode & 0o777 != 0o600:
         safe_files.write(path, data, mode=0o600)
-    return RecordedDeployment(str(path))
-
-
-def forget_deployment(deployment: Deployment) -> RecordedDeployment:
-    """Remove the file, if it is this stack's."""
-    path = Path(deployment.shared_directory) / DEPLOYED
-    old = None if path.is_symlink() else safe_files.read(path)
-    if old is None:
-        return RecordedDeployment()
-    if _stack(old) != deployment.stack:
-        say(f"warning: {path} stays: it does not name the stack {deployment.stack}")
-        return RecordedDeployment()
-    safe_files.remove(path)
     return RecordedDeployment(str(path))
 
 

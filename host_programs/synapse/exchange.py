@@ -99,7 +99,7 @@ def _end_connection(sockets: Sequence[socket.socket], late: threading.Event) -> 
 
 
 def _classify_error(error: Exception) -> str:
-    """The key of verdicts.auth.FAULTS. Any other error is a defect of ours, and is raised."""
+    """The key of verdicts.answers.FAULTS. Any other error is a defect of ours, and is raised."""
     for fault, kinds in (
         ("refused", (ConnectionRefusedError,)),
         ("timeout", (TimeoutError,)),

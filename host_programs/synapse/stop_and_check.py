@@ -2,7 +2,7 @@
 
 Five requests (verdicts/stop_and_check.py says which and why), a PASS as result, or the end: exit code 1,
 an error that a person can act on, and everything that was sent and came in a file, which the next PASS takes away.
-While Synapse starts (`verdicts.auth.starting`) the check waits; any other answer counts at once.
+While Synapse starts (verdicts/answers.py, `is_still_starting`) the check waits; any other answer counts at once.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def test_a_destroy_undoes_the_plan_backwards(plan: Recording) -> None:
     assert "mautrix-signal-database" in plan.after("backup-script")
     assert plan["backup-script"].verbs["delete"] == "backup remove"
     deleting = {name for name, step in plan.steps.items() if "delete" in step.verbs}
-    assert deleting == {name for name, words in undone if words} | {"backup-script", "deployment"}
+    assert deleting == {name for name, words in undone if words} | {"backup-script"}
     archived = arguments(plan, "mautrix-signal-data")["subject"]["files"]
     assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]
 

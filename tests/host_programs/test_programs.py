@@ -76,7 +76,8 @@ def test_the_program_file_is_copied_into_the_stack_s_own_directory_and_is_root_s
     status = host.path.stat()
     assert (status.st_mode & 0o777, status.st_uid) == (0o700, os.geteuid())
     assert (host.shared / CLAIM).read_text() == f"{STACK}\n"
-    assert sorted(path.name for path in host.shared.iterdir()) == [CLAIM, BUILT.name]
+    assert sorted(path.name for path in host.shared.iterdir()) == [CLAIM, BUILT.name, "mautrix-host.pyz"]
+    assert (host.shared / "mautrix-host.pyz").readlink() == Path(BUILT.name), "for a person"
 
 
 def test_it_is_copied_through_a_connection_too(host: Host) -> None:
@@ -98,7 +99,7 @@ def test_a_file_in_its_place_is_replaced_by_the_whole_one(host: Host, found: str
     host.path.chmod(0o755)
     host.install()
     assert host.path.read_bytes() == BUILT.data and host.path.stat().st_mode & 0o777 == 0o700
-    assert len([*host.shared.iterdir()]) == 2
+    assert len([*host.shared.iterdir()]) == 3
 
 
 def test_files_of_earlier_versions_stay(host: Host) -> None:
