@@ -85,6 +85,6 @@ class BridgeDatabase(pulumi.ComponentResource):
             parts,
             create=cleanup.claim_directory,
             delete=cleanup.cleanup_bridge,
-            triggers=[parts.own.path],
+            # No trigger, also if the directory changes: a replaced one would clean up a bridge that lives.
             opts=pulumi.ResourceOptions(parent=self),
         )

@@ -96,7 +96,7 @@ class MatrixHost(pulumi.ComponentResource):
             logging=local.Logging.STDERR,
             add_previous_output_in_env=False,
             dir="/",
-            triggers=[own.path],
+            # No trigger, also if sharedDir changes: a replaced one would clean up a stack that lives.
             opts=child,
         )
         installed = local.Command(
@@ -105,7 +105,6 @@ class MatrixHost(pulumi.ComponentResource):
             stdin=self._order(f"{name}-programs", Programs(own, path, program.sha256)),
             logging=local.Logging.STDERR,
             add_previous_output_in_env=False,
-            triggers=[own.path],
             opts=pulumi.ResourceOptions(parent=self, depends_on=[cleanup]),  # as its comment says
         )
         self.programs = installed.urn.apply(lambda _: path)

@@ -79,7 +79,8 @@ class SynapseRegistration(pulumi.ComponentResource):
             create=appservices.register_appservices,
             delete=appservices.unregister_appservices,
             triggers=[deployment.synapse.homeserver_file],
-            opts=pulumi.ResourceOptions(parent=self),
+            # Another file: our lines leave the old one, and the registrations with them, before they come anew.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         running = step.then(None)
         self.registered = {

@@ -345,6 +345,15 @@ def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_i
     assert not {"mautrix-signal-archived-key"} & (again.resources.keys() | plan.resources.keys())
 
 
+def test_another_directory_or_file_cleans_up_nothing_that_lives(plan: Recording) -> None:
+    """The old resource's delete would remove the container, the database, or registrations that Synapse reads."""
+    for name in ("host-cleanup", "host-programs", "mautrix-signal-directory", "mautrix-signal-data"):
+        assert not plan[name].inputs.get("triggers"), name
+    triggered = {name for name, step in plan.steps.items() if step.inputs.get("triggers") and "delete" in step.verbs}
+    assert triggered == {"backup-script", "synapse-appservices"}
+    assert all(plan[name].options.deleteBeforeReplace for name in triggered), "what is new comes after the old is gone"
+
+
 def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recording) -> None:
     """It cannot drop what is gone already, and would stop a destroy there; the cleanup can."""
     for name in ("mautrix-signal-role", "mautrix-signal-database"):
