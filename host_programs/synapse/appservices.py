@@ -191,8 +191,8 @@ def _stop_leaving(arguments: Appservices) -> Iterator[None]:
     leaving = [name for name in running if name not in arguments.bridges]
     for name in leaving:
         say(
-            f"{name}: is no longer among the stack's bridges: it is stopped; its database is archived and all of it goes "
-            "when this `pulumi up` succeeds, or the next one that does"
+            f"{name}: is no longer among the stack's bridges: it is stopped; its database is archived and all of it "
+            "goes when this `pulumi up` succeeds, or the next one that does"
         )
         docker("stop", "--time", "30", name)
     try:

@@ -138,7 +138,10 @@ def test_a_failed_step_is_the_red_resource_and_its_bridge_alone_stays_behind(lab
     lab.pulumi(*SAME)
     # What failed does not stop a destroy; a fresh root has no directory of the archives, nor its parents.
     lab.write_config(None, [two, three], readyTimeout=5)
-    said(lab, *UP, fails=True)
+    told = " ".join(said(lab, *UP, fails=True).split())
+    left = f"{good['container']}: is no longer among the stack's bridges: it is stopped; its database is archived and"
+    assert f"{left} all of it goes when this `pulumi up` succeeds, or the next one that does" in told
+    assert lab.docker.inspect("container", [good["container"]])[good["container"]]["State"]["Status"] == "exited"
     shutil.rmtree(lab.host_root / "var")
     lab.pulumi(*DESTROY)
     assert snapshot(lab) == before
