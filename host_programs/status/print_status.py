@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from host_programs.common import ScriptError
 from host_programs.files.directory import DEPLOYED
+from host_programs.messages import ScriptError
 from host_programs.status.deployed import read_deployment
 from host_programs.status.read_status import read_status
 from verdicts.status import StatusReport, evaluate_status, status_table, unreadable_status

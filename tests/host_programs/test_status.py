@@ -30,8 +30,8 @@ from documents.marks import owner_comment
 from documents.places import Deployment
 from host_programs import program_file
 from host_programs.backup import archives
-from host_programs.common import ScriptError
 from host_programs.files import directory
+from host_programs.messages import ScriptError
 from host_programs.postgres import isolation
 from host_programs.status import last_dumps
 from host_programs.status.deployed import read_deployment, record_deployment, without_secrets
