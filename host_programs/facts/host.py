@@ -25,7 +25,7 @@ from host_programs.files.files import dump_script_owner
 from host_programs.status.read_status import read_status
 from host_programs.synapse.workers import inspect_worker
 from verdicts.host_facts.host import HostFacts
-from verdicts.status import StatusFacts
+from verdicts.status.facts import StatusFacts
 
 READERS = 10  # at a time
 

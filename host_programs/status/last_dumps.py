@@ -17,7 +17,7 @@ from host_programs.files.directory import PROVEN
 from host_programs.messages import ScriptError
 from host_programs.postgres import dumps
 from host_programs.wire import WireError, typed
-from verdicts.status import DumpFacts, GoodDump
+from verdicts.status.facts import DumpFacts, GoodDump
 
 TRIES = 3  # dumps that are read; one that is older than so many damaged ones needs a person anyhow
 

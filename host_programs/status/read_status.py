@@ -31,7 +31,7 @@ from verdicts.answers import summarize_answer
 from verdicts.bridge_log import last_event_time
 from verdicts.host_facts.bridge import BridgeStatus
 from verdicts.host_facts.docker import Container
-from verdicts.status import (
+from verdicts.status.facts import (
     BackupCall,
     BridgeStatusFacts,
     DumpFacts,

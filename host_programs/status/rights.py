@@ -8,7 +8,7 @@ from documents.places import Deployment
 from host_programs.messages import ScriptError
 from host_programs.postgres.psql import run_psql
 from host_programs.wire import typed
-from verdicts.status import PostgresRights
+from verdicts.status.facts import PostgresRights
 
 RIGHTS = """
 select json_build_object(

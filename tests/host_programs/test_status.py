@@ -49,7 +49,8 @@ from tests.host_programs.scripted_server import Call, ScriptedServer, closed_por
 from tests.host_programs.stub_docker import StubDocker, out
 from verdicts.exit_codes import explain_exit_code
 from verdicts.host_facts.archive import Manifest
-from verdicts.status import StatusFacts, StatusReport, evaluate_status
+from verdicts.status.evaluation import StatusReport, evaluate_status
+from verdicts.status.facts import StatusFacts
 
 __all__ = ["bridge_database", "postgres"]
 
