@@ -16,7 +16,7 @@ from settings.fields import Settings
 from verdicts.host_facts.docker import id_on_host
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.findings import BridgeFindings, preflight
-from verdicts.status import status_warnings
+from verdicts.status.evaluation import find_status_warnings
 from workstation.forward import engine_address
 from workstation.machine import DockerAddress, LocalMachine, Machine, MachineError, SshMachine
 
@@ -76,7 +76,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     except MachineError as error:
         raise pulumi.RunError(str(error)) from None
     if pulumi.runtime.is_dry_run():
-        for warning in (*findings.warnings, *(status_warnings(facts.status) if facts.status else ())):
+        for warning in (*findings.warnings, *(find_status_warnings(facts.status) if facts.status else ())):
             pulumi.log.warn(warning)
         if facts.lost_program_file:
             again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"

@@ -50,17 +50,17 @@ def run(project: Path, name: str, operation: str) -> tuple[bool, str, float]:
     try:
         stack = automation.select_stack(name, work_dir=str(project))
         if operation == "preview":
-            summary = stack.preview(on_output=show).change_summary
-            counts = {automation.OpType(kind).value: count for kind, count in summary.items()}
+            changes = stack.preview(on_output=show).change_summary
         elif operation == "refresh":
-            counts = dict(stack.refresh(on_output=show, run_program=True).summary.resource_changes or {})
+            changes = stack.refresh(on_output=show, run_program=True).summary.resource_changes or {}
         else:
-            counts = dict(stack.up(on_output=show).summary.resource_changes or {})
+            changes = stack.up(on_output=show).summary.resource_changes or {}
     except automation.errors.ConcurrentUpdateError:
         return False, "another run has the stack's lock", time.monotonic() - start
     except automation.errors.CommandError as error:
         show(str(error))
         return False, "see its lines above", time.monotonic() - start
+    counts = {automation.OpType(kind).value: count for kind, count in changes.items()}
     counts.pop("same", None)
     return True, ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none", time.monotonic() - start
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn, get_type_hints
 
-from host_programs.common import ScriptError, print_line, say
+from host_programs.messages import ScriptError, print_line, say
 from host_programs.verbs import VERBS, verb_of
 from host_programs.wire import WireError, plain, typed
 

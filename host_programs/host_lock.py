@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from host_programs.common import ScriptError, say
+from host_programs.messages import ScriptError, say
 
 DIRECTORY = Path("/run")  # root's own, empty after a reboot
 NAME = "mautrix-bridge-"

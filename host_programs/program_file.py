@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from documents.launcher import RUN_FROM_STDIN, stdin_of
-from host_programs.common import ScriptError, docker_bytes
+from host_programs.docker import run_docker_bytes
+from host_programs.messages import ScriptError
 from host_programs.verbs import words_of
 from host_programs.wire import plain, result_of, typed
 
@@ -89,7 +90,7 @@ class InsideError(ScriptError):
 def run_inside(container: str, verb: Callable[[A], R], arguments: A, timeout: float) -> R:
     """Run a verb of ours in a container that has python3. InsideError if it fails there; ScriptError if Docker does not
     answer in `timeout` seconds."""
-    done = docker_bytes(
+    done = run_docker_bytes(
         "exec", "-i", container, "python3", "-c", RUN_FROM_STDIN, *words_of(verb).split(),
         stdin=inside_order(arguments), timeout=timeout,
     )  # fmt: skip

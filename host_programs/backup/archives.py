@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import IO, Optional
 
 from documents.places import Database
-from host_programs.common import ScriptError, say
-from host_programs.postgres import dumps, postgres
+from host_programs.messages import ScriptError, say
+from host_programs.postgres import dumps, psql
 from host_programs.wire import WireError, plain, typed
 from verdicts.host_facts.archive import Manifest, Member
 
@@ -76,7 +76,7 @@ def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portab
         raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
     database, folder = subject.database, Path(subject.directory)
     for what, value in (("bridge", subject.bridge), ("database", database.database), ("role", database.role)):
-        postgres.name(what, value)
+        psql.check_name(what, value)
     final = folder / f"{subject.bridge}-{stamp}.tar.gz"
     with _workplace(folder, f".{final.name}.") as part:
         if final.exists():
@@ -124,7 +124,7 @@ def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portab
 def _schema(database: Database) -> tuple[dict[str, int], str]:
     """The versions of the database's schema, and why they are not known: an archive is whole without them."""
     try:
-        rows = postgres.sql(database.container, database.role, database.database, postgres.SCHEMA)
+        rows = psql.run_sql(database.container, database.role, database.database, psql.SCHEMA)
     except ScriptError as error:
         say(f"note: {database.database}: its schema versions cannot be read, so the archive goes without them: {error}")
         return {}, str(error)
@@ -226,7 +226,7 @@ def manifest_of(path: Path) -> Manifest:
 
 def found(directory: Path, bridge: str) -> Iterator[tuple[Path, Manifest]]:
     """The readable archives of a bridge in a directory, the newest first by the timestamp in its name."""
-    postgres.name("bridge", bridge)
+    psql.check_name("bridge", bridge)
     named = (path for path in directory.glob(f"{bridge}-*.tar.gz") if _STAMP.fullmatch(path.name[len(bridge) + 1 : -7]))
     for path in sorted(named, key=lambda path: path.name, reverse=True):
         try:

@@ -24,8 +24,8 @@ from host_programs import host_lock
 from host_programs.backup import proof, proof_note, scripts
 from host_programs.backup.proof import ProvenDump, RestoreProof
 from host_programs.backup.script_run import read_record, run_script
-from host_programs.common import ScriptError, say
 from host_programs.files.directory import PROVEN
+from host_programs.messages import ScriptError, say
 
 
 @dataclass(frozen=True)

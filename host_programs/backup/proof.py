@@ -9,8 +9,8 @@ from pathlib import Path
 
 from documents.marks import owner_comment
 from documents.places import Database
-from host_programs.common import ScriptError, say
-from host_programs.postgres import dump_restore, dumps, measure, postgres
+from host_programs.messages import ScriptError, say
+from host_programs.postgres import dump_restore, dumps, measure, psql
 
 WHOLE = "unpacks, and is whole"
 NO_DUMPS = (".part", ".log", ".txt", ".md5", ".sha256", ".tmp")  # how the names of files end that are none
@@ -93,7 +93,7 @@ class RestoreProof:
 
     @property
     def scratch(self) -> str:
-        return postgres.name("database", name_scratch_database(self.bridges[0].database))
+        return psql.check_name("database", name_scratch_database(self.bridges[0].database))
 
     @property
     def owner_comment(self) -> str:
@@ -105,18 +105,19 @@ def prove_restores(proof: RestoreProof, made: Mapping[str, Path], private: Path)
     """Restore each bridge's dump (`made`, by database) into a scratch database that lets nobody else in, and take it
     back. As the bridge's role: what is in a dump is not run with a superuser's rights. The scratch database is dropped
     whatever happens. `private`: a directory for dumps of our own."""
-    superuser, scratch = postgres.name("superuser", proof.superuser), proof.scratch
-    drop = f"SET client_min_messages = warning;\nDROP DATABASE IF EXISTS {postgres.quoted(scratch)} WITH (FORCE);\n"
+    superuser, scratch = psql.check_name("superuser", proof.superuser), proof.scratch
+    quoted = psql.quote_identifier(scratch)
+    drop = f"SET client_min_messages = warning;\nDROP DATABASE IF EXISTS {quoted} WITH (FORCE);\n"
     _refuse_foreign_scratch(proof, superuser)
     try:
         first = proof.bridges[0]
-        restoring = postgres.Session(proof.container, first.role, first.database, unprivileged=True)
-        with postgres.Session(proof.container, superuser) as session, restoring:
-            session.sql(
-                f"{drop}CREATE DATABASE {postgres.quoted(scratch)} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C'"
-                f" LC_CTYPE 'C';\nCOMMENT ON DATABASE {postgres.quoted(scratch)} IS"
-                f"{postgres.literal(proof.owner_comment)};\n"
-                f"REVOKE ALL ON DATABASE {postgres.quoted(scratch)} FROM PUBLIC;\n"
+        restoring = psql.Session(proof.container, first.role, first.database, unprivileged=True)
+        with psql.Session(proof.container, superuser) as session, restoring:
+            session.run(
+                f"{drop}CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C'"
+                f" LC_CTYPE 'C';\nCOMMENT ON DATABASE {quoted} IS"
+                f"{psql.quote_literal(proof.owner_comment)};\n"
+                f"REVOKE ALL ON DATABASE {quoted} FROM PUBLIC;\n"
             )
             for bridge in proof.bridges:
                 dump = made[bridge.database]
@@ -124,20 +125,20 @@ def prove_restores(proof: RestoreProof, made: Mapping[str, Path], private: Path)
                     dump = private / f"{bridge.database}.sql"
                     if not dumps.make_dump(bridge, dump):
                         raise ScriptError(f"{bridge.container}: there is no database {bridge.database}")
-                owner = f"ALTER DATABASE {postgres.quoted(scratch)} OWNER TO {postgres.quoted(bridge.role)};\n"
-                live = int(session.sql(owner + measure.COUNT_TABLES, bridge.database)[0])
+                owner = f"ALTER DATABASE {quoted} OWNER TO {psql.quote_identifier(bridge.role)};\n"
+                live = int(session.run(owner + measure.COUNT_TABLES, bridge.database)[0])
                 with dumps.open_dump(dump) as stream:
                     restored = dump_restore.try_restore(restoring, bridge.role, scratch, stream)
                 if restored != live:
                     say(f"note: {dump.name} restores to {restored} tables, {bridge.database} has {live} now")
                 say(f"proven: {bridge.database}: {dump.name} restores ({restored} tables)")
     finally:
-        postgres.sql(proof.container, superuser, "postgres", drop)
+        psql.run_sql(proof.container, superuser, "postgres", drop)
 
 
 def _refuse_foreign_scratch(proof: RestoreProof, superuser: str) -> None:
     """ScriptError if there is a database of that name that is not ours."""
-    rows = postgres.sql(
+    rows = psql.run_sql(
         proof.container, superuser, "postgres",
         "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '-') FROM pg_catalog.pg_database"
         " WHERE datname = :'scratch';\n", scratch=proof.scratch,

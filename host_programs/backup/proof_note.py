@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host_programs.backup.scripts import remove_empty
-from host_programs.common import say
 from host_programs.files import safe_files
+from host_programs.messages import say
 from host_programs.postgres import dumps
 from host_programs.wire import WireError, plain, typed
 

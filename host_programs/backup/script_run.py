@@ -10,7 +10,7 @@ from pathlib import Path
 
 from documents.backup import backup_script
 from documents.masking import clean_log
-from host_programs.common import ScriptError, say
+from host_programs.messages import ScriptError, say
 
 LIMIT = 6 * 3600  # seconds that a run may take
 RECORD = "MAUTRIX_BACKUP_RECORD"  # names a file: bridge_backup.sh writes a line `DATABASE PATH` there for each dump

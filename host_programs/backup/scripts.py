@@ -14,9 +14,9 @@ from documents.backup.backup_script import DumpCall
 from documents.refusal import Refused
 from host_programs.backup import shell_syntax
 from host_programs.backup.script_run import read_record
-from host_programs.common import ScriptError, say
 from host_programs.files import safe_files
 from host_programs.files.files import dump_script_owner
+from host_programs.messages import ScriptError, say
 
 
 class Undo:

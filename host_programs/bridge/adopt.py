@@ -23,8 +23,8 @@ from documents.bridge.kinds import KINDS, Bridge, image_tag
 from documents.places import Database, archive_owner
 from host_programs.backup import archives
 from host_programs.backup.archives import Subject
-from host_programs.common import ScriptError, docker, say
-from host_programs.container import every, inside, look
+from host_programs.docker import find_path_in_container, inspect_all_containers, inspect_container, run_docker
+from host_programs.messages import ScriptError, say
 from host_programs.wire import typed
 from verdicts.host_facts.docker import Container
 
@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> None:
     if not image:
         raise ScriptError(f"{options.config}: no container has it: name the bridge's image with --image")
     name = options.postgres or bridge.host
-    if look(name) is None:
+    if inspect_container(name) is None:
         raise ScriptError(
             f"{options.config}: database.uri: there is no container {name}: name Postgres' container with --postgres"
         )
@@ -99,8 +99,8 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 def _container(config: str) -> Container | None:
     """The one that has the config, one that runs before others."""
-    having = sorted((each for each in every() if inside(each, config)), key=lambda each: not each.running)
-    return having[0] if having else None
+    users = [container for container in inspect_all_containers() if find_path_in_container(container, config)]
+    return next(iter(sorted(users, key=lambda container: not container.running)), None)
 
 
 def _example(kind: Bridge, image: str) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _example(kind: Bridge, image: str) -> dict[str, Any]:
     import yaml
 
     words = ("run", "--rm", "--network", "none", "--entrypoint", kind.binary, image, "-e", "-c", "-")
-    example = yaml.safe_load(docker(*words, timeout=120).stdout)
+    example = yaml.safe_load(run_docker(*words, timeout=120).stdout)
     return typed(dict[str, Any], example, f"the example config of {image}")
 
 

@@ -13,8 +13,8 @@ from typing import Any, Optional
 
 from documents.bridge.kinds import READY_PATH
 from documents.masking import clean_log
-from host_programs.common import ScriptError
-from host_programs.container import last_exit, recent_log, status_inside
+from host_programs.docker import read_last_exit, read_recent_log, request_in_container
+from host_programs.messages import ScriptError
 from host_programs.synapse.exchange import Request, ping_request, send
 from verdicts.answers import shorten_line, summarize_answer
 from verdicts.bridge_log import last_error
@@ -61,7 +61,7 @@ def ask_ready(container: Container, network: str, port: int, timeout: float) -> 
         exchange = send("ready", f"http://{address}:{port}", request, seconds)
         if exchange.fault not in ("unreachable", "timeout"):
             return summarize_answer(exchange) if exchange.fault else str(exchange.status)
-    return status_inside(container.id, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
+    return request_in_container(container.id, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
 
 
 Question = Callable[[], dict[str, Any]]  # the answer: some of BridgeStatus' fields
@@ -112,10 +112,10 @@ def _ask_ping(address: BridgeAddress) -> dict[str, Any]:
 
 
 def _read_exit(container: Container, timeout: float) -> dict[str, Any]:
-    code = last_exit(container, timeout) if container.ended or container.restarts else None
+    code = read_last_exit(container, timeout) if container.ended or container.restarts else None
     return {} if code is None else {"exit_code": code, "exit_meaning": str(explain_exit_code(code))}
 
 
 def _read_log(as_token: str, container: Container, timeout: float) -> dict[str, Any]:
-    log = clean_log(recent_log(container, LINES, timeout), [as_token] if as_token else [])
+    log = clean_log(read_recent_log(container, LINES, timeout), [as_token] if as_token else [])
     return {"last_error": shorten_line(last_error(log), 300)}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from host_programs.bridge import config_check
 from host_programs.bridge.config_check import Question
-from host_programs.common import ScriptError
 from host_programs.files import files
 from host_programs.files.files import OwnedFile, OwnedFiles
+from host_programs.messages import ScriptError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 from documents.places import BridgeDeployment
 from host_programs import program_file
 from host_programs.bridge import config_check_inside
-from host_programs.common import ScriptError, docker
+from host_programs.docker import run_docker
+from host_programs.messages import ScriptError
 
 # Reads from stdin; `-g` has the bridge read its config, write it whole, and end.
 ASK = 'cat > /tmp/config.yaml && "$0" -g -c /tmp/config.yaml -r /tmp/registration.yaml >&2 && cat /tmp/config.yaml'
@@ -39,7 +40,7 @@ def refused(question: Question) -> tuple[str, ...]:
     asked = {"homeserver": {"domain": "localhost", "address": "http://localhost"}, **question.config}
     asked["bridge"] = {"permissions": {"*": "relay"}, **question.config.get("bridge", {})}
     safe = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges --user 65534:65534"
-    done = docker(
+    done = run_docker(
         "run", *safe.split(), "--tmpfs", "/tmp:mode=1777", "--entrypoint", "sh", question.image, "-c", ASK,
         question.binary, stdin=json.dumps(asked), check=False, timeout=120,
     )  # fmt: skip

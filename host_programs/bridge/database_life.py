@@ -28,9 +28,9 @@ from documents.marks import STACK_LABEL, owner_comment, parse_owner_comment
 from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
 from host_programs.backup.archives import Archived, Subject
-from host_programs.common import ScriptError, docker, say
-from host_programs.container import look, remove_image, remove_own
-from host_programs.postgres import dump_restore, dumps, measure, postgres
+from host_programs.docker import inspect_container, remove_container, remove_image, run_docker
+from host_programs.messages import ScriptError, say
+from host_programs.postgres import dump_restore, dumps, measure, psql
 from verdicts.host_facts.archive import Manifest, reason_before
 
 COMMENT = (
@@ -124,13 +124,13 @@ def prepare_database(arguments: Arguments) -> DatabaseOrigin:
 def _remove_never_ready(arguments: Arguments) -> None:
     """A container of this stack that never got ready has the name that the next one needs. Pulumi's state may not know
     it, if the run that made it was killed."""
-    container = look(arguments.container)
+    container = inspect_container(arguments.container)
     if container is None or container.labels.get(STACK_LABEL) != arguments.subject.stack:
         return
     mark = Path(arguments.ready_mark)
     if not mark.is_file() or mark.read_text().split()[:1] != [container.id]:
         say(f"{container.name}: never got ready: it makes way for the next one")
-        docker("rm", "-f", "-v", container.id)
+        run_docker("rm", "-f", "-v", container.id)
 
 
 @contextlib.contextmanager
@@ -179,11 +179,11 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
         with _fitting(subject, Path(back), ANOTHER):
             pass
     _sql(subject.database, _comment(subject, {**known, "changing": new}))  # should this run be killed
-    container = look(arguments.container)
+    container = inspect_container(arguments.container)
     mine = container is not None and container.labels.get(STACK_LABEL) == subject.stack
     if container and mine and container.status in ("running", "restarting", "paused"):
         say(f"stopping {arguments.container}: messages wait in Synapse until the new container is ready")
-        docker("stop", "--time", "30", container.id)
+        run_docker("stop", "--time", "30", container.id)
     else:
         container = None
     try:
@@ -198,7 +198,7 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
             _sql(subject.database, _comment(subject, known))
         if container is None:
             raise
-        docker("start", container.id)
+        run_docker("start", container.id)
         raise ScriptError(f"{error}\n{arguments.container}: runs again as before, with {old}") from None
     _prune(arguments, old, {str(known["began"]), back, str(known.get("back"))})
 
@@ -225,7 +225,7 @@ def check_archive(arguments: Check) -> Checked:
     """ScriptError, and nothing is removed yet, if it is clear that the archive could not be made: Postgres is not
     there, the database cannot be dumped, the directory cannot be written, or has no room."""
     database, directory = arguments.database, Path(arguments.directory)
-    container = look(database.container)
+    container = inspect_container(database.container)
     if container is None or not container.running:
         state = container.status if container else "not there"
         raise ScriptError(
@@ -258,7 +258,7 @@ def archive_database(arguments: Arguments) -> Archived:
     a database that never began and is empty."""
     subject = arguments.subject
     # One that is still there, since the state did not know it (a run was killed), must not write any more.
-    for gone in remove_own(arguments.container, subject.stack):
+    for gone in remove_container(arguments.container, subject.stack):
         say(f"removed: {gone}")
     known: dict[str, Any] = {}
     with contextlib.suppress(ScriptError):  # it is gone, which is no reason to stop
@@ -278,18 +278,18 @@ def archive_database(arguments: Arguments) -> Archived:
 
 
 def _sql(database: Database, statement: str) -> list[str]:
-    return postgres.sql_line(database.container, postgres.Line(database.role, database.database, statement))
+    return psql.run_statement(database.container, psql.Statement(database.role, database.database, statement))
 
 
 def _comment(subject: Subject, values: Mapping[str, object]) -> str:
     mark = owner_comment(subject.stack, **values)
-    return f"comment on database {postgres.quoted(subject.database.database)} is {postgres.literal(mark)};"
+    return f"comment on database {psql.quote_identifier(subject.database.database)} is {psql.quote_literal(mark)};"
 
 
 def _if_new(subject: Subject, first: Mapping[str, object]) -> str:
     """What has psql note `first` of a database whose comment says no more than whose it is, as that of a new one does
     (postgres/isolation.py): in the session that looks, since one for each bridge is what many wait for."""
-    noted, new = postgres.literal(_comment(subject, first)), postgres.literal(owner_comment(subject.stack))
+    noted, new = psql.quote_literal(_comment(subject, first)), psql.quote_literal(owner_comment(subject.stack))
     return f"select{noted} where ({COMMENT.strip(';')}) ={new} \\gexec \\\\ "
 
 

@@ -20,10 +20,17 @@ from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
 from host_programs.backup import archives
 from host_programs.bridge.bridge_status import ask_ready
-from host_programs.common import ScriptError, docker, logs, say
-from host_programs.container import last_exit, look, status_inside, temporary_file_refused
+from host_programs.docker import (
+    find_temporary_file_error,
+    inspect_container,
+    read_last_exit,
+    read_log,
+    request_in_container,
+    run_docker,
+)
 from host_programs.files import directory, files, safe_files
-from host_programs.postgres.postgres import sql
+from host_programs.messages import ScriptError, say
+from host_programs.postgres.psql import run_sql
 from host_programs.synapse import delivery
 from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, ping_request
@@ -107,14 +114,14 @@ class Watch:
 
     def why_not(self) -> str:
         """Look at the container: why waiting any longer is of no use, or nothing."""
-        before, now = self.state, look(self.arguments.container_id)
+        before, now = self.state, inspect_container(self.arguments.container_id)
         self.state = now
         if now is None:
             return "was removed" if before else "is not there"
         self.first = self.first or now
         grown = now.restarts - self.first.restarts
         if now.ended or now.restarts > (before or self.first).restarts:
-            code = last_exit(now)
+            code = read_last_exit(now)
             self.exit = self.exit if code is None else explain_exit_code(code)
         if now.status in ("exited", "dead", "paused", "removing"):
             return f"is {now.status}"
@@ -156,12 +163,12 @@ class Watch:
     def _media(self, runs: Container, seconds: float) -> str:
         """Whether there is a media repository where the bridge uploads."""
         url = f"{self.arguments.synapse.address}{MEDIA_CONFIG}"
-        return status_inside(runs.id, url, seconds, self.arguments.as_token)
+        return request_in_container(runs.id, url, seconds, self.arguments.as_token)
 
     def ready(self, state: Container, begun: float) -> Optional[Ready]:
         """The result, once all of them hold and an event has arrived; None if none did before the time was up."""
         a = self.arguments
-        self.answers["files"] = refused = temporary_file_refused(state.id)
+        self.answers["files"] = refused = find_temporary_file_error(state.id)
         if refused:
             raise ScriptError(self.report("cannot write temporary files"))
         deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
@@ -198,7 +205,7 @@ class Watch:
             lines += [f"  docker     {state.error}"] if state.error else []
         lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
         if state:
-            lines += [f"--- last {LINES} log lines of {name} ---", logs(state.id, LINES).strip("\n") or "(empty)"]
+            lines += [f"--- last {LINES} log lines of {name} ---", read_log(state.id, LINES).strip("\n") or "(empty)"]
         return clean_log("\n".join(lines), [self.arguments.as_token])
 
     def _way_back(self) -> str:
@@ -282,7 +289,7 @@ def _start_anew(watch: Watch) -> None:
     """A container that kept ending before this wait began did so for a reason that may be mended since: what counts is
     what it does from now on, and Docker may let it wait for minutes. One that got ready, and runs, is left alone: it is
     only looked at once more, since another bridge came."""
-    state = look(watch.arguments.container_id)
+    state = inspect_container(watch.arguments.container_id)
     if state is None:
         return
     unproven = state.running and state.restarts and not watch.was_ready(state)
@@ -291,7 +298,7 @@ def _start_anew(watch: Watch) -> None:
     watch.state = state
     if not watch.ask(LAST_LIMIT):
         say(f"{state.name}: has ended {state.restarts} times before: it is started anew")
-        docker("restart", watch.arguments.container_id, timeout=90)
+        run_docker("restart", watch.arguments.container_id, timeout=90)
     watch.state = None
 
 
@@ -299,8 +306,8 @@ def _renew(arguments: Arguments) -> None:
     """Have the bridge make new cross-signing keys for its bot, and start it again (bridgev2/matrix/crypto.go)."""
     name, bot, database = arguments.bridge.container, arguments.bot, arguments.bridge.database
     say(f"{name}: Synapse has cross-signing keys of an earlier {bot}, and the database is new: new ones")
-    sql(database.container, database.role, database.database, OVERWRITE, timeout=30)
-    docker("restart", arguments.container_id, timeout=60)
+    run_sql(database.container, database.role, database.database, OVERWRITE, timeout=30)
+    run_docker("restart", arguments.container_id, timeout=60)
 
 
 def _mark(arguments: Arguments, seen: Ready) -> None:

@@ -14,12 +14,12 @@ from documents.places import Database, Postgres
 from host_programs.backup import archives
 from host_programs.backup.proof import name_scratch_database
 from host_programs.cleanup import databases
-from host_programs.common import say
-from host_programs.container import remove_image, remove_own
+from host_programs.docker import remove_container, remove_image
 from host_programs.files import directory, files
 from host_programs.files.directory import OwnDirectory
 from host_programs.files.files import OwnedFiles
-from host_programs.postgres import isolation, postgres
+from host_programs.messages import say
+from host_programs.postgres import isolation, psql
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def claim_directory(arguments: BridgeParts) -> directory.Done:
 def cleanup_bridge(arguments: BridgeParts) -> Removed:
     """Remove what is still there, in the order of a destroy. ScriptError, and it stays, if the database was never
     archived."""
-    gone = [*remove_own(arguments.container, arguments.stack), *_remove_database(arguments)]
+    gone = [*remove_container(arguments.container, arguments.stack), *_remove_database(arguments)]
     files.erase(arguments.registration)
     for config in directory.configs(Path(arguments.own.path)):
         gone += files.erase_own(arguments.stack, config, own_directory=True)
@@ -97,7 +97,7 @@ def _remove_database(arguments: BridgeParts) -> list[str]:
         if owner != stack and not unnamed:
             say(f"warning: role {place.role} stays: {databases.owner_in_words(owner)}")
         else:
-            role = postgres.quoted(place.role)
+            role = psql.quote_identifier(place.role)
             databases.run_sql(server, f"drop owned by {role}; drop role {role};")
             gone.append(f"role {place.role}")
     return gone

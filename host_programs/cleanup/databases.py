@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from documents.marks import parse_owner_comment
 from documents.places import Postgres
-from host_programs.common import ScriptError, say
-from host_programs.container import look
-from host_programs.postgres import measure, postgres
+from host_programs.docker import inspect_container
+from host_programs.messages import ScriptError, say
+from host_programs.postgres import measure, psql
 
 _COMMENTS = """
 select json_build_object(
@@ -23,7 +23,7 @@ select json_build_object(
 def read_comments(server: Postgres, subject: str) -> Mapping[str, Mapping[str, str]]:
     """The comments on databases and roles, by name. ScriptError, that `subject` cannot be removed, if Postgres is
     down."""
-    container = look(server.container)
+    container = inspect_container(server.container)
     if container is None or not container.running:
         raise ScriptError(
             f"container {server.container}: is {container.status if container else 'not there'}: {subject} cannot be "
@@ -51,7 +51,7 @@ def drop_archived(server: Postgres, stack: str, databases: Mapping[str, str], na
 
 def drop_database(server: Postgres, name: str) -> list[str]:
     """Drop the database, whoever is connected; what went."""
-    run_sql(server, f"drop database if exists {postgres.quoted(name)} with (force);")
+    run_sql(server, f"drop database if exists {psql.quote_identifier(name)} with (force);")
     return [f"database {name}"]
 
 
@@ -67,4 +67,4 @@ def owner_in_words(stack: object) -> str:
 
 def run_sql(server: Postgres, statement: str) -> list[str]:
     """The rows, as the superuser."""
-    return postgres.sql(server.container, server.superuser, "postgres", statement, timeout=120)
+    return psql.run_sql(server.container, server.superuser, "postgres", statement, timeout=120)

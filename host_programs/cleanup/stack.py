@@ -12,9 +12,9 @@ from documents.refusal import Refused
 from host_programs.backup import nightly_backup
 from host_programs.cleanup import databases
 from host_programs.cleanup.bridge import BridgeParts, Removed, cleanup_bridge
-from host_programs.common import say
 from host_programs.files import directory, files, safe_files
 from host_programs.files.directory import OwnDirectory
+from host_programs.messages import say
 from host_programs.synapse import appservices
 
 

@@ -11,10 +11,10 @@ from documents.places import NO_ARCHIVE, BridgeDeployment, BridgePlace, Deployme
 from host_programs.backup import archives
 from host_programs.bridge import config_check
 from host_programs.bridge.config_check import Question
-from host_programs.common import ScriptError
-from host_programs.container import of_stack
+from host_programs.docker import belongs_to_stack
 from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, directory_writers
+from host_programs.messages import ScriptError
 from verdicts.host_facts.archive import ArchiveFacts
 from verdicts.host_facts.bridge import BridgeFacts
 from verdicts.host_facts.docker import Container
@@ -100,5 +100,5 @@ def list_leaving(containers: Mapping[str, Container], deployment: Deployment) ->
     return tuple(
         name
         for name, container in sorted(containers.items())
-        if of_stack(container, deployment.stack, deployment.synapse.network) and name not in named
+        if belongs_to_stack(container, deployment.stack, deployment.synapse.network) and name not in named
     )

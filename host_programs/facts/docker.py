@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from documents.places import Deployment
-from host_programs.common import ScriptError, docker
-from host_programs.container import every
+from host_programs.docker import inspect_all_containers, run_docker
+from host_programs.messages import ScriptError
 from verdicts.host_facts.docker import Container, IdRange
 
 VERSION = ("version", "--format", "{{.Server.Version}}")
@@ -20,7 +20,7 @@ LIMIT = 20.0  # seconds
 
 def read_version() -> str:
     """The daemon's version. ScriptError if it does not answer."""
-    done = docker(*VERSION, check=False, timeout=LIMIT)
+    done = run_docker(*VERSION, check=False, timeout=LIMIT)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
         raise ScriptError(f"Docker does not answer on the host: {last}: start it, then run this again")
@@ -29,7 +29,7 @@ def read_version() -> str:
 
 def list_containers() -> dict[str, Container]:
     """All containers, by name."""
-    return {container.name: container for container in every()}
+    return {container.name: container for container in inspect_all_containers()}
 
 
 def find_user_without_docker() -> str:

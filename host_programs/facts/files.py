@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Optional
 
-from host_programs.common import ScriptError
 from host_programs.files import safe_files
 from host_programs.files.directory import CLAIM
 from host_programs.files.files import file_writer
+from host_programs.messages import ScriptError
 from verdicts.host_facts.files import Directory, File, OwnFile
 
 

@@ -15,8 +15,7 @@ from typing import Optional
 from documents.backup.script_check import resolve_directory
 from documents.places import Deployment
 from host_programs import host_lock
-from host_programs.common import docker
-from host_programs.container import there
+from host_programs.docker import filter_existing, run_docker
 from host_programs.facts import backup, bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
@@ -26,7 +25,7 @@ from host_programs.files.files import dump_script_owner
 from host_programs.status.read_status import read_status
 from host_programs.synapse.workers import inspect_worker
 from verdicts.host_facts.host import HostFacts
-from verdicts.status import StatusFacts
+from verdicts.status.facts import StatusFacts
 
 READERS = 10  # at a time
 
@@ -81,14 +80,14 @@ def read_host(request: FactsRequest) -> HostFacts:
         version = pool.submit(docker_facts.read_version)
         listed = pool.submit(docker_facts.list_containers)
         password = pool.submit(postgres_facts.read_superuser_password, deployment.postgres.container)
-        network = pool.submit(there, "network", [server.network])
-        images = pool.submit(there, "image", [bridge.place.image for bridge in deployment.bridges])
+        network = pool.submit(filter_existing, "network", [server.network])
+        images = pool.submit(filter_existing, "image", [bridge.place.image for bridge in deployment.bridges])
         inside = pool.submit(synapse.read_inside, deployment)
         rights = pool.submit(postgres_facts.read_postgres, deployment, request.isolated_databases)
         answer = pool.submit(synapse.read_answer, server)
         syntax = pool.submit(backup.check_syntax, deployment, script)
         workers = {name: pool.submit(inspect_worker, name, server) for name in server.workers}
-        data_root = pool.submit(docker, "info", "--format", "{{.DockerRootDir}}")
+        data_root = pool.submit(run_docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
         schemas = pool.submit(postgres_facts.read_schemas, deployment, rights)
         containers, url = listed.result(), answer.result()[0]
@@ -96,7 +95,7 @@ def read_host(request: FactsRequest) -> HostFacts:
         bridge_facts = pool.map(lambda bridge: bridges.read_bridge(bridge, surroundings), deployment.bridges)
         return HostFacts(
             docker=docker_version,
-            docker_host=docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip(),
+            docker_host=run_docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip(),
             uids=docker_facts.read_id_map(containers, deployment, "uid_map"),
             gids=docker_facts.read_id_map(containers, deployment, "gid_map"),
             docker_free=shutil.disk_usage(find_existing(Path(data_root.result().stdout.strip()))).free,

@@ -6,9 +6,9 @@ import json
 from concurrent.futures import Future
 
 from documents.places import Deployment
-from host_programs.common import ScriptError, docker
-from host_programs.container import variable
-from host_programs.postgres.postgres import SCHEMA, Line, psql, sessions
+from host_programs.docker import read_variable, run_docker
+from host_programs.messages import ScriptError
+from host_programs.postgres.psql import SCHEMA, Statement, run_psql, run_sessions
 from host_programs.wire import typed
 from verdicts.host_facts.postgres import PostgresFacts
 
@@ -39,7 +39,7 @@ select json_build_object(
 def read_postgres(deployment: Deployment, isolated_databases: tuple[str, ...]) -> PostgresFacts:
     """As the superuser. Whatever Postgres says against it is `error`."""
     server, bridges = deployment.postgres, deployment.databases
-    done = psql(
+    done = run_psql(
         server.container, server.superuser, "postgres", POSTGRES, timeout=30,
         isolated=",".join(isolated_databases), bridge_roles=",".join(database.role for database in bridges),
     )  # fmt: skip
@@ -50,10 +50,10 @@ def read_postgres(deployment: Deployment, isolated_databases: tuple[str, ...]) -
 
 def read_superuser_password(container: str) -> str:
     """As the official image takes it: from its variable, or from the file that another variable names."""
-    file = variable(container, "POSTGRES_PASSWORD_FILE")
+    file = read_variable(container, "POSTGRES_PASSWORD_FILE")
     if not file:
-        return variable(container, "POSTGRES_PASSWORD")
-    done = docker("exec", container, "cat", file, check=False, timeout=20)
+        return read_variable(container, "POSTGRES_PASSWORD")
+    done = run_docker("exec", container, "cat", file, check=False, timeout=20)
     return "" if done.returncode else done.stdout.rstrip("\n")
 
 
@@ -63,13 +63,13 @@ def read_schemas(deployment: Deployment, postgres: Future[PostgresFacts]) -> dic
     existing = postgres.result().databases
     databases = [database for database in deployment.databases if database.database in existing]
     query = " ".join(SCHEMA.split())
-    lines = [Line(database.role, database.database, query) for database in databases]
+    lines = [Statement(database.role, database.database, query) for database in databases]
     try:
-        answers = sessions(deployment.postgres.container, *lines)
+        answers = run_sessions(deployment.postgres.container, *lines)
     except ScriptError:
         answers = []
     return {
-        database.database: {part: (version, oldest) for part, (version, oldest) in json.loads(answer.out).items()}
+        database.database: {part: (version, oldest) for part, (version, oldest) in json.loads(answer.stdout).items()}
         for database, answer in zip(databases, answers)
-        if answer.well
+        if answer.succeeded
     }

@@ -11,8 +11,8 @@ from typing import Optional
 
 from documents.places import Deployment, Synapse
 from host_programs import program_file
-from host_programs.common import ScriptError
-from host_programs.container import inside, look, on_host
+from host_programs.docker import find_path_in_container, find_path_on_host, inspect_container
+from host_programs.messages import ScriptError
 from host_programs.synapse import client
 from host_programs.synapse.exchange import Request, send
 from host_programs.synapse.homeserver.edit import find_path_inside
@@ -26,7 +26,7 @@ from verdicts.host_facts.synapse import SynapseFacts
 def read_inside(deployment: Deployment) -> SynapseFacts:
     """What Synapse's own container tells. Whatever is wrong with that is `error`."""
     synapse = deployment.synapse
-    file = find_path_inside(synapse, look(synapse.container))
+    file = find_path_inside(synapse, inspect_container(synapse.container))
     request = synapse_facts.SynapseRequest(homeserver=file, address=synapse.address)
     try:
         return program_file.run_inside(synapse.container, synapse_facts.read_synapse, request, timeout=30)
@@ -50,7 +50,7 @@ def map_into_container(container: Optional[Container], synapse: Synapse) -> dict
     """The container's paths of Synapse's directory and of homeserver.yaml, as far as it has these."""
     if container is None:
         return {}
-    paths = {path: inside(container, path) for path in (synapse.directory, synapse.homeserver_file)}
+    paths = {path: find_path_in_container(container, path) for path in (synapse.directory, synapse.homeserver_file)}
     return {path: mounted for path, mounted in paths.items() if mounted}
 
 
@@ -58,7 +58,7 @@ def map_onto_host(container: Optional[Container], synapse: SynapseFacts) -> dict
     """The host's paths of the files of Synapse's configuration, as far as it has these."""
     if container is None:
         return {}
-    paths = {file: on_host(container, file) for file in synapse.files}
+    paths = {file: find_path_on_host(container, file) for file in synapse.files}
     return {file: path for file, path in paths.items() if path}
 
 
@@ -69,7 +69,7 @@ def find_worker_containers(containers: Mapping[str, Container], synapse: Synapse
     sharing = {
         name: container
         for name, container in containers.items()
-        if main and container.id != main.id and any(inside(container, path) for path in paths)
+        if main and container.id != main.id and any(find_path_in_container(container, path) for path in paths)
     }
     if not (main and sharing):
         return ()
@@ -97,7 +97,8 @@ def find_renderers(containers: Mapping[str, Container], synapse: Synapse) -> tup
     return tuple(
         name
         for name, container in sorted(containers.items())
-        if (path := inside(container, synapse.homeserver_file)) and writes_file(" ".join(container.command), path)
+        if (path := find_path_in_container(container, synapse.homeserver_file))
+        and writes_file(" ".join(container.command), path)
     )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Optional
 
 from documents.marks import file_owner
-from host_programs.common import ScriptError, say
 from host_programs.files import safe_files
+from host_programs.messages import ScriptError, say
 
 CLAIM = ".stack"
 PROGRAMS = "mautrix-host-"  # how the names of the program files begin: program_file.py

@@ -14,9 +14,9 @@ from typing import Optional
 
 from documents.backup.dump_script import parse_dump_script_owner
 from documents.marks import file_owner
-from host_programs.common import ScriptError, say
 from host_programs.files import safe_files
 from host_programs.files.directory import Done
+from host_programs.messages import ScriptError, say
 
 
 @dataclass(frozen=True)

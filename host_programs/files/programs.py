@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host_programs import program_file
-from host_programs.common import ScriptError
 from host_programs.files import directory, safe_files
 from host_programs.files.directory import OwnDirectory
+from host_programs.messages import ScriptError
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from documents.credentials import matches_verifier, scram_verifier
 from documents.masking import mask
 from documents.places import Database, Postgres
-from host_programs.common import ScriptError
-from host_programs.postgres.postgres import Line, quoted, sessions, sql
+from host_programs.messages import ScriptError
+from host_programs.postgres.psql import Statement, quote_identifier, run_sessions, run_sql
 
 ATTRIBUTES = """
 select coalesce(json_object_agg(rolname, json_build_object('rolsuper', rolsuper, 'rolcreatedb', rolcreatedb,
@@ -77,7 +77,7 @@ def prove_access(arguments: Access) -> AccessProof:
     new = [access for access in arguments.roles if not matches_verifier(verifiers[access.role], access.password)]
     if new:
         altered = (
-            f"alter role {quoted(access.role)} password '{scram_verifier(access.password, os.urandom(16))}';"
+            f"alter role {quote_identifier(access.role)} password '{scram_verifier(access.password, os.urandom(16))}';"
             for access in new
         )
         _run_sql(arguments, f"begin; {' '.join(altered)} commit;")
@@ -156,14 +156,14 @@ def _try_all(arguments: Access) -> dict[tuple[str, str], tuple[bool, str]]:
         }
         text = " ".join(f"{key}='{_escape_for_libpq(value)}'" for key, value in values.items())
         line = f"\\connect '{_escape_for_psql(text)}' \\\\ select 'in as ' || current_user;"
-        lines.append(Line(postgres.superuser, "postgres", line))
+        lines.append(Statement(postgres.superuser, "postgres", line))
     passwords = [access.password for access in arguments.roles]
     return {
         (access.role, database): (
-            f"in as {access.role}" in answer.out.splitlines(),
-            mask(f"{answer.out}{answer.errors}", passwords).strip(),
+            f"in as {access.role}" in answer.stdout.splitlines(),
+            mask(f"{answer.stdout}{answer.stderr}", passwords).strip(),
         )
-        for (access, database), answer in zip(pairs, sessions(postgres.container, *lines))
+        for (access, database), answer in zip(pairs, run_sessions(postgres.container, *lines))
     }
 
 
@@ -185,4 +185,4 @@ def _may_connect(arguments: Access, role: str, database: str) -> bool:
 
 def _run_sql(arguments: Access, statement: str, **variables: str) -> list[str]:
     postgres = arguments.postgres
-    return sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)
+    return run_sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)

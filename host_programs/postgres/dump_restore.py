@@ -7,8 +7,8 @@ from typing import IO
 
 from documents.backup import plain_dump
 from documents.refusal import Refused
-from host_programs.common import ScriptError
-from host_programs.postgres import postgres
+from host_programs.messages import ScriptError
+from host_programs.postgres import psql
 from host_programs.postgres.measure import COUNT_TABLES
 
 LIMIT = 6 * 3600.0  # seconds
@@ -56,19 +56,19 @@ def restore_dump(container: str, role: str, database: str, stream: IO[bytes], fi
     """Run the statement `first`, a plain dump and the statement `last` in one transaction: all of it, or nothing and
     ScriptError; nothing, too, if this process ends on the way. It runs as the role, which is no superuser, as nobody in
     the container, and without any of psql's own commands."""
-    with postgres.Session(container, role, database, unprivileged=True) as session:
+    with psql.Session(container, role, database, unprivileged=True) as session:
         _feed(session, stream, f"\\o /dev/null\nBEGIN;\n{first}", f"{last}COMMIT;\n", database)
 
 
-def try_restore(session: postgres.Session, role: str, database: str, stream: IO[bytes]) -> int:
+def try_restore(session: psql.Session, role: str, database: str, stream: IO[bytes]) -> int:
     """As `restore_dump`, in an `unprivileged` session that serves many dumps, and all of it taken back; how many tables
     the dump has. ScriptError unless it can be restored."""
-    begin = f"\\connect {postgres.quoted(database)} {postgres.quoted(role)}\n\\o /dev/null\nBEGIN;\n"
+    begin = f"\\connect {psql.quote_identifier(database)} {psql.quote_identifier(role)}\n\\o /dev/null\nBEGIN;\n"
     last = f"SET CONSTRAINTS ALL IMMEDIATE;\n\\o\n{COUNT_TABLES}ROLLBACK;\n"
     return int(_feed(session, stream, begin, last, database)[-1])
 
 
-def _feed(session: postgres.Session, stream: IO[bytes], first: str, last: str, database: str) -> list[str]:
+def _feed(session: psql.Session, stream: IO[bytes], first: str, last: str, database: str) -> list[str]:
     """What psql says from a `\\o` in `last` on."""
 
     def pieces() -> Iterator[bytes]:
@@ -77,7 +77,7 @@ def _feed(session: postgres.Session, stream: IO[bytes], first: str, last: str, d
         yield f"\n{last}".encode()
 
     try:
-        return session.feed(pieces(), LIMIT)
+        return session.run_pieces(pieces(), LIMIT)
     except Refused as refused:
         raise ScriptError(f"nothing was restored into {database}: {'; '.join(refused.lines())}") from None
     except ScriptError as error:

@@ -16,7 +16,8 @@ from typing import IO
 
 from documents.backup.dump_script import CLOSING_LINE
 from documents.places import Database
-from host_programs.common import NO_DOCKER, ScriptError, docker
+from host_programs.docker import NO_DOCKER, run_docker
+from host_programs.messages import ScriptError
 
 _READERS = {b"\x1f\x8b": ["gzip", "-dc"], b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"]}
 _READERS |= {b"BZh": ["bzip2", "-dc"]}
@@ -157,7 +158,7 @@ def _feed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
 
 def check_dumpable(database: Database) -> None:
     """ScriptError unless pg_dump can read every table's definition, which takes no time. `make_dump` reads the data."""
-    done = docker(*_dump_command(database), "--schema-only", "-f", "/dev/null", check=False)
+    done = run_docker(*_dump_command(database), "--schema-only", "-f", "/dev/null", check=False)
     if done.returncode:
         raise ScriptError(
             f"{database.container}: database {database.database} could not be dumped, and nothing was removed: "

@@ -18,8 +18,8 @@ from typing import Any, Optional
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database, Postgres
 from host_programs import host_lock
-from host_programs.common import ScriptError, say
-from host_programs.postgres.postgres import quoted, sql
+from host_programs.messages import ScriptError, say
+from host_programs.postgres.psql import quote_identifier, run_sql
 
 PUBLIC = """
 select json_object_agg(datname, array(
@@ -86,13 +86,13 @@ def _isolate(arguments: Isolation, first: bool) -> Isolated:
         released = {database: rights for database, rights in noted.items() if database not in arguments.databases}
         returned = {name: rights for name, rights in released.items() if not _find_others_note(others, name)}
         own_databases = [bridge.database for bridge in arguments.bridges]
-        closed = ", ".join(map(quoted, (*own_databases, *arguments.databases)))
+        closed = ", ".join(map(quote_identifier, (*own_databases, *arguments.databases)))
         comments, texts = "", {"on_role": owner_comment(stack, public=public)}
         for number, bridge in enumerate(arguments.bridges):
             values = {key: value for key, value in on_database.get(bridge.database, {}).items() if key != "stack"}
             texts[f"on_{number}"] = owner_comment(stack, **values)
-            comments += f"comment on role {quoted(bridge.role)} is :'on_role'; "
-            comments += f"comment on database {quoted(bridge.database)} is :'on_{number}'; "
+            comments += f"comment on role {quote_identifier(bridge.role)} is :'on_role'; "
+            comments += f"comment on database {quote_identifier(bridge.database)} is :'on_{number}'; "
         revoke = f"revoke connect, temporary on database {closed} from public;"
         _run_sql(arguments, f"begin; {comments}{revoke} {_grant_statements(returned)} commit;", **texts)
     return Isolated({database: tuple(rights) for database, rights in public.items()})
@@ -128,7 +128,7 @@ def give_public_back(arguments: Isolation) -> GivenBack:
             if _find_others_note(others, database):
                 say(f"note: {database}: PUBLIC stays out, as long as another bridge is isolated from it")
         returned = {name: noted[name] for name in existing if not _find_others_note(others, name)}
-        comments = " ".join(f"comment on role {quoted(role)} is :'on_role';" for role in ours)
+        comments = " ".join(f"comment on role {quote_identifier(role)} is :'on_role';" for role in ours)
         statement = f"begin; {_grant_statements(returned)} {comments} commit;"
         _run_sql(arguments, statement, on_role=owner_comment(arguments.stack, public={}))
     return GivenBack(tuple(returned))
@@ -140,7 +140,8 @@ def _lock(arguments: Isolation) -> AbstractContextManager[None]:
 
 def _grant_statements(returned: Mapping[str, list[str]]) -> str:
     return " ".join(
-        f"grant {', '.join(right for right in DEFAULT if right in rights)} on database {quoted(database)} to public;"
+        f"grant {', '.join(right for right in DEFAULT if right in rights)} "
+        f"on database {quote_identifier(database)} to public;"
         for database, rights in returned.items()
         if {*rights} & {*DEFAULT}
     )
@@ -148,7 +149,7 @@ def _grant_statements(returned: Mapping[str, list[str]]) -> str:
 
 def _run_sql(arguments: Isolation, statement: str, **variables: str) -> list[str]:
     postgres = arguments.postgres
-    return sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)
+    return run_sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)
 
 
 Comment = Mapping[str, Any]  # what one of ours says

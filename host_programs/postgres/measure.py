@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Optional
 
 from documents.places import Database
-from host_programs.common import ScriptError
-from host_programs.postgres import dumps, postgres
+from host_programs.messages import ScriptError
+from host_programs.postgres import dumps, psql
 
 
 def measure_database(database: Database) -> Optional[int]:
     """Bytes of the database; None if there is none. Asked as the role, in its own database."""
-    done = postgres.psql(
+    done = psql.run_psql(
         database.container, database.role, database.database, "select pg_database_size(current_database());", timeout=60
     )
     if done.returncode and dumps.is_absent(database, done.stderr):
@@ -33,12 +33,12 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_s
 
 def count_tables(container: str, user: str, database: str) -> int:
     """How many tables there are outside of Postgres' own schemas."""
-    return int(postgres.sql(container, user, database, COUNT_TABLES)[0])
+    return int(psql.run_sql(container, user, database, COUNT_TABLES)[0])
 
 
 def count_objects(container: str, user: str, database: str) -> int:
     """How many tables, views, sequences, types and functions there are that Postgres did not make itself."""
-    rows = postgres.sql(
+    rows = psql.run_sql(
         container, user, database,
         "WITH ours AS (SELECT oid FROM pg_catalog.pg_namespace"
         " WHERE nspname NOT IN ('pg_catalog', 'information_schema')"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Optional
 
 from documents.places import Deployment
-from host_programs.common import ScriptError
 from host_programs.files import safe_files
 from host_programs.files.directory import DEPLOYED
+from host_programs.messages import ScriptError
 from host_programs.wire import WireError, plain, typed
 
 

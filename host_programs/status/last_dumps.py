@@ -12,12 +12,12 @@ from documents.backup.script_check import resolve_directory
 from documents.places import Database, Deployment
 from documents.timestamps import file_name_seconds
 from host_programs.backup.proof_note import Note
-from host_programs.common import ScriptError
 from host_programs.files import safe_files
 from host_programs.files.directory import PROVEN
+from host_programs.messages import ScriptError
 from host_programs.postgres import dumps
 from host_programs.wire import WireError, typed
-from verdicts.status import DumpFacts, GoodDump
+from verdicts.status.facts import DumpFacts, GoodDump
 
 TRIES = 3  # dumps that are read; one that is older than so many damaged ones needs a person anyhow
 

@@ -17,7 +17,7 @@ from documents.timestamps import file_name_seconds, rfc3339_seconds
 from host_programs import program_file
 from host_programs.backup import archives
 from host_programs.bridge.bridge_status import BridgeAddress, error_line, read_bridge_status
-from host_programs.container import containers, recent_log
+from host_programs.docker import inspect_containers, read_recent_log
 from host_programs.files import safe_files
 from host_programs.files.files import dump_script_owner
 from host_programs.status.deployed import without_secrets
@@ -31,7 +31,7 @@ from verdicts.answers import summarize_answer
 from verdicts.bridge_log import last_event_time
 from verdicts.host_facts.bridge import BridgeStatus
 from verdicts.host_facts.docker import Container
-from verdicts.status import (
+from verdicts.status.facts import (
     BackupCall,
     BridgeStatusFacts,
     DumpFacts,
@@ -115,7 +115,7 @@ def _answer_or_error(question: Callable[[], T], failed: Callable[[str], T]) -> T
 def _containers(deployment: Deployment, seconds: float) -> tuple[dict[str, Container], str]:
     """By name, and why they are not known."""
     names = [deployment.synapse.container, *(bridge.place.container for bridge in deployment.bridges)]
-    return _answer_or_error(lambda: (containers(*names, timeout=seconds), ""), lambda error: ({}, error))
+    return _answer_or_error(lambda: (inspect_containers(*names, timeout=seconds), ""), lambda error: ({}, error))
 
 
 def _synapse(
@@ -173,7 +173,7 @@ def _as_token(deployment: BridgeDeployment) -> tuple[str, str]:
 
 
 def _last_event(container: Optional[Container], seconds: float) -> Optional[float]:
-    return last_event_time(recent_log(container, LOG_LINES, seconds)) if container else None
+    return last_event_time(read_recent_log(container, LOG_LINES, seconds)) if container else None
 
 
 def _newest_archive(deployment: BridgeDeployment) -> NewestArchive:

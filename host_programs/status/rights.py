@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from documents.places import Deployment
-from host_programs.common import ScriptError
-from host_programs.postgres.postgres import psql
+from host_programs.messages import ScriptError
+from host_programs.postgres.psql import run_psql
 from host_programs.wire import typed
-from verdicts.status import PostgresRights
+from verdicts.status.facts import PostgresRights
 
 RIGHTS = """
 select json_build_object(
@@ -31,7 +31,7 @@ def read_rights(deployment: Deployment, seconds: float) -> PostgresRights:
     """ScriptError if Postgres does not tell."""
     postgres = deployment.postgres
     roles = ",".join(database.role for database in deployment.databases)
-    done = psql(postgres.container, postgres.superuser, "postgres", RIGHTS, timeout=seconds, roles=roles)
+    done = run_psql(postgres.container, postgres.superuser, "postgres", RIGHTS, timeout=seconds, roles=roles)
     if done.returncode:
         raise ScriptError((done.stderr.strip() or f"psql: exit code {done.returncode}").splitlines()[0])
     return typed(PostgresRights, json.loads(done.stdout), "Postgres' answer")

@@ -23,10 +23,10 @@ from typing import Optional
 from documents.masking import clean_log
 from documents.places import Synapse
 from host_programs import host_lock
-from host_programs.common import ScriptError, docker, say
-from host_programs.container import look, running_of
+from host_programs.docker import inspect_container, list_running_containers, run_docker
 from host_programs.files import safe_files
 from host_programs.files.files import OwnedFile
+from host_programs.messages import ScriptError, say
 from host_programs.synapse import restart
 from host_programs.synapse.exchange import Request, send
 from host_programs.synapse.homeserver import edit, file, recovery
@@ -109,7 +109,7 @@ def _register(arguments: Appservices, tokens: Collection[str]) -> Registered:
     synapse, path, name = arguments.synapse, arguments.homeserver_file, arguments.synapse.container
     old, text = file.read_text(path)
     restore_listed(synapse, arguments.stack, arguments.registrations, text)
-    container = look(name)
+    container = inspect_container(name)
     if container is None or not container.running:
         status = restart.describe_status(container)
         raise ScriptError(f"container {name}: is {status}, nothing was touched: start Synapse, then run this again")
@@ -187,19 +187,19 @@ def _require_loadable(
 def _stop_leaving(arguments: Appservices) -> Iterator[None]:
     """Stop the stack's bridges that are no longer named: Synapse would not take any more what they still receive from
     their network. If the body fails, start them again."""
-    running = running_of(arguments.stack, arguments.synapse.network)
+    running = list_running_containers(arguments.stack, arguments.synapse.network)
     leaving = [name for name in running if name not in arguments.bridges]
     for name in leaving:
         say(
             f"{name}: is no longer among the stack's bridges: it is stopped; its database is archived and all of it "
             "goes when this `pulumi up` succeeds, or the next one that does"
         )
-        docker("stop", "--time", "30", name)
+        run_docker("stop", "--time", "30", name)
     try:
         yield
     except ScriptError:
         for name in leaving:
-            docker("start", name, check=False)
+            run_docker("start", name, check=False)
         raise
 
 
@@ -314,11 +314,11 @@ def _explain_no_restart(
 
 def _try_look(name: str) -> Optional[Container]:
     try:
-        return look(name)
+        return inspect_container(name)
     except ScriptError as error:
         say(f"warning: {error}")
         return None
 
 
 def _list_running(names: Collection[str]) -> list[str]:
-    return [name for name in names if (container := look(name)) and container.running]
+    return [name for name in names if (container := inspect_container(name)) and container.running]

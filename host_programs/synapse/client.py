@@ -11,8 +11,8 @@ from typing import Optional
 from urllib.parse import urlsplit
 
 from documents.places import AUTO, Synapse
-from host_programs.common import ScriptError
-from host_programs.container import look
+from host_programs.docker import inspect_container
+from host_programs.messages import ScriptError
 from host_programs.synapse.exchange import Request, send
 from verdicts.answers import Exchange
 from verdicts.host_facts.docker import Container
@@ -21,7 +21,7 @@ from verdicts.host_facts.docker import Container
 def find_url(synapse: Synapse) -> str:
     """Synapse's URL on this host: the port that Docker publishes for it, else the container's own address. ScriptError
     if there is neither."""
-    return url_of(synapse, look(synapse.container) if synapse.url == AUTO else None)
+    return url_of(synapse, inspect_container(synapse.container) if synapse.url == AUTO else None)
 
 
 def url_of(synapse: Synapse, container: Optional[Container]) -> str:

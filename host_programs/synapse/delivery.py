@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar
 from urllib.parse import quote
 
-from host_programs.common import ScriptError, say
+from host_programs.messages import ScriptError, say
 from host_programs.synapse.exchange import Request, send
 from verdicts.answers import Exchange, summarize_answer
 

@@ -19,7 +19,7 @@ from typing import Any, Optional
 from urllib.parse import SplitResult, quote, urlsplit
 
 from documents.masking import mask
-from host_programs.common import ScriptError
+from host_programs.messages import ScriptError
 from verdicts.answers import Exchange
 
 MEDIA_CONFIG = "/_matrix/media/v3/config"  # of whoever serves the media repository; 401 without a token

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from documents.places import Synapse
-from host_programs.common import ScriptError, say
 from host_programs.files import files, safe_files
 from host_programs.files.files import OwnedFile, OwnedFiles
+from host_programs.messages import ScriptError, say
 from host_programs.synapse.inside.config import find_tokens
 
 LARGEST = 64 * 1024  # bytes; a registration of ours has under 2 KiB, and a log beside it may have gigabytes

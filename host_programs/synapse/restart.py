@@ -14,8 +14,8 @@ from typing import Optional
 
 from documents.masking import clean_log
 from documents.places import Synapse
-from host_programs.common import ScriptError, docker, logs, say
-from host_programs.container import look
+from host_programs.docker import inspect_container, read_log, run_docker
+from host_programs.messages import ScriptError, say
 from host_programs.synapse import client
 from host_programs.synapse.exchange import make_connection, parse_url
 from host_programs.synapse.workers import explain_unhealthy_worker
@@ -63,9 +63,9 @@ def _restart_container(name: str, wait: Callable[[int], Optional[str]]) -> Optio
     say(f"restarting {name}")
     before = None
     with contextlib.suppress(ScriptError):
-        before = look(name)
+        before = inspect_container(name)
     try:
-        done = docker("restart", name, check=False)
+        done = run_docker("restart", name, check=False)
     except ScriptError as error:  # no answer in 600 s
         return str(error)
     if done.returncode:
@@ -80,7 +80,7 @@ def explain_unhealthy_synapse(synapse: Synapse, restarts: int) -> str:
     if fault := wait_for_main(synapse, seconds, restarts):
         return f"container {synapse.container}: Synapse is down ({fault})"
     for name in synapse.workers:
-        container = look(name)
+        container = inspect_container(name)
         if container is None or not container.running:
             return f"container {name}: is {describe_status(container)}"
         if fault := _wait_for_worker(name, synapse, container.restarts, seconds):
@@ -123,7 +123,7 @@ def _wait(name: str, explain: Callable[[bool], Optional[str]], seconds: float, r
         if now - inspected_at >= 1:
             inspected_at = now
             with contextlib.suppress(ScriptError):  # Docker does not answer just now: health alone has to tell
-                container = look(name)
+                container = inspect_container(name)
                 if container is None:
                     return "its container is absent"
                 restarts = min(restarts, container.restarts)
@@ -164,7 +164,7 @@ def find_started_since(names: Sequence[str], stamp: float) -> list[str]:
     found = []
     for name in names:
         try:
-            container = look(name)
+            container = inspect_container(name)
         except ScriptError:
             container = None
         if container is None or _parse_time(container.started) > stamp:
@@ -189,7 +189,7 @@ def describe_status(container: Optional[Container]) -> str:
 def quote_logs(restart: Restart, secrets: Collection[str]) -> str:
     """The last lines of the logs that tell more about a failed restart, with the secrets masked."""
     texts = (
-        f"the last {LOG_LINES} log lines of {name}:\n{clean_log(logs(name, LOG_LINES), secrets).rstrip()}"
+        f"the last {LOG_LINES} log lines of {name}:\n{clean_log(read_log(name, LOG_LINES), secrets).rstrip()}"
         for name in restart.logs
     )
     return "\n".join(texts)

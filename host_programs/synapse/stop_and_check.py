@@ -18,10 +18,10 @@ from urllib.parse import quote
 from documents.marks import STACK_LABEL, TOKENS_LABEL
 from documents.masking import clean_log
 from documents.places import BridgePlace, Mas, Synapse
-from host_programs.common import ScriptError, logs, say
-from host_programs.container import look
+from host_programs.docker import inspect_container, read_log
 from host_programs.files import safe_files
 from host_programs.files.directory import EVIDENCE
+from host_programs.messages import ScriptError, say
 from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import Request, ping_request
 from verdicts.answers import Exchange, is_still_starting
@@ -151,7 +151,7 @@ def _until_started(once: Callable[[], Exchange], end: float, pause: float) -> li
 def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> str:
     """The error's text, all that counts in its first line; on the way the evidence is written."""
     containers = [arguments.synapse.container, *([arguments.mas.container] if arguments.mas else [])]
-    texts = {container: clean_log(logs(container, LINES), arguments.secrets)[-LOG:] for container in containers}
+    texts = {container: clean_log(read_log(container, LINES), arguments.secrets)[-LOG:] for container in containers}
     decided = verdict.first_failure
     assert decided is not None
     lines = [
@@ -168,7 +168,7 @@ def _bridge(arguments: Arguments) -> str:
     """What a FAIL leaves, and what brings the bridge back."""
     name = arguments.bridge.container
     try:
-        there = look(name)
+        there = inspect_container(name)
     except ScriptError as error:
         return f"No bridge is started ({error})."
     if there is None or there.labels.get(STACK_LABEL) != arguments.stack:

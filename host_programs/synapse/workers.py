@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from documents.places import Synapse
 from host_programs import program_file
-from host_programs.common import ScriptError
-from host_programs.container import inside, look
+from host_programs.docker import find_path_in_container, inspect_container
+from host_programs.messages import ScriptError
 from host_programs.synapse.inside import worker_facts
 from verdicts.host_facts.synapse import Worker, WorkerFacts
 
 
 def inspect_worker(name: str, synapse: Synapse) -> Worker:
     """The container, and what it says of itself. ScriptError if Docker fails."""
-    container = look(name)
+    container = inspect_container(name)
     if container is None:
         return Worker(None)
-    homeserver = inside(container, synapse.homeserver_file) or ""
+    homeserver = find_path_in_container(container, synapse.homeserver_file) or ""
     if not container.running:
         return Worker(container, homeserver)
     request = worker_facts.WorkerRequest(homeserver or synapse.path_inside("homeserver.yaml"))

@@ -56,8 +56,8 @@ def dispatching(verb: str) -> list[str]:
     program = f"""
 import sys
 from typing import Any
-from host_programs import common, dispatch, verbs
-from host_programs.common import say
+from host_programs import dispatch, messages, verbs
+from host_programs.messages import say
 sys.modules["of_the_test"] = sys.modules["__main__"]
 verbs.VERBS["test verb"] = "of_the_test:verb"
 {verb}

@@ -14,10 +14,10 @@ import pytest
 from documents.credentials import scram_verifier
 from documents.places import Database
 from documents.places import Postgres as Place
-from host_programs.common import ScriptError
+from host_programs.messages import ScriptError
 from host_programs.postgres import access
 from host_programs.postgres.access import Access, RolePassword, RoleProof
-from host_programs.postgres.postgres import Line, Said
+from host_programs.postgres.psql import PsqlResult, Statement
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]
@@ -59,12 +59,12 @@ class Server:
             return [json.dumps({"bridge": known} if known else {})]
         return [self.may] if "has_database_privilege" in statement else []
 
-    def sessions(self, container: str, *lines: Line) -> list[Said]:
+    def sessions(self, container: str, *lines: Statement) -> list[PsqlResult]:
         assert {(each.user, each.database) for each in lines} == {("synapse", "postgres")}
-        texts = [each.text for each in lines]
+        texts = [each.sql for each in lines]
         self.asked += texts
         said = [next(answer for name, answer in self.answers.items() if f"dbname=''{name}''" in line) for line in texts]
-        return [Said(answer, "", True) if answer == IN else Said("", answer, False) for answer in said]
+        return [PsqlResult(answer, "", True) if answer == IN else PsqlResult("", answer, False) for answer in said]
 
 
 Play = Callable[[Server], Server]
@@ -73,8 +73,8 @@ Play = Callable[[Server], Server]
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Play:
     def start(server: Server) -> Server:
-        monkeypatch.setattr(access, "sql", server.sql)
-        monkeypatch.setattr(access, "sessions", server.sessions)
+        monkeypatch.setattr(access, "run_sql", server.sql)
+        monkeypatch.setattr(access, "run_sessions", server.sessions)
         return server
 
     return start

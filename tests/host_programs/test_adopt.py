@@ -13,7 +13,7 @@ import yaml
 from host_programs.backup import archives
 from host_programs.backup.archives import Archived, Subject
 from host_programs.bridge import adopt
-from host_programs.common import ScriptError
+from host_programs.messages import ScriptError
 from tests.documents.test_adoption import CONFIG
 from tests.facts import container
 from verdicts.host_facts.docker import Container, Mount
@@ -33,9 +33,9 @@ class Host:
             "matrix-postgres": container("matrix-postgres"),
         }
         self.subjects: list[Subject] = []
-        monkeypatch.setattr(adopt, "docker", self.docker)
-        monkeypatch.setattr(adopt, "every", lambda: tuple(self.containers.values()))
-        monkeypatch.setattr(adopt, "look", self.containers.get)
+        monkeypatch.setattr(adopt, "run_docker", self.docker)
+        monkeypatch.setattr(adopt, "inspect_all_containers", lambda: tuple(self.containers.values()))
+        monkeypatch.setattr(adopt, "inspect_container", self.containers.get)
         monkeypatch.setattr(archives, "write", self.archived)
 
     def write(self, **changed: Any) -> None:

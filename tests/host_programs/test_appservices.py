@@ -22,8 +22,9 @@ import pytest
 
 from documents.homeserver.adding import add_entries
 from documents.homeserver.entries import Entries
-from host_programs import common, host_lock
-from host_programs.common import ScriptError
+from host_programs import host_lock
+from host_programs.docker import run_docker
+from host_programs.messages import ScriptError
 from host_programs.synapse import appservices, restart
 from host_programs.synapse.inside import homeserver_edit
 from host_programs.synapse.inside import process as synapse_process
@@ -351,9 +352,9 @@ def test_a_restart_that_docker_does_not_end_is_a_failed_start(host: Host, monkey
     def docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         for error in hangs:
             raise error
-        return common.docker(*words, check=check)
+        return run_docker(*words, check=check)
 
-    monkeypatch.setattr(restart, "docker", docker)
+    monkeypatch.setattr(restart, "run_docker", docker)
     with pytest.raises(ScriptError, match="restart: docker restart: no answer") as error:
         appservices.register_appservices(host.arguments)
     assert f"{host.file}: is as it was before; Synapse is healthy again with it after" in str(error.value)

@@ -20,10 +20,10 @@ from host_programs.backup import archives, proof_note
 from host_programs.cleanup import bridge as cleanup
 from host_programs.cleanup.bridge import Removed, claim_directory, cleanup_bridge
 from host_programs.cleanup.stack import cleanup_stack
-from host_programs.common import ScriptError
 from host_programs.files import directory, files
 from host_programs.files.directory import OwnDirectory
 from host_programs.files.files import OwnedFile, OwnedFiles
+from host_programs.messages import ScriptError
 from host_programs.postgres import dumps, isolation
 from host_programs.wire import plain
 from tests.facts import STACK, whole

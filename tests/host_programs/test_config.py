@@ -14,8 +14,8 @@ from documents.launcher import RUN_FROM_STDIN
 from host_programs.bridge import config_check
 from host_programs.bridge.config import Config, Written, write_config
 from host_programs.bridge.config_check import ASK, Question
-from host_programs.common import ScriptError
 from host_programs.files.files import OwnedFile
+from host_programs.messages import ScriptError
 from tests.host_programs.stub_docker import StubDocker, out
 
 IMAGE = "example.org/irc:v1"

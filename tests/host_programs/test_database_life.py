@@ -28,11 +28,11 @@ from host_programs.backup.archived_keys import FromArchive, read_archived_key
 from host_programs.backup.archives import Subject, found, manifest_of
 from host_programs.bridge import database_life, readiness
 from host_programs.bridge.database_life import Arguments, DatabaseOrigin
-from host_programs.common import ScriptError
-from host_programs.container import look
+from host_programs.docker import inspect_container
 from host_programs.facts.bridges import find_archive
+from host_programs.messages import ScriptError
 from host_programs.postgres import measure
-from host_programs.postgres.postgres import Line, Said, literal, sessions
+from host_programs.postgres.psql import PsqlResult, Statement, quote_literal, run_sessions
 from tests.facts import STACK, container, deployment
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 from tests.host_programs.steps import run_step
@@ -353,17 +353,17 @@ def test_a_database_begins_whatever_its_comment_says_and_a_new_one_in_one_sessio
     box: Box, monkeypatch: pytest.MonkeyPatch, said: str, most: int
 ) -> None:
     """One more for each bridge is what twenty wait for; one that does not begin is never asked for its key again."""
-    asked = list[Line]()
+    asked = list[Statement]()
 
-    def counted(container: str, *lines: Line) -> list[Said]:
+    def counted(container: str, *lines: Statement) -> list[PsqlResult]:
         asked.extend(lines)
-        return sessions(container, *lines)
+        return run_sessions(container, *lines)
 
-    monkeypatch.setattr("host_programs.postgres.postgres.sessions", counted)
+    monkeypatch.setattr("host_programs.postgres.psql.run_sessions", counted)
     for key, value in box.server.environment().items():
         monkeypatch.setenv(key, value)
     box.again()
-    box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS {literal(said)};")
+    box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS {quote_literal(said)};")
     arguments = replace(box.arguments, subject=replace(box.subject, stack=STACK, image="it's/an\\image:$1"))
     for count in (most, most + 1):
         assert database_life.prepare_database(arguments).began == "none"
@@ -549,8 +549,12 @@ class Running:
         self.there = container("mautrix-signal", labels={"mautrix-bridge.stack": "mautrix-signal/a"})
         for key, value in box.server.environment().items():
             monkeypatch.setenv(key, value)
-        monkeypatch.setattr(database_life, "look", lambda name: self.there if name == "mautrix-signal" else look(name))
-        monkeypatch.setattr(database_life, "docker", lambda *words, **_: self.calls.append(" ".join(words)))
+        monkeypatch.setattr(
+            database_life,
+            "inspect_container",
+            lambda name: self.there if name == "mautrix-signal" else inspect_container(name),
+        )
+        monkeypatch.setattr(database_life, "run_docker", lambda *words, **_: self.calls.append(" ".join(words)))
         monkeypatch.setattr(database_life, "remove_image", self.remove_image)
         box.again()
         self.begin(OLD)

@@ -98,7 +98,7 @@ def test_the_result_alone_is_on_standard_output_as_one_line_of_json() -> None:
     assert done.stdout == '{"a": {}, "b": [1]}\n'
 
 
-@pytest.mark.parametrize("error", ["common.ScriptError('what: why')", "dispatch.WireError('what: why')"])
+@pytest.mark.parametrize("error", ["messages.ScriptError('what: why')", "dispatch.WireError('what: why')"])
 def test_an_expected_end_is_its_own_line_and_no_traceback(error: str) -> None:
     done = dispatched(f"def verb(arguments: Any) -> Any:\n    raise {error}")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "what: why\n")
@@ -153,9 +153,9 @@ def test_every_docker_of_a_step_is_the_one_that_it_was_told(tmp_path: Path) -> N
 
 LONG = "ä" * 100_000
 RAISED = [
-    (f"common.ScriptError('ä' * {len(LONG)})", LONG),
+    (f"messages.ScriptError('ä' * {len(LONG)})", LONG),
     (f"ValueError('ä' * {len(LONG)})", LONG),
-    ("common.ScriptError('10%\\r' * 30000)", "10%" * 30000),
+    ("messages.ScriptError('10%\\r' * 30000)", "10%" * 30000),
 ]
 
 

@@ -28,8 +28,8 @@ def test_the_superuser_s_password_is_found_as_the_image_finds_it(
         there = words[3] == "/run/secrets/postgres_password"
         return subprocess.CompletedProcess(words, 0 if there else 1, "in the file\n" if there else "", "")
 
-    monkeypatch.setattr(postgres, "docker", docker)
-    monkeypatch.setattr(postgres, "variable", lambda container, name: environment.get(name, ""))
+    monkeypatch.setattr(postgres, "run_docker", docker)
+    monkeypatch.setattr(postgres, "read_variable", lambda container, name: environment.get(name, ""))
     assert postgres.read_superuser_password("matrix-postgres") == password
 
 

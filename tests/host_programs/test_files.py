@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from host_programs.common import ScriptError
 from host_programs.files import directory, files, safe_files
 from host_programs.files.directory import OwnDirectory
 from host_programs.files.files import OwnedFile, OwnedFiles
+from host_programs.messages import ScriptError
 
 
 def claimed(directory: Path, stack: str = "p/a") -> OwnDirectory:

@@ -13,9 +13,9 @@ import pytest
 from host_programs import host_lock
 from host_programs.bridge.config import Config
 from host_programs.bridge.config_check import Question
-from host_programs.common import ScriptError
 from host_programs.files.files import OwnedFile
 from host_programs.host_lock import at_work, steps
+from host_programs.messages import ScriptError
 from host_programs.wire import plain
 from tests.host_programs.steps import PYTHON, ROOT, dispatching, program_path, run_step
 

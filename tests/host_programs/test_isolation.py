@@ -11,7 +11,7 @@ import pytest
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
 from documents.places import Postgres as Place
-from host_programs.common import ScriptError
+from host_programs.messages import ScriptError
 from host_programs.postgres import isolation
 from host_programs.postgres.isolation import Isolation
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres

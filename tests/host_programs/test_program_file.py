@@ -18,7 +18,7 @@ import pytest
 from documents.launcher import RUN_FROM_STDIN, stdin_of
 from documents.marks import file_owner
 from host_programs import program_file, secrets
-from host_programs.common import ScriptError
+from host_programs.messages import ScriptError
 from host_programs.program_file import InsideError, build_program_file, run_inside
 from host_programs.secrets import NoArguments
 from tests.host_programs.steps import PYTHON, ROOT, program_path, run_step

@@ -17,9 +17,9 @@ import pytest
 
 from components.cleanup import stack_parts
 from documents.launcher import RUN_FROM_STDIN, stdin_of
-from host_programs.common import ScriptError
 from host_programs.files.directory import CLAIM, OwnDirectory
 from host_programs.files.programs import Programs, install_programs
+from host_programs.messages import ScriptError
 from host_programs.program_file import build_program_file
 from host_programs.wire import plain
 from tests.facts import STACK, whole

@@ -14,7 +14,7 @@ import pytest
 
 from documents.places import Database
 from host_programs.bridge import readiness
-from host_programs.common import ScriptError
+from host_programs.messages import ScriptError
 from host_programs.synapse import delivery
 from tests import facts
 from tests.host_programs.container_json import EVENTS, ID, inspected

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from host_programs.common import ScriptError
 from host_programs.files import safe_files
+from host_programs.messages import ScriptError
 
 OTHER = 991  # a uid that is not ours
 

@@ -12,7 +12,7 @@ from documents.credentials import DoublePuppet, Keys, Seed, Tokens
 from host_programs import secrets
 from host_programs.backup import archived_keys
 from host_programs.backup.archived_keys import FromArchive
-from host_programs.common import ScriptError
+from host_programs.messages import ScriptError
 from host_programs.secrets import NoArguments
 from host_programs.verbs import words_of
 from host_programs.wire import typed

@@ -30,8 +30,8 @@ from documents.marks import owner_comment
 from documents.places import Deployment
 from host_programs import program_file
 from host_programs.backup import archives
-from host_programs.common import ScriptError
 from host_programs.files import directory
+from host_programs.messages import ScriptError
 from host_programs.postgres import isolation
 from host_programs.status import last_dumps
 from host_programs.status.deployed import read_deployment, record_deployment, without_secrets
@@ -49,7 +49,8 @@ from tests.host_programs.scripted_server import Call, ScriptedServer, closed_por
 from tests.host_programs.stub_docker import StubDocker, out
 from verdicts.exit_codes import explain_exit_code
 from verdicts.host_facts.archive import Manifest
-from verdicts.status import StatusFacts, StatusReport, evaluate_status
+from verdicts.status.evaluation import StatusReport, evaluate_status
+from verdicts.status.facts import StatusFacts
 
 __all__ = ["bridge_database", "postgres"]
 

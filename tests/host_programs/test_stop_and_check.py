@@ -20,7 +20,7 @@ from urllib.parse import quote
 import pytest
 
 from documents.places import Mas
-from host_programs.common import ScriptError
+from host_programs.messages import ScriptError
 from host_programs.synapse import stop_and_check
 from host_programs.wire import plain
 from tests import facts

@@ -9,8 +9,8 @@ from typing import Any, Optional
 import pytest
 
 from documents.places import Synapse
-from host_programs.common import ScriptError
-from host_programs.container import _published
+from host_programs.docker import _parse_ports
+from host_programs.messages import ScriptError
 from host_programs.synapse import client
 from host_programs.synapse.client import find_url
 from tests.facts import container, deployment
@@ -32,7 +32,7 @@ SYNAPSE = deployment().synapse
 def test_synapse_is_asked_where_docker_has_it(
     monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], url: str
 ) -> None:
-    monkeypatch.setattr(client, "look", lambda name: container(name, **changed))
+    monkeypatch.setattr(client, "inspect_container", lambda name: container(name, **changed))
     assert find_url(SYNAPSE) == url
 
 
@@ -46,13 +46,13 @@ def test_synapse_is_asked_where_docker_has_it(
 def test_the_port_is_that_of_the_bridge_s_address_if_it_names_synapse(
     monkeypatch: pytest.MonkeyPatch, address: str, url: str
 ) -> None:
-    monkeypatch.setattr(client, "look", container)
+    monkeypatch.setattr(client, "inspect_container", container)
     assert find_url(replace(SYNAPSE, address=address)) == url
 
 
 @pytest.mark.parametrize(("there", "words"), [(None, "is not there"), (container("x", networks={}), "set synapseUrl")])
 def test_no_address_is_one_line(monkeypatch: pytest.MonkeyPatch, there: Optional[Any], words: str) -> None:
-    monkeypatch.setattr(client, "look", lambda name: there)
+    monkeypatch.setattr(client, "inspect_container", lambda name: there)
     with pytest.raises(ScriptError, match=words):
         find_url(SYNAPSE)
 
@@ -65,7 +65,7 @@ def test_the_setting_counts_unasked() -> None:
 def test_ports_as_docker_tells_them() -> None:
     any_address = [{"HostIp": "0.0.0.0", "HostPort": "8008"}, {"HostIp": "::", "HostPort": "8008"}]
     ports = {"8008/tcp": any_address, "8009/tcp": None, "53/udp": any_address}
-    assert _published({**ports, "81/tcp": [{"HostIp": "::1", "HostPort": "1"}]}) == {
+    assert _parse_ports({**ports, "81/tcp": [{"HostIp": "::1", "HostPort": "1"}]}) == {
         8008: "127.0.0.1:8008",
         81: "[::1]:1",
     }

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from host_programs.bridge import bridge_status, readiness
-from host_programs.container import look
+from host_programs.docker import inspect_container
 from host_programs.wire import plain
 from lab.box import Lab
 from tests.host_programs.steps import run_step
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.e2e
 
 def data_of(lab: Lab) -> str:
     """The directory of the host that the bridge's container has as /data."""
-    container = look(lab.bridge)
+    container = inspect_container(lab.bridge)
     assert container is not None
     (source,) = (mount.source for mount in container.mounts if mount.destination == "/data")
     return source
@@ -69,7 +69,7 @@ class Bridge:
     def status(self) -> dict[str, Any]:
         network = deployment_of(self.lab).synapse.network
         address = bridge_status.BridgeAddress(network, 29328, self.lab.synapse_url, "signal", self.token)
-        return dict(plain(bridge_status.read_bridge_status(address, look(self.lab.bridge))))
+        return dict(plain(bridge_status.read_bridge_status(address, inspect_container(self.lab.bridge))))
 
     def restart(self) -> None:
         self.lab.docker("restart", "--time", "5", self.lab.bridge)

@@ -14,25 +14,27 @@ from documents.marks import owner_comment
 from documents.places import Database
 from verdicts.exit_codes import explain_exit_code
 from verdicts.host_facts.bridge import BridgeStatus
-from verdicts.status import (
+from verdicts.status.evaluation import (
     DAY,
     HOUR,
+    Level,
+    evaluate_status,
+    find_status_warnings,
+    rate_dump_age,
+    report_unreadable_status,
+)
+from verdicts.status.facts import (
     BackupCall,
     BridgeStatusFacts,
     DumpFacts,
     GoodDump,
     HomeserverEntries,
-    Level,
     NewestArchive,
     PostgresRights,
     RoleRights,
     StatusFacts,
-    dump_level,
-    evaluate_status,
-    status_table,
-    status_warnings,
-    unreadable_status,
 )
+from verdicts.status.table import format_status
 
 STACK, NOW = "mautrix-signal/contabo", 1_800_000_000.0
 ARCHIVE = "/opt/matrix/archives/mautrix-signal-20270105T080000Z.tar.gz"
@@ -106,8 +108,8 @@ Postgres' rights  ok     as `up` left them"""
 
 def test_a_stack_that_is_well_is_a_quiet_table() -> None:
     report = evaluate_status(stack())
-    assert report.level == 0 and not report.findings and not status_warnings(stack())
-    assert status_table(report) == TABLE
+    assert report.level == 0 and not report.findings and not find_status_warnings(stack())
+    assert format_status(report) == TABLE
 
 
 def test_what_is_not_known_of_a_healthy_bridge_is_left_out_and_is_no_fault() -> None:
@@ -202,7 +204,7 @@ def test_a_registration_that_is_gone_is_critical_even_while_all_runs() -> None:
 def test_a_dump_warns_after_26_hours_and_is_critical_after_3_days_or_if_there_is_none(
     age: float | None, level: int
 ) -> None:
-    assert dump_level(age) == level
+    assert rate_dump_age(age) == level
     found = dump("mautrix_signal", age) if age is not None else dump("mautrix_signal", good=None)
     told = of_bridge(dump=found)
     assert [each for each, _ in told] == [level] * bool(level)
@@ -212,7 +214,7 @@ def test_a_dump_warns_after_26_hours_and_is_critical_after_3_days_or_if_there_is
 
 @given(st.floats(0, 30 * DAY), st.floats(0, 30 * DAY))
 def test_an_older_dump_is_never_better(one: float, other: float) -> None:
-    assert dump_level(min(one, other)) <= dump_level(max(one, other)) <= dump_level(None)
+    assert rate_dump_age(min(one, other)) <= rate_dump_age(max(one, other)) <= rate_dump_age(None)
 
 
 def test_a_damaged_dump_is_told_beside_the_good_one_before_it() -> None:
@@ -238,11 +240,11 @@ def test_the_cause_is_told_before_the_bridges_that_suffer_from_it() -> None:
     """A monitoring program shows the first line alone."""
     ill = bridge(status=replace(RUNNING, ping="connection refused"))
     facts = stack(synapse_silent="connection refused", bridges=(ill, replace(ill, name="mautrix-whatsapp")))
-    text = status_table(evaluate_status(facts))
+    text = format_status(evaluate_status(facts))
     first = text.splitlines()[0]
     assert first.startswith("CRITICAL: Synapse: does not answer at http://127.0.0.1:8008: connection refused: ")
     assert first.endswith("(and 2 more)")
-    assert len(status_warnings(facts)) == 2, "preflight itself reports that Synapse does not answer"
+    assert len(find_status_warnings(facts)) == 2, "preflight itself reports that Synapse does not answer"
 
 
 def test_a_docker_that_does_not_answer_is_told_once_and_the_bridges_are_no_less_critical() -> None:
@@ -293,7 +295,7 @@ def test_what_somebody_changed_after_up_is_told(changed: dict[str, Any], level: 
 
 def test_no_backup_script_is_no_fault() -> None:
     report = evaluate_status(stack(backup=BackupCall("", DUMP_SCRIPT, STACK)))
-    assert report.level == 0 and f"none of yours: cron runs {DUMP_SCRIPT}" in status_table(report)
+    assert report.level == 0 and f"none of yours: cron runs {DUMP_SCRIPT}" in format_status(report)
 
 
 def role(**changed: Any) -> PostgresRights:
@@ -332,9 +334,9 @@ def test_a_bridge_s_role_in_another_bridge_s_database_is_told() -> None:
 
 
 def test_nothing_that_could_be_looked_at_is_critical() -> None:
-    report = unreadable_status("/opt/x/deployed.json: no such file: run `pulumi up`")
+    report = report_unreadable_status("/opt/x/deployed.json: no such file: run `pulumi up`")
     assert report.level == 2
-    assert status_table(report).startswith("CRITICAL: /opt/x/deployed.json: no such file: run `pulumi up`\n")
+    assert format_status(report).startswith("CRITICAL: /opt/x/deployed.json: no such file: run `pulumi up`\n")
 
 
 texts = st.text(max_size=40)
@@ -362,8 +364,8 @@ def test_the_first_line_the_rows_and_the_exit_code_agree_whatever_was_seen(
         docker_error="no answer" if docker else "",
     )
     report = evaluate_status(facts)
-    lines = status_table(report).splitlines()
+    lines = format_status(report).splitlines()
     assert lines[0].startswith(f"{report.level.name}: ")
     assert (report.level == Level.OK) == (not report.findings)
     assert status.container == "running" or report.level == Level.CRITICAL
-    assert all(len(text.splitlines()) == 1 for text in status_warnings(facts))
+    assert all(len(text.splitlines()) == 1 for text in find_status_warnings(facts))

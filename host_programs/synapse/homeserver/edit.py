@@ -15,8 +15,8 @@ from typing import Optional
 from documents.launcher import RUN_FROM_STDIN
 from documents.places import Synapse
 from host_programs import program_file
-from host_programs.common import ScriptError
-from host_programs.container import inside
+from host_programs.docker import find_path_in_container
+from host_programs.messages import ScriptError
 from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
 from host_programs.verbs import words_of
 from host_programs.wire import typed
@@ -28,7 +28,7 @@ LIMIT = 300.0  # seconds
 
 def find_path_inside(synapse: Synapse, container: Optional[Container]) -> str:
     """The path of homeserver.yaml as Synapse sees it."""
-    mounted = inside(container, synapse.homeserver_file) if container else None
+    mounted = find_path_in_container(container, synapse.homeserver_file) if container else None
     return mounted or synapse.path_inside(synapse.homeserver_file.rpartition("/")[2])
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from host_programs.common import ScriptError
 from host_programs.files import safe_files
+from host_programs.messages import ScriptError
 from host_programs.wire import WireError, plain, typed
 
 

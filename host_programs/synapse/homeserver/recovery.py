@@ -7,9 +7,9 @@ from pathlib import Path
 
 from documents.masking import clean_log
 from documents.places import Synapse
-from host_programs.common import ScriptError, say
-from host_programs.container import look
+from host_programs.docker import inspect_container
 from host_programs.files import safe_files
+from host_programs.messages import ScriptError, say
 from host_programs.synapse import restart
 from host_programs.synapse.homeserver.file import Journal, hash_data, put_back, read_journal, read_text
 
@@ -47,7 +47,7 @@ def finish_interrupted_edit(synapse: Synapse, journal_file: Path, secrets: Colle
     journal = read_journal(journal_file, path)
     if journal is None:
         return
-    container, (content, _) = look(name), read_text(path)
+    container, (content, _) = inspect_container(name), read_text(path)
     is_new = hash_data(content.data) == journal.new
     if is_new or content.data == journal.old.encode():
         changed, names = content.status.st_mtime, [name, *synapse.workers]

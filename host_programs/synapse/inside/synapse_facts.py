@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from host_programs.common import ScriptError
+from host_programs.messages import ScriptError
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, send
 from host_programs.synapse.inside import process as synapse_process
 from verdicts.answers import summarize_answer

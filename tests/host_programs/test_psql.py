@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from host_programs.common import ScriptError
-from host_programs.postgres import postgres
+from host_programs.messages import ScriptError
+from host_programs.postgres import psql
 from tests.host_programs.private_postgres import Postgres
 from tests.host_programs.private_postgres import postgres as private
 from tests.host_programs.stub_docker import StubDocker, out
@@ -25,23 +25,24 @@ def test_a_session_that_ends_early_or_never_is_an_error(
     docker = StubDocker(tmp_path / "bin")
     docker.on("exec -i pg psql -X -q -w -v ON_ERROR_STOP=1 -A -t -U me -d postgres", answer)
     monkeypatch.setenv("PATH", docker.environment["PATH"])
-    with postgres.Session("pg", "me") as session, pytest.raises(ScriptError) as failed:
-        session.sql("select 1;", timeout=0.1 if answer["sleep"] else 60)
+    with psql.Session("pg", "me") as session, pytest.raises(ScriptError) as failed:
+        session.run("select 1;", timeout=0.1 if answer["sleep"] else 60)
     assert str(failed.value) == words
 
 
-def test_each_line_has_a_session_of_its_own_whatever_becomes_of_the_others(
+def test_a_statement_runs_in_a_session_of_its_own_also_when_another_one_fails(
     private: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in private.environment().items():
         monkeypatch.setenv(name, value)
     texts = ["select 'a' || chr(10) || 'b';", "select nothing;", "select current_setting('statement_timeout');"]
-    lines = [*(postgres.Line("synapse", "postgres", text) for text in texts), postgres.Line("nobody", "x", "select 1;")]
-    first, second, third, last = postgres.sessions("matrix-postgres", *lines)
-    assert (first.out, first.errors, first.well) == ("a\nb\n", "", True)
-    assert 'column "nothing" does not exist' in second.errors and not second.well
-    assert third.out == "1min\n", "what hangs is ended"
-    assert (last.out, last.well) == ("", False) and "nobody" in last.errors
-    assert postgres.sessions("matrix-postgres") == []
+    statements = [psql.Statement("synapse", "postgres", text) for text in texts]
+    statements.append(psql.Statement("nobody", "x", "select 1;"))
+    first, second, third, last = psql.run_sessions("matrix-postgres", *statements)
+    assert (first.stdout, first.stderr, first.succeeded) == ("a\nb\n", "", True)
+    assert 'column "nothing" does not exist' in second.stderr and not second.succeeded
+    assert third.stdout == "1min\n", "what hangs is ended"
+    assert (last.stdout, last.succeeded) == ("", False) and "nobody" in last.stderr
+    assert psql.run_sessions("matrix-postgres") == []
     with pytest.raises(ScriptError, match="elsewhere: psql as synapse: Error: No such container: elsewhere"):
-        postgres.sessions("elsewhere", lines[0])
+        psql.run_sessions("elsewhere", statements[0])

@@ -1,0 +1,118 @@
+"""What the verb `status` saw of one stack on its host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from documents.places import Database
+from verdicts.host_facts.bridge import BridgeStatus
+
+
+@dataclass(frozen=True)
+class GoodDump:
+    """The newest intact dump of a database. `made_at`: seconds since the epoch; `proof`: what shows that it is
+    intact."""
+
+    path: str
+    made_at: float
+    proof: str
+
+
+@dataclass(frozen=True)
+class DumpFacts:
+    """The dumps of one database in the `directory` where our dump script puts them ("": not known). `damaged`: newer
+    dumps than the good one that are not intact, as "PATH: why". `error`: why the dumps could not be read."""
+
+    database: str
+    directory: str = ""
+    good: Optional[GoodDump] = None
+    damaged: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class NewestArchive:
+    """A bridge's newest archive. `path`: "" if there is none; `made_at`: seconds since the epoch; `error`: why the
+    archives could not be read."""
+
+    path: str = ""
+    made_at: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class BridgeStatusFacts:
+    """One bridge. `name`: its container's. `started_at`: when the container was last started. `last_event_at`: when
+    Synapse last handed the bridge an event; None if the last lines of its log do not tell. Times are in seconds since
+    the epoch. `registration_problem`: why the registration in Synapse's directory tells no as_token, "" if it does;
+    without a token `status` does not ask Synapse for its ping."""
+
+    name: str
+    database: Database
+    status: BridgeStatus
+    started_at: Optional[float]
+    last_event_at: Optional[float]
+    registration_problem: str
+    dump: DumpFacts
+    archive: NewestArchive
+
+
+@dataclass(frozen=True)
+class HomeserverEntries:
+    """`missing`: our entries that the file at `path` lacks; `error`: why it could not be read."""
+
+    path: str
+    missing: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class BackupCall:
+    """`calls`: whether the operator's `script` ("": there is none) calls our `dump_script`. `problems`: what prevents
+    the call, as whole lines. `dump_script_owner`: the stack that our dump script names, None if the script does not
+    exist. `error`: why the operator's script cannot be read."""
+
+    script: str
+    dump_script: str
+    dump_script_owner: Optional[str]
+    calls: bool = False
+    problems: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class RoleRights:
+    """A role in Postgres: its comment, its special `attributes`, and the databases to which it may connect."""
+
+    comment: str
+    attributes: tuple[str, ...]
+    connects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PostgresRights:
+    """The bridges' roles by name, and the databases to which PUBLIC (every role) may connect. `error`: why Postgres
+    did not tell."""
+
+    roles: dict[str, RoleRights] = field(default_factory=dict)
+    public: tuple[str, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class StatusFacts:
+    """All that `status` saw of one stack at `read_at` (seconds since the epoch). `docker_error`: why Docker did not
+    tell of the containers. `synapse_silent`: why Synapse does not answer at `synapse_url`, "" if it does. `dumps`:
+    those of databases that belong to no bridge."""
+
+    stack: str
+    read_at: float
+    docker_error: str
+    synapse_url: str
+    synapse_silent: str
+    bridges: tuple[BridgeStatusFacts, ...]
+    homeserver: HomeserverEntries
+    backup: BackupCall
+    dumps: tuple[DumpFacts, ...]
+    rights: PostgresRights
