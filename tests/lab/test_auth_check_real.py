@@ -112,7 +112,7 @@ def assert_another_domain(synapse: Synapse) -> None:
     synapse.load(bridge=replaced(synapse.bridge, r"echo6\\+\.co", r"other\\\\.org"))
     evidence = synapse.fails("register bot", "@signalbot:echo6.co is not in the namespace of signal")
     assert evidence["steps"][1]["rule"] == "403: the user is outside the namespace of signal"
-    assert [bool(step["todo"]) for step in evidence["steps"]] == [True, True, False, False, False]
+    assert [bool(step["fix"]) for step in evidence["steps"]] == [True, True, False, False, False]
 
 
 def test_another_domain_before_the_bot_exists(synapse: Synapse) -> None:
@@ -142,7 +142,7 @@ def test_right_with_mas_stopped(synapse: Synapse, mas_stopped: None) -> None:
 def test_registration_missing(synapse: Synapse) -> None:
     synapse.load(listed=BOTH[1:])
     evidence = synapse.fails("register bot", "401 M_UNKNOWN_TOKEN: no appservice's token")
-    assert [bool(step["todo"]) for step in evidence["steps"]] == [True, True, True, False, False]
+    assert [bool(step["fix"]) for step in evidence["steps"]] == [True, True, True, False, False]
     assert evidence["steps"][1]["rule"].endswith(", and MAS, which Synapse then asked, knows it neither")
 
 
@@ -172,7 +172,7 @@ def test_another_domain_when_the_bot_exists(synapse: Synapse) -> None:
 def test_doublepuppet_missing(synapse: Synapse) -> None:
     synapse.load(listed=BOTH[:1])
     evidence = synapse.fails("whoami as admin", "401 M_UNKNOWN_TOKEN")
-    assert [bool(step["todo"]) for step in evidence["steps"]] == [False, False, False, True, True]
+    assert [bool(step["fix"]) for step in evidence["steps"]] == [False, False, False, True, True]
 
 
 def test_doublepuppet_with_a_url(synapse: Synapse) -> None:

@@ -61,7 +61,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "conf.d": (
         {"homeserverFile": ""},
-        ("conf.d/appservices.yaml sets app_service_config_files, and Synapse takes the",),
+        ("conf.d/appservices.yaml sets app_service_config_files, and Synapse takes all of it from the last",),
     ),
     "no-mas": ({"masContainer": "matrix-mas"}, ("but Synapse has its own logins",)),
     "file-mount": (

@@ -132,7 +132,7 @@ def test_two_hosts_are_previewed_and_updated_side_by_side(fleet: Fleet) -> None:
     code, table = fleet.script("up")
     assert code == 0, table
     for name in NAMES:
-        assert json.loads(fleet.pulumi("stack", "output", "bridges", "--stack", name))["signal"]["verdict"] == "PASS"
+        assert json.loads(fleet.pulumi("stack", "output", "--json", "--stack", name))["verdict"] == "PASS"
     code, table = fleet.script("up")
     assert [line.split()[1:2] + line.split()[3:] for line in table.splitlines()[1:]] == [["ok", "none"]] * 2
 
