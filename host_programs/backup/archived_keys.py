@@ -9,7 +9,7 @@ from host_programs.backup import archives
 
 
 @dataclass(frozen=True)
-class FromArchive:
+class ArchivePath:
     """The path of the archive that the database begins with."""
 
     archive: str
@@ -22,6 +22,6 @@ class ArchivedKey:
     pickle_key: str = field(repr=False)
 
 
-def read_archived_key(arguments: FromArchive) -> ArchivedKey:
+def read_archived_key(arguments: ArchivePath) -> ArchivedKey:
     """ScriptError if the archive has none."""
-    return ArchivedKey(archives.pickle_key(Path(arguments.archive)))
+    return ArchivedKey(archives.read_pickle_key(Path(arguments.archive)))

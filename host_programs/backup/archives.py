@@ -55,7 +55,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Archived:
+class WrittenArchive:
     """`path` is empty if the database was gone."""
 
     path: str = ""
@@ -68,7 +68,9 @@ class Archived:
 # writing ---------------------------------------------------------------------------------------------------------
 
 
-def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portable: bool = False) -> Archived:
+def write_archive(
+    subject: Subject, reason: str, timestamp: Optional[str] = None, portable: bool = False
+) -> WrittenArchive:
     """A new archive. `timestamp`: default now, as 20260131T235959Z. `portable`: for any role. ScriptError, and there is
     none, if it cannot be made whole."""
     stamp = timestamp or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
@@ -78,22 +80,22 @@ def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portab
     for what, value in (("bridge", subject.bridge), ("database", database.database), ("role", database.role)):
         psql.check_name(what, value)
     final = folder / f"{subject.bridge}-{stamp}.tar.gz"
-    with _workplace(folder, f".{final.name}.") as part:
+    with _make_workplace(folder, f".{final.name}.") as part:
         if final.exists():
             raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
         dump, keys = part / DATABASE, part / KEYS
         if not dumps.make_dump(database, dump, portable):
             gone = f"{database.container}: there is no database {database.database} any more"
             say(f"warning: {gone}: nothing to archive")
-            return Archived()
-        private(keys, json.dumps({"pickle_key": subject.pickle_key}).encode())
+            return WrittenArchive()
+        write_private_file(keys, json.dumps({"pickle_key": subject.pickle_key}).encode())
         present = [Path(name) for name in subject.files if Path(name).is_file()]
         missing = tuple(sorted({*subject.files} - {str(path) for path in present}))
         for name in missing:
             say(f"note: {name}: is not there, so the archive goes without it")
-        members = [_member(DATABASE, dump), _member(KEYS, keys)]
-        members += [_member(f"files{path.absolute()}", path) for path in present]
-        schema, schema_unknown = _schema(database)
+        members = [_describe_member(DATABASE, dump), _describe_member(KEYS, keys)]
+        members += [_describe_member(f"files{path.absolute()}", path) for path in present]
+        schema, schema_unknown = _read_schema(database)
         manifest = Manifest(
             version=_VERSION,
             created=stamp,
@@ -111,17 +113,17 @@ def write(subject: Subject, reason: str, timestamp: Optional[str] = None, portab
         )
         packed = part / "archive.tar.gz"
         _pack(packed, manifest, [dump, keys, *present])
-        with opened(packed) as (_, checked):
+        with open_archive(packed) as (_, checked):
             if checked != manifest:
                 raise ScriptError(f"{packed}: reads back differently from what was written: is the disk sound?")
         os.link(packed, final)  # never over an archive that is there
-        _sync(folder)
+        _sync_directory(folder)
     size = final.stat().st_size
     say(f"archived: {final}, {size} bytes: the database {database.database} and {len(present)} files")
-    return Archived(str(final), dumps.hash_file(final), size, tuple(str(path) for path in present), missing)
+    return WrittenArchive(str(final), dumps.hash_file(final), size, tuple(str(path) for path in present), missing)
 
 
-def _schema(database: Database) -> tuple[dict[str, int], str]:
+def _read_schema(database: Database) -> tuple[dict[str, int], str]:
     """The versions of the database's schema, and why they are not known: an archive is whole without them."""
     try:
         rows = psql.run_sql(database.container, database.role, database.database, psql.SCHEMA)
@@ -132,13 +134,13 @@ def _schema(database: Database) -> tuple[dict[str, int], str]:
 
 
 @contextmanager
-def _workplace(path: Path, prefix: str) -> Iterator[Path]:
+def _make_workplace(path: Path, prefix: str) -> Iterator[Path]:
     """A private directory for the time of writing, inside of `path`, which is made with its parents (0700) where it is
     not there. What was made and is still empty goes again. Archives of several bridges may be written at a time, so
     what one has made another may use, or take away."""
     made: list[Path] = []
     try:
-        part = _make_inside(path, prefix, made)
+        part = _make_private_directory(path, prefix, made)
         try:
             yield part
         finally:
@@ -153,7 +155,7 @@ def _workplace(path: Path, prefix: str) -> Iterator[Path]:
                 new.rmdir()
 
 
-def _make_inside(path: Path, prefix: str, made: list[Path]) -> Path:
+def _make_private_directory(path: Path, prefix: str, made: list[Path]) -> Path:
     for _ in range(_TRIES):
         for new in (*reversed(path.parents), path):
             if not new.exists():
@@ -161,12 +163,12 @@ def _make_inside(path: Path, prefix: str, made: list[Path]) -> Path:
                     new.mkdir(mode=0o700)
                     made.append(new)
         with suppress(FileNotFoundError):
-            refuse_directory(path)
+            check_directory(path)
             return Path(tempfile.mkdtemp(prefix=prefix, dir=path))  # 0700
     raise FileNotFoundError(2, "goes away as often as it is made")
 
 
-def refuse_directory(path: Path) -> None:
+def check_directory(path: Path) -> None:
     """ScriptError if the directory is none, or one that others may write into."""
     if not path.is_dir() and path.exists():
         raise ScriptError(f"{path}: is not a directory: {WRITABLE}")
@@ -176,14 +178,14 @@ def refuse_directory(path: Path) -> None:
         )
 
 
-def private(path: Path, data: bytes) -> None:
+def write_private_file(path: Path, data: bytes) -> None:
     """A new file, 0600."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
 
 
-def _member(name: str, path: Path) -> Member:
+def _describe_member(name: str, path: Path) -> Member:
     status = path.stat()
     mode = f"{status.st_mode & 0o7777:04o}"
     return Member(name, dumps.hash_file(path), status.st_size, mode, status.st_uid, status.st_gid)
@@ -204,7 +206,7 @@ def _pack(target: Path, manifest: Manifest, paths: Sequence[Path]) -> None:
         os.fsync(file.fileno())
 
 
-def _sync(directory: Path) -> None:
+def _sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -215,47 +217,47 @@ def _sync(directory: Path) -> None:
 # reading ---------------------------------------------------------------------------------------------------------
 
 
-def manifest_of(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     """What an archive says of itself; its members are not looked at. ScriptError if it is none of ours."""
     try:
         with tarfile.open(path, mode="r:gz") as tar:
-            return _manifest(path, tar)
+            return _parse_manifest(path, tar)
     except _UNREADABLE as error:
         raise ScriptError(f"{path}: damaged, or no archive of a bridge: {error}") from error
 
 
-def found(directory: Path, bridge: str) -> Iterator[tuple[Path, Manifest]]:
+def list_archives(directory: Path, bridge: str) -> Iterator[tuple[Path, Manifest]]:
     """The readable archives of a bridge in a directory, the newest first by the timestamp in its name."""
     psql.check_name("bridge", bridge)
     named = (path for path in directory.glob(f"{bridge}-*.tar.gz") if _STAMP.fullmatch(path.name[len(bridge) + 1 : -7]))
     for path in sorted(named, key=lambda path: path.name, reverse=True):
         try:
-            yield path, manifest_of(path)
+            yield path, read_manifest(path)
         except ScriptError as error:
             say(f"note: {error}")
 
 
-def earlier(directory: str, bridge: str, whose: str) -> Iterator[tuple[Path, Manifest]]:
+def list_earlier_archives(directory: str, bridge: str, whose: str) -> Iterator[tuple[Path, Manifest]]:
     """Those of one deployment that were made before a change, the newest first."""
-    for path, manifest in found(Path(directory), bridge):
+    for path, manifest in list_archives(Path(directory), bridge):
         if manifest.before_a_change and manifest.archive_owner == whose:
             yield path, manifest
 
 
-def pickle_key(path: Path) -> str:
+def read_pickle_key(path: Path) -> str:
     """The key that the archived database's keys are encrypted with: a secret. ScriptError if it holds none."""
-    with opened(path) as (tar, _):
-        return key_in(path, tar)
+    with open_archive(path) as (tar, _):
+        return extract_pickle_key(path, tar)
 
 
-def key_in(path: Path, tar: tarfile.TarFile) -> str:
-    key = json.load(member_of(tar, KEYS)).get("pickle_key")
+def extract_pickle_key(path: Path, tar: tarfile.TarFile) -> str:
+    key = json.load(open_member(tar, KEYS)).get("pickle_key")
     if not isinstance(key, str) or not key:
         raise ScriptError(f"{path}: its {KEYS} holds no pickle_key: without it the database's keys cannot be read")
     return key
 
 
-def member_of(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+def open_member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     stream = tar.extractfile(name)
     assert stream is not None
     return stream
@@ -264,7 +266,7 @@ def member_of(tar: tarfile.TarFile, name: str) -> IO[bytes]:
 _UNREADABLE = (tarfile.TarError, EOFError, OSError, KeyError, WireError, ValueError)
 
 
-def _manifest(path: Path, tar: tarfile.TarFile) -> Manifest:
+def _parse_manifest(path: Path, tar: tarfile.TarFile) -> Manifest:
     head = tar.next()  # it is the first, so that nobody has to unpack the rest for it
     stream = tar.extractfile(head) if head is not None and head.name == MANIFEST else None
     values = json.load(stream) if stream else {}
@@ -275,25 +277,25 @@ def _manifest(path: Path, tar: tarfile.TarFile) -> Manifest:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
+def open_archive(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
     """An archive and its manifest, every member's SHA-256 compared; ScriptError if it is not whole."""
     try:
         with tarfile.open(path, mode="r:gz") as tar:
-            manifest = _manifest(path, tar)
+            manifest = _parse_manifest(path, tar)
             listed = {member.name: member.sha256 for member in manifest.members}
             present = [info.name for info in tar.getmembers()]
             if sorted(present) != sorted([MANIFEST, *listed]) or not {DATABASE, KEYS} <= {*listed}:
                 raise ScriptError(f"{path}: damaged: its content is not what its manifest lists")
             for name, digest in listed.items():
                 stream = tar.extractfile(name)
-                if stream is None or _digest(stream) != digest:
+                if stream is None or _hash_stream(stream) != digest:
                     raise ScriptError(f"{path}: damaged: {name} is not what was archived (its SHA-256 differs)")
             yield tar, manifest
     except _UNREADABLE as error:
         raise ScriptError(f"{path}: damaged, or no archive of a bridge: {error}") from error
 
 
-def _digest(stream: IO[bytes]) -> str:
+def _hash_stream(stream: IO[bytes]) -> str:
     digest = hashlib.sha256()
     for chunk in iter(lambda: stream.read(_CHUNK), b""):
         digest.update(chunk)

@@ -14,11 +14,13 @@ from host_programs.docker import run_docker
 from host_programs.messages import ScriptError
 
 # Reads from stdin; `-g` has the bridge read its config, write it whole, and end.
-ASK = 'cat > /tmp/config.yaml && "$0" -g -c /tmp/config.yaml -r /tmp/registration.yaml >&2 && cat /tmp/config.yaml'
+READ_CONFIG = (
+    'cat > /tmp/config.yaml && "$0" -g -c /tmp/config.yaml -r /tmp/registration.yaml >&2 && cat /tmp/config.yaml'
+)
 
 
 @dataclass(frozen=True)
-class Question:
+class SettingsQuestion:
     """`config`: what the setting says; `image` and `binary` are the bridge's; `synapse`: the container that has
     PyYAML."""
 
@@ -28,11 +30,11 @@ class Question:
     synapse: str
 
     @classmethod
-    def of(cls, deployment: BridgeDeployment, image: str) -> Question:
+    def of(cls, deployment: BridgeDeployment, image: str) -> SettingsQuestion:
         return cls(deployment.config, image, deployment.bridge.binary, deployment.synapse.container)
 
 
-def refused(question: Question) -> tuple[str, ...]:
+def find_refused_settings(question: SettingsQuestion) -> tuple[str, ...]:
     """Lines `KEY: why`, for what it does not take. ScriptError if it cannot be asked."""
     if not question.config:
         return ()
@@ -41,14 +43,14 @@ def refused(question: Question) -> tuple[str, ...]:
     asked["bridge"] = {"permissions": {"*": "relay"}, **question.config.get("bridge", {})}
     safe = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges --user 65534:65534"
     done = run_docker(
-        "run", *safe.split(), "--tmpfs", "/tmp:mode=1777", "--entrypoint", "sh", question.image, "-c", ASK,
+        "run", *safe.split(), "--tmpfs", "/tmp:mode=1777", "--entrypoint", "sh", question.image, "-c", READ_CONFIG,
         question.binary, stdin=json.dumps(asked), check=False, timeout=120,
     )  # fmt: skip
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         return (f"bridgeConfig: the bridge cannot read it: {said}",)
-    told = config_check_inside.Arguments(question.config, done.stdout)
+    told = config_check_inside.ConfigComparison(question.config, done.stdout)
     try:
-        return program_file.run_inside(question.synapse, config_check_inside.compare, told, timeout=60).lines
+        return program_file.run_inside(question.synapse, config_check_inside.compare_config, told, timeout=60).lines
     except program_file.InsideError as error:
         raise ScriptError(f"bridgeConfig cannot be compared: {error}") from None

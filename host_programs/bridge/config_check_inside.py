@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Arguments:
+class ConfigComparison:
     """`asked`: what the setting bridgeConfig says; `text`: the config that the bridge made of it."""
 
     asked: dict[str, Any] = field(repr=False)
@@ -15,16 +15,16 @@ class Arguments:
 
 
 @dataclass(frozen=True)
-class Compared:
+class RefusedSettings:
     """What it did not take, as `KEY: why`."""
 
     lines: tuple[str, ...]
 
 
-def compare(arguments: Arguments) -> Compared:
+def compare_config(arguments: ConfigComparison) -> RefusedSettings:
     """Both are the same there, or it is in the lines."""
     import yaml
 
     from documents.bridge.config import find_rejected_settings
 
-    return Compared(tuple(find_rejected_settings(arguments.asked, yaml.safe_load(arguments.text))))
+    return RefusedSettings(tuple(find_rejected_settings(arguments.asked, yaml.safe_load(arguments.text))))

@@ -27,13 +27,13 @@ from documents.fingerprint import fingerprint
 from documents.marks import STACK_LABEL, owner_comment, parse_owner_comment
 from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
-from host_programs.backup.archives import Archived, Subject
+from host_programs.backup.archives import Subject, WrittenArchive
 from host_programs.docker import inspect_container, remove_container, remove_image, run_docker
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dump_restore, dumps, measure, psql
 from verdicts.host_facts.archive import Manifest, reason_before
 
-COMMENT = (
+READ_COMMENT = (
     "select coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where datname = current_database();"
 )
 
@@ -41,11 +41,11 @@ NEWER_CHECKOUT = (
     "note: a destroy runs the steps that the last `pulumi up` installed: where a newer checkout of this program mends "
     "it, update, `pulumi up`, `pulumi destroy`"
 )
-ANOTHER = "name an archive of this deployment"
+NAME_ANOTHER = "name an archive of this deployment"
 
 
 @dataclass(frozen=True)
-class Arguments:
+class DatabaseArguments:
     """The data of `subject`, whose image is the one that is to run.
 
     `container` is the bridge's, and `ready_mark` the file that names the container that got ready; another `attempt`
@@ -66,7 +66,7 @@ class Arguments:
 
 
 @dataclass(frozen=True)
-class Check:
+class ArchiveCheckArguments:
     """What an archive of `database` in `directory` needs."""
 
     directory: str
@@ -74,7 +74,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Checked:
+class ArchiveCheck:
     """`bytes`: of the database; 0 if it is gone, so that there is nothing to archive."""
 
     bytes: int = 0
@@ -90,23 +90,23 @@ class DatabaseOrigin:
     previous_image: str = ""
 
 
-def prepare_database(arguments: Arguments) -> DatabaseOrigin:
+def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
     """ScriptError, with the database as it was, if an archive is damaged, belongs to another role, its keys are
     encrypted with another pickle key than the stack's, it holds what no dump does, or a database that should begin is
     not empty; and, with the bridge running again, if it cannot be archived before a change."""
-    _remove_never_ready(arguments)
+    _remove_unready_container(arguments)
     subject, key = arguments.subject, fingerprint(arguments.subject.pickle_key)[:16]
     database = subject.database
     first = {"began": arguments.restore, "key": key, "image": subject.image}
-    known = _known(database, _if_new(subject, first) if arguments.restore == NO_ARCHIVE else "")
+    known = _read_note(database, _note_if_new(subject, first) if arguments.restore == NO_ARCHIVE else "")
     if not known.get("began") and arguments.restore == NO_ARCHIVE:
-        _sql(database, _comment(subject, first))
+        _run_sql(database, _comment_statement(subject, first))
         known = first
     # Without what a destroy or a change noted that stopped on the way.
     settled = {key: value for key, value in known.items() if key not in ("archived", "changing")}
     if not known.get("began"):
         known, fix = first, "`pulumi destroy`, then `pulumi up` with restore set"
-        _restore(subject, Path(arguments.restore), fix, _comment(subject, known))
+        _restore_archive(subject, Path(arguments.restore), fix, _comment_statement(subject, known))
     elif known.get("key") != key:
         raise ScriptError(
             f"{database.container}: the keys in the database {database.database} are encrypted with another pickle key "
@@ -114,14 +114,14 @@ def prepare_database(arguments: Arguments) -> DatabaseOrigin:
             "begin with an archive, which holds its key (setting restore)"
         )
     elif known.get("image") != subject.image or arguments.go_back not in ("", known.get("back")):
-        _change(arguments, settled)
+        _change_image(arguments, settled)
     elif settled != known:  # it is not wanted any more
-        _sql(database, _comment(subject, settled))
-    previous = next(((str(path), manifest.image) for path, manifest in _earlier(subject)), ("", ""))
+        _run_sql(database, _comment_statement(subject, settled))
+    previous = next(((str(path), manifest.image) for path, manifest in _list_earlier_archives(subject)), ("", ""))
     return DatabaseOrigin(str(known["began"]), *previous)
 
 
-def _remove_never_ready(arguments: Arguments) -> None:
+def _remove_unready_container(arguments: DatabaseArguments) -> None:
     """A container of this stack that never got ready has the name that the next one needs. Pulumi's state may not know
     it, if the run that made it was killed."""
     container = inspect_container(arguments.container)
@@ -134,28 +134,28 @@ def _remove_never_ready(arguments: Arguments) -> None:
 
 
 @contextlib.contextmanager
-def _fitting(subject: Subject, path: Path, fix: str) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
+def _open_matching_archive(subject: Subject, path: Path, fix: str) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
     """The archive, whole; ScriptError unless it is of this role and key, and its dump one that may be run."""
     database = subject.database
-    with archives.opened(path) as (tar, manifest):
+    with archives.open_archive(path) as (tar, manifest):
         if manifest.role not in ("", database.role):
             raise ScriptError(
                 f"{path}: its database belongs to the role {manifest.role!r}, and this one to {database.role!r}: "
                 "use that role's name (setting role)"
             )
-        if archives.key_in(path, tar) != subject.pickle_key:
+        if archives.extract_pickle_key(path, tar) != subject.pickle_key:
             raise ScriptError(
                 f"{path}: its keys are encrypted with another pickle key than this stack's, which was made before: "
                 f"nothing was restored; {fix}"
             )
-        dump_restore.refuse_commands(archives.member_of(tar, archives.DATABASE), f"{path}: {archives.DATABASE}")
+        dump_restore.refuse_psql_commands(archives.open_member(tar, archives.DATABASE), f"{path}: {archives.DATABASE}")
         yield tar, manifest
 
 
-def _restore(subject: Subject, path: Path, fix: str, statement: str, emptied: bool = False) -> None:
+def _restore_archive(subject: Subject, path: Path, fix: str, statement: str, emptied: bool = False) -> None:
     """What the archive holds, and `statement`, in one transaction, the database `emptied` before."""
     container, name, role = subject.database.container, subject.database.database, subject.database.role
-    with _fitting(subject, path, fix) as (tar, manifest):
+    with _open_matching_archive(subject, path, fix) as (tar, manifest):
         there = 0 if emptied else measure.count_objects(container, role, name)
         if there:
             raise ScriptError(
@@ -163,22 +163,22 @@ def _restore(subject: Subject, path: Path, fix: str, statement: str, emptied: bo
                 "archive is restored into an empty one only: nothing was restored; set restore to none to go on with "
                 "what is there, or `pulumi destroy`, which archives it"
             )
-        first = dump_restore.EMPTY if emptied else ""
-        dump_restore.restore_dump(container, role, name, archives.member_of(tar, archives.DATABASE), first, statement)
+        first = dump_restore.DROP_OWNED if emptied else ""
+        dump_restore.restore_dump(container, role, name, archives.open_member(tar, archives.DATABASE), first, statement)
     tables = measure.count_tables(container, role, name)
     say(f"restored: {path.name} of {manifest.created} into {name}: {tables} tables")
 
 
-def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
+def _change_image(arguments: DatabaseArguments, known: Mapping[str, Any]) -> None:
     """The database from the image that used it last to another one: archived first, while nobody writes."""
     subject, back = arguments.subject, arguments.go_back
     back = "" if back == known.get("back") else back
     old, new = str(known.get("image", subject.image)), subject.image
     reason = reason_before(f"going back to {Path(back).name}" if back else f"{image_tag(old)} to {image_tag(new)}")
     if back:  # before anything stops
-        with _fitting(subject, Path(back), ANOTHER):
+        with _open_matching_archive(subject, Path(back), NAME_ANOTHER):
             pass
-    _sql(subject.database, _comment(subject, {**known, "changing": new}))  # should this run be killed
+    _run_sql(subject.database, _comment_statement(subject, {**known, "changing": new}))  # should this run be killed
     container = inspect_container(arguments.container)
     mine = container is not None and container.labels.get(STACK_LABEL) == subject.stack
     if container and mine and container.status in ("running", "restarting", "paused"):
@@ -187,30 +187,32 @@ def _change(arguments: Arguments, known: Mapping[str, Any]) -> None:
     else:
         container = None
     try:
-        archives.write(replace(subject, image=old), reason, arguments.timestamp)
-        changed = _comment(subject, {**known, "image": new, **({"back": back} if back else {})})
+        archives.write_archive(replace(subject, image=old), reason, arguments.timestamp)
+        changed = _comment_statement(subject, {**known, "image": new, **({"back": back} if back else {})})
         if back:
-            _restore(subject, Path(back), ANOTHER, changed, emptied=True)
+            _restore_archive(subject, Path(back), NAME_ANOTHER, changed, emptied=True)
         else:
-            _sql(subject.database, changed)
+            _run_sql(subject.database, changed)
     except ScriptError as error:
         with contextlib.suppress(ScriptError):
-            _sql(subject.database, _comment(subject, known))
+            _run_sql(subject.database, _comment_statement(subject, known))
         if container is None:
             raise
         run_docker("start", container.id)
         raise ScriptError(f"{error}\n{arguments.container}: runs again as before, with {old}") from None
-    _prune(arguments, old, {str(known["began"]), back, str(known.get("back"))})
+    _remove_old_archives(arguments, old, {str(known["began"]), back, str(known.get("back"))})
 
 
-def _earlier(subject: Subject) -> Iterator[tuple[Path, Manifest]]:
-    return archives.earlier(subject.directory, subject.bridge, archive_owner(subject.stack, subject.domain))
+def _list_earlier_archives(subject: Subject) -> Iterator[tuple[Path, Manifest]]:
+    return archives.list_earlier_archives(
+        subject.directory, subject.bridge, archive_owner(subject.stack, subject.domain)
+    )
 
 
-def _prune(arguments: Arguments, replaced: str, used: set[str]) -> None:
+def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[str]) -> None:
     """Too old archives, and images other than the present one and the one that it has `replaced`."""
     images: set[str] = set()
-    for number, (path, manifest) in enumerate([*_earlier(arguments.subject)], start=1):
+    for number, (path, manifest) in enumerate([*_list_earlier_archives(arguments.subject)], start=1):
         if number > arguments.keep and manifest.image in images and str(path) not in used:
             path.unlink()
             say(f"removed: {path} ({manifest.reason}): keepArchives is {arguments.keep}")
@@ -221,7 +223,7 @@ def _prune(arguments: Arguments, replaced: str, used: set[str]) -> None:
             say(f"removed: {gone}")
 
 
-def check_archive(arguments: Check) -> Checked:
+def check_archive(arguments: ArchiveCheckArguments) -> ArchiveCheck:
     """ScriptError, and nothing is removed yet, if it is clear that the archive could not be made: Postgres is not
     there, the database cannot be dumped, the directory cannot be written, or has no room."""
     database, directory = arguments.database, Path(arguments.directory)
@@ -235,11 +237,11 @@ def check_archive(arguments: Check) -> Checked:
     size = measure.measure_database(database)
     if size is None:
         say(f"warning: {database.container}: there is no database {database.database} any more: nothing to archive")
-        return Checked()
+        return ArchiveCheck()
     # Nothing is made for the look: the checks of several bridges run side by side.
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if nearest == directory:
-        archives.refuse_directory(directory)
+        archives.check_directory(directory)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK) or os.statvfs(nearest).f_flag & os.ST_RDONLY:
         raise ScriptError(f"{directory}: cannot be written: {archives.WRITABLE}")
     free = shutil.disk_usage(nearest).free
@@ -250,10 +252,10 @@ def check_archive(arguments: Check) -> Checked:
             "make room, or set archiveDir to another disk (`pulumi up`, then destroy)"
         )
     dumps.check_dumpable(database)
-    return Checked(size)
+    return ArchiveCheck(size)
 
 
-def archive_database(arguments: Arguments) -> Archived:
+def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
     """ScriptError, and nothing but the container is removed yet, if no whole archive can be written. There is none of
     a database that never began and is empty."""
     subject = arguments.subject
@@ -262,40 +264,43 @@ def archive_database(arguments: Arguments) -> Archived:
         say(f"removed: {gone}")
     known: dict[str, Any] = {}
     with contextlib.suppress(ScriptError):  # it is gone, which is no reason to stop
-        known = _known(subject.database)
+        known = _read_note(subject.database)
         place = subject.database
         if not known.get("began") and not measure.count_objects(place.container, place.role, place.database):
-            return Archived()
+            return WrittenArchive()
     subject = replace(subject, image=str(known.get("image", subject.image)))
     try:
-        done = archives.write(subject, "destroy", arguments.timestamp)
+        done = archives.write_archive(subject, "destroy", arguments.timestamp)
     except ScriptError:
         say(NEWER_CHECKOUT)
         raise
     if done.path:
-        _sql(subject.database, _comment(subject, {**known, "archived": done.path}))
+        _run_sql(subject.database, _comment_statement(subject, {**known, "archived": done.path}))
     return done
 
 
-def _sql(database: Database, statement: str) -> list[str]:
+def _run_sql(database: Database, statement: str) -> list[str]:
     return psql.run_statement(database.container, psql.Statement(database.role, database.database, statement))
 
 
-def _comment(subject: Subject, values: Mapping[str, object]) -> str:
+def _comment_statement(subject: Subject, values: Mapping[str, object]) -> str:
     mark = owner_comment(subject.stack, **values)
     return f"comment on database {psql.quote_identifier(subject.database.database)} is {psql.quote_literal(mark)};"
 
 
-def _if_new(subject: Subject, first: Mapping[str, object]) -> str:
+def _note_if_new(subject: Subject, first: Mapping[str, object]) -> str:
     """What has psql note `first` of a database whose comment says no more than whose it is, as that of a new one does
     (postgres/isolation.py): in the session that looks, since one for each bridge is what many wait for."""
-    noted, new = psql.quote_literal(_comment(subject, first)), psql.quote_literal(owner_comment(subject.stack))
-    return f"select{noted} where ({COMMENT.strip(';')}) ={new} \\gexec \\\\ "
+    noted, new = (
+        psql.quote_literal(_comment_statement(subject, first)),
+        psql.quote_literal(owner_comment(subject.stack)),
+    )
+    return f"select{noted} where ({READ_COMMENT.strip(';')}) ={new} \\gexec \\\\ "
 
 
-def _known(database: Database, before: str = "") -> dict[str, Any]:
+def _read_note(database: Database, before: str = "") -> dict[str, Any]:
     """What the database's comment says, by name: `began`, the fingerprint of its `key`, the `image` that used it last,
     the archive that it went `back` to, the image to which it is `changing`, and `archived` once it is; `before`:
     what runs before that is looked at."""
-    values = parse_owner_comment("\n".join(_sql(database, f"{before}{COMMENT}")))
+    values = parse_owner_comment("\n".join(_run_sql(database, f"{before}{READ_COMMENT}")))
     return {key: value for key, value in values.items() if key != "stack"}

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
 from host_programs.backup import archives
-from host_programs.bridge.bridge_status import ask_ready
+from host_programs.bridge.bridge_status import request_readiness
 from host_programs.docker import (
     find_temporary_file_error,
     inspect_container,
@@ -38,22 +38,24 @@ from verdicts.answers import Exchange, is_still_starting, summarize_answer
 from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain_exit_code
 from verdicts.host_facts.docker import Container
 
-LINES = 50
+LOG_LINES = 50
 KEYS_LOST = 34  # verdicts/exit_codes.py
-OVERWRITE = """
+REQUEST_NEW_KEYS = """
 INSERT INTO kv_store (bridge_id, key, value) VALUES ('', 'recovery_key', 'overwrite')
 ON CONFLICT (bridge_id, key) DO UPDATE SET value = excluded.value;
 """
-RESTARTS = 2  # so many in one wait, and it is a loop
+MAX_RESTARTS = 2  # so many in one wait, and it is a loop
 DELIVERY_PAUSE = 0.05  # seconds between two looks for what the bridge does about an event
-SLOWER = 1.25  # each pause is longer than the one before: many bridges that start at a time are not asked to death
+PAUSE_FACTOR = (
+    1.25  # each pause is longer than the one before: many bridges that start at a time are not asked to death
+)
 LONGEST_PAUSE = 2.0  # seconds
-LIMIT = 5.0  # seconds for one question
-LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
+QUESTION_TIMEOUT = 5.0  # seconds for one question
+LAST_TIMEOUT = 2.0  # and for one of the last look's, after the time is up
 
 
 @dataclass(frozen=True)
-class Arguments:
+class ReadinessArguments:
     """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between the
     first two looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT IMAGE" of the container that got
     ready. `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of
@@ -95,7 +97,7 @@ class Ready:
 class Watch:
     """One wait: what is known of the container, and what each of the four questions was answered last."""
 
-    def __init__(self, arguments: Arguments) -> None:
+    def __init__(self, arguments: ReadinessArguments) -> None:
         self.arguments = arguments
         # Asked as the bot: a hardened Synapse shows a profile to those alone who share a room with it, and to itself.
         bot = quote(arguments.bot, safe="")
@@ -129,7 +131,7 @@ class Watch:
             return "could not be started"
         if self.exit and (grown or now.status == "restarting") and self.exit.code in NEEDS_A_CHANGE:
             return "exited, and starting it again cannot help"
-        if grown >= RESTARTS or (now.status == "restarting" and now.restarts >= RESTARTS):
+        if grown >= MAX_RESTARTS or (now.status == "restarting" and now.restarts >= MAX_RESTARTS):
             return "keeps exiting"
         return ""
 
@@ -142,7 +144,7 @@ class Watch:
         """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
         runs = self.state if self.state and self.state.running else None
         place = self.arguments.bridge
-        said = ask_ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
+        said = request_readiness(runs, place.network, place.port, seconds) if runs else "the container does not run"
         self.answers, self.bodies = {"ready": said}, {}
         good = said == "200"
         for name, request in self.requests.items():
@@ -171,7 +173,7 @@ class Watch:
         self.answers["files"] = refused = find_temporary_file_error(state.id)
         if refused:
             raise ScriptError(self.report("cannot write temporary files"))
-        deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
+        deadline = max(begun + a.timeout, time.monotonic() + LAST_TIMEOUT)
         try:
             proof = delivery.Delivery(self.client.url, a.doublepuppet_as_token, a.bot, a.as_token)
             arrived = delivery.prove_delivery(proof, deadline, min(a.pause, DELIVERY_PAUSE))
@@ -205,7 +207,10 @@ class Watch:
             lines += [f"  docker     {state.error}"] if state.error else []
         lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
         if state:
-            lines += [f"--- last {LINES} log lines of {name} ---", read_log(state.id, LINES).strip("\n") or "(empty)"]
+            lines += [
+                f"--- last {LOG_LINES} log lines of {name} ---",
+                read_log(state.id, LOG_LINES).strip("\n") or "(empty)",
+            ]
         return clean_log("\n".join(lines), [self.arguments.as_token])
 
     def _way_back(self) -> str:
@@ -213,7 +218,7 @@ class Watch:
         a, mark = self.arguments, Path(self.arguments.mark)
         if mark.is_file() and mark.read_text().split()[2:] == [a.bridge.image]:
             return ""
-        for path, manifest in archives.earlier(a.archives, a.program, a.archive_owner):
+        for path, manifest in archives.list_earlier_archives(a.archives, a.program, a.archive_owner):
             if manifest.image == a.bridge.image:
                 return ""
             return (
@@ -257,35 +262,35 @@ class Watch:
         return f"Synapse knows no profile of {self.arguments.bot}: look at the bot's registration in the log"
 
 
-def wait_until_ready(arguments: Arguments) -> Ready:
+def wait_until_ready(arguments: ReadinessArguments) -> Ready:
     """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
     begun, pause = time.monotonic(), arguments.pause
     watch, new_keys = Watch(arguments), arguments.new_keys
-    _start_anew(watch)
+    _restart_unproven(watch)
     while True:
         why = watch.why_not()
         left = begun + arguments.timeout - time.monotonic()
-        if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
+        if not why and watch.ask(min(QUESTION_TIMEOUT, max(left, LAST_TIMEOUT))) and watch.state:
             result = watch.ready(watch.state, begun)
             if result is None:
                 raise ScriptError(watch.report(f"is not handed events within {arguments.timeout:g} s"))
-            _mark(arguments, result)
-            _tidy(arguments)
+            _write_ready_mark(arguments, result)
+            _remove_old_configs(arguments)
             return result
         if not why and time.monotonic() + pause < begun + arguments.timeout:
             time.sleep(pause)
-            pause = min(pause * SLOWER, LONGEST_PAUSE)
+            pause = min(pause * PAUSE_FACTOR, LONGEST_PAUSE)
             continue
         if new_keys and watch.exit and watch.exit.code == KEYS_LOST:
-            _renew(arguments)
+            _renew_keys(arguments)
             watch, new_keys = Watch(arguments), False
             continue
         if not why:
-            watch.ask(LAST_LIMIT, all_of_them=True)
+            watch.ask(LAST_TIMEOUT, all_of_them=True)
         raise ScriptError(watch.report(why or f"is not ready after {arguments.timeout:g} s"))
 
 
-def _start_anew(watch: Watch) -> None:
+def _restart_unproven(watch: Watch) -> None:
     """A container that kept ending before this wait began did so for a reason that may be mended since: what counts is
     what it does from now on, and Docker may let it wait for minutes. One that got ready, and runs, is left alone: it is
     only looked at once more, since another bridge came."""
@@ -296,27 +301,27 @@ def _start_anew(watch: Watch) -> None:
     if state.status != "restarting" and not unproven:
         return
     watch.state = state
-    if not watch.ask(LAST_LIMIT):
+    if not watch.ask(LAST_TIMEOUT):
         say(f"{state.name}: has ended {state.restarts} times before: it is started anew")
         run_docker("restart", watch.arguments.container_id, timeout=90)
     watch.state = None
 
 
-def _renew(arguments: Arguments) -> None:
+def _renew_keys(arguments: ReadinessArguments) -> None:
     """Have the bridge make new cross-signing keys for its bot, and start it again (bridgev2/matrix/crypto.go)."""
     name, bot, database = arguments.bridge.container, arguments.bot, arguments.bridge.database
     say(f"{name}: Synapse has cross-signing keys of an earlier {bot}, and the database is new: new ones")
-    run_sql(database.container, database.role, database.database, OVERWRITE, timeout=30)
+    run_sql(database.container, database.role, database.database, REQUEST_NEW_KEYS, timeout=30)
     run_docker("restart", arguments.container_id, timeout=60)
 
 
-def _mark(arguments: Arguments, seen: Ready) -> None:
+def _write_ready_mark(arguments: ReadinessArguments, seen: Ready) -> None:
     """The container got ready: later runs know it by this, and do not make it anew."""
     text = f"{seen.container_id} {arguments.attempt} {arguments.bridge.image}\n"
-    safe_files.write(Path(arguments.mark), text.encode())
+    safe_files.write_file(Path(arguments.mark), text.encode())
 
 
-def _tidy(arguments: Arguments) -> None:
-    for config in directory.configs(Path(arguments.bridge.directory)):
+def _remove_old_configs(arguments: ReadinessArguments) -> None:
+    for config in directory.list_configs(Path(arguments.bridge.directory)):
         if str(config.parent) != arguments.config:
-            files.erase_own(arguments.stack, config, own_directory=True)
+            files.remove_own_file(arguments.stack, config, own_directory=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from host_programs.bridge import database_life, readiness
-from host_programs.bridge.database_life import Check, Checked
+from host_programs.bridge.database_life import ArchiveCheck, ArchiveCheckArguments
 
 
-def check_before_removal(arguments: readiness.Arguments) -> Checked:
+def check_before_removal(arguments: readiness.ReadinessArguments) -> ArchiveCheck:
     """ScriptError, and nothing is removed yet, if it is clear that the archive could not be made."""
-    return database_life.check_archive(Check(arguments.archives, arguments.bridge.database))
+    return database_life.check_archive(ArchiveCheckArguments(arguments.archives, arguments.bridge.database))

@@ -23,11 +23,11 @@ PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/proof_no
 EVIDENCE = "stop-and-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
 DEPLOYED = "deployed.json"  # what is deployed, for the verb status: host_programs/status/deployed.py writes it
 NEWEST = "mautrix-host.pyz"  # a link to the newest program file, for a person: files/programs.py makes it
-OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, NEWEST)
+OUR_FILES = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, NEWEST)
 
 
 @dataclass(frozen=True)
-class OwnDirectory:
+class ClaimedDirectory:
     """The directory, root's own, and the stack that claims it ("project/name"); `setting`: the one that names it."""
 
     path: str
@@ -36,65 +36,65 @@ class OwnDirectory:
 
 
 @dataclass(frozen=True)
-class Done:
+class FileChanges:
     """`paths`: the directory or the files; `kept`: those that were to go and are left."""
 
     paths: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
 
 
-def claim(arguments: OwnDirectory) -> Done:
+def claim_directory(arguments: ClaimedDirectory) -> FileChanges:
     """ScriptError if the directory holds what is not this stack's."""
     path, stack = Path(arguments.path), arguments.stack
-    owner = _owner(path)
+    owner = _read_claim(path)
     if path.exists() and not path.is_dir():
         raise ScriptError(f"{path}: is no directory: move it away or set another {arguments.setting}")
     if owner not in (None, stack):
         raise ScriptError(f"{path}: belongs to the stack {owner}: set another {arguments.setting}")
-    if owner is None and path.is_dir() and any(path.iterdir()) and stack not in directory_writers(path):
+    if owner is None and path.is_dir() and any(path.iterdir()) and stack not in read_config_owners(path):
         fix = f"move them away or set another {arguments.setting}"
         raise ScriptError(f"{path}: holds files that this stack did not make: {fix}")
     if not path.parent.is_dir():
         raise ScriptError(f"{path.parent}: no such directory: make it or set another {arguments.setting}")
     safe_files.make_directory(path, 0o755)
     if owner is None:
-        safe_files.write(path / CLAIM, f"{stack}\n".encode())
-    return Done((str(path),))
+        safe_files.write_file(path / CLAIM, f"{stack}\n".encode())
+    return FileChanges((str(path),))
 
 
-def _owner(path: Path) -> Optional[str]:
+def _read_claim(path: Path) -> Optional[str]:
     """The stack that the mark in it names; None without a mark."""
-    mark = safe_files.read(path / CLAIM, links=False)
+    mark = safe_files.read_file(path / CLAIM, links=False)
     return mark.data.decode(errors="replace").strip() if mark else None
 
 
-def directory_writers(path: Path) -> set[str]:
+def read_config_owners(path: Path) -> set[str]:
     """The stacks that the configs in a bridge's directory name: whose it is, should its mark be lost."""
-    return {file_owner(config.read_text(errors="replace")) for config in configs(path)} - {""}
+    return {file_owner(config.read_text(errors="replace")) for config in list_configs(path)} - {""}
 
 
-def configs(path: Path) -> list[Path]:
+def list_configs(path: Path) -> list[Path]:
     """All versions of the config in a bridge's directory."""
     return sorted(path.glob(f"{CONFIGS}*/config.yaml"))
 
 
-def release(arguments: OwnDirectory) -> Done:
+def release_directory(arguments: ClaimedDirectory) -> FileChanges:
     """Remove the directory with our own marks and programs; what somebody else put there stays, with a warning. While
     there is a note of something that is still to be taken back (a run was killed), all stays: cleanup/stack.py ends
     it. One that another stack claims stays as it is."""
     directory = Path(arguments.path)
-    if not directory.is_dir() or _owner(directory) not in (None, arguments.stack):
-        return Done()
+    if not directory.is_dir() or _read_claim(directory) not in (None, arguments.stack):
+        return FileChanges()
     if any((directory / name).exists() for name in (JOURNAL, PROVEN)):
-        return Done(kept=(str(directory),))
+        return FileChanges(kept=(str(directory),))
     for programs in directory.glob(f"{PROGRAMS}*.pyz"):
         if file_owner(programs.read_bytes().partition(b"\n")[0].decode(errors="replace")) == arguments.stack:
             programs.unlink()
-    others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OURS)
-    for name in OURS:
+    others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OUR_FILES)
+    for name in OUR_FILES:
         (directory / name).unlink(missing_ok=True)
     if others:
         say(f"warning: {directory} stays: it holds files that this stack did not make: {', '.join(others)}")
-        return Done(kept=(str(directory),))
+        return FileChanges(kept=(str(directory),))
     directory.rmdir()
-    return Done((str(directory),))
+    return FileChanges((str(directory),))

@@ -15,7 +15,7 @@ from typing import Optional
 from documents.backup.dump_script import parse_dump_script_owner
 from documents.marks import file_owner
 from host_programs.files import safe_files
-from host_programs.files.directory import Done
+from host_programs.files.directory import FileChanges
 from host_programs.messages import ScriptError, say
 
 
@@ -44,7 +44,7 @@ class OwnedFiles:
     listed_below: str = ""
 
 
-def dump_script_owner(path: Path) -> Optional[str]:
+def read_dump_script_owner(path: Path) -> Optional[str]:
     """The stack that a dump script on the host names, "" if it names none; None if no such file can be read."""
     try:
         return parse_dump_script_owner(path.read_text(errors="replace"))
@@ -52,29 +52,29 @@ def dump_script_owner(path: Path) -> Optional[str]:
         return None
 
 
-def create(arguments: OwnedFiles) -> Done:
+def write_files(arguments: OwnedFiles) -> FileChanges:
     """Each file has its content, owner and mode; untouched if it has them already. ScriptError, and nothing written, if
     another file is in the place of one: of other content, and with a first line that does not name the stack."""
-    old = [_old(arguments.stack, file) for file in arguments.files]
+    old = [_read_replaced_file(arguments.stack, file) for file in arguments.files]
     for file, was in zip(arguments.files, old):
-        _write(file, was)
-    return Done(tuple(file.path for file in arguments.files))
+        _write_file(file, was)
+    return FileChanges(tuple(file.path for file in arguments.files))
 
 
-def _old(stack: str, file: OwnedFile) -> Optional[safe_files.Content]:
-    was = safe_files.read(Path(file.path), links=False)
-    if was is not None and was.data != file.content.encode() and file_writer(was) != stack:
+def _read_replaced_file(stack: str, file: OwnedFile) -> Optional[safe_files.Content]:
+    was = safe_files.read_file(Path(file.path), links=False)
+    if was is not None and was.data != file.content.encode() and parse_file_owner(was) != stack:
         fix = "move it away, or choose another name in the settings"
         raise ScriptError(f"{file.path}: exists and was not made by this stack: {fix}")
     return was
 
 
-def file_writer(content: safe_files.Content) -> str:
+def parse_file_owner(content: safe_files.Content) -> str:
     """The stack that wrote a file, by its first line; "" if that names none."""
     return file_owner(content.data.decode(errors="replace"))
 
 
-def _write(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
+def _write_file(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
     path, data, owner = Path(file.path), file.content.encode(), (file.uid, file.gid)
     if was is not None:
         now = was.status
@@ -84,47 +84,47 @@ def _write(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
         safe_files.make_directory(path.parent, 0o700, owner)
     elif not path.parent.is_dir():
         raise ScriptError(f"{path.parent}: no such directory on the host")
-    safe_files.write(path, data, mode=file.mode, owner=owner)
+    safe_files.write_file(path, data, mode=file.mode, owner=owner)
 
 
-def erase(arguments: OwnedFiles) -> Done:
+def remove_files(arguments: OwnedFiles) -> FileChanges:
     """Remove the files, but those that are still used or are no longer this stack's; missing ones are fine."""
     gone, kept = [], []
     for file in arguments.files:
         path = Path(file.path)
-        if reason := _stays(arguments, path):
+        if reason := _find_reason_to_keep(arguments, path):
             say(f"warning: {path} stays: {reason}")
             kept.append(file.path)
             continue
-        safe_files.remove(path)
+        safe_files.remove_file(path)
         if file.own_directory and path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
         gone.append(file.path)
-    return Done(tuple(gone), tuple(kept))
+    return FileChanges(tuple(gone), tuple(kept))
 
 
-def erase_own(stack: str, path: Path, own_directory: bool = False) -> list[str]:
+def remove_own_file(stack: str, path: Path, own_directory: bool = False) -> list[str]:
     """The file goes if it is this stack's; what went."""
-    was = None if path.is_symlink() else safe_files.read(path)
-    if was is None or file_writer(was) != stack:
+    was = None if path.is_symlink() else safe_files.read_file(path)
+    if was is None or parse_file_owner(was) != stack:
         return []
     file = OwnedFile(str(path), "", 0, 0, own_directory=own_directory)
-    return [*erase(OwnedFiles(stack, (file,))).paths]
+    return [*remove_files(OwnedFiles(stack, (file,))).paths]
 
 
-def _stays(arguments: OwnedFiles, path: Path) -> str:
+def _find_reason_to_keep(arguments: OwnedFiles, path: Path) -> str:
     """Why the file must not go; "" if it may."""
-    if arguments.listed_in and _lists(Path(arguments.listed_in), f"{arguments.listed_below}/{path.name}"):
+    if arguments.listed_in and _lists_file(Path(arguments.listed_in), f"{arguments.listed_below}/{path.name}"):
         return f"{arguments.listed_in} lists it, in a line that this stack did not write"
-    was = None if path.is_symlink() else safe_files.read(path)
-    if was is not None and file_writer(was) != arguments.stack:
+    was = None if path.is_symlink() else safe_files.read_file(path)
+    if was is not None and parse_file_owner(was) != arguments.stack:
         return "somebody else wrote it: its first line does not name this stack"
     return ""
 
 
-def _lists(file: Path, name: str) -> bool:
+def _lists_file(file: Path, name: str) -> bool:
     """Whether a line that is no comment names it, whatever its quotes."""
-    content = safe_files.read(file)
+    content = safe_files.read_file(file)
     text = content.data.decode(errors="replace") if content else ""
     lines = (line.partition("#")[0] for line in text.splitlines())
     return any(re.search(rf"(^|[\s\[\"',-]){re.escape(name)}($|[\s\]\"',])", line) for line in lines)

@@ -23,7 +23,7 @@ _READERS = {b"\x1f\x8b": ["gzip", "-dc"], b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5
 _READERS |= {b"BZh": ["bzip2", "-dc"]}
 _CUSTOM = b"PGDMP"
 _CLOSING = (f"-- {CLOSING_LINE}".encode(), b"-- PostgreSQL database cluster dump complete")  # pg_dump, pg_dumpall
-_NAMED = re.compile(r"\.(?:sql|dump|pgdump|pg_dump)(?:\.(?:gz|xz|zst|bz2))?\Z")
+_DUMP_NAME = re.compile(r"\.(?:sql|dump|pgdump|pg_dump)(?:\.(?:gz|xz|zst|bz2))?\Z")
 _CHUNK = 1 << 20
 
 
@@ -79,7 +79,7 @@ def make_dump(database: Database, target: Path, portable: bool = False) -> bool:
             raise ScriptError(NO_DOCKER) from None
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip().splitlines()
-    if code and is_absent(database, "\n".join(said)):
+    if code and says_absent(database, "\n".join(said)):
         return False
     if code:
         raise ScriptError(
@@ -92,7 +92,7 @@ def make_dump(database: Database, target: Path, portable: bool = False) -> bool:
 
 def looks_like_dump(path: Path) -> bool:
     """Whether the name of a file, or the beginning of its content, is that of a dump of Postgres'."""
-    if _NAMED.search(path.name):
+    if _DUMP_NAME.search(path.name):
         return True
     try:
         with open_dump(path) as stream:
@@ -104,7 +104,7 @@ def looks_like_dump(path: Path) -> bool:
     return start.startswith(_CUSTOM) or b"-- PostgreSQL database" in start
 
 
-class TooSlow(ScriptError):
+class DumpTooSlow(ScriptError):
     """A dump was not read to its end in the time given."""
 
 
@@ -116,20 +116,20 @@ def prove_dump(path: Path, container: str, seconds: float = math.inf) -> None:
     with open_dump(path) as stream:
         for chunk in iter(lambda: stream.read(_CHUNK), b""):
             if time.monotonic() > deadline:
-                raise TooSlow(f"{path}: not read to its end in {seconds:g} s")
+                raise DumpTooSlow(f"{path}: not read to its end in {seconds:g} s")
             start = start or chunk[:5]
             tail = (tail + chunk)[-8192:]
     if start == _CUSTOM:
         with open_dump(path) as stream:
             chunks = iter(lambda: stream.read(_CHUNK), b"")
-            code, said = _feed(["docker", "exec", "-i", container, "pg_restore", "--list"], chunks)
+            code, said = _run_with_stdin(["docker", "exec", "-i", container, "pg_restore", "--list"], chunks)
         if code:
             raise ScriptError(f"{path}: not a whole dump: pg_restore: {said}")
     elif not {*tail.split(b"\n")[-11:]} & {*_CLOSING}:
         raise ScriptError(f"{path}: not a whole dump: pg_dump's closing line is not at its end")
 
 
-def _feed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
+def _run_with_stdin(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
     """Run a command with the chunks as its stdin: its exit code, and the error (else the last line) on its stderr."""
     with tempfile.TemporaryFile() as errors:
         try:
@@ -170,7 +170,7 @@ def _dump_command(database: Database) -> list[str]:
     return ["exec", database.container, "pg_dump", "-w", "-U", database.role, "-d", database.database]
 
 
-def is_absent(database: Database, words: str) -> bool:
+def says_absent(database: Database, words: str) -> bool:
     """Whether these words of Postgres' say that the database is gone, or the role that owned it alone."""
     return (
         f'database "{database.database}" does not exist' in words or f'role "{database.role}" does not exist' in words

@@ -23,7 +23,9 @@ from host_programs.messages import ScriptError
 from verdicts.answers import Exchange
 
 MEDIA_CONFIG = "/_matrix/media/v3/config"  # of whoever serves the media repository; 401 without a token
-BODY = 64 * 1024  # bytes of an answer that are read, and kept as evidence; Synapse's answers here have under 1 KiB
+LONGEST_BODY = (
+    64 * 1024
+)  # bytes of an answer that are read, and kept as evidence; Synapse's answers here have under 1 KiB
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def ping_request(appservice_id: str, as_token: str) -> Request:
     return Request("POST", f"/_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping", as_token, {})
 
 
-def send(step: str, base: str, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
+def send_request(step: str, base: str, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
     """Send the request to the server at `base`; the answer as far as it came, without any of `secrets`.
 
     `seconds` limits all of it, connecting (to each address of the name) and reading included. At most BODY bytes of the
@@ -144,11 +146,11 @@ def _read_response(response: http.client.HTTPResponse, exchange: dict[str, Any])
     """Fill in status, headers and body as they come, so that a fault later leaves what came before it."""
     exchange |= {"status": response.status, "reason": response.reason, "headers": tuple(response.getheaders())}
     exchange["body"] = b""
-    while piece := response.read1(BODY + 1 - len(exchange["body"])):
+    while piece := response.read1(LONGEST_BODY + 1 - len(exchange["body"])):
         exchange["body"] += piece
-        if len(exchange["body"]) > BODY:
-            exchange["body"] = exchange["body"][:BODY]
-            _note_fault(exchange, "too-long", ValueError(f"over {BODY} bytes"))
+        if len(exchange["body"]) > LONGEST_BODY:
+            exchange["body"] = exchange["body"][:LONGEST_BODY]
+            _note_fault(exchange, "too-long", ValueError(f"over {LONGEST_BODY} bytes"))
             return
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)

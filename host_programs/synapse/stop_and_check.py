@@ -28,12 +28,12 @@ from verdicts.answers import Exchange, is_still_starting
 from verdicts.stop_and_check import STEPS, Expected, Verdict, evaluate_stop_and_check, format_verdict
 
 PING = STEPS[2]  # Synapse asks the bridge
-LINES = 50  # of each log
-LOG = 64 * 1024  # characters of each log at most
+LOG_LINES = 50  # of each log
+LOG_LENGTH = 64 * 1024  # characters of each log at most
 
 
 @dataclass(frozen=True)
-class Arguments:
+class StopAndCheckArguments:
     """`bot` and `admin_user` are user ids; the tokens are secrets, of this `generation`; `bridge` is the container that
     they are for, of `stack`. `fingerprint`: another one makes the check run again. Seconds: `request_timeout` for one
     request, `deadline` for all with the waiting, `retry_pause` between two tries while Synapse starts."""
@@ -64,14 +64,14 @@ class Arguments:
 
 
 @dataclass(frozen=True)
-class Checked:
+class StopAndCheckResult:
     """A PASS, with the table of its steps for a person."""
 
     verdict: str
     table: str
 
 
-def stop_and_check(arguments: Arguments) -> Checked:
+def stop_and_check(arguments: StopAndCheckArguments) -> StopAndCheckResult:
     """Ask, judge, report. ScriptError on a FAIL."""
     expected = Expected(
         bot=arguments.bot,
@@ -81,16 +81,16 @@ def stop_and_check(arguments: Arguments) -> Checked:
         mas_hosts=arguments.mas.hosts if arguments.mas else (),
         bridge_host=arguments.bridge.container,
     )
-    exchanges, tries = _ask_all(arguments)
+    exchanges, tries = _send_all(arguments)
     verdict = evaluate_stop_and_check(exchanges, expected)
     if not verdict.passed:
-        raise ScriptError(_report(arguments, verdict, tries))
+        raise ScriptError(_write_report(arguments, verdict, tries))
     say(format_verdict(verdict))
-    _unlink(arguments.evidence)
-    return Checked(verdict.word, format_verdict(verdict))
+    _remove_evidence(arguments.evidence)
+    return StopAndCheckResult(verdict.word, format_verdict(verdict))
 
 
-def _requests(arguments: Arguments) -> dict[str, Request]:
+def _build_requests(arguments: StopAndCheckArguments) -> dict[str, Request]:
     """What each step sends, by step."""
     bridge, puppet = arguments.secrets
     # With inhibit_login: behind MAS Synapse gives appservices no device and no token at registration (MSC4190).
@@ -98,24 +98,24 @@ def _requests(arguments: Arguments) -> dict[str, Request]:
     bot = {"type": "m.login.application_service", "username": localpart, "inhibit_login": True}
     sent = (
         Request("POST", "/_matrix/client/v3/register", bridge, bot),
-        Request("GET", _whoami(arguments.bot), bridge),
+        Request("GET", _whoami_target(arguments.bot), bridge),
         ping_request(arguments.appservice_id, bridge),
-        Request("GET", _whoami(arguments.admin_user), puppet),
+        Request("GET", _whoami_target(arguments.admin_user), puppet),
         ping_request(arguments.doublepuppet_id, puppet),
     )
     return dict(zip(STEPS, sent))
 
 
-def _whoami(user: str) -> str:
+def _whoami_target(user: str) -> str:
     return f"/_matrix/client/v3/account/whoami?user_id={quote(user, safe='')}"
 
 
-def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
+def _send_all(arguments: StopAndCheckArguments) -> tuple[list[Exchange], list[Exchange]]:
     """The last exchange of each step, and all of them (of a start that is waited for, the first and the last)."""
     end = time.monotonic() + arguments.deadline
     last, kept = list[Exchange](), list[Exchange]()
     client = SynapseClient(arguments.synapse, arguments.secrets)
-    for step, request in _requests(arguments).items():
+    for step, request in _build_requests(arguments).items():
         # A start is waited for until the limit: nothing is left for the steps behind it.
         waited = any(is_still_starting(exchange) for exchange in last)
 
@@ -125,17 +125,17 @@ def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
                 return Exchange(step, request.method, request.target, fault="not-sent")
             return client.send(step, request, seconds)
 
-        tried = _until_started(once, end, arguments.retry_pause)
+        tried = _send_until_started(once, end, arguments.retry_pause)
         if step == PING and tried[-1].fault == "timeout" and not waited:
             # Synapse may have waited for a bridge that was just ending, as one with old tokens does all the time.
             say("the bridge did not answer Synapse in time: asking once more")
-            tried += _until_started(once, end, arguments.retry_pause)
+            tried += _send_until_started(once, end, arguments.retry_pause)
         last.append(tried[-1])
         kept += tried
     return last, kept
 
 
-def _until_started(once: Callable[[], Exchange], end: float, pause: float) -> list[Exchange]:
+def _send_until_started(once: Callable[[], Exchange], end: float, pause: float) -> list[Exchange]:
     first = exchange = once()
     while is_still_starting(exchange) and time.monotonic() + pause < end:
         if exchange is first:
@@ -148,23 +148,26 @@ def _until_started(once: Callable[[], Exchange], end: float, pause: float) -> li
     return [first] if exchange is first else [first, exchange]
 
 
-def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> str:
+def _write_report(arguments: StopAndCheckArguments, verdict: Verdict, tries: list[Exchange]) -> str:
     """The error's text, all that counts in its first line; on the way the evidence is written."""
     containers = [arguments.synapse.container, *([arguments.mas.container] if arguments.mas else [])]
-    texts = {container: clean_log(read_log(container, LINES), arguments.secrets)[-LOG:] for container in containers}
+    texts = {
+        container: clean_log(read_log(container, LOG_LINES), arguments.secrets)[-LOG_LENGTH:]
+        for container in containers
+    }
     decided = verdict.first_failure
     assert decided is not None
     lines = [
-        f"stop-and-check: FAIL: {decided.step}: {decided.rule}. What to do: {decided.fix}. {_bridge(arguments)}",
+        f"stop-and-check: FAIL: {decided.step}: {decided.rule}. What to do: {decided.fix}. {_describe_bridge(arguments)}",
         format_verdict(verdict),
         _write_evidence(arguments.evidence, verdict, tries, texts),
     ]
     for container, text in texts.items():
-        lines += [f"--- last {LINES} log lines of {container} ---", text.rstrip("\n") or "(empty)"]
+        lines += [f"--- last {LOG_LINES} log lines of {container} ---", text.rstrip("\n") or "(empty)"]
     return "\n".join(lines)
 
 
-def _bridge(arguments: Arguments) -> str:
+def _describe_bridge(arguments: StopAndCheckArguments) -> str:
     """What a FAIL leaves, and what brings the bridge back."""
     name = arguments.bridge.container
     try:
@@ -192,18 +195,18 @@ def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: 
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "table": format_verdict(verdict).split("\n"),
         "steps": [{key: value for key, value in vars(step).items() if key != "passed"} for step in verdict.steps],
-        "exchanges": [_evidence(exchange) for exchange in tries],
+        "exchanges": [_describe_exchange(exchange) for exchange in tries],
         "logs": {container: text.split("\n") for container, text in texts.items()},
     }
     data = json.dumps(evidence, indent=2, ensure_ascii=False).encode()
     try:
-        safe_files.write(path, data + b"\n")
+        safe_files.write_file(path, data + b"\n")
     except ScriptError as error:
         return f"Evidence could not be kept: {error}"
     return f"Evidence (everything sent and received, tokens masked): {path}"
 
 
-def _evidence(exchange: Exchange) -> dict[str, Any]:
+def _describe_exchange(exchange: Exchange) -> dict[str, Any]:
     return {
         "step": exchange.step,
         "sent": {
@@ -222,7 +225,7 @@ def _evidence(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def _unlink(path: Path) -> bool:
+def _remove_evidence(path: Path) -> bool:
     try:
         path.unlink()
     except FileNotFoundError:
