@@ -1,10 +1,10 @@
 """Archives of a bridge: its database, its key and its files in one private file.
 
-`<bridge>-<UTC timestamp>.tar.gz` (0600, in a directory that is 0700 if it had to be made): manifest.json (what it is
-of: stack, domain, versions, and why it was made), keys.json (the key that the database needs), database.sql, and the
-files under `files/` with their host paths. An archive is read back and compared with its manifest before it gets its
-name; whoever reads one compares every SHA-256. What is secret (tokens and keys, messages in the dump) is in it alone;
-neither in a temporary file that others can read nor in what is printed.
+`<bridge>-<UTC timestamp>.tar.gz` (0600; its directory is 0700 if this program made it) holds: manifest.json (stack,
+domain, versions, and why the archive was made), keys.json (the key that the database needs), database.sql, and the
+files under `files/` with their host paths. Before an archive gets its name, it is read back and compared with its
+manifest. Every reader compares all SHA-256s. Secrets (tokens, keys, messages in the dump) are in the archive alone: no
+other user can read a temporary file, and nothing secret is printed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from verdicts.host_facts.archive import Manifest, Member
 MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
 _VERSION = 3
 _CHUNK = 1 << 20
-_TRIES = 20  # to make a directory that others take away again
+_TRIES = 20  # to make a directory that other steps remove again
 WRITABLE = "it should be a directory that can be written (setting archiveDir)"
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What an archive is of: the bridge of `stack` ("project/name") with its `image`, and the `directory` of its
-    archives. `files` (host paths) go into one; one that is not there is left out with a note. `pickle_key` (secret) is
-    what the database's keys are encrypted with."""
+    """What to archive: the bridge of `stack` ("project/name"), which runs `image`; its archives are in `directory`.
+    `files` (host paths) are archived, too; a missing file is left out with a note. `pickle_key` (secret) decrypts the
+    keys in the database."""
 
     stack: str
     domain: str
@@ -56,7 +56,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class WrittenArchive:
-    """`path` is empty if the database was gone."""
+    """`path`: "" if the database was gone, so that there is no archive. `missing`: files that it lacks."""
 
     path: str = ""
     sha256: str = ""
@@ -71,14 +71,14 @@ class WrittenArchive:
 def write_archive(
     subject: Subject, reason: str, timestamp: Optional[str] = None, portable: bool = False
 ) -> WrittenArchive:
-    """A new archive. `timestamp`: default now, as 20260131T235959Z. `portable`: for any role. ScriptError, and there is
-    none, if it cannot be made whole."""
+    """Write a new archive. `timestamp`: default now, as 20260131T235959Z. `portable`: any role can restore it.
+    ScriptError, and no archive is left, if it cannot be complete."""
     stamp = timestamp or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     if not _STAMP.fullmatch(stamp):
         raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
     database, folder = subject.database, Path(subject.directory)
-    for what, value in (("bridge", subject.bridge), ("database", database.database), ("role", database.role)):
-        psql.check_name(what, value)
+    for kind, value in (("bridge", subject.bridge), ("database", database.database), ("role", database.role)):
+        psql.check_name(kind, value)
     final = folder / f"{subject.bridge}-{stamp}.tar.gz"
     with _make_workplace(folder, f".{final.name}.") as part:
         if final.exists():
@@ -124,7 +124,7 @@ def write_archive(
 
 
 def _read_schema(database: Database) -> tuple[dict[str, int], str]:
-    """The versions of the database's schema, and why they are not known: an archive is whole without them."""
+    """The versions of the database's schema, and why they are unknown: an archive may lack them."""
     try:
         rows = psql.run_sql(database.container, database.role, database.database, psql.SCHEMA)
     except ScriptError as error:
@@ -135,9 +135,9 @@ def _read_schema(database: Database) -> tuple[dict[str, int], str]:
 
 @contextmanager
 def _make_workplace(path: Path, prefix: str) -> Iterator[Path]:
-    """A private directory for the time of writing, inside of `path`, which is made with its parents (0700) where it is
-    not there. What was made and is still empty goes again. Archives of several bridges may be written at a time, so
-    what one has made another may use, or take away."""
+    """A temporary private directory inside of `path`. Missing directories of `path` are made (0700), and removed at the
+    end if they are still empty. Several bridges may be archived at the same time: they may use the directories that
+    this one made, or remove them."""
     made: list[Path] = []
     try:
         part = _make_private_directory(path, prefix, made)
@@ -169,7 +169,7 @@ def _make_private_directory(path: Path, prefix: str, made: list[Path]) -> Path:
 
 
 def check_directory(path: Path) -> None:
-    """ScriptError if the directory is none, or one that others may write into."""
+    """ScriptError if the path is no directory, or if other users may write into it."""
     if not path.is_dir() and path.exists():
         raise ScriptError(f"{path}: is not a directory: {WRITABLE}")
     if path.stat().st_mode & 0o022:
@@ -179,7 +179,7 @@ def check_directory(path: Path) -> None:
 
 
 def write_private_file(path: Path, data: bytes) -> None:
-    """A new file, 0600."""
+    """Make a new file, 0600."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
@@ -218,7 +218,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What an archive says of itself; its members are not looked at. ScriptError if it is none of ours."""
+    """The archive's manifest; its other members are not read. ScriptError if the file is no archive of a bridge."""
     try:
         with tarfile.open(path, mode="r:gz") as tar:
             return _parse_manifest(path, tar)
@@ -227,7 +227,8 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def list_archives(directory: Path, bridge: str) -> Iterator[tuple[Path, Manifest]]:
-    """The readable archives of a bridge in a directory, the newest first by the timestamp in its name."""
+    """A bridge's archives in a directory, the newest first by the timestamp in the name. An unreadable one is left out,
+    with a note."""
     psql.check_name("bridge", bridge)
     named = (path for path in directory.glob(f"{bridge}-*.tar.gz") if _STAMP.fullmatch(path.name[len(bridge) + 1 : -7]))
     for path in sorted(named, key=lambda path: path.name, reverse=True):
@@ -237,15 +238,15 @@ def list_archives(directory: Path, bridge: str) -> Iterator[tuple[Path, Manifest
             say(f"note: {error}")
 
 
-def list_earlier_archives(directory: str, bridge: str, whose: str) -> Iterator[tuple[Path, Manifest]]:
-    """Those of one deployment that were made before a change, the newest first."""
+def list_earlier_archives(directory: str, bridge: str, owner: str) -> Iterator[tuple[Path, Manifest]]:
+    """The archives that one deployment made before a change, the newest first."""
     for path, manifest in list_archives(Path(directory), bridge):
-        if manifest.before_a_change and manifest.archive_owner == whose:
+        if manifest.before_a_change and manifest.archive_owner == owner:
             yield path, manifest
 
 
 def read_pickle_key(path: Path) -> str:
-    """The key that the archived database's keys are encrypted with: a secret. ScriptError if it holds none."""
+    """The secret that decrypts the keys in the archived database. ScriptError if the archive holds none."""
     with open_archive(path) as (tar, _):
         return extract_pickle_key(path, tar)
 
@@ -267,7 +268,7 @@ _UNREADABLE = (tarfile.TarError, EOFError, OSError, KeyError, WireError, ValueEr
 
 
 def _parse_manifest(path: Path, tar: tarfile.TarFile) -> Manifest:
-    head = tar.next()  # it is the first, so that nobody has to unpack the rest for it
+    head = tar.next()  # the manifest comes first: to read it, nothing else is unpacked
     stream = tar.extractfile(head) if head is not None and head.name == MANIFEST else None
     values = json.load(stream) if stream else {}
     version = values.get("version") if isinstance(values, dict) else None
@@ -278,7 +279,7 @@ def _parse_manifest(path: Path, tar: tarfile.TarFile) -> Manifest:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
-    """An archive and its manifest, every member's SHA-256 compared; ScriptError if it is not whole."""
+    """Open an archive whose members all match their SHA-256 in the manifest; ScriptError if one does not."""
     try:
         with tarfile.open(path, mode="r:gz") as tar:
             manifest = _parse_manifest(path, tar)

@@ -1,11 +1,11 @@
-"""A bridge that was set up by hand comes along, by this on its host:
+"""Adopts a bridge that was set up by hand. Run this on its host:
 
     python -m host_programs.bridge.adopt --config ITS/config.yaml
 
-It only reads. It makes an archive of the bridge (backup/archives.py): the database, the key that it needs, config.yaml
-and registration.yaml; and beside it the bridge's entry for the setting `bridges`, which begins with that archive and
-has what of the config is the operator's to choose. Then it says what is left to do. The result is the same account on
-the same device.
+It changes nothing of the bridge. It writes an archive (backup/archives.py) of the database, the key that it needs,
+config.yaml and registration.yaml. Beside the archive it writes the bridge's entry for the setting `bridges`: the entry
+restores the archive, and contains those of the bridge's settings that this program lets you choose. Then it lists the
+next steps. The result is the same account on the same device.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ PROJECT = "mautrix-signal"  # as Pulumi.yaml has it: the first part of a setting
 
 
 def main(words: Sequence[str]) -> None:
-    """ScriptError, and nothing is left behind, if it cannot come along."""
+    """ScriptError, and no file is left behind, if the bridge cannot be adopted."""
     options = _parse_options(words)
     kind: Bridge = KINDS[options.bridge]
     config = _read_yaml(Path(options.config))
-    found = list(adoption.find_problems(config, kind))
-    if found:
-        raise ScriptError("\n".join(f"{options.config}: {line}" for line in found))
+    problems = list(adoption.find_problems(config, kind))
+    if problems:
+        raise ScriptError("\n".join(f"{options.config}: {line}" for line in problems))
     bridge, running = adoption.read_hand_made_bridge(config), _find_container(options.config)
     image = options.image or (running.image if running else "")
     if not image:
@@ -100,13 +100,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _find_container(config: str) -> Container | None:
-    """The one that has the config, one that runs before others."""
+    """A container that uses the config, preferably a running one."""
     users = [container for container in inspect_all_containers() if find_path_in_container(container, config)]
     return next(iter(sorted(users, key=lambda container: not container.running)), None)
 
 
 def _read_example_config(kind: Bridge, image: str) -> dict[str, Any]:
-    """The image's own example config."""
+    """The example config in the image."""
     import yaml
 
     words = ("run", "--rm", "--network", "none", "--entrypoint", kind.binary, image, "-e", "-c", "-")

@@ -1,7 +1,7 @@
-"""How is a bridge now? One look, read-only and quick. It never fails: it says what it cannot learn.
+"""Reads a bridge's present state, quickly and without changing anything. It never fails: it says what it cannot learn.
 
-`pulumi up` and `pulumi preview` show the result as their output `status`, and the verb `status` makes a row of it. It
-holds nothing that changes while a bridge runs well (no times, no durations).
+`pulumi up` and `pulumi preview` show the result as their output `status`; the verb `status` makes a row of it. The
+result holds nothing that changes while a bridge runs well (no times, no durations).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from verdicts.host_facts.docker import Container
 
 LOG_LINES = 200  # of the log are searched for the last error
 TIMEOUT = 5.0  # seconds for each question
-DIRECT_TIMEOUT = 1.0  # seconds at most for a way that may lead nowhere
+DIRECT_TIMEOUT = 1.0  # seconds for the container's address, which the host may be unable to reach
 
 
 @dataclass(frozen=True)
 class BridgeAddress:
-    """Where to ask: the bridge listens on `port` in `network`, Synapse at `synapse_url`. Without that or without
-    `as_token` (a secret) Synapse is not asked for its ping. `timeout` is for each question, in seconds."""
+    """The bridge listens on `port` in `network`, Synapse at `synapse_url`. Without that URL or without `as_token` (a
+    secret) Synapse is not asked for its ping. `timeout`: seconds for each question."""
 
     network: str
     port: int
@@ -41,8 +41,8 @@ class BridgeAddress:
 
 
 def read_bridge_status(address: BridgeAddress, container: Optional[Container]) -> BridgeStatus:
-    """The status of a container that was just inspected; None: there is none. Nothing raises: `problem` says why
-    something is not known."""
+    """The status of the bridge in this container; None: there is no container. It never raises: `problem` says why
+    something is unknown."""
     if container is None:
         return BridgeStatus(container="absent")
     questions: list[Question] = []
@@ -53,9 +53,9 @@ def read_bridge_status(address: BridgeAddress, container: Optional[Container]) -
 
 
 def request_readiness(container: Container, network: str, port: int, timeout: float) -> str:
-    """What the bridge says of itself: "200" when it is ready, else another status or why there is none. No port is
-    published, so it is asked at its address, or, where the host does not reach that (a rootless Docker), from
-    inside."""
+    """Ask the bridge whether it is ready: "200" if so, else another status, or why there is none. No port is published,
+    so the request goes to the container's address. Where the host cannot reach that (a rootless Docker), the request is
+    sent from inside the container."""
     if address := container.host_on(network):
         request, seconds = Request("GET", READY_PATH), min(timeout, DIRECT_TIMEOUT)
         exchange = send_request("ready", f"http://{address}:{port}", request, seconds)
@@ -68,7 +68,7 @@ Question = Callable[[], dict[str, Any]]  # the answer: some of BridgeStatus' fie
 
 
 def _collect_answers(container: Container, as_token: str, timeout: float, *questions: Question) -> dict[str, Any]:
-    """What Docker tells of the container, and the answers to more `questions`."""
+    """What Docker says about the container, and the answers to the other `questions`."""
     all_questions: list[Question] = [
         lambda: _read_log(as_token, container, timeout),
         lambda: _read_exit(container, timeout),
@@ -94,7 +94,7 @@ def _answer_safely(question: Question) -> dict[str, Any]:
 
 
 def describe_error(error: Exception) -> str:
-    """An exception's text in one line; of a defect of ours also its class."""
+    """An exception's text in one line, with the class of one that is a defect of this program."""
     return shorten_line(str(error) if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}", 200)
 
 

@@ -1,4 +1,4 @@
-"""The bridge's config.yaml on the host, once the bridge itself has taken what the setting bridgeConfig says."""
+"""Writes the bridge's config.yaml on the host, after the bridge itself has accepted the setting bridgeConfig."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from host_programs.messages import ScriptError
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """`stack` is "project/name"; `asked` is what the bridge's image is asked about the setting; `image_id` is Docker's
-    id of that image, which is on the host."""
+    """`stack`: "project/name"; `asked`: what the bridge's image must accept; `image_id`: Docker's id of that image,
+    which is on the host."""
 
     stack: str
     asked: SettingsQuestion
@@ -24,16 +24,16 @@ class ConfigFile:
 
 @dataclass(frozen=True)
 class WrittenConfig:
-    """Where the config is."""
+    """`path`: the config's on the host."""
 
     path: str
 
 
 def write_config(arguments: ConfigFile) -> WrittenConfig:
-    """ScriptError, and nothing is written, if the bridge does not take what the setting says, or somebody else's file
-    is there. Earlier versions of the config stay for the container that runs with them, until a new one is ready."""
-    refused = config_check.find_refused_settings(arguments.asked)
-    if refused:
-        raise ScriptError("; ".join(refused))
+    """ScriptError, and nothing is written, if the bridge does not accept the setting, or if somebody else's file has
+    the path. Earlier versions of the config stay until a new container is ready: the old one runs with them."""
+    rejected = config_check.find_refused_settings(arguments.asked)
+    if rejected:
+        raise ScriptError("; ".join(rejected))
     files.write_files(OwnedFiles(arguments.stack, (arguments.file,)))
     return WrittenConfig(arguments.file.path)

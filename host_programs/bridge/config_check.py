@@ -1,5 +1,5 @@
-"""Does the bridge take what the setting bridgeConfig says? It drops a key that it does not know and a value of another
-type without an error, so it is asked: it reads the settings and writes down what it has made of them."""
+"""Does the bridge take the setting bridgeConfig? A bridge drops an unknown key and a value of the wrong type without an
+error. So the bridge's program reads the settings and writes its config, and the two are compared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READ_CONFIG = (
 
 @dataclass(frozen=True)
 class SettingsQuestion:
-    """`config`: what the setting says; `image` and `binary` are the bridge's; `synapse`: the container that has
+    """`config`: the setting bridgeConfig; `image` and `binary`: the bridge's; `synapse`: the container that has
     PyYAML."""
 
     config: dict[str, Any] = field(repr=False)
@@ -35,10 +35,11 @@ class SettingsQuestion:
 
 
 def find_refused_settings(question: SettingsQuestion) -> tuple[str, ...]:
-    """Lines `KEY: why`, for what it does not take. ScriptError if it cannot be asked."""
+    """Run the bridge's program on the setting; a line `KEY: why` for each setting that it does not take. ScriptError if
+    that cannot be found out."""
     if not question.config:
         return ()
-    # As little as it needs beside them to read a config at all.
+    # The bridge cannot read a config without these.
     asked = {"homeserver": {"domain": "localhost", "address": "http://localhost"}, **question.config}
     asked["bridge"] = {"permissions": {"*": "relay"}, **question.config.get("bridge", {})}
     safe = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges --user 65534:65534"
@@ -47,10 +48,12 @@ def find_refused_settings(question: SettingsQuestion) -> tuple[str, ...]:
         question.binary, stdin=json.dumps(asked), check=False, timeout=120,
     )  # fmt: skip
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return (f"bridgeConfig: the bridge cannot read it: {said}",)
-    told = config_check_inside.ConfigComparison(question.config, done.stdout)
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return (f"bridgeConfig: the bridge cannot read it: {reason}",)
+    comparison = config_check_inside.ConfigComparison(question.config, done.stdout)
     try:
-        return program_file.run_inside(question.synapse, config_check_inside.compare_config, told, timeout=60).lines
+        return program_file.run_inside(
+            question.synapse, config_check_inside.compare_config, comparison, timeout=60
+        ).lines
     except program_file.InsideError as error:
         raise ScriptError(f"bridgeConfig cannot be compared: {error}") from None

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ConfigComparison:
-    """`asked`: what the setting bridgeConfig says; `text`: the config that the bridge made of it."""
+    """`asked`: the setting bridgeConfig; `text`: the config that the bridge made of it."""
 
     asked: dict[str, Any] = field(repr=False)
     text: str = field(repr=False)
@@ -16,13 +16,13 @@ class ConfigComparison:
 
 @dataclass(frozen=True)
 class RefusedSettings:
-    """What it did not take, as `KEY: why`."""
+    """The settings that the bridge did not take, as `KEY: why`."""
 
     lines: tuple[str, ...]
 
 
 def compare_config(arguments: ConfigComparison) -> RefusedSettings:
-    """Both are the same there, or it is in the lines."""
+    """Find the settings that are not the same in the bridge's config."""
     import yaml
 
     from documents.bridge.config import find_rejected_settings

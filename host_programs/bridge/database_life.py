@@ -1,14 +1,13 @@
-"""The bridge's database through its life: how it begins, what happens to it when the image changes, and the archive at
-its end.
+"""The life of the bridge's database: its first content, the changes of the image, and the archive at its end.
 
-prepare_database  gives a new database its content: none, or what an archive holds. Later, before a container of another
-                  image: stops the bridge and archives the database as that bridge left it; to go back, an archive
-                  replaces it.
-check_archive     before the bridge's container goes for good: can the archive be made?
-archive_database  what a destroy leaves (backup/archives.py).
+prepare_database  A new database stays empty, or is restored from an archive. Later, before a container of another image
+                  starts: it stops the bridge and archives the database. To go back, it restores an older archive.
+check_archive     Before a destroy removes the container: can the archive be made?
+archive_database  Writes the archive that a destroy leaves (backup/archives.py).
 
-A restore runs an archive's dump, as the role, in one transaction. What the database began with, the image that used it
-last and the archive that it went back to are in its comment, set in the same transaction: each happens once.
+A restore runs an archive's dump, as the role, in one transaction. The same transaction sets the database's comment: the
+first content, the image that used the database last, and the archive that was restored to go back. So nothing is
+restored twice.
 """
 
 from __future__ import annotations
@@ -46,12 +45,13 @@ NAME_ANOTHER = "name an archive of this deployment"
 
 @dataclass(frozen=True)
 class DatabaseArguments:
-    """The data of `subject`, whose image is the one that is to run.
+    """`subject`: the bridge's data, with the image that will run.
 
-    `container` is the bridge's, and `ready_mark` the file that names the container that got ready; another `attempt`
-    makes the container anew. `restore`: none, or the path of the archive that the database begins with; `go_back`: "",
-    or the path of the archive that replaces it. Of the archives made before a change, `keep` stay, and the last one of
-    each version; of images the last two, or all with `keep_images`. `timestamp`: as `archives.write`.
+    `container`: the bridge's; `ready_mark`: the file that names the container that got ready; `attempt`: a changed one
+    replaces the container. `restore`: none, or the path of the archive with the first content. `go_back`: "", or the
+    path of the archive that replaces the content. Of the archives made before a change, the newest `keep` stay, and the
+    last one of each version. Of the images, the last two stay, or all with `keep_images`. `timestamp`: as of
+    `archives.write_archive`.
     """
 
     subject: Subject
@@ -67,7 +67,7 @@ class DatabaseArguments:
 
 @dataclass(frozen=True)
 class ArchiveCheckArguments:
-    """What an archive of `database` in `directory` needs."""
+    """The `directory` for an archive of `database`."""
 
     directory: str
     database: Database
@@ -75,15 +75,15 @@ class ArchiveCheckArguments:
 
 @dataclass(frozen=True)
 class ArchiveCheck:
-    """`bytes`: of the database; 0 if it is gone, so that there is nothing to archive."""
+    """`bytes`: the size of the database; 0 if it is gone, so that there is nothing to archive."""
 
     bytes: int = 0
 
 
 @dataclass(frozen=True)
 class DatabaseOrigin:
-    """`began`: none, or the archive that the database came from; `previous`: the newest archive that was made before a
-    change, and the image that left it; both "" if there is none."""
+    """`began`: none, or the archive with the database's first content. `previous`: the newest archive that was made
+    before a change, and the image that had used the database; both "" if there is none."""
 
     began: str
     previous: str = ""
@@ -91,9 +91,9 @@ class DatabaseOrigin:
 
 
 def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
-    """ScriptError, with the database as it was, if an archive is damaged, belongs to another role, its keys are
-    encrypted with another pickle key than the stack's, it holds what no dump does, or a database that should begin is
-    not empty; and, with the bridge running again, if it cannot be archived before a change."""
+    """ScriptError, and the database is unchanged, if an archive is damaged, is of another role or pickle key, or holds
+    anything but a dump, or if a database to restore into is not empty. ScriptError, and the bridge runs again, if the
+    database cannot be archived before a change."""
     _remove_unready_container(arguments)
     subject, key = arguments.subject, fingerprint(arguments.subject.pickle_key)[:16]
     database = subject.database
@@ -102,7 +102,7 @@ def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
     if not known.get("began") and arguments.restore == NO_ARCHIVE:
         _run_sql(database, _comment_statement(subject, first))
         known = first
-    # Without what a destroy or a change noted that stopped on the way.
+    # Drop the notes of a destroy or a change that stopped on the way.
     settled = {key: value for key, value in known.items() if key not in ("archived", "changing")}
     if not known.get("began"):
         known, fix = first, "`pulumi destroy`, then `pulumi up` with restore set"
@@ -115,15 +115,15 @@ def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
         )
     elif known.get("image") != subject.image or arguments.go_back not in ("", known.get("back")):
         _change_image(arguments, settled)
-    elif settled != known:  # it is not wanted any more
+    elif settled != known:  # nobody wants that change any more
         _run_sql(database, _comment_statement(subject, settled))
     previous = next(((str(path), manifest.image) for path, manifest in _list_earlier_archives(subject)), ("", ""))
     return DatabaseOrigin(str(known["began"]), *previous)
 
 
 def _remove_unready_container(arguments: DatabaseArguments) -> None:
-    """A container of this stack that never got ready has the name that the next one needs. Pulumi's state may not know
-    it, if the run that made it was killed."""
+    """Remove a container of this stack that never got ready: the next one needs its name. Pulumi's state may not know
+    the container, if the run that made it was killed."""
     container = inspect_container(arguments.container)
     if container is None or container.labels.get(STACK_LABEL) != arguments.subject.stack:
         return
@@ -135,7 +135,7 @@ def _remove_unready_container(arguments: DatabaseArguments) -> None:
 
 @contextlib.contextmanager
 def _open_matching_archive(subject: Subject, path: Path, fix: str) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
-    """The archive, whole; ScriptError unless it is of this role and key, and its dump one that may be run."""
+    """Open the archive. ScriptError unless it is intact, is of this role and key, and its dump is safe to run."""
     database = subject.database
     with archives.open_archive(path) as (tar, manifest):
         if manifest.role not in ("", database.role):
@@ -153,13 +153,13 @@ def _open_matching_archive(subject: Subject, path: Path, fix: str) -> Iterator[t
 
 
 def _restore_archive(subject: Subject, path: Path, fix: str, statement: str, emptied: bool = False) -> None:
-    """What the archive holds, and `statement`, in one transaction, the database `emptied` before."""
+    """Restore the archive and run `statement` in one transaction. `emptied`: drop the present content first."""
     container, name, role = subject.database.container, subject.database.database, subject.database.role
     with _open_matching_archive(subject, path, fix) as (tar, manifest):
-        there = 0 if emptied else measure.count_objects(container, role, name)
-        if there:
+        objects = 0 if emptied else measure.count_objects(container, role, name)
+        if objects:
             raise ScriptError(
-                f"{container}: database {name} is not empty ({there} tables, views, types or functions), and an "
+                f"{container}: database {name} is not empty ({objects} tables, views, types or functions), and an "
                 "archive is restored into an empty one only: nothing was restored; set restore to none to go on with "
                 "what is there, or `pulumi destroy`, which archives it"
             )
@@ -170,7 +170,7 @@ def _restore_archive(subject: Subject, path: Path, fix: str, statement: str, emp
 
 
 def _change_image(arguments: DatabaseArguments, known: Mapping[str, Any]) -> None:
-    """The database from the image that used it last to another one: archived first, while nobody writes."""
+    """Hand the database from one image to another: stop the bridge and archive the database first."""
     subject, back = arguments.subject, arguments.go_back
     back = "" if back == known.get("back") else back
     old, new = str(known.get("image", subject.image)), subject.image
@@ -180,8 +180,8 @@ def _change_image(arguments: DatabaseArguments, known: Mapping[str, Any]) -> Non
             pass
     _run_sql(subject.database, _comment_statement(subject, {**known, "changing": new}))  # should this run be killed
     container = inspect_container(arguments.container)
-    mine = container is not None and container.labels.get(STACK_LABEL) == subject.stack
-    if container and mine and container.status in ("running", "restarting", "paused"):
+    is_ours = container is not None and container.labels.get(STACK_LABEL) == subject.stack
+    if container and is_ours and container.status in ("running", "restarting", "paused"):
         say(f"stopping {arguments.container}: messages wait in Synapse until the new container is ready")
         run_docker("stop", "--time", "30", container.id)
     else:
@@ -210,7 +210,7 @@ def _list_earlier_archives(subject: Subject) -> Iterator[tuple[Path, Manifest]]:
 
 
 def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[str]) -> None:
-    """Too old archives, and images other than the present one and the one that it has `replaced`."""
+    """Remove old archives, and all images but the present one and the one that it `replaced`."""
     images: set[str] = set()
     for number, (path, manifest) in enumerate([*_list_earlier_archives(arguments.subject)], start=1):
         if number > arguments.keep and manifest.image in images and str(path) not in used:
@@ -219,13 +219,13 @@ def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[
         images.add(manifest.image)
     unused = set() if arguments.keep_images else images - {replaced, arguments.subject.image}
     for image in sorted(unused):
-        for gone in remove_image(image):
-            say(f"removed: {gone}")
+        for removed in remove_image(image):
+            say(f"removed: {removed}")
 
 
 def check_archive(arguments: ArchiveCheckArguments) -> ArchiveCheck:
-    """ScriptError, and nothing is removed yet, if it is clear that the archive could not be made: Postgres is not
-    there, the database cannot be dumped, the directory cannot be written, or has no room."""
+    """ScriptError, before anything is removed, if the archive cannot be made: Postgres does not run, the database
+    cannot be dumped, or the directory cannot be written or has no room."""
     database, directory = arguments.database, Path(arguments.directory)
     container = inspect_container(database.container)
     if container is None or not container.running:
@@ -238,7 +238,7 @@ def check_archive(arguments: ArchiveCheckArguments) -> ArchiveCheck:
     if size is None:
         say(f"warning: {database.container}: there is no database {database.database} any more: nothing to archive")
         return ArchiveCheck()
-    # Nothing is made for the look: the checks of several bridges run side by side.
+    # This check makes no directory: the checks of several bridges run at the same time.
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if nearest == directory:
         archives.check_directory(directory)
@@ -256,14 +256,14 @@ def check_archive(arguments: ArchiveCheckArguments) -> ArchiveCheck:
 
 
 def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
-    """ScriptError, and nothing but the container is removed yet, if no whole archive can be written. There is none of
-    a database that never began and is empty."""
+    """ScriptError, before anything but the container is removed, if the archive cannot be complete. An empty database
+    that never got its first content is not archived."""
     subject = arguments.subject
-    # One that is still there, since the state did not know it (a run was killed), must not write any more.
-    for gone in remove_container(arguments.container, subject.stack):
-        say(f"removed: {gone}")
+    # A killed run may have left a container that the state does not know: it must not write any more.
+    for removed in remove_container(arguments.container, subject.stack):
+        say(f"removed: {removed}")
     known: dict[str, Any] = {}
-    with contextlib.suppress(ScriptError):  # it is gone, which is no reason to stop
+    with contextlib.suppress(ScriptError):  # a missing database is no reason to stop
         known = _read_note(subject.database)
         place = subject.database
         if not known.get("began") and not measure.count_objects(place.container, place.role, place.database):
@@ -289,8 +289,8 @@ def _comment_statement(subject: Subject, values: Mapping[str, object]) -> str:
 
 
 def _note_if_new(subject: Subject, first: Mapping[str, object]) -> str:
-    """What has psql note `first` of a database whose comment says no more than whose it is, as that of a new one does
-    (postgres/isolation.py): in the session that looks, since one for each bridge is what many wait for."""
+    """SQL that writes the first comment of a new database, in the session that reads it: further sessions for many
+    bridges would take long. The comment of a new database names its owner and nothing else (postgres/isolation.py)."""
     noted, new = (
         psql.quote_literal(_comment_statement(subject, first)),
         psql.quote_literal(owner_comment(subject.stack)),
@@ -299,8 +299,8 @@ def _note_if_new(subject: Subject, first: Mapping[str, object]) -> str:
 
 
 def _read_note(database: Database, before: str = "") -> dict[str, Any]:
-    """What the database's comment says, by name: `began`, the fingerprint of its `key`, the `image` that used it last,
-    the archive that it went `back` to, the image to which it is `changing`, and `archived` once it is; `before`:
-    what runs before that is looked at."""
+    """The values in the database's comment: `began`, the fingerprint of its `key`, the `image` that used it last, the
+    archive that was restored to go `back`, the image to which it is `changing`, and `archived` once it is archived.
+    `before`: SQL to run first."""
     values = parse_owner_comment("\n".join(_run_sql(database, f"{before}{READ_COMMENT}")))
     return {key: value for key, value in values.items() if key != "stack"}

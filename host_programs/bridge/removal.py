@@ -1,4 +1,4 @@
-"""Before anything of a bridge goes: can its last archive be made?"""
+"""The check before a destroy removes anything of a bridge: can its last archive be made?"""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from host_programs.bridge.database_life import ArchiveCheck, ArchiveCheckArgumen
 
 
 def check_before_removal(arguments: readiness.ReadinessArguments) -> ArchiveCheck:
-    """ScriptError, and nothing is removed yet, if it is clear that the archive could not be made."""
+    """ScriptError, before anything is removed, if the archive cannot be made."""
     return database_life.check_archive(ArchiveCheckArguments(arguments.archives, arguments.bridge.database))

@@ -1,7 +1,7 @@
-"""Files of ours on the host: the bridges' configs, the registrations, the programs.
+"""Files that a stack owns on the host: the bridges' configs, and the registrations.
 
-create  writes files, or gives them new content.
-erase   removes them.
+write_files   makes them, or gives them new content.
+remove_files  removes them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from host_programs.messages import ScriptError, say
 
 @dataclass(frozen=True)
 class OwnedFile:
-    """A file with content (secret), mode and owner. `own_directory`: its directory is its own, made (0700) and removed
-    with it."""
+    """A file with content (secret), mode and owner. `own_directory`: the file has a directory of its own, which is made
+    (0700) and removed with it."""
 
     path: str
     content: str = field(repr=False)
@@ -34,9 +34,9 @@ class OwnedFile:
 
 @dataclass(frozen=True)
 class OwnedFiles:
-    """Files of one `stack` ("project/name", which the first line of each names) that come and go together. At `erase`
-    one stays while the file `listed_in` lists it as `listed_below`/NAME (Synapse does not start when a registration
-    that it lists is missing)."""
+    """Files of one `stack` ("project/name") that are written and removed together. The first line of each names the
+    stack. `remove_files` keeps a file while the file `listed_in` lists it as `listed_below`/NAME: Synapse does not
+    start when a registration is missing that homeserver.yaml lists."""
 
     stack: str
     files: tuple[OwnedFile, ...]
@@ -45,7 +45,7 @@ class OwnedFiles:
 
 
 def read_dump_script_owner(path: Path) -> Optional[str]:
-    """The stack that a dump script on the host names, "" if it names none; None if no such file can be read."""
+    """The stack that a dump script on the host names, "" if it names none; None if the script cannot be read."""
     try:
         return parse_dump_script_owner(path.read_text(errors="replace"))
     except OSError:
@@ -53,20 +53,21 @@ def read_dump_script_owner(path: Path) -> Optional[str]:
 
 
 def write_files(arguments: OwnedFiles) -> FileChanges:
-    """Each file has its content, owner and mode; untouched if it has them already. ScriptError, and nothing written, if
-    another file is in the place of one: of other content, and with a first line that does not name the stack."""
-    old = [_read_replaced_file(arguments.stack, file) for file in arguments.files]
-    for file, was in zip(arguments.files, old):
-        _write_file(file, was)
+    """Give each file its content, owner and mode; a file that has them already is untouched. ScriptError, and nothing
+    is written, if somebody else's file has one of the paths: other content, and a first line that does not name the
+    stack."""
+    replaced_files = [_read_replaced_file(arguments.stack, file) for file in arguments.files]
+    for file, replaced in zip(arguments.files, replaced_files):
+        _write_file(file, replaced)
     return FileChanges(tuple(file.path for file in arguments.files))
 
 
 def _read_replaced_file(stack: str, file: OwnedFile) -> Optional[safe_files.Content]:
-    was = safe_files.read_file(Path(file.path), links=False)
-    if was is not None and was.data != file.content.encode() and parse_file_owner(was) != stack:
+    content = safe_files.read_file(Path(file.path), links=False)
+    if content is not None and content.data != file.content.encode() and parse_file_owner(content) != stack:
         fix = "move it away, or choose another name in the settings"
         raise ScriptError(f"{file.path}: exists and was not made by this stack: {fix}")
-    return was
+    return content
 
 
 def parse_file_owner(content: safe_files.Content) -> str:
@@ -74,11 +75,11 @@ def parse_file_owner(content: safe_files.Content) -> str:
     return file_owner(content.data.decode(errors="replace"))
 
 
-def _write_file(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
+def _write_file(file: OwnedFile, replaced: Optional[safe_files.Content]) -> None:
     path, data, owner = Path(file.path), file.content.encode(), (file.uid, file.gid)
-    if was is not None:
-        now = was.status
-        if (was.data, now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)) == (data, *owner, file.mode):
+    if replaced is not None:
+        status = replaced.status
+        if (replaced.data, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (data, *owner, file.mode):
             return
     elif file.own_directory:
         safe_files.make_directory(path.parent, 0o700, owner)
@@ -88,8 +89,9 @@ def _write_file(file: OwnedFile, was: Optional[safe_files.Content]) -> None:
 
 
 def remove_files(arguments: OwnedFiles) -> FileChanges:
-    """Remove the files, but those that are still used or are no longer this stack's; missing ones are fine."""
-    gone, kept = [], []
+    """Remove the files. A file that is still listed, or that is no longer this stack's, stays. A missing file is
+    fine."""
+    removed, kept = [], []
     for file in arguments.files:
         path = Path(file.path)
         if reason := _find_reason_to_keep(arguments, path):
@@ -99,31 +101,31 @@ def remove_files(arguments: OwnedFiles) -> FileChanges:
         safe_files.remove_file(path)
         if file.own_directory and path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
-        gone.append(file.path)
-    return FileChanges(tuple(gone), tuple(kept))
+        removed.append(file.path)
+    return FileChanges(tuple(removed), tuple(kept))
 
 
 def remove_own_file(stack: str, path: Path, own_directory: bool = False) -> list[str]:
-    """The file goes if it is this stack's; what went."""
-    was = None if path.is_symlink() else safe_files.read_file(path)
-    if was is None or parse_file_owner(was) != stack:
+    """Remove the file if it is this stack's; the removed paths."""
+    content = None if path.is_symlink() else safe_files.read_file(path)
+    if content is None or parse_file_owner(content) != stack:
         return []
     file = OwnedFile(str(path), "", 0, 0, own_directory=own_directory)
     return [*remove_files(OwnedFiles(stack, (file,))).paths]
 
 
 def _find_reason_to_keep(arguments: OwnedFiles, path: Path) -> str:
-    """Why the file must not go; "" if it may."""
+    """Why the file must stay; "" if it may be removed."""
     if arguments.listed_in and _lists_file(Path(arguments.listed_in), f"{arguments.listed_below}/{path.name}"):
         return f"{arguments.listed_in} lists it, in a line that this stack did not write"
-    was = None if path.is_symlink() else safe_files.read_file(path)
-    if was is not None and parse_file_owner(was) != arguments.stack:
+    content = None if path.is_symlink() else safe_files.read_file(path)
+    if content is not None and parse_file_owner(content) != arguments.stack:
         return "somebody else wrote it: its first line does not name this stack"
     return ""
 
 
 def _lists_file(file: Path, name: str) -> bool:
-    """Whether a line that is no comment names it, whatever its quotes."""
+    """Whether the file names it outside of comments, with any quotes or none."""
     content = safe_files.read_file(file)
     text = content.data.decode(errors="replace") if content else ""
     lines = (line.partition("#")[0] for line in text.splitlines())

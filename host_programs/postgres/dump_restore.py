@@ -53,23 +53,23 @@ END $empty$;
 
 
 def restore_dump(container: str, role: str, database: str, stream: IO[bytes], first: str = "", last: str = "") -> None:
-    """Run the statement `first`, a plain dump and the statement `last` in one transaction: all of it, or nothing and
-    ScriptError; nothing, too, if this process ends on the way. It runs as the role, which is no superuser, as nobody in
-    the container, and without any of psql's own commands."""
+    """Run the statement `first`, a plain dump and the statement `last` in one transaction. If one of them fails, or
+    this process ends on the way, nothing has changed; ScriptError. A dump is not trusted: it runs as the role, which is
+    no superuser, as the container's user nobody, and without any of psql's own commands."""
     with psql.Session(container, role, database, unprivileged=True) as session:
         _run_dump(session, stream, f"\\o /dev/null\nBEGIN;\n{first}", f"{last}COMMIT;\n", database)
 
 
 def try_restore(session: psql.Session, role: str, database: str, stream: IO[bytes]) -> int:
-    """As `restore_dump`, in an `unprivileged` session that serves many dumps, and all of it taken back; how many tables
-    the dump has. ScriptError unless it can be restored."""
+    """Restore a dump as `restore_dump` does, and roll it back; how many tables the dump has. The `unprivileged` session
+    serves many dumps. ScriptError unless the dump can be restored."""
     begin = f"\\connect {psql.quote_identifier(database)} {psql.quote_identifier(role)}\n\\o /dev/null\nBEGIN;\n"
     last = f"SET CONSTRAINTS ALL IMMEDIATE;\n\\o\n{COUNT_TABLES}ROLLBACK;\n"
     return int(_run_dump(session, stream, begin, last, database)[-1])
 
 
 def _run_dump(session: psql.Session, stream: IO[bytes], first: str, last: str, database: str) -> list[str]:
-    """What psql says from a `\\o` in `last` on."""
+    """Run `first`, the dump and `last`; the rows that come after a `\\o` in `last`."""
 
     def pieces() -> Iterator[bytes]:
         yield first.encode()
