@@ -17,7 +17,7 @@ from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LAB
 from documents.places import BridgeDeployment
 from host_programs.backup.archives import Subject
 from host_programs.bridge import config, database_life, readiness, removal
-from host_programs.bridge.config_check import Question
+from host_programs.bridge.config_check import SettingsQuestion
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.files import directory
 from host_programs.files.files import OwnedFile
@@ -128,15 +128,17 @@ class BridgeContainer(pulumi.ComponentResource):
             {"container_id": container.id, "ready": ready.result.apply(plain), "origin": data.result.apply(plain)}
         )
 
-    def _config(self, name: str, folder: pulumi.Output[str], text: pulumi.Output[str]) -> HostCommand[config.Written]:
+    def _config(
+        self, name: str, folder: pulumi.Output[str], text: pulumi.Output[str]
+    ) -> HostCommand[config.WrittenConfig]:
         bridge, owner = self._args.bridge, self._args.host.observed.bridge_owner
         file = CONFIG_PATH.rpartition("/")[2]
         return self._args.host.command(
             f"{name}-config",
             pulumi.Output.all(self._args.image_id, folder, text).apply(
-                lambda k: config.Config(
+                lambda k: config.ConfigFile(
                     stack=bridge.stack,
-                    asked=Question.of(bridge, bridge.place.image),
+                    asked=SettingsQuestion.of(bridge, bridge.place.image),
                     image_id=k[0],
                     file=OwnedFile(f"{k[1]}/{file}", k[2], *owner, own_directory=True),
                 )
@@ -146,12 +148,12 @@ class BridgeContainer(pulumi.ComponentResource):
         )
 
     def _data(
-        self, name: str, folder: pulumi.Output[str], written: HostCommand[config.Written]
+        self, name: str, folder: pulumi.Output[str], written: HostCommand[config.WrittenConfig]
     ) -> HostCommand[DatabaseOrigin]:
         bridge, found = self._args.bridge, self._args.host.observed.bridges[self._args.bridge.key]
         file = CONFIG_PATH.rpartition("/")[2]
 
-        def arguments(folder: str, keys: Keys) -> database_life.Arguments:
+        def arguments(folder: str, keys: Keys) -> database_life.DatabaseArguments:
             subject = Subject(
                 stack=bridge.stack,
                 domain=bridge.synapse.domain,
@@ -162,7 +164,7 @@ class BridgeContainer(pulumi.ComponentResource):
                 files=(f"{folder}/{file}", bridge.registration_path, bridge.doublepuppet_path),
                 pickle_key=keys.pickle_key,
             )
-            return database_life.Arguments(
+            return database_life.DatabaseArguments(
                 subject=subject,
                 container=bridge.place.container,
                 ready_mark=f"{bridge.place.directory}/{directory.READY}",
@@ -190,7 +192,7 @@ class BridgeContainer(pulumi.ComponentResource):
         return args.host.command(
             f"{name}-readiness",
             known.apply(
-                lambda k: readiness.Arguments(
+                lambda k: readiness.ReadinessArguments(
                     bridge=place,
                     container_id=k[0],
                     synapse=bridge.synapse,

@@ -78,7 +78,7 @@ class BridgeDatabase(pulumi.ComponentResource):
         self.url = pulumi.Output.secret(both.apply(lambda made: bridge_database_url(args.bridge, made[1])))
         self.register_outputs({"database": self.database, "url": self.url})
 
-    def _directory(self, name: str, args: BridgeDatabaseArgs) -> HostCommand[directory.Done]:
+    def _directory(self, name: str, args: BridgeDatabaseArgs) -> HostCommand[directory.FileChanges]:
         parts = bridge_parts(args.bridge, args.isolated)
         return args.host.command(
             f"{name}-directory",

@@ -15,12 +15,12 @@ from components.isolation import DatabaseIsolation
 from documents import operator
 from documents.credentials import Tokens
 from documents.places import BridgeDeployment, Deployment
-from host_programs.synapse.stop_and_check import Checked
+from host_programs.synapse.stop_and_check import StopAndCheckResult
 
 
 def bridge_outputs(
     bridge: BridgeDeployment,
-    check: HostCommand[Checked],
+    check: HostCommand[StopAndCheckResult],
     container: BridgeContainer,
     database: BridgeDatabase,
     isolation: DatabaseIsolation,
@@ -38,8 +38,8 @@ def bridge_outputs(
         "ready": container.ready,
         "previousVersion": container.origin.apply(lambda seen: seen.previous),
         "bot": bridge.bot,
-        "nextSteps": operator.next_steps(bridge),
-        "servicesEntry": operator.services_entry(bridge),
+        "nextSteps": operator.describe_next_steps(bridge),
+        "servicesEntry": operator.format_services_entry(bridge),
     }
 
 
@@ -59,4 +59,4 @@ def export(
             pulumi.export(key, one)
     pulumi.export("doublepuppetAsToken", pulumi.Output.secret(doublepuppet_as_token))
     pulumi.export("backups", backup.dumps)
-    pulumi.export("backupCron", operator.backup_cron(deployment))
+    pulumi.export("backupCron", operator.format_cron_line(deployment))

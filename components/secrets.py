@@ -56,7 +56,7 @@ class StackSecrets(pulumi.ComponentResource):
             if archive != NO_ARCHIVE:
                 found = args.host.secret_once(
                     f"{bridge}-archived-key",
-                    archived_keys.FromArchive(archive),
+                    archived_keys.ArchivePath(archive),
                     archived_keys.read_archived_key,
                     triggers=[archive],
                     opts=child,

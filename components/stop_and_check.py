@@ -27,7 +27,7 @@ class StopAndCheckArgs:
 
 def stop_and_check(
     name: str, args: StopAndCheckArgs, opts: pulumi.ResourceOptions | None = None
-) -> HostCommand[program.Checked]:
+) -> HostCommand[program.StopAndCheckResult]:
     """The Command that fails unless Synapse answers all five questions as it should (verdicts/stop_and_check.py). It
     changes nothing. What depends on it is then neither made nor replaced; a container that runs goes on as it is."""
     bridge = args.bridge
@@ -35,7 +35,7 @@ def stop_and_check(
     return args.host.command(
         f"{name}-stop-and-check",
         known.apply(
-            lambda k: program.Arguments(
+            lambda k: program.StopAndCheckArguments(
                 synapse=bridge.synapse,
                 mas=bridge.mas,
                 bot=bridge.bot,

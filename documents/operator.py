@@ -1,12 +1,12 @@
-"""What the operator reads or copies: next steps, lines for cron and for his services.md, commands that set a value."""
+"""What the operator reads or copies: next steps, lines for cron and for a services.md, commands that set a value."""
 
 from __future__ import annotations
 
 from documents.places import BridgeDeployment, StackConfig
 
 
-def next_steps(deployment: BridgeDeployment) -> str:
-    """How to link the first account. (The old Python bridge's command was `link`.)"""
+def describe_next_steps(deployment: BridgeDeployment) -> str:
+    """How to link the first account. The command is `login`; the old Python bridge's was `link`."""
     bridge, prefix = deployment.bridge, deployment.command_prefix
     return (
         f"As {deployment.admin_user}, start a chat with {deployment.bot} and send `{prefix} login`; "
@@ -14,15 +14,15 @@ def next_steps(deployment: BridgeDeployment) -> str:
     )
 
 
-def backup_cron(deployment: StackConfig) -> str:
-    """The line for /etc/cron.d that runs our dump script; "" where the operator's own script calls it."""
+def format_cron_line(deployment: StackConfig) -> str:
+    """The line for /etc/cron.d that runs our dump script; "" if the operator's backup script calls it."""
     if deployment.backup.script:
         return ""
     return f"17 3 * * * root {deployment.dump_script} {deployment.backup.directory}"
 
 
-def services_entry(deployment: BridgeDeployment) -> str:
-    """Markdown for the operator's list of services."""
+def format_services_entry(deployment: BridgeDeployment) -> str:
+    """The bridge as Markdown, for the operator's list of services."""
     bridge, place = deployment.bridge, deployment.place
     rows = (
         ("What", f"{bridge.network_name} bridge for Matrix (mautrix, bridgev2)"),
@@ -40,11 +40,13 @@ def services_entry(deployment: BridgeDeployment) -> str:
     )
 
 
-def set_command(deployment: BridgeDeployment, key: str, value: str) -> str:
-    """The command that sets a key of one bridge's settings."""
+def format_set_command(deployment: BridgeDeployment, key: str, value: str) -> str:
+    """The command that sets one `key` of this bridge's settings."""
     return f"pulumi config set --path '{deployment.setting}.{key}' {value}"
 
 
-def go_back_commands(deployment: BridgeDeployment, image: str, archive: str) -> str:
+def format_go_back_commands(deployment: BridgeDeployment, image: str, archive: str) -> str:
     """The commands that go back to `image` with the database of the archive."""
-    return f"{set_command(deployment, 'image', image)} && {set_command(deployment, 'goBackTo', archive)} && pulumi up"
+    set_image = format_set_command(deployment, "image", image)
+    set_archive = format_set_command(deployment, "goBackTo", archive)
+    return f"{set_image} && {set_archive} && pulumi up"

@@ -75,4 +75,4 @@ def _alone(step: str) -> AbstractContextManager[None]:
         return nullcontext()
     from host_programs import host_lock
 
-    return host_lock.at_work(step)
+    return host_lock.hold_step_lock(step)

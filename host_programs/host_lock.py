@@ -1,6 +1,6 @@
-"""One at a time: a lock on this host for what more than one stack may change (homeserver.yaml with Synapse's restart,
-the operator's backup script, who may connect to which database), and for each step of a stack: a run whose connection
-was cut off goes on here, without whoever started it."""
+"""Locks on this host. One kind protects what several stacks may change: homeserver.yaml with Synapse's restart, the
+operator's backup script, who may connect to which database. The other kind protects each step of a stack: a run whose
+connection was cut off goes on here, and the next run must wait for it."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from pathlib import Path
 
 from host_programs.messages import ScriptError, say
 
-DIRECTORY = Path("/run")  # root's own, empty after a reboot
-NAME = "mautrix-bridge-"
-STEP = "step-"
-DEADLINE = 300.0  # seconds to wait for whoever has it
-PAUSE = 0.2
+DIRECTORY = Path("/run")  # only root writes into it, and a reboot empties it
+PREFIX = "mautrix-bridge-"
+STEP_PREFIX = "step-"
+DEADLINE = 300.0  # seconds to wait for the other holder
+PAUSE = 0.2  # seconds between two tries
 
 
-def held(what: str, holder: str, deadline: float = DEADLINE) -> AbstractContextManager[None]:
-    """Hold the lock of `what` (a path, or a container's name) for as long as the body runs, also while others die: the
-    kernel lets go of it with the process. ScriptError, with the other one's name, if it is not free in time."""
-    late = f"{what}: {{}} has been changing it for over {deadline:g} s"
-    return _held(_path(what), holder, deadline, f"waiting for {{}}, which is changing {what}", late)
+def hold_lock(resource: str, holder: str, deadline: float = DEADLINE) -> AbstractContextManager[None]:
+    """Hold the lock of `resource` (a path, or a container's name) while the body runs. The kernel frees the lock when
+    its process ends. ScriptError, with the other holder's name, if the lock is not free in time."""
+    late = f"{resource}: {{}} has been changing it for over {deadline:g} s"
+    return _hold(_lock_path(resource), holder, deadline, f"waiting for {{}}, which is changing {resource}", late)
 
 
-def at_work(step: str) -> AbstractContextManager[None]:
-    """The same for one step, "DEPLOYMENT RESOURCE", which another run of it waits for."""
+def hold_step_lock(step: str) -> AbstractContextManager[None]:
+    """Hold the lock of one step, "DEPLOYMENT RESOURCE": another run of the same step waits for it."""
     waiting = "waiting for {}, which an earlier run began that was cut off"
     late = f"{{}} has been at work for over {DEADLINE:g} s, for an earlier run that was cut off"
-    return _held(_path(step, STEP), step, DEADLINE, waiting, late)
+    return _hold(_lock_path(step, STEP_PREFIX), step, DEADLINE, waiting, late)
 
 
-def steps(deployment: str) -> tuple[str, ...]:
-    """The steps of a deployment that are at work on this host, as "RESOURCE (pid NUMBER)": those that we may see, so
-    preflight refuses whoever is not root."""
-    working = []
-    for path in sorted(DIRECTORY.glob(f"{NAME}{STEP}*.lock")):
+def list_running_steps(deployment: str) -> tuple[str, ...]:
+    """The running steps of a deployment, as "RESOURCE (pid NUMBER)". Other users' locks are invisible, so preflight
+    refuses a user who is not root."""
+    holders = []
+    for path in sorted(DIRECTORY.glob(f"{PREFIX}{STEP_PREFIX}*.lock")):
         try:
             with path.open() as file:
-                if _busy(file.fileno()):
-                    working.append(file.read().strip())
+                if _is_locked(file.fileno()):
+                    holders.append(file.read().strip())
         except (FileNotFoundError, PermissionError):
-            pass  # it has ended, or is root's alone
-    return tuple(each.partition(" ")[2] for each in working if each.partition(" ")[0] == deployment)
+            pass  # the step has ended, or only root may read its lock
+    return tuple(holder.partition(" ")[2] for holder in holders if holder.partition(" ")[0] == deployment)
 
 
-def _path(what: str, kind: str = "") -> Path:
-    return DIRECTORY / f"{NAME}{kind}{hashlib.sha256(what.encode()).hexdigest()[:16]}.lock"
+def _lock_path(resource: str, kind: str = "") -> Path:
+    return DIRECTORY / f"{PREFIX}{kind}{hashlib.sha256(resource.encode()).hexdigest()[:16]}.lock"
 
 
-def _busy(descriptor: int) -> bool:
+def _is_locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -62,13 +62,13 @@ def _busy(descriptor: int) -> bool:
 
 
 @contextmanager
-def _held(path: Path, holder: str, deadline: float, waiting: str, late: str) -> Iterator[None]:
-    """`waiting` and `late` are told with the other holder's name."""
-    end, told = time.monotonic() + deadline, False
+def _hold(path: Path, holder: str, deadline: float, waiting: str, late: str) -> Iterator[None]:
+    """`waiting` and `late`: messages; the other holder's name replaces their {}."""
+    end, announced = time.monotonic() + deadline, False
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            if _taken(descriptor, path):
+            if _take(descriptor, path):
                 break
             other = os.read(descriptor, 500).decode(errors="replace").strip() or "another run"
         except BaseException:
@@ -77,9 +77,9 @@ def _held(path: Path, holder: str, deadline: float, waiting: str, late: str) -> 
         os.close(descriptor)
         if time.monotonic() >= end:
             raise ScriptError(f"{late.replace('{}', other)}: wait for it, or end it")
-        if not told:
+        if not announced:
             say(waiting.replace("{}", other))
-            told = True
+            announced = True
         time.sleep(PAUSE)
     try:
         os.ftruncate(descriptor, 0)
@@ -90,8 +90,8 @@ def _held(path: Path, holder: str, deadline: float, waiting: str, late: str) -> 
         os.close(descriptor)
 
 
-def _taken(descriptor: int, path: Path) -> bool:
-    """Whether the lock is ours now, on the file that still has the name: its last holder took it away."""
+def _take(descriptor: int, path: Path) -> bool:
+    """Try to take the lock. False if another process holds it, or if its last holder has removed the file meanwhile."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from documents.bridge.kinds import image_tag, release_numbers
-from documents.operator import go_back_commands, set_command
+from documents.operator import format_go_back_commands, format_set_command
 from documents.places import BridgeDeployment
 from verdicts.host_facts.bridge import BridgeFacts
 from verdicts.host_facts.postgres import PostgresFacts
@@ -86,7 +86,7 @@ def _check_archive(facts: BridgeFacts, deployment: BridgeDeployment) -> Iterator
     elif manifest.image != image and not _is_newer(image, manifest.image):
         yield (
             f"{key}: {archive.path} is the database of {manifest.image}, and image is {image}, which may not read "
-            f"it: `{set_command(deployment, 'image', manifest.image)}`"
+            f"it: `{format_set_command(deployment, 'image', manifest.image)}`"
         )
 
 
@@ -106,7 +106,7 @@ def _check_image(facts: BridgeFacts, postgres: PostgresFacts, deployment: Bridge
             parts = ", ".join(f"{part} is at {now}, and it knows {known[part]}" for part, now in sorted(moved.items()))
             yield (
                 f"image {image}: cannot read the database that {last} has used ({parts}): go back with the archive "
-                f"that it left: `{go_back_commands(deployment, image, left.path)}`"
+                f"that it left: `{format_go_back_commands(deployment, image, left.path)}`"
             )
     elif _is_newer(last, image):
         parts = ", ".join(f"{part} {now}" for part, (now, _) in sorted(schema.items())) or "not known"

@@ -1,4 +1,4 @@
-"""The pickle key of a bridge whose database begins with an archive: the one that the archived database needs."""
+"""The pickle key of a bridge whose database is restored from an archive: the archived database needs that key."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from host_programs.backup import archives
 
 
 @dataclass(frozen=True)
-class FromArchive:
-    """The path of the archive that the database begins with."""
+class ArchivePath:
+    """`archive`: the path of the archive from which the database is restored."""
 
     archive: str
 
 
 @dataclass(frozen=True)
 class ArchivedKey:
-    """What is in it."""
+    """The key in the archive."""
 
     pickle_key: str = field(repr=False)
 
 
-def read_archived_key(arguments: FromArchive) -> ArchivedKey:
-    """ScriptError if the archive has none."""
-    return ArchivedKey(archives.pickle_key(Path(arguments.archive)))
+def read_archived_key(arguments: ArchivePath) -> ArchivedKey:
+    """Read the archive's pickle key. ScriptError if the archive holds none."""
+    return ArchivedKey(archives.read_pickle_key(Path(arguments.archive)))

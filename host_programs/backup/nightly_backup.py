@@ -87,7 +87,7 @@ def remove_dumps(arguments: NightlyBackup) -> RemovedBackup:
 
 
 def _lock(arguments: NightlyBackup) -> AbstractContextManager[None]:
-    return host_lock.held(arguments.script or arguments.block.command, arguments.stack)
+    return host_lock.hold_lock(arguments.script or arguments.block.command, arguments.stack)
 
 
 def _install_and_prove(arguments: NightlyBackup) -> ProvenBackup:

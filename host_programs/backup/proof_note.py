@@ -36,7 +36,7 @@ def add_to_note(note: Path, made: Sequence[Path], new_directories: Sequence[Path
     files += [NotedDump(str(path), dumps.hash_file(path)) for path in made]
     directories = dict.fromkeys([*map(str, new_directories), *before.directories])
     data = json.dumps(plain(Note(tuple(files), tuple(directories))), indent=1) + "\n"
-    safe_files.write(note, data.encode())
+    safe_files.write_file(note, data.encode())
 
 
 def remove_noted(note: Path, suffix: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from documents.refusal import Refused
 from host_programs.backup import shell_syntax
 from host_programs.backup.script_run import read_record
 from host_programs.files import safe_files
-from host_programs.files.files import dump_script_owner
+from host_programs.files.files import read_dump_script_owner
 from host_programs.messages import ScriptError, say
 
 
@@ -40,7 +40,7 @@ class Undo:
             elif old is None:
                 path.unlink()
             else:
-                safe_files.rewrite(path, old)
+                safe_files.rewrite_file(path, old)
                 say(f"{path}: put back as it was")
 
 
@@ -65,13 +65,13 @@ def undo_on_failure() -> Iterator[Undo]:
 
 def install_dump_script(path: Path, text: str, stack: str, undo: Undo) -> bool:
     """Write our dump script; whether it is another one now. ScriptError if somebody else's file is in its place."""
-    owner = dump_script_owner(path)
+    owner = read_dump_script_owner(path)
     if owner not in (None, stack):
         raise ScriptError(f"{path}: exists and is not this stack's: move it away, or set another sharedDir")
     old, new = path.read_bytes() if owner else None, text.encode()
     if old == new and stat.S_IMODE(path.stat().st_mode) == 0o700:
         return False
-    safe_files.write(path, new, mode=0o700)
+    safe_files.write_file(path, new, mode=0o700)
     undo.files.append((path, old, new))
     return True
 
@@ -95,7 +95,7 @@ def add_call(path: Path, text: str, block: DumpCall, undo: Undo) -> bool:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     if error:
         raise ScriptError(f"{path}:{error}")
-    changed = safe_files.rewrite(path, new)
+    changed = safe_files.rewrite_file(path, new)
     if changed:
         undo.files.append((path, text.encode(), new))
     say(f"{path}: {'has the call' if changed else 'already as it should be'}")
@@ -113,14 +113,14 @@ def remove_call(path: Path, stack: str) -> bool:
         new = backup_script.remove_call(text, stack)
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
-    changed = safe_files.rewrite(path, new.encode(errors="surrogateescape"))
+    changed = safe_files.rewrite_file(path, new.encode(errors="surrogateescape"))
     say(f"{path}: {f'the call of {stack} is out' if changed else f'holds no call of {stack}'}")
     return changed
 
 
 def remove_dump_script(path: Path, stack: str) -> bool:
     """Remove our dump script; whether it was this stack's."""
-    if dump_script_owner(path) != stack:
+    if read_dump_script_owner(path) != stack:
         return False
     path.unlink()
     return True

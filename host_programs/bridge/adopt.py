@@ -1,11 +1,11 @@
-"""A bridge that was set up by hand comes along, by this on its host:
+"""Adopts a bridge that was set up by hand. Run this on its host:
 
     python -m host_programs.bridge.adopt --config ITS/config.yaml
 
-It only reads. It makes an archive of the bridge (backup/archives.py): the database, the key that it needs, config.yaml
-and registration.yaml; and beside it the bridge's entry for the setting `bridges`, which begins with that archive and
-has what of the config is the operator's to choose. Then it says what is left to do. The result is the same account on
-the same device.
+It changes nothing of the bridge. It writes an archive (backup/archives.py) of the database, the key that it needs,
+config.yaml and registration.yaml. Beside the archive it writes the bridge's entry for the setting `bridges`: the entry
+restores the archive, and contains those of the bridge's settings that this program lets you choose. Then it lists the
+next steps. The result is the same account on the same device.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ PROJECT = "mautrix-signal"  # as Pulumi.yaml has it: the first part of a setting
 
 
 def main(words: Sequence[str]) -> None:
-    """ScriptError, and nothing is left behind, if it cannot come along."""
-    options = _options(words)
+    """ScriptError, and no file is left behind, if the bridge cannot be adopted."""
+    options = _parse_options(words)
     kind: Bridge = KINDS[options.bridge]
-    config = _yaml(Path(options.config))
-    found = list(adoption.find_problems(config, kind))
-    if found:
-        raise ScriptError("\n".join(f"{options.config}: {line}" for line in found))
-    bridge, running = adoption.read_hand_made_bridge(config), _container(options.config)
+    config = _read_yaml(Path(options.config))
+    problems = list(adoption.find_problems(config, kind))
+    if problems:
+        raise ScriptError("\n".join(f"{options.config}: {line}" for line in problems))
+    bridge, running = adoption.read_hand_made_bridge(config), _find_container(options.config)
     image = options.image or (running.image if running else "")
     if not image:
         raise ScriptError(f"{options.config}: no container has it: name the bridge's image with --image")
@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> None:
         raise ScriptError(
             f"{options.config}: database.uri: there is no container {name}: name Postgres' container with --postgres"
         )
-    chosen = extract_bridge_config(config, _example(kind, image))
+    chosen = extract_bridge_config(config, _read_example_config(kind, image))
     registration = options.registration or str(Path(options.config).with_name("registration.yaml"))
     subject = Subject(
         stack=f"by-hand/{running.name if running else kind.name}",
@@ -60,18 +60,20 @@ def main(words: Sequence[str]) -> None:
         files=(options.config, registration),
         pickle_key=bridge.pickle_key,
     )
-    archived = archives.write(subject, "adopted", portable=True)
+    archived = archives.write_archive(subject, "adopted", portable=True)
     if not archived.path:
         raise ScriptError(f"{options.config}: database.uri: there is no such database in {name}")
     settings = Path(f"{archived.path[: -len('.tar.gz')]}.bridges.yaml")
     known = image_tag(image) not in (None, "latest")
     entry = {"kind": options.bridge, "image": image if known else "IMAGE:RELEASE", "restore": archived.path}
-    archives.private(settings, _written({**entry, **({"bridgeConfig": chosen} if chosen else {})}).encode())
-    for line in _left_to_do(subject, settings, running, options.bridge):
+    archives.write_private_file(
+        settings, _format_entry({**entry, **({"bridgeConfig": chosen} if chosen else {})}).encode()
+    )
+    for line in _list_next_steps(subject, settings, running, options.bridge):
         say(line)
 
 
-def _options(words: Sequence[str]) -> argparse.Namespace:
+def _parse_options(words: Sequence[str]) -> argparse.Namespace:
     about = (__doc__ or "").partition("config.yaml\n\n")[2]
     parser = argparse.ArgumentParser("python -m host_programs.bridge.adopt", description=about)
     parser.add_argument(
@@ -85,7 +87,7 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
@@ -97,14 +99,14 @@ def _yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def _container(config: str) -> Container | None:
-    """The one that has the config, one that runs before others."""
+def _find_container(config: str) -> Container | None:
+    """A container that uses the config, preferably a running one."""
     users = [container for container in inspect_all_containers() if find_path_in_container(container, config)]
     return next(iter(sorted(users, key=lambda container: not container.running)), None)
 
 
-def _example(kind: Bridge, image: str) -> dict[str, Any]:
-    """The image's own example config."""
+def _read_example_config(kind: Bridge, image: str) -> dict[str, Any]:
+    """The example config in the image."""
     import yaml
 
     words = ("run", "--rm", "--network", "none", "--entrypoint", kind.binary, image, "-e", "-c", "-")
@@ -112,13 +114,13 @@ def _example(kind: Bridge, image: str) -> dict[str, Any]:
     return typed(dict[str, Any], example, f"the example config of {image}")
 
 
-def _written(entry: dict[str, Any]) -> str:
+def _format_entry(entry: dict[str, Any]) -> str:
     import yaml
 
     return yaml.safe_dump({"config": {f"{PROJECT}:bridges": [entry]}}, sort_keys=False, allow_unicode=True)
 
 
-def _left_to_do(subject: Subject, settings: Path, running: Container | None, bridge: str) -> Iterator[str]:
+def _list_next_steps(subject: Subject, settings: Path, running: Container | None, bridge: str) -> Iterator[str]:
     if running and running.running:
         yield (
             f"warning: container {running.name} runs: what it does from now on is not in the archive: stop it "

@@ -1,7 +1,7 @@
-"""How is a bridge now? One look, read-only and quick. It never fails: it says what it cannot learn.
+"""Reads a bridge's present state, quickly and without changing anything. It never fails: it says what it cannot learn.
 
-`pulumi up` and `pulumi preview` show the result as their output `status`, and the verb `status` makes a row of it. It
-holds nothing that changes while a bridge runs well (no times, no durations).
+`pulumi up` and `pulumi preview` show the result as their output `status`; the verb `status` makes a row of it. The
+result holds nothing that changes while a bridge runs well (no times, no durations).
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from documents.bridge.kinds import READY_PATH
 from documents.masking import clean_log
 from host_programs.docker import read_last_exit, read_recent_log, request_in_container
 from host_programs.messages import ScriptError
-from host_programs.synapse.exchange import Request, ping_request, send
+from host_programs.synapse.exchange import Request, ping_request, send_request
 from verdicts.answers import shorten_line, summarize_answer
 from verdicts.bridge_log import last_error
 from verdicts.exit_codes import explain_exit_code
 from verdicts.host_facts.bridge import BridgeStatus
 from verdicts.host_facts.docker import Container
 
-LINES = 200  # of the log are searched for the last error
+LOG_LINES = 200  # of the log are searched for the last error
 TIMEOUT = 5.0  # seconds for each question
-DIRECT = 1.0  # seconds at most for a way that may lead nowhere
+DIRECT_TIMEOUT = 1.0  # seconds for the container's address, which the host may be unable to reach
 
 
 @dataclass(frozen=True)
 class BridgeAddress:
-    """Where to ask: the bridge listens on `port` in `network`, Synapse at `synapse_url`. Without that or without
-    `as_token` (a secret) Synapse is not asked for its ping. `timeout` is for each question, in seconds."""
+    """The bridge listens on `port` in `network`, Synapse at `synapse_url`. Without that URL or without `as_token` (a
+    secret) Synapse is not asked for its ping. `timeout`: seconds for each question."""
 
     network: str
     port: int
@@ -41,24 +41,24 @@ class BridgeAddress:
 
 
 def read_bridge_status(address: BridgeAddress, container: Optional[Container]) -> BridgeStatus:
-    """The status of a container that was just inspected; None: there is none. Nothing raises: `problem` says why
-    something is not known."""
+    """The status of the bridge in this container; None: there is no container. It never raises: `problem` says why
+    something is unknown."""
     if container is None:
         return BridgeStatus(container="absent")
     questions: list[Question] = []
     if container.running:
-        questions.append(lambda: _ask_ready(address, container))
-        questions += [lambda: _ask_ping(address)] if address.as_token and address.synapse_url else []
-    return BridgeStatus(**_answers(container, address.as_token, address.timeout, *questions))
+        questions.append(lambda: _read_ready(address, container))
+        questions += [lambda: _read_ping(address)] if address.as_token and address.synapse_url else []
+    return BridgeStatus(**_collect_answers(container, address.as_token, address.timeout, *questions))
 
 
-def ask_ready(container: Container, network: str, port: int, timeout: float) -> str:
-    """What the bridge says of itself: "200" when it is ready, else another status or why there is none. No port is
-    published, so it is asked at its address, or, where the host does not reach that (a rootless Docker), from
-    inside."""
+def request_readiness(container: Container, network: str, port: int, timeout: float) -> str:
+    """Ask the bridge whether it is ready: "200" if so, else another status, or why there is none. No port is published,
+    so the request goes to the container's address. Where the host cannot reach that (a rootless Docker), the request is
+    sent from inside the container."""
     if address := container.host_on(network):
-        request, seconds = Request("GET", READY_PATH), min(timeout, DIRECT)
-        exchange = send("ready", f"http://{address}:{port}", request, seconds)
+        request, seconds = Request("GET", READY_PATH), min(timeout, DIRECT_TIMEOUT)
+        exchange = send_request("ready", f"http://{address}:{port}", request, seconds)
         if exchange.fault not in ("unreachable", "timeout"):
             return summarize_answer(exchange) if exchange.fault else str(exchange.status)
     return request_in_container(container.id, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
@@ -67,8 +67,8 @@ def ask_ready(container: Container, network: str, port: int, timeout: float) -> 
 Question = Callable[[], dict[str, Any]]  # the answer: some of BridgeStatus' fields
 
 
-def _answers(container: Container, as_token: str, timeout: float, *questions: Question) -> dict[str, Any]:
-    """What Docker tells of the container, and the answers to more `questions`."""
+def _collect_answers(container: Container, as_token: str, timeout: float, *questions: Question) -> dict[str, Any]:
+    """What Docker says about the container, and the answers to the other `questions`."""
     all_questions: list[Question] = [
         lambda: _read_log(as_token, container, timeout),
         lambda: _read_exit(container, timeout),
@@ -90,23 +90,23 @@ def _answer_safely(question: Question) -> dict[str, Any]:
     try:
         return question()
     except Exception as error:
-        return {"problem": error_line(error)}
+        return {"problem": describe_error(error)}
 
 
-def error_line(error: Exception) -> str:
-    """An exception's text in one line; of a defect of ours also its class."""
+def describe_error(error: Exception) -> str:
+    """An exception's text in one line, with the class of one that is a defect of this program."""
     return shorten_line(str(error) if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}", 200)
 
 
-def _ask_ready(address: BridgeAddress, container: Container) -> dict[str, Any]:
-    answer = ask_ready(container, address.network, address.port, address.timeout)
+def _read_ready(address: BridgeAddress, container: Container) -> dict[str, Any]:
+    answer = request_readiness(container, address.network, address.port, address.timeout)
     known = answer.isdigit()  # any status is the bridge's own word
     return {"ready": answer == "200", **({} if known else {"problem": shorten_line(f"ready: {answer}", 200)})}
 
 
-def _ask_ping(address: BridgeAddress) -> dict[str, Any]:
+def _read_ping(address: BridgeAddress) -> dict[str, Any]:
     request = ping_request(address.appservice_id, address.as_token)
-    exchange = send("ping", address.synapse_url, request, address.timeout)
+    exchange = send_request("ping", address.synapse_url, request, address.timeout)
     answered = exchange.status == 200 and not exchange.fault and "duration_ms" in (exchange.json() or {})
     return {"ping": "200" if answered else summarize_answer(exchange)}
 
@@ -117,5 +117,5 @@ def _read_exit(container: Container, timeout: float) -> dict[str, Any]:
 
 
 def _read_log(as_token: str, container: Container, timeout: float) -> dict[str, Any]:
-    log = clean_log(read_recent_log(container, LINES, timeout), [as_token] if as_token else [])
+    log = clean_log(read_recent_log(container, LOG_LINES, timeout), [as_token] if as_token else [])
     return {"last_error": shorten_line(last_error(log), 300)}

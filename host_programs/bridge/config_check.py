@@ -1,5 +1,5 @@
-"""Does the bridge take what the setting bridgeConfig says? It drops a key that it does not know and a value of another
-type without an error, so it is asked: it reads the settings and writes down what it has made of them."""
+"""Does the bridge take the setting bridgeConfig? A bridge drops an unknown key and a value of the wrong type without an
+error. So the bridge's program reads the settings and writes its config, and the two are compared."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from host_programs.docker import run_docker
 from host_programs.messages import ScriptError
 
 # Reads from stdin; `-g` has the bridge read its config, write it whole, and end.
-ASK = 'cat > /tmp/config.yaml && "$0" -g -c /tmp/config.yaml -r /tmp/registration.yaml >&2 && cat /tmp/config.yaml'
+READ_CONFIG = (
+    'cat > /tmp/config.yaml && "$0" -g -c /tmp/config.yaml -r /tmp/registration.yaml >&2 && cat /tmp/config.yaml'
+)
 
 
 @dataclass(frozen=True)
-class Question:
-    """`config`: what the setting says; `image` and `binary` are the bridge's; `synapse`: the container that has
+class SettingsQuestion:
+    """`config`: the setting bridgeConfig; `image` and `binary`: the bridge's; `synapse`: the container that has
     PyYAML."""
 
     config: dict[str, Any] = field(repr=False)
@@ -28,27 +30,30 @@ class Question:
     synapse: str
 
     @classmethod
-    def of(cls, deployment: BridgeDeployment, image: str) -> Question:
+    def of(cls, deployment: BridgeDeployment, image: str) -> SettingsQuestion:
         return cls(deployment.config, image, deployment.bridge.binary, deployment.synapse.container)
 
 
-def refused(question: Question) -> tuple[str, ...]:
-    """Lines `KEY: why`, for what it does not take. ScriptError if it cannot be asked."""
+def find_refused_settings(question: SettingsQuestion) -> tuple[str, ...]:
+    """Run the bridge's program on the setting; a line `KEY: why` for each setting that it does not take. ScriptError if
+    that cannot be found out."""
     if not question.config:
         return ()
-    # As little as it needs beside them to read a config at all.
+    # The bridge cannot read a config without these.
     asked = {"homeserver": {"domain": "localhost", "address": "http://localhost"}, **question.config}
     asked["bridge"] = {"permissions": {"*": "relay"}, **question.config.get("bridge", {})}
     safe = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges --user 65534:65534"
     done = run_docker(
-        "run", *safe.split(), "--tmpfs", "/tmp:mode=1777", "--entrypoint", "sh", question.image, "-c", ASK,
+        "run", *safe.split(), "--tmpfs", "/tmp:mode=1777", "--entrypoint", "sh", question.image, "-c", READ_CONFIG,
         question.binary, stdin=json.dumps(asked), check=False, timeout=120,
     )  # fmt: skip
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return (f"bridgeConfig: the bridge cannot read it: {said}",)
-    told = config_check_inside.Arguments(question.config, done.stdout)
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return (f"bridgeConfig: the bridge cannot read it: {reason}",)
+    comparison = config_check_inside.ConfigComparison(question.config, done.stdout)
     try:
-        return program_file.run_inside(question.synapse, config_check_inside.compare, told, timeout=60).lines
+        return program_file.run_inside(
+            question.synapse, config_check_inside.compare_config, comparison, timeout=60
+        ).lines
     except program_file.InsideError as error:
         raise ScriptError(f"bridgeConfig cannot be compared: {error}") from None

@@ -7,24 +7,24 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """`asked`: what the setting bridgeConfig says; `text`: the config that the bridge made of it."""
+class ConfigComparison:
+    """`asked`: the setting bridgeConfig; `text`: the config that the bridge made of it."""
 
     asked: dict[str, Any] = field(repr=False)
     text: str = field(repr=False)
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What it did not take, as `KEY: why`."""
+class RefusedSettings:
+    """The settings that the bridge did not take, as `KEY: why`."""
 
     lines: tuple[str, ...]
 
 
-def compare(arguments: Arguments) -> Compared:
-    """Both are the same there, or it is in the lines."""
+def compare_config(arguments: ConfigComparison) -> RefusedSettings:
+    """Find the settings that are not the same in the bridge's config."""
     import yaml
 
     from documents.bridge.config import find_rejected_settings
 
-    return Compared(tuple(find_rejected_settings(arguments.asked, yaml.safe_load(arguments.text))))
+    return RefusedSettings(tuple(find_rejected_settings(arguments.asked, yaml.safe_load(arguments.text))))

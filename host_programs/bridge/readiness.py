@@ -1,10 +1,10 @@
-"""The bridge is up only when it says so itself, Synapse reaches it, its bot is there, it reaches the media repository
-(a login uploads), and an event arrives (synapse/delivery.py). A running container proves nothing: a bridge that cannot
-reach Synapse tries again for ever.
+"""Waits until a bridge works: it says that it is ready, Synapse reaches it, its bot exists, it reaches the media
+repository (a login uploads), and an event arrives (synapse/delivery.py). A running container proves nothing: a bridge
+that cannot reach Synapse tries again for ever.
 
-`wait_until_ready` waits, right after the container's start, until all of it holds; then the configs of earlier
-containers go. If it does not hold, the error says why: the exit code's meaning or what is missing, and the last lines
-of the log.
+`wait_until_ready` waits right after the container's start, and then removes the configs of earlier containers. If the
+bridge does not get ready, the error says why: the exit code's meaning or what is missing, and the last lines of the
+log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import quote
 from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
 from host_programs.backup import archives
-from host_programs.bridge.bridge_status import ask_ready
+from host_programs.bridge.bridge_status import request_readiness
 from host_programs.docker import (
     find_temporary_file_error,
     inspect_container,
@@ -38,27 +38,27 @@ from verdicts.answers import Exchange, is_still_starting, summarize_answer
 from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain_exit_code
 from verdicts.host_facts.docker import Container
 
-LINES = 50
+LOG_LINES = 50
 KEYS_LOST = 34  # verdicts/exit_codes.py
-OVERWRITE = """
+REQUEST_NEW_KEYS = """
 INSERT INTO kv_store (bridge_id, key, value) VALUES ('', 'recovery_key', 'overwrite')
 ON CONFLICT (bridge_id, key) DO UPDATE SET value = excluded.value;
 """
-RESTARTS = 2  # so many in one wait, and it is a loop
-DELIVERY_PAUSE = 0.05  # seconds between two looks for what the bridge does about an event
-SLOWER = 1.25  # each pause is longer than the one before: many bridges that start at a time are not asked to death
+MAX_RESTARTS = 2  # in one wait: more is a loop
+DELIVERY_PAUSE = 0.05  # seconds between two checks whether an event has arrived
+PAUSE_FACTOR = 1.25  # each pause is longer than the last: many bridges may start at the same time
 LONGEST_PAUSE = 2.0  # seconds
-LIMIT = 5.0  # seconds for one question
-LAST_LIMIT = 2.0  # and for one of the last look's, after the time is up
+QUESTION_TIMEOUT = 5.0  # seconds for one question
+LAST_TIMEOUT = 2.0  # and for one question of the last round, after the time is up
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """`container_id` is the container that is meant; `bot` a user id; `timeout` seconds from now, `pause` between the
-    first two looks. `mark`: a file's path; it will hold "CONTAINER_ID ATTEMPT IMAGE" of the container that got
-    ready. `new_keys`: the bot of an empty database may get new cross-signing keys where Synapse still has those of
-    an earlier one. `config`: the directory of the container's, of this `stack`. `archives`: the directory of the
-    archives of `archive_owner` (stack and domain) and `program`."""
+class ReadinessArguments:
+    """`container_id`: the container to wait for; `bot`: a user id; `timeout`: seconds from now; `pause`: seconds
+    between the first two rounds of questions. `mark`: the path of a file, which will hold "CONTAINER_ID ATTEMPT IMAGE"
+    of the container that got ready. `new_keys`: the bot may get new cross-signing keys, since the database is empty and
+    Synapse still has those of an earlier bot. `config`: the directory of the container's config, of this `stack`.
+    `archives`: the directory of the archives of `archive_owner` (stack and domain) and `program`."""
 
     bridge: BridgePlace
     container_id: str
@@ -81,8 +81,8 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Ready:
-    """What was seen: seconds waited, restarts meanwhile, the ping's own time, an event's way to the bridge and back,
-    and the bot's name."""
+    """`ready_seconds`: how long it took; `restart_count`: restarts since the start; `ping_ms`: Synapse's ping of the
+    bridge; `event_ms`: an event's way to the bridge and back; `displayname`: the bot's."""
 
     container_id: str
     ready_seconds: float
@@ -93,11 +93,11 @@ class Ready:
 
 
 class Watch:
-    """One wait: what is known of the container, and what each of the four questions was answered last."""
+    """One wait: the container's state, and the last answer to each of the four questions."""
 
-    def __init__(self, arguments: Arguments) -> None:
+    def __init__(self, arguments: ReadinessArguments) -> None:
         self.arguments = arguments
-        # Asked as the bot: a hardened Synapse shows a profile to those alone who share a room with it, and to itself.
+        # The bot itself asks: a hardened Synapse shows a profile to its user, and to those who share a room with it.
         bot = quote(arguments.bot, safe="")
         profile = f"/_matrix/client/v3/profile/{bot}?user_id={bot}"
         self.requests = {
@@ -107,13 +107,13 @@ class Watch:
         self.client = SynapseClient(arguments.synapse, [arguments.as_token])
         self.answers: dict[str, str] = {}  # for people
         self.exchanges: dict[str, Exchange] = {}
-        self.bodies: dict[str, Mapping[str, Any]] = {}  # of the answers that hold
+        self.bodies: dict[str, Mapping[str, Any]] = {}  # of the good answers
         self.first: Optional[Container] = None
         self.state: Optional[Container] = None
         self.exit: Optional[ExitCode] = None
 
-    def why_not(self) -> str:
-        """Look at the container: why waiting any longer is of no use, or nothing."""
+    def find_failure(self) -> str:
+        """Inspect the container: why it is useless to wait any longer; "" if waiting may help."""
         before, now = self.state, inspect_container(self.arguments.container_id)
         self.state = now
         if now is None:
@@ -129,24 +129,27 @@ class Watch:
             return "could not be started"
         if self.exit and (grown or now.status == "restarting") and self.exit.code in NEEDS_A_CHANGE:
             return "exited, and starting it again cannot help"
-        if grown >= RESTARTS or (now.status == "restarting" and now.restarts >= RESTARTS):
+        if grown >= MAX_RESTARTS or (now.status == "restarting" and now.restarts >= MAX_RESTARTS):
             return "keeps exiting"
         return ""
 
     def was_ready(self, container: Optional[Container]) -> bool:
-        """Whether this very container got ready once."""
+        """Whether this container got ready once."""
         mark = Path(self.arguments.mark)
         return container is not None and mark.is_file() and mark.read_text().split()[:1] == [container.id]
 
-    def ask(self, seconds: float, all_of_them: bool = False) -> bool:
-        """Whether the four hold; a question is asked only once the one before it is answered, or `all_of_them`."""
-        runs = self.state if self.state and self.state.running else None
+    def ask_questions(self, seconds: float, ask_all: bool = False) -> bool:
+        """Ask the four questions; whether all answers are good. After a bad answer the rest is skipped, unless
+        `ask_all`."""
+        running = self.state if self.state and self.state.running else None
         place = self.arguments.bridge
-        said = ask_ready(runs, place.network, place.port, seconds) if runs else "the container does not run"
+        said = (
+            request_readiness(running, place.network, place.port, seconds) if running else "the container does not run"
+        )
         self.answers, self.bodies = {"ready": said}, {}
         good = said == "200"
         for name, request in self.requests.items():
-            if not good and not all_of_them:
+            if not good and not ask_all:
                 return False
             exchange = self.client.send(name, request, seconds)
             self.exchanges[name], self.answers[name] = exchange, summarize_answer(exchange)
@@ -155,23 +158,23 @@ class Watch:
                 good = False
             else:
                 self.bodies[name] = body
-        if runs and (good or all_of_them):
-            self.answers["media"] = said = self._media(runs, seconds)
+        if running and (good or ask_all):
+            self.answers["media"] = said = self._ask_media(running, seconds)
             good = good and said == "200"
         return good
 
-    def _media(self, runs: Container, seconds: float) -> str:
-        """Whether there is a media repository where the bridge uploads."""
+    def _ask_media(self, container: Container, seconds: float) -> str:
+        """Ask for the media repository at the address to which the bridge uploads."""
         url = f"{self.arguments.synapse.address}{MEDIA_CONFIG}"
-        return request_in_container(runs.id, url, seconds, self.arguments.as_token)
+        return request_in_container(container.id, url, seconds, self.arguments.as_token)
 
-    def ready(self, state: Container, begun: float) -> Optional[Ready]:
-        """The result, once all of them hold and an event has arrived; None if none did before the time was up."""
+    def prove_delivery(self, state: Container, started: float) -> Optional[Ready]:
+        """Have an event delivered; the result. None if the event does not arrive in time."""
         a = self.arguments
         self.answers["files"] = refused = find_temporary_file_error(state.id)
         if refused:
-            raise ScriptError(self.report("cannot write temporary files"))
-        deadline = max(begun + a.timeout, time.monotonic() + LAST_LIMIT)
+            raise ScriptError(self.write_report("cannot write temporary files"))
+        deadline = max(started + a.timeout, time.monotonic() + LAST_TIMEOUT)
         try:
             proof = delivery.Delivery(self.client.url, a.doublepuppet_as_token, a.bot, a.as_token)
             arrived = delivery.prove_delivery(proof, deadline, min(a.pause, DELIVERY_PAUSE))
@@ -182,15 +185,15 @@ class Watch:
             return None
         return Ready(
             state.id,
-            round(time.monotonic() - begun, 1),
+            round(time.monotonic() - started, 1),
             state.restarts,
             float(self.bodies["ping"]["duration_ms"]),
             round(arrived * 1000),
             str(self.bodies["profile"].get("displayname", "")),
         )
 
-    def report(self, why: str) -> str:
-        """The error's text; its first line says what and what to do."""
+    def write_report(self, why: str) -> str:
+        """The error's text; its first line says what happened and what to do."""
         state, exit_, name = self.state, self.exit, self.arguments.bridge.container
         anew = (
             ""
@@ -198,22 +201,25 @@ class Watch:
             else ". The next `pulumi up` makes the container anew, since it never got ready"
         )
         died = f": exit code {exit_.code}: {exit_.meaning}" if exit_ else ""
-        lines = [f"{name} {why}{died}. What to do: {self._todo()}{anew}.{self._way_back()}"]
+        lines = [f"{name} {why}{died}. What to do: {self._find_remedy()}{anew}.{self._describe_way_back()}"]
         if state:
             oom = ", killed for lack of memory" if state.oom_killed else ""
             lines.append(f"  container  {state.status}, restarted {state.restarts} times{oom}")
             lines += [f"  docker     {state.error}"] if state.error else []
         lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
         if state:
-            lines += [f"--- last {LINES} log lines of {name} ---", read_log(state.id, LINES).strip("\n") or "(empty)"]
+            lines += [
+                f"--- last {LOG_LINES} log lines of {name} ---",
+                read_log(state.id, LOG_LINES).strip("\n") or "(empty)",
+            ]
         return clean_log("\n".join(lines), [self.arguments.as_token])
 
-    def _way_back(self) -> str:
-        """Which image and archive lead back, if this image never worked; "" if there is none."""
+    def _describe_way_back(self) -> str:
+        """How to go back to an earlier image and its archive, if this image never worked; "" if there is none."""
         a, mark = self.arguments, Path(self.arguments.mark)
         if mark.is_file() and mark.read_text().split()[2:] == [a.bridge.image]:
             return ""
-        for path, manifest in archives.earlier(a.archives, a.program, a.archive_owner):
+        for path, manifest in archives.list_earlier_archives(a.archives, a.program, a.archive_owner):
             if manifest.image == a.bridge.image:
                 return ""
             return (
@@ -222,7 +228,7 @@ class Watch:
             )
         return ""
 
-    def _todo(self) -> str:
+    def _find_remedy(self) -> str:
         if self.exit:
             return self.exit.fix
         if self.state is None:
@@ -257,38 +263,38 @@ class Watch:
         return f"Synapse knows no profile of {self.arguments.bot}: look at the bot's registration in the log"
 
 
-def wait_until_ready(arguments: Arguments) -> Ready:
-    """Wait until the bridge is ready. ScriptError: at once if waiting cannot help, else when the time is up."""
-    begun, pause = time.monotonic(), arguments.pause
+def wait_until_ready(arguments: ReadinessArguments) -> Ready:
+    """Wait until the bridge is ready. ScriptError at once if waiting cannot help, else when the time is up."""
+    started, pause = time.monotonic(), arguments.pause
     watch, new_keys = Watch(arguments), arguments.new_keys
-    _start_anew(watch)
+    _restart_unproven(watch)
     while True:
-        why = watch.why_not()
-        left = begun + arguments.timeout - time.monotonic()
-        if not why and watch.ask(min(LIMIT, max(left, LAST_LIMIT))) and watch.state:
-            result = watch.ready(watch.state, begun)
+        why = watch.find_failure()
+        left = started + arguments.timeout - time.monotonic()
+        if not why and watch.ask_questions(min(QUESTION_TIMEOUT, max(left, LAST_TIMEOUT))) and watch.state:
+            result = watch.prove_delivery(watch.state, started)
             if result is None:
-                raise ScriptError(watch.report(f"is not handed events within {arguments.timeout:g} s"))
-            _mark(arguments, result)
-            _tidy(arguments)
+                raise ScriptError(watch.write_report(f"is not handed events within {arguments.timeout:g} s"))
+            _write_ready_mark(arguments, result)
+            _remove_old_configs(arguments)
             return result
-        if not why and time.monotonic() + pause < begun + arguments.timeout:
+        if not why and time.monotonic() + pause < started + arguments.timeout:
             time.sleep(pause)
-            pause = min(pause * SLOWER, LONGEST_PAUSE)
+            pause = min(pause * PAUSE_FACTOR, LONGEST_PAUSE)
             continue
         if new_keys and watch.exit and watch.exit.code == KEYS_LOST:
-            _renew(arguments)
+            _renew_keys(arguments)
             watch, new_keys = Watch(arguments), False
             continue
         if not why:
-            watch.ask(LAST_LIMIT, all_of_them=True)
-        raise ScriptError(watch.report(why or f"is not ready after {arguments.timeout:g} s"))
+            watch.ask_questions(LAST_TIMEOUT, ask_all=True)
+        raise ScriptError(watch.write_report(why or f"is not ready after {arguments.timeout:g} s"))
 
 
-def _start_anew(watch: Watch) -> None:
-    """A container that kept ending before this wait began did so for a reason that may be mended since: what counts is
-    what it does from now on, and Docker may let it wait for minutes. One that got ready, and runs, is left alone: it is
-    only looked at once more, since another bridge came."""
+def _restart_unproven(watch: Watch) -> None:
+    """Restart a container that kept ending before this wait: the reason may be gone, and Docker may wait for minutes
+    before the next try. A running container that got ready once is left alone: it is only checked again, because
+    another bridge was added."""
     state = inspect_container(watch.arguments.container_id)
     if state is None:
         return
@@ -296,27 +302,27 @@ def _start_anew(watch: Watch) -> None:
     if state.status != "restarting" and not unproven:
         return
     watch.state = state
-    if not watch.ask(LAST_LIMIT):
+    if not watch.ask_questions(LAST_TIMEOUT):
         say(f"{state.name}: has ended {state.restarts} times before: it is started anew")
         run_docker("restart", watch.arguments.container_id, timeout=90)
     watch.state = None
 
 
-def _renew(arguments: Arguments) -> None:
+def _renew_keys(arguments: ReadinessArguments) -> None:
     """Have the bridge make new cross-signing keys for its bot, and start it again (bridgev2/matrix/crypto.go)."""
     name, bot, database = arguments.bridge.container, arguments.bot, arguments.bridge.database
     say(f"{name}: Synapse has cross-signing keys of an earlier {bot}, and the database is new: new ones")
-    run_sql(database.container, database.role, database.database, OVERWRITE, timeout=30)
+    run_sql(database.container, database.role, database.database, REQUEST_NEW_KEYS, timeout=30)
     run_docker("restart", arguments.container_id, timeout=60)
 
 
-def _mark(arguments: Arguments, seen: Ready) -> None:
-    """The container got ready: later runs know it by this, and do not make it anew."""
+def _write_ready_mark(arguments: ReadinessArguments, seen: Ready) -> None:
+    """Note that the container got ready: later runs do not replace it."""
     text = f"{seen.container_id} {arguments.attempt} {arguments.bridge.image}\n"
-    safe_files.write(Path(arguments.mark), text.encode())
+    safe_files.write_file(Path(arguments.mark), text.encode())
 
 
-def _tidy(arguments: Arguments) -> None:
-    for config in directory.configs(Path(arguments.bridge.directory)):
+def _remove_old_configs(arguments: ReadinessArguments) -> None:
+    for config in directory.list_configs(Path(arguments.bridge.directory)):
         if str(config.parent) != arguments.config:
-            files.erase_own(arguments.stack, config, own_directory=True)
+            files.remove_own_file(arguments.stack, config, own_directory=True)

@@ -16,7 +16,7 @@ from host_programs.backup.proof import name_scratch_database
 from host_programs.cleanup import databases
 from host_programs.docker import remove_container, remove_image
 from host_programs.files import directory, files
-from host_programs.files.directory import OwnDirectory
+from host_programs.files.directory import ClaimedDirectory
 from host_programs.files.files import OwnedFiles
 from host_programs.messages import say
 from host_programs.postgres import isolation, psql
@@ -28,7 +28,7 @@ class BridgeParts:
     directory of the archives of `owner` (stack and domain) and `program`, which name earlier images. `isolated`: the
     databases that its role is kept out of. `registration`: its file in Synapse's directory."""
 
-    own: OwnDirectory
+    own: ClaimedDirectory
     container: str
     image: str
     archives: str
@@ -51,21 +51,21 @@ class Removed:
     gone: tuple[str, ...] = ()
 
 
-def claim_directory(arguments: BridgeParts) -> directory.Done:
+def claim_directory(arguments: BridgeParts) -> directory.FileChanges:
     """The first step of a bridge: its directory is there and names this stack. ScriptError if it is somebody else's."""
-    return directory.claim(arguments.own)
+    return directory.claim_directory(arguments.own)
 
 
 def cleanup_bridge(arguments: BridgeParts) -> Removed:
     """Remove what is still there, in the order of a destroy. ScriptError, and it stays, if the database was never
     archived."""
     gone = [*remove_container(arguments.container, arguments.stack), *_remove_database(arguments)]
-    files.erase(arguments.registration)
-    for config in directory.configs(Path(arguments.own.path)):
-        gone += files.erase_own(arguments.stack, config, own_directory=True)
-    directory.release(arguments.own)
+    files.remove_files(arguments.registration)
+    for config in directory.list_configs(Path(arguments.own.path)):
+        gone += files.remove_own_file(arguments.stack, config, own_directory=True)
+    directory.release_directory(arguments.own)
     if arguments.image:
-        earlier = archives.earlier(arguments.archives, arguments.program, arguments.owner)
+        earlier = archives.list_earlier_archives(arguments.archives, arguments.program, arguments.owner)
         for image in sorted({arguments.image, *(manifest.image for _, manifest in earlier)}):
             gone += remove_image(image)
     for removed in gone:

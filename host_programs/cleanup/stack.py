@@ -13,7 +13,7 @@ from host_programs.backup import nightly_backup
 from host_programs.cleanup import databases
 from host_programs.cleanup.bridge import BridgeParts, Removed, cleanup_bridge
 from host_programs.files import directory, files, safe_files
-from host_programs.files.directory import OwnDirectory
+from host_programs.files.directory import ClaimedDirectory
 from host_programs.messages import say
 from host_programs.synapse import appservices
 
@@ -22,7 +22,7 @@ from host_programs.synapse import appservices
 class StackParts:
     """Whatever of the stack may be on the host; `own` is its own directory, with the program file."""
 
-    own: OwnDirectory
+    own: ClaimedDirectory
     postgres: Postgres
     backup: nightly_backup.NightlyBackup
     synapse: appservices.Appservices
@@ -45,16 +45,16 @@ def cleanup_stack(arguments: StackParts) -> Removed:
         say(f"removed: {removed}")
     for name in (directory.JOURNAL, directory.PROVEN):  # what they note is done by now, or is gone
         (Path(arguments.own.path) / name).unlink(missing_ok=True)
-    directory.release(arguments.own)
+    directory.release_directory(arguments.own)
     return Removed((*gone, *databases_gone))
 
 
 def _clean_synapse(arguments: StackParts) -> list[str]:
     """The lines first: Synapse does not start with a registration listed that is not there."""
     edit = arguments.synapse
-    text = safe_files.read(edit.homeserver_file)
+    text = safe_files.read_file(edit.homeserver_file)
     named = text is not None and edit.stack.encode() in text.data
-    interrupted = safe_files.read(Path(edit.journal)) is not None
+    interrupted = safe_files.read_file(Path(edit.journal)) is not None
     written = [file.path for file in edit.registrations if Path(file.path).exists()]
     if not (named or interrupted or written):
         return []
@@ -64,9 +64,9 @@ def _clean_synapse(arguments: StackParts) -> list[str]:
 
 def _clean_backup(arguments: StackParts) -> list[str]:
     backup = arguments.backup
-    script = safe_files.read(Path(backup.script)) if backup.script else None
+    script = safe_files.read_file(Path(backup.script)) if backup.script else None
     called = script is not None and _calls_us(script.data.decode(errors="replace"), arguments.stack)
-    installed = files.dump_script_owner(Path(backup.block.command)) == arguments.stack
+    installed = files.read_dump_script_owner(Path(backup.block.command)) == arguments.stack
     if not called and not installed and not backup.note.exists():
         return []
     return [backup.script or backup.block.command] if nightly_backup.remove_dumps(backup).changed else []

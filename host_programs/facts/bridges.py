@@ -10,10 +10,10 @@ from typing import Optional
 from documents.places import NO_ARCHIVE, BridgeDeployment, BridgePlace, Deployment
 from host_programs.backup import archives
 from host_programs.bridge import config_check
-from host_programs.bridge.config_check import Question
+from host_programs.bridge.config_check import SettingsQuestion
 from host_programs.docker import belongs_to_stack
 from host_programs.facts.files import read_directory, read_own_file, read_text
-from host_programs.files.directory import READY, directory_writers
+from host_programs.files.directory import READY, read_config_owners
 from host_programs.messages import ScriptError
 from verdicts.host_facts.archive import ArchiveFacts
 from verdicts.host_facts.bridge import BridgeFacts
@@ -37,12 +37,14 @@ def read_bridge(deployment: BridgeDeployment, surroundings: Surroundings) -> Bri
         container=surroundings.containers.get(place.container),
         image=has_image,
         directory=read_directory(place.directory),
-        directory_writers=tuple(sorted(directory_writers(directory))),
+        directory_writers=tuple(sorted(read_config_owners(directory))),
         other_containers=_list_mounting(surroundings.containers, place),
         registration=read_own_file(Path(deployment.registration_path)),
         ready_mark=read_text(directory / READY) or "",
         # Without its image, the step that writes the config asks the bridge.
-        config_refused=config_check.refused(Question.of(deployment, place.image)) if has_image else (),
+        config_refused=config_check.find_refused_settings(SettingsQuestion.of(deployment, place.image))
+        if has_image
+        else (),
         archive_dir=read_directory(archive.directory),
         archive=find_archive(deployment),
         going_back=_read_archive(archive.go_back) if archive.go_back else None,
@@ -69,7 +71,7 @@ def find_archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
     if wanted != "latest":
         return None if wanted == NO_ARCHIVE else _read_archive(wanted)
     others: dict[str, None] = {}
-    for path, manifest in archives.found(directory, deployment.bridge.name):
+    for path, manifest in archives.list_archives(directory, deployment.bridge.name):
         if manifest.archive_owner == deployment.archive_owner:
             return ArchiveFacts(str(path), manifest)
         others[manifest.archive_owner] = None
@@ -80,7 +82,7 @@ def find_archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
 
 def _read_archive(path: str) -> ArchiveFacts:
     try:
-        return ArchiveFacts(path, archives.manifest_of(Path(path)))
+        return ArchiveFacts(path, archives.read_manifest(Path(path)))
     except ScriptError as error:
         return ArchiveFacts(error=str(error))
 
@@ -88,7 +90,7 @@ def _read_archive(path: str) -> ArchiveFacts:
 def _find_versions(deployment: BridgeDeployment) -> dict[str, ArchiveFacts]:
     """By image, the newest archive of the bridge's database as that image left it."""
     versions: dict[str, ArchiveFacts] = {}
-    for path, manifest in archives.found(Path(deployment.archive.directory), deployment.bridge.name):
+    for path, manifest in archives.list_archives(Path(deployment.archive.directory), deployment.bridge.name):
         if manifest.archive_owner == deployment.archive_owner:
             versions.setdefault(manifest.image, ArchiveFacts(str(path), manifest))
     return versions

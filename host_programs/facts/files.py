@@ -9,7 +9,7 @@ from typing import Optional
 
 from host_programs.files import safe_files
 from host_programs.files.directory import CLAIM
-from host_programs.files.files import file_writer
+from host_programs.files.files import parse_file_owner
 from host_programs.messages import ScriptError
 from verdicts.host_facts.files import Directory, File, OwnFile
 
@@ -18,7 +18,7 @@ def read_file(path: str) -> Optional[File]:
     """A file of the operator's: its text, None if it is no UTF-8, or why it cannot be read; None if it is missing."""
     file = Path(path)
     try:
-        content = safe_files.read(file)
+        content = safe_files.read_file(file)
     except ScriptError as error:
         return File(error=str(error).partition(": ")[2])
     except OSError as error:
@@ -37,8 +37,8 @@ def read_own_file(path: Path) -> Optional[OwnFile]:
     """Who wrote a file in the place of one of ours. A link there is none of ours."""
     if path.is_symlink():
         return OwnFile("", 0, 0)
-    content = safe_files.read(path)
-    return OwnFile(file_writer(content), content.status.st_uid, content.status.st_gid) if content else None
+    content = safe_files.read_file(path)
+    return OwnFile(parse_file_owner(content), content.status.st_uid, content.status.st_gid) if content else None
 
 
 def read_directory(path: str) -> Directory:

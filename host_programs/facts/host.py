@@ -21,7 +21,7 @@ from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
 from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
-from host_programs.files.files import dump_script_owner
+from host_programs.files.files import read_dump_script_owner
 from host_programs.status.read_status import read_status
 from host_programs.synapse.workers import inspect_worker
 from verdicts.host_facts.host import HostFacts
@@ -101,7 +101,7 @@ def read_host(request: FactsRequest) -> HostFacts:
             docker_free=shutil.disk_usage(find_existing(Path(data_root.result().stdout.strip()))).free,
             root=os.geteuid() == 0,
             user_without_docker=docker_facts.find_user_without_docker() if request.over_ssh else "",
-            running_steps=host_lock.steps(deployment.deployment_id),
+            running_steps=host_lock.list_running_steps(deployment.deployment_id),
             bash=backup.runs("bash", "--version"),
             **{key: containers.get(name) for key, name in names.items()},
             network=bool(network.result()),
@@ -115,7 +115,7 @@ def read_host(request: FactsRequest) -> HostFacts:
             host_paths=synapse.map_onto_host(containers.get(server.container), inside.result()),
             backup_script=script,
             backup_syntax=syntax.result(),
-            dump_script_owner=dump_script_owner(Path(deployment.dump_script)),
+            dump_script_owner=read_dump_script_owner(Path(deployment.dump_script)),
             dump_scheduled=backup.is_scheduled(deployment.dump_script),
             directory=read_directory(deployment.shared_directory),
             synapse_dir=read_directory(server.directory),

@@ -14,7 +14,7 @@ from host_programs import program_file
 from host_programs.docker import find_path_in_container, find_path_on_host, inspect_container
 from host_programs.messages import ScriptError
 from host_programs.synapse import client
-from host_programs.synapse.exchange import Request, send
+from host_programs.synapse.exchange import Request, send_request
 from host_programs.synapse.homeserver.edit import find_path_inside
 from host_programs.synapse.inside import process as synapse_process
 from host_programs.synapse.inside import synapse_facts
@@ -39,7 +39,7 @@ def read_answer(synapse: Synapse) -> tuple[str, str]:
     url = ""
     try:
         url = client.find_url(synapse)
-        exchange = send("versions", url, Request("GET", "/_matrix/client/versions"), 5)
+        exchange = send_request("versions", url, Request("GET", "/_matrix/client/versions"), 5)
     except ScriptError as error:
         return url, str(error)
     answers = exchange.status == 200 and "versions" in (exchange.json() or {})

@@ -1,7 +1,7 @@
-"""A directory of ours on the host, a bridge's or the stack's own.
+"""A directory that a stack owns on the host: a bridge's, or the one for the whole stack.
 
-claim   makes it, and names its stack in it, which is how a later run knows that what it finds there is ours.
-release takes it away.
+claim_directory    makes it, with a file that names the stack: so a later run knows that the content is ours.
+release_directory  removes it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from host_programs.files import safe_files
 from host_programs.messages import ScriptError, say
 
 CLAIM = ".stack"
-PROGRAMS = "mautrix-host-"  # how the names of the program files begin: program_file.py
-CONFIGS = "config-"  # how the names of the directories begin that have a version of a bridge's config each
-READY = ".ready"  # the id of the container that once was ready: host_programs/bridge/readiness.py writes it
-JOURNAL = ".homeserver.json"  # an edit that goes on: host_programs/synapse/homeserver/file.py writes it
-PROVEN = ".proven.json"  # the dumps of the proof: host_programs/backup/proof_note.py writes it
+PROGRAMS = "mautrix-host-"  # the program files' names begin with it: program_file.py
+CONFIGS = "config-"  # a directory for each version of a bridge's config: its name begins with this
+READY = ".ready"  # the id of the container that got ready: host_programs/bridge/readiness.py writes it
+JOURNAL = ".homeserver.json"  # an edit that is in progress: host_programs/synapse/homeserver/file.py writes it
+PROVEN = ".proven.json"  # the dumps that the proof made: host_programs/backup/proof_note.py writes it
 EVIDENCE = "stop-and-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
 DEPLOYED = "deployed.json"  # what is deployed, for the verb status: host_programs/status/deployed.py writes it
 NEWEST = "mautrix-host.pyz"  # a link to the newest program file, for a person: files/programs.py makes it
-OURS = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, NEWEST)
+OUR_FILES = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, NEWEST)
 
 
 @dataclass(frozen=True)
-class OwnDirectory:
-    """The directory, root's own, and the stack that claims it ("project/name"); `setting`: the one that names it."""
+class ClaimedDirectory:
+    """A directory that only root may write into. `stack`: who claims it ("project/name"); `setting`: the setting that
+    names the path."""
 
     path: str
     stack: str
@@ -36,65 +37,64 @@ class OwnDirectory:
 
 
 @dataclass(frozen=True)
-class Done:
-    """`paths`: the directory or the files; `kept`: those that were to go and are left."""
+class FileChanges:
+    """`paths`: what was made or removed; `kept`: what should be removed, and stays."""
 
     paths: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
 
 
-def claim(arguments: OwnDirectory) -> Done:
-    """ScriptError if the directory holds what is not this stack's."""
+def claim_directory(arguments: ClaimedDirectory) -> FileChanges:
+    """Make the directory this stack's. ScriptError if it holds anything of somebody else."""
     path, stack = Path(arguments.path), arguments.stack
-    owner = _owner(path)
+    owner = _read_claim(path)
     if path.exists() and not path.is_dir():
         raise ScriptError(f"{path}: is no directory: move it away or set another {arguments.setting}")
     if owner not in (None, stack):
         raise ScriptError(f"{path}: belongs to the stack {owner}: set another {arguments.setting}")
-    if owner is None and path.is_dir() and any(path.iterdir()) and stack not in directory_writers(path):
+    if owner is None and path.is_dir() and any(path.iterdir()) and stack not in read_config_owners(path):
         fix = f"move them away or set another {arguments.setting}"
         raise ScriptError(f"{path}: holds files that this stack did not make: {fix}")
     if not path.parent.is_dir():
         raise ScriptError(f"{path.parent}: no such directory: make it or set another {arguments.setting}")
     safe_files.make_directory(path, 0o755)
     if owner is None:
-        safe_files.write(path / CLAIM, f"{stack}\n".encode())
-    return Done((str(path),))
+        safe_files.write_file(path / CLAIM, f"{stack}\n".encode())
+    return FileChanges((str(path),))
 
 
-def _owner(path: Path) -> Optional[str]:
-    """The stack that the mark in it names; None without a mark."""
-    mark = safe_files.read(path / CLAIM, links=False)
+def _read_claim(path: Path) -> Optional[str]:
+    """The stack that the claim in the directory names; None without a claim."""
+    mark = safe_files.read_file(path / CLAIM, links=False)
     return mark.data.decode(errors="replace").strip() if mark else None
 
 
-def directory_writers(path: Path) -> set[str]:
-    """The stacks that the configs in a bridge's directory name: whose it is, should its mark be lost."""
-    return {file_owner(config.read_text(errors="replace")) for config in configs(path)} - {""}
+def read_config_owners(path: Path) -> set[str]:
+    """The stacks that the configs in a bridge's directory name. They tell its owner when the claim is lost."""
+    return {file_owner(config.read_text(errors="replace")) for config in list_configs(path)} - {""}
 
 
-def configs(path: Path) -> list[Path]:
+def list_configs(path: Path) -> list[Path]:
     """All versions of the config in a bridge's directory."""
     return sorted(path.glob(f"{CONFIGS}*/config.yaml"))
 
 
-def release(arguments: OwnDirectory) -> Done:
-    """Remove the directory with our own marks and programs; what somebody else put there stays, with a warning. While
-    there is a note of something that is still to be taken back (a run was killed), all stays: cleanup/stack.py ends
-    it. One that another stack claims stays as it is."""
+def release_directory(arguments: ClaimedDirectory) -> FileChanges:
+    """Remove the directory with our files. Other files stay, with a warning. Everything stays while a file says that a
+    killed run left work to undo: cleanup/stack.py undoes it first. Another stack's directory stays as it is."""
     directory = Path(arguments.path)
-    if not directory.is_dir() or _owner(directory) not in (None, arguments.stack):
-        return Done()
+    if not directory.is_dir() or _read_claim(directory) not in (None, arguments.stack):
+        return FileChanges()
     if any((directory / name).exists() for name in (JOURNAL, PROVEN)):
-        return Done(kept=(str(directory),))
+        return FileChanges(kept=(str(directory),))
     for programs in directory.glob(f"{PROGRAMS}*.pyz"):
         if file_owner(programs.read_bytes().partition(b"\n")[0].decode(errors="replace")) == arguments.stack:
             programs.unlink()
-    others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OURS)
-    for name in OURS:
+    others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OUR_FILES)
+    for name in OUR_FILES:
         (directory / name).unlink(missing_ok=True)
     if others:
         say(f"warning: {directory} stays: it holds files that this stack did not make: {', '.join(others)}")
-        return Done(kept=(str(directory),))
+        return FileChanges(kept=(str(directory),))
     directory.rmdir()
-    return Done((str(directory),))
+    return FileChanges((str(directory),))

@@ -11,10 +11,10 @@ from host_programs.messages import ScriptError
 from host_programs.postgres import psql
 from host_programs.postgres.measure import COUNT_TABLES
 
-LIMIT = 6 * 3600.0  # seconds
+RESTORE_TIMEOUT = 6 * 3600.0  # seconds
 
 
-def refuse_commands(stream: IO[bytes], name: str) -> None:
+def refuse_psql_commands(stream: IO[bytes], name: str) -> None:
     """ScriptError if the plain dump holds one of psql's own commands (documents/backup/plain_dump.py)."""
     try:
         for _ in plain_dump.check_dump_lines(stream):
@@ -24,7 +24,7 @@ def refuse_commands(stream: IO[bytes], name: str) -> None:
 
 
 # Drops everything that the role owns in its database, with CASCADE; tables first, with the sequences that they own.
-EMPTY = """
+DROP_OWNED = """
 DO $empty$
 DECLARE item record;
 BEGIN
@@ -53,23 +53,23 @@ END $empty$;
 
 
 def restore_dump(container: str, role: str, database: str, stream: IO[bytes], first: str = "", last: str = "") -> None:
-    """Run the statement `first`, a plain dump and the statement `last` in one transaction: all of it, or nothing and
-    ScriptError; nothing, too, if this process ends on the way. It runs as the role, which is no superuser, as nobody in
-    the container, and without any of psql's own commands."""
+    """Run the statement `first`, a plain dump and the statement `last` in one transaction. If one of them fails, or
+    this process ends on the way, nothing has changed; ScriptError. A dump is not trusted: it runs as the role, which is
+    no superuser, as the container's user nobody, and without any of psql's own commands."""
     with psql.Session(container, role, database, unprivileged=True) as session:
-        _feed(session, stream, f"\\o /dev/null\nBEGIN;\n{first}", f"{last}COMMIT;\n", database)
+        _run_dump(session, stream, f"\\o /dev/null\nBEGIN;\n{first}", f"{last}COMMIT;\n", database)
 
 
 def try_restore(session: psql.Session, role: str, database: str, stream: IO[bytes]) -> int:
-    """As `restore_dump`, in an `unprivileged` session that serves many dumps, and all of it taken back; how many tables
-    the dump has. ScriptError unless it can be restored."""
+    """Restore a dump as `restore_dump` does, and roll it back; how many tables the dump has. The `unprivileged` session
+    serves many dumps. ScriptError unless the dump can be restored."""
     begin = f"\\connect {psql.quote_identifier(database)} {psql.quote_identifier(role)}\n\\o /dev/null\nBEGIN;\n"
     last = f"SET CONSTRAINTS ALL IMMEDIATE;\n\\o\n{COUNT_TABLES}ROLLBACK;\n"
-    return int(_feed(session, stream, begin, last, database)[-1])
+    return int(_run_dump(session, stream, begin, last, database)[-1])
 
 
-def _feed(session: psql.Session, stream: IO[bytes], first: str, last: str, database: str) -> list[str]:
-    """What psql says from a `\\o` in `last` on."""
+def _run_dump(session: psql.Session, stream: IO[bytes], first: str, last: str, database: str) -> list[str]:
+    """Run `first`, the dump and `last`; the rows that come after a `\\o` in `last`."""
 
     def pieces() -> Iterator[bytes]:
         yield first.encode()
@@ -77,7 +77,7 @@ def _feed(session: psql.Session, stream: IO[bytes], first: str, last: str, datab
         yield f"\n{last}".encode()
 
     try:
-        return session.run_pieces(pieces(), LIMIT)
+        return session.run_pieces(pieces(), RESTORE_TIMEOUT)
     except Refused as refused:
         raise ScriptError(f"nothing was restored into {database}: {'; '.join(refused.lines())}") from None
     except ScriptError as error:

@@ -1,4 +1,4 @@
-"""Dumps of databases, as files on the host: made, read, proven."""
+"""Makes dumps of databases as files on the host, reads them and proves that they are intact."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _READERS = {b"\x1f\x8b": ["gzip", "-dc"], b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5
 _READERS |= {b"BZh": ["bzip2", "-dc"]}
 _CUSTOM = b"PGDMP"
 _CLOSING = (f"-- {CLOSING_LINE}".encode(), b"-- PostgreSQL database cluster dump complete")  # pg_dump, pg_dumpall
-_NAMED = re.compile(r"\.(?:sql|dump|pgdump|pg_dump)(?:\.(?:gz|xz|zst|bz2))?\Z")
+_DUMP_NAME = re.compile(r"\.(?:sql|dump|pgdump|pg_dump)(?:\.(?:gz|xz|zst|bz2))?\Z")
 _CHUNK = 1 << 20
 
 
@@ -38,8 +38,8 @@ def hash_file(path: Path) -> str:
 
 @contextmanager
 def open_dump(path: Path) -> Iterator[IO[bytes]]:
-    """The content of a dump, unpacked by the format that its first bytes name. At the end, ScriptError if the unpacking
-    failed (a cut or damaged file), unless the body stopped early with an exception."""
+    """Open a dump, and unpack it as its first bytes demand. At the end, ScriptError if the unpacking failed (a cut or
+    damaged file), unless the body ended with an exception."""
     with path.open("rb") as file:
         start = file.read(6)
     reader = next((command for magic, command in _READERS.items() if start.startswith(magic)), None)
@@ -68,8 +68,8 @@ def open_dump(path: Path) -> Iterator[IO[bytes]]:
 
 
 def make_dump(database: Database, target: Path, portable: bool = False) -> bool:
-    """Dump a database into a new file (0600), uncompressed, and prove it. `portable`: without owners. False if there is
-    no such database. ScriptError if it cannot be dumped whole."""
+    """Dump a database into a new file (0600), uncompressed, and prove it. `portable`: without owners and rights. False
+    if there is no such database. ScriptError if the dump is not complete."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     command = ["docker", *_dump_command(database), *(["--no-owner", "--no-privileges"] if portable else [])]
     with os.fdopen(descriptor, "wb") as file, tempfile.TemporaryFile() as errors:
@@ -79,7 +79,7 @@ def make_dump(database: Database, target: Path, portable: bool = False) -> bool:
             raise ScriptError(NO_DOCKER) from None
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip().splitlines()
-    if code and is_absent(database, "\n".join(said)):
+    if code and says_absent(database, "\n".join(said)):
         return False
     if code:
         raise ScriptError(
@@ -91,8 +91,8 @@ def make_dump(database: Database, target: Path, portable: bool = False) -> bool:
 
 
 def looks_like_dump(path: Path) -> bool:
-    """Whether the name of a file, or the beginning of its content, is that of a dump of Postgres'."""
-    if _NAMED.search(path.name):
+    """Whether a file is a dump of Postgres: its name or the beginning of its content says so."""
+    if _DUMP_NAME.search(path.name):
         return True
     try:
         with open_dump(path) as stream:
@@ -104,33 +104,33 @@ def looks_like_dump(path: Path) -> bool:
     return start.startswith(_CUSTOM) or b"-- PostgreSQL database" in start
 
 
-class TooSlow(ScriptError):
-    """A dump was not read to its end in the time given."""
+class DumpTooSlow(ScriptError):
+    """A dump could not be read to its end in time."""
 
 
 def prove_dump(path: Path, container: str, seconds: float = math.inf) -> None:
-    """ScriptError unless the dump can be unpacked to its end and is whole: a plain one has pg_dump's closing line among
-    its last ten lines; of one in the custom format, pg_restore can list the content. TooSlow if that takes longer than
-    `seconds`."""
+    """ScriptError unless the dump can be unpacked to its end and is complete. A plain dump has pg_dump's closing line
+    among its last ten lines; pg_restore can list the content of a dump in the custom format. DumpTooSlow if that takes
+    longer than `seconds`."""
     tail, start, deadline = b"", b"", time.monotonic() + seconds
     with open_dump(path) as stream:
         for chunk in iter(lambda: stream.read(_CHUNK), b""):
             if time.monotonic() > deadline:
-                raise TooSlow(f"{path}: not read to its end in {seconds:g} s")
+                raise DumpTooSlow(f"{path}: not read to its end in {seconds:g} s")
             start = start or chunk[:5]
             tail = (tail + chunk)[-8192:]
     if start == _CUSTOM:
         with open_dump(path) as stream:
             chunks = iter(lambda: stream.read(_CHUNK), b"")
-            code, said = _feed(["docker", "exec", "-i", container, "pg_restore", "--list"], chunks)
+            code, said = _run_with_stdin(["docker", "exec", "-i", container, "pg_restore", "--list"], chunks)
         if code:
             raise ScriptError(f"{path}: not a whole dump: pg_restore: {said}")
     elif not {*tail.split(b"\n")[-11:]} & {*_CLOSING}:
         raise ScriptError(f"{path}: not a whole dump: pg_dump's closing line is not at its end")
 
 
-def _feed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
-    """Run a command with the chunks as its stdin: its exit code, and the error (else the last line) on its stderr."""
+def _run_with_stdin(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
+    """Run a command with the chunks as its stdin; its exit code, and the error (else the last line) from its stderr."""
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
@@ -157,7 +157,7 @@ def _feed(command: list[str], chunks: Iterator[bytes]) -> tuple[int, str]:
 
 
 def check_dumpable(database: Database) -> None:
-    """ScriptError unless pg_dump can read every table's definition, which takes no time. `make_dump` reads the data."""
+    """ScriptError unless pg_dump can read every table's definition. That is quick: no data is read."""
     done = run_docker(*_dump_command(database), "--schema-only", "-f", "/dev/null", check=False)
     if done.returncode:
         raise ScriptError(
@@ -170,8 +170,8 @@ def _dump_command(database: Database) -> list[str]:
     return ["exec", database.container, "pg_dump", "-w", "-U", database.role, "-d", database.database]
 
 
-def is_absent(database: Database, words: str) -> bool:
-    """Whether these words of Postgres' say that the database is gone, or the role that owned it alone."""
+def says_absent(database: Database, error: str) -> bool:
+    """Whether Postgres' error says that the database is gone, or the role that owned it and nothing else."""
     return (
-        f'database "{database.database}" does not exist' in words or f'role "{database.role}" does not exist' in words
+        f'database "{database.database}" does not exist' in error or f'role "{database.role}" does not exist' in error
     )

@@ -135,7 +135,7 @@ def give_public_back(arguments: Isolation) -> GivenBack:
 
 
 def _lock(arguments: Isolation) -> AbstractContextManager[None]:
-    return host_lock.held(f"PUBLIC's rights in {arguments.postgres.container}", arguments.stack)
+    return host_lock.hold_lock(f"PUBLIC's rights in {arguments.postgres.container}", arguments.stack)
 
 
 def _grant_statements(returned: Mapping[str, list[str]]) -> str:

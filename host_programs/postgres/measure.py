@@ -14,7 +14,7 @@ def measure_database(database: Database) -> Optional[int]:
     done = psql.run_psql(
         database.container, database.role, database.database, "select pg_database_size(current_database());", timeout=60
     )
-    if done.returncode and dumps.is_absent(database, done.stderr):
+    if done.returncode and dumps.says_absent(database, done.stderr):
         return None
     if done.returncode:
         raise ScriptError(

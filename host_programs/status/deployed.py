@@ -32,12 +32,12 @@ def record_deployment(deployment: Deployment) -> RecordedDeployment:
     path = Path(deployment.shared_directory) / DEPLOYED
     if not path.parent.is_dir():
         raise ScriptError(f"{path.parent}: no such directory: `up` makes it before it comes to this step")
-    old = safe_files.read(path, links=False)
+    old = safe_files.read_file(path, links=False)
     if old is not None and _stack(old) not in ("", deployment.stack):
         raise ScriptError(f"{path}: is of the stack {_stack(old)}: set another sharedDir")
     data = (json.dumps(plain(without_secrets(deployment)), indent=1, sort_keys=True) + "\n").encode()
     if old is None or old.data != data or old.status.st_mode & 0o777 != 0o600:
-        safe_files.write(path, data, mode=0o600)
+        safe_files.write_file(path, data, mode=0o600)
     return RecordedDeployment(str(path))
 
 
@@ -54,7 +54,7 @@ def _stack(content: safe_files.Content) -> str:
 def read_deployment(path: Path) -> Deployment:
     """What the file tells. ScriptError, with what to do, if there is none or it cannot be read."""
     try:
-        content: Optional[safe_files.Content] = safe_files.read(path, links=False)
+        content: Optional[safe_files.Content] = safe_files.read_file(path, links=False)
     except PermissionError:
         raise ScriptError(f"{path}: only root may read it: run this as root (sudo)") from None
     except OSError as error:

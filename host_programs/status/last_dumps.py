@@ -30,7 +30,7 @@ def dump_directory(deployment: Deployment, script_text: str) -> str:
 
 
 def _proof_directories(deployment: Deployment) -> Iterator[str]:
-    content = safe_files.read(Path(deployment.shared_directory) / PROVEN)
+    content = safe_files.read_file(Path(deployment.shared_directory) / PROVEN)
     try:
         note = typed(Note, json.loads(content.data), PROVEN) if content else Note()
     except (ValueError, WireError):
@@ -76,6 +76,6 @@ def _prove(deployment: Deployment, path: Path, seconds: float) -> str:
         return "filtered: only that it is not empty can be told"
     try:
         dumps.prove_dump(path, deployment.postgres.container, seconds)
-    except dumps.TooSlow:
+    except dumps.DumpTooSlow:
         return f"too large to be read again in {seconds:.0f} s"
     return "unpacks, and is whole"

@@ -16,15 +16,15 @@ from documents.places import AUTO, BridgeDeployment, Database, Deployment
 from documents.timestamps import file_name_seconds, rfc3339_seconds
 from host_programs import program_file
 from host_programs.backup import archives
-from host_programs.bridge.bridge_status import BridgeAddress, error_line, read_bridge_status
+from host_programs.bridge.bridge_status import BridgeAddress, describe_error, read_bridge_status
 from host_programs.docker import inspect_containers, read_recent_log
 from host_programs.files import safe_files
-from host_programs.files.files import dump_script_owner
+from host_programs.files.files import read_dump_script_owner
 from host_programs.status.deployed import without_secrets
 from host_programs.status.last_dumps import dump_directory, read_last_dump
 from host_programs.status.rights import read_rights
 from host_programs.synapse.client import url_of
-from host_programs.synapse.exchange import Request, send
+from host_programs.synapse.exchange import Request, send_request
 from host_programs.synapse.inside import missing_entries
 from host_programs.synapse.inside.missing_entries import WantedEntries
 from verdicts.answers import summarize_answer
@@ -109,7 +109,7 @@ def _answer_or_error(question: Callable[[], T], failed: Callable[[str], T]) -> T
     try:
         return question()
     except Exception as error:
-        return failed(error_line(error))
+        return failed(describe_error(error))
 
 
 def _containers(deployment: Deployment, seconds: float) -> tuple[dict[str, Container], str]:
@@ -127,9 +127,9 @@ def _synapse(
     url = ""
     try:
         url = url_of(deployment.synapse, container)
-        exchange = send("versions", url, Request("GET", "/_matrix/client/versions"), seconds)
+        exchange = send_request("versions", url, Request("GET", "/_matrix/client/versions"), seconds)
     except Exception as error:
-        return url, error_line(error)
+        return url, describe_error(error)
     good = exchange.status == 200 and not exchange.fault and "versions" in (exchange.json() or {})
     return url, "" if good else summarize_answer(exchange)
 
@@ -165,7 +165,7 @@ def _bridge(deployment: BridgeDeployment, host: _Host, dump: Future[DumpFacts]) 
 def _as_token(deployment: BridgeDeployment) -> tuple[str, str]:
     """Out of the registration in Synapse's directory; or "" and why."""
     path = Path(deployment.registration_path)
-    content = safe_files.read(path)
+    content = safe_files.read_file(path)
     if content is None:
         return "", f"{path}: the registration is not there"
     token = _AS_TOKEN.search(content.data.decode(errors="replace"))
@@ -179,7 +179,7 @@ def _last_event(container: Optional[Container], seconds: float) -> Optional[floa
 def _newest_archive(deployment: BridgeDeployment) -> NewestArchive:
     """Of this deployment. By its name: what is in it is read when it is used."""
     directory, program = Path(deployment.archive.directory), deployment.bridge.name
-    for path, manifest in archives.found(directory, program):
+    for path, manifest in archives.list_archives(directory, program):
         if manifest.archive_owner == deployment.archive_owner:
             return NewestArchive(str(path), file_name_seconds(manifest.created) or path.stat().st_mtime)
     return NewestArchive()
@@ -192,7 +192,7 @@ def _homeserver(deployment: Deployment, container: Optional[Container], seconds:
     path = deployment.synapse.homeserver_file
 
     def read() -> HomeserverEntries:
-        content = safe_files.read(Path(path))
+        content = safe_files.read_file(Path(path))
         if content is None:
             return HomeserverEntries(path, error="no such file: check the setting synapseDir")
         if container is None or not container.running:
@@ -209,7 +209,7 @@ def _script(path: str) -> tuple[str, str]:
     """The operator's backup script, and why it cannot be read; nothing if there is none in the settings."""
 
     def read() -> tuple[str, str]:
-        content = safe_files.read(Path(path))
+        content = safe_files.read_file(Path(path))
         return (content.data.decode(), "") if content else ("", "no such file: check the setting backupScript")
 
     return _answer_or_error(read, lambda error: ("", error)) if path else ("", "")
@@ -217,7 +217,7 @@ def _script(path: str) -> tuple[str, str]:
 
 def _backup(deployment: Deployment, script_text: str, error: str) -> BackupCall:
     script, dump_script = deployment.backup.script, deployment.dump_script
-    owner = dump_script_owner(Path(dump_script))
+    owner = read_dump_script_owner(Path(dump_script))
     if not script or error:
         return BackupCall(script, dump_script, owner, error=error)
     checked = check_backup_script(script_text, deployment)

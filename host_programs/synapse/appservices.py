@@ -28,7 +28,7 @@ from host_programs.files import safe_files
 from host_programs.files.files import OwnedFile
 from host_programs.messages import ScriptError, say
 from host_programs.synapse import restart
-from host_programs.synapse.exchange import Request, send
+from host_programs.synapse.exchange import Request, send_request
 from host_programs.synapse.homeserver import edit, file, recovery
 from host_programs.synapse.inside import homeserver_edit
 from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
@@ -99,7 +99,7 @@ def register_appservices(arguments: Appservices) -> Registered:
     Synapse is restarted if homeserver.yaml changes, or if that file or a registration is newer than Synapse's start.
     ScriptError: nothing has changed, or Synapse runs with the old homeserver.yaml again, unless the text says
     otherwise."""
-    with host_lock.held(str(arguments.homeserver_file), arguments.stack):
+    with host_lock.hold_lock(str(arguments.homeserver_file), arguments.stack):
         tokens = read_tokens(arguments.registrations)
         recovery.finish_interrupted_edit(arguments.synapse, Path(arguments.journal), tokens)
         return _register(arguments, tokens)
@@ -221,7 +221,7 @@ def _list_known(synapse: Synapse, as_tokens: Mapping[str, str]) -> set[str]:
 
 def _send_whoami(url: str, token: str) -> Optional[int]:
     with contextlib.suppress(ScriptError):  # a token that no header can hold is nobody's
-        return send("whoami", url, Request("GET", "/_matrix/client/v3/account/whoami", token), 10).status
+        return send_request("whoami", url, Request("GET", "/_matrix/client/v3/account/whoami", token), 10).status
     return None
 
 
@@ -235,7 +235,7 @@ def unregister_appservices(arguments: Appservices) -> Unregistered:
     A Synapse that is down, or that would not start anyhow, does not stop the removal: a warning says that the restart
     is left. If Synapse does not come up after the restart, that is a ScriptError; the lines stay out, and the files
     stay until the next run."""
-    with host_lock.held(str(arguments.homeserver_file), arguments.stack):
+    with host_lock.hold_lock(str(arguments.homeserver_file), arguments.stack):
         result = _unregister(arguments)
         removed = remove_registrations(arguments.synapse, arguments.stack, arguments.registrations)
         return replace(result, removed=removed)
@@ -243,10 +243,10 @@ def unregister_appservices(arguments: Appservices) -> Unregistered:
 
 def _unregister(arguments: Appservices) -> Unregistered:
     path = arguments.homeserver_file
-    if safe_files.read(path) is None:
+    if safe_files.read_file(path) is None:
         say(f"warning: {path}: is gone, so there is nothing to take out")
         return Unregistered(changed=False)
-    interrupted = safe_files.read(Path(arguments.journal)) is not None  # the restart that was due is ours to do
+    interrupted = safe_files.read_file(Path(arguments.journal)) is not None  # the restart that was due is ours to do
     container = _try_look(arguments.synapse.container)
     old, text = file.read_text(path)
     request = _request(arguments, container, text, outdated=False)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from documents.places import AUTO, Synapse
 from host_programs.docker import inspect_container
 from host_programs.messages import ScriptError
-from host_programs.synapse.exchange import Request, send
+from host_programs.synapse.exchange import Request, send_request
 from verdicts.answers import Exchange
 from verdicts.host_facts.docker import Container
 
@@ -59,7 +59,7 @@ class SynapseClient:
             url = self.url
         except ScriptError as error:
             return Exchange(step, request.method, request.target, fault="refused", detail=str(error))
-        exchange = send(step, url, request, seconds, self._secrets)
+        exchange = send_request(step, url, request, seconds, self._secrets)
         # An errcode is Synapse's own answer, whatever its status is.
         answered = exchange.status == 200 or "errcode" in (exchange.json() or {})
         self._url = url if answered and not exchange.fault else ""

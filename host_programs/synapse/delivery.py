@@ -17,7 +17,7 @@ from typing import Any, Optional, TypeVar
 from urllib.parse import quote
 
 from host_programs.messages import ScriptError, say
-from host_programs.synapse.exchange import Request, send
+from host_programs.synapse.exchange import Request, send_request
 from verdicts.answers import Exchange, summarize_answer
 
 API = "/_matrix/client/v3"
@@ -87,14 +87,14 @@ def _membership(delivery: Delivery, room: str) -> str:
 def _take_out(url: str, room: str, as_token: str, *steps: str) -> None:
     """Those `steps` (leave, forget) of whom the token is for."""
     for step in steps:
-        exchange = send(step, url, Request("POST", f"{room}/{step}", as_token, {}), LIMIT)
+        exchange = send_request(step, url, Request("POST", f"{room}/{step}", as_token, {}), LIMIT)
         if exchange.status != 200:
             say(f"note: the room of the proof, {room}: {step}: {summarize_answer(exchange)}")
 
 
 def _answered(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]) -> R:
     """What is `read` in the answer. ScriptError if it is not there, or the answer is none."""
-    exchange = send("delivery", url, request, LIMIT)
+    exchange = send_request("delivery", url, request, LIMIT)
     if exchange.status == 200:
         with contextlib.suppress(KeyError, TypeError):
             return read(exchange.json() or {})

@@ -1,8 +1,7 @@
-"""One HTTP request, with a limit of time and one of size that hold whatever the server does.
+"""One HTTP request, limited in time and size whatever the server does.
 
-http.client's timeout is for each read, so a server that sends a byte a second is never too late for it: here a timer
-ends the connection. No redirect is followed, and no proxy of the environment is used: a token goes to the named server
-alone.
+http.client's timeout limits each read, so a server that sends a byte a second never exceeds it: here a timer ends the
+connection. The request follows no redirect and uses no proxy of the environment: only the named server gets the token.
 """
 
 from __future__ import annotations
@@ -23,13 +22,12 @@ from host_programs.messages import ScriptError
 from verdicts.answers import Exchange
 
 MEDIA_CONFIG = "/_matrix/media/v3/config"  # of whoever serves the media repository; 401 without a token
-BODY = 64 * 1024  # bytes of an answer that are read, and kept as evidence; Synapse's answers here have under 1 KiB
+LONGEST_BODY = 64 * 1024  # bytes of an answer that are read, and kept as evidence; Synapse's answers have under 1 KiB
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request: path and query from the server's root, the token for its header (None: none), a JSON body or
-    none."""
+    """One request. `target`: path and query from the server's root; `token`: for the header; `body`: JSON."""
 
     method: str
     target: str
@@ -38,16 +36,17 @@ class Request:
 
 
 def ping_request(appservice_id: str, as_token: str) -> Request:
-    """Has Synapse ping the appservice at the bridge's own port. A success also says that token and id match."""
+    """The request that has Synapse ping the appservice at the bridge's port. A success also says that token and id
+    match."""
     return Request("POST", f"/_matrix/client/v1/appservice/{quote(appservice_id, safe='')}/ping", as_token, {})
 
 
-def send(step: str, base: str, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
+def send_request(step: str, base: str, request: Request, seconds: float, secrets: Sequence[str] = ()) -> Exchange:
     """Send the request to the server at `base`; the answer as far as it came, without any of `secrets`.
 
-    `seconds` limits all of it, connecting (to each address of the name) and reading included. At most BODY bytes of the
-    body are read. Nothing that the server does raises. ScriptError if `base` is no http(s) URL, or the token fits no
-    header.
+    `seconds` limits the whole exchange, with connecting (to each address of the name) and reading. At most LONGEST_BODY
+    bytes of the body are read. Nothing that the server does raises. ScriptError if `base` is no http(s) URL, or if the
+    token fits into no header.
     """
     url, token = parse_url(base), request.token
     if token is not None and (not token or not token.isascii() or not token.isprintable() or " " in token):
@@ -144,11 +143,11 @@ def _read_response(response: http.client.HTTPResponse, exchange: dict[str, Any])
     """Fill in status, headers and body as they come, so that a fault later leaves what came before it."""
     exchange |= {"status": response.status, "reason": response.reason, "headers": tuple(response.getheaders())}
     exchange["body"] = b""
-    while piece := response.read1(BODY + 1 - len(exchange["body"])):
+    while piece := response.read1(LONGEST_BODY + 1 - len(exchange["body"])):
         exchange["body"] += piece
-        if len(exchange["body"]) > BODY:
-            exchange["body"] = exchange["body"][:BODY]
-            _note_fault(exchange, "too-long", ValueError(f"over {BODY} bytes"))
+        if len(exchange["body"]) > LONGEST_BODY:
+            exchange["body"] = exchange["body"][:LONGEST_BODY]
+            _note_fault(exchange, "too-long", ValueError(f"over {LONGEST_BODY} bytes"))
             return
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)

@@ -21,23 +21,23 @@ def restore_listed(synapse: Synapse, stack: str, registrations: Iterable[OwnedFi
     for file in registrations:
         path = Path(file.path)
         if synapse.path_inside(path.name) in homeserver and not path.exists() and not path.is_symlink():
-            files.create(OwnedFiles(stack, (file,)))
+            files.write_files(OwnedFiles(stack, (file,)))
             say(f"{path}: was missing, though homeserver.yaml lists it: it is written again")
 
 
 @contextlib.contextmanager
 def write_registrations(synapse: Synapse, stack: str, registrations: tuple[OwnedFile, ...]) -> Iterator[None]:
     """Write the files that are not as they should be. If the write or the body fails, put them back as they were."""
-    earlier = [(file, safe_files.read(Path(file.path), links=False)) for file in registrations]
+    earlier = [(file, safe_files.read_file(Path(file.path), links=False)) for file in registrations]
     try:
-        files.create(OwnedFiles(stack, registrations))
+        files.write_files(OwnedFiles(stack, registrations))
         yield
     except ScriptError:
         _erase(synapse, stack, [file for file, content in earlier if content is None])
         for file, content in earlier:
             if content is not None:
                 times = (content.status.st_atime_ns, content.status.st_mtime_ns)
-                safe_files.rewrite(Path(file.path), content.data, times)
+                safe_files.rewrite_file(Path(file.path), content.data, times)
         raise
 
 
@@ -54,14 +54,14 @@ def _find_registrations(synapse: Synapse, stack: str) -> Iterator[Path]:
     for path in sorted(Path(synapse.directory).glob("*.yaml")):
         status = path.lstat()
         if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
-            content = safe_files.read(path, links=False)
-            if content is not None and files.file_writer(content) == stack:
+            content = safe_files.read_file(path, links=False)
+            if content is not None and files.parse_file_owner(content) == stack:
                 yield path
 
 
 def _erase(synapse: Synapse, stack: str, unwanted: Iterable[OwnedFile]) -> tuple[str, ...]:
     present = tuple(file for file in unwanted if Path(file.path).exists() or Path(file.path).is_symlink())
-    return files.erase(OwnedFiles(stack, present, synapse.homeserver_file, synapse.data_mount)).paths
+    return files.remove_files(OwnedFiles(stack, present, synapse.homeserver_file, synapse.data_mount)).paths
 
 
 def read_tokens(registrations: Iterable[OwnedFile]) -> set[str]:

@@ -1,8 +1,8 @@
 """The stop-and-check: do Synapse's appservice tokens work although MAS does the logins? Asked before the bridge starts.
 
-Five requests (verdicts/stop_and_check.py says which and why), a PASS as result, or the end: exit code 1,
-an error that a person can act on, and everything that was sent and came in a file, which the next PASS takes away.
-While Synapse starts (verdicts/answers.py, `is_still_starting`) the check waits; any other answer counts at once.
+It sends five requests (verdicts/stop_and_check.py says which and why). A PASS is the result. A FAIL ends the step with
+an error that a person can act on, and leaves a file with all requests and answers, which the next PASS removes. While
+Synapse starts (verdicts/answers.py, `is_still_starting`) the check waits; any other answer counts at once.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from verdicts.answers import Exchange, is_still_starting
 from verdicts.stop_and_check import STEPS, Expected, Verdict, evaluate_stop_and_check, format_verdict
 
 PING = STEPS[2]  # Synapse asks the bridge
-LINES = 50  # of each log
-LOG = 64 * 1024  # characters of each log at most
+LOG_LINES = 50  # of each log
+LOG_LENGTH = 64 * 1024  # characters of each log at most
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """`bot` and `admin_user` are user ids; the tokens are secrets, of this `generation`; `bridge` is the container that
-    they are for, of `stack`. `fingerprint`: another one makes the check run again. Seconds: `request_timeout` for one
-    request, `deadline` for all with the waiting, `retry_pause` between two tries while Synapse starts."""
+class StopAndCheckArguments:
+    """`bot` and `admin_user`: user ids. The tokens are secrets, of this `generation`, for the container `bridge` of
+    `stack`. `fingerprint`: a changed one makes the check run again. Seconds: `request_timeout` for one request,
+    `deadline` for all requests and the waiting, `retry_pause` between two tries while Synapse starts."""
 
     synapse: Synapse
     mas: Optional[Mas]
@@ -64,15 +64,15 @@ class Arguments:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A PASS, with the table of its steps for a person."""
+class StopAndCheckResult:
+    """A PASS, and for a person the table of its steps."""
 
     verdict: str
     table: str
 
 
-def stop_and_check(arguments: Arguments) -> Checked:
-    """Ask, judge, report. ScriptError on a FAIL."""
+def stop_and_check(arguments: StopAndCheckArguments) -> StopAndCheckResult:
+    """Send the requests and evaluate the answers. ScriptError on a FAIL."""
     expected = Expected(
         bot=arguments.bot,
         appservice_id=arguments.appservice_id,
@@ -81,42 +81,43 @@ def stop_and_check(arguments: Arguments) -> Checked:
         mas_hosts=arguments.mas.hosts if arguments.mas else (),
         bridge_host=arguments.bridge.container,
     )
-    exchanges, tries = _ask_all(arguments)
+    exchanges, tries = _send_all(arguments)
     verdict = evaluate_stop_and_check(exchanges, expected)
     if not verdict.passed:
-        raise ScriptError(_report(arguments, verdict, tries))
+        raise ScriptError(_write_report(arguments, verdict, tries))
     say(format_verdict(verdict))
-    _unlink(arguments.evidence)
-    return Checked(verdict.word, format_verdict(verdict))
+    _remove_evidence(arguments.evidence)
+    return StopAndCheckResult(verdict.word, format_verdict(verdict))
 
 
-def _requests(arguments: Arguments) -> dict[str, Request]:
-    """What each step sends, by step."""
+def _build_requests(arguments: StopAndCheckArguments) -> dict[str, Request]:
+    """The request of each step."""
     bridge, puppet = arguments.secrets
     # With inhibit_login: behind MAS Synapse gives appservices no device and no token at registration (MSC4190).
     localpart = arguments.bot[1:].partition(":")[0]
     bot = {"type": "m.login.application_service", "username": localpart, "inhibit_login": True}
-    sent = (
+    requests = (
         Request("POST", "/_matrix/client/v3/register", bridge, bot),
-        Request("GET", _whoami(arguments.bot), bridge),
+        Request("GET", _whoami_target(arguments.bot), bridge),
         ping_request(arguments.appservice_id, bridge),
-        Request("GET", _whoami(arguments.admin_user), puppet),
+        Request("GET", _whoami_target(arguments.admin_user), puppet),
         ping_request(arguments.doublepuppet_id, puppet),
     )
-    return dict(zip(STEPS, sent))
+    return dict(zip(STEPS, requests))
 
 
-def _whoami(user: str) -> str:
+def _whoami_target(user: str) -> str:
     return f"/_matrix/client/v3/account/whoami?user_id={quote(user, safe='')}"
 
 
-def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
-    """The last exchange of each step, and all of them (of a start that is waited for, the first and the last)."""
+def _send_all(arguments: StopAndCheckArguments) -> tuple[list[Exchange], list[Exchange]]:
+    """The last exchange of each step, and the exchanges for the evidence. Of the tries while Synapse starts, that is
+    the first and the last."""
     end = time.monotonic() + arguments.deadline
-    last, kept = list[Exchange](), list[Exchange]()
+    last, evidence = list[Exchange](), list[Exchange]()
     client = SynapseClient(arguments.synapse, arguments.secrets)
-    for step, request in _requests(arguments).items():
-        # A start is waited for until the limit: nothing is left for the steps behind it.
+    for step, request in _build_requests(arguments).items():
+        # This check waited for Synapse until the deadline: no time is left for the next steps.
         waited = any(is_still_starting(exchange) for exchange in last)
 
         def once(step: str = step, request: Request = request, waited: bool = waited) -> Exchange:
@@ -125,62 +126,66 @@ def _ask_all(arguments: Arguments) -> tuple[list[Exchange], list[Exchange]]:
                 return Exchange(step, request.method, request.target, fault="not-sent")
             return client.send(step, request, seconds)
 
-        tried = _until_started(once, end, arguments.retry_pause)
+        tried = _send_until_started(once, end, arguments.retry_pause)
         if step == PING and tried[-1].fault == "timeout" and not waited:
-            # Synapse may have waited for a bridge that was just ending, as one with old tokens does all the time.
+            # Synapse may have waited for a bridge that was just ending: a bridge with old tokens ends again and again.
             say("the bridge did not answer Synapse in time: asking once more")
-            tried += _until_started(once, end, arguments.retry_pause)
+            tried += _send_until_started(once, end, arguments.retry_pause)
         last.append(tried[-1])
-        kept += tried
-    return last, kept
+        evidence += tried
+    return last, evidence
 
 
-def _until_started(once: Callable[[], Exchange], end: float, pause: float) -> list[Exchange]:
+def _send_until_started(once: Callable[[], Exchange], end: float, pause: float) -> list[Exchange]:
     first = exchange = once()
     while is_still_starting(exchange) and time.monotonic() + pause < end:
         if exchange is first:
             say(f"waiting for Synapse ({exchange.detail or exchange.status}) …")
         time.sleep(pause)
         again = once()
-        if again.fault == "not-sent":  # what came before it tells more
+        if again.fault == "not-sent":  # the answer before tells more
             break
         exchange = again
     return [first] if exchange is first else [first, exchange]
 
 
-def _report(arguments: Arguments, verdict: Verdict, tries: list[Exchange]) -> str:
-    """The error's text, all that counts in its first line; on the way the evidence is written."""
+def _write_report(arguments: StopAndCheckArguments, verdict: Verdict, tries: list[Exchange]) -> str:
+    """Write the evidence; the error's text. Its first line says all that counts."""
     containers = [arguments.synapse.container, *([arguments.mas.container] if arguments.mas else [])]
-    texts = {container: clean_log(read_log(container, LINES), arguments.secrets)[-LOG:] for container in containers}
-    decided = verdict.first_failure
-    assert decided is not None
+    texts = {
+        container: clean_log(read_log(container, LOG_LINES), arguments.secrets)[-LOG_LENGTH:]
+        for container in containers
+    }
+    failure = verdict.first_failure
+    assert failure is not None
+    what_to_do = f"What to do: {failure.fix}. {_describe_bridge(arguments)}"
     lines = [
-        f"stop-and-check: FAIL: {decided.step}: {decided.rule}. What to do: {decided.fix}. {_bridge(arguments)}",
+        f"stop-and-check: FAIL: {failure.step}: {failure.rule}. {what_to_do}",
         format_verdict(verdict),
         _write_evidence(arguments.evidence, verdict, tries, texts),
     ]
     for container, text in texts.items():
-        lines += [f"--- last {LINES} log lines of {container} ---", text.rstrip("\n") or "(empty)"]
+        lines += [f"--- last {LOG_LINES} log lines of {container} ---", text.rstrip("\n") or "(empty)"]
     return "\n".join(lines)
 
 
-def _bridge(arguments: Arguments) -> str:
-    """What a FAIL leaves, and what brings the bridge back."""
+def _describe_bridge(arguments: StopAndCheckArguments) -> str:
+    """The bridge's state after a FAIL, and how to bring the bridge back."""
     name = arguments.bridge.container
     try:
-        there = inspect_container(name)
+        container = inspect_container(name)
     except ScriptError as error:
         return f"No bridge is started ({error})."
-    if there is None or there.labels.get(STACK_LABEL) != arguments.stack:
+    if container is None or container.labels.get(STACK_LABEL) != arguments.stack:
         return "No bridge is started, and none was running."
-    if not there.running:
-        return f"No bridge is started; {name} is {there.status}, and is left so."
-    had = there.labels.get(TOKENS_LABEL, "")
-    if had == str(arguments.generation):
+    if not container.running:
+        return f"No bridge is started; {name} is {container.status}, and is left so."
+    generation = container.labels.get(TOKENS_LABEL, "")
+    if generation == str(arguments.generation):
         return f"The new container is not started; {name} runs on with the tokens that Synapse has."
     return (
-        f"{name} still runs, but with the tokens of generation {had}, which Synapse no longer knows, and with the "
-        "database password of then: it neither sends nor receives. Synapse keeps what comes in and hands it over "
+        f"{name} still runs, but with the tokens of generation {generation}, which Synapse no longer knows, and with "
+        "the database password of then: it neither sends nor receives. Synapse keeps what comes in and hands it over "
         "later. Fix what is below and run `pulumi up`: the bridge comes back with the new tokens (an older "
         "tokenGeneration would make new ones, too)."
     )
@@ -192,18 +197,18 @@ def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: 
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "table": format_verdict(verdict).split("\n"),
         "steps": [{key: value for key, value in vars(step).items() if key != "passed"} for step in verdict.steps],
-        "exchanges": [_evidence(exchange) for exchange in tries],
+        "exchanges": [_describe_exchange(exchange) for exchange in tries],
         "logs": {container: text.split("\n") for container, text in texts.items()},
     }
     data = json.dumps(evidence, indent=2, ensure_ascii=False).encode()
     try:
-        safe_files.write(path, data + b"\n")
+        safe_files.write_file(path, data + b"\n")
     except ScriptError as error:
         return f"Evidence could not be kept: {error}"
     return f"Evidence (everything sent and received, tokens masked): {path}"
 
 
-def _evidence(exchange: Exchange) -> dict[str, Any]:
+def _describe_exchange(exchange: Exchange) -> dict[str, Any]:
     return {
         "step": exchange.step,
         "sent": {
@@ -222,7 +227,7 @@ def _evidence(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def _unlink(path: Path) -> bool:
+def _remove_evidence(path: Path) -> bool:
     try:
         path.unlink()
     except FileNotFoundError:

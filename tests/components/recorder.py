@@ -26,17 +26,17 @@ from documents.credentials import Seed
 from host_programs.backup.archived_keys import ArchivedKey
 from host_programs.backup.nightly_backup import ProvenBackup
 from host_programs.backup.proof import ProvenDump
-from host_programs.bridge.config import Written
+from host_programs.bridge.config import WrittenConfig
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.bridge.readiness import Ready
 from host_programs.facts.host import ObservedFacts
-from host_programs.files.directory import Done
-from host_programs.files.programs import Installed
+from host_programs.files.directory import FileChanges
+from host_programs.files.programs import InstalledPrograms
 from host_programs.postgres.access import AccessProof, RoleProof
 from host_programs.postgres.isolation import Isolated
 from host_programs.status.deployed import RecordedDeployment
 from host_programs.synapse.appservices import Registered
-from host_programs.synapse.stop_and_check import Checked
+from host_programs.synapse.stop_and_check import StopAndCheckResult
 from host_programs.verbs import VERBS
 from host_programs.wire import plain
 from tests.facts import ARCHIVED_KEY, SEED
@@ -55,18 +55,18 @@ READY = Ready("mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot
 
 # What each verb returns, by its words, for the outputs that are made of it.
 RESULTS: dict[str, Any] = {
-    "programs install": Installed("/opt/matrix/mautrix-bridges/mautrix-host.pyz"),
+    "programs install": InstalledPrograms("/opt/matrix/mautrix-bridges/mautrix-host.pyz"),
     "secrets make-seed": SEED,
     "archive read-key": ArchivedKey(ARCHIVED_KEY),
-    "directory claim": Done(),
+    "directory claim": FileChanges(),
     "public shut-out": Isolated({}),
     "passwords prove": AccessProof(tuple(RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
     "backup install": ProvenBackup(
         changed=True, dumps=(ProvenDump("mautrix_signal", "/opt/matrix/backups/x.sql.gz", 1, ""),)
     ),
     "synapse register": Registered(changed=True, restarted=True),
-    "synapse stop-and-check": Checked(verdict="PASS", table="all well"),
-    "config write": Written("/opt/matrix/mautrix-signal/config/config.yaml"),
+    "synapse stop-and-check": StopAndCheckResult(verdict="PASS", table="all well"),
+    "config write": WrittenConfig("/opt/matrix/mautrix-signal/config/config.yaml"),
     "database prepare": DatabaseOrigin("none"),
     "bridge wait": READY,
     "deployment record": RecordedDeployment("/opt/matrix/mautrix-bridges/deployed.json"),

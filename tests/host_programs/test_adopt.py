@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from host_programs.backup import archives
-from host_programs.backup.archives import Archived, Subject
+from host_programs.backup.archives import Subject, WrittenArchive
 from host_programs.bridge import adopt
 from host_programs.messages import ScriptError
 from tests.documents.test_adoption import CONFIG
@@ -36,7 +36,7 @@ class Host:
         monkeypatch.setattr(adopt, "run_docker", self.docker)
         monkeypatch.setattr(adopt, "inspect_all_containers", lambda: tuple(self.containers.values()))
         monkeypatch.setattr(adopt, "inspect_container", self.containers.get)
-        monkeypatch.setattr(archives, "write", self.archived)
+        monkeypatch.setattr(archives, "write_archive", self.archived)
 
     def write(self, **changed: Any) -> None:
         self.config.write_text(yaml.safe_dump({**copy.deepcopy(CONFIG), **changed}))
@@ -45,10 +45,12 @@ class Host:
         assert words[0] == "run", "it only reads"
         return subprocess.CompletedProcess(words, 0, yaml.safe_dump(EXAMPLE), "")
 
-    def archived(self, subject: Subject, reason: str, timestamp: str | None = None, portable: bool = False) -> Archived:
+    def archived(
+        self, subject: Subject, reason: str, timestamp: str | None = None, portable: bool = False
+    ) -> WrittenArchive:
         assert portable and reason == "adopted"
         self.subjects.append(subject)
-        return Archived(str(self.archive))
+        return WrittenArchive(str(self.archive))
 
     def run(self, *more: str) -> None:
         adopt.main(["--config", str(self.config), "--archive-dir", str(self.archive.parent), *more])
@@ -114,6 +116,6 @@ def test_what_is_wrong_is_one_line_and_nothing_is_left_behind(host: Host, change
 
 
 def test_a_database_that_is_not_there_is_said(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "write", lambda *_, **__: Archived())
+    monkeypatch.setattr(archives, "write_archive", lambda *_, **__: WrittenArchive())
     with pytest.raises(ScriptError, match="there is no such database in matrix-postgres"):
         host.run()

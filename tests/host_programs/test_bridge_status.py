@@ -100,7 +100,7 @@ def test_where_the_host_does_not_reach_its_address_it_is_asked_from_inside(
 ) -> None:
     """A rootless Docker: packets to a container's address are lost."""
     docker.on(INSPECT, out(inspected(address="127.0.0.1")))
-    monkeypatch.setattr(bridge_status, "DIRECT", 0.1)
+    monkeypatch.setattr(bridge_status, "DIRECT_TIMEOUT", 0.1)
     with ScriptedServer() as server:
         port = urlsplit(server.url).port or 0
         docker.on(READY.replace("29328", str(port)), out("200"))

@@ -21,7 +21,7 @@ from host_programs.cleanup import bridge as cleanup
 from host_programs.cleanup.bridge import Removed, claim_directory, cleanup_bridge
 from host_programs.cleanup.stack import cleanup_stack
 from host_programs.files import directory, files
-from host_programs.files.directory import OwnDirectory
+from host_programs.files.directory import ClaimedDirectory
 from host_programs.files.files import OwnedFile, OwnedFiles
 from host_programs.messages import ScriptError
 from host_programs.postgres import dumps, isolation
@@ -100,7 +100,7 @@ def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
 
     monkeypatch.setattr(cleanup, "remove_image", remove_image)
     earlier = Manifest(3, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "m", (), ())
-    monkeypatch.setattr(archives, "earlier", lambda *_: iter([(Path("/a"), earlier)]))
+    monkeypatch.setattr(archives, "list_earlier_archives", lambda *_: iter([(Path("/a"), earlier)]))
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
     cleanup_bridge(box.arguments)
     assert gone == []
@@ -169,10 +169,10 @@ def owned(path: Path | str, **more: bool) -> OwnedFile:
 def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     box.server.sql(TABLES, "mautrix_signal")
     claim_directory(box.arguments)
-    directory.claim(box.stack.own)
+    directory.claim_directory(box.stack.own)
     config = owned(box.bridge / "config-0123/config.yaml", own_directory=True)
     registration, doublepuppet = map(owned, box.registrations)
-    files.create(OwnedFiles(STACK, (config, registration, doublepuppet)))
+    files.write_files(OwnedFiles(STACK, (config, registration, doublepuppet)))
     Path(doublepuppet.path).write_text("id: somebody-else-s\n")
     box.shared_directory.joinpath("shared_backup.sh").write_text(box.stack.backup.dump_script)
     (box.shared_directory / "mautrix-host-0123456789ab.pyz").write_text(OURS)
@@ -187,7 +187,7 @@ def test_files_of_ours_go_and_others_stay(box: Box) -> None:
 
 def test_the_registration_for_double_puppeting_and_one_that_a_killed_run_left_go_at_the_end(box: Box) -> None:
     """It wrote them, and was killed before it put them into homeserver.yaml."""
-    files.create(OwnedFiles(STACK, tuple(map(owned, box.registrations))))
+    files.write_files(OwnedFiles(STACK, tuple(map(owned, box.registrations))))
     assert sorted(cleanup_stack(box.stack).gone) == sorted(map(str, box.registrations))
     assert [*box.synapse.iterdir()] == []
 
@@ -196,7 +196,7 @@ def test_a_registration_that_synapse_still_reads_stays(box: Box, capsys: pytest.
     """Without it Synapse would not start again."""
     box.server.sql(TABLES, "mautrix_signal")
     (registration,) = box.arguments.registration.files
-    files.create(OwnedFiles(STACK, (owned(registration.path),)))
+    files.write_files(OwnedFiles(STACK, (owned(registration.path),)))
     (box.synapse / "homeserver.yaml").write_text("app_service_config_files:\n  - /data/registration.yaml\n")
     cleanup_bridge(box.arguments)
     assert Path(registration.path).exists()
@@ -207,7 +207,7 @@ def test_what_somebody_else_put_into_our_directories_stays(box: Box, capsys: pyt
     """A program file of another stack's among it, which its own destroy needs."""
     box.server.sql(TABLES, "mautrix_signal")
     claim_directory(box.arguments)
-    directory.claim(box.stack.own)
+    directory.claim_directory(box.stack.own)
     (box.bridge / "notes").write_text("mine")
     earlier, foreign, strange = (box.shared_directory / f"mautrix-host-{name}.pyz" for name in ("a", "b", "c"))
     earlier.write_bytes(OURS.encode() + b"PK\x03\x04\xff\n\xff")
@@ -226,7 +226,7 @@ def test_a_directory_that_another_stack_claims_stays_as_it_is(box: Box) -> None:
     """Both stacks once named the same one: this one's first step was refused, and its destroy must take nothing."""
     box.server.sql(TABLES, "mautrix_signal")
     for path in (box.bridge, box.shared_directory):
-        directory.claim(OwnDirectory(str(path), "other/x", ""))
+        directory.claim_directory(ClaimedDirectory(str(path), "other/x", ""))
         (path / directory.READY).write_text("0123 1 an image\n")
     program = box.shared_directory / "mautrix-host-0.pyz"
     program.write_text(OURS)
@@ -241,12 +241,12 @@ def test_a_directory_that_another_stack_claims_stays_as_it_is(box: Box) -> None:
 def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None:
     """While there is one, its directory stays, also where somebody takes that away by hand."""
     own = box.stack.own
-    directory.claim(own)
+    directory.claim_directory(own)
     dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
     dump.write_bytes(b"x")
     noted = proof_note.Note((proof_note.NotedDump(str(dump), dumps.hash_file(dump)),))
     (box.shared_directory / directory.PROVEN).write_text(json.dumps(plain(noted)))
-    assert directory.release(own).kept == (str(box.shared_directory),)
+    assert directory.release_directory(own).kept == (str(box.shared_directory),)
     cleanup_stack(box.stack)
     assert not dump.exists() and not box.shared_directory.exists()
 

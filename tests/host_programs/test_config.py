@@ -12,8 +12,8 @@ import pytest
 
 from documents.launcher import RUN_FROM_STDIN
 from host_programs.bridge import config_check
-from host_programs.bridge.config import Config, Written, write_config
-from host_programs.bridge.config_check import ASK, Question
+from host_programs.bridge.config import ConfigFile, WrittenConfig, write_config
+from host_programs.bridge.config_check import READ_CONFIG, SettingsQuestion
 from host_programs.files.files import OwnedFile
 from host_programs.messages import ScriptError
 from tests.host_programs.stub_docker import StubDocker, out
@@ -21,17 +21,19 @@ from tests.host_programs.stub_docker import StubDocker, out
 IMAGE = "example.org/irc:v1"
 TEXT = "# irc: written by the Pulumi stack p/a.\na: 1\n"
 SAFE = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges --user 65534:65534"
-ASKED = f"run {SAFE} --tmpfs /tmp:mode=1777 --entrypoint sh {IMAGE} -c {ASK} /usr/bin/irc"
+ASKED = f"run {SAFE} --tmpfs /tmp:mode=1777 --entrypoint sh {IMAGE} -c {READ_CONFIG} /usr/bin/irc"
 COMPARED = f"exec -i synapse python3 -c {RUN_FROM_STDIN} inside-synapse check-config"
 
 
-def arguments(folder: Path, version: str = "1") -> Config:
+def arguments(folder: Path, version: str = "1") -> ConfigFile:
     file = OwnedFile(str(folder / f"irc/config-{version}/config.yaml"), TEXT, os.geteuid(), os.getegid())
-    return Config("p/a", Question({}, IMAGE, "/usr/bin/irc", "synapse"), "sha256:0", replace(file, own_directory=True))
+    return ConfigFile(
+        "p/a", SettingsQuestion({}, IMAGE, "/usr/bin/irc", "synapse"), "sha256:0", replace(file, own_directory=True)
+    )
 
 
-def asking(folder: Path) -> Config:
-    return replace(arguments(folder), asked=Question({"x": 1}, IMAGE, "/usr/bin/irc", "synapse"))
+def asking(folder: Path) -> ConfigFile:
+    return replace(arguments(folder), asked=SettingsQuestion({"x": 1}, IMAGE, "/usr/bin/irc", "synapse"))
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +48,8 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubDocker:
 def test_it_is_written_for_the_bridge_alone_and_earlier_versions_stay(tmp_path: Path, docker: StubDocker) -> None:
     """The container that runs has its own until the next one is ready."""
     first, second = arguments(tmp_path), arguments(tmp_path, "2")
-    assert write_config(first) == Written(first.file.path)
-    assert write_config(second) == Written(second.file.path)
+    assert write_config(first) == WrittenConfig(first.file.path)
+    assert write_config(second) == WrittenConfig(second.file.path)
     for written in (first, second):
         path = Path(written.file.path)
         assert path.read_text() == TEXT and path.stat().st_mode & 0o777 == 0o600
@@ -66,7 +68,7 @@ def test_what_the_bridge_takes_is_written(tmp_path: Path, docker: StubDocker) ->
 def test_a_config_that_the_bridge_does_not_take_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The image came with this very `up`: preview could not ask it."""
     lines = "bridgeConfig.x: is no setting of this bridge's", "bridgeConfig.y: should be a number"
-    monkeypatch.setattr(config_check, "refused", lambda question: lines)
+    monkeypatch.setattr(config_check, "find_refused_settings", lambda question: lines)
     with pytest.raises(ScriptError) as refused:
         write_config(arguments(tmp_path))
     assert str(refused.value) == "; ".join(lines)
@@ -96,7 +98,7 @@ def test_somebody_else_s_file_is_not_written_over(tmp_path: Path) -> None:
 
 def test_no_setting_is_in_a_process_list(tmp_path: Path, docker: StubDocker) -> None:
     """A setting of bridgeConfig may be a password of a network's."""
-    secret = Question({"network": {"password": "hunter2"}}, IMAGE, "/usr/bin/irc", "synapse")
+    secret = SettingsQuestion({"network": {"password": "hunter2"}}, IMAGE, "/usr/bin/irc", "synapse")
     docker.on(ASKED, out(json.dumps(secret.config)))
     docker.on(COMPARED, out('{"lines": []}'))
     write_config(replace(arguments(tmp_path), asked=secret))

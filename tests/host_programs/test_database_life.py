@@ -24,10 +24,10 @@ import pytest
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
 from host_programs.backup import archives
-from host_programs.backup.archived_keys import FromArchive, read_archived_key
-from host_programs.backup.archives import Subject, found, manifest_of
+from host_programs.backup.archived_keys import ArchivePath, read_archived_key
+from host_programs.backup.archives import Subject, list_archives, read_manifest
 from host_programs.bridge import database_life, readiness
-from host_programs.bridge.database_life import Arguments, DatabaseOrigin
+from host_programs.bridge.database_life import DatabaseArguments, DatabaseOrigin
 from host_programs.docker import inspect_container
 from host_programs.facts.bridges import find_archive
 from host_programs.messages import ScriptError
@@ -63,7 +63,7 @@ class Box:
             files=(str(self.config), str(self.registration)),
             pickle_key=KEY,
         )
-        self.arguments = Arguments(
+        self.arguments = DatabaseArguments(
             self.subject,
             "mautrix-signal",
             str(home / ".ready"),
@@ -74,7 +74,7 @@ class Box:
             attempt=1,
             timestamp=STAMP,
         )
-        self.removal = readiness.Arguments(
+        self.removal = readiness.ReadinessArguments(
             bridge=replace(deployment().place, database=self.subject.database),
             container_id="0123",
             synapse=deployment().synapse,
@@ -188,7 +188,7 @@ def test_a_manifest_is_read_alone_and_the_newest_comes_first(box: Box) -> None:
         box.good(ARCHIVE, timestamp=stamp, stack=stack)
     box.good(ARCHIVE, timestamp="20270101T000000Z", bridge="mautrix-signal-two")
     (box.directory / "mautrix-signal-20280101T000000Z.tar.gz").write_text("no archive")
-    listed = list(found(box.directory, "mautrix-signal"))
+    listed = list(list_archives(box.directory, "mautrix-signal"))
     assert [(path.name, manifest.archive_owner) for path, manifest in listed] == [
         ("mautrix-signal-20260101T000000Z.tar.gz", "p/b@example.org"),
         ("mautrix-signal-20251231T235959Z.tar.gz", "p/a@example.org"),
@@ -223,7 +223,7 @@ def test_a_table_of_data_that_is_called_like_one_of_versions_is_none(box: Box, r
         "mautrix_signal", "mautrix_signal",
     )  # fmt: skip
     box.good(ARCHIVE)
-    manifest = archives.manifest_of(box.path)
+    manifest = archives.read_manifest(box.path)
     known = {key: value for key, value in manifest.schema.items() if key not in ("version", "crypto_version")}
     assert (known, manifest.schema_unknown) == ({"whatsmeow_version": 15, "mx_version": 11}, "")
 
@@ -236,7 +236,7 @@ def test_versions_that_cannot_be_read_are_noted_and_keep_nothing_from_being_arch
     )
     done = box.run(ARCHIVE)
     assert done.returncode == 0 and "so the archive goes without them" in done.stderr, done.stderr
-    manifest = archives.manifest_of(box.path)
+    manifest = archives.read_manifest(box.path)
     assert manifest.schema == {} and "out of range" in manifest.schema_unknown
 
 
@@ -332,7 +332,7 @@ def test_names_go_nowhere_unchecked(box: Box) -> None:
 def test_the_pickle_key_comes_out_of_the_archive(box: Box) -> None:
     box.config.unlink()
     box.good(ARCHIVE)
-    assert read_archived_key(FromArchive(str(box.path))).pickle_key == KEY
+    assert read_archived_key(ArchivePath(str(box.path))).pickle_key == KEY
 
 
 def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_something_in_it(box: Box) -> None:
@@ -586,7 +586,7 @@ def test_before_another_image_the_bridge_stops_and_its_database_is_archived(brid
     assert bridge.begin(OLD).previous == "" and bridge.calls == []
     begun = bridge.begin(NEW)
     assert bridge.calls[0] == "stop --time 30 id-of-mautrix-signal"
-    manifest = manifest_of(Path(begun.previous))
+    manifest = read_manifest(Path(begun.previous))
     assert (manifest.image, manifest.reason) == (OLD, "before v0.2603.0 to v0.2608.0")
     assert bridge.names() == ["old"]
     assert bridge.box.began() | {"key": ""} == {"stack": "mautrix-signal/a", "began": "none", "key": "", "image": NEW}
@@ -606,8 +606,8 @@ def test_the_way_back_replaces_the_database_once_and_archives_it_first(bridge: R
     )
     begun = bridge.begin(OLD, go_back=archive)
     assert bridge.names() == ["old"] and measure.count_objects("matrix-postgres", *ROLE) == 2, "portal and its type"
-    assert (manifest_of(Path(begun.previous)).image, bridge.box.began()["back"]) == (NEW, archive)
-    assert manifest_of(Path(begun.previous)).reason == f"before going back to {Path(archive).name}"
+    assert (read_manifest(Path(begun.previous)).image, bridge.box.began()["back"]) == (NEW, archive)
+    assert read_manifest(Path(begun.previous)).reason == f"before going back to {Path(archive).name}"
     bridge.box.server.sql("INSERT INTO portal VALUES ('later');", *ROLE)
     bridge.begin(OLD, go_back=archive)
     bridge.begin(NEW, go_back=archive)
@@ -630,7 +630,7 @@ def test_an_archive_that_cannot_be_gone_back_to_leaves_the_database_as_it_is(bri
         archive.write_bytes(archive.read_bytes()[:-200])
     else:
         key = "x" * 64 if how == "another key" else KEY
-        made = archives.write(replace(bridge.box.subject, pickle_key=key), "destroy", "20280101T000000Z")
+        made = archives.write_archive(replace(bridge.box.subject, pickle_key=key), "destroy", "20280101T000000Z")
         archive = Path(made.path)
     if how == "another role":
         rewritten(archive, b'"role": "mautrix_signal"', b'"role": "mautrix_other"')
@@ -684,11 +684,11 @@ def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge:
 def test_archives_are_kept_by_count_and_the_last_one_of_each_version_always(bridge: Running) -> None:
     images = [OLD, NEW] * 3 + [NEWER]
     made = [bridge.begin(image).previous for image in images[1:]]
-    left = {str(path) for path, _ in found(bridge.box.directory, "mautrix-signal")}
+    left = {str(path) for path, _ in list_archives(bridge.box.directory, "mautrix-signal")}
     assert left == {*made[-2:]}, "keep=2: the last of NEW, and that of OLD before it"
     bridge.begin(f"{NEWER}-1")
     bridge.begin(f"{NEWER}-2")
-    left = {str(path) for path, _ in found(bridge.box.directory, "mautrix-signal")}
+    left = {str(path) for path, _ in list_archives(bridge.box.directory, "mautrix-signal")}
     assert {*made[-2:]} <= left and len(left) == 4, "the last ones of OLD and NEW, though they are old"
     assert bridge.calls[-1] == f"rmi {NEWER}", "and no image but the present one and the one before it"
 
@@ -697,4 +697,4 @@ def test_the_last_archive_names_the_image_that_left_the_database(bridge: Running
     """A destroy after an upgrade that never came so far: the setting names another one."""
     subject = replace(bridge.box.subject, image=NEW)
     done = database_life.archive_database(replace(bridge.box.arguments, subject=subject, timestamp="20280101T000000Z"))
-    assert manifest_of(Path(done.path)).image == OLD
+    assert read_manifest(Path(done.path)).image == OLD

@@ -15,8 +15,8 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from host_programs.bridge.config import Config
-from host_programs.bridge.config_check import Question
+from host_programs.bridge.config import ConfigFile
+from host_programs.bridge.config_check import SettingsQuestion
 from host_programs.files.files import OwnedFile
 from host_programs.verbs import VERBS, verb_of, words_of
 from tests.host_programs.steps import ROOT, dispatching, run_step, run_with
@@ -142,7 +142,9 @@ def test_every_docker_of_a_step_is_the_one_that_it_was_told(tmp_path: Path) -> N
     (tmp_path / "docker").write_text('#!/bin/sh\necho "at $DOCKER_HOST" >&2\nexit 1\n')
     (tmp_path / "docker").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "DOCKER_HOST": "unix:///of-the-shell"}
-    arguments = Config("p/a", Question({"a": 1}, "i:1", "/b", "synapse"), "", OwnedFile(str(tmp_path / "c"), "", 0, 0))
+    arguments = ConfigFile(
+        "p/a", SettingsQuestion({"a": 1}, "i:1", "/b", "synapse"), "", OwnedFile(str(tmp_path / "c"), "", 0, 0)
+    )
     for told, used in (("", "unix:///of-the-shell"), ("unix:///other.sock", "unix:///other.sock")):
         done = run_step("config write", arguments, environment, docker_host=told)
         assert done.stderr == f"bridgeConfig: the bridge cannot read it: at {used}\n"

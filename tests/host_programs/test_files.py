@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from host_programs.files import directory, files, safe_files
-from host_programs.files.directory import OwnDirectory
+from host_programs.files.directory import ClaimedDirectory
 from host_programs.files.files import OwnedFile, OwnedFiles
 from host_programs.messages import ScriptError
 
 
-def claimed(directory: Path, stack: str = "p/a") -> OwnDirectory:
-    return OwnDirectory(str(directory), stack, "sharedDir")
+def claimed(directory: Path, stack: str = "p/a") -> ClaimedDirectory:
+    return ClaimedDirectory(str(directory), stack, "sharedDir")
 
 
 HEAD = "# bridge: written by the Pulumi stack p/a.\n"
@@ -26,71 +26,71 @@ def config(path: Path, content: str = f"{HEAD}a: 1\n", own_directory: bool = Fal
 
 
 def test_a_directory_is_claimed_and_released_without_a_trace(tmp_path: Path) -> None:
-    directory.claim(claimed(tmp_path / "bridge"))
+    directory.claim_directory(claimed(tmp_path / "bridge"))
     assert (tmp_path / "bridge").stat().st_mode & 0o777 == 0o755
-    directory.claim(claimed(tmp_path / "bridge"))  # again: a second `up`
-    directory.release(claimed(tmp_path / "bridge"))
+    directory.claim_directory(claimed(tmp_path / "bridge"))  # again: a second `up`
+    directory.release_directory(claimed(tmp_path / "bridge"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_another_stack_s_directory_is_refused(tmp_path: Path) -> None:
-    directory.claim(claimed(tmp_path / "bridge", "p/a"))
+    directory.claim_directory(claimed(tmp_path / "bridge", "p/a"))
     with pytest.raises(ScriptError, match="belongs to the stack p/a: set another sharedDir"):
-        directory.claim(claimed(tmp_path / "bridge", "p/b"))
+        directory.claim_directory(claimed(tmp_path / "bridge", "p/b"))
 
 
 def test_a_directory_with_strangers_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(ScriptError, match="holds files that this stack did not make"):
-        directory.claim(claimed(tmp_path))
+        directory.claim_directory(claimed(tmp_path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes"]
 
 
 def test_a_parent_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match=f"{tmp_path}/no: no such directory"):
-        directory.claim(claimed(tmp_path / "no" / "bridge"))
+        directory.claim_directory(claimed(tmp_path / "no" / "bridge"))
 
 
 def test_what_others_put_there_stays_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    directory.claim(claimed(tmp_path / "bridge"))
+    directory.claim_directory(claimed(tmp_path / "bridge"))
     (tmp_path / "bridge" / "notes").write_text("mine")
     (tmp_path / "bridge" / directory.EVIDENCE).write_text("{}")
-    directory.release(claimed(tmp_path / "bridge"))
+    directory.release_directory(claimed(tmp_path / "bridge"))
     assert [entry.name for entry in (tmp_path / "bridge").iterdir()] == ["notes"]
     assert "warning" in capsys.readouterr().err
 
 
 def test_releasing_twice_is_fine(tmp_path: Path) -> None:
-    assert directory.release(claimed(tmp_path / "bridge")) == directory.Done()
+    assert directory.release_directory(claimed(tmp_path / "bridge")) == directory.FileChanges()
 
 
 def test_a_stranger_s_file_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "registration.yaml").write_text("mine")
     with pytest.raises(ScriptError, match="exists and was not made by this stack"):
-        files.create(config(tmp_path / "registration.yaml"))
+        files.write_files(config(tmp_path / "registration.yaml"))
     assert (tmp_path / "registration.yaml").read_text() == "mine"
 
 
 def test_a_file_is_made_changed_and_removed(tmp_path: Path) -> None:
     path = tmp_path / "registration.yaml"
-    assert files.create(config(path)) == directory.Done((str(path),))
+    assert files.write_files(config(path)) == directory.FileChanges((str(path),))
     assert path.stat().st_mode & 0o777 == 0o600
-    files.create(config(path))  # a run that was killed after the write
-    files.create(config(path, f"{HEAD}a: 2\n"))
+    files.write_files(config(path))  # a run that was killed after the write
+    files.write_files(config(path, f"{HEAD}a: 2\n"))
     assert path.read_text() == f"{HEAD}a: 2\n"
-    files.erase(config(path))
-    files.erase(config(path))
+    files.remove_files(config(path))
+    files.remove_files(config(path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_update_repairs_mode_and_loss(tmp_path: Path) -> None:
     path = tmp_path / "registration.yaml"
-    files.create(config(path))
+    files.write_files(config(path))
     path.chmod(0o644)
-    files.create(config(path))
+    files.write_files(config(path))
     assert path.stat().st_mode & 0o777 == 0o600
     path.unlink()
-    files.create(config(path))
+    files.write_files(config(path))
     assert path.read_text() == f"{HEAD}a: 1\n"
 
 
@@ -98,12 +98,12 @@ def test_an_older_version_of_ours_is_replaced_and_another_stack_s_is_neither_wri
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "registration.yaml"
-    files.create(config(path))
-    files.create(config(path, f"{HEAD}a: 2\n"))
+    files.write_files(config(path))
+    files.write_files(config(path, f"{HEAD}a: 2\n"))
     assert path.read_text().endswith("a: 2\n")
     with pytest.raises(ScriptError, match="exists and was not made by this stack"):
-        files.create(config(path, HEAD.replace("p/a", "p/b"), stack="p/b"))
-    assert files.erase(config(path, stack="p/b")).kept == (str(path),)
+        files.write_files(config(path, HEAD.replace("p/a", "p/b"), stack="p/b"))
+    assert files.remove_files(config(path, stack="p/b")).kept == (str(path),)
     assert path.exists() and "its first line does not name this stack" in capsys.readouterr().err
 
 
@@ -113,18 +113,18 @@ def test_a_link_is_not_what_we_wrote(tmp_path: Path) -> None:
     victim.write_text(f"{HEAD}x")
     path.symlink_to(victim)
     with pytest.raises(ScriptError, match=r"is a link to .*, not a file of its own: remove the link"):
-        files.create(config(path))
-    files.erase(config(path))
+        files.write_files(config(path))
+    files.remove_files(config(path))
     assert not path.is_symlink() and victim.read_text() == f"{HEAD}x"
 
 
 def test_a_directory_without_its_mark_is_known_by_the_config_in_it(tmp_path: Path) -> None:
-    directory.claim(claimed(tmp_path / "bridge"))
-    files.create(config(tmp_path / "bridge/config-1/config.yaml", own_directory=True))
+    directory.claim_directory(claimed(tmp_path / "bridge"))
+    files.write_files(config(tmp_path / "bridge/config-1/config.yaml", own_directory=True))
     (tmp_path / "bridge" / directory.CLAIM).unlink()
     with pytest.raises(ScriptError, match="holds files that this stack did not make"):
-        directory.claim(claimed(tmp_path / "bridge", "p/b"))
-    directory.claim(claimed(tmp_path / "bridge"))
+        directory.claim_directory(claimed(tmp_path / "bridge", "p/b"))
+    directory.claim_directory(claimed(tmp_path / "bridge"))
     assert (tmp_path / "bridge" / directory.CLAIM).read_text() == "p/a\n"
 
 
@@ -132,23 +132,23 @@ def test_of_several_files_none_is_written_if_one_is_a_stranger_s(tmp_path: Path)
     (tmp_path / "two").write_text("mine")
     both = OwnedFiles("p/a", (*config(tmp_path / "one").files, *config(tmp_path / "two").files))
     with pytest.raises(ScriptError, match="two: exists and was not made by this stack"):
-        files.create(both)
+        files.write_files(both)
     assert [entry.name for entry in tmp_path.iterdir()] == ["two"]
 
 
 def test_an_unchanged_file_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "registration.yaml"
-    files.create(config(path))
+    files.write_files(config(path))
     os.utime(path, (1, 1))
-    files.create(config(path))
+    files.write_files(config(path))
     assert path.stat().st_mtime == 1, "its time tells whether Synapse has to read it again"
 
 
 def test_a_directory_of_its_own_comes_and_goes_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config-1" / "config.yaml"
-    files.create(config(path, own_directory=True))
+    files.write_files(config(path, own_directory=True))
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    files.erase(config(path, own_directory=True))
+    files.remove_files(config(path, own_directory=True))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -166,8 +166,8 @@ def test_a_registration_that_synapse_still_reads_is_not_erased(tmp_path: Path, l
     homeserver, path = tmp_path / "homeserver.yaml", tmp_path / "registration.yaml"
     homeserver.write_text(f"a: 1\n{line}\n")
     listed = replace(config(path), listed_in=str(homeserver), listed_below="/data")
-    files.create(listed)
-    assert files.erase(listed).kept == ((str(path),) if stays else ())
+    files.write_files(listed)
+    assert files.remove_files(listed).kept == ((str(path),) if stays else ())
     assert path.exists() == stays
 
 
@@ -176,5 +176,5 @@ def test_extended_attributes_come_along(tmp_path: Path) -> None:
     path = tmp_path / "homeserver.yaml"
     path.write_text("a: 1\n")
     os.setxattr(path, "user.note", b"mine")
-    assert safe_files.rewrite(path, b"a: 2\n")
+    assert safe_files.rewrite_file(path, b"a: 2\n")
     assert (path.read_text(), os.getxattr(path, "user.note")) == ("a: 2\n", b"mine")

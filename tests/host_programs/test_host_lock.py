@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from host_programs import host_lock
-from host_programs.bridge.config import Config
-from host_programs.bridge.config_check import Question
+from host_programs.bridge.config import ConfigFile
+from host_programs.bridge.config_check import SettingsQuestion
 from host_programs.files.files import OwnedFile
-from host_programs.host_lock import at_work, steps
+from host_programs.host_lock import hold_step_lock, list_running_steps
 from host_programs.messages import ScriptError
 from host_programs.wire import plain
 from tests.host_programs.steps import PYTHON, ROOT, dispatching, program_path, run_step
@@ -25,21 +25,21 @@ STEP = f"{HERE} mautrix-signal-directory"
 
 
 def test_it_is_known_while_it_is_at_work_and_not_any_more() -> None:
-    assert steps(HERE) == ()
-    with at_work(STEP):
-        assert steps(HERE) == (f"mautrix-signal-directory (pid {os.getpid()})",)
-        assert steps(f"{STACK}:/opt/matrix/other") == () == steps(STACK)
-    assert steps(HERE) == ()
+    assert list_running_steps(HERE) == ()
+    with hold_step_lock(STEP):
+        assert list_running_steps(HERE) == (f"mautrix-signal-directory (pid {os.getpid()})",)
+        assert list_running_steps(f"{STACK}:/opt/matrix/other") == () == list_running_steps(STACK)
+    assert list_running_steps(HERE) == ()
 
 
-def arguments(folder: Path) -> Config:
+def arguments(folder: Path) -> ConfigFile:
     """Of a step that makes a file in a directory `bridge`."""
     file = OwnedFile(str(folder / "bridge/config.yaml"), "", os.geteuid(), os.getegid(), own_directory=True)
-    return Config(STACK, Question({}, "i:1", "/b", "synapse"), "sha256:0", file)
+    return ConfigFile(STACK, SettingsQuestion({}, "i:1", "/b", "synapse"), "sha256:0", file)
 
 
 def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
-    with at_work(STEP):
+    with hold_step_lock(STEP):
         later = subprocess.Popen(
             [*PYTHON, program_path(), "config", "write"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -57,7 +57,7 @@ def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
 
 
 def test_another_step_of_the_stack_and_the_same_of_another_stack_do_not_wait(tmp_path: Path) -> None:
-    with at_work(STEP):
+    with hold_step_lock(STEP):
         for step in (f"{HERE} mautrix-signal-config", f"{STACK}:/another mautrix-signal-directory", ""):
             done = run_step("config write", arguments(tmp_path), timeout=30, step=step)
             assert (done.returncode, done.stderr) == (0, "")
@@ -66,7 +66,7 @@ def test_another_step_of_the_stack_and_the_same_of_another_stack_do_not_wait(tmp
 def test_one_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_lock, "DEADLINE", 0.3)
     words = rf"{STEP} \(pid {os.getpid()}\) has been at work for over 0.3 s, for an earlier run that was cut off: wait"
-    with at_work(STEP), pytest.raises(ScriptError, match=words), at_work(STEP):
+    with hold_step_lock(STEP), pytest.raises(ScriptError, match=words), hold_step_lock(STEP):
         raise AssertionError("both hold it")
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from components.cleanup import stack_parts
 from documents.launcher import RUN_FROM_STDIN, stdin_of
-from host_programs.files.directory import CLAIM, OwnDirectory
+from host_programs.files.directory import CLAIM, ClaimedDirectory
 from host_programs.files.programs import Programs, install_programs
 from host_programs.messages import ScriptError
 from host_programs.program_file import build_program_file
@@ -46,7 +46,7 @@ class Host:
             keepImage="true",
         )
         self.path = self.shared / BUILT.name
-        self.programs = Programs(OwnDirectory(str(self.shared), STACK, "sharedDir"), str(self.path), BUILT.sha256)
+        self.programs = Programs(ClaimedDirectory(str(self.shared), STACK, "sharedDir"), str(self.path), BUILT.sha256)
         self.parts = stack_parts(plan, ("synapse", "mas"), "synapse")
 
     def run(self, words: str, file: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -144,7 +144,7 @@ def test_another_file_than_the_one_that_was_meant_is_not_installed(host: Host) -
 
 
 def test_a_parent_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    own, running = OwnDirectory(str(tmp_path / "no/shared"), STACK, "sharedDir"), build_program_file("none").sha256
+    own, running = ClaimedDirectory(str(tmp_path / "no/shared"), STACK, "sharedDir"), build_program_file("none").sha256
     with pytest.raises(ScriptError, match=f"{tmp_path}/no: no such directory: make it or set another sharedDir"):
         install_programs(Programs(own, f"{own.path}/x.pyz", running))
     assert not (tmp_path / "no").exists()

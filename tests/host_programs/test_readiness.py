@@ -97,10 +97,10 @@ class Bridge:
                 *answers,
             )
 
-    def arguments(self, url: str, **more: Any) -> readiness.Arguments:
+    def arguments(self, url: str, **more: Any) -> readiness.ReadinessArguments:
         place = facts.deployment().place
         place = replace(place, database=Database("pg", "bridge_db", "bridge"))
-        arguments = readiness.Arguments(
+        arguments = readiness.ReadinessArguments(
             bridge=place,
             container_id=ID,
             synapse=replace(facts.deployment().synapse, url=url),
@@ -450,7 +450,7 @@ def test_a_bridge_that_cannot_write_what_people_send_is_not_ready(bridge: Bridge
 def test_docker_hangs(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exec that does not return is one answer among others."""
     monkeypatch.setenv("PATH", bridge.docker.environment["PATH"])
-    monkeypatch.setattr(readiness, "LAST_LIMIT", 0.1)
+    monkeypatch.setattr(readiness, "LAST_TIMEOUT", 0.1)
     bridge.docker.on(curl("0.1"), out(sleep=4))
     with pytest.raises(ScriptError, match=r"ready      docker exec: no answer in 2 s"):
         readiness.wait_until_ready(bridge.arguments(closed_port(), timeout=0.0))

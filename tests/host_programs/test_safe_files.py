@@ -30,21 +30,21 @@ def theirs(tmp_path: Path) -> Path:
 
 def test_a_file_is_replaced_whole_with_owner_and_mode(theirs: Path) -> None:
     file = theirs / "a.yaml"
-    safe_files.write(file, b"one", mode=0o640, owner=(OTHER, OTHER))
+    safe_files.write_file(file, b"one", mode=0o640, owner=(OTHER, OTHER))
     inode = file.stat().st_ino
-    assert safe_files.rewrite(file, b"two") and not safe_files.rewrite(file, b"two")
+    assert safe_files.rewrite_file(file, b"two") and not safe_files.rewrite_file(file, b"two")
     now = file.stat()
     assert (file.read_bytes(), stat.S_IMODE(now.st_mode), now.st_uid, now.st_gid) == (b"two", 0o640, OTHER, OTHER)
     assert now.st_ino != inode and [each.name for each in theirs.iterdir()] == ["a.yaml"]
 
 
 def test_what_is_not_there_is_none_and_its_removal_is_fine(theirs: Path) -> None:
-    assert safe_files.read(theirs / "no") is None
-    assert safe_files.read(theirs / "no/deeper") is None
-    safe_files.remove(theirs / "no")
-    safe_files.remove(theirs / "no/deeper")
+    assert safe_files.read_file(theirs / "no") is None
+    assert safe_files.read_file(theirs / "no/deeper") is None
+    safe_files.remove_file(theirs / "no")
+    safe_files.remove_file(theirs / "no/deeper")
     with pytest.raises(ScriptError, match="no: is gone"):
-        safe_files.rewrite(theirs / "no", b"")
+        safe_files.rewrite_file(theirs / "no", b"")
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "socket-like"])
@@ -58,7 +58,7 @@ def test_what_is_no_regular_file_is_refused_at_once(theirs: Path, kind: str) -> 
         path.symlink_to("/dev/zero")
         give(path)
     with pytest.raises(ScriptError, match=r"is no regular file|could not write itself"):
-        safe_files.read(path)
+        safe_files.read_file(path)
 
 
 def test_a_link_of_theirs_to_what_they_cannot_write_is_not_followed(theirs: Path, tmp_path: Path) -> None:
@@ -66,10 +66,10 @@ def test_a_link_of_theirs_to_what_they_cannot_write_is_not_followed(theirs: Path
     victim.write_text("root's")
     link.symlink_to(victim)
     give(link)
-    for act in (safe_files.read, lambda path: safe_files.write(path, b"x")):
+    for act in (safe_files.read_file, lambda path: safe_files.write_file(path, b"x")):
         with pytest.raises(ScriptError, match=r"is a link that uid 991 made, to .*victim, where it could not write"):
             act(link)
-    safe_files.remove(link)
+    safe_files.remove_file(link)
     assert victim.read_text() == "root's" and not link.is_symlink()
 
 
@@ -79,10 +79,10 @@ def test_a_link_of_theirs_in_what_is_theirs_is_followed(theirs: Path) -> None:
     give(real)
     link.symlink_to("real")
     give(link)
-    safe_files.rewrite(link, b"new")
+    safe_files.rewrite_file(link, b"new")
     assert link.is_symlink() and real.read_text() == "new" and real.stat().st_uid == OTHER
     with pytest.raises(ScriptError, match=r"is a link to .*real, not a file of its own: remove the link"):
-        safe_files.read(link, links=False)
+        safe_files.read_file(link, links=False)
 
 
 def test_a_link_of_root_s_own_is_followed(theirs: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_link_of_root_s_own_is_followed(theirs: Path, tmp_path: Path) -> None:
     real, link = tmp_path / "real", theirs / "a"
     real.write_text("old")
     link.symlink_to("../real")
-    safe_files.rewrite(link, b"new")
+    safe_files.rewrite_file(link, b"new")
     assert link.is_symlink() and real.read_text() == "new"
 
 
@@ -99,14 +99,14 @@ def test_a_directory_on_the_way_that_they_made_a_link_is_not_followed(theirs: Pa
     (theirs / "data").symlink_to(tmp_path / "etc")
     give(theirs / "data")
     with pytest.raises(ScriptError, match=r"data in it is a link that uid 991 made: it is not followed: set the path"):
-        safe_files.write(theirs / "data/a.yaml", b"x")
+        safe_files.write_file(theirs / "data/a.yaml", b"x")
     assert not list((tmp_path / "etc").iterdir())
 
 
 def test_a_directory_on_the_way_that_root_made_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "data").symlink_to("real")
-    safe_files.write(tmp_path / "data/a.yaml", b"x")
+    safe_files.write_file(tmp_path / "data/a.yaml", b"x")
     assert (tmp_path / "real/a.yaml").read_bytes() == b"x"
 
 
@@ -114,9 +114,9 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(ScriptError, match="links that lead nowhere"):
-        safe_files.read(tmp_path / "a")
+        safe_files.read_file(tmp_path / "a")
     with pytest.raises(ScriptError, match="links that lead nowhere"):
-        safe_files.read(tmp_path / "a/c")
+        safe_files.read_file(tmp_path / "a/c")
 
 
 def test_a_directory_that_is_made_is_ours_whoever_made_it_first(tmp_path: Path) -> None:

@@ -535,7 +535,7 @@ def test_a_record_that_cannot_be_read_says_what_to_do(dumps_host: Host, text: st
 
 
 def test_the_directory_is_released_with_the_record_in_it(dumps_host: Host) -> None:
-    own = directory.OwnDirectory(str(dumps_host.shared), STACK, "sharedDir")
+    own = directory.ClaimedDirectory(str(dumps_host.shared), STACK, "sharedDir")
     (dumps_host.shared / directory.CLAIM).write_text(f"{STACK}\n")
-    directory.release(own)
+    directory.release_directory(own)
     assert not dumps_host.shared.exists()

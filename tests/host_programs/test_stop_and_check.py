@@ -71,9 +71,9 @@ class Check:
         self.docker.on("logs --tail 50 matrix-mas", out("mas says hello\n"))
         self.docker.on(INSPECT, out("[]", err="Error: No such container: mautrix-signal", code=1))
 
-    def arguments(self, url: str, mas_hosts: tuple[str, ...] = (), **more: Any) -> stop_and_check.Arguments:
+    def arguments(self, url: str, mas_hosts: tuple[str, ...] = (), **more: Any) -> stop_and_check.StopAndCheckArguments:
         plan = facts.deployment()
-        arguments = stop_and_check.Arguments(
+        arguments = stop_and_check.StopAndCheckArguments(
             synapse=replace(plan.synapse, url=url),
             mas=Mas("matrix-mas", mas_hosts or ("matrix-mas:8080", "matrix.echo6.co"), "mas", "mas"),
             bot=BOT,

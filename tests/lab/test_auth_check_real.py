@@ -54,7 +54,7 @@ class Synapse:
         self.lab.wait_healthy()
 
     def check(self, **more: Any) -> subprocess.CompletedProcess[str]:
-        arguments = stop_and_check.Arguments(
+        arguments = stop_and_check.StopAndCheckArguments(
             synapse=self.deployment.synapse,
             mas=self.deployment.mas,
             bot=self.deployment.bot,

@@ -43,7 +43,7 @@ class Bridge:
 
     def wait(self, timeout: float = 60, container: str = "") -> subprocess.CompletedProcess[str]:
         plan, name = deployment_of(self.lab).bridges[0], container or self.lab.bridge
-        arguments = readiness.Arguments(
+        arguments = readiness.ReadinessArguments(
             bridge=replace(plan.place, container=name),
             container_id=name,
             synapse=plan.synapse,

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
-from host_programs.host_lock import at_work, steps
+from host_programs.host_lock import hold_step_lock, list_running_steps
 from lab.box import Lab
 from lab.engine import run
 from lab.place import port_is_free, write
@@ -140,7 +140,7 @@ def test_an_up_that_is_cut_off_is_finished_by_the_next(lab: Lab, server: SshServ
     before = snapshot(lab)
 
     def working() -> bool:
-        return any(each.startswith(step) for each in steps(here(lab)))
+        return any(each.startswith(step) for each in list_running_steps(here(lab)))
 
     def cut() -> None:
         assert eventually(working)
@@ -164,11 +164,11 @@ def test_a_step_that_is_still_at_work_is_told_and_waited_for(lab: Lab, server: S
     """As long as one of a run that was cut off would be."""
     before = snapshot(lab)
     step = "mautrix-signal-directory"
-    with at_work(f"{here(lab)} {step}"):
+    with hold_step_lock(f"{here(lab)} {step}"):
         assert f"step {step} (pid {os.getpid()}): is still running on the host" in said(lab, "preview")
         assert snapshot(lab) == before
     lab.pulumi(*UP)
-    with ThreadPoolExecutor() as pool, at_work(f"{here(lab)} {step}"):
+    with ThreadPoolExecutor() as pool, hold_step_lock(f"{here(lab)} {step}"):
         destroyed = pool.submit(lab.pulumi, *DESTROY)
         assert eventually(lambda: not (lab.host_dir / "synapse/registration.yaml").exists()), "all before it goes"
         assert not destroyed.done() and lab.psql("select 1 from pg_roles where rolname = 'mautrix_signal'")
@@ -179,7 +179,7 @@ def test_a_step_that_is_still_at_work_is_told_and_waited_for(lab: Lab, server: S
 def test_missing_rights_are_told_at_preview(lab: Lab, server: SshServer) -> None:
     before = snapshot(lab)
     lab.write_config(**{**server.config(), "become": "none"})
-    with at_work("another:/stack's step"):  # its lock is root's own
+    with hold_step_lock("another:/stack's step"):  # its lock is root's own
         assert "the programs on the host do not run as root" in said(lab, "preview")
     lab.write_config(**server.config())
     run(["gpasswd", "-d", server.user, "docker"])

@@ -17,7 +17,7 @@ import pytest
 
 from documents.credentials import Seed
 from documents.ssh import SshAddress
-from host_programs.backup.archived_keys import FromArchive, read_archived_key
+from host_programs.backup.archived_keys import ArchivePath, read_archived_key
 from host_programs.dispatch import Order
 from host_programs.program_file import ProgramFile, build_program_file
 from host_programs.secrets import NoArguments, make_seed
@@ -118,7 +118,7 @@ def test_a_verb_that_fails_says_why_in_one_line(client: Path, tmp_path: Path) ->
     program, missing = build_program_file("mautrix-signal/contabo"), str(tmp_path / "none.tar.gz")
     for reached in (local(tmp_path, program), behind_ssh(tmp_path, program)):
         with pytest.raises(MachineError) as failed:
-            reached.run(read_archived_key, FromArchive(missing))
+            reached.run(read_archived_key, ArchivePath(missing))
         assert missing in str(failed.value) and len(str(failed.value).splitlines()) == 1
 
 
@@ -236,11 +236,11 @@ def test_a_command_s_text_holds_neither_the_program_nor_an_argument(either: Mach
 def test_what_a_step_is_told_is_what_the_dispatcher_reads_and_the_same_each_time(tmp_path: Path) -> None:
     """Another order of the same keys would run every step again."""
     reached = local(tmp_path, docker_host="unix:///run/docker.sock")
-    text = reached.order(FromArchive("/a.tar.gz"), "stack step", 2)
-    assert text == reached.order(FromArchive("/a.tar.gz"), "stack step", 2)
+    text = reached.order(ArchivePath("/a.tar.gz"), "stack step", 2)
+    assert text == reached.order(ArchivePath("/a.tar.gz"), "stack step", 2)
     assert typed(Order, json.loads(text)) == Order({"archive": "/a.tar.gz"}, "stack step", "unix:///run/docker.sock", 2)
     assert [*json.loads(text)] == sorted(json.loads(text))
-    assert reached.order(FromArchive("/a.tar.gz"), "stack step", 3) != text, "reapply runs the step again"
+    assert reached.order(ArchivePath("/a.tar.gz"), "stack step", 3) != text, "reapply runs the step again"
 
 
 # what the providers get ------------------------------------------------------------------------------------------

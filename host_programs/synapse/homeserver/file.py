@@ -27,7 +27,7 @@ class Journal:
 def read_text(path: Path) -> tuple[safe_files.Content, str]:
     """The file and its text. ScriptError if it cannot be read, or is no UTF-8."""
     try:
-        content = safe_files.read(path)
+        content = safe_files.read_file(path)
     except OSError as error:
         raise ScriptError(f"{path}: cannot be read: {error.strerror or error}") from None
     if content is None:
@@ -43,7 +43,7 @@ def write_text(path: Path, old: bytes, new: str) -> None:
     """Replace the content `old` by the text `new`. ScriptError if the file holds anything else by now."""
     if read_text(path)[0].data != old:
         raise ScriptError(f"{path}: somebody changed it at this very moment: nothing was written, run it again")
-    safe_files.rewrite(path, new.encode())
+    safe_files.rewrite_file(path, new.encode())
 
 
 def put_back(path: Path, journal: Journal) -> None:
@@ -51,7 +51,7 @@ def put_back(path: Path, journal: Journal) -> None:
     somebody edited the new text."""
     if hash_data(read_text(path)[0].data) != journal.new:
         raise ScriptError(f"{path}: somebody changed it meanwhile, so it was not put back")
-    safe_files.rewrite(path, journal.old.encode(), (journal.times[0], journal.times[1]))
+    safe_files.rewrite_file(path, journal.old.encode(), (journal.times[0], journal.times[1]))
 
 
 def hash_data(data: bytes) -> str:
@@ -65,19 +65,19 @@ def journal_edit(file: Path, old: safe_files.Content, new: str) -> Iterator[Jour
     times = (old.status.st_atime_ns, old.status.st_mtime_ns)
     journal = Journal(old.data.decode(), times, hash_data(new.encode()))
     if file.parent.is_dir():  # removed by hand, at a destroy
-        safe_files.write(file, json.dumps(plain(journal)).encode())
+        safe_files.write_file(file, json.dumps(plain(journal)).encode())
     try:
         yield journal
     except ScriptError:
-        safe_files.remove(file)
+        safe_files.remove_file(file)
         raise
-    safe_files.remove(file)
+    safe_files.remove_file(file)
 
 
 def read_journal(file: Path, path: Path) -> Optional[Journal]:
     """The journal that a killed run left of its edit of `path`; None if there is none. ScriptError if it cannot be
     read."""
-    found = safe_files.read(file)
+    found = safe_files.read_file(file)
     if found is None:
         return None
     try:

@@ -58,7 +58,7 @@ def finish_interrupted_edit(synapse: Synapse, journal_file: Path, secrets: Colle
             done = restart.restart_synapse(synapse, synapse.workers)
             if done.fault and is_new:
                 error = undo_edit(synapse, journal, done, secrets, changed)
-                safe_files.remove(journal_file)
+                safe_files.remove_file(journal_file)
                 raise error
             if done.fault:
                 logs = restart.quote_logs(done, secrets)
@@ -68,4 +68,4 @@ def finish_interrupted_edit(synapse: Synapse, journal_file: Path, secrets: Colle
                 )
     else:
         say(f"{path}: somebody changed it after an earlier run was ended: it is taken as it is")
-    safe_files.remove(journal_file)
+    safe_files.remove_file(journal_file)

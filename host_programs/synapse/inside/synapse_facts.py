@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from host_programs.messages import ScriptError
-from host_programs.synapse.exchange import MEDIA_CONFIG, Request, send
+from host_programs.synapse.exchange import MEDIA_CONFIG, Request, send_request
 from host_programs.synapse.inside import process as synapse_process
 from verdicts.answers import summarize_answer
 from verdicts.host_facts.synapse import Registration, SynapseFacts
@@ -66,7 +66,7 @@ def read_synapse(request: SynapseRequest) -> SynapseFacts:
 def _check_media(address: str) -> str:
     """What answers there in the place of a media repository; "" if one does."""
     try:
-        exchange = send("media", address, Request("GET", MEDIA_CONFIG), 5)
+        exchange = send_request("media", address, Request("GET", MEDIA_CONFIG), 5)
     except ScriptError as error:
         return str(error)
     return "" if exchange.status in (200, 401) else summarize_answer(exchange)
