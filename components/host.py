@@ -105,7 +105,7 @@ class MatrixHost(pulumi.ComponentResource):
             stdin=self._order(f"{name}-programs", Programs(own, path, program.sha256)),
             logging=local.Logging.STDERR,
             add_previous_output_in_env=False,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[cleanup]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[cleanup]),  # first in the state
         )
         self.programs = installed.urn.apply(lambda _: path)
         observed = args.observed
