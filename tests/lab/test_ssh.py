@@ -185,7 +185,7 @@ def test_missing_rights_are_told_at_preview(lab: Lab, server: SshServer) -> None
     run(["gpasswd", "-d", server.user, "docker"])
     server.stop()
     server.start_listening()
-    assert f"user {server.user}: may not use Docker there without sudo" in said(lab, "preview")
+    assert f"user {server.user}: may not use Docker on the host without sudo" in said(lab, "preview")
     server.sudoers.unlink()
     told = said(lab, "preview")
     assert f"become: sudo on ssh://{server.user}@127.0.0.1:{server.port} refuses: sudo: a password is required" in told
