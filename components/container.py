@@ -75,8 +75,9 @@ class BridgeContainer(pulumi.ComponentResource):
         text = pulumi.Output.from_input(args.config_text)
         version = pulumi.Output.unsecret(text.apply(fingerprint))
         folder = version.apply(lambda known: f"{place.directory}/{directory.CONFIGS}{known[:12]}")
-        written = self._config(name, folder, text)
-        data = self._data(name, folder, written)
+        path = folder.apply(lambda known: f"{known}/{CONFIG_PATH.rpartition('/')[2]}")
+        written = self._config(name, path, text)
+        data = self._data(name, path, written)
         container = docker.Container(
             f"{name}-container",
             name=place.container,
@@ -129,18 +130,17 @@ class BridgeContainer(pulumi.ComponentResource):
         )
 
     def _config(
-        self, name: str, folder: pulumi.Output[str], text: pulumi.Output[str]
+        self, name: str, path: pulumi.Output[str], text: pulumi.Output[str]
     ) -> HostCommand[config.WrittenConfig]:
         bridge, owner = self._args.bridge, self._args.host.observed.bridge_owner
-        file = CONFIG_PATH.rpartition("/")[2]
         return self._args.host.command(
             f"{name}-config",
-            pulumi.Output.all(self._args.image_id, folder, text).apply(
+            pulumi.Output.all(self._args.image_id, path, text).apply(
                 lambda k: config.ConfigFile(
                     stack=bridge.stack,
                     asked=SettingsQuestion.of(bridge, bridge.place.image),
                     image_id=k[0],
-                    file=OwnedFile(f"{k[1]}/{file}", k[2], *owner, own_directory=True),
+                    file=OwnedFile(k[1], k[2], *owner, own_directory=True),
                 )
             ),
             create=config.write_config,
@@ -148,12 +148,11 @@ class BridgeContainer(pulumi.ComponentResource):
         )
 
     def _data(
-        self, name: str, folder: pulumi.Output[str], written: HostCommand[config.WrittenConfig]
+        self, name: str, path: pulumi.Output[str], written: HostCommand[config.WrittenConfig]
     ) -> HostCommand[DatabaseOrigin]:
         bridge, found = self._args.bridge, self._args.host.observed.bridges[self._args.bridge.key]
-        file = CONFIG_PATH.rpartition("/")[2]
 
-        def arguments(folder: str, keys: Keys) -> database_life.DatabaseArguments:
+        def arguments(path: str, keys: Keys) -> database_life.DatabaseArguments:
             subject = Subject(
                 stack=bridge.stack,
                 domain=bridge.synapse.domain,
@@ -161,7 +160,7 @@ class BridgeContainer(pulumi.ComponentResource):
                 image=bridge.place.image,
                 directory=bridge.archive.directory,
                 database=bridge.place.database,
-                files=(f"{folder}/{file}", bridge.registration_path, bridge.doublepuppet_path),
+                files=(path, bridge.registration_path, bridge.doublepuppet_path),
                 pickle_key=keys.pickle_key,
             )
             return database_life.DatabaseArguments(
@@ -177,7 +176,7 @@ class BridgeContainer(pulumi.ComponentResource):
 
         return self._args.host.command(
             f"{name}-data",
-            pulumi.Output.all(folder, self._args.keys, written.then(None)).apply(lambda k: arguments(k[0], k[1])),
+            pulumi.Output.all(path, self._args.keys, written.then(None)).apply(lambda k: arguments(k[0], k[1])),
             create=database_life.prepare_database,
             delete=database_life.archive_database,
             opts=pulumi.ResourceOptions(parent=self),
