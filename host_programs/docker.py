@@ -101,11 +101,6 @@ def filter_existing(kind: str, names: Sequence[str]) -> set[str]:
     return {*_inspect(kind, names)}
 
 
-def read_image_id(name: str) -> str:
-    """Docker's id of the image; "" if there is no such image."""
-    return str(_inspect("image", (name,)).get(name, {}).get("Id", ""))
-
-
 def read_variable(container: str, name: str) -> str:
     """A variable of the container's environment; "" if the variable or the container does not exist."""
     entries = [entry for raw in _inspect("container", (container,)).values() for entry in raw["Config"]["Env"] or []]
