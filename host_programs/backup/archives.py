@@ -238,10 +238,17 @@ def list_archives(directory: Path, bridge: str) -> Iterator[tuple[Path, Manifest
             say(f"note: {error}")
 
 
+def list_own_archives(directory: str, bridge: str, owner: str) -> Iterator[tuple[Path, Manifest]]:
+    """The archives that one deployment made, the newest first."""
+    for path, manifest in list_archives(Path(directory), bridge):
+        if manifest.archive_owner == owner:
+            yield path, manifest
+
+
 def list_earlier_archives(directory: str, bridge: str, owner: str) -> Iterator[tuple[Path, Manifest]]:
     """The archives that one deployment made before a change, the newest first."""
-    for path, manifest in list_archives(Path(directory), bridge):
-        if manifest.before_a_change and manifest.archive_owner == owner:
+    for path, manifest in list_own_archives(directory, bridge, owner):
+        if manifest.before_a_change:
             yield path, manifest
 
 

@@ -90,9 +90,9 @@ def _read_archive(path: str) -> ArchiveFacts:
 def _find_versions(deployment: BridgeDeployment) -> dict[str, ArchiveFacts]:
     """By image, the newest archive of the bridge's database as that image left it."""
     versions: dict[str, ArchiveFacts] = {}
-    for path, manifest in archives.list_archives(Path(deployment.archive.directory), deployment.bridge.name):
-        if manifest.archive_owner == deployment.archive_owner:
-            versions.setdefault(manifest.image, ArchiveFacts(str(path), manifest))
+    directory, bridge = deployment.archive.directory, deployment.bridge.name
+    for path, manifest in archives.list_own_archives(directory, bridge, deployment.archive_owner):
+        versions.setdefault(manifest.image, ArchiveFacts(str(path), manifest))
     return versions
 
 
