@@ -47,6 +47,12 @@ MAKE = Call(
 )  # fmt: skip
 
 
+def knows_the_bot(server: ScriptedServer, times: int = 1) -> None:
+    """Ping and profile, as they are when all is well."""
+    server.on(PING, *[PONG] * times)
+    server.on(PROFILE, *[SHOWN] * times)
+
+
 def delivers(server: ScriptedServer, *memberships: str) -> None:
     """The room of the proof: what the bot's membership is, look by look; both leave it whatever comes."""
     server.on(MAKE, reply(200, room_id="!r:echo6.co"))
@@ -166,8 +172,7 @@ def test_a_bridge_that_synapse_pings_and_tells_nothing_is_not_ready(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(delivery, "prove_delivery", lambda *arguments: None)
     with ScriptedServer() as server, pytest.raises(ScriptError) as failed:
-        server.on(PING, PONG)
-        server.on(PROFILE, SHOWN)
+        knows_the_bot(server)
         readiness.wait_until_ready(bridge.arguments(server.url))
     said = str(failed.value)
     assert said.startswith("mautrix-signal is not handed events within 30 s. What to do: ")
@@ -240,8 +245,7 @@ def test_once_it_is_ready_the_configs_of_earlier_containers_go(bridge: Bridge) -
     assert (bridge.mark.parent / "config-old/config.yaml").exists()
     bridge.ready(out("200"))
     with ScriptedServer() as server:
-        server.on(PING, PONG)
-        server.on(PROFILE, SHOWN)
+        knows_the_bot(server)
         delivers(server)
         assert bridge.run(server.url, **more).returncode == 0
     assert sorted(path.name for path in bridge.mark.parent.glob("config-*")) == ["config-new", "config-other"]
@@ -250,8 +254,7 @@ def test_once_it_is_ready_the_configs_of_earlier_containers_go(bridge: Bridge) -
 @pytest.mark.parametrize("acts", ["join", "leave"])
 def test_whatever_the_bridge_does_about_the_invitation_shows_that_it_came(bridge: Bridge, acts: str) -> None:
     with ScriptedServer() as server:
-        server.on(PING, PONG)
-        server.on(PROFILE, SHOWN)
+        knows_the_bot(server)
         delivers(server, "invite", "invite", acts)
         done = bridge.run(server.url)
         assert done.returncode == 0 and "note:" not in done.stderr, done.stderr
@@ -259,8 +262,7 @@ def test_whatever_the_bridge_does_about_the_invitation_shows_that_it_came(bridge
 
 def test_a_synapse_that_makes_no_room_is_named(bridge: Bridge) -> None:
     with ScriptedServer() as server:
-        server.on(PING, PONG)
-        server.on(PROFILE, SHOWN)
+        knows_the_bot(server)
         server.on(MAKE, error(403, "M_FORBIDDEN", "no rooms"))
         done = bridge.run(server.url)
     asked = "POST /_matrix/client/v3/createRoom: 403 M_FORBIDDEN no rooms"
@@ -274,8 +276,7 @@ def test_one_exit_may_happen(bridge: Bridge) -> None:
     bridge.docker.on(EVENTS, out("die 15\n"))
     bridge.ready(out("503"), out("200"))
     with ScriptedServer() as server:
-        server.on(PING, PONG)
-        server.on(PROFILE, SHOWN)
+        knows_the_bot(server)
         delivers(server)
         done = bridge.run(server.url)
     assert done.returncode == 0, done.stderr
@@ -321,8 +322,7 @@ def test_what_it_did_before_does_not_count_and_it_is_started_anew(bridge: Bridge
     bridge.docker.on(f"restart {ID}", out())
     bridge.ready(*([out("000", err="refused", code=7)] if "running" in before else []), out("200"))
     with ScriptedServer() as server:
-        server.on(PING, PONG)
-        server.on(PROFILE, SHOWN)
+        knows_the_bot(server)
         delivers(server)
         done = bridge.run(server.url)
     assert done.returncode == 0, done.stderr
@@ -337,8 +337,7 @@ def test_one_that_was_ready_and_runs_is_not_started_anew_however_slow_it_answers
     bridge.docker.on(EVENTS, out("die 15\n"))
     bridge.ready(out("503"), out("503"), out("200"))
     with ScriptedServer() as server:
-        server.on(PING, PONG)
-        server.on(PROFILE, SHOWN)
+        knows_the_bot(server)
         delivers(server)
         assert bridge.run(server.url).returncode == 0
     assert f"restart {ID}" not in bridge.docker.calls
@@ -348,8 +347,7 @@ def test_one_that_ended_once_and_works_is_left_running(bridge: Bridge) -> None:
     bridge.docker.on(INSPECT, out(inspected("running", 0, 1)))
     bridge.docker.on(EVENTS, out("die 15\n"))
     with ScriptedServer() as server:
-        server.on(PING, PONG, PONG)
-        server.on(PROFILE, SHOWN, SHOWN)
+        knows_the_bot(server, times=2)
         delivers(server)
         assert bridge.run(server.url).returncode == 0
     assert f"restart {ID}" not in bridge.docker.calls
@@ -427,8 +425,7 @@ def test_a_media_repository_that_the_bridge_does_not_reach_is_named(bridge: Brid
     """The main process may leave it to a worker; the first login, which uploads, would fail."""
     bridge.media(out("404"))
     with ScriptedServer() as server:
-        server.on(PING, PONG, PONG)
-        server.on(PROFILE, SHOWN, SHOWN)
+        knows_the_bot(server, times=2)
         done = bridge.run(server.url, timeout=0.0)
     assert_failed(bridge, done, "What to do: the bridge finds no media repository at http://matrix-synapse:8008")
     assert not [call for call in bridge.docker.calls if TOKEN in call]
@@ -438,8 +435,7 @@ def test_a_bridge_that_cannot_write_what_people_send_is_not_ready(bridge: Bridge
     """It is ready, pinged and reached, and loses every file above 5 MiB."""
     bridge.docker.on(FILE, out(code=1, err="mktemp: (null): Read-only file system\n"))
     with ScriptedServer() as server:
-        server.on(PING, PONG)
-        server.on(PROFILE, SHOWN)
+        knows_the_bot(server)
         done = bridge.run(server.url)
     assert_failed(
         bridge, done, "mautrix-signal cannot write temporary files. What to do: have the directory in TMPDIR",
