@@ -6,7 +6,7 @@ from components.backup import DatabaseBackup, DatabaseBackupArgs
 from components.cleanup import stack_parts
 from components.container import BridgeContainer, BridgeContainerArgs, config_text, container_version
 from components.database import BridgeDatabase, BridgeDatabaseArgs
-from components.guard import end_quietly
+from components.guard import guard_program
 from components.host import MatrixHost, MatrixHostArgs
 from components.image import bridge_image
 from components.isolation import DatabaseIsolation, DatabaseIsolationArgs
@@ -17,7 +17,7 @@ from components.secrets import StackSecrets, StackSecretsArgs
 from components.stop_and_check import StopAndCheckArgs, stop_and_check
 from settings.reader import read
 
-end_quietly()
+guard_program()
 
 # Before the plan: the settings, one look at the host, and whether the plan may touch it. Nothing is registered if not.
 settings = read()

@@ -273,8 +273,9 @@ def record(
             patch.object(Machine, "run", run),
             patch("workstation.forward.ensure"),
             patch("workstation.machine.make_control_directory"),
-            # What end_quietly changes for good.
+            # What guard_program changes for good.
             patch("signal.signal"),
+            patch.object(pulumi, "run"),
             patch.object(pulumi.log, "error", tell),
             patch.object(pulumi.log, "debug", lambda *_, **__: None),
             patch.object(pulumi.log, "warn", tell),

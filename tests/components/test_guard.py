@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from unittest.mock import Mock, patch
@@ -21,8 +22,9 @@ def said() -> Iterator[Mock]:
         patch.object(pulumi.log, "error", pulumi.log.error),
         patch.object(pulumi.log, "debug", pulumi.log.debug),
         patch.object(guard, "_log_error") as error,
+        patch.object(pulumi, "run") as error.run,
     ):
-        guard.end_quietly()
+        guard.guard_program()
         yield error
     signal.signal(signal.SIGINT, before)
 
@@ -49,3 +51,20 @@ def test_what_a_component_registers_is_in_no_debug_log(said: Mock) -> None:
 
 def test_an_interrupt_ends_the_program_without_a_traceback(said: Mock) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+
+
+def test_the_program_ends_once_its_registrations_have_begun(said: Mock) -> None:
+    """The SDK awaits those that have begun in turn, and for all others waits for thousands of outputs at a time."""
+    (program,) = said.run.call_args.args
+    begun = []
+
+    async def register() -> None:
+        begun.append("the registration")
+
+    async def end() -> None:
+        task = asyncio.ensure_future(register())
+        await program()
+        assert begun
+        await task
+
+    asyncio.run(end())
