@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from typing import Any
 
 import pulumi
@@ -19,19 +20,28 @@ def guard_program() -> None:
     its traceback. And it writes what a component registers as outputs, secrets in plain text, into the engine's debug
     log (runtime/resource.py): `pulumi up -v=3` would show every token.
 
-    At the program's end the SDK awaits each registration in turn, but only those that have begun. For the others it
-    waits for all outputs together, again after each one (runtime/stack.py, wait_for_rpcs): with 20 bridges that took
-    three quarters of the program's time. So the program ends once its registrations have begun.
+    While steps run, the SDK waits for all outputs that are left together, and begins that wait anew after each one
+    (runtime/stack.py, wait_for_rpcs): with 20 bridges, three quarters of the program's time. So the program itself
+    waits until every resource is registered or has failed.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     pulumi.log.error = _say_error
     pulumi.log.debug = _say_nothing
-    pulumi.run(begin_registrations)
+    resources: list[pulumi.Resource] = []
+
+    def note_resource(args: pulumi.ResourceTransformationArgs) -> None:
+        resources.append(args.resource)
+
+    pulumi.runtime.register_stack_transformation(note_resource)
+    pulumi.run(lambda: wait_for_registrations(resources))
 
 
-async def begin_registrations() -> None:
-    """The program's end, for `pulumi.run`: what was registered is a task, and begins when the loop runs once."""
-    await asyncio.sleep(0)
+async def wait_for_registrations(resources: Sequence[pulumi.Resource]) -> None:
+    """Returns when each of them is registered, or has failed."""
+    ended = asyncio.Event()
+    urns = [resource.urn.recover(lambda _: "") for resource in resources]
+    pulumi.Output.all(*urns).apply(lambda _: ended.set())
+    await ended.wait()
 
 
 def _say_error(

@@ -91,7 +91,8 @@ class MatrixHost(pulumi.ComponentResource):
         # leaves nothing that the destroy does not know.
         cleanup = local.Command(
             f"{name}-cleanup",
-            delete=args.machine.cleanup_command(own.path, path, words_of(stack.cleanup_stack), f"{name}-cleanup"),
+            delete=args.machine.cleanup_command(own.path, path, words_of(stack.cleanup_stack)),
+            interpreter=args.machine.interpreter(f"{name}-cleanup"),
             stdin=pulumi.Output.secret(self._order(f"{name}-cleanup", args.parts)),
             logging=local.Logging.STDERR,
             add_previous_output_in_env=False,
@@ -101,7 +102,8 @@ class MatrixHost(pulumi.ComponentResource):
         )
         installed = local.Command(
             f"{name}-programs",
-            create=args.machine.copy_command(words_of(install_programs), f"{name}-programs"),
+            create=args.machine.copy_command(words_of(install_programs)),
+            interpreter=args.machine.interpreter(f"{name}-programs"),
             stdin=self._order(f"{name}-programs", Programs(own, path, program.sha256)),
             logging=local.Logging.STDERR,
             add_previous_output_in_env=False,
@@ -149,9 +151,10 @@ class MatrixHost(pulumi.ComponentResource):
         stdin: pulumi.Output[str] = pulumi.Output.secret(known.apply(lambda told: self._order(name, told)))
         command = local.Command(
             name,
-            create=self._text(create, name),
-            update=self._text(update, name) if update else None,
-            delete=self._text(delete, name) if delete else None,
+            create=self._text(create),
+            update=self._text(update) if update else None,
+            delete=self._text(delete) if delete else None,
+            interpreter=self._machine.interpreter(name),
             stdin=stdin,
             triggers=triggers,
             logging=local.Logging.STDERR if shown else local.Logging.NONE,
@@ -187,8 +190,8 @@ class MatrixHost(pulumi.ComponentResource):
         merged = pulumi.ResourceOptions.merge(opts, once)
         return self.command(name, arguments, create=create, triggers=triggers, shown=False, opts=merged)
 
-    def _text(self, verb: Callable[..., Any], name: str) -> pulumi.Output[str]:
-        return self.programs.apply(lambda path: self._machine.step_command(path, words_of(verb), name))
+    def _text(self, verb: Callable[..., Any]) -> pulumi.Output[str]:
+        return self.programs.apply(lambda path: self._machine.step_command(path, words_of(verb)))
 
     def _order(self, name: str, arguments: object) -> str:
         return self._machine.order(arguments, f"{self._deployment.deployment_id} {name}", self._reapply)

@@ -18,7 +18,7 @@ from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.findings import BridgeFindings, preflight
 from verdicts.status.evaluation import find_status_warnings
 from workstation.forward import engine_address
-from workstation.machine import DockerAddress, LocalMachine, Machine, MachineError, SshMachine
+from workstation.machine import PUT_BACK, DockerAddress, LocalMachine, Machine, MachineError, SshMachine
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
         for warning in (*findings.warnings, *(find_status_warnings(facts.status) if facts.status else ())):
             pulumi.log.warn(warning)
         if facts.lost_program_file:
-            again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
-            pulumi.log.warn(f"{facts.lost_program_file}: is gone, and the steps of a destroy are in it: {again}")
+            pulumi.log.warn(f"{facts.lost_program_file}: is gone, and the steps of a destroy are in it: {PUT_BACK}")
         for change in findings.changes:
             pulumi.log.info(f"up will make this change:\n{change}")
     return ObservedHost(

@@ -7,6 +7,9 @@ The program is a zipapp. It is kept in memory alone, because a container may hav
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+
 RUN_FROM_STDIN = """\
 import os, runpy, sys
 size = int(sys.stdin.buffer.readline())
@@ -33,3 +36,14 @@ of a shell's test, since sudo may be allowed for python3 alone."""
 def stdin_of(program: bytes, arguments: str) -> bytes:
     """What RUN_FROM_STDIN reads: the zipapp's bytes, and behind them what the program has on its stdin."""
     return b"%d\n%b%b" % (len(program), program, arguments.encode())
+
+
+FILE_LOST = 2
+"""Exit code of `python3 -I FILE` if Python cannot open the file (Modules/main.c). No verb ends with it."""
+
+
+def interpreter_of(messages: Mapping[int, str]) -> list[str]:
+    """The interpreter of a Command: it runs the text as the shell does, and ends with the text's exit code; for some
+    codes it says a line on stderr first. So the text itself, which Pulumi shows, stays short."""
+    cases = " ".join(f"{code}) echo {shlex.quote(message)} >&2;;" for code, message in messages.items())
+    return ["/bin/sh", "-c", f'eval "$0"; c=$?; case $c in {cases} esac; exit $c']

@@ -79,12 +79,9 @@ class SshAddress:
         """A shell command for the host, with the rights that our programs need."""
         return f"sudo -n {command}" if self.become else command
 
-    def shell_text(self, command: str, step: str) -> str:
-        """The shell text for this machine that runs a shell command on the host. If the connection is lost, it says so
-        and names `step`, which may still be at work."""
-        message = f"{step}: cut off from the host, where it may still be at work: the next run waits for it"
-        text = shlex.join((*self.words("-T"), self.with_rights(command)))
-        return f"{text} || {{ c=$?; [ $c != {CONNECTION_LOST} ] || echo {shlex.quote(message)} >&2; exit $c; }}"
+    def shell_text(self, command: str) -> str:
+        """The shell text for this machine that runs a shell command on the host."""
+        return shlex.join((*self.words("-T"), self.with_rights(command)))
 
     def docker_url(self, socket: str) -> str:
         """Docker's address over SSH for Docker's own clients. `socket`: the daemon's address on the host; a path behind

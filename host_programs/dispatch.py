@@ -39,7 +39,7 @@ def main() -> NoReturn:
         say(f"usage: python3 -I {sys.argv[0]} status; or AREA VERB, with a JSON object on standard input; one of:")
         for known in sorted(VERBS):
             say(f"  {known}")
-        sys.exit(2)
+        sys.exit(64)  # EX_USAGE of sysexits.h; Python itself ends with 2 if there is no such file
     try:
         result = _run(words, _read_json())
     except (ScriptError, WireError) as error:

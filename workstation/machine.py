@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from documents.launcher import RUN_FROM_STDIN, RUN_IF_DIRECTORY, stdin_of
+from documents.launcher import FILE_LOST, RUN_FROM_STDIN, RUN_IF_DIRECTORY, interpreter_of, stdin_of
 from documents.ssh import CONNECTION_LOST, SshAddress
 from host_programs.program_file import ProgramFile
 from host_programs.verbs import words_of
@@ -26,6 +26,9 @@ R = TypeVar("R")
 
 BUILD = Path(".host-programs")  # in the project: what is copied to the host comes from here
 LOOK_LIMIT = 300.0  # seconds
+PUT_BACK = (
+    "`pulumi up --target-replace '**host-programs'` puts it back (in a checkout of the version that made the step)"
+)
 
 
 class MachineError(Exception):
@@ -71,16 +74,24 @@ class Machine(ABC):
         `engine` (HOST:PORT) ends. Raises MachineError."""
 
     @abstractmethod
-    def step_command(self, path: str, words: str, step: str) -> str:
-        """The shell text of the step of that name: the program file at `path` there runs the verb of these `words`."""
+    def step_command(self, path: str, words: str) -> str:
+        """The shell text of a step: the program file at `path` there runs the verb of these `words`."""
 
-    def cleanup_command(self, directory: str, path: str, words: str, step: str) -> str:
+    def cleanup_command(self, directory: str, path: str, words: str) -> str:
         """The same, if that directory is there: without it nothing of the stack is, nor the program file."""
-        return f"test ! -e {shlex.quote(directory)} || {self.step_command(path, words, step)}"
+        return f"test ! -e {shlex.quote(directory)} || {self.step_command(path, words)}"
 
     @abstractmethod
-    def copy_command(self, words: str, step: str) -> str:
+    def copy_command(self, words: str) -> str:
         """The same with the program file of the project, which is copied by it."""
+
+    def interpreter(self, step: str) -> list[str]:
+        """What runs the shell text of the step of that name, and explains its end."""
+        return interpreter_of(self._endings(step))
+
+    def _endings(self, step: str) -> dict[int, str]:
+        """What to say of a step that ended with an exit code that is none of its verb's."""
+        return {FILE_LOST: f"{step}: its program file is gone from the host: {PUT_BACK}; then run this again"}
 
     @abstractmethod
     def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
@@ -120,10 +131,10 @@ class LocalMachine(Machine):
     def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
         return address, port
 
-    def step_command(self, path: str, words: str, step: str) -> str:
+    def step_command(self, path: str, words: str) -> str:
         return f"python3 -I {shlex.quote(path)} {words}"
 
-    def copy_command(self, words: str, step: str) -> str:
+    def copy_command(self, words: str) -> str:
         return f"python3 -I {self._file} {words}"
 
     def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
@@ -174,16 +185,20 @@ class SshMachine(Machine):
             raise MachineError(str(error)) from None
         return forward.LOOPBACK, self._local_port
 
-    def step_command(self, path: str, words: str, step: str) -> str:
-        return self._address.shell_text(f"python3 -I {shlex.quote(path)} {words}", step)
+    def step_command(self, path: str, words: str) -> str:
+        return self._address.shell_text(f"python3 -I {shlex.quote(path)} {words}")
 
-    def cleanup_command(self, directory: str, path: str, words: str, step: str) -> str:
+    def cleanup_command(self, directory: str, path: str, words: str) -> str:
         test = f"python3 -I -c {shlex.quote(RUN_IF_DIRECTORY)} {shlex.quote(directory)} {shlex.quote(path)} {words}"
-        return self._address.shell_text(test, step)
+        return self._address.shell_text(test)
 
-    def copy_command(self, words: str, step: str) -> str:
+    def copy_command(self, words: str) -> str:
         sent = f"cat {self._file.with_suffix('.head')} {self._file} -"
-        return f"{sent} | {self._address.shell_text(self._from_stdin(words), step)}"
+        return f"{sent} | {self._address.shell_text(self._from_stdin(words))}"
+
+    def _endings(self, step: str) -> dict[int, str]:
+        cut_off = f"{step}: cut off from the host, where it may still be at work: the next run waits for it"
+        return {**super()._endings(step), CONNECTION_LOST: cut_off}
 
     def _from_stdin(self, words: str) -> str:
         return f"python3 -I -c {shlex.quote(RUN_FROM_STDIN)} {words}"

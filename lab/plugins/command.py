@@ -10,7 +10,7 @@ Behaves as pulumi-command 1.2.1 (provider/pkg/provider/local) on pulumi-go-provi
   unless `additional_secret_outputs` says so;
 - output lines are shown at the CLI as they come, unless `logging` says otherwise.
 
-Not implemented, and refused: `interpreter`, `assetPaths`, `archivePaths`, and every other type.
+Not implemented, and refused: `assetPaths`, `archivePaths`, and every other type.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import secrets
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from pulumi.provider.experimental.property_value import PropertyValue
@@ -72,6 +72,7 @@ SCHEMA: Schema = {
     "delete": Prop(),
     "triggers": Prop("list", of=Prop("any"), replace=True),
     "stdin": Prop(),
+    "interpreter": strings(),
     "logging": Prop(validate=one_of("stdout", "stderr", "stdoutAndStderr", "none")),
     "addPreviousOutputInEnv": Prop("boolean"),
     "dir": Prop(),
@@ -198,17 +199,17 @@ class Processes:
 
 def _run_shell(
     processes: Processes,
-    command: str,
+    words: Sequence[str],
     *,
     stdin: str | None,
     output: Output,
     directory: str | None,
     environment: Mapping[str, str],
 ) -> int:
-    """Runs `command` to its end and returns its exit code (negative: the signal). Raises OSError when it cannot
+    """Runs a command to its end and returns its exit code (negative: the signal). Raises OSError when it cannot
     start."""
     process = subprocess.Popen(
-        [*SHELL, command],
+        [*words],
         cwd=directory,
         env=environment,
         stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
@@ -241,13 +242,20 @@ def run_command(processes: Processes, command: str, state: Mapping[str, Any], lo
     if state.get("addPreviousOutputInEnv", True):
         environment |= {_VARIABLES[name]: state[name] for name in OUTPUTS if state.get(name)}
     output = Output(state.get("logging"), log, processes.ended)
-    directory = state.get("dir")
+    directory, interpreter = state.get("dir"), state.get("interpreter") or SHELL
     try:
         code = _run_shell(
-            processes, command, stdin=state.get("stdin"), output=output, directory=directory, environment=environment
+            processes,
+            [*interpreter, command],
+            stdin=state.get("stdin"),
+            output=output,
+            directory=directory,
+            environment=environment,
         )
     except OSError as error:
-        raise ProviderError(f"{_start_failure(error, directory)}: running {go_quote(command)}:\n") from None
+        raise ProviderError(
+            f"{_start_failure(error, interpreter[0], directory)}: running {go_quote(command)}:\n"
+        ) from None
     except ValueError as error:  # a null byte in the text or in a variable
         raise ProviderError(f"{error}: running {go_quote(command)}:\n") from None
     if code != 0:
@@ -255,13 +263,13 @@ def run_command(processes: Processes, command: str, state: Mapping[str, Any], lo
     return output.texts()
 
 
-def _start_failure(error: OSError, directory: str | None) -> str:
-    """Why the shell could not be started, in the words of Go's os/exec."""
+def _start_failure(error: OSError, program: str, directory: str | None) -> str:
+    """Why the interpreter could not be started, in the words of Go's os/exec."""
     reason = os.strerror(error.errno or 0)
     reason = reason[:1].lower() + reason[1:]
     if directory is not None and error.filename == directory:
         return f"chdir {directory}: {reason}"
-    return f"fork/exec {SHELL[0]}: {reason}"
+    return f"fork/exec {program}: {reason}"
 
 
 # --- the provider ----------------------------------------------------------------------------------------------------

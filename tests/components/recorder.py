@@ -276,6 +276,7 @@ def record(
             # What guard_program changes for good.
             patch("signal.signal"),
             patch.object(pulumi, "run"),
+            patch("pulumi.runtime.register_stack_transformation"),
             patch.object(pulumi.log, "error", tell),
             patch.object(pulumi.log, "debug", lambda *_, **__: None),
             patch.object(pulumi.log, "warn", tell),

@@ -22,9 +22,11 @@ def said() -> Iterator[Mock]:
         patch.object(pulumi.log, "error", pulumi.log.error),
         patch.object(pulumi.log, "debug", pulumi.log.debug),
         patch.object(guard, "_log_error") as error,
-        patch.object(pulumi, "run") as error.run,
+        patch.object(pulumi, "run") as run,
+        patch("pulumi.runtime.register_stack_transformation") as transform,
     ):
         guard.guard_program()
+        error.run, error.transform = run, transform
         yield error
     signal.signal(signal.SIGINT, before)
 
@@ -53,18 +55,30 @@ def test_an_interrupt_ends_the_program_without_a_traceback(said: Mock) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
 
 
-def test_the_program_ends_once_its_registrations_have_begun(said: Mock) -> None:
-    """The SDK awaits those that have begun in turn, and for all others waits for thousands of outputs at a time."""
-    (program,) = said.run.call_args.args
-    begun = []
-
-    async def register() -> None:
-        begun.append("the registration")
+def test_the_program_waits_until_every_resource_is_registered_or_failed() -> None:
+    """The SDK waits for thousands of outputs at a time, anew after each. An end before the last one, or at the first
+    that failed, would leave bridges out that could go live with --continue-on-error."""
 
     async def end() -> None:
-        task = asyncio.ensure_future(register())
-        await program()
-        assert begun
-        await task
+        loop = asyncio.get_running_loop()
+        first, failed, last = (loop.create_future() for _ in range(3))
+        resources = [Mock(urn=pulumi.Output.from_input(future)) for future in (first, failed, last)]
+        program = asyncio.ensure_future(guard.wait_for_registrations(resources))
+        first.set_result("urn")
+        failed.set_exception(ResourceRegistrationFailed("no"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not program.done()
+        last.set_result("urn")
+        await asyncio.wait_for(program, 10)
 
     asyncio.run(end())
+
+
+def test_every_resource_is_waited_for(said: Mock) -> None:
+    (note,) = said.transform.call_args.args
+    note(Mock())
+    (program,) = said.run.call_args.args
+    with patch.object(guard, "wait_for_registrations") as wait:
+        program()
+    assert len(wait.call_args.args[0]) == 1

@@ -403,16 +403,17 @@ def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> No
         assert (remote.needs, remote.stdin, remote.secret_inputs) == (local.needs, local.stdin, local.secret_inputs)
         differing = {key for key in {*local.inputs, *remote.inputs} if local.inputs.get(key) != remote.inputs.get(key)}
         assert differing <= {
-            COMMAND: {"create", "update", "delete"},
+            COMMAND: {"create", "update", "delete", "interpreter"},
             "pulumi:providers:docker": {"host", "sshOpts"},
             "pulumi:providers:postgresql": {"host", "port"},
         }.get(local.type, set()), name
         assert remote.verbs == local.verbs if local.is_step else True, name
+        if local.is_step:
+            assert f"echo '{name}: cut off from the host" in remote.inputs["interpreter"][-1]
         for key in differing & {"create", "update", "delete"}:
             text = remote.inputs[key]
             assert "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes" in text
             assert "-l matt -p 2222 -T -- host 'sudo -n python3 -I " in text
-            assert f"echo '{name}: cut off from the host" in text
     docker, postgres = other["host-docker"].inputs, other["host-postgres"].inputs
     assert docker["host"] == "ssh://matt@host:2222" and "StrictHostKeyChecking=yes" in docker["sshOpts"]
     assert (postgres["host"], postgres["port"]) == ("127.0.0.1", "23456")

@@ -85,7 +85,7 @@ def test_python_3_9_can_read_every_module(package: str) -> None:
 @pytest.mark.parametrize("words", ["", "secrets", "secrets make", "make-seed secrets", "secrets make-seed now"])
 def test_unknown_words_are_told_the_known_ones_and_nothing_is_run(words: str) -> None:
     done = run_with(words, SEED)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (64, "")
     usage, *known = done.stderr.splitlines()
     file, said = r"/.*/mautrix-host-[0-9a-f]{12}\.pyz", "with a JSON object on standard input; one of:"
     assert re.fullmatch(f"usage: python3 -I {file} status; or AREA VERB, {said}", usage)

@@ -49,7 +49,7 @@ def command(log: Recorded, direct: Any) -> Any:
         ({"logging": "all"}, "logging is 'all'; it should be one of: stdout, stderr, stdoutAndStderr, none"),
         ({"environment": {"A": 1}}, "environment.A is a number; it should be a string"),
         ({"connection": {"host": "x"}}, "connection is not implemented"),
-        ({"interpreter": ["sh"]}, "interpreter is not implemented"),
+        ({"interpreter": [1]}, "interpreter[0] is a number; it should be a string"),
         ({"archivePaths": ["x"]}, "archivePaths is not implemented"),
     ],
 )

@@ -160,11 +160,15 @@ def test_a_client_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: py
 # a step ----------------------------------------------------------------------------------------------------------
 
 
-def run_step(text: str, order: str, project: Path) -> dict[str, Any]:
-    """As pulumi-command runs it: /bin/sh, in the project."""
-    done = subprocess.run(
-        ["/bin/sh", "-c", text], input=order, capture_output=True, text=True, check=True, cwd=project, timeout=60
-    )
+def end_step(machine: Machine, text: str, order: str, project: Path) -> subprocess.CompletedProcess[str]:
+    """As pulumi-command runs it: with the interpreter, in the project."""
+    words = [*machine.interpreter("a-step"), text]
+    return subprocess.run(words, input=order, capture_output=True, text=True, check=False, cwd=project, timeout=60)
+
+
+def run_step(machine: Machine, text: str, order: str, project: Path) -> dict[str, Any]:
+    done = end_step(machine, text, order, project)
+    assert (done.returncode, done.stderr) == (0, "")
     told: dict[str, Any] = json.loads(json.loads(done.stdout)["seed"])
     return told
 
@@ -175,8 +179,8 @@ def test_a_step_runs_the_file_on_the_host_and_a_copy_the_one_of_the_project(eith
     installed.parent.mkdir()
     installed.write_bytes(ECHO.data)
     order = either.order(NoArguments(), "step", 1)
-    for text in (either.step_command(str(installed), WORDS, "step"), either.copy_command(WORDS, "step")):
-        told = run_step(text, order, tmp_path)
+    for text in (either.step_command(str(installed), WORDS), either.copy_command(WORDS)):
+        told = run_step(either, text, order, tmp_path)
         assert told == {"words": WORDS.split(), "stdin": json.loads(order), "isolated": 1}
 
 
@@ -186,15 +190,15 @@ def test_a_cleanup_runs_the_file_on_the_host_and_nothing_where_nothing_was_made(
     """A destroy after a run that was killed before its first step: there is no program file, and nothing to clean."""
     directory = tmp_path / "of the stack"
     order = either.order(NoArguments(), "step", 1)
-    text = either.cleanup_command(str(directory), str(directory / "programs.pyz"), "stack cleanup", "step")
-    done = subprocess.run(["/bin/sh", "-c", text], input=order, capture_output=True, text=True, check=False)
+    text = either.cleanup_command(str(directory), str(directory / "programs.pyz"), "stack cleanup")
+    done = end_step(either, text, order, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     directory.mkdir()
     (directory / "programs.pyz").write_bytes(ECHO.data)
-    told = run_step(text, order, tmp_path)
+    told = run_step(either, text, order, tmp_path)
     assert told == {"words": ["stack", "cleanup"], "stdin": json.loads(order), "isolated": 1}
     (directory / "programs.pyz").write_bytes(failing(3, "a reason").data)
-    done = subprocess.run(["/bin/sh", "-c", text], input=order, capture_output=True, text=True, check=False)
+    done = end_step(either, text, order, tmp_path)
     assert (done.returncode, done.stderr) == (3, "a reason")
 
 
@@ -202,34 +206,56 @@ def test_behind_sudo_every_step_is_python_s_alone(tmp_path: Path) -> None:
     """The fix that is told for a sudo that refuses allows python3, and no shell."""
     reached = behind_ssh(tmp_path, ECHO, SshAddress("host.example.org", "matt", become=True))
     for text in (
-        reached.step_command("/opt/x.pyz", WORDS, "a-step"),
-        reached.copy_command(WORDS, "a-step"),
-        reached.cleanup_command("/opt/x", "/opt/x/x.pyz", WORDS, "a-step"),
+        reached.step_command("/opt/x.pyz", WORDS),
+        reached.copy_command(WORDS),
+        reached.cleanup_command("/opt/x", "/opt/x/x.pyz", WORDS),
     ):
-        remote = shlex.split(text.partition(" || ")[0].rpartition(" | ")[2])[-1]
+        remote = shlex.split(text.rpartition(" | ")[2])[-1]
         assert shlex.split(remote)[:4] == ["sudo", "-n", "python3", "-I"]
 
 
 def test_a_local_step_reads_as_a_person_would_type_it(tmp_path: Path) -> None:
     path = "/opt/matrix/mautrix-bridges/mautrix-host-0123.pyz"
-    assert local(tmp_path).step_command(path, "synapse register", "s") == f"python3 -I {path} synapse register"
-    assert local(tmp_path).copy_command("programs install", "s") == (
+    assert local(tmp_path).step_command(path, "synapse register") == f"python3 -I {path} synapse register"
+    assert local(tmp_path).copy_command("programs install") == (
         f"python3 -I .host-programs/{ECHO.name} programs install"
     )
 
 
-def test_a_step_behind_ssh_takes_the_rights_that_it_needs_and_names_itself_when_it_is_cut_off(tmp_path: Path) -> None:
+def test_a_step_whose_program_file_is_gone_says_the_command_that_puts_it_back(either: Machine, tmp_path: Path) -> None:
+    """Python alone says that it can't open a file, and a destroy ends there."""
+    done = end_step(either, either.step_command(str(tmp_path / "x.pyz"), WORDS), "{}", tmp_path)
+    line = done.stderr.splitlines()[-1]
+    assert done.returncode == 2
+    assert line.startswith("a-step: its program file is gone from the host: `pulumi up --target-replace '**host-prog")
+
+
+@pytest.mark.parametrize(("code", "told"), [(1, False), (255, True)])
+def test_a_lost_connection_is_told_and_the_exit_code_stays(
+    code: int, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a client that ends as the real one would."""
+    stub = tmp_path / "ssh"
+    stub.write_text(f"#!/bin/sh\nexit {code}\n")
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    reached = behind_ssh(tmp_path)
+    done = end_step(reached, reached.step_command("/opt/x.pyz", WORDS), "{}", tmp_path)
+    assert done.returncode == code
+    line = "a-step: cut off from the host, where it may still be at work: the next run waits for it\n"
+    assert done.stderr == (line if told else "")
+
+
+def test_a_step_behind_ssh_takes_the_rights_that_it_needs(tmp_path: Path) -> None:
     reached = behind_ssh(tmp_path, ECHO, SshAddress("host.example.org", "matt", 2222, become=True))
-    for text in (reached.step_command("/opt/x.pyz", WORDS, "a-step"), reached.copy_command(WORDS, "a-step")):
-        command, _, cut_off = text.partition(" || ")
-        words = shlex.split(command.rpartition(" | ")[2])
+    for text in (reached.step_command("/opt/x.pyz", WORDS), reached.copy_command(WORDS)):
+        words = shlex.split(text.rpartition(" | ")[2])
         assert words[0] == "ssh" and words[words.index("--") + 1] == "host.example.org"
         assert words[-1].startswith("sudo -n python3 -I ") and words[-1].endswith(f" {WORDS}")
-        assert "a-step: cut off from the host" in cut_off
 
 
 def test_a_command_s_text_holds_neither_the_program_nor_an_argument(either: Machine) -> None:
-    for text in (either.step_command("/opt/x.pyz", WORDS, "step"), either.copy_command(WORDS, "step")):
+    for text in (either.step_command("/opt/x.pyz", WORDS), either.copy_command(WORDS)):
         assert "isolated" not in text and len(text) < 1_500
 
 
