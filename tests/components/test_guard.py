@@ -72,7 +72,9 @@ def test_the_program_waits_until_every_resource_is_registered_or_failed() -> Non
         last.set_result("urn")
         await asyncio.wait_for(program, 10)
 
-    asyncio.run(end())
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(end())
+    loop.close()
 
 
 def test_every_resource_is_waited_for(said: Mock) -> None:
