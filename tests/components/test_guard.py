@@ -9,7 +9,7 @@ from unittest.mock import Mock, patch
 
 import pulumi
 import pytest
-from pulumi.runtime.stack import ResourceRegistrationFailed
+from pulumi.runtime.stack import ResourceRegistrationFailed, wait_for_rpcs
 
 from components import guard
 
@@ -71,6 +71,7 @@ def test_the_program_waits_until_every_resource_is_registered_or_failed() -> Non
         assert not program.done()
         last.set_result("urn")
         await asyncio.wait_for(program, 10)
+        await wait_for_rpcs()  # other tests' programs would find these outputs
 
     loop = asyncio.new_event_loop()
     loop.run_until_complete(end())
@@ -81,6 +82,6 @@ def test_every_resource_is_waited_for(said: Mock) -> None:
     (note,) = said.transform.call_args.args
     note(Mock())
     (program,) = said.run.call_args.args
-    with patch.object(guard, "wait_for_registrations") as wait:
+    with patch.object(guard, "wait_for_registrations", Mock()) as wait:
         program()
     assert len(wait.call_args.args[0]) == 1
