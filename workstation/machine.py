@@ -18,8 +18,7 @@ from host_programs.program_file import ProgramFile
 from host_programs.verbs import words_of
 from host_programs.wire import plain, result_of, typed
 from verdicts.ssh_errors import explain_lost_connection, explain_refused_command
-from workstation import forward
-from workstation.ssh_client import make_control_directory, read_client_settings
+from workstation.ssh_client import LOOPBACK, ForwardError, forward_port, make_control_directory, read_client_settings
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -66,9 +65,8 @@ class Machine(ABC):
         """`address`: the daemon's on that machine."""
 
     @abstractmethod
-    def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
-        """Where Pulumi's provider reaches what the machine reaches at `address` and `port`, until the operation of
-        `engine` (HOST:PORT) ends. Raises MachineError."""
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
+        """Where Pulumi's provider reaches what the machine reaches at `address` and `port`. Raises MachineError."""
 
     @abstractmethod
     def step_command(self, path: str, words: str, step: str) -> str:
@@ -117,7 +115,7 @@ class LocalMachine(Machine):
     def docker(self, address: str) -> DockerAddress:
         return DockerAddress(address)
 
-    def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
         return address, port
 
     def step_command(self, path: str, words: str, step: str) -> str:
@@ -142,37 +140,23 @@ class SshMachine(Machine):
     """
 
     def __init__(
-        self,
-        address: SshAddress,
-        local_port: int,
-        deployment: str,
-        program: ProgramFile,
-        docker_host: str,
-        project: Path,
+        self, address: SshAddress, local_port: int, program: ProgramFile, docker_host: str, project: Path
     ) -> None:
-        """`local_port`: this side's, for Postgres; `deployment`: the stack's name among all on that machine."""
+        """`local_port`: this side's, for Postgres."""
         super().__init__(program, docker_host, project)
-        self._address, self._local_port, self._deployment = address, local_port, deployment
+        self._address, self._local_port = address, local_port
         make_control_directory()
 
     def docker(self, address: str) -> DockerAddress:
         return DockerAddress(self._address.docker_url(address), self._address.options)
 
-    def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
-        wanted = forward.Forward(
-            deployment=self._deployment,
-            port=self._local_port,
-            target=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
-            ssh=self._address.client_words,
-            name=self._address.name,
-            url=self._address.url,
-            engine=engine,
-        )
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
+        target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:
-            forward.ensure(wanted)
-        except forward.ForwardError as error:
+            forward_port(self._address, self._local_port, target, self._project / BUILD / f"port-{self._local_port}")
+        except ForwardError as error:
             raise MachineError(str(error)) from None
-        return forward.LOOPBACK, self._local_port
+        return LOOPBACK, self._local_port
 
     def step_command(self, path: str, words: str, step: str) -> str:
         return self._address.shell_text(f"python3 -I {shlex.quote(path)} {words}", step)

@@ -271,7 +271,7 @@ def record(
         for patched in (
             patch("components.preflight.Path.cwd", lambda: Path(project)),
             patch.object(Machine, "run", run),
-            patch("workstation.forward.ensure"),
+            patch("workstation.machine.forward_port"),
             patch("workstation.machine.make_control_directory"),
             # What end_quietly changes for good.
             patch("signal.signal"),
