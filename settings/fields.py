@@ -40,19 +40,21 @@ def key_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class BridgeSettings:
-    """One entry of the setting `bridges`, key by key.
+    """One entry of the setting `bridges`, key by key. `setting` is where it is, as bridges[0]; `bridge` is what its
+    kind and the keys up to `login` make it."""
 
-    `key` is its name among the bridges; `setting` is where the entry is, as bridges[0]; `bridge` is what its kind and
-    name make it.
-    """
-
-    key: str
     setting: str
     bridge: Bridge
+    kind: str = checked_by(values.kind)
+    name: str = checked_by(values.bridge_name)
+    network: str = checked_by(values.matching(r"[^\x00-\x1f]{1,60}", "the network's name for people"))
+    binary: str = checked_by(values.matching(r"/[A-Za-z0-9._/-]+", "the path of the program in the image"))
+    prefix: str = checked_by(values.matching(r"[!-~]{1,20}", "what a command to the bot begins with"))
+    login: str = checked_by(values.matching(r"[^\x00-\x1f]{1,200}", "what a user does to link an account"))
     image: str = checked_by(values.image)
+    port: int = checked_by(values.port)
     container: str = checked_by(values.bridge_container)
     directory: str = checked_by(values.directory)
-    port: int = checked_by(values.port)
     database: str = checked_by(values.postgres_name)
     role: str = checked_by(values.postgres_name)
     registration_file: str = checked_by(values.yaml_name)
@@ -61,6 +63,11 @@ class BridgeSettings:
     go_back_to: str = checked_by(values.archive)
     permissions: Mapping[str, str] = checked_by(values.permissions)
     bridge_config: Mapping[str, Any] = checked_by(values.config_sections)
+
+    @property
+    def key(self) -> str:
+        """Its name among the bridges."""
+        return self.name or self.kind
 
     @property
     def config(self) -> dict[str, Any]:
@@ -72,18 +79,21 @@ class BridgeSettings:
 
 
 def bridge_defaults(bridge: Bridge) -> dict[str, Any]:
-    """The fields of BridgeSettings that an entry does not set, by name. All follow from the bridge.
-
-    Signal's registration has the plan's file name.
-    """
+    """The fields of BridgeSettings that an entry does not set, by name. Signal's registration has the plan's name."""
     return {
+        "kind": "signal",
+        "name": "",
+        "network": bridge.network_name,
+        "binary": bridge.binary,
+        "prefix": bridge.command_prefix,
+        "login": bridge.login_hint,
         "image": bridge.image,
+        "port": bridge.default_port,
         "container": bridge.name,
         "directory": f"/opt/matrix/{bridge.name}",
-        "port": bridge.default_port,
         "database": bridge.database,
         "role": bridge.database,
-        "registration_file": "registration.yaml" if bridge == SIGNAL else f"{bridge.name}-registration.yaml",
+        "registration_file": "registration.yaml" if bridge.name == SIGNAL.name else f"{bridge.name}-registration.yaml",
         "archive_dir": f"/var/backups/{bridge.name}",
         "restore": NO_ARCHIVE,
         "go_back_to": "",
@@ -107,7 +117,7 @@ class Settings:
     docker_host: str = checked_by(values.docker_host)
     network: str = checked_by(values.network)
     synapse_container: str = checked_by(values.container)
-    synapse_workers: tuple[str, ...] = checked_by(values.list_of(values.container, "names of containers"))
+    synapse_workers: tuple[str, ...] = checked_by(values.list_of(values.container, "a list: names of containers"))
     synapse_dir: str = checked_by(values.directory)
     synapse_data_mount: str = checked_by(values.directory)
     homeserver_file: str = checked_by(values.yaml_path, empty=True)
@@ -118,7 +128,8 @@ class Settings:
     mas_container: str = checked_by(values.container)  # or none
     mas_hosts: tuple[str, ...] = checked_by(
         values.list_of(
-            values.matching(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", "a host or host:port"), "host or host:port names"
+            values.matching(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", "a host or host:port"),
+            "a list: host or host:port names",
         )
     )
     postgres_container: str = checked_by(values.container)
@@ -130,9 +141,11 @@ class Settings:
     synapse_database: str = checked_by(values.postgres_name)
     mas_database: str = checked_by(values.postgres_name)
     mas_role: str = checked_by(values.postgres_name)
-    isolated_databases: tuple[str, ...] = checked_by(values.list_of(values.postgres_name, "names of databases"))
+    isolated_databases: tuple[str, ...] = checked_by(values.list_of(values.postgres_name, "a list: names of databases"))
     accept_locked_out: tuple[str, ...] = checked_by(
-        values.list_of(values.matching(r"[^\"\\\x00]{1,63}", "a Postgres role's name"), "names of Postgres roles")
+        values.list_of(
+            values.matching(r"[^\"\\\x00]{1,63}", "a Postgres role's name"), "a list: names of Postgres roles"
+        )
     )
     backup_script: str = checked_by(values.script_or_none)
     backup_dir: str = checked_by(
@@ -150,7 +163,7 @@ class Settings:
     accept_archive_of: str = checked_by(
         values.matching(r"[^\s@]+/[^\s@]+@[^\s@]+", "the owner of an archive, as PROJECT/STACK@DOMAIN"), empty=True
     )
-    bridges: tuple[BridgeSettings, ...] = checked_by(values.bridge_entries)  # type: ignore[arg-type]
+    bridges: tuple[BridgeSettings, ...] = checked_by(values.bridge_entries)
     keep_image: bool = checked_by(values.boolean)
     shared_dir: str = checked_by(values.directory)
     doublepuppet_file: str = checked_by(values.yaml_name)

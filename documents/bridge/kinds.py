@@ -37,8 +37,6 @@ class Bridge:
     binary: str  # path in the image
     image: str  # default image with its tag: one that is known to be a release on bridgev2
     source: str  # where these values are from
-    entrypoint: str = "/docker-run.sh"  # the image's own command, which we replace: it would chown /data
-    image_source: str = ""  # where binary and entrypoint are from: what the image is made with
     needs: tuple[str, ...] = ()  # keys of its config.yaml without which it does not start
     first_linking_tag: Optional[str] = None  # older releases can no longer link an account; None: none such is known
     first_linking_source: Optional[str] = None
@@ -102,7 +100,6 @@ def _released(
         binary=f"/usr/bin/mautrix-{repository}",
         image=f"dock.mau.dev/mautrix/{repository}:{tag}",
         source=f"{tree}/{folder}",
-        image_source=f"{tree}/Dockerfile.ci",
         **more,
     )
 
@@ -165,65 +162,28 @@ KINDS: Mapping[str, Bridge] = {
 CUSTOM = "custom"
 """The kind of a bridge on bridgev2 that has no record here. Its entry in the settings holds the values."""
 
-NOT_ON_BRIDGEV2 = {
-    "discord": "v0.7.7 is built on the older bridge module of mautrix-go",
-    "googlechat": "v0.5.2 is a Python program",
-}
-"""Kinds that people look for, and why they are missing (github.com/mautrix, August 2026)."""
 
-
-def bridge_from_entry(entry: Mapping[str, Any]) -> Bridge:
-    """The bridge of one entry of the setting `bridges`.
-
-    An entry has `kind` (signal if it has none), and `name` if it is not the only one of its kind. Kind custom needs
-    `name`, `network`, `image`, `port` and `binary`, too; `prefix` and `login` have defaults. Raises ValueError, which
-    says what the entry should be.
-    """
-    kind, name = str(entry.get("kind", "signal")), entry.get("name", "")
-    if kind in NOT_ON_BRIDGEV2:
-        raise ValueError(f"of another kind: {kind} is no bridge on bridgev2: {NOT_ON_BRIDGEV2[kind]}")
-    if kind not in (*KINDS, CUSTOM):
-        raise ValueError(f"a mapping with kind: one of {', '.join(KINDS)}, {CUSTOM}")
-    fields = {**FIELDS, **CUSTOM_FIELDS} if kind == CUSTOM else FIELDS
-    for key in sorted(entry.keys() & CUSTOM_FIELDS.keys() - COMMON_FIELDS - fields.keys()):
-        raise ValueError(f"without {key}, which is for kind {CUSTOM} alone")
-    for key in fields:
-        if key in entry and not re.fullmatch(fields[key][0], str(entry[key])):
-            raise ValueError(f"a mapping in which {key} is {fields[key][1]}")
-    if kind != CUSTOM:
-        return KINDS[kind].with_name(name) if name else KINDS[kind]
-    for key in ("name", "network", "image", "port", "binary"):
-        if key not in entry:
-            raise ValueError(f"a mapping with {key}: {fields[key][1]}")
-    return Bridge(
-        name=f"mautrix-{name}",
-        network_name=str(entry["network"]),
-        network_id=name,
-        ghost_ids=("1",),
-        default_port=int(entry["port"]),
-        command_prefix=entry.get("prefix", f"!{name}"),
-        login_hint=str(entry.get("login", "it says how")),
-        binary=entry["binary"],
-        image=entry["image"],
-        source="the setting bridges",
-    )
-
-
-# Key of an entry -> its pattern, and what it should be.
-FIELDS = {
-    "kind": (r"[a-z]+", "a kind"),
-    "name": (r"[a-z][a-z0-9-]{0,30}", "a name for ids, containers and databases: lower-case letters, digits, '-'"),
-}
-CUSTOM_FIELDS = {
-    "network": (r"[^\x00-\x1f]{1,60}", "the network's name for people"),
-    "image": (IMAGE, "an image with an exact tag"),
-    "port": (r"[1-9][0-9]{0,4}", "the port that it listens on"),
-    "binary": (r"/[A-Za-z0-9._/-]+", "the path of the program in the image"),
-    "prefix": (r"[!-~]{1,20}", "what a command to the bot begins with"),
-    "login": (r"[^\x00-\x1f]{1,200}", "what a user does to link an account"),
-}
-COMMON_FIELDS = {"image", "port"}
-"""Those of CUSTOM_FIELDS that an entry of any kind may set."""
+def make_bridge(entry: Mapping[str, Any]) -> Bridge:
+    """The bridge of an entry of the setting `bridges`, checked, by key. Kind custom has name, network, image, port and
+    binary."""
+    kind, name = entry.get("kind", "signal"), entry.get("name", "")
+    if kind == CUSTOM:
+        bridge = Bridge(
+            name=f"mautrix-{name}",
+            network_name=entry["network"],
+            network_id=name,
+            ghost_ids=("1",),
+            default_port=entry["port"],
+            command_prefix=f"!{name}",
+            login_hint="it says how",
+            binary=entry["binary"],
+            image=entry["image"],
+            source="the setting bridges",
+        )
+    else:
+        bridge = KINDS[kind].with_name(name) if name else KINDS[kind]
+    fields = {"network": "network_name", "binary": "binary", "prefix": "command_prefix", "login": "login_hint"}
+    return replace(bridge, **{field: entry[key] for key, field in fields.items() if key in entry})
 
 
 def image_tag(image: str) -> str | None:
