@@ -1,4 +1,4 @@
-"""The bridge itself: its config, its database's content, its container, and the proof that it works."""
+"""The bridge itself: its image, its config, its database's content, its container, and the proof that it works."""
 
 from __future__ import annotations
 
@@ -46,19 +46,29 @@ def container_version(
 ) -> pulumi.Output[str]:
     """Changes with whatever replaces the container, and tells nothing of the config's `text`."""
     place, attempt = bridge.place, host.observed.bridges[bridge.key].attempt
-    fixed = (place.image, place.container, place.network, place.directory, TEMPORARY_PATH)
-    numbers = str(place.port), str(attempt), str(generation)
-    version = pulumi.Output.from_input(text).apply(lambda known: fingerprint(known, *fixed, *numbers))
-    return pulumi.Output.unsecret(version)
+    fixed = (place.image, place.container, place.network, place.directory, TEMPORARY_PATH, place.port)
+    parts = [str(part) for part in (*fixed, attempt, generation)]
+    return pulumi.Output.unsecret(pulumi.Output.from_input(text).apply(lambda known: fingerprint(known, *parts)))
+
+
+def bridge_image(name: str, host: MatrixHost, bridge: BridgeDeployment) -> docker.RemoteImage:
+    """Pulled beside whatever else is made: the container's component waits for the check, and by then the old bridge
+    may be without its password. It stays when it is not wanted any more, for the way back: it goes with the bridge, or
+    with the change after the next."""
+    return docker.RemoteImage(
+        f"{name}-image",
+        name=bridge.place.image,
+        keep_locally=True,
+        opts=pulumi.ResourceOptions(provider=host.docker),
+    )
 
 
 class BridgeContainer(pulumi.ComponentResource):
     """`mautrix:bridge:Container`: the bridge, running and proven.
 
     Makes: the config, in a directory of its own for each version, so that the container that runs keeps the one it has;
-    the database's content, which begins empty or with an archive, goes into an archive before another image, and into
-    the last one when the bridge goes; the container; the proof that the bridge works. When the proof is deleted, first
-    of all, it asks whether the last archive can be made.
+    the database's content, which is archived before another image and before the bridge goes; the container; the proof
+    that the bridge works, whose deletion asks first of all whether the last archive can be made.
     Outputs: `container_id`; `ready`, what was seen; `origin`, where the database's content is from, and the way back.
     Errors: settings that the bridge does not take, an archive that does not fit, a bridge that does not get ready in
     time, with its exit code's meaning and the last lines of its log.
@@ -82,8 +92,8 @@ class BridgeContainer(pulumi.ComponentResource):
             f"{name}-container",
             name=place.container,
             image=args.image_id,
-            # Not the image's entrypoint: it would chown /data and write a config of its own. Nor the program itself:
-            # one that is not there is then an exit code, which readiness explains, and no failure of the provider's.
+            # Not the image's entrypoint, which would chown /data and write a config of its own. A shell, so that a
+            # program that is not there is an exit code, which readiness explains, and no failure of the provider's.
             entrypoints=["/bin/sh", "-c", 'exec "$0" "$@"'],
             command=bridge.bridge.run_command(),
             user=f"{UID}:{GID}",
@@ -94,8 +104,7 @@ class BridgeContainer(pulumi.ComponentResource):
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=place.network, aliases=[place.container])],
             volumes=[
                 docker.ContainerVolumeArgs(host_path=folder, container_path="/data", read_only=True),
-                # A volume without a name: on Docker's disk, with the mode of the image's directory, and removed with
-                # the container. A tmpfs would hold gigabytes in memory, and the provider cannot change it in place.
+                # Without a name: on Docker's disk, and removed with the container.
                 docker.ContainerVolumeArgs(container_path=TEMPORARY_PATH),
             ],
             log_driver="json-file",
