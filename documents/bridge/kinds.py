@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any
 
 # The same in every bridge that is built on mautrix-go's bridgev2.
 CONFIG_PATH = "/data/config.yaml"
@@ -38,8 +38,6 @@ class Bridge:
     image: str  # default image with its tag: one that is known to be a release on bridgev2
     source: str  # where these values are from
     needs: tuple[str, ...] = ()  # keys of its config.yaml without which it does not start
-    first_linking_tag: Optional[str] = None  # older releases can no longer link an account; None: none such is known
-    first_linking_source: Optional[str] = None
 
     @property
     def appservice_id(self) -> str:
@@ -112,8 +110,6 @@ SIGNAL = _released(
     # older releases took.
     ("0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "pni__0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "4915112345678"),
     "scan the code with Signal on the phone (Settings, Linked devices)",
-    first_linking_tag="v0.2607.0",
-    first_linking_source="https://github.com/mautrix/signal/issues/654",
 )  # fmt: skip
 
 KINDS: Mapping[str, Bridge] = {
@@ -192,21 +188,7 @@ def image_tag(image: str) -> str | None:
     return name.split(":", 1)[1] if ":" in name else None
 
 
-def can_link(bridge: Bridge, image: str) -> bool | None:
-    """Whether this image's release can still link an account; None if its tag is no release (`latest`, a digest)."""
-    if bridge.first_linking_tag is None:
-        return True
-    used, needed = release_numbers(image), _tag_numbers(bridge.first_linking_tag)
-    if used is None or needed is None:
-        return None
-    return used >= needed
-
-
 def release_numbers(image: str) -> tuple[int, ...] | None:
-    """The numbers in the tag of a release, in an order that compares; None if the tag is no release."""
-    return _tag_numbers(image_tag(image) or "")
-
-
-def _tag_numbers(tag: str) -> tuple[int, ...] | None:
-    match = re.match(r"(?:ig-)?v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", tag)
+    """The numbers in the tag of a release, in an order that compares; None if the tag is no release (`latest`)."""
+    match = re.match(r"(?:ig-)?v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", image_tag(image) or "")
     return tuple(int(part) for part in match.group(1, 2, 3)) if match else None

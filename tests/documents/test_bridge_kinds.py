@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from documents.bridge.kinds import KINDS, SIGNAL, can_link, image_tag, make_bridge, release_numbers
+from documents.bridge.kinds import KINDS, SIGNAL, image_tag, make_bridge, release_numbers
 
 
 def test_the_plan_is_the_record() -> None:
@@ -83,25 +83,19 @@ def test_the_tag_of_an_image(image: str, tag: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tag", "expected"),
+    ("tag", "numbers"),
     [
-        ("v0.2603.0", False),
-        ("v0.2606.9", False),
-        ("v0.2607.0", True),
-        ("v0.2607.0-amd64", True),
-        ("v0.10000.0", True),  # a number, not a text: "10000" < "2607" as text
-        ("v1.0.0", True),
+        ("v0.2603.0", (0, 2603, 0)),
+        ("v0.2607.0-amd64", (0, 2607, 0)),
+        ("ig-v0.2608.0", (0, 2608, 0)),
+        ("v0.10000.0", (0, 10000, 0)),  # numbers, not a text: "10000" < "2607" as text
         ("v26.03", None),
         ("latest", None),
     ],
 )
-def test_which_releases_can_link(tag: str, expected: bool | None) -> None:
-    assert can_link(SIGNAL, f"dock.mau.dev/mautrix/signal:{tag}") is expected
+def test_the_numbers_of_a_release(tag: str, numbers: tuple[int, ...] | None) -> None:
+    assert release_numbers(f"dock.mau.dev/mautrix/signal:{tag}") == numbers
 
 
-def test_a_digest_does_not_tell() -> None:
-    assert can_link(SIGNAL, "signal@sha256:00ff") is None
-
-
-def test_a_bridge_without_a_known_break_can_link() -> None:
-    assert can_link(dataclasses.replace(SIGNAL, first_linking_tag=None), "x:latest") is True
+def test_a_digest_does_not_tell_the_release() -> None:
+    assert release_numbers("signal@sha256:00ff") is None
