@@ -49,7 +49,6 @@ class BridgeSettings:
     name: str = checked_by(values.bridge_name)
     network: str = checked_by(values.matching(r"[^\x00-\x1f]{1,60}", "the network's name for people"))
     binary: str = checked_by(values.matching(r"/[A-Za-z0-9._/-]+", "the path of the program in the image"))
-    prefix: str = checked_by(values.matching(r"[!-~]{1,20}", "what a command to the bot begins with"))
     login: str = checked_by(values.matching(r"[^\x00-\x1f]{1,200}", "what a user does to link an account"))
     image: str = checked_by(values.image)
     port: int = checked_by(values.port)
@@ -61,21 +60,12 @@ class BridgeSettings:
     archive_dir: str = checked_by(values.directory)
     restore: str = checked_by(values.restore)
     go_back_to: str = checked_by(values.archive)
-    permissions: Mapping[str, str] = checked_by(values.permissions)
     bridge_config: Mapping[str, Any] = checked_by(values.config_sections)
 
     @property
     def key(self) -> str:
         """Its name among the bridges."""
         return self.name or self.kind
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What is merged over the bridge's config.yaml."""
-        if not self.permissions:
-            return dict(self.bridge_config)
-        section = {**self.bridge_config.get("bridge", {}), "permissions": dict(self.permissions)}
-        return {**self.bridge_config, "bridge": section}
 
 
 def bridge_defaults(bridge: Bridge) -> dict[str, Any]:
@@ -85,7 +75,6 @@ def bridge_defaults(bridge: Bridge) -> dict[str, Any]:
         "name": "",
         "network": bridge.network_name,
         "binary": bridge.binary,
-        "prefix": bridge.command_prefix,
         "login": bridge.login_hint,
         "image": bridge.image,
         "port": bridge.default_port,
@@ -97,7 +86,6 @@ def bridge_defaults(bridge: Bridge) -> dict[str, Any]:
         "archive_dir": f"/var/backups/{bridge.name}",
         "restore": NO_ARCHIVE,
         "go_back_to": "",
-        "permissions": {},
         "bridge_config": {},
     }
 
@@ -253,7 +241,7 @@ class Settings:
                     database=Database(self.postgres_container, bridge.database, bridge.role),
                 ),
                 archive=ArchivePlan(bridge.archive_dir, bridge.restore, bridge.go_back_to, self.keep_archives),
-                config=bridge.config,
+                config=dict(bridge.bridge_config),
             )
             for bridge in self.bridges
         )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from documents.bridge.kinds import CUSTOM, IMAGE, KINDS
+from documents.bridge.kinds import CUSTOM, KINDS
 from documents.ssh import SshAddress
 
 LOCAL = "local"  # the setting host: this machine
@@ -20,7 +20,6 @@ _HOSTNAME = r"(?=.{1,230}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0
 _DOCKER_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]+"
 _PATH = r"(?:/(?!\.\.?(?:/|$))[^/\s:,'\"]+)+"
 _URL = r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
-_LEVELS = ("block", "relay", "commands", "user", "admin")  # mautrix-go, bridgev2/bridgeconfig/permissions.go
 
 
 def matching(pattern: str, expected: str) -> Callable[[str], str]:
@@ -88,7 +87,10 @@ bridge_container = matching(
     r"[A-Za-z0-9][A-Za-z0-9.-]+",
     "a container's name that is a host name too (it is the host of the registration's url): letters, digits, '.', '-'",
 )
-image = matching(IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0")
+image = matching(  # an upgrade is a decision
+    r"(?!.*:latest$)[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}",
+    "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0",
+)
 docker_host = matching(
     r"auto|(?:unix:///|tcp://)[^\s'\"]+", "auto, or Docker's address like unix:///run/user/1000/docker.sock"
 )
@@ -116,10 +118,6 @@ restore = matching(r"none|latest|/.*\.tar\.gz", "none, latest or the absolute pa
 kind = matching("|".join([*KINDS, CUSTOM]), f"one of {', '.join(KINDS)}, {CUSTOM}")
 bridge_name = matching(
     r"[a-z][a-z0-9-]{0,30}", "a name for ids, containers and databases: lower-case letters, digits, '-'"
-)
-permissions = json_value(
-    lambda v: isinstance(v, dict) and bool(v) and all(level in _LEVELS for level in v.values()),
-    f"a mapping of users, domains or * to {', '.join(_LEVELS[:-1])} or {_LEVELS[-1]}",
 )
 config_sections = json_value(
     lambda v: isinstance(v, dict) and all(isinstance(section, dict) for section in v.values()),

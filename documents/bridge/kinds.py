@@ -16,7 +16,6 @@ CONFIG_PATH = "/data/config.yaml"
 TEMPORARY_PATH = "/tmp"  # where Go's os.CreateTemp writes; no image of these sets TMPDIR
 LIVE_PATH = "/_matrix/mau/live"  # 200 as soon as the bridge listens
 READY_PATH = "/_matrix/mau/ready"  # 200 once it has reached the homeserver and been reached by it, else 500
-IMAGE = r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"  # pattern of a reference with a tag
 UID = 1337
 GID = 1337
 
@@ -178,7 +177,7 @@ def make_bridge(entry: Mapping[str, Any]) -> Bridge:
         )
     else:
         bridge = KINDS[kind].with_name(name) if name else KINDS[kind]
-    fields = {"network": "network_name", "binary": "binary", "prefix": "command_prefix", "login": "login_hint"}
+    fields = {"network": "network_name", "binary": "binary", "login": "login_hint"}
     return replace(bridge, **{field: entry[key] for key, field in fields.items() if key in entry})
 
 

@@ -30,7 +30,7 @@ from host_programs.bridge.config import WrittenConfig
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.bridge.readiness import Ready
 from host_programs.facts.host import ObservedFacts
-from host_programs.files.directory import FileChanges
+from host_programs.files.directory import ClaimedDirectory
 from host_programs.files.programs import InstalledPrograms
 from host_programs.postgres.access import AccessProof, RoleProof
 from host_programs.postgres.isolation import Isolated
@@ -58,7 +58,7 @@ RESULTS: dict[str, Any] = {
     "programs install": InstalledPrograms("/opt/matrix/mautrix-bridges/mautrix-host.pyz"),
     "secrets make-seed": SEED,
     "archive read-key": ArchivedKey(ARCHIVED_KEY),
-    "directory claim": FileChanges(),
+    "directory claim": ClaimedDirectory("", "", ""),
     "public shut-out": Isolated({}),
     "passwords prove": AccessProof(tuple(RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
     "backup install": ProvenBackup(

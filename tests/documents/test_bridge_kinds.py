@@ -60,7 +60,7 @@ CUSTOM_ENTRY = {
 def test_a_bridge_without_a_record_is_one_from_the_setting() -> None:
     bridge = make_bridge(CUSTOM_ENTRY)
     assert (bridge.name, bridge.bot_localpart, bridge.command_prefix) == ("mautrix-irc", "ircbot", "!irc")
-    assert make_bridge({**CUSTOM_ENTRY, "prefix": "!i"}).command_prefix == "!i"
+    assert make_bridge({**CUSTOM_ENTRY, "login": "ask"}).login_hint == "ask"
 
 
 def test_a_record_cannot_be_changed_in_passing() -> None:

@@ -224,14 +224,6 @@ def test_the_port_for_postgres_is_always_the_same_and_told_when_it_is_taken(lab:
     )
 
 
-def test_without_ssh_its_settings_are_refused(running_lab: Lab) -> None:
-    running_lab.write_config(become="sudo")
-    try:
-        assert "become: 'sudo' counts for a host behind SSH" in said(running_lab, "preview")
-    finally:
-        running_lab.write_config()
-
-
 def test_a_destroy_without_the_program_needs_no_way_to_postgres(lab: Lab, server: SshServer) -> None:
     before = snapshot(lab)
     lab.pulumi(*UP)
