@@ -42,7 +42,7 @@ class BridgeDatabase(pulumi.ComponentResource):
     def __init__(self, name: str, args: BridgeDatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mautrix:bridge:Database", name, None, opts)
         place, found = args.bridge.place.database, args.host.observed.bridges[args.bridge.key]
-        own = args.host.command(
+        directory = args.host.command(
             f"{name}-directory",
             bridge_parts(args.bridge, args.isolated),
             create=cleanup.claim_directory,
@@ -57,7 +57,7 @@ class BridgeDatabase(pulumi.ComponentResource):
                 provider=args.host.postgres,
                 retain_on_delete=True,
                 import_=physical if exists else None,
-                depends_on=[own.resource],  # its mark says whose they are, should the run be killed between them
+                depends_on=[directory.resource],  # its mark says whose they are, should the run be killed between them
             )
 
         role = postgresql.Role(

@@ -72,4 +72,4 @@ class StackSecrets(pulumi.ComponentResource):
 
 
 def _derive(seed: pulumi.Output[Seed], kind: type[T], bridge: str) -> pulumi.Output[T]:
-    return seed.apply(lambda known: known.derive_secrets(kind, bridge))
+    return seed.apply(lambda value: value.derive_secrets(kind, bridge))

@@ -38,7 +38,7 @@ def main() -> NoReturn:
         print_status.main()
     if words not in VERBS:
         say(f"usage: python3 -I {sys.argv[0]} status; or AREA VERB, with a JSON object on standard input; one of:")
-        say("\n".join(f"  {known}" for known in sorted(VERBS)))
+        say("\n".join(f"  {verb}" for verb in sorted(VERBS)))
         sys.exit(2)
     try:
         result = _run(words)

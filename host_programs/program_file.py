@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from documents.launcher import RUN_FROM_STDIN, stdin_of
 from host_programs.docker import run_docker_bytes
+from host_programs.files.directory import PROGRAMS
 from host_programs.messages import ScriptError
 from host_programs.verbs import words_of
 from host_programs.wire import plain, result_of, typed
@@ -21,7 +22,6 @@ from host_programs.wire import plain, result_of, typed
 A = TypeVar("A")
 R = TypeVar("R")
 
-NAME = "mautrix-host-"  # how the file's name begins
 _PACKAGES = ("documents", "verdicts", "host_programs")
 _MAIN = b"from host_programs.dispatch import main\n\nmain()\n"
 _CHECKOUT = Path(__file__).resolve().parents[1]
@@ -39,7 +39,7 @@ class ProgramFile:
 
     @property
     def name(self) -> str:
-        return f"{NAME}{self.sha256[:12]}.pyz"
+        return f"{PROGRAMS}{self.sha256[:12]}.pyz"
 
 
 @cache

@@ -81,26 +81,28 @@ class Machine(ABC):
         """The same with the program file of the project, which is copied by it."""
 
     @abstractmethod
-    def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
-        """Run the project's program file there, now."""
+    def _look(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
+        """The command line that runs the project's program file there, and its standard input."""
 
-    @abstractmethod
-    def _why_not(self, done: subprocess.CompletedProcess[bytes]) -> str:
+    def _explain(self, stderr: str, code: int) -> str:
         """Why the machine did not run it; "" if it did."""
+        return ""
 
     def run(self, verb: Callable[[A], R], arguments: A) -> R:
         """Run a verb that changes nothing, now, and as no resource. Raises MachineError."""
         words = words_of(verb)
         order = json.dumps({"arguments": plain(arguments), "docker_host": self.docker_host})
+        command, stdin = self._look(words, order)
         try:
-            done = self._run(words, order)
+            done = subprocess.run(command, input=stdin, capture_output=True, timeout=LOOK_LIMIT, check=False)
         except FileNotFoundError as error:
             raise MachineError(f"{error.filename}: not on this machine, or not in PATH: install it") from None
         except subprocess.TimeoutExpired:
             raise MachineError(f"{words}: no answer from the host in {LOOK_LIMIT:g} s") from None
         if done.returncode:
-            said = self._why_not(done) or done.stderr.decode(errors="replace").strip()
-            raise MachineError(said or f"{words}: exit code {done.returncode}")
+            stderr = done.stderr.decode(errors="replace").strip()
+            text = self._explain(stderr, done.returncode) or stderr
+            raise MachineError(text or f"{words}: exit code {done.returncode}")
         return typed(result_of(verb), json.loads(done.stdout))
 
     def order(self, arguments: Any, step: str, reapply: int) -> str:
@@ -124,20 +126,12 @@ class LocalMachine(Machine):
     def copy_command(self, words: str, step: str) -> str:
         return f"python3 -I {self._file} {words}"
 
-    def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-I", str(self._project / self._file), *words.split()]
-        return subprocess.run(command, input=order.encode(), capture_output=True, timeout=LOOK_LIMIT, check=False)
-
-    def _why_not(self, done: subprocess.CompletedProcess[bytes]) -> str:
-        return ""
+    def _look(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
+        return [sys.executable, "-I", str(self._project / self._file), *words.split()], order.encode()
 
 
 class SshMachine(Machine):
-    """A machine behind SSH: local commands run the OpenSSH client, which makes one connection for all of them.
-
-    Not pulumi-command's remote.Command (1.2.1): it reads neither ~/.ssh/config nor known_hosts, would have the key's
-    text in the state, and makes a connection for each command.
-    """
+    """A machine behind SSH: local commands run the OpenSSH client, which makes one connection for all of them."""
 
     def __init__(
         self, address: SshAddress, local_port: int, program: ProgramFile, docker_host: str, project: Path
@@ -172,13 +166,11 @@ class SshMachine(Machine):
     def _from_stdin(self, words: str) -> str:
         return f"python3 -I -c {shlex.quote(RUN_FROM_STDIN)} {words}"
 
-    def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
-        command = [*self._address.words("-T"), self._address.with_rights(self._from_stdin(words))]
-        sent = stdin_of(self.program.data, order)
-        return subprocess.run(command, input=sent, capture_output=True, timeout=LOOK_LIMIT, check=False)
+    def _look(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
+        command = self._address.with_rights(self._from_stdin(words))
+        return [*self._address.words("-T"), command], stdin_of(self.program.data, order)
 
-    def _why_not(self, done: subprocess.CompletedProcess[bytes]) -> str:
-        stderr = done.stderr.decode(errors="replace")
-        if done.returncode == CONNECTION_LOST:
+    def _explain(self, stderr: str, code: int) -> str:
+        if code == CONNECTION_LOST:
             return explain_lost_connection(self._address, stderr, read_client_settings(self._address))
-        return explain_refused_command(self._address, stderr, done.returncode)
+        return explain_refused_command(self._address, stderr, code)

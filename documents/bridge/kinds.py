@@ -14,7 +14,6 @@ from typing import Any
 # The same in every bridge that is built on mautrix-go's bridgev2.
 CONFIG_PATH = "/data/config.yaml"
 TEMPORARY_PATH = "/tmp"  # where Go's os.CreateTemp writes; no image of these sets TMPDIR
-LIVE_PATH = "/_matrix/mau/live"  # 200 as soon as the bridge listens
 READY_PATH = "/_matrix/mau/ready"  # 200 once it has reached the homeserver and been reached by it, else 500
 UID = 1337
 GID = 1337
@@ -24,9 +23,8 @@ GID = 1337
 class Bridge:
     """One mautrix bridge. Its names are the bridge's own defaults, or follow from the name that it was given."""
 
-    name: str  # of the program, or mautrix-NAME; also the default name of container and data directory
     network_name: str  # for people
-    network_id: str  # the part that the names of bot, ghosts and appservice id begin with
+    appservice_id: str  # the names of bot, ghosts, container and database begin with it, too
     # Examples as in a ghost's localpart, one of each shape of id. Upper-case letters of an id are written as _a, _b, …,
     # an underscore as __ (mautrix-go, id/userid.go, EncodeUserLocalpart).
     ghost_ids: tuple[str, ...]
@@ -39,17 +37,18 @@ class Bridge:
     needs: tuple[str, ...] = ()  # keys of its config.yaml without which it does not start
 
     @property
-    def appservice_id(self) -> str:
-        return self.network_id
+    def name(self) -> str:
+        """The default name of container and data directory."""
+        return f"mautrix-{self.appservice_id}"
 
     @property
     def bot_localpart(self) -> str:
-        return f"{self.network_id}bot"
+        return f"{self.appservice_id}bot"
 
     @property
     def username_template(self) -> str:
         """Go template of a ghost's localpart; {{.}} is the id on the network."""
-        return f"{self.network_id}_{{{{.}}}}"
+        return f"{self.appservice_id}_{{{{.}}}}"
 
     @property
     def database(self) -> str:
@@ -65,11 +64,11 @@ class Bridge:
 
     def with_name(self, name: str) -> Bridge:
         """A second bridge of the kind on one homeserver: everything that has to differ follows from the name."""
-        return replace(self, name=f"mautrix-{name}", network_id=name)
+        return replace(self, appservice_id=name)
 
 
 def _released(
-    network_id: str,
+    appservice_id: str,
     network_name: str,
     port: int,
     prefix: str,
@@ -84,12 +83,11 @@ def _released(
     bridgev2's own rule (mautrix-go, bridgev2/matrix/mxmain/example-config.yaml), or in `more`. The repository's
     Dockerfile.ci makes every image: it copies the program to /usr/bin/mautrix-REPOSITORY, and docker-run.sh beside it.
     """
-    repository, folder = more.pop("repository", network_id), more.pop("folder", "pkg/connector")
+    repository, folder = more.pop("repository", appservice_id), more.pop("folder", "pkg/connector")
     tree = f"https://github.com/mautrix/{repository}/tree/{tag.replace('ig-', '')}"
     return Bridge(
-        name=f"mautrix-{network_id}",
         network_name=network_name,
-        network_id=network_id,
+        appservice_id=appservice_id,
         ghost_ids=ghost_ids,
         default_port=port,
         command_prefix=prefix,
@@ -164,9 +162,8 @@ def make_bridge(entry: Mapping[str, Any]) -> Bridge:
     kind, name = entry.get("kind", "signal"), entry.get("name", "")
     if kind == CUSTOM:
         bridge = Bridge(
-            name=f"mautrix-{name}",
             network_name=entry["network"],
-            network_id=name,
+            appservice_id=name,
             ghost_ids=("1",),
             default_port=entry["port"],
             command_prefix=f"!{name}",

@@ -31,7 +31,7 @@ from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.bridge.readiness import Ready
 from host_programs.facts.host import ObservedFacts
 from host_programs.files.directory import ClaimedDirectory
-from host_programs.files.programs import InstalledPrograms
+from host_programs.files.programs import Programs
 from host_programs.postgres.access import AccessProof, RoleProof
 from host_programs.postgres.isolation import Isolated
 from host_programs.status.deployed import RecordedDeployment
@@ -55,7 +55,7 @@ READY = Ready("mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot
 
 # What each verb returns, by its words, for the outputs that are made of it.
 RESULTS: dict[str, Any] = {
-    "programs install": InstalledPrograms("/opt/matrix/mautrix-bridges/mautrix-host.pyz"),
+    "programs install": Programs(ClaimedDirectory("", "", ""), "/opt/matrix/mautrix-bridges/mautrix-host.pyz", ""),
     "secrets make-seed": SEED,
     "archive read-key": ArchivedKey(ARCHIVED_KEY),
     "directory claim": ClaimedDirectory("", "", ""),

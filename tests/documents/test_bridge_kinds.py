@@ -47,7 +47,7 @@ def test_a_record_is_whole(kind: str) -> None:
 
 
 def test_no_two_kinds_meet_on_one_homeserver() -> None:
-    for value in ("network_id", "default_port", "name", "command_prefix"):
+    for value in ("appservice_id", "default_port", "name", "command_prefix"):
         assert len({getattr(bridge, value) for bridge in KINDS.values()}) == len(KINDS), value
 
 
