@@ -18,6 +18,7 @@ from documents.places import (
     Deployment,
     Mas,
     Postgres,
+    StackConfig,
     Synapse,
 )
 from documents.ssh import SshAddress
@@ -191,16 +192,16 @@ class Settings:
 
     def deployment(self, stack: str) -> Deployment:
         """The same facts as the records that every program takes. `stack` is "project/name"."""
-        shared: dict[str, Any] = {
-            "stack": stack,
-            "admin_user": self.admin_user,
-            "doublepuppet_id": self.doublepuppet_id,
-            "doublepuppet_file": self.doublepuppet_file,
-            "experimental_features": self.experimental_features,
-            "docker_host": "" if self.docker_host == "auto" else self.docker_host,
-            "keep_images": self.keep_image,
-            "shared_directory": self.shared_dir,
-            "synapse": Synapse(
+        shared = StackConfig(
+            stack=stack,
+            admin_user=self.admin_user,
+            doublepuppet_id=self.doublepuppet_id,
+            doublepuppet_file=self.doublepuppet_file,
+            experimental_features=self.experimental_features,
+            docker_host="" if self.docker_host == "auto" else self.docker_host,
+            keep_images=self.keep_image,
+            shared_directory=self.shared_dir,
+            synapse=Synapse(
                 domain=self.domain,
                 container=self.synapse_container,
                 directory=self.synapse_dir,
@@ -212,11 +213,11 @@ class Settings:
                 deadline=self.synapse_deadline,
                 workers=self.synapse_workers,
             ),
-            "mas": Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role) if self.has_mas else None,
-            "postgres": Postgres(
+            mas=Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role) if self.has_mas else None,
+            postgres=Postgres(
                 self.postgres_container, self.postgres_port, self.postgres_superuser, self.postgres_sslmode
             ),
-            "backup": BackupPlan(
+            backup=BackupPlan(
                 script="" if self.backup_script == "none" else self.backup_script,
                 directory=self.backup_dir,
                 days=self.backup_days,
@@ -224,25 +225,21 @@ class Settings:
                 suffix=self.backup_filter_suffix,
                 accept_plain=self.accept_plain_dumps,
             ),
-        }
-        bridges = tuple(
-            BridgeDeployment(
-                **shared,
-                key=bridge.key,
-                setting=bridge.setting,
-                bridge=bridge.bridge,
-                registration_file=bridge.registration_file,
-                place=BridgePlace(
-                    container=bridge.container,
-                    directory=bridge.directory,
-                    network=self.network,
-                    port=bridge.port,
-                    image=bridge.image,
-                    database=Database(self.postgres_container, bridge.database, bridge.role),
-                ),
-                archive=ArchivePlan(bridge.archive_dir, bridge.restore, bridge.go_back_to, self.keep_archives),
-                config=dict(bridge.bridge_config),
-            )
-            for bridge in self.bridges
         )
-        return Deployment(**shared, bridges=bridges)
+        bridges = tuple(self._bridge_deployment(shared, bridge) for bridge in self.bridges)
+        return Deployment(**vars(shared), bridges=bridges)
+
+    def _bridge_deployment(self, shared: StackConfig, bridge: BridgeSettings) -> BridgeDeployment:
+        database = Database(self.postgres_container, bridge.database, bridge.role)
+        return BridgeDeployment(
+            **vars(shared),
+            key=bridge.key,
+            setting=bridge.setting,
+            bridge=bridge.bridge,
+            registration_file=bridge.registration_file,
+            place=BridgePlace(
+                bridge.container, bridge.directory, self.network, bridge.port, bridge.image, database=database
+            ),
+            archive=ArchivePlan(bridge.archive_dir, bridge.restore, bridge.go_back_to, self.keep_archives),
+            config=dict(bridge.bridge_config),
+        )

@@ -28,7 +28,7 @@ class ForwardError(Exception):
 
 def read_client_settings(address: SshAddress) -> dict[str, str]:
     """The client's own settings for this host, by key in lower case (`ssh -G`); empty if the client does not say."""
-    pairs = (line.partition(" ") for line in _run((*address.client_words, "-G", address.name)).stdout.splitlines())
+    pairs = (line.partition(" ") for line in _run(address.words("-G")).stdout.splitlines())
     return {key: value for key, _, value in pairs}
 
 
