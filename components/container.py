@@ -13,7 +13,7 @@ from documents.bridge.config import render_bridge_config
 from documents.bridge.kinds import CONFIG_PATH, GID, READY_PATH, TEMPORARY_PATH, UID
 from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.fingerprint import fingerprint
-from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
+from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL
 from documents.places import NO_ARCHIVE, BridgeDeployment
 from host_programs.backup.archives import Subject
 from host_programs.bridge import config, database_life, readiness, removal
@@ -84,8 +84,8 @@ class BridgeContainer(pulumi.ComponentResource):
         found, child = host.observed.bridges[bridge.key], pulumi.ResourceOptions(parent=self)
         ready_mark = f"{place.directory}/{directory.READY}"
         text = pulumi.Output.from_input(args.config_text)
-        version = pulumi.Output.unsecret(text.apply(fingerprint))
-        folder = version.apply(lambda digest: f"{place.directory}/{directory.CONFIGS}{digest[:12]}")
+        digest = pulumi.Output.unsecret(text.apply(fingerprint))
+        folder = digest.apply(lambda version: f"{place.directory}/{directory.CONFIGS}{version[:12]}")
         path = folder.apply(lambda parent: f"{parent}/{CONFIG_PATH.rpartition('/')[2]}")
         written = host.command(
             f"{name}-config",
@@ -158,7 +158,6 @@ class BridgeContainer(pulumi.ComponentResource):
             destroy_grace_seconds=30,
             labels=[
                 docker.ContainerLabelArgs(label=STACK_LABEL, value=bridge.stack),
-                docker.ContainerLabelArgs(label=CONFIG_LABEL, value=version),
                 docker.ContainerLabelArgs(label=ATTEMPT_LABEL, value=str(found.attempt)),
                 docker.ContainerLabelArgs(label=TOKENS_LABEL, value=str(args.generation)),
             ],

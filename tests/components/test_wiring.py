@@ -517,7 +517,7 @@ def test_another_config_replaces_the_container_and_runs_the_check_again_but_not_
     def versions(recording: Recording) -> tuple[str, str, object]:
         files = arguments(recording, "synapse-appservices")
         return (
-            json.dumps(recording["mautrix-signal-container"].inputs["labels"]),
+            json.dumps([recording["mautrix-signal-container"].inputs[key] for key in ("labels", "volumes")]),
             arguments(recording, "mautrix-signal-stop-and-check")["fingerprint"],
             [files[key] for key in ("registrations", "experimental_features")],
         )
@@ -591,7 +591,7 @@ def test_a_preview_shows_no_replacement_that_up_does_not_make() -> None:
     for name, found in again.resources.items():
         assert (found.inputs, found.stdin) == (same[name].inputs, same[name].stdin), name
     first = record(facts.healthy(), facts.defaults(), preview=True, unknown=".")
-    assert "labels" in [*unknown_in(first["mautrix-signal-container"])], "so this test would see one"
+    assert "volumes" in [*unknown_in(first["mautrix-signal-container"])], "so this test would see one"
     assert first.resources.keys() == same.resources.keys(), "a first preview shows all that up will make"
 
 
