@@ -4,11 +4,16 @@ import pulumi
 
 from components.backup import DatabaseBackup, DatabaseBackupArgs
 from components.cleanup import stack_parts
-from components.container import BridgeContainer, BridgeContainerArgs, config_text, container_version
+from components.container import (
+    BridgeContainer,
+    BridgeContainerArgs,
+    bridge_image,
+    config_text,
+    container_version,
+)
 from components.database import BridgeDatabase, BridgeDatabaseArgs
 from components.guard import guard_program
 from components.host import MatrixHost, MatrixHostArgs
-from components.image import bridge_image
 from components.isolation import DatabaseIsolation, DatabaseIsolationArgs
 from components.outputs import bridge_outputs, export
 from components.preflight import machine_of, observe_host

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -14,8 +15,9 @@ from documents.places import Deployment
 from host_programs.backup import nightly_backup
 from host_programs.backup.nightly_backup import NightlyBackup
 from host_programs.backup.proof import ProvenDump
-from host_programs.program_file import text_of
 from host_programs.wire import plain
+
+DUMP_SCRIPT = Path(__file__).parents[1] / "host_programs/backup/bridge_backup.sh"
 
 
 def backup_arguments(deployment: Deployment, synapse_database: str) -> NightlyBackup:
@@ -24,7 +26,7 @@ def backup_arguments(deployment: Deployment, synapse_database: str) -> NightlyBa
     return NightlyBackup(
         script=plan.script,
         block=backup_script.dump_call_of(deployment),
-        dump_script=render_dump_script(text_of("host_programs/backup/bridge_backup.sh"), deployment),
+        dump_script=render_dump_script(DUMP_SCRIPT.read_text(encoding="utf-8"), deployment),
         suffix=f".{deployment.shared_name}.sql.gz{plan.suffix}",
         databases=deployment.dumped_databases,
         bridges=deployment.databases,

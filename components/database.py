@@ -8,12 +8,11 @@ import pulumi
 import pulumi_postgresql as postgresql
 
 from components.cleanup import bridge_parts
-from components.host import HostCommand, MatrixHost
+from components.host import MatrixHost
 from documents.bridge.config import bridge_database_url
 from documents.credentials import Tokens
 from documents.places import BridgeDeployment
 from host_programs.cleanup import bridge as cleanup
-from host_programs.files import directory
 
 
 @dataclass
@@ -31,8 +30,8 @@ class BridgeDatabase(pulumi.ComponentResource):
 
     Makes: the directory, whose mark says that role and database are this stack's, and which goes last of all, with
     whatever of the bridge is still there; the role, which may log in and nothing else; the database that it owns. The
-    provider makes both and drops neither: it cannot drop what is gone, and would not ask whether the messages were
-    archived. One that is there and ours, although the state does not hold it (a run was killed), is taken over.
+    provider makes both and drops neither. One that is there and ours, although the state does not hold it (a run was
+    killed), is imported.
     Outputs: `database`, its name; `url`, a secret.
     Errors: a directory, a role or a database that is somebody else's.
     """
@@ -43,16 +42,23 @@ class BridgeDatabase(pulumi.ComponentResource):
     def __init__(self, name: str, args: BridgeDatabaseArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mautrix:bridge:Database", name, None, opts)
         place, found = args.bridge.place.database, args.host.observed.bridges[args.bridge.key]
-        own = self._directory(name, args)
-        through = pulumi.ResourceOptions(
-            parent=self,
-            provider=args.host.postgres,
-            retain_on_delete=True,
-            depends_on=[own.resource],  # its mark says whose they are, should the run be killed between them
+        directory = args.host.command(
+            f"{name}-directory",
+            bridge_parts(args.bridge, args.isolated),
+            create=cleanup.claim_directory,
+            delete=cleanup.cleanup_bridge,
+            # No trigger, also if the directory changes: a replaced one would clean up a bridge that lives.
+            opts=pulumi.ResourceOptions(parent=self),
         )
 
-        def known(physical: str, is_there: bool) -> pulumi.ResourceOptions:
-            return pulumi.ResourceOptions.merge(through, pulumi.ResourceOptions(import_=physical if is_there else None))
+        def options(physical: str, exists: bool) -> pulumi.ResourceOptions:
+            return pulumi.ResourceOptions(
+                parent=self,
+                provider=args.host.postgres,
+                retain_on_delete=True,
+                import_=physical if exists else None,
+                depends_on=[directory.resource],  # its mark says whose they are, should the run be killed between them
+            )
 
         role = postgresql.Role(
             f"{name}-role",
@@ -61,7 +67,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             superuser=False,
             create_database=False,
             create_role=False,
-            opts=known(place.role, found.role_exists),
+            opts=options(place.role, found.role_exists),
         )
         database = postgresql.Database(
             f"{name}-database",
@@ -71,20 +77,9 @@ class BridgeDatabase(pulumi.ComponentResource):
             encoding="UTF8",
             lc_collate="C",
             lc_ctype="C",
-            opts=known(place.database, found.database_exists),
+            opts=options(place.database, found.database_exists),
         )
         self.database = database.name
         both = pulumi.Output.all(database.name, args.tokens)
-        self.url = pulumi.Output.secret(both.apply(lambda made: bridge_database_url(args.bridge, made[1])))
+        self.url = pulumi.Output.secret(both.apply(lambda values: bridge_database_url(args.bridge, values[1])))
         self.register_outputs({"database": self.database, "url": self.url})
-
-    def _directory(self, name: str, args: BridgeDatabaseArgs) -> HostCommand[directory.FileChanges]:
-        parts = bridge_parts(args.bridge, args.isolated)
-        return args.host.command(
-            f"{name}-directory",
-            parts,
-            create=cleanup.claim_directory,
-            delete=cleanup.cleanup_bridge,
-            # No trigger, also if the directory changes: a replaced one would clean up a bridge that lives.
-            opts=pulumi.ResourceOptions(parent=self),
-        )

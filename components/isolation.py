@@ -10,7 +10,7 @@ import pulumi
 
 from components.host import MatrixHost
 from documents.credentials import Tokens
-from documents.places import BridgeDeployment, Deployment
+from documents.places import Deployment
 from host_programs.postgres import isolation
 from host_programs.postgres.access import Access, AccessProof, RolePassword, prove_access
 from host_programs.postgres.isolation import Isolation
@@ -56,25 +56,21 @@ class DatabaseIsolation(pulumi.ComponentResource):
             delete=isolation.give_public_back,
             opts=child,
         )
-        tokens = pulumi.Output.all(
-            public.then(None), args.after, *(args.tokens[b.bridge.name] for b in deployment.bridges)
-        )
+
+        def access(tokens: Mapping[str, Tokens]) -> Access:
+            passwords = tuple(
+                RolePassword(bridge.place.database, tokens[bridge.bridge.name].database_password)
+                for bridge in deployment.bridges
+            )
+            return Access(deployment.postgres, passwords, args.isolated)
+
+        tokens = pulumi.Output.all(pulumi.Output.all(**args.tokens), public.then(None), args.after)
         proof = args.host.command(
             f"{name}-proof",
-            tokens.apply(lambda known: _access(deployment.bridges, known[2:], deployment, args.isolated)),
+            tokens.apply(lambda values: access(values[0])),
             create=prove_access,
             shown=False,
             opts=child,
         )
         self.proof, self.proven = proof.result, proof.then(True)
         self.register_outputs({"proof": proof.result.apply(plain), "proven": self.proven})
-
-
-def _access(
-    bridges: tuple[BridgeDeployment, ...], tokens: list[Tokens], deployment: Deployment, isolated: tuple[str, ...]
-) -> Access:
-    passwords = tuple(
-        RolePassword(bridge.place.database, known.database_password)
-        for bridge, known in zip(bridges, tokens, strict=True)
-    )
-    return Access(deployment.postgres, passwords, isolated)

@@ -28,9 +28,9 @@ def bridge_outputs(
 ) -> dict[str, Any]:
     """What the operator gets of one bridge. Tokens and the database's URL are secrets."""
     return {
-        "asToken": pulumi.Output.secret(tokens.apply(lambda known: known.as_token)),
-        "hsToken": pulumi.Output.secret(tokens.apply(lambda known: known.hs_token)),
-        "provisioningSecret": pulumi.Output.secret(tokens.apply(lambda known: known.provisioning_secret)),
+        "asToken": pulumi.Output.secret(tokens.apply(lambda secrets: secrets.as_token)),
+        "hsToken": pulumi.Output.secret(tokens.apply(lambda secrets: secrets.hs_token)),
+        "provisioningSecret": pulumi.Output.secret(tokens.apply(lambda secrets: secrets.provisioning_secret)),
         "databaseUrl": database.url,
         "verdict": check.result.apply(lambda seen: seen.verdict),
         "stopAndCheck": check.result.apply(lambda seen: seen.table),
@@ -51,12 +51,12 @@ def export(
 ) -> None:
     """Export the outputs of the bridges, by their keys, and those of the stack."""
     if len(outputs) == 1:
-        (alone,) = outputs.values()
-        for key, value in alone.items():
+        (bridge,) = outputs.values()
+        for key, value in bridge.items():
             pulumi.export(key, value)
     else:
-        for key, one in outputs.items():
-            pulumi.export(key, one)
+        for key, bridge in outputs.items():
+            pulumi.export(key, bridge)
     pulumi.export("doublepuppetAsToken", pulumi.Output.secret(doublepuppet_as_token))
     pulumi.export("backups", backup.dumps)
     pulumi.export("backupCron", operator.format_cron_line(deployment))

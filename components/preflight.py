@@ -17,7 +17,6 @@ from verdicts.host_facts.docker import id_on_host
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.findings import BridgeFindings, preflight
 from verdicts.status.evaluation import find_status_warnings
-from workstation.forward import engine_address
 from workstation.machine import PUT_BACK, DockerAddress, LocalMachine, Machine, MachineError, SshMachine
 
 
@@ -55,7 +54,7 @@ def machine_of(settings: Settings, deployment: Deployment) -> Machine:
     if settings.ssh is None:
         return LocalMachine(program, deployment.docker_host, project)
     port = settings.local_port(deployment.deployment_id)
-    return SshMachine(settings.ssh, port, deployment.deployment_id, program, deployment.docker_host, project)
+    return SshMachine(settings.ssh, port, program, deployment.docker_host, project)
 
 
 def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -> ObservedHost:
@@ -72,7 +71,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
             raise pulumi.RunError("\n".join([head, *(f"- {problem}" for problem in findings.problems)]))
         container = seen.postgres_container
         address = container.host_on(settings.network) if container else ""
-        postgres = machine.postgres(address, settings.postgres_port, engine_address())
+        postgres = machine.postgres(address, settings.postgres_port)
     except MachineError as error:
         raise pulumi.RunError(str(error)) from None
     if pulumi.runtime.is_dry_run():

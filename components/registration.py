@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,17 @@ from documents.homeserver.entries import Entries
 from documents.places import Deployment
 from host_programs.files.directory import JOURNAL
 from host_programs.files.files import OwnedFile
-from host_programs.synapse import appservices
+from host_programs.synapse.appservices import Appservices, register_appservices, unregister_appservices
+from host_programs.wire import plain
 
 
-def homeserver_edit(
-    deployment: Deployment, registrations: Sequence[OwnedFile] | None = None
-) -> appservices.Appservices:
+def homeserver_edit(deployment: Deployment, registrations: Iterable[OwnedFile] = ()) -> Appservices:
     """What Synapse needs to know of this stack's bridges; without `registrations`, enough to unregister them."""
     paths = (OwnedFile(path, "", 0, 0) for path in deployment.registration_paths)
-    return appservices.Appservices(
+    return Appservices(
         synapse=deployment.synapse,
         stack=deployment.stack,
-        registrations=tuple(paths if registrations is None else registrations),
+        registrations=tuple(registrations) or tuple(paths),
         experimental_features=Entries.of(deployment).experimental_features,
         journal=f"{deployment.shared_directory}/{JOURNAL}",
         bridges=tuple(bridge.place.container for bridge in deployment.bridges),
@@ -68,16 +67,23 @@ class SynapseRegistration(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: SynapseRegistrationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mautrix:stack:SynapseRegistration", name, None, opts)
-        deployment, names = args.deployment, [bridge.bridge.name for bridge in args.deployment.bridges]
-        tokens = pulumi.Output.all(*(args.tokens[bridge] for bridge in names))
-        keys = pulumi.Output.all(*(args.keys[bridge] for bridge in names))
-        known = pulumi.Output.all(tokens, keys, args.doublepuppet, *args.after)
-        owner = args.host.observed.synapse_owner
-        step = args.host.command(
+        deployment, host = args.deployment, args.host
+        tokens, keys = pulumi.Output.all(**args.tokens), pulumi.Output.all(**args.keys)
+
+        def edit(tokens: Mapping[str, Tokens], keys: Mapping[str, Keys], doublepuppet: DoublePuppet) -> Appservices:
+            texts = {}
+            for bridge in deployment.bridges:
+                name = bridge.bridge.name
+                texts[bridge.registration_path] = render_bridge_registration(bridge, tokens[name], keys[name])
+            texts[deployment.doublepuppet_path] = render_doublepuppet_registration(deployment, doublepuppet)
+            files = (OwnedFile(path, text, *host.observed.synapse_owner) for path, text in texts.items())
+            return homeserver_edit(deployment, files)
+
+        step = host.command(
             f"{name}-appservices",
-            known.apply(lambda k: homeserver_edit(deployment, _files(deployment, k[0], k[1], k[2], owner))),
-            create=appservices.register_appservices,
-            delete=appservices.unregister_appservices,
+            pulumi.Output.all(tokens, keys, args.doublepuppet, *args.after).apply(lambda values: edit(*values[:3])),
+            create=register_appservices,
+            delete=unregister_appservices,
             triggers=[deployment.synapse.homeserver_file],
             # Another file: our lines leave the old one, and the registrations with them, before they come anew.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
@@ -90,19 +96,9 @@ class SynapseRegistration(pulumi.ComponentResource):
             for bridge in deployment.bridges
         }
         self.doublepuppet_as_token = pulumi.Output.all(args.doublepuppet, running).apply(lambda both: both[0].as_token)
-        self.register_outputs({})
-
-
-def _files(
-    deployment: Deployment,
-    tokens: Sequence[Tokens],
-    keys: Sequence[Keys],
-    doublepuppet: DoublePuppet,
-    owner: tuple[int, int],
-) -> list[OwnedFile]:
-    texts = {
-        bridge.registration_path: render_bridge_registration(bridge, bridge_tokens, bridge_keys)
-        for bridge, bridge_tokens, bridge_keys in zip(deployment.bridges, tokens, keys, strict=True)
-    }
-    texts[deployment.doublepuppet_path] = render_doublepuppet_registration(deployment, doublepuppet)
-    return [OwnedFile(path, text, *owner) for path, text in texts.items()]
+        self.register_outputs(
+            {
+                "registered": pulumi.Output.all(**self.registered).apply(plain),
+                "doublepuppet_as_token": self.doublepuppet_as_token,
+            }
+        )

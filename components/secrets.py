@@ -13,6 +13,7 @@ from documents.credentials import DoublePuppet, Keys, Seed, Tokens
 from documents.places import NO_ARCHIVE
 from host_programs.backup import archived_keys
 from host_programs.secrets import NoArguments, make_seed
+from host_programs.wire import plain
 
 T = TypeVar("T")
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 @dataclass
 class StackSecretsArgs:
     """`restores`: what the database of each bridge begins with, by the bridge's name: none, or the path of an archive,
-    which holds its pickle key. Another `generation` turns what may turn."""
+    which holds its pickle key. Another `generation` rotates what may rotate."""
 
     host: MatrixHost
     restores: Mapping[str, str]
@@ -28,11 +29,10 @@ class StackSecretsArgs:
 
 
 class StackSecrets(pulumi.ComponentResource):
-    """`mautrix:stack:Secrets`: two random seeds, of which every secret is made (documents/credentials.py), so that
-    twenty bridges have no more resources with secrets than one.
+    """`mautrix:stack:Secrets`: two random seeds, of which every secret is made (documents/credentials.py).
 
-    Makes: the seed of the tokens, which turns with the generation; the seed of the keys, which never turns; for a
-    bridge whose database begins with an archive, the pickle key out of that.
+    Makes: the seed of the tokens, which the generation rotates; the seed of the keys, which never rotates; for a bridge
+    whose database begins with an archive, the pickle key out of that.
     Outputs, all secret: `doublepuppet`; `tokens` and `keys` of each bridge, by its name.
     """
 
@@ -42,29 +42,34 @@ class StackSecrets(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: StackSecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mautrix:stack:Secrets", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        rotating = args.host.secret_once(
+        host, child = args.host, pulumi.ResourceOptions(parent=self)
+        rotating = host.secret_once(
             f"{name}-rotating-seed", NoArguments(), make_seed, triggers=[args.generation], opts=child
         ).secret
-        permanent = args.host.secret_once(
-            f"{name}-permanent-seed", NoArguments(), make_seed, triggers=[], opts=child
-        ).secret
+        permanent = host.secret_once(f"{name}-permanent-seed", NoArguments(), make_seed, triggers=[], opts=child).secret
         self.doublepuppet = rotating.apply(lambda seed: seed.derive_secrets(DoublePuppet, ""))
-        self.tokens = {bridge: _of_bridge(rotating, Tokens, bridge) for bridge in args.restores}
-        self.keys = {bridge: _of_bridge(permanent, Keys, bridge) for bridge in args.restores}
+        self.tokens = {bridge: _derive(rotating, Tokens, bridge) for bridge in args.restores}
+        self.keys = {bridge: _derive(permanent, Keys, bridge) for bridge in args.restores}
         for bridge, archive in args.restores.items():
             if archive != NO_ARCHIVE:
-                found = args.host.secret_once(
+                archived = host.secret_once(
                     f"{bridge}-archived-key",
                     archived_keys.ArchivePath(archive),
                     archived_keys.read_archived_key,
                     triggers=[archive],
                     opts=child,
                 ).secret
-                both = pulumi.Output.all(self.keys[bridge], found)
-                self.keys[bridge] = both.apply(lambda known: replace(known[0], pickle_key=known[1].pickle_key))
-        self.register_outputs({})
+                self.keys[bridge] = pulumi.Output.all(self.keys[bridge], archived).apply(
+                    lambda both: replace(both[0], pickle_key=both[1].pickle_key)
+                )
+        self.register_outputs(
+            {
+                "doublepuppet": self.doublepuppet.apply(plain),
+                "tokens": pulumi.Output.all(**self.tokens).apply(plain),
+                "keys": pulumi.Output.all(**self.keys).apply(plain),
+            }
+        )
 
 
-def _of_bridge(seed: pulumi.Output[Seed], kind: type[T], bridge: str) -> pulumi.Output[T]:
-    return seed.apply(lambda known: known.derive_secrets(kind, bridge))
+def _derive(seed: pulumi.Output[Seed], kind: type[T], bridge: str) -> pulumi.Output[T]:
+    return seed.apply(lambda value: value.derive_secrets(kind, bridge))

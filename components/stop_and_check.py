@@ -31,23 +31,23 @@ def stop_and_check(
     """The Command that fails unless Synapse answers all five questions as it should (verdicts/stop_and_check.py). It
     changes nothing. What depends on it is then neither made nor replaced; a container that runs goes on as it is."""
     bridge = args.bridge
-    known = pulumi.Output.all(args.registered, args.doublepuppet_as_token, args.version)
+    values = pulumi.Output.all(args.registered, args.doublepuppet_as_token, args.version)
     return args.host.command(
         f"{name}-stop-and-check",
-        known.apply(
-            lambda k: program.StopAndCheckArguments(
+        values.apply(
+            lambda values: program.StopAndCheckArguments(
                 synapse=bridge.synapse,
                 mas=bridge.mas,
                 bot=bridge.bot,
                 appservice_id=bridge.bridge.appservice_id,
-                as_token=k[0].as_token,
+                as_token=values[0].as_token,
                 doublepuppet_id=bridge.doublepuppet_id,
-                doublepuppet_as_token=k[1],
+                doublepuppet_as_token=values[1],
                 admin_user=bridge.admin_user,
                 bridge=bridge.place,
                 stack=bridge.stack,
                 generation=args.generation,
-                fingerprint=k[2],
+                fingerprint=values[2],
             )
         ),
         create=program.stop_and_check,

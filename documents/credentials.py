@@ -1,8 +1,5 @@
-"""The secrets by name, and how they are derived.
-
-A stack keeps two random seeds. Each secret is derived from one of them and from its purpose (HMAC-SHA256). So two
-resources are enough for any number of bridges, and no secret reveals another.
-"""
+"""The secrets by name, and how each is derived from one of two random seeds and from its purpose (HMAC-SHA256). So two
+resources are enough for any number of bridges, and no secret reveals another."""
 
 from __future__ import annotations
 

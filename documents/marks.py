@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 STACK_LABEL = "mautrix-bridge.stack"  # the stack that made the container
-CONFIG_LABEL = "mautrix-bridge.config"  # the version of the config that the container was made for
 ATTEMPT_LABEL = "mautrix-bridge.attempt"  # a counter, see verdicts/preflight/bridge.py, next_attempt
 TOKENS_LABEL = "mautrix-bridge.tokens"  # the tokenGeneration that the container was made with
 

@@ -13,13 +13,10 @@ NO_ARCHIVE = "none"  # the setting restore: begin with an empty database
 
 @dataclass(frozen=True)
 class Synapse:
-    """The homeserver.
-
-    `directory` on the host is `data_mount` inside its container, and gets the registrations; `homeserver_file` is on
+    """`directory` on the host is `data_mount` inside its container, and gets the registrations; `homeserver_file` is on
     the host; `network` is Docker's; `url` is its client-server API as the host reaches it (or auto), `address` as the
     bridge's container reaches it; `deadline` (seconds) is for a restart; `workers` are the containers of its other
-    processes.
-    """
+    processes."""
 
     domain: str
     container: str
@@ -39,8 +36,7 @@ class Synapse:
 
 @dataclass(frozen=True)
 class Mas:
-    """The Matrix Authentication Service. A redirect to one of `hosts` (host or host:port) is a redirect to it; `role`
-    owns its `database`."""
+    """A redirect to one of `hosts` (host or host:port) is a redirect to it; `role` owns its `database`."""
 
     container: str
     hosts: tuple[str, ...]
@@ -50,8 +46,7 @@ class Mas:
 
 @dataclass(frozen=True)
 class Postgres:
-    """The server that the stack shares; `container` is also its name on the network, where it listens on `port`;
-    `sslmode` is disable or require."""
+    """`container` is also its name on the network, where it listens on `port`; `sslmode` is disable or require."""
 
     container: str
     port: int
@@ -87,12 +82,9 @@ class BridgePlace:
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """The nightly dumps.
-
-    `script` is the operator's ("": none); `directory` is an absolute path, or an expression of that script, like
+    """`script` is the operator's ("": none); `directory` is an absolute path, or an expression of that script, like
     ${BACKUP_DIR}; dumps older than `days` are deleted; each dump is piped through the command `filter` ("": none) and
-    gets `suffix` behind its name; `accept_plain`: whether dumps may be plain beside the operator's encrypted ones.
-    """
+    gets `suffix` behind its name; `accept_plain`: whether dumps may be plain beside the operator's encrypted ones."""
 
     script: str
     directory: str
@@ -104,11 +96,9 @@ class BackupPlan:
 
 @dataclass(frozen=True)
 class ArchivePlan:
-    """A bridge's archives: where they go, and which one it starts from.
-
-    `restore`, for a new database, is none (start empty), latest or the path of an archive; `go_back` is the path of the
-    archive that replaces the database, or ""; `keep` is how many of the archives made before a change stay.
-    """
+    """Where a bridge's archives go. `restore`, for a new database, is none (start empty), latest or the path of an
+    archive; `go_back` is the path of the archive that replaces the database, or ""; `keep` is how many of the archives
+    made before a change stay."""
 
     directory: str
     restore: str
@@ -123,13 +113,10 @@ def archive_owner(stack: str, domain: str) -> str:
 
 @dataclass(frozen=True)
 class StackConfig:
-    """What all bridges of one Pulumi stack share.
-
-    `stack` is "project/name", which also marks our lines in the operator's files; `admin_user` is a user id;
-    `experimental_features`: whether homeserver.yaml gets the plan's two flags; `docker_host`: Docker's address ("": the
-    docker command's own default); `keep_images`: whether unused images stay; `shared_directory`: the stack's own
-    directory on the host; `mas`: None where Synapse has its own logins.
-    """
+    """What all bridges of one Pulumi stack share. `stack` is "project/name", which also marks our lines in the
+    operator's files; `admin_user` is a user id; `experimental_features`: whether homeserver.yaml gets the plan's two
+    flags; `docker_host`: Docker's address ("": the docker command's own default); `keep_images`: whether unused images
+    stay; `shared_directory`: the stack's own directory on the host; `mas`: None where Synapse has its own logins."""
 
     stack: str
     admin_user: str
@@ -146,7 +133,6 @@ class StackConfig:
 
     @property
     def archive_owner(self) -> str:
-        """The owner in this stack's archives."""
         return archive_owner(self.stack, self.synapse.domain)
 
     @property
@@ -156,7 +142,6 @@ class StackConfig:
 
     @property
     def doublepuppet_path(self) -> str:
-        """The registration for double puppeting, on the host."""
         return f"{self.synapse.directory}/{self.doublepuppet_file}"
 
     @property
@@ -173,11 +158,8 @@ class StackConfig:
 
 @dataclass(frozen=True)
 class BridgeDeployment(StackConfig):
-    """One bridge beside one Matrix stack: all that its texts are made of, except secrets.
-
-    `key` is its name among the stack's bridges; `setting` is where its settings are, as bridges[0]; `config` is merged
-    over its config.yaml.
-    """
+    """One bridge: all that its texts are made of, except secrets. `key` is its name among the stack's bridges;
+    `setting` is where its settings are, as bridges[0]; `config` is merged over its config.yaml."""
 
     key: str
     setting: str
@@ -194,12 +176,10 @@ class BridgeDeployment(StackConfig):
 
     @property
     def bot(self) -> str:
-        """The bot's user id."""
         return self.bridge.bot_user_id(self.synapse.domain)
 
     @property
     def registration_path(self) -> str:
-        """The bridge's registration, on the host."""
         return f"{self.synapse.directory}/{self.registration_file}"
 
 
@@ -211,7 +191,6 @@ class Deployment(StackConfig):
 
     @property
     def databases(self) -> tuple[Database, ...]:
-        """The bridges' databases."""
         return tuple(bridge.place.database for bridge in self.bridges)
 
     @property
@@ -222,5 +201,4 @@ class Deployment(StackConfig):
 
     @property
     def registration_paths(self) -> tuple[str, ...]:
-        """The bridges' registrations, and the one for double puppeting, on the host."""
         return (*(bridge.registration_path for bridge in self.bridges), self.doublepuppet_path)

@@ -1,8 +1,5 @@
-"""The address of a host behind SSH, and the command lines of the OpenSSH client for it.
-
-Every connection is made by the operator's own OpenSSH client, so his ~/.ssh/config, known_hosts, agent and jump hosts
-count for all of them (options: ssh_config(5), OpenSSH 9.2).
-"""
+"""The address of a host behind SSH, and the command lines of the operator's own OpenSSH client for it (options:
+ssh_config(5), OpenSSH 9.2)."""
 
 from __future__ import annotations
 
@@ -64,16 +61,11 @@ class SshAddress:
         key = (f"IdentityFile={self.key}", "IdentitiesOnly=yes") if self.key else ()
         return (*config, *(word for option in (*_OPTIONS, *key) for word in ("-o", option)))
 
-    @property
-    def client_words(self) -> tuple[str, ...]:
-        """The client's command line, up to further flags."""
-        user = ("-l", self.user) if self.user else ()
-        port = ("-p", str(self.port)) if self.port else ()
-        return ("ssh", *self.options, *user, *port)
-
     def words(self, *flags: str) -> tuple[str, ...]:
         """The client's whole command line, up to the command."""
-        return (*self.client_words, *flags, "--", self.name)
+        user = ("-l", self.user) if self.user else ()
+        port = ("-p", str(self.port)) if self.port else ()
+        return ("ssh", *self.options, *user, *port, *flags, "--", self.name)
 
     def with_rights(self, command: str) -> str:
         """A shell command for the host, with the rights that our programs need."""

@@ -6,10 +6,11 @@ import json
 import os
 import sys
 import traceback
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn, get_type_hints
 
+from host_programs.host_lock import hold_step_lock
 from host_programs.messages import ScriptError, print_line, say
 from host_programs.verbs import VERBS, verb_of
 from host_programs.wire import WireError, plain, typed
@@ -28,8 +29,8 @@ class Order:
 
 
 def main() -> NoReturn:
-    """Run the verb, print its result as JSON, exit 0; or say why not, and exit 1. A ScriptError is said as it is;
-    anything else is a defect of ours, and its traceback is said."""
+    """Run the verb, print its result as JSON, exit 0. Otherwise exit 1 with a ScriptError's text, or with the traceback
+    of a defect of ours."""
     words = " ".join(sys.argv[1:])
     if words == "status":  # for a person, on the host
         from host_programs.status import print_status
@@ -37,11 +38,10 @@ def main() -> NoReturn:
         print_status.main()
     if words not in VERBS:
         say(f"usage: python3 -I {sys.argv[0]} status; or AREA VERB, with a JSON object on standard input; one of:")
-        for known in sorted(VERBS):
-            say(f"  {known}")
+        say("\n".join(f"  {verb}" for verb in sorted(VERBS)))
         sys.exit(64)  # EX_USAGE of sysexits.h; Python itself ends with 2 if there is no such file
     try:
-        result = _run(words, _read_json())
+        result = _run(words)
     except (ScriptError, WireError) as error:
         say(str(error))
         sys.exit(1)
@@ -52,27 +52,15 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _read_json() -> Any:
+def _run(words: str) -> Any:
     try:
-        return json.loads(sys.stdin.buffer.read())
+        order = typed(Order, json.loads(sys.stdin.buffer.read()), "standard input")
     except ValueError as error:  # its text tells where, and nothing of what is there
         raise ScriptError(f"standard input: is no JSON, should be an object with `arguments`: {error}") from None
-
-
-def _run(words: str, told: Any) -> Any:
-    order = typed(Order, told, "standard input")
     if order.docker_host:
         os.environ["DOCKER_HOST"] = order.docker_host
     verb = verb_of(words)
     kind = next(hint for name, hint in get_type_hints(verb).items() if name != "return")
     arguments = typed(kind, order.arguments, f"{words}: arguments")
-    with _alone(order.step):
+    with hold_step_lock(order.step) if order.step else nullcontext():
         return verb(arguments)
-
-
-def _alone(step: str) -> AbstractContextManager[None]:
-    if not step:
-        return nullcontext()
-    from host_programs import host_lock
-
-    return host_lock.hold_step_lock(step)

@@ -1,6 +1,5 @@
-"""Locks on this host. One kind protects what several stacks may change: homeserver.yaml with Synapse's restart, the
-operator's backup script, who may connect to which database. The other kind protects each step of a stack: a run whose
-connection was cut off goes on here, and the next run must wait for it."""
+"""Locks on this host: of what several stacks may change (homeserver.yaml, the operator's backup script, rights in
+Postgres), and of each step of a stack, since a run whose connection was cut off goes on here."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ PAUSE = 0.2  # seconds between two tries
 
 def hold_lock(resource: str, holder: str, deadline: float = DEADLINE) -> AbstractContextManager[None]:
     """Hold the lock of `resource` (a path, or a container's name) while the body runs. The kernel frees the lock when
-    its process ends. ScriptError, with the other holder's name, if the lock is not free in time."""
+    its process ends. ScriptError, with the other holder's name, if the lock is not free in `deadline` seconds."""
     late = f"{resource}: {{}} has been changing it for over {deadline:g} s"
     return _hold(_lock_path(resource), holder, deadline, f"waiting for {{}}, which is changing {resource}", late)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from documents.launcher import RUN_FROM_STDIN, stdin_of
 from host_programs.docker import run_docker_bytes
+from host_programs.files.directory import PROGRAMS
 from host_programs.messages import ScriptError
 from host_programs.verbs import words_of
 from host_programs.wire import plain, result_of, typed
@@ -21,11 +22,9 @@ from host_programs.wire import plain, result_of, typed
 A = TypeVar("A")
 R = TypeVar("R")
 
-NAME = "mautrix-host-"  # how the file's name begins
 _PACKAGES = ("documents", "verdicts", "host_programs")
-_MAIN = "from host_programs.dispatch import main\n\nmain()\n"
+_MAIN = b"from host_programs.dispatch import main\n\nmain()\n"
 _CHECKOUT = Path(__file__).resolve().parents[1]
-_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class ProgramFile:
 
     @property
     def name(self) -> str:
-        return f"{NAME}{self.sha256[:12]}.pyz"
+        return f"{PROGRAMS}{self.sha256[:12]}.pyz"
 
 
 @cache
@@ -49,42 +48,23 @@ def build_program_file(stack: str) -> ProgramFile:
     machine it is on: nothing is compressed, and no time or owner is kept."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as file:
-        _add(file, "__main__.py", _MAIN.encode())
-        for package in _PACKAGES:
-            for path in sorted((_CHECKOUT / package).rglob("*")):
-                if path.suffix in (".py", ".sh"):
-                    _add(file, str(path.relative_to(_CHECKOUT)), path.read_bytes())
+        sources = [path for package in _PACKAGES for path in sorted((_CHECKOUT / package).rglob("*.py"))]
+        texts = {str(path.relative_to(_CHECKOUT)): path.read_bytes() for path in sources}
+        for name, text in {"__main__.py": _MAIN, **texts}.items():
+            info = zipfile.ZipInfo(name)  # of 1980
+            info.create_system, info.external_attr = 3, 0o644 << 16
+            file.writestr(info, text)
     return ProgramFile(f"# Programs: written by the Pulumi stack {stack}.\n".encode() + archive.getvalue())
-
-
-def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
-    info = zipfile.ZipInfo(name, _TIME)
-    info.create_system, info.external_attr = 3, 0o644 << 16
-    file.writestr(info, data)
 
 
 def running_file() -> bytes:
     """The bytes of the program file that is running; out of a checkout, those that it would have."""
-    archive = _archive()
+    archive = getattr(globals().get("__loader__"), "archive", "")  # of a zipimporter
     return Path(archive).read_bytes() if archive else build_program_file("none").data
 
 
-def text_of(name: str) -> str:
-    """A file's text, by its path below the checkout, out of the checkout or of the program file that is running."""
-    archive = _archive()
-    if not archive:
-        return (_CHECKOUT / name).read_text(encoding="utf-8")
-    with zipfile.ZipFile(archive) as file:
-        return file.read(name).decode()
-
-
-def _archive() -> str:
-    """The path of the program file that is running, "" out of a checkout (zipimport.zipimporter.archive)."""
-    return str(getattr(globals().get("__loader__"), "archive", ""))
-
-
 class InsideError(ScriptError):
-    """A verb failed in its container; its text is the last line of what was said."""
+    """A verb failed in its container; the text is its last line."""
 
 
 def run_inside(container: str, verb: Callable[[A], R], arguments: A, timeout: float) -> R:
@@ -95,11 +75,11 @@ def run_inside(container: str, verb: Callable[[A], R], arguments: A, timeout: fl
         stdin=inside_order(arguments), timeout=timeout,
     )  # fmt: skip
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
-        raise InsideError(said.splitlines()[-1])
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise InsideError(lines[-1] if lines else f"exit code {done.returncode}")
     return typed(result_of(verb), json.loads(done.stdout), f"the answer of {container}")
 
 
 def inside_order(arguments: Any) -> bytes:
-    """What a verb in a container gets on standard input: the program itself, and what it is told."""
+    """Standard input of a verb in a container: the program itself, and its arguments."""
     return stdin_of(running_file(), json.dumps({"arguments": plain(arguments)}))

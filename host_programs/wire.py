@@ -1,8 +1,6 @@
-"""What a script is told and what it answers: frozen dataclasses on both sides, a JSON object between them.
+"""A verb's arguments and result: frozen dataclasses on both sides, a JSON object between them.
 
-Each script declares one dataclass for its arguments and one for each result. The component that sends the script
-fills in the same class, so a misspelt or missing name fails where it is written. Annotations of these classes are
-evaluated on the host's Python 3.9 too: `Optional[str]`, not `str | None`.
+Annotations of these classes are evaluated on the host's Python 3.9 too: `Optional[str]`, not `str | None`.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ def typed(kind: type[T], value: Any, where: str = "the JSON") -> T:
 
 
 def result_of(verb: Callable[[Any], T]) -> type[T]:
-    """The type that a script's verb returns."""
+    """The type that a verb returns."""
     return cast("type[T]", _hints(verb)["return"])
 
 
@@ -52,11 +50,8 @@ def _hints(annotated: Any) -> dict[str, Any]:
 
 def _typed(kind: Any, value: Any, where: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
-    if origin is Union:
-        if value is None and type(None) in inner:
-            return None
-        (kind,) = (each for each in inner if each is not type(None))  # Optional is the only union here
-        return _typed(kind, value, where)
+    if origin is Union:  # Optional is the only one
+        return None if value is None else _typed(inner[0], value, where)
     if dataclasses.is_dataclass(kind):
         return _object(kind, value, where)
     if origin is tuple and isinstance(value, list):
@@ -73,14 +68,12 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
 def _object(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise WireError(f"{where}: is {type(value).__name__}, should be an object")
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    required = {name for name, field in fields.items() if _required(field)}
-    for what, names in (("missing", required - value.keys()), ("unknown", value.keys() - fields.keys())):
-        if names:
-            raise WireError(f"{where}: {what}: {', '.join(sorted(names))}")
+    fields = dataclasses.fields(kind)
+    names = {field.name for field in fields}
+    missing = dataclasses.MISSING
+    required = {field.name for field in fields if field.default is missing and field.default_factory is missing}
+    for fault, keys in (("missing", required - value.keys()), ("unknown", value.keys() - names)):
+        if keys:
+            raise WireError(f"{where}: {fault}: {', '.join(sorted(keys))}")
     hints = _hints(kind)
     return kind(**{name: _typed(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-
-
-def _required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -18,6 +18,7 @@ from documents.places import (
     Deployment,
     Mas,
     Postgres,
+    StackConfig,
     Synapse,
 )
 from documents.ssh import SshAddress
@@ -40,54 +41,52 @@ def key_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class BridgeSettings:
-    """One entry of the setting `bridges`, key by key.
+    """One entry of the setting `bridges`, key by key. `setting` is where it is, as bridges[0]; `bridge` is what its
+    kind and the keys up to `login` make it."""
 
-    `key` is its name among the bridges; `setting` is where the entry is, as bridges[0]; `bridge` is what its kind and
-    name make it.
-    """
-
-    key: str
     setting: str
     bridge: Bridge
+    kind: str = checked_by(values.kind)
+    name: str = checked_by(values.bridge_name)
+    network: str = checked_by(values.matching(r"[^\x00-\x1f]{1,60}", "the network's name for people"))
+    binary: str = checked_by(values.matching(r"/[A-Za-z0-9._/-]+", "the path of the program in the image"))
+    login: str = checked_by(values.matching(r"[^\x00-\x1f]{1,200}", "what a user does to link an account"))
     image: str = checked_by(values.image)
+    port: int = checked_by(values.port)
     container: str = checked_by(values.bridge_container)
     directory: str = checked_by(values.directory)
-    port: int = checked_by(values.port)
     database: str = checked_by(values.postgres_name)
     role: str = checked_by(values.postgres_name)
     registration_file: str = checked_by(values.yaml_name)
     archive_dir: str = checked_by(values.directory)
     restore: str = checked_by(values.restore)
     go_back_to: str = checked_by(values.archive)
-    permissions: Mapping[str, str] = checked_by(values.permissions)
     bridge_config: Mapping[str, Any] = checked_by(values.config_sections)
 
     @property
-    def config(self) -> dict[str, Any]:
-        """What is merged over the bridge's config.yaml."""
-        if not self.permissions:
-            return dict(self.bridge_config)
-        section = {**self.bridge_config.get("bridge", {}), "permissions": dict(self.permissions)}
-        return {**self.bridge_config, "bridge": section}
+    def key(self) -> str:
+        """Its name among the bridges."""
+        return self.name or self.kind
 
 
 def bridge_defaults(bridge: Bridge) -> dict[str, Any]:
-    """The fields of BridgeSettings that an entry does not set, by name. All follow from the bridge.
-
-    Signal's registration has the plan's file name.
-    """
+    """The fields of BridgeSettings that an entry does not set, by name. Signal's registration has the plan's name."""
     return {
+        "kind": "signal",
+        "name": "",
+        "network": bridge.network_name,
+        "binary": bridge.binary,
+        "login": bridge.login_hint,
         "image": bridge.image,
+        "port": bridge.default_port,
         "container": bridge.name,
         "directory": f"/opt/matrix/{bridge.name}",
-        "port": bridge.default_port,
         "database": bridge.database,
         "role": bridge.database,
-        "registration_file": "registration.yaml" if bridge == SIGNAL else f"{bridge.name}-registration.yaml",
+        "registration_file": "registration.yaml" if bridge.name == SIGNAL.name else f"{bridge.name}-registration.yaml",
         "archive_dir": f"/var/backups/{bridge.name}",
         "restore": NO_ARCHIVE,
         "go_back_to": "",
-        "permissions": {},
         "bridge_config": {},
     }
 
@@ -107,7 +106,7 @@ class Settings:
     docker_host: str = checked_by(values.docker_host)
     network: str = checked_by(values.network)
     synapse_container: str = checked_by(values.container)
-    synapse_workers: tuple[str, ...] = checked_by(values.list_of(values.container, "names of containers"))
+    synapse_workers: tuple[str, ...] = checked_by(values.list_of(values.container, "a list: names of containers"))
     synapse_dir: str = checked_by(values.directory)
     synapse_data_mount: str = checked_by(values.directory)
     homeserver_file: str = checked_by(values.yaml_path, empty=True)
@@ -118,7 +117,8 @@ class Settings:
     mas_container: str = checked_by(values.container)  # or none
     mas_hosts: tuple[str, ...] = checked_by(
         values.list_of(
-            values.matching(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", "a host or host:port"), "host or host:port names"
+            values.matching(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", "a host or host:port"),
+            "a list: host or host:port names",
         )
     )
     postgres_container: str = checked_by(values.container)
@@ -130,9 +130,11 @@ class Settings:
     synapse_database: str = checked_by(values.postgres_name)
     mas_database: str = checked_by(values.postgres_name)
     mas_role: str = checked_by(values.postgres_name)
-    isolated_databases: tuple[str, ...] = checked_by(values.list_of(values.postgres_name, "names of databases"))
+    isolated_databases: tuple[str, ...] = checked_by(values.list_of(values.postgres_name, "a list: names of databases"))
     accept_locked_out: tuple[str, ...] = checked_by(
-        values.list_of(values.matching(r"[^\"\\\x00]{1,63}", "a Postgres role's name"), "names of Postgres roles")
+        values.list_of(
+            values.matching(r"[^\"\\\x00]{1,63}", "a Postgres role's name"), "a list: names of Postgres roles"
+        )
     )
     backup_script: str = checked_by(values.script_or_none)
     backup_dir: str = checked_by(
@@ -150,7 +152,7 @@ class Settings:
     accept_archive_of: str = checked_by(
         values.matching(r"[^\s@]+/[^\s@]+@[^\s@]+", "the owner of an archive, as PROJECT/STACK@DOMAIN"), empty=True
     )
-    bridges: tuple[BridgeSettings, ...] = checked_by(values.bridge_entries)  # type: ignore[arg-type]
+    bridges: tuple[BridgeSettings, ...] = checked_by(values.bridge_entries)
     keep_image: bool = checked_by(values.boolean)
     shared_dir: str = checked_by(values.directory)
     doublepuppet_file: str = checked_by(values.yaml_name)
@@ -190,16 +192,16 @@ class Settings:
 
     def deployment(self, stack: str) -> Deployment:
         """The same facts as the records that every program takes. `stack` is "project/name"."""
-        shared: dict[str, Any] = {
-            "stack": stack,
-            "admin_user": self.admin_user,
-            "doublepuppet_id": self.doublepuppet_id,
-            "doublepuppet_file": self.doublepuppet_file,
-            "experimental_features": self.experimental_features,
-            "docker_host": "" if self.docker_host == "auto" else self.docker_host,
-            "keep_images": self.keep_image,
-            "shared_directory": self.shared_dir,
-            "synapse": Synapse(
+        shared = StackConfig(
+            stack=stack,
+            admin_user=self.admin_user,
+            doublepuppet_id=self.doublepuppet_id,
+            doublepuppet_file=self.doublepuppet_file,
+            experimental_features=self.experimental_features,
+            docker_host="" if self.docker_host == "auto" else self.docker_host,
+            keep_images=self.keep_image,
+            shared_directory=self.shared_dir,
+            synapse=Synapse(
                 domain=self.domain,
                 container=self.synapse_container,
                 directory=self.synapse_dir,
@@ -211,11 +213,11 @@ class Settings:
                 deadline=self.synapse_deadline,
                 workers=self.synapse_workers,
             ),
-            "mas": Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role) if self.has_mas else None,
-            "postgres": Postgres(
+            mas=Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role) if self.has_mas else None,
+            postgres=Postgres(
                 self.postgres_container, self.postgres_port, self.postgres_superuser, self.postgres_sslmode
             ),
-            "backup": BackupPlan(
+            backup=BackupPlan(
                 script="" if self.backup_script == "none" else self.backup_script,
                 directory=self.backup_dir,
                 days=self.backup_days,
@@ -223,25 +225,21 @@ class Settings:
                 suffix=self.backup_filter_suffix,
                 accept_plain=self.accept_plain_dumps,
             ),
-        }
-        bridges = tuple(
-            BridgeDeployment(
-                **shared,
-                key=bridge.key,
-                setting=bridge.setting,
-                bridge=bridge.bridge,
-                registration_file=bridge.registration_file,
-                place=BridgePlace(
-                    container=bridge.container,
-                    directory=bridge.directory,
-                    network=self.network,
-                    port=bridge.port,
-                    image=bridge.image,
-                    database=Database(self.postgres_container, bridge.database, bridge.role),
-                ),
-                archive=ArchivePlan(bridge.archive_dir, bridge.restore, bridge.go_back_to, self.keep_archives),
-                config=bridge.config,
-            )
-            for bridge in self.bridges
         )
-        return Deployment(**shared, bridges=bridges)
+        bridges = tuple(self._bridge_deployment(shared, bridge) for bridge in self.bridges)
+        return Deployment(**vars(shared), bridges=bridges)
+
+    def _bridge_deployment(self, shared: StackConfig, bridge: BridgeSettings) -> BridgeDeployment:
+        database = Database(self.postgres_container, bridge.database, bridge.role)
+        return BridgeDeployment(
+            **vars(shared),
+            key=bridge.key,
+            setting=bridge.setting,
+            bridge=bridge.bridge,
+            registration_file=bridge.registration_file,
+            place=BridgePlace(
+                bridge.container, bridge.directory, self.network, bridge.port, bridge.image, database=database
+            ),
+            archive=ArchivePlan(bridge.archive_dir, bridge.restore, bridge.go_back_to, self.keep_archives),
+            config=dict(bridge.bridge_config),
+        )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from documents.bridge import kinds
+from documents.bridge.kinds import CUSTOM, make_bridge
 from settings import checks
 from settings.fields import BridgeSettings, Settings, bridge_defaults, key_of
 
@@ -41,21 +41,13 @@ def parse(texts: Mapping[str, str | None]) -> Settings:
 
     Raises BadSettings with a line for each key that is missing or bad.
     """
-    parsed: dict[str, Any] = {}
-    problems: list[str] = []
+    parsed, problems = _check_fields(Settings, texts)
     for field in fields(Settings):
         key = key_of(field.name)
-        text = texts.get(key)
-        if text == "" and field.metadata["empty"]:
+        if texts.get(key) == "" and field.metadata["empty"]:
             parsed[field.name] = ""
-        elif not text:
+        elif not texts.get(key):
             problems.append(f"{key}: not set; set it with `pulumi config set {key} …`")
-        else:
-            try:
-                parsed[field.name] = field.metadata["check"](text)
-            except ValueError as error:
-                shown = "" if field.name == "bridges" else f"{text!r} "
-                problems.append(f"{key}: {shown}should be {error}")
     bridges: list[BridgeSettings] = []
     for number, entry in enumerate(parsed.pop("bridges", ())):
         bridge, bad = _parse_entry(f"bridges[{number}]", entry)
@@ -72,24 +64,32 @@ def parse(texts: Mapping[str, str | None]) -> Settings:
 
 def _parse_entry(setting: str, entry: Mapping[str, Any]) -> tuple[BridgeSettings | None, list[str]]:
     """One entry of `bridges`: its settings, or None and a line for each bad key."""
-    checked = {key_of(field.name): field for field in fields(BridgeSettings) if "check" in field.metadata}
-    known = dict.fromkeys([*kinds.FIELDS, *kinds.CUSTOM_FIELDS, *checked])
-    problems = [
-        f"{setting}.{key}: no such key: should be one of {', '.join(known)}" for key in sorted(entry.keys() - {*known})
-    ]
-    try:
-        bridge = kinds.bridge_from_entry(entry)
-    except ValueError as error:
-        return None, [*problems, f"{setting}: should be {error}"]
-    values = bridge_defaults(bridge)
-    for key, field in checked.items():
-        value = entry.get(key)
-        if value in (None, "", 0):
+    parsed, problems = _check_fields(BridgeSettings, entry, f"{setting}.")
+    keys = [key_of(field.name) for field in fields(BridgeSettings) if "check" in field.metadata]
+    for key in sorted(entry.keys() - {*keys}):
+        problems.append(f"{setting}.{key}: no such key: should be one of {', '.join(keys)}")
+    if parsed.get("kind") == CUSTOM:
+        missing = [key for key in ("name", "network", "image", "port", "binary") if not entry.get(key)]
+        problems += [f"{setting}.{key}: not set, and kind custom needs it" for key in missing]
+    if problems:
+        return None, problems
+    bridge = make_bridge(parsed)
+    return BridgeSettings(setting=setting, bridge=bridge, **{**bridge_defaults(bridge), **parsed}), []
+
+
+def _check_fields(kind: type, texts: Mapping[str, Any], where: str = "") -> tuple[dict[str, Any], list[str]]:
+    """The typed values by field, and a line for each bad one. What is empty is left out."""
+    parsed: dict[str, Any] = {}
+    problems = []
+    for field in fields(kind):
+        key = key_of(field.name)
+        value = texts.get(key)
+        if "check" not in field.metadata or value in (None, "", 0):
             continue
         try:
-            values[field.name] = field.metadata["check"](value if isinstance(value, str) else json.dumps(value))
+            parsed[field.name] = field.metadata["check"](value if isinstance(value, str) else json.dumps(value))
         except ValueError as error:
-            shown = f"{value!r} " if isinstance(value, (str, int)) else ""  # a whole config may hold secrets
-            problems.append(f"{setting}.{key}: {shown}should be {error}")
-    key = str(entry.get("name") or entry.get("kind", "signal"))
-    return (None if problems else BridgeSettings(key=key, setting=setting, bridge=bridge, **values)), problems
+            # A whole config may hold secrets.
+            shown = f"{value!r} " if isinstance(value, (str, int)) and key != "bridges" else ""
+            problems.append(f"{where}{key}: {shown}should be {error}")
+    return parsed, problems

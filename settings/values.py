@@ -8,12 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
-from documents.bridge.kinds import IMAGE
-from documents.places import AUTO, NO_ARCHIVE
+from documents.bridge.kinds import CUSTOM, KINDS
 from documents.ssh import SshAddress
 
 LOCAL = "local"  # the setting host: this machine
@@ -21,7 +18,8 @@ LOCAL = "local"  # the setting host: this machine
 _LOCALPART = r"[a-z0-9._=/+-]+"
 _HOSTNAME = r"(?=.{1,230}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 _DOCKER_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]+"
-_LEVELS = ("block", "relay", "commands", "user", "admin")  # mautrix-go, bridgev2/bridgeconfig/permissions.go
+_PATH = r"(?:/(?!\.\.?(?:/|$))[^/\s:,'\"]+)+"
+_URL = r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 
 
 def matching(pattern: str, expected: str) -> Callable[[str], str]:
@@ -42,19 +40,32 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     return check
 
 
+def json_value(accepts: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
+    def check(value: str) -> Any:
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = None
+        if not accepts(parsed):
+            raise ValueError(expected)
+        return parsed
+
+    return check
+
+
 def list_of(check: Callable[[str], str], expected: str) -> Callable[[str], tuple[str, ...]]:
-    def check_list(value: str) -> tuple[str, ...]:
-        items = _json(value)
-        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise ValueError(f"a list: {expected}")
+    check_list = json_value(lambda v: isinstance(v, list) and all(isinstance(item, str) for item in v), expected)
+
+    def check_items(value: str) -> tuple[str, ...]:
+        items = check_list(value)
         for item in items:
             try:
                 check(item)
             except ValueError as error:
-                raise ValueError(f"a list: {expected}; {item!r} is not {error}") from None
+                raise ValueError(f"{expected}; {item!r} is not {error}") from None
         return tuple(items)
 
-    return check_list
+    return check_items
 
 
 def boolean(value: str) -> bool:
@@ -63,17 +74,12 @@ def boolean(value: str) -> bool:
     return value == "true"
 
 
-def _json(value: str) -> Any:
-    """The JSON value; None if the text is no JSON."""
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return None
+def host(value: str) -> str:
+    return value if value == LOCAL else SshAddress.parse(value).url
 
 
-# names, addresses and paths ----------------------------------------------------------------------------------------
-
-server_name = matching(rf"{_HOSTNAME}(?::[0-9]{{1,5}})?", "a server_name like example.org")
+# The bridge takes example.com for not configured, and does not start.
+server_name = matching(rf"(?!example\.com$){_HOSTNAME}(?::[0-9]{{1,5}})?", "a server_name like example.org")
 user_id = matching(rf"@{_LOCALPART}:.+", "a user id like @name:domain")
 network = matching(_DOCKER_NAME, "a Docker network's name: letters, digits, '_', '.', '-'")
 container = matching(_DOCKER_NAME, "a container's name: letters, digits, '_', '.', '-'")
@@ -81,7 +87,10 @@ bridge_container = matching(
     r"[A-Za-z0-9][A-Za-z0-9.-]+",
     "a container's name that is a host name too (it is the host of the registration's url): letters, digits, '.', '-'",
 )
-image = matching(IMAGE, "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0")
+image = matching(  # an upgrade is a decision
+    r"(?!.*:latest$)[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}",
+    "an image with an exact tag, like dock.mau.dev/mautrix/signal:v0.2603.0",
+)
 docker_host = matching(
     r"auto|(?:unix:///|tcp://)[^\s'\"]+", "auto, or Docker's address like unix:///run/user/1000/docker.sock"
 )
@@ -90,92 +99,31 @@ postgres_name = matching(
     r"[a-z_][a-z0-9_-]{0,62}",
     "a Postgres name in lower case: a letter or '_', then letters, digits, '_', '-'; at most 63",
 )
+url = matching(_URL, "a URL like http://127.0.0.1:8008, without a path")
+url_or_auto = matching(f"auto|{_URL}", "auto, or a URL like http://127.0.0.1:8008, without a path")
 yaml_name = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*\.yaml", "a file name that ends in .yaml, without a directory")
 key_path = matching(r"[/~]\S+", "the path of a private key on this machine, like ~/.ssh/id_ed25519, or empty")
+directory = matching(_PATH, "an absolute path on the host without a slash at its end, '..', quotes, ':' or spaces")
+script_or_none = matching(
+    f"none|{_PATH}", "none, or the absolute path of a script on the host, without '..', quotes, ':' or spaces"
+)
+yaml_path = matching(
+    rf"(?=.*\.ya?ml$){_PATH}",
+    "an absolute path on the host that ends in .yaml, without '..', quotes, ':' or spaces; or empty",
+)
+archive = matching(r"/.*\.tar\.gz", "the absolute path of an archive (.tar.gz)")
+restore = matching(r"none|latest|/.*\.tar\.gz", "none, latest or the absolute path of an archive (.tar.gz)")
 
-
-def host(value: str) -> str:
-    return value if value == LOCAL else SshAddress.parse(value).url
-
-
-def url(value: str) -> str:
-    expected = "a URL like http://127.0.0.1:8008, without a path"
-    try:
-        parts = urlsplit(value)
-        name, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError(expected) from None
-    more = parts.path or parts.query or parts.fragment or parts.username
-    if parts.scheme not in ("http", "https") or not name or more:
-        raise ValueError(expected)
-    return value
-
-
-def url_or_auto(value: str) -> str:
-    try:
-        return value if value == AUTO else url(value)
-    except ValueError as error:
-        raise ValueError(f"auto, or {error}") from None
-
-
-def directory(value: str) -> str:
-    path = PurePosixPath(value)
-    plain = path.is_absolute() and ".." not in path.parts and str(path) == value and value != "/"
-    if not plain or re.search(r"[\s:,'\"]", value):
-        raise ValueError("an absolute path on the host without a slash at its end, '..', quotes, ':' or spaces")
-    return value
-
-
-def script_or_none(value: str) -> str:
-    try:
-        return value if value == "none" else directory(value)
-    except ValueError:
-        raise ValueError(
-            "none, or the absolute path of a script on the host, without '..', quotes, ':' or spaces"
-        ) from None
-
-
-def yaml_path(value: str) -> str:
-    try:
-        if value.endswith((".yaml", ".yml")):
-            return directory(value)
-    except ValueError:
-        pass
-    raise ValueError("an absolute path on the host that ends in .yaml, without '..', quotes, ':' or spaces; or empty")
-
-
-def archive(value: str) -> str:
-    if value.startswith("/") and value.endswith(".tar.gz"):
-        return value
-    raise ValueError("the absolute path of an archive (.tar.gz)")
-
-
-def restore(value: str) -> str:
-    try:
-        return value if value in (NO_ARCHIVE, "latest") else archive(value)
-    except ValueError as error:
-        raise ValueError(f"none, latest or {error}") from None
-
-
-# lists and mappings ------------------------------------------------------------------------------------------------
-
-
-def permissions(value: str) -> dict[str, str]:
-    levels = _json(value)
-    if not isinstance(levels, dict) or not levels or any(level not in _LEVELS for level in levels.values()):
-        raise ValueError(f"a mapping of users, domains or * to {', '.join(_LEVELS[:-1])} or {_LEVELS[-1]}")
-    return levels
-
-
-def config_sections(value: str) -> dict[str, Any]:
-    sections = _json(value)
-    if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
-        raise ValueError("a mapping of sections, as the bridge's own config.yaml has them")
-    return sections
-
-
-def bridge_entries(value: str) -> tuple[dict[str, Any], ...]:
-    entries = _json(value)
-    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError("a list of bridges, at least one, each a mapping like {kind: signal}")
-    return tuple(entries)
+# Of an entry of `bridges`.
+kind = matching("|".join([*KINDS, CUSTOM]), f"one of {', '.join(KINDS)}, {CUSTOM}")
+bridge_name = matching(
+    r"[a-z][a-z0-9-]{0,30}", "a name for ids, containers and databases: lower-case letters, digits, '-'"
+)
+config_sections = json_value(
+    lambda v: isinstance(v, dict) and all(isinstance(section, dict) for section in v.values()),
+    "a mapping of sections, as the bridge's own config.yaml has them",
+)
+bridge_entries = json_value(
+    lambda v: isinstance(v, list) and bool(v) and all(isinstance(entry, dict) for entry in v),
+    "a list of bridges, at least one, each a mapping like {kind: signal}",
+)

@@ -18,8 +18,7 @@ from host_programs.program_file import ProgramFile
 from host_programs.verbs import words_of
 from host_programs.wire import plain, result_of, typed
 from verdicts.ssh_errors import explain_lost_connection, explain_refused_command
-from workstation import forward
-from workstation.ssh_client import make_control_directory, read_client_settings
+from workstation.ssh_client import LOOPBACK, ForwardError, forward_port, make_control_directory, read_client_settings
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -69,9 +68,8 @@ class Machine(ABC):
         """`address`: the daemon's on that machine."""
 
     @abstractmethod
-    def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
-        """Where Pulumi's provider reaches what the machine reaches at `address` and `port`, until the operation of
-        `engine` (HOST:PORT) ends. Raises MachineError."""
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
+        """Where Pulumi's provider reaches what the machine reaches at `address` and `port`. Raises MachineError."""
 
     @abstractmethod
     def step_command(self, path: str, words: str) -> str:
@@ -94,26 +92,28 @@ class Machine(ABC):
         return {FILE_LOST: f"{step}: its program file is gone from the host: {PUT_BACK}; then run this again"}
 
     @abstractmethod
-    def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
-        """Run the project's program file there, now."""
+    def _look(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
+        """The command line that runs the project's program file there, and its standard input."""
 
-    @abstractmethod
-    def _why_not(self, done: subprocess.CompletedProcess[bytes]) -> str:
+    def _explain(self, stderr: str, code: int) -> str:
         """Why the machine did not run it; "" if it did."""
+        return ""
 
     def run(self, verb: Callable[[A], R], arguments: A) -> R:
         """Run a verb that changes nothing, now, and as no resource. Raises MachineError."""
         words = words_of(verb)
         order = json.dumps({"arguments": plain(arguments), "docker_host": self.docker_host})
+        command, stdin = self._look(words, order)
         try:
-            done = self._run(words, order)
+            done = subprocess.run(command, input=stdin, capture_output=True, timeout=LOOK_LIMIT, check=False)
         except FileNotFoundError as error:
             raise MachineError(f"{error.filename}: not on this machine, or not in PATH: install it") from None
         except subprocess.TimeoutExpired:
             raise MachineError(f"{words}: no answer from the host in {LOOK_LIMIT:g} s") from None
         if done.returncode:
-            said = self._why_not(done) or done.stderr.decode(errors="replace").strip()
-            raise MachineError(said or f"{words}: exit code {done.returncode}")
+            stderr = done.stderr.decode(errors="replace").strip()
+            text = self._explain(stderr, done.returncode) or stderr
+            raise MachineError(text or f"{words}: exit code {done.returncode}")
         return typed(result_of(verb), json.loads(done.stdout))
 
     def order(self, arguments: Any, step: str, reapply: int) -> str:
@@ -128,7 +128,7 @@ class LocalMachine(Machine):
     def docker(self, address: str) -> DockerAddress:
         return DockerAddress(address)
 
-    def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
         return address, port
 
     def step_command(self, path: str, words: str) -> str:
@@ -137,53 +137,31 @@ class LocalMachine(Machine):
     def copy_command(self, words: str) -> str:
         return f"python3 -I {self._file} {words}"
 
-    def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-I", str(self._project / self._file), *words.split()]
-        return subprocess.run(command, input=order.encode(), capture_output=True, timeout=LOOK_LIMIT, check=False)
-
-    def _why_not(self, done: subprocess.CompletedProcess[bytes]) -> str:
-        return ""
+    def _look(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
+        return [sys.executable, "-I", str(self._project / self._file), *words.split()], order.encode()
 
 
 class SshMachine(Machine):
-    """A machine behind SSH: local commands run the OpenSSH client, which makes one connection for all of them.
-
-    Not pulumi-command's remote.Command (1.2.1): it reads neither ~/.ssh/config nor known_hosts, would have the key's
-    text in the state, and makes a connection for each command.
-    """
+    """A machine behind SSH: local commands run the OpenSSH client, which makes one connection for all of them."""
 
     def __init__(
-        self,
-        address: SshAddress,
-        local_port: int,
-        deployment: str,
-        program: ProgramFile,
-        docker_host: str,
-        project: Path,
+        self, address: SshAddress, local_port: int, program: ProgramFile, docker_host: str, project: Path
     ) -> None:
-        """`local_port`: this side's, for Postgres; `deployment`: the stack's name among all on that machine."""
+        """`local_port`: this side's, for Postgres."""
         super().__init__(program, docker_host, project)
-        self._address, self._local_port, self._deployment = address, local_port, deployment
+        self._address, self._local_port = address, local_port
         make_control_directory()
 
     def docker(self, address: str) -> DockerAddress:
         return DockerAddress(self._address.docker_url(address), self._address.options)
 
-    def postgres(self, address: str, port: int, engine: str) -> tuple[str, int]:
-        wanted = forward.Forward(
-            deployment=self._deployment,
-            port=self._local_port,
-            target=f"[{address}]:{port}" if ":" in address else f"{address}:{port}",
-            ssh=self._address.client_words,
-            name=self._address.name,
-            url=self._address.url,
-            engine=engine,
-        )
+    def postgres(self, address: str, port: int) -> tuple[str, int]:
+        target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         try:
-            forward.ensure(wanted)
-        except forward.ForwardError as error:
+            forward_port(self._address, self._local_port, target, self._project / BUILD / f"port-{self._local_port}")
+        except ForwardError as error:
             raise MachineError(str(error)) from None
-        return forward.LOOPBACK, self._local_port
+        return LOOPBACK, self._local_port
 
     def step_command(self, path: str, words: str) -> str:
         return self._address.shell_text(f"python3 -I {shlex.quote(path)} {words}")
@@ -203,13 +181,11 @@ class SshMachine(Machine):
     def _from_stdin(self, words: str) -> str:
         return f"python3 -I -c {shlex.quote(RUN_FROM_STDIN)} {words}"
 
-    def _run(self, words: str, order: str) -> subprocess.CompletedProcess[bytes]:
-        command = [*self._address.words("-T"), self._address.with_rights(self._from_stdin(words))]
-        sent = stdin_of(self.program.data, order)
-        return subprocess.run(command, input=sent, capture_output=True, timeout=LOOK_LIMIT, check=False)
+    def _look(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
+        command = self._address.with_rights(self._from_stdin(words))
+        return [*self._address.words("-T"), command], stdin_of(self.program.data, order)
 
-    def _why_not(self, done: subprocess.CompletedProcess[bytes]) -> str:
-        stderr = done.stderr.decode(errors="replace")
-        if done.returncode == CONNECTION_LOST:
+    def _explain(self, stderr: str, code: int) -> str:
+        if code == CONNECTION_LOST:
             return explain_lost_connection(self._address, stderr, read_client_settings(self._address))
-        return explain_refused_command(self._address, stderr, done.returncode)
+        return explain_refused_command(self._address, stderr, code)

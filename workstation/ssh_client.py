@@ -1,28 +1,94 @@
-"""The OpenSSH client of this machine: its own settings for a host, and the directory of its shared connection."""
+"""The OpenSSH client of this machine: its settings for a host, and the way to Postgres through its shared connection.
+
+The shared connection (`ControlMaster`) stays for a minute after the last command, so the port outlives the Pulumi
+program: the provider needs it until the operation ends. Nothing listens on the host.
+"""
 
 from __future__ import annotations
 
 import os
 import pwd
+import socket
+import struct
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from documents.ssh import CONTROL_DIRECTORY, SshAddress
 
+LOOPBACK = "127.0.0.1"
+_ANSWER_SECONDS = 40.0
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+"""What a Postgres client asks first. Any server answers it with one byte (PostgreSQL 15, protocol-message-formats)."""
+
+
+class ForwardError(Exception):
+    """Its text is one line: what does not work, and what to do."""
+
 
 def read_client_settings(address: SshAddress) -> dict[str, str]:
     """The client's own settings for this host, by key in lower case (`ssh -G`); empty if the client does not say."""
-    words = (*address.client_words, "-G", address.name)
-    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
-    pairs = (line.partition(" ") for line in done.stdout.splitlines())
+    pairs = (line.partition(" ") for line in _run(address.words("-G")).stdout.splitlines())
     return {key: value for key, _, value in pairs}
 
 
-def control_directory() -> Path:
-    """Where the client keeps the socket of its shared connection; in the account's home, as the client takes it."""
-    return Path(CONTROL_DIRECTORY.replace("~", pwd.getpwuid(os.getuid()).pw_dir))
-
-
 def make_control_directory() -> None:
-    """The client does not make it."""
-    control_directory().mkdir(mode=0o700, exist_ok=True)
+    """The client does not make it. It is in the account's home, as the client takes `~`."""
+    Path(CONTROL_DIRECTORY.replace("~", pwd.getpwuid(os.getuid()).pw_dir)).mkdir(mode=0o700, exist_ok=True)
+
+
+def forward_port(address: SshAddress, port: int, target: str, note: Path) -> None:
+    """Have this machine's `port` lead to Postgres at `target` (HOST:PORT as the host sees it), and prove it by a
+    question. The client must have a shared connection already; a port that leads there already is fine. The file `note`
+    keeps the target: the client takes the way to an earlier one away only if it is named. Raises ForwardError."""
+    if note.exists() and note.read_text() != target:
+        _run(address.words("-O", "cancel", "-L", f"{LOOPBACK}:{port}:{note.read_text()}"))
+    note.write_text(target)
+    done = _run(address.words("-O", "forward", "-L", f"{LOOPBACK}:{port}:{target}"))
+    if "Port forwarding failed" in done.stderr:
+        raise ForwardError(
+            f"{LOOPBACK}:{port}: another program listens on it, and Postgres on {address.url} is to be reached through "
+            "it: end that, or set postgresLocalPort to a free port"
+        )
+    if done.returncode:
+        raise ForwardError(f"{address.url}: no shared connection: {_first_line(done.stderr)}: run this again")
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=_ANSWER_SECONDS) as connection:
+            connection.sendall(_SSL_REQUEST)
+            answer = connection.recv(1)
+    except ConnectionError:
+        answer = b""
+    except OSError as error:
+        raise ForwardError(f"{LOOPBACK}:{port}: {error}") from None
+    if answer not in (b"S", b"N"):
+        raise ForwardError(_explain(address, target))
+
+
+def _explain(address: SshAddress, target: str) -> str:
+    # The shared connection does not say why it does not lead there; a new one does. The client's first option counts.
+    words = ("ssh", "-o", "ControlPath=none", "-o", "LogLevel=INFO", *address.words("-W", target)[1:])
+    try:
+        stderr = _run(words).stderr
+    except subprocess.TimeoutExpired:  # it leads somewhere
+        stderr = ""
+    if "administratively prohibited" in stderr:
+        fix = "sshd there forbids it: AllowTcpForwarding local (or yes) in sshd_config"
+    elif "open failed" in stderr:
+        fix = "nothing answers there; if the container has another address now, run this again"
+    elif stderr:
+        fix = "the connection to the host is lost; run this again"
+    else:
+        return f"{address.url}: {target} does not answer as Postgres: check the setting postgresPort"
+    return f"{address.url}: Postgres at {target}: {_first_line(stderr)}: {fix}"
+
+
+def _first_line(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()] or ["it said nothing"]
+    return next((line for line in lines if "open failed" in line), lines[0])
+
+
+def _run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS,
+        check=False,
+    )  # fmt: skip

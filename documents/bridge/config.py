@@ -10,7 +10,6 @@ with the real bridge's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -20,57 +19,22 @@ from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.places import BridgeDeployment
 from documents.yaml_text import render_yaml
 
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\Z")
-
-# Below this the provisioning API is off (bridgev2/matrix/provisioning.go).
-_MIN_PROVISIONING_SECRET = 16
-
-
-def database_url(role: str, password: str, host: str, port: int, database: str, sslmode: str = "disable") -> str:
-    """The Postgres URL of the plan. Each part is percent-escaped, so that any password is safe in it.
-
-    `host` is a name or an IP address (IPv6 without brackets). Raises ValueError, which never shows the password.
-    """
-    for part, value in (("role", role), ("password", password), ("database name", database), ("sslmode", sslmode)):
-        if not value or "\0" in value:
-            raise ValueError(f"the {part} of the database URL is empty or holds a NUL character")
-    if not _HOST.match(host):
-        raise ValueError(f"the host of the database URL is {host!r}; it should be a host name or an IP address")
-    if not 1 <= port <= 65535:
-        raise ValueError(f"the port of the database URL is {port}; it should be 1 to 65535")
-    place = f"[{host}]" if ":" in host else host
-    user, secret, name, mode = (quote(part, safe="") for part in (role, password, database, sslmode))
-    return f"postgres://{user}:{secret}@{place}:{port}/{name}?sslmode={mode}"
-
 
 def bridge_database_url(deployment: BridgeDeployment, tokens: Tokens) -> str:
-    """The URL of the bridge's database, as its container reaches it. It holds the password."""
+    """The URL of the bridge's database, as its container reaches it. It holds the password. The settings allow names
+    that need no escape."""
     postgres, database = deployment.postgres, deployment.place.database
-    server = (postgres.container, postgres.port)
-    return database_url(database.role, tokens.database_password, *server, database.database, postgres.sslmode)
+    login = f"{database.role}:{quote(tokens.database_password, safe='')}"
+    server = f"{postgres.container}:{postgres.port}"
+    return f"postgres://{login}@{server}/{database.database}?sslmode={postgres.sslmode}"
 
 
 def render_bridge_config(
     deployment: BridgeDeployment, url: str, tokens: Tokens, keys: Keys, doublepuppet: DoublePuppet
 ) -> str:
-    """The text of config.yaml. `url` is that of the bridge's database.
-
-    Raises ValueError for a value that the bridge would replace or refuse.
-    """
-    for name, secret in (
-        *vars(tokens).items(),
-        *vars(keys).items(),
-        ("doublepuppet's as_token", doublepuppet.as_token),
-    ):
-        if secret in ("", "generate"):
-            raise ValueError(f"{name} is empty or `generate`, which the bridge would replace at every start")
-    if len(tokens.provisioning_secret) < _MIN_PROVISIONING_SECRET:
-        raise ValueError(f"provisioning_secret is shorter than {_MIN_PROVISIONING_SECRET} characters")
-    if deployment.synapse.domain == "example.com":
-        raise ValueError("the domain is example.com, which the bridge takes for not configured")
-    config = merge(
-        merge(PROGRAM_DEFAULTS, _program_values(deployment, url, tokens, keys, doublepuppet)), deployment.config
-    )
+    """The text of config.yaml. `url` is that of the bridge's database."""
+    ours = merge(PROGRAM_DEFAULTS, _program_values(deployment, url, tokens, keys, doublepuppet))
+    config = merge(ours, deployment.config)
     # The double puppet's sender invites the bot (host_programs/synapse/delivery.py) and is nobody's account: the bot
     # ignores it.
     permissions = _value_at(config, ("bridge", "permissions"))
@@ -197,11 +161,7 @@ def _program_values(
     return {
         "bridge": {
             "command_prefix": bridge.command_prefix,
-            "permissions": {
-                "*": "relay",
-                domain: "user",
-                deployment.admin_user: "admin",
-            },
+            "permissions": {"*": "relay", domain: "user", deployment.admin_user: "admin"},
         },
         "database": {"type": "postgres", "uri": url},
         "homeserver": {"address": deployment.synapse.address, "domain": domain},

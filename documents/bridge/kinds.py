@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any
 
 # The same in every bridge that is built on mautrix-go's bridgev2.
 CONFIG_PATH = "/data/config.yaml"
 TEMPORARY_PATH = "/tmp"  # where Go's os.CreateTemp writes; no image of these sets TMPDIR
-LIVE_PATH = "/_matrix/mau/live"  # 200 as soon as the bridge listens
 READY_PATH = "/_matrix/mau/ready"  # 200 once it has reached the homeserver and been reached by it, else 500
-IMAGE = r"[a-z0-9][a-z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"  # pattern of a reference with a tag
 UID = 1337
 GID = 1337
 
@@ -25,9 +23,8 @@ GID = 1337
 class Bridge:
     """One mautrix bridge. Its names are the bridge's own defaults, or follow from the name that it was given."""
 
-    name: str  # of the program, or mautrix-NAME; also the default name of container and data directory
     network_name: str  # for people
-    network_id: str  # the part that the names of bot, ghosts and appservice id begin with
+    appservice_id: str  # the names of bot, ghosts, container and database begin with it, too
     # Examples as in a ghost's localpart, one of each shape of id. Upper-case letters of an id are written as _a, _b, …,
     # an underscore as __ (mautrix-go, id/userid.go, EncodeUserLocalpart).
     ghost_ids: tuple[str, ...]
@@ -37,24 +34,21 @@ class Bridge:
     binary: str  # path in the image
     image: str  # default image with its tag: one that is known to be a release on bridgev2
     source: str  # where these values are from
-    entrypoint: str = "/docker-run.sh"  # the image's own command, which we replace: it would chown /data
-    image_source: str = ""  # where binary and entrypoint are from: what the image is made with
     needs: tuple[str, ...] = ()  # keys of its config.yaml without which it does not start
-    first_linking_tag: Optional[str] = None  # older releases can no longer link an account; None: none such is known
-    first_linking_source: Optional[str] = None
 
     @property
-    def appservice_id(self) -> str:
-        return self.network_id
+    def name(self) -> str:
+        """The default name of container and data directory."""
+        return f"mautrix-{self.appservice_id}"
 
     @property
     def bot_localpart(self) -> str:
-        return f"{self.network_id}bot"
+        return f"{self.appservice_id}bot"
 
     @property
     def username_template(self) -> str:
         """Go template of a ghost's localpart; {{.}} is the id on the network."""
-        return f"{self.network_id}_{{{{.}}}}"
+        return f"{self.appservice_id}_{{{{.}}}}"
 
     @property
     def database(self) -> str:
@@ -70,11 +64,11 @@ class Bridge:
 
     def with_name(self, name: str) -> Bridge:
         """A second bridge of the kind on one homeserver: everything that has to differ follows from the name."""
-        return replace(self, name=f"mautrix-{name}", network_id=name)
+        return replace(self, appservice_id=name)
 
 
 def _released(
-    network_id: str,
+    appservice_id: str,
     network_name: str,
     port: int,
     prefix: str,
@@ -89,12 +83,11 @@ def _released(
     bridgev2's own rule (mautrix-go, bridgev2/matrix/mxmain/example-config.yaml), or in `more`. The repository's
     Dockerfile.ci makes every image: it copies the program to /usr/bin/mautrix-REPOSITORY, and docker-run.sh beside it.
     """
-    repository, folder = more.pop("repository", network_id), more.pop("folder", "pkg/connector")
+    repository, folder = more.pop("repository", appservice_id), more.pop("folder", "pkg/connector")
     tree = f"https://github.com/mautrix/{repository}/tree/{tag.replace('ig-', '')}"
     return Bridge(
-        name=f"mautrix-{network_id}",
         network_name=network_name,
-        network_id=network_id,
+        appservice_id=appservice_id,
         ghost_ids=ghost_ids,
         default_port=port,
         command_prefix=prefix,
@@ -102,7 +95,6 @@ def _released(
         binary=f"/usr/bin/mautrix-{repository}",
         image=f"dock.mau.dev/mautrix/{repository}:{tag}",
         source=f"{tree}/{folder}",
-        image_source=f"{tree}/Dockerfile.ci",
         **more,
     )
 
@@ -115,8 +107,6 @@ SIGNAL = _released(
     # older releases took.
     ("0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "pni__0f8d4c1e-3b52-4f7a-9c60-2d1e7a5b8c94", "4915112345678"),
     "scan the code with Signal on the phone (Settings, Linked devices)",
-    first_linking_tag="v0.2607.0",
-    first_linking_source="https://github.com/mautrix/signal/issues/654",
 )  # fmt: skip
 
 KINDS: Mapping[str, Bridge] = {
@@ -165,65 +155,27 @@ KINDS: Mapping[str, Bridge] = {
 CUSTOM = "custom"
 """The kind of a bridge on bridgev2 that has no record here. Its entry in the settings holds the values."""
 
-NOT_ON_BRIDGEV2 = {
-    "discord": "v0.7.7 is built on the older bridge module of mautrix-go",
-    "googlechat": "v0.5.2 is a Python program",
-}
-"""Kinds that people look for, and why they are missing (github.com/mautrix, August 2026)."""
 
-
-def bridge_from_entry(entry: Mapping[str, Any]) -> Bridge:
-    """The bridge of one entry of the setting `bridges`.
-
-    An entry has `kind` (signal if it has none), and `name` if it is not the only one of its kind. Kind custom needs
-    `name`, `network`, `image`, `port` and `binary`, too; `prefix` and `login` have defaults. Raises ValueError, which
-    says what the entry should be.
-    """
-    kind, name = str(entry.get("kind", "signal")), entry.get("name", "")
-    if kind in NOT_ON_BRIDGEV2:
-        raise ValueError(f"of another kind: {kind} is no bridge on bridgev2: {NOT_ON_BRIDGEV2[kind]}")
-    if kind not in (*KINDS, CUSTOM):
-        raise ValueError(f"a mapping with kind: one of {', '.join(KINDS)}, {CUSTOM}")
-    fields = {**FIELDS, **CUSTOM_FIELDS} if kind == CUSTOM else FIELDS
-    for key in sorted(entry.keys() & CUSTOM_FIELDS.keys() - COMMON_FIELDS - fields.keys()):
-        raise ValueError(f"without {key}, which is for kind {CUSTOM} alone")
-    for key in fields:
-        if key in entry and not re.fullmatch(fields[key][0], str(entry[key])):
-            raise ValueError(f"a mapping in which {key} is {fields[key][1]}")
-    if kind != CUSTOM:
-        return KINDS[kind].with_name(name) if name else KINDS[kind]
-    for key in ("name", "network", "image", "port", "binary"):
-        if key not in entry:
-            raise ValueError(f"a mapping with {key}: {fields[key][1]}")
-    return Bridge(
-        name=f"mautrix-{name}",
-        network_name=str(entry["network"]),
-        network_id=name,
-        ghost_ids=("1",),
-        default_port=int(entry["port"]),
-        command_prefix=entry.get("prefix", f"!{name}"),
-        login_hint=str(entry.get("login", "it says how")),
-        binary=entry["binary"],
-        image=entry["image"],
-        source="the setting bridges",
-    )
-
-
-# Key of an entry -> its pattern, and what it should be.
-FIELDS = {
-    "kind": (r"[a-z]+", "a kind"),
-    "name": (r"[a-z][a-z0-9-]{0,30}", "a name for ids, containers and databases: lower-case letters, digits, '-'"),
-}
-CUSTOM_FIELDS = {
-    "network": (r"[^\x00-\x1f]{1,60}", "the network's name for people"),
-    "image": (IMAGE, "an image with an exact tag"),
-    "port": (r"[1-9][0-9]{0,4}", "the port that it listens on"),
-    "binary": (r"/[A-Za-z0-9._/-]+", "the path of the program in the image"),
-    "prefix": (r"[!-~]{1,20}", "what a command to the bot begins with"),
-    "login": (r"[^\x00-\x1f]{1,200}", "what a user does to link an account"),
-}
-COMMON_FIELDS = {"image", "port"}
-"""Those of CUSTOM_FIELDS that an entry of any kind may set."""
+def make_bridge(entry: Mapping[str, Any]) -> Bridge:
+    """The bridge of an entry of the setting `bridges`, checked, by key. Kind custom has name, network, image, port and
+    binary."""
+    kind, name = entry.get("kind", "signal"), entry.get("name", "")
+    if kind == CUSTOM:
+        bridge = Bridge(
+            network_name=entry["network"],
+            appservice_id=name,
+            ghost_ids=("1",),
+            default_port=entry["port"],
+            command_prefix=f"!{name}",
+            login_hint="it says how",
+            binary=entry["binary"],
+            image=entry["image"],
+            source="the setting bridges",
+        )
+    else:
+        bridge = KINDS[kind].with_name(name) if name else KINDS[kind]
+    fields = {"network": "network_name", "binary": "binary", "login": "login_hint"}
+    return replace(bridge, **{field: entry[key] for key, field in fields.items() if key in entry})
 
 
 def image_tag(image: str) -> str | None:
@@ -232,21 +184,7 @@ def image_tag(image: str) -> str | None:
     return name.split(":", 1)[1] if ":" in name else None
 
 
-def can_link(bridge: Bridge, image: str) -> bool | None:
-    """Whether this image's release can still link an account; None if its tag is no release (`latest`, a digest)."""
-    if bridge.first_linking_tag is None:
-        return True
-    used, needed = release_numbers(image), _tag_numbers(bridge.first_linking_tag)
-    if used is None or needed is None:
-        return None
-    return used >= needed
-
-
 def release_numbers(image: str) -> tuple[int, ...] | None:
-    """The numbers in the tag of a release, in an order that compares; None if the tag is no release."""
-    return _tag_numbers(image_tag(image) or "")
-
-
-def _tag_numbers(tag: str) -> tuple[int, ...] | None:
-    match = re.match(r"(?:ig-)?v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", tag)
+    """The numbers in the tag of a release, in an order that compares; None if the tag is no release (`latest`)."""
+    match = re.match(r"(?:ig-)?v(\d+)\.(\d+)\.(\d+)(-[a-z0-9]+)?\Z", image_tag(image) or "")
     return tuple(int(part) for part in match.group(1, 2, 3)) if match else None

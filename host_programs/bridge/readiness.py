@@ -325,4 +325,4 @@ def _write_ready_mark(arguments: ReadinessArguments, seen: Ready) -> None:
 def _remove_old_configs(arguments: ReadinessArguments) -> None:
     for config in directory.list_configs(Path(arguments.bridge.directory)):
         if str(config.parent) != arguments.config:
-            files.remove_own_file(arguments.stack, config, own_directory=True)
+            files.remove_own_file(arguments.stack, config)

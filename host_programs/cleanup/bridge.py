@@ -51,9 +51,10 @@ class Removed:
     gone: tuple[str, ...] = ()
 
 
-def claim_directory(arguments: BridgeParts) -> directory.FileChanges:
+def claim_directory(arguments: BridgeParts) -> ClaimedDirectory:
     """The first step of a bridge: its directory is there and names this stack. ScriptError if it is somebody else's."""
-    return directory.claim_directory(arguments.own)
+    directory.claim_directory(arguments.own)
+    return arguments.own
 
 
 def cleanup_bridge(arguments: BridgeParts) -> Removed:
@@ -62,7 +63,7 @@ def cleanup_bridge(arguments: BridgeParts) -> Removed:
     gone = [*remove_container(arguments.container, arguments.stack), *_remove_database(arguments)]
     files.remove_files(arguments.registration)
     for config in directory.list_configs(Path(arguments.own.path)):
-        gone += files.remove_own_file(arguments.stack, config, own_directory=True)
+        gone += files.remove_own_file(arguments.stack, config)
     directory.release_directory(arguments.own)
     if arguments.image:
         earlier = archives.list_earlier_archives(arguments.archives, arguments.program, arguments.owner)

@@ -1,8 +1,5 @@
-"""A directory that a stack owns on the host: a bridge's, or the one for the whole stack.
-
-claim_directory    makes it, with a file that names the stack: so a later run knows that the content is ours.
-release_directory  removes it.
-"""
+"""A directory that a stack owns on the host: a bridge's, or the one for the whole stack. A file in it names the stack,
+so a later run knows that the content is ours."""
 
 from __future__ import annotations
 
@@ -36,15 +33,7 @@ class ClaimedDirectory:
     setting: str
 
 
-@dataclass(frozen=True)
-class FileChanges:
-    """`paths`: what was made or removed; `kept`: what should be removed, and stays."""
-
-    paths: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-
-
-def claim_directory(arguments: ClaimedDirectory) -> FileChanges:
+def claim_directory(arguments: ClaimedDirectory) -> None:
     """Make the directory this stack's. ScriptError if it holds anything of somebody else."""
     path, stack = Path(arguments.path), arguments.stack
     owner = _read_claim(path)
@@ -60,7 +49,6 @@ def claim_directory(arguments: ClaimedDirectory) -> FileChanges:
     safe_files.make_directory(path, 0o755)
     if owner is None:
         safe_files.write_file(path / CLAIM, f"{stack}\n".encode())
-    return FileChanges((str(path),))
 
 
 def _read_claim(path: Path) -> Optional[str]:
@@ -79,22 +67,20 @@ def list_configs(path: Path) -> list[Path]:
     return sorted(path.glob(f"{CONFIGS}*/config.yaml"))
 
 
-def release_directory(arguments: ClaimedDirectory) -> FileChanges:
+def release_directory(arguments: ClaimedDirectory) -> None:
     """Remove the directory with our files. Other files stay, with a warning. Everything stays while a file says that a
     killed run left work to undo: cleanup/stack.py undoes it first. Another stack's directory stays as it is."""
     directory = Path(arguments.path)
     if not directory.is_dir() or _read_claim(directory) not in (None, arguments.stack):
-        return FileChanges()
+        return
     if any((directory / name).exists() for name in (JOURNAL, PROVEN)):
-        return FileChanges(kept=(str(directory),))
+        return
     for programs in directory.glob(f"{PROGRAMS}*.pyz"):
         if file_owner(programs.read_bytes().partition(b"\n")[0].decode(errors="replace")) == arguments.stack:
             programs.unlink()
-    others = sorted(entry.name for entry in directory.iterdir() if entry.name not in OUR_FILES)
     for name in OUR_FILES:
         (directory / name).unlink(missing_ok=True)
-    if others:
+    if others := sorted(entry.name for entry in directory.iterdir()):
         say(f"warning: {directory} stays: it holds files that this stack did not make: {', '.join(others)}")
-        return FileChanges(kept=(str(directory),))
-    directory.rmdir()
-    return FileChanges((str(directory),))
+    else:
+        directory.rmdir()

@@ -1,8 +1,4 @@
-"""Files that a stack owns on the host: the bridges' configs, and the registrations.
-
-write_files   makes them, or gives them new content.
-remove_files  removes them.
-"""
+"""Files that a stack owns on the host: the bridges' configs, and the registrations."""
 
 from __future__ import annotations
 
@@ -15,7 +11,6 @@ from typing import Optional
 from documents.backup.dump_script import parse_dump_script_owner
 from documents.marks import file_owner
 from host_programs.files import safe_files
-from host_programs.files.directory import FileChanges
 from host_programs.messages import ScriptError, say
 
 
@@ -44,6 +39,11 @@ class OwnedFiles:
     listed_below: str = ""
 
 
+def parse_file_owner(content: safe_files.Content) -> str:
+    """The stack that wrote a file, by its first line; "" if that names none."""
+    return file_owner(content.data.decode(errors="replace"))
+
+
 def read_dump_script_owner(path: Path) -> Optional[str]:
     """The stack that a dump script on the host names, "" if it names none; None if the script cannot be read."""
     try:
@@ -52,34 +52,24 @@ def read_dump_script_owner(path: Path) -> Optional[str]:
         return None
 
 
-def write_files(arguments: OwnedFiles) -> FileChanges:
+def write_files(arguments: OwnedFiles) -> None:
     """Give each file its content, owner and mode; a file that has them already is untouched. ScriptError, and nothing
     is written, if somebody else's file has one of the paths: other content, and a first line that does not name the
     stack."""
-    replaced_files = [_read_replaced_file(arguments.stack, file) for file in arguments.files]
-    for file, replaced in zip(arguments.files, replaced_files):
-        _write_file(file, replaced)
-    return FileChanges(tuple(file.path for file in arguments.files))
+    replaced = [safe_files.read_file(Path(file.path), links=False) for file in arguments.files]
+    for file, old in zip(arguments.files, replaced):
+        if old is not None and old.data != file.content.encode() and parse_file_owner(old) != arguments.stack:
+            fix = "move it away, or choose another name in the settings"
+            raise ScriptError(f"{file.path}: exists and was not made by this stack: {fix}")
+    for file, old in zip(arguments.files, replaced):
+        _write_file(file, old)
 
 
-def _read_replaced_file(stack: str, file: OwnedFile) -> Optional[safe_files.Content]:
-    content = safe_files.read_file(Path(file.path), links=False)
-    if content is not None and content.data != file.content.encode() and parse_file_owner(content) != stack:
-        fix = "move it away, or choose another name in the settings"
-        raise ScriptError(f"{file.path}: exists and was not made by this stack: {fix}")
-    return content
-
-
-def parse_file_owner(content: safe_files.Content) -> str:
-    """The stack that wrote a file, by its first line; "" if that names none."""
-    return file_owner(content.data.decode(errors="replace"))
-
-
-def _write_file(file: OwnedFile, replaced: Optional[safe_files.Content]) -> None:
+def _write_file(file: OwnedFile, old: Optional[safe_files.Content]) -> None:
     path, data, owner = Path(file.path), file.content.encode(), (file.uid, file.gid)
-    if replaced is not None:
-        status = replaced.status
-        if (replaced.data, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (data, *owner, file.mode):
+    if old is not None:
+        status = old.status
+        if (old.data, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (data, *owner, file.mode):
             return
     elif file.own_directory:
         safe_files.make_directory(path.parent, 0o700, owner)
@@ -88,30 +78,25 @@ def _write_file(file: OwnedFile, replaced: Optional[safe_files.Content]) -> None
     safe_files.write_file(path, data, mode=file.mode, owner=owner)
 
 
-def remove_files(arguments: OwnedFiles) -> FileChanges:
-    """Remove the files. A file that is still listed, or that is no longer this stack's, stays. A missing file is
-    fine."""
-    removed, kept = [], []
+def remove_files(arguments: OwnedFiles) -> tuple[str, ...]:
+    """Remove the files; the removed paths. A file that is still listed, or that is no longer this stack's, stays, with
+    a warning. A missing file is fine."""
+    removed = []
     for file in arguments.files:
         path = Path(file.path)
         if reason := _find_reason_to_keep(arguments, path):
             say(f"warning: {path} stays: {reason}")
-            kept.append(file.path)
             continue
         safe_files.remove_file(path)
         if file.own_directory and path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
         removed.append(file.path)
-    return FileChanges(tuple(removed), tuple(kept))
+    return tuple(removed)
 
 
-def remove_own_file(stack: str, path: Path, own_directory: bool = False) -> list[str]:
-    """Remove the file if it is this stack's; the removed paths."""
-    content = None if path.is_symlink() else safe_files.read_file(path)
-    if content is None or parse_file_owner(content) != stack:
-        return []
-    file = OwnedFile(str(path), "", 0, 0, own_directory=own_directory)
-    return [*remove_files(OwnedFiles(stack, (file,))).paths]
+def remove_own_file(stack: str, path: Path) -> tuple[str, ...]:
+    """Remove a file with a directory of its own; the removed paths."""
+    return remove_files(OwnedFiles(stack, (OwnedFile(str(path), "", 0, 0, own_directory=True),)))
 
 
 def _find_reason_to_keep(arguments: OwnedFiles, path: Path) -> str:

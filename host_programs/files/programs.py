@@ -1,4 +1,4 @@
-"""The program file on the host: the first step copies it there, the last one removes it."""
+"""The program file on the host: the first step copies it there, the last one removes it (directory.py)."""
 
 from __future__ import annotations
 
@@ -21,26 +21,16 @@ class Programs:
     sha256: str
 
 
-@dataclass(frozen=True)
-class InstalledPrograms:
-    """`path`: the program file's on the host."""
-
-    path: str
-
-
-def install_programs(arguments: Programs) -> InstalledPrograms:
+def install_programs(arguments: Programs) -> Programs:
     """Claim the stack's directory, and copy the running file into it. Files of earlier versions stay: steps in Pulumi's
     state may need them. A link leads a person to the newest file. ScriptError if the directory is somebody else's."""
-    data = program_file.running_file()
+    data, path = program_file.running_file(), Path(arguments.path)
     actual = hashlib.sha256(data).hexdigest()
     if actual != arguments.sha256:
-        raise ScriptError(
-            f"{arguments.path}: its SHA-256 should be {arguments.sha256}, and is {actual}: run this again"
-        )
+        raise ScriptError(f"{path}: its SHA-256 should be {arguments.sha256}, and is {actual}: run this again")
     directory.claim_directory(arguments.own)
-    path = Path(arguments.path)
     safe_files.write_file(path, data, mode=0o700)
     link = path.with_name(directory.NEWEST)  # safe: only root writes into this directory
     link.unlink(missing_ok=True)
     link.symlink_to(path.name)
-    return InstalledPrograms(arguments.path)
+    return arguments

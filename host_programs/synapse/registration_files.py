@@ -61,7 +61,7 @@ def _find_registrations(synapse: Synapse, stack: str) -> Iterator[Path]:
 
 def _erase(synapse: Synapse, stack: str, unwanted: Iterable[OwnedFile]) -> tuple[str, ...]:
     present = tuple(file for file in unwanted if Path(file.path).exists() or Path(file.path).is_symlink())
-    return files.remove_files(OwnedFiles(stack, present, synapse.homeserver_file, synapse.data_mount)).paths
+    return files.remove_files(OwnedFiles(stack, present, synapse.homeserver_file, synapse.data_mount))
 
 
 def read_tokens(registrations: Iterable[OwnedFile]) -> set[str]:

@@ -79,7 +79,7 @@ def test_the_example_is_written_to_a_file_and_never_over_one(core: Core) -> None
 
 def test_the_record_holds_the_bridges_own_defaults(example: dict[str, Any]) -> None:
     appservice = example["appservice"]
-    assert appservice["id"] == SIGNAL.appservice_id == SIGNAL.network_id
+    assert appservice["id"] == SIGNAL.appservice_id
     assert appservice["bot"]["username"] == SIGNAL.bot_localpart
     assert appservice["bot"]["displayname"] == f"{SIGNAL.network_name} bridge bot"
     assert appservice["port"] == SIGNAL.default_port

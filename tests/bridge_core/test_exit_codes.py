@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from documents.bridge.kinds import LIVE_PATH, READY_PATH
+from documents.bridge.kinds import READY_PATH
 from lab.bridge_build import NEXT, PINNED, SOURCES, Release
 from tests.bridge_core.conftest import Core
 from tests.bridge_core.test_config import CONFIG, KEYS, PUPPET, TOKENS
@@ -192,7 +192,7 @@ def test_an_unreachable_homeserver_is_no_reason_to_exit_and_only_ready_tells(cor
     port = free_port()
     path = config_file(core, lambda c: (c["homeserver"].update(address=NOBODY), c["appservice"].update(port=port)))
     with running(core, path) as bridge:
-        wait_for(lambda: status_of(port, LIVE_PATH) == 200, bridge)
+        wait_for(lambda: status_of(port, "/_matrix/mau/live") == 200, bridge)
         assert status_of(port, READY_PATH) == 500
         assert bridge.poll() is None
 

@@ -30,8 +30,8 @@ from host_programs.bridge.config import WrittenConfig
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.bridge.readiness import Ready
 from host_programs.facts.host import ObservedFacts
-from host_programs.files.directory import FileChanges
-from host_programs.files.programs import InstalledPrograms
+from host_programs.files.directory import ClaimedDirectory
+from host_programs.files.programs import Programs
 from host_programs.postgres.access import AccessProof, RoleProof
 from host_programs.postgres.isolation import Isolated
 from host_programs.status.deployed import RecordedDeployment
@@ -55,10 +55,10 @@ READY = Ready("mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot
 
 # What each verb returns, by its words, for the outputs that are made of it.
 RESULTS: dict[str, Any] = {
-    "programs install": InstalledPrograms("/opt/matrix/mautrix-bridges/mautrix-host.pyz"),
+    "programs install": Programs(ClaimedDirectory("", "", ""), "/opt/matrix/mautrix-bridges/mautrix-host.pyz", ""),
     "secrets make-seed": SEED,
     "archive read-key": ArchivedKey(ARCHIVED_KEY),
-    "directory claim": FileChanges(),
+    "directory claim": ClaimedDirectory("", "", ""),
     "public shut-out": Isolated({}),
     "passwords prove": AccessProof(tuple(RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
     "backup install": ProvenBackup(
@@ -271,7 +271,7 @@ def record(
         for patched in (
             patch("components.preflight.Path.cwd", lambda: Path(project)),
             patch.object(Machine, "run", run),
-            patch("workstation.forward.ensure"),
+            patch("workstation.machine.forward_port"),
             patch("workstation.machine.make_control_directory"),
             # What guard_program changes for good.
             patch("signal.signal"),

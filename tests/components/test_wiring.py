@@ -226,19 +226,13 @@ def test_the_tree_of_a_preview_is_the_plan_and_no_child_hangs_beside_its_compone
 
 
 def test_a_component_registers_the_outputs_that_it_annotates(plan: Recording) -> None:
-    """Without them Pulumi shows the component as unfinished, and a program that looks at it finds nothing. Those of
-    secrets and registrations are objects of secrets: the state has what they are made of, and does not repeat them."""
+    """Without them Pulumi shows the component as unfinished, and a program that looks at it finds nothing."""
     from tests.components.test_components import COMPONENTS, outputs_of
 
-    secrets_only = {"mautrix:stack:Secrets", "mautrix:stack:SynapseRegistration"}
     registered = {found.type: found.registered for found in plan.components.values()}
-    assert {type_ for type_, outputs in registered.items() if not outputs} == secrets_only
     assert len(COMPONENTS) == len(registered)
     for component, type_ in COMPONENTS.items():
-        if type_ not in secrets_only:
-            assert (registered[type_] or {}).keys() == outputs_of(component), component.__name__
-        else:
-            assert registered[type_] == {}
+        assert (registered[type_] or {}).keys() == outputs_of(component), component.__name__
 
 
 def test_a_bridge_has_eleven_resources_of_its_own_and_shares_the_rest(plan: Recording, many: Recording) -> None:
@@ -510,7 +504,11 @@ def test_a_registered_output_that_holds_a_secret_is_one(plan: Recording) -> None
                 secret.add((name, key))
             else:
                 assert not [text for text in SECRETS if text in str(value)], (name, key)
-    assert secret == {("mautrix-signal Database", "url")}
+    assert secret == {
+        ("mautrix-signal Database", "url"),
+        *(("secrets Secrets", key) for key in ("doublepuppet", "tokens", "keys")),
+        *(("synapse SynapseRegistration", key) for key in ("registered", "doublepuppet_as_token")),
+    }
 
 
 # what changes what -----------------------------------------------------------------------------------------------
@@ -520,7 +518,7 @@ def test_another_config_replaces_the_container_and_runs_the_check_again_but_not_
     def versions(recording: Recording) -> tuple[str, str, object]:
         files = arguments(recording, "synapse-appservices")
         return (
-            json.dumps(recording["mautrix-signal-container"].inputs["labels"]),
+            json.dumps([recording["mautrix-signal-container"].inputs[key] for key in ("labels", "volumes")]),
             arguments(recording, "mautrix-signal-stop-and-check")["fingerprint"],
             [files[key] for key in ("registrations", "experimental_features")],
         )
@@ -594,7 +592,7 @@ def test_a_preview_shows_no_replacement_that_up_does_not_make() -> None:
     for name, found in again.resources.items():
         assert (found.inputs, found.stdin) == (same[name].inputs, same[name].stdin), name
     first = record(facts.healthy(), facts.defaults(), preview=True, unknown=".")
-    assert "labels" in [*unknown_in(first["mautrix-signal-container"])], "so this test would see one"
+    assert "volumes" in [*unknown_in(first["mautrix-signal-container"])], "so this test would see one"
     assert first.resources.keys() == same.resources.keys(), "a first preview shows all that up will make"
 
 

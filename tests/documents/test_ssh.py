@@ -59,9 +59,7 @@ def test_no_address_can_be_an_option_of_the_client(text: str) -> None:
 def test_the_client_verifies_the_host_asks_nothing_and_shares_one_connection() -> None:
     """As the client itself reads its command line."""
     address = replace(ADDRESS, config="/dev/null")
-    told = subprocess.run(
-        (*address.client_words, "-G", address.name), capture_output=True, text=True, check=True
-    ).stdout
+    told = subprocess.run(address.words("-G"), capture_output=True, text=True, check=True).stdout
     assert {
         "stricthostkeychecking true", "batchmode yes", "user matt", "port 2222", "hostname host.example.org",
         "identityfile ~/.ssh/id", "identitiesonly yes", "controlmaster auto",

@@ -62,7 +62,7 @@ class Host:
     def install(self) -> None:
         done = self.run(INSTALL)
         assert (done.returncode, done.stderr) == (0, "")
-        assert json.loads(done.stdout) == {"path": str(self.path)}
+        assert json.loads(done.stdout)["path"] == str(self.path)
 
 
 @pytest.fixture

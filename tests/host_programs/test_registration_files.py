@@ -43,7 +43,7 @@ def test_the_files_are_there_before_the_restart_with_owner_and_mode(host: Host) 
 def erase(host: Host, name: str = "irc.yaml") -> tuple[str, ...]:
     """As the cleanup of a bridge that leaves: the paths that went."""
     synapse, file = host.arguments.synapse, OwnedFile(str(host.path(name)), "", 0, 0)
-    return files.remove_files(OwnedFiles(STACK, (file,), synapse.homeserver_file, synapse.data_mount)).paths
+    return files.remove_files(OwnedFiles(STACK, (file,), synapse.homeserver_file, synapse.data_mount))
 
 
 def test_the_file_of_a_bridge_that_leaves_goes_after_the_restart_and_not_before(two: Host) -> None:

@@ -21,7 +21,6 @@ from settings.reader import parse
 from tests.facts import defaults
 from tests.lab.conftest import Shared, deployment_of
 from tests.lab.test_program import ping, snapshot
-from workstation.ssh_client import control_directory
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +50,7 @@ def here(lab: Lab) -> str:
     return deployment_of(lab).deployment_id
 
 
-def eventually(what: Callable[[], bool], seconds: float = 60) -> bool:
+def eventually(what: Callable[[], bool], seconds: float = 90) -> bool:
     end = time.monotonic() + seconds
     while not what() and time.monotonic() < end:
         time.sleep(0.05)
@@ -87,7 +86,6 @@ def test_up_rotation_and_destroy_over_ssh(lab: Lab, server: SshServer) -> None:
     config = yaml.safe_load(lab.config_file.read_text())["config"]
     port = parse(defaults(config)).local_port(here(lab))
     assert eventually(lambda: port_is_free(port)), "the way to Postgres ends with the operation"
-    assert not (control_directory() / f"mautrix-forward-{port}").exists()
     assert eventually(lambda: not connected(server)), "and so does the connection"
 
 
@@ -221,16 +219,9 @@ def test_the_port_for_postgres_is_always_the_same_and_told_when_it_is_taken(lab:
     lab.write_config(**server.config(), postgresLocalPort=lab.notes().synapse_port)
     told = said(lab, "preview")
     assert (
-        f"127.0.0.1:{lab.notes().synapse_port}: another program listens on it" in told and "postgresLocalPort" in told
+        f"127.0.0.1:{lab.notes().synapse_port}: another program, or an operation that ended" in told
+        and "postgresLocalPort" in told
     )
-
-
-def test_without_ssh_its_settings_are_refused(running_lab: Lab) -> None:
-    running_lab.write_config(become="sudo")
-    try:
-        assert "become: 'sudo' counts for a host behind SSH" in said(running_lab, "preview")
-    finally:
-        running_lab.write_config()
 
 
 def test_a_destroy_without_the_program_needs_no_way_to_postgres(lab: Lab, server: SshServer) -> None:

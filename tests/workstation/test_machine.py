@@ -22,8 +22,9 @@ from host_programs.dispatch import Order
 from host_programs.program_file import ProgramFile, build_program_file
 from host_programs.secrets import NoArguments, make_seed
 from host_programs.wire import typed
-from workstation import forward, machine
+from workstation import machine
 from workstation.machine import LocalMachine, Machine, MachineError, SshMachine
+from workstation.ssh_client import ForwardError
 
 ADDRESS = SshAddress("host.example.org", "matt", 2222)
 WORDS = "secrets make-seed"
@@ -65,7 +66,7 @@ def local(project: Path, program: ProgramFile = ECHO, docker_host: str = "") -> 
 
 def behind_ssh(project: Path, program: ProgramFile = ECHO, address: SshAddress = ADDRESS) -> SshMachine:
     with patch.object(machine, "make_control_directory"):
-        return SshMachine(address, 23456, "mautrix-signal/contabo", program, "", project)
+        return SshMachine(address, 23456, program, "", project)
 
 
 @pytest.fixture(params=[local, behind_ssh], ids=["local", "ssh"])
@@ -275,28 +276,31 @@ def test_what_a_step_is_told_is_what_the_dispatcher_reads_and_the_same_each_time
 def test_the_providers_reach_this_machine_s_docker_and_postgres_as_they_are(tmp_path: Path) -> None:
     reached = local(tmp_path)
     assert reached.docker("unix:///var/run/docker.sock") == machine.DockerAddress("unix:///var/run/docker.sock")
-    assert reached.postgres("172.20.0.3", 5432, "127.0.0.1:1") == ("172.20.0.3", 5432)
+    assert reached.postgres("172.20.0.3", 5432) == ("172.20.0.3", 5432)
 
 
 def test_the_providers_reach_a_host_behind_ssh_through_the_client_s_options_and_a_local_port(tmp_path: Path) -> None:
     reached = behind_ssh(tmp_path)
     docker = reached.docker("unix:///var/run/docker.sock")
     assert docker.host == "ssh://matt@host.example.org:2222" and "StrictHostKeyChecking=yes" in docker.ssh_opts
-    with patch.object(forward, "ensure") as ensure:
-        assert reached.postgres("172.20.0.3", 5432, "127.0.0.1:1") == ("127.0.0.1", 23456)
-        assert reached.postgres("fd00::3", 5432, "127.0.0.1:1") == ("127.0.0.1", 23456)
-    targets = [call.args[0].target for call in ensure.call_args_list]
-    assert targets == ["172.20.0.3:5432", "[fd00::3]:5432"]
+    with patch.object(machine, "forward_port") as forward_port:
+        assert reached.postgres("172.20.0.3", 5432) == ("127.0.0.1", 23456)
+        assert reached.postgres("fd00::3", 5432) == ("127.0.0.1", 23456)
+    wanted = [call.args for call in forward_port.call_args_list]
+    assert [words[:3] for words in wanted] == [
+        (ADDRESS, 23456, "172.20.0.3:5432"),
+        (ADDRESS, 23456, "[fd00::3]:5432"),
+    ]
 
 
 def test_a_way_to_postgres_that_does_not_work_is_an_error_of_the_machine(tmp_path: Path) -> None:
     """Which the preflight shows as one line; another exception would be a traceback."""
     reached = behind_ssh(tmp_path)
     with (
-        patch.object(forward, "ensure", side_effect=forward.ForwardError("127.0.0.1:23456: taken")),
+        patch.object(machine, "forward_port", side_effect=ForwardError("127.0.0.1:23456: taken")),
         pytest.raises(MachineError, match=r"^127\.0\.0\.1:23456: taken$"),
     ):
-        reached.postgres("172.20.0.3", 5432, "127.0.0.1:1")
+        reached.postgres("172.20.0.3", 5432)
 
 
 def test_a_local_look_runs_with_the_python_that_runs_pulumi(tmp_path: Path) -> None:

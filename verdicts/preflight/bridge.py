@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from documents.bridge.kinds import can_link
 from documents.marks import ATTEMPT_LABEL, TOKENS_LABEL, parse_owner_comment
 from documents.places import NO_ARCHIVE
 from settings.fields import Settings
@@ -88,12 +87,7 @@ def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator
 
 
 def _find_container_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
-    kind, place, container = bridge.deployment.bridge, bridge.deployment.place, bridge.facts.container
-    if can_link(kind, place.image) is False:
-        yield (
-            f"image {place.image}: releases before {kind.first_linking_tag} can no longer link an account, "
-            f"users report ({kind.first_linking_source})"
-        )
+    place, container = bridge.deployment.place, bridge.facts.container
     if container is None or not bridge.owned.container:
         return
     if container.stays_stopped:
