@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from documents.places import NO_ARCHIVE, BridgeDeployment, BridgePlace, Deployment
+from documents.places import NO_ARCHIVE, BridgeDeployment, Deployment
 from host_programs.backup import archives
 from host_programs.bridge import config_check
 from host_programs.bridge.config_check import SettingsQuestion
@@ -20,47 +19,26 @@ from verdicts.host_facts.bridge import BridgeFacts
 from verdicts.host_facts.docker import Container
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What is known of the host already: containers by name, and the bridges' images that it has."""
-
-    containers: Mapping[str, Container]
-    images: set[str]
-
-
-def read_bridge(deployment: BridgeDeployment, surroundings: Surroundings) -> BridgeFacts:
-    """All facts about one bridge but its database's schema, which is read for all bridges at once."""
+def read_bridge(deployment: BridgeDeployment, containers: Mapping[str, Container], has_image: bool) -> BridgeFacts:
+    """All facts about one bridge but its database's schema, which is read for all bridges at once. `containers`: the
+    host's, by name; `has_image`: whether Docker has the bridge's image."""
     place, archive = deployment.place, deployment.archive
     directory = Path(place.directory)
-    has_image = place.image in surroundings.images
+    # Without its image, the step that writes the config asks the bridge.
+    refused = config_check.find_refused_settings(SettingsQuestion.of(deployment, place.image)) if has_image else ()
     return BridgeFacts(
-        container=surroundings.containers.get(place.container),
+        container=containers.get(place.container),
         image=has_image,
         directory=read_directory(place.directory),
         directory_writers=tuple(sorted(read_config_owners(directory))),
-        other_containers=_list_mounting(surroundings.containers, place),
         registration=read_own_file(Path(deployment.registration_path)),
         ready_mark=read_text(directory / READY) or "",
-        # Without its image, the step that writes the config asks the bridge.
-        config_refused=config_check.find_refused_settings(SettingsQuestion.of(deployment, place.image))
-        if has_image
-        else (),
+        config_refused=refused,
         archive_dir=read_directory(archive.directory),
         archive=find_archive(deployment),
         going_back=_read_archive(archive.go_back) if archive.go_back else None,
         versions=_find_versions(deployment),
         schema={},
-    )
-
-
-def _list_mounting(containers: Mapping[str, Container], place: BridgePlace) -> tuple[str, ...]:
-    """Names of containers, the bridge's own aside, that mount its directory or one below it."""
-    directory = Path(place.directory)
-    return tuple(
-        name
-        for name, container in sorted(containers.items())
-        if name != place.container
-        and any(directory in (source, *source.parents) for source in (Path(each.source) for each in container.mounts))
     )
 
 
@@ -75,9 +53,8 @@ def find_archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
         if manifest.archive_owner == deployment.archive_owner:
             return ArchiveFacts(str(path), manifest)
         others[manifest.archive_owner] = None
-    return ArchiveFacts(
-        error=f"{directory}: holds no archive of {deployment.archive_owner}", other_owners=tuple(others)
-    )
+    error = f"{directory}: holds no archive of {deployment.archive_owner}"
+    return ArchiveFacts(error=error, other_owners=tuple(others))
 
 
 def _read_archive(path: str) -> ArchiveFacts:

@@ -46,7 +46,6 @@ def read_directory(path: str) -> Directory:
     directory = Path(path)
     existing = find_existing(directory)
     return Directory(
-        exists=directory.exists(),
         entries=tuple(sorted(entry.name for entry in directory.iterdir())) if directory.is_dir() else (),
         stack=read_text(directory / CLAIM),
         writable=os.access(existing, os.W_OK) and not _is_read_only(existing),

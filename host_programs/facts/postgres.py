@@ -10,7 +10,7 @@ from host_programs.docker import read_variable, run_docker
 from host_programs.messages import ScriptError
 from host_programs.postgres.psql import SCHEMA, Statement, run_psql, run_sessions
 from host_programs.wire import typed
-from verdicts.host_facts.postgres import PostgresFacts
+from verdicts.host_facts.host import PostgresFacts
 
 POSTGRES = """
 select json_build_object(

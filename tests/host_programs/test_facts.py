@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from host_programs.facts import backup, postgres
+from host_programs.facts import postgres
 from host_programs.facts.synapse import writes_file
 
 
@@ -31,17 +30,6 @@ def test_the_superuser_s_password_is_found_as_the_image_finds_it(
     monkeypatch.setattr(postgres, "run_docker", docker)
     monkeypatch.setattr(postgres, "read_variable", lambda container, name: environment.get(name, ""))
     assert postgres.read_superuser_password("matrix-postgres") == password
-
-
-@pytest.mark.parametrize("place", ["etc/crontab", "etc/cron.d/matrix", "var/spool/cron/crontabs/root"])
-def test_a_dump_script_that_cron_calls_is_seen(tmp_path: Path, place: str) -> None:
-    script = "/opt/matrix/mautrix-bridges/mautrix-bridges_backup.sh"
-    file = tmp_path / place
-    file.parent.mkdir(parents=True)
-    file.write_text("15 3 * * * root true\n")
-    assert not backup.is_scheduled(script, tmp_path)
-    file.write_text(f"15 3 * * * root {script} /opt/matrix/backups\n")
-    assert backup.is_scheduled(script, tmp_path)
 
 
 @pytest.mark.parametrize(

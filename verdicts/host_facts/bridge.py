@@ -33,19 +33,17 @@ class BridgeStatus:
 class BridgeFacts:
     """What belongs to one bridge. A thing that does not exist is None, False or empty.
 
-    `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory;
-    `other_containers` are the names of containers that mount that directory; `schema` maps each part of its database (a
-    table) to its version and the oldest version whose program can still use it; `ready_mark` is "CONTAINER_ID ATTEMPT
-    IMAGE" of the container that got ready last; `config_refused` are the settings of bridgeConfig that the bridge
-    rejects, as `KEY: why`; `archive` is the one that restore names (None: it names none), `going_back` the one that
-    goBackTo names; `versions` maps an image to the newest archive that it left.
+    `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory; `schema`
+    maps each part of its database (a table) to its version and the oldest version whose program can still use it;
+    `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
+    of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
+    none), `going_back` the one that goBackTo names; `versions` maps an image to the newest archive that it left.
     """
 
     container: Optional[Container]
     image: bool
     directory: Directory
     directory_writers: tuple[str, ...]
-    other_containers: tuple[str, ...]
     registration: Optional[OwnFile]
     schema: dict[str, tuple[int, int]]
     ready_mark: str

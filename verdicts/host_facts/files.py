@@ -24,7 +24,6 @@ class Directory:
     and `free` (bytes) are those of the nearest directory above, if it does not exist.
     """
 
-    exists: bool
     entries: tuple[str, ...]
     stack: Optional[str]
     writable: bool

@@ -8,8 +8,25 @@ from typing import Optional
 from verdicts.host_facts.bridge import BridgeFacts
 from verdicts.host_facts.docker import Container, IdRange
 from verdicts.host_facts.files import Directory, File, OwnFile
-from verdicts.host_facts.postgres import PostgresFacts
 from verdicts.host_facts.synapse import SynapseFacts, Worker
+
+
+@dataclass(frozen=True)
+class PostgresFacts:
+    """What Postgres tells the setting postgresSuperuser.
+
+    `version` is server_version_num; `superuser`: whether the user is one; `roles` and `databases` are their comments
+    (documents/marks.py) by name, `bytes` the sizes of the databases by name; `locked_out` maps a database to the roles
+    that connect to it through PUBLIC alone; `error` is why Postgres could not be asked.
+    """
+
+    version: int = 0
+    superuser: bool = False
+    roles: dict[str, str] = field(default_factory=dict)
+    databases: dict[str, str] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+    locked_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -22,8 +39,8 @@ class HostFacts:
     exists.
 
     Steps: `root`: whether they run as root; `running_steps` are running steps of this stack, as "RESOURCE (pid
-    NUMBER)"; `bash`: whether it works; `interrupted`: whether a run was killed between its edit of homeserver.yaml and
-    a healthy Synapse.
+    NUMBER)"; `bash`: whether the host has it; `interrupted`: whether a run was killed between its edit of
+    homeserver.yaml and a healthy Synapse.
 
     Synapse: `container_paths` maps synapseDir and homeserverFile to their paths in its container, `host_paths` maps the
     files of its configuration to their paths on the host; a path that the other side does not have is absent.
@@ -32,15 +49,12 @@ class HostFacts:
     (both by name); `workers` are those of the settings, by name; `doublepuppet` is the registration for double
     puppeting.
 
-    Postgres: `superuser_password` is a secret, from its container.
-
     Dumps: `backup_syntax` is the interpreter's error in the edited script, as `LINE: reason: fix`; `dump_script_owner`
-    is the stack that our dump script names ("": none; None: there is no such file); `dump_scheduled`: whether cron or a
-    systemd unit names it; `dumps_path` is where the nightly dumps go ("": only the script knows; then `backup_dir` is
-    the script's directory).
+    is the stack that our dump script names ("": none; None: there is no such file); `dumps_path` is where the nightly
+    dumps go ("": only the script knows; then `backup_dir` is the script's directory).
 
-    `directory` is the stack's own; `bridges` are in the settings' order; `leaving_containers` are containers of this
-    stack whose bridge is no longer in the settings.
+    `superuser_password` is a secret, from Postgres' container; `directory` is the stack's own; `bridges` are in the
+    settings' order; `leaving_containers` are containers of this stack whose bridge is no longer in the settings.
     """
 
     docker: str
@@ -67,7 +81,6 @@ class HostFacts:
     backup_script: Optional[File]
     backup_syntax: str
     dump_script_owner: Optional[str]
-    dump_scheduled: bool
     directory: Directory
     synapse_dir: Directory
     dumps_path: str

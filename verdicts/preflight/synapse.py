@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from documents.homeserver.entries import KEYS, REGISTRATIONS
 from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts
-from verdicts.preflight.requirements import OLDEST_SYNAPSE, format_version, version_numbers
+from verdicts.preflight.stack import is_older
+
+OLDEST_SYNAPSE = "1.121"  # MSC4190: https://github.com/element-hq/synapse/pull/17705
 
 
 def check_synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
@@ -29,8 +31,8 @@ def check_synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     if deployment.mas and not synapse.mas:
         yield (
             f"masContainer: {deployment.mas.container!r}, but Synapse has its own logins (no "
-            f"matrix_authentication_service "
-            f"in {deployment.synapse.homeserver_file}): set it to none, or check that synapseContainer is the right one"
+            f"matrix_authentication_service in {deployment.synapse.homeserver_file}): set it to none, or check that "
+            "synapseContainer is the right one"
         )
     if synapse.mas and not deployment.mas:
         yield (
@@ -46,8 +48,8 @@ def check_synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     yield from _check_workers(facts, deployment)
     if not synapse.version:
         yield f"container {name}: holds no Synapse: correct the setting synapseContainer"
-    elif deployment.mas and version_numbers(synapse.version) < OLDEST_SYNAPSE:
-        yield f"Synapse {synapse.version}: too old for MSC4190: update it to {format_version(OLDEST_SYNAPSE)} or newer"
+    elif deployment.mas and is_older(synapse.version, OLDEST_SYNAPSE):
+        yield f"Synapse {synapse.version}: too old for MSC4190: update it to {OLDEST_SYNAPSE} or newer"
 
 
 def _check_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
@@ -91,13 +93,11 @@ def _check_workers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     server, file = deployment.synapse, deployment.synapse.homeserver_file
     unnamed = [name for name in facts.worker_containers if name not in server.workers]
     if unnamed:
-        commands = " && ".join(
-            f"pulumi config set --path 'synapseWorkers[{number}]' {name}"
-            for number, name in enumerate(unnamed, start=len(server.workers))
-        )
+        numbered = enumerate(unnamed, start=len(server.workers))
+        commands = (f"pulumi config set --path 'synapseWorkers[{number}]' {name}" for number, name in numbered)
         yield (
             f"container {', '.join(unnamed)}: runs a worker of {server.container}, which has to be restarted with it, "
-            f"or it does not know the registrations: `{commands}`"
+            f"or it does not know the registrations: `{' && '.join(commands)}`"
         )
     for name, worker in facts.workers.items():
         found = worker.facts
@@ -111,31 +111,14 @@ def _check_workers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
                 f"container {name}: takes its list of registrations from {files} (in the container), and not from "
                 f"{file}: have it read that file, and keep {REGISTRATIONS} there"
             )
-    if facts.synapse.pusher not in ("", "main", "master") and not _has_workers(facts):
+    running = facts.worker_containers or facts.workers or facts.synapse.workers
+    if facts.synapse.pusher not in ("", "main", "master") and not running:
         yield (
             f"{file}: notify_appservices_from_worker is {facts.synapse.pusher}, which pushes all events to bridges, "
             "and no process that runs it was found on this host: set synapseWorkers to the name of its container"
         )
 
 
-def _has_workers(facts: HostFacts) -> bool:
-    return bool(facts.worker_containers or facts.workers or facts.synapse.workers)
-
-
 def _host_paths(files: Sequence[str], facts: HostFacts) -> str:
     """Paths on the host of files in Synapse's container."""
     return ", ".join(facts.host_paths.get(file, f"{file} (in the container alone)") for file in files)
-
-
-def find_synapse_warnings(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
-    file = deployment.synapse.homeserver_file
-    if facts.synapse.named_workers and not _has_workers(facts):
-        yield (
-            f"{file}: instance_map names {', '.join(facts.synapse.named_workers)}, and no such process was found on "
-            "this host: one that runs elsewhere knows the registrations after a restart only"
-        )
-    if facts.interrupted:
-        yield (
-            f"{file}: an earlier run was ended before Synapse was healthy with what it wrote: `up` finishes that "
-            "first, or takes it back"
-        )
