@@ -457,15 +457,6 @@ def test_a_file_that_a_program_rewrites_is_edited_only_with_consent(head: str) -
     assert agreed.problems == () and problem.partition("; or")[0] in agreed.warnings
 
 
-def test_a_container_that_rewrites_the_file_needs_consent_too() -> None:
-    facts = _set("renderers", ("matrix-init",))(healthy())
-    (problem,) = verdict(facts).problems
-    words = "homeserver.yaml: container matrix-init rewrites it at each start, by its command: the next rewrite drops"
-    assert words in problem and "/data/registration.yaml" in problem and "acceptGenerated true" in problem
-    found = verdict(facts, acceptGenerated="true")
-    assert found.problems == () and [line for line in found.warnings if words in line]
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -538,11 +529,10 @@ def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_
 
 
 @pytest.mark.parametrize("status", ["created", "exited", "dead"])
-def test_a_container_that_somebody_stopped_is_replaced_with_a_warning(status: str) -> None:
+def test_a_container_that_somebody_stopped_is_replaced(status: str) -> None:
     """`up` would say that nothing has changed, and the bridge would stay dead."""
     found = verdict(_set("bridge.container.status", status)(deployed()))
     assert found.bridges[0].attempt == 2 and found.problems == ()
-    assert f"container mautrix-signal: is {status}: `up` replaces it" in found.warnings
     assert attempt(_set("bridge.container.status", "restarting")(deployed())) == 1
 
 

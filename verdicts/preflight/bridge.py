@@ -87,8 +87,6 @@ def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator
     container = bridge.facts.container
     if container is None or not bridge.owns_container:
         return
-    if container.stays_stopped:
-        yield f"container {container.name}: is {container.status}: `up` replaces it"
     generation = container.labels.get(TOKENS_LABEL)
     if generation is not None and generation != str(settings.token_generation):
         yield (

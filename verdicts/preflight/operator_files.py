@@ -42,12 +42,10 @@ def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Depl
     missing = find_missing_entries(file.text, entries)
     warnings = Refused(find_duplicate_keys(file.text)).lines(path)
     head = find_generated_mark(file.text)
-    writers = [f"{path}:{head.line}: {head.reason}"] if head else []
-    writers += [f"{path}: container {name} rewrites it at each start, by its command" for name in facts.renderers]
-    if writers and edited != file.text:
+    if head and edited != file.text:
         line = (
-            f"{'; '.join(writers)}: the next rewrite drops our entries, and the bridge stops working: put them into "
-            f"its template: {', '.join(missing)}"
+            f"{path}:{head.line}: {head.reason}: the next rewrite drops our entries, and the bridge stops working: put "
+            f"them into its template: {', '.join(missing)}"
         )
         if settings.accept_generated:
             warnings = (*warnings, line)
