@@ -122,13 +122,12 @@ def _met() -> BridgeFacts:
         directory=_directory(),
         directory_writers=(),
         registration=None,
-        schema={},
         ready_mark="",
         config_refused=(),
         archive_dir=_directory(),
         archive=None,
         going_back=None,
-        versions={},
+        archives={},
     )
 
 

@@ -29,7 +29,7 @@ def read_file(path: str) -> Optional[File]:
         text: Optional[str] = content.data.decode()
     except UnicodeDecodeError:
         text = None
-    writable = os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK) and not _is_read_only(file)
+    writable = os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK)
     return File(text=text, writable=writable)
 
 
@@ -48,7 +48,7 @@ def read_directory(path: str) -> Directory:
     return Directory(
         entries=tuple(sorted(entry.name for entry in directory.iterdir())) if directory.is_dir() else (),
         stack=read_text(directory / CLAIM),
-        writable=os.access(existing, os.W_OK) and not _is_read_only(existing),
+        writable=os.access(existing, os.W_OK),
         free=shutil.disk_usage(existing).free,
     )
 
@@ -63,8 +63,3 @@ def find_existing(path: Path) -> Path:
 def read_text(path: Path) -> Optional[str]:
     """A file's text without white space around it; None if it is missing."""
     return path.read_text().strip() if path.is_file() else None
-
-
-def _is_read_only(path: Path) -> bool:
-    """Whether the file system is mounted read-only: for root, access(2) looks at permission bits alone."""
-    return bool(os.statvfs(path.resolve()).f_flag & os.ST_RDONLY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -88,7 +88,6 @@ def read_host(request: FactsRequest) -> HostFacts:
         workers = {name: pool.submit(inspect_worker, name, server) for name in server.workers}
         data_root = pool.submit(run_docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
-        schemas = pool.submit(postgres_facts.read_schemas, deployment, rights)
         containers = {container.name: container for container in listed.result()}
         main = containers.get(server.container)
         read_bridges = [
@@ -129,10 +128,7 @@ def read_host(request: FactsRequest) -> HostFacts:
             worker_containers=synapse.find_worker_containers(containers, server),
             workers={name: worker.result() for name, worker in workers.items()},
             interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),
-            bridges=tuple(
-                replace(facts.result(), schema=schemas.result().get(bridge.place.database.database, {}))
-                for bridge, facts in zip(deployment.bridges, read_bridges)
-            ),
+            bridges=tuple(bridge.result() for bridge in read_bridges),
         )
 
 

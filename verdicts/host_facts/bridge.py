@@ -33,11 +33,10 @@ class BridgeStatus:
 class BridgeFacts:
     """What belongs to one bridge. A thing that does not exist is None, False or empty.
 
-    `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory; `schema`
-    maps each part of its database (a table) to its version and the oldest version whose program can still use it;
+    `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory;
     `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
     of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
-    none), `going_back` the one that goBackTo names; `versions` maps an image to the newest archive that it left.
+    none), `going_back` the one that goBackTo names; `archives` maps an image to the newest archive that it left.
     """
 
     container: Optional[Container]
@@ -45,10 +44,9 @@ class BridgeFacts:
     directory: Directory
     directory_writers: tuple[str, ...]
     registration: Optional[OwnFile]
-    schema: dict[str, tuple[int, int]]
     ready_mark: str
     config_refused: tuple[str, ...]
     archive_dir: Directory
     archive: Optional[ArchiveFacts]
     going_back: Optional[ArchiveFacts]
-    versions: dict[str, ArchiveFacts]
+    archives: dict[str, str]

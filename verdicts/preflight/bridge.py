@@ -58,9 +58,7 @@ def _check_archive(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
         return
     manifest, name = archive.manifest, bridge.deployment.bridge.name
     if manifest is None:
-        others = f"(others are of {', '.join(archive.other_owners)}: name one by its path)"
-        error = f"{archive.error} {others}" if archive.other_owners else archive.error
-        yield f"{key}: {error}: set it to none, or to an archive's path"
+        yield f"{key}: {archive.error}: set it to none, or to an archive's path"
     elif manifest.bridge != name:
         yield f"{key}: {archive.path} is of the bridge {manifest.bridge}, and this is {name}: name one of {name}"
     elif manifest.archive_owner not in (owner, settings.accept_archive_of):

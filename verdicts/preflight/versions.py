@@ -1,8 +1,7 @@
 """Evaluates a change of the image: whether the new one can read the database, and what `up` will do.
 
-A newer bridge upgrades the schema of its database, and an older one then refuses it (go.mau.fi/util/dbutil: each part
-has a version, and the oldest version whose program can still use it). The archives that an image left tell which
-versions it knew.
+A newer bridge upgrades the schema of its database, and an older one then refuses it (go.mau.fi/util/dbutil). Only tags
+of releases tell which is the newer one; of others, the bridge itself decides at its start.
 """
 
 from __future__ import annotations
@@ -74,25 +73,12 @@ def _check_archive(bridge: ObservedBridge) -> Iterator[str]:
 
 
 def _check_image(bridge: ObservedBridge) -> Iterator[str]:
-    image, last, schema = bridge.deployment.place.image, _last_image(bridge), bridge.facts.schema
-    restored = bridge.facts.archive.manifest if bridge.facts.archive else None
-    if not last and restored:  # the new database will begin with it
-        last, schema = restored.image, {part: (version, version) for part, version in restored.schema.items()}
-    if last in ("", image):
-        return
-    left = bridge.facts.versions.get(image)
-    if left and left.manifest:
-        read = left.manifest.schema
-        moved = sorted(part for part, (_, oldest) in schema.items() if oldest > read.get(part, oldest))
-        if moved:
-            parts = ", ".join(f"{part} is at {schema[part][0]}, and it knows {read[part]}" for part in moved)
-            yield (
-                f"image {image}: cannot read the database that {last} has used ({parts}): go back with the archive "
-                f"that it left: `{format_go_back_commands(bridge.deployment, image, left.path)}`"
-            )
-    elif _is_newer(last, image):
-        parts = ", ".join(f"{part} {now}" for part, (now, _) in sorted(schema.items())) or "not known"
-        yield (
-            f"image {image}: is older than {last}, which used the database last (schema: {parts}), and there is no "
-            f"archive that it left: set image to {last} or a newer one"
-        )
+    image, archive, left = bridge.deployment.place.image, bridge.facts.archive, bridge.facts.archives
+    # A new database begins with the archive that restore names.
+    last = _last_image(bridge) or (archive.manifest.image if archive and archive.manifest else "")
+    if _is_newer(last, image):
+        fix = f"set image to {last} or a newer one"
+        if image in left:
+            commands = format_go_back_commands(bridge.deployment, image, left[image])
+            fix = f"go back with the archive that it left: `{commands}`"
+        yield f"image {image}: is older than {last}, which used the database last, and may not read it: {fix}"
