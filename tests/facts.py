@@ -19,10 +19,8 @@ from documents.marks import owner_comment
 from documents.places import BridgeDeployment, Deployment
 from settings.fields import Settings
 from settings.reader import parse
-from verdicts.host_facts.bridge import BridgeFacts
 from verdicts.host_facts.docker import Container, IdRange, Mount
-from verdicts.host_facts.files import Directory, File, OwnFile
-from verdicts.host_facts.host import HostFacts, PostgresFacts
+from verdicts.host_facts.host import BridgeFacts, Directory, File, HostFacts, OwnFile, PostgresFacts
 from verdicts.host_facts.synapse import SynapseFacts
 
 ROOT = Path(__file__).parent.parent

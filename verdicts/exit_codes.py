@@ -38,10 +38,7 @@ _EXPLANATIONS = {
     11: ("the config holds a value that is not valid or still the example's", f"{_CONFIG}; see the log's line"),
     12: ("the logging section of the config is not valid", _CONFIG),
     14: ("the database settings are not valid", "check the database's name, role and port in the settings"),
-    18: (
-        "the homeserver is too old for the bridge (it must support Matrix 1.4), or an SQLite database is corrupt",
-        "update Synapse or pin an older bridge image",
-    ),
+    18: ("the homeserver is too old for the bridge (it must support Matrix 1.4)", "update Synapse"),
     20: _REGISTRATION,
     21: _REGISTRATION,
     22: _REGISTRATION,
@@ -63,17 +60,11 @@ _EXPLANATIONS = {
         "check that Synapse has been restarted since registration.yaml was written and that its as_token, domain and "
         "namespaces are those of the bridge's config",
     ),
-    17: (
-        "Synapse knows the as_token as another user than the bot",
-        "another appservice has this token, or homeserver.domain is not Synapse's server_name",
-    ),
+    17: ("Synapse knows the as_token as another user", "another appservice has it, or the setting domain is wrong"),
     23: ("no address to listen on is configured", _CONFIG),
     # bridgev2/bridge.go
     31: ("the migration to split portals failed", _LOG),
-    32: (
-        "split_portals was on, the database was migrated for it, and the config no longer has it",
-        "set bridge.split_portals to true again (setting bridgeConfig): there is no way back",
-    ),
+    32: ("the database was migrated for split_portals, which is now off", "set it again in bridgeConfig.bridge"),
     # bridgev2/matrix/crypto.go
     33: ("Synapse could not be asked for the bot's own device keys", f"check Synapse's health; {_LOG}"),
     34: (

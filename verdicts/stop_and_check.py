@@ -43,11 +43,10 @@ class Expected:
 
 @dataclass(frozen=True)
 class Step:
-    """The result of one step. `request` and `answer` are one line each; `rule` decided whether it `passed`; `fix` says
-    what to do about a failure."""
+    """The result of one step. `answer` is one line; `rule` decided whether it `passed`; `fix` says what to do about a
+    failure."""
 
     step: str
-    request: str
     answer: str
     passed: bool
     rule: str
@@ -106,8 +105,7 @@ def _evaluate_step(name: str, exchange: Exchange, expected: Expected) -> Step:
     answer = _Answer(name, exchange, exchange.status, exchange.json() or {}, user, appservice)
     passed = _find_pass_rule(answer, expected)
     rule, fix = (passed, "") if passed else _find_fail_rule(answer, expected)
-    request = f"{exchange.method} {exchange.url}".strip()
-    return Step(name, request, summarize_answer(exchange), bool(passed), rule, fix)
+    return Step(name, summarize_answer(exchange), bool(passed), rule, fix)
 
 
 def _find_pass_rule(answer: _Answer, expected: Expected) -> str:

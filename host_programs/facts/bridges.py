@@ -15,8 +15,8 @@ from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, read_config_owners
 from host_programs.messages import ScriptError
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
-from verdicts.host_facts.bridge import BridgeFacts
 from verdicts.host_facts.docker import Container
+from verdicts.host_facts.host import BridgeFacts
 
 
 def read_bridge(deployment: BridgeDeployment, containers: Mapping[str, Container], has_image: bool) -> BridgeFacts:

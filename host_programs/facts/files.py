@@ -11,7 +11,7 @@ from host_programs.files import safe_files
 from host_programs.files.directory import CLAIM
 from host_programs.files.files import parse_file_owner
 from host_programs.messages import ScriptError
-from verdicts.host_facts.files import Directory, File, OwnFile
+from verdicts.host_facts.host import Directory, File, OwnFile
 
 
 def read_file(path: str) -> Optional[File]:

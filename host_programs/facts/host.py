@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,13 @@ from documents.places import Deployment
 from documents.refusal import Refused
 from host_programs import host_lock
 from host_programs.backup import shell_syntax
-from host_programs.docker import filter_existing, inspect_all_containers, run_docker
+from host_programs.docker import (
+    filter_existing,
+    find_path_in_container,
+    find_path_on_host,
+    inspect_all_containers,
+    run_docker,
+)
 from host_programs.facts import bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
@@ -27,8 +34,8 @@ from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.files.files import read_dump_script_owner
 from host_programs.status.read_status import read_status
 from host_programs.synapse.workers import inspect_worker
-from verdicts.host_facts.files import File
-from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.docker import Container
+from verdicts.host_facts.host import File, HostFacts
 from verdicts.status.facts import StatusFacts
 
 READERS = 10  # at a time
@@ -112,10 +119,10 @@ def read_host(request: FactsRequest) -> HostFacts:
             synapse=inside.result(),
             postgres=rights.result(),
             homeserver=read_file(server.homeserver_file),
-            container_paths=synapse.map_into_container(main, server),
+            container_paths=_map_paths(find_path_in_container, main, (server.directory, server.homeserver_file)),
             synapse_url=answer.result()[0],
             synapse_silent=answer.result()[1],
-            host_paths=synapse.map_onto_host(main, inside.result()),
+            host_paths=_map_paths(find_path_on_host, main, inside.result().files),
             backup_script=script,
             backup_syntax=syntax.result(),
             dump_script_owner=read_dump_script_owner(Path(deployment.dump_script)),
@@ -130,6 +137,14 @@ def read_host(request: FactsRequest) -> HostFacts:
             interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),
             bridges=tuple(bridge.result() for bridge in read_bridges),
         )
+
+
+def _map_paths(
+    find: Callable[[Container, str], Optional[str]], container: Optional[Container], paths: Iterable[str]
+) -> dict[str, str]:
+    """The container's path of each, or the host's, as far as there is one."""
+    found = {path: find(container, path) for path in paths} if container else {}
+    return {path: other for path, other in found.items() if other}
 
 
 def _check_syntax(deployment: Deployment, script: Optional[File]) -> str:

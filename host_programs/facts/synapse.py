@@ -6,11 +6,10 @@ import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
 
 from documents.places import Deployment, Synapse
 from host_programs import program_file
-from host_programs.docker import find_path_in_container, find_path_on_host, inspect_container
+from host_programs.docker import find_path_in_container, inspect_container
 from host_programs.messages import ScriptError
 from host_programs.synapse import client
 from host_programs.synapse.exchange import Request, send_request
@@ -43,22 +42,6 @@ def read_answer(synapse: Synapse) -> tuple[str, str]:
         return url, str(error)
     answers = exchange.status == 200 and "versions" in (exchange.json() or {})
     return url, "" if answers else summarize_answer(exchange)
-
-
-def map_into_container(container: Optional[Container], synapse: Synapse) -> dict[str, str]:
-    """The container's paths of Synapse's directory and of homeserver.yaml, as far as it has these."""
-    if container is None:
-        return {}
-    paths = {path: find_path_in_container(container, path) for path in (synapse.directory, synapse.homeserver_file)}
-    return {path: mounted for path, mounted in paths.items() if mounted}
-
-
-def map_onto_host(container: Optional[Container], synapse: SynapseFacts) -> dict[str, str]:
-    """The host's paths of the files of Synapse's configuration, as far as it has these."""
-    if container is None:
-        return {}
-    paths = {file: find_path_on_host(container, file) for file in synapse.files}
-    return {file: path for file, path in paths.items() if path}
 
 
 def find_worker_containers(containers: Mapping[str, Container], synapse: Synapse) -> tuple[str, ...]:

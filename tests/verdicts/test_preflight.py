@@ -13,8 +13,7 @@ from documents.marks import owner_comment
 from tests.facts import HOMESERVER, STACK, container, deployed, healthy, settings, whole
 from tests.facts import changed as but
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
-from verdicts.host_facts.files import OwnFile
-from verdicts.host_facts.host import HostFacts, PostgresFacts
+from verdicts.host_facts.host import HostFacts, OwnFile, PostgresFacts
 from verdicts.host_facts.synapse import Registration, SynapseFacts, Worker, WorkerFacts
 from verdicts.preflight.findings import BridgeFindings, Findings, preflight
 

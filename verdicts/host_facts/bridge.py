@@ -1,13 +1,9 @@
-"""Facts of one bridge: everything on the host that belongs to it alone."""
+"""How a bridge is now."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Optional
-
-from verdicts.host_facts.archive import ArchiveFacts
-from verdicts.host_facts.docker import Container
-from verdicts.host_facts.files import Directory, OwnFile
 
 
 @dataclass(frozen=True)
@@ -27,26 +23,3 @@ class BridgeStatus:
     exit_meaning: str = ""
     image: str = ""
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class BridgeFacts:
-    """What belongs to one bridge. A thing that does not exist is None, False or empty.
-
-    `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory;
-    `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
-    of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
-    none), `going_back` the one that goBackTo names; `archives` maps an image to the newest archive that it left.
-    """
-
-    container: Optional[Container]
-    image: bool
-    directory: Directory
-    directory_writers: tuple[str, ...]
-    registration: Optional[OwnFile]
-    ready_mark: str
-    config_refused: tuple[str, ...]
-    archive_dir: Directory
-    archive: Optional[ArchiveFacts]
-    going_back: Optional[ArchiveFacts]
-    archives: dict[str, str]

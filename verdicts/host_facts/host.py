@@ -5,10 +5,65 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from verdicts.host_facts.bridge import BridgeFacts
+from verdicts.host_facts.archive import ArchiveFacts
 from verdicts.host_facts.docker import Container, IdRange
-from verdicts.host_facts.files import Directory, File, OwnFile
 from verdicts.host_facts.synapse import SynapseFacts, Worker
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the operator's. `text` is None if it is not UTF-8; `error` is why it cannot be read; `writable`:
+    whether it can be replaced in its directory."""
+
+    text: Optional[str] = None
+    error: str = ""
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory, which may not exist yet.
+
+    `entries` are the names in it; `stack` is its owner, by the file `.stack` in it (None if there is none). `writable`
+    and `free` (bytes) are those of the nearest directory above, if it does not exist.
+    """
+
+    entries: tuple[str, ...]
+    stack: Optional[str]
+    writable: bool
+    free: int
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A file that should be ours. `stack` is the one that its first line names ("": none); `uid` and `gid` own it."""
+
+    stack: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class BridgeFacts:
+    """What belongs to one bridge. A thing that does not exist is None, False or empty.
+
+    `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory;
+    `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
+    of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
+    none), `going_back` the one that goBackTo names; `archives` maps an image to the newest archive that it left.
+    """
+
+    container: Optional[Container]
+    image: bool
+    directory: Directory
+    directory_writers: tuple[str, ...]
+    registration: Optional[OwnFile]
+    ready_mark: str
+    config_refused: tuple[str, ...]
+    archive_dir: Directory
+    archive: Optional[ArchiveFacts]
+    going_back: Optional[ArchiveFacts]
+    archives: dict[str, str]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from documents.places import Deployment
@@ -11,7 +11,7 @@ from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.bridge import check_bridge, find_bridge_warnings, find_removed_bridge_files, next_attempt
 from verdicts.preflight.disks import check_directories, find_full_disks
 from verdicts.preflight.observed import ObservedBridge
-from verdicts.preflight.operator_files import FileEdit, check_backup_script_file, check_homeserver_file
+from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
 from verdicts.preflight.postgres import check_postgres
 from verdicts.preflight.registrations import check_registrations
 from verdicts.preflight.stack import check_containers, check_host, check_own_files
@@ -52,6 +52,10 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
     edits = [check_homeserver_file(facts, settings, deployment)]
     edits += [check_backup_script_file(facts, deployment)] if deployment.backup.script else []
     disks = list(find_full_disks(facts, settings, deployment))
+    removals = [*_find_removals(facts, deployment, bridges)]
+    if any(bridge.owns_container for bridge in bridges):
+        removals += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
+    again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
     return Findings(
         problems=(
             *check_host(facts),
@@ -70,7 +74,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *(line for bridge in bridges for line in find_bridge_warnings(bridge, settings)),
             *(line for line, certain in disks if not certain),
             *(line for edit in edits for line in edit.warnings),
-            *_find_removals(facts, settings, deployment, bridges, edits),
+            *(f"{removal}: if somebody removed it, {again}" for removal in removals),
         ),
         changes=(*(edit.change for edit in edits if edit.change), *_describe_changes(facts, deployment, bridges)),
         bridges=tuple(_summarize_bridge(bridge) for bridge in bridges),
@@ -85,28 +89,18 @@ def _find_interrupted_run(facts: HostFacts, deployment: Deployment) -> Iterator[
         )
 
 
-def _find_removals(
-    facts: HostFacts,
-    settings: Settings,
-    deployment: Deployment,
-    bridges: Sequence[ObservedBridge],
-    edits: Sequence[FileEdit],
-) -> Iterator[str]:
-    """What an earlier `up` made and somebody took out since, with the command that puts it back."""
-    removals = list[str]()
+def _find_removals(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:
+    """Files that an earlier `up` made and somebody removed since."""
     if any(bridge.owns_container for bridge in bridges):
         if facts.doublepuppet is None:
-            removals.append(f"{deployment.doublepuppet_path}: is missing")
+            yield f"{deployment.doublepuppet_path}: is missing"
         if facts.dump_script_owner is None:
-            removals.append(f"{deployment.dump_script}: is missing")
-        removals += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
+            yield f"{deployment.dump_script}: is missing"
     for bridge in bridges:
-        removals += find_removed_bridge_files(bridge)
-    again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
-    return (f"{removal}: if somebody removed it, {again}" for removal in removals)
+        yield from find_removed_bridge_files(bridge)
 
 
-def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: Sequence[ObservedBridge]) -> Iterator[str]:
+def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:
     if facts.dump_script_owner is None:
         yield f"a new file, {deployment.dump_script} (0700): makes the dumps"
     yield from filter(None, map(describe_change, bridges))

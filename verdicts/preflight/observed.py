@@ -9,8 +9,7 @@ from typing import Any
 
 from documents.marks import STACK_LABEL, parse_owner_comment
 from documents.places import BridgeDeployment
-from verdicts.host_facts.bridge import BridgeFacts
-from verdicts.host_facts.host import PostgresFacts
+from verdicts.host_facts.host import BridgeFacts, PostgresFacts
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from documents.homeserver.meaning import find_missing_entries
 from documents.places import Deployment
 from documents.refusal import Refused
 from settings.fields import Settings
-from verdicts.host_facts.files import File
-from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.host import File, HostFacts
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 from documents.homeserver.entries import Entries
 from documents.places import BridgeDeployment, Deployment
-from verdicts.host_facts.files import OwnFile
-from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.host import HostFacts, OwnFile
 from verdicts.host_facts.synapse import Registration
 
 
