@@ -105,18 +105,16 @@ REFUSALS: list[tuple[Change, str]] = [
     (_set("docker", "19.03.15"), "Docker 19.03.15: too old: this needs 20.10 or newer"),
     (
         _set("root", False),
-        "the programs on the host do not run as root: they change the owner of files: run pulumi as root; over SSH, be "
-        "root there, or `pulumi config set become sudo`",
+        "the programs on the host do not run as root: be root there, or `pulumi config set become sudo`",
     ),
     (
         _set("user_without_docker", "matt"),
-        "user matt: may not use Docker on the host without sudo, and Docker's provider connects as that user: "
+        "user matt: may not use Docker on the host without sudo, as Docker's provider has to: "
         "`sudo usermod -aG docker matt` (which gives the user root's rights)",
     ),
     (
         _set("running_steps", ("mautrix-signal-data (pid 7)",)),
-        "step mautrix-signal-data (pid 7): is still running on the host, for a run that goes on or was cut off: wait "
-        "until it has ended, then run this again",
+        "step mautrix-signal-data (pid 7): is still running on the host: wait until it has ended, then run this again",
     ),
     (_set("bash", False), "bash: missing: the nightly dumps are made with it: install it"),
     (
@@ -134,9 +132,9 @@ REFUSALS: list[tuple[Change, str]] = [
     (_set("network", False), "network matrix-net: does not exist: correct the setting network (docker network ls)"),
     (
         _set("worker_containers", ("synapse-worker-1", "synapse-worker-2")),
-        "container synapse-worker-1, synapse-worker-2: runs a worker of matrix-synapse, which has to be restarted with "
-        "it, or it does not know the registrations: `pulumi config set --path 'synapseWorkers[0]' synapse-worker-1 && "
-        "pulumi config set --path 'synapseWorkers[1]' synapse-worker-2`",
+        "container synapse-worker-1, synapse-worker-2: runs a worker of matrix-synapse: restart it with that: "
+        "`pulumi config set --path 'synapseWorkers[0]' synapse-worker-1 && pulumi config set --path "
+        "'synapseWorkers[1]' synapse-worker-2`",
     ),
     (_worker(container=None), "container w: does not exist: start the stack, or correct the setting synapseWorkers"),
     (
@@ -159,20 +157,18 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("synapse.pusher", "appservices"),
-        "/opt/matrix/synapse/homeserver.yaml: notify_appservices_from_worker is appservices, which pushes all events "
-        "to bridges, and no process that runs it was found on this host: set synapseWorkers to the name of its "
-        "container",
+        "/opt/matrix/synapse/homeserver.yaml: notify_appservices_from_worker is appservices, and no worker was found "
+        "on this host: set synapseWorkers to the name of its container",
     ),
     (
         _set("synapse.media", "404 M_UNRECOGNIZED"),
-        "homeserverAddress: http://matrix-synapse:8008 has no media repository (404 M_UNRECOGNIZED), where the bridge "
-        "uploads: Synapse's main process leaves it to another one (enable_media_repo: false): set it to the address of "
-        "a proxy in the network that serves the whole client API",
+        "homeserverAddress: http://matrix-synapse:8008 has no media repository (404 M_UNRECOGNIZED): set it to the "
+        "address of a proxy in the network that serves the whole client API",
     ),
     (
         _set("synapse_silent", "connection refused"),
-        "synapseUrl: http://172.20.0.3:8008 does not answer as Synapse's client API (connection refused), though "
-        "container matrix-synapse runs: publish its port on 127.0.0.1, or set synapseUrl (auto: as Docker has it)",
+        "synapseUrl: http://172.20.0.3:8008 does not answer as Synapse's client API (connection refused): publish the "
+        "port of matrix-synapse on 127.0.0.1, or set synapseUrl",
     ),
     (
         _set("container_paths", {"/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml"}),
@@ -205,8 +201,7 @@ REFUSALS: list[tuple[Change, str]] = [
     (_set("synapse.server_name", "echo7.co"), "domain: 'echo6.co' should be Synapse's server_name, 'echo7.co'"),
     (
         _set("synapse.mas", False),
-        "masContainer: 'matrix-mas', but Synapse has its own logins (no matrix_authentication_service in "
-        "/opt/matrix/synapse/homeserver.yaml): set it to none, or check that synapseContainer is the right one",
+        "masContainer: set, but Synapse has its own logins (no matrix_authentication_service): set it to none",
     ),
     (_set("synapse.version", ""), "container matrix-synapse: holds no Synapse: correct the setting synapseContainer"),
     (
@@ -225,7 +220,7 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("superuser_password", ""),
-        "postgresPassword: not set, and container matrix-postgres has no POSTGRES_PASSWORD (or _FILE): set it with "
+        "postgresPassword: not set, and container matrix-postgres has no POSTGRES_PASSWORD (or _FILE): "
         "`pulumi config set --secret postgresPassword`",
     ),
     (
@@ -246,8 +241,8 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("postgres.locked_out", {"synapse": ("grafana", "mas")}),
-        "isolatedDatabases: grafana would no longer get into the database synapse: grant it CONNECT there, or accept "
-        "it with `pulumi config set --path 'acceptLockedOut[0]' grafana`",
+        "isolatedDatabases: grafana would no longer get into the database synapse: grant it CONNECT there, or "
+        "`pulumi config set --path 'acceptLockedOut[0]' grafana`",
     ),
     (
         _set("bridge.container", container("x", labels={"mautrix-bridge.stack": "other/x"})),
@@ -429,8 +424,7 @@ def test_without_mas_nothing_of_it_is_asked_for() -> None:
     host = replace(host, postgres=replace(host.postgres, roles={"synapse": ""}, databases=databases, locked_out={}))
     assert verdict(host, masContainer="none").problems == ()
     assert verdict(healthy(), masContainer="none").problems[0] == (
-        "masContainer: none, but /opt/matrix/synapse/homeserver.yaml has matrix_authentication_service: "
-        "set it to the name of MAS' container"
+        "masContainer: Synapse has matrix_authentication_service: set it to the name of MAS' container"
     )
 
 
@@ -528,10 +522,11 @@ def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_
 
 
 @pytest.mark.parametrize("status", ["created", "exited", "dead"])
-def test_a_container_that_somebody_stopped_is_replaced(status: str) -> None:
+def test_a_container_that_somebody_stopped_is_replaced_with_a_warning(status: str) -> None:
     """`up` would say that nothing has changed, and the bridge would stay dead."""
     found = verdict(_set("bridge.container.status", status)(deployed()))
     assert found.bridges[0].attempt == 2 and found.problems == ()
+    assert f"container mautrix-signal: is {status}: `up` replaces it" in found.warnings
     assert attempt(_set("bridge.container.status", "restarting")(deployed())) == 1
 
 

@@ -72,11 +72,8 @@ def _check_archive(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
 def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
     kind, place, restore = bridge.deployment.bridge, bridge.deployment.place, bridge.deployment.archive.restore
     if bridge.origin and restore not in (NO_ARCHIVE, bridge.origin):
-        yield (
-            f"{bridge.setting}.restore: {restore!r} counts at a bridge's first `up` only, and this one keeps its "
-            f"database, which began with {bridge.origin}: to begin with the archive, destroy it first; else set it to "
-            "none"
-        )
+        fix = "to begin with the archive, destroy it first; else set it to none"
+        yield f"{bridge.setting}.restore: {restore!r} counts at a bridge's first `up` only: {fix}"
     if can_link(kind, place.image) is False:
         yield (
             f"image {place.image}: releases before {kind.first_linking_tag} can no longer link an account, "
@@ -85,12 +82,14 @@ def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator
     container = bridge.facts.container
     if container is None or not bridge.owns_container:
         return
+    if container.stays_stopped:
+        yield f"container {container.name}: is {container.status}: `up` replaces it"
     generation = container.labels.get(TOKENS_LABEL)
     if generation is not None and generation != str(settings.token_generation):
         yield (
             f"tokenGeneration: {settings.token_generation}, and {place.container} runs with {generation}: from the "
-            "change of the role's password and Synapse's restart until the new container is ready, the bridge neither "
-            "sends nor receives; Synapse keeps new events meanwhile and delivers them then"
+            "change of the role's password until the new container is ready, the bridge neither sends nor receives; "
+            "Synapse keeps new events meanwhile"
         )
 
 

@@ -42,10 +42,8 @@ def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Depl
     warnings = Refused(find_duplicate_keys(file.text)).lines(path)
     head = find_generated_mark(file.text)
     if head and edited != file.text:
-        line = (
-            f"{path}:{head.line}: {head.reason}: the next rewrite drops our entries, and the bridge stops working: put "
-            f"them into its template: {', '.join(missing)}"
-        )
+        entries_text = ", ".join(missing)
+        line = f"{path}:{head.line}: {head.reason}, and drops our entries: put them into its template: {entries_text}"
         if settings.accept_generated:
             warnings = (*warnings, line)
         else:

@@ -23,10 +23,8 @@ def check_postgres(facts: HostFacts, settings: Settings, deployment: Deployment)
     if not postgres.superuser:
         yield f"postgresSuperuser: {superuser!r} should be a superuser of Postgres"
     if not settings.postgres_password and not facts.superuser_password:
-        yield (
-            f"postgresPassword: not set, and container {container} has no POSTGRES_PASSWORD (or _FILE): "
-            "set it with `pulumi config set --secret postgresPassword`"
-        )
+        fix = "`pulumi config set --secret postgresPassword`"
+        yield f"postgresPassword: not set, and container {container} has no POSTGRES_PASSWORD (or _FILE): {fix}"
     needed = [("synapseDatabase", settings.synapse_database)]
     needed += [("masDatabase", settings.mas_database)] if settings.has_mas else []
     for key, name in [*needed, *(("isolatedDatabases", name) for name in settings.isolated)]:
@@ -39,8 +37,6 @@ def check_postgres(facts: HostFacts, settings: Settings, deployment: Deployment)
         mas = (settings.mas_role,) if settings.has_mas and database != settings.mas_database else ()
         refused = [role for role in roles if role not in (*settings.accept_locked_out, *mas)]
         if refused:
-            yield (
-                f"isolatedDatabases: {', '.join(refused)} would no longer get into the database {database}: "
-                "grant it CONNECT there, or accept it with "
-                f"`pulumi config set --path 'acceptLockedOut[0]' {refused[0]}`"
-            )
+            fix = f"grant it CONNECT there, or `pulumi config set --path 'acceptLockedOut[0]' {refused[0]}`"
+            names = ", ".join(refused)
+            yield f"isolatedDatabases: {names} would no longer get into the database {database}: {fix}"

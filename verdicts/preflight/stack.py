@@ -22,21 +22,13 @@ def check_host(facts: HostFacts) -> Iterator[str]:
     if is_older(facts.docker, OLDEST_DOCKER):
         yield f"Docker {facts.docker}: too old: this needs {OLDEST_DOCKER} or newer"
     if not facts.root:
-        yield (
-            "the programs on the host do not run as root: they change the owner of files: run pulumi as root; over "
-            "SSH, be root there, or `pulumi config set become sudo`"
-        )
+        yield "the programs on the host do not run as root: be root there, or `pulumi config set become sudo`"
     user = facts.user_without_docker
     if user:
-        yield (
-            f"user {user}: may not use Docker on the host without sudo, and Docker's provider connects as that user: "
-            f"`sudo usermod -aG docker {user}` (which gives the user root's rights)"
-        )
+        fix = f"`sudo usermod -aG docker {user}` (which gives the user root's rights)"
+        yield f"user {user}: may not use Docker on the host without sudo, as Docker's provider has to: {fix}"
     for step in facts.running_steps:
-        yield (
-            f"step {step}: is still running on the host, for a run that goes on or was cut off: wait until it has "
-            "ended, then run this again"
-        )
+        yield f"step {step}: is still running on the host: wait until it has ended, then run this again"
     if not facts.bash:
         yield "bash: missing: the nightly dumps are made with it: install it"
 

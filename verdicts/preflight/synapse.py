@@ -24,25 +24,16 @@ def check_synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     if facts.synapse_silent:
         yield (
             f"synapseUrl: {facts.synapse_url or deployment.synapse.url} does not answer as Synapse's client API "
-            f"({facts.synapse_silent}), though container {name} runs: publish its port on 127.0.0.1, or set synapseUrl "
-            "(auto: as Docker has it)"
+            f"({facts.synapse_silent}): publish the port of {name} on 127.0.0.1, or set synapseUrl"
         )
     yield from _check_files(facts, deployment)
     if deployment.mas and not synapse.mas:
-        yield (
-            f"masContainer: {deployment.mas.container!r}, but Synapse has its own logins (no "
-            f"matrix_authentication_service in {deployment.synapse.homeserver_file}): set it to none, or check that "
-            "synapseContainer is the right one"
-        )
+        yield "masContainer: set, but Synapse has its own logins (no matrix_authentication_service): set it to none"
     if synapse.mas and not deployment.mas:
-        yield (
-            f"masContainer: none, but {deployment.synapse.homeserver_file} has matrix_authentication_service: "
-            "set it to the name of MAS' container"
-        )
+        yield "masContainer: Synapse has matrix_authentication_service: set it to the name of MAS' container"
     if synapse.media:
         yield (
-            f"homeserverAddress: {deployment.synapse.address} has no media repository ({synapse.media}), where the "
-            "bridge uploads: Synapse's main process leaves it to another one (enable_media_repo: false): set it to the "
+            f"homeserverAddress: {deployment.synapse.address} has no media repository ({synapse.media}): set it to the "
             "address of a proxy in the network that serves the whole client API"
         )
     yield from _check_workers(facts, deployment)
@@ -95,14 +86,12 @@ def _check_workers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     if unnamed:
         numbered = enumerate(unnamed, start=len(server.workers))
         commands = (f"pulumi config set --path 'synapseWorkers[{number}]' {name}" for number, name in numbered)
-        yield (
-            f"container {', '.join(unnamed)}: runs a worker of {server.container}, which has to be restarted with it, "
-            f"or it does not know the registrations: `{' && '.join(commands)}`"
-        )
+        names = ", ".join(unnamed)
+        yield f"container {names}: runs a worker of {server.container}: restart it with that: `{' && '.join(commands)}`"
     for name, worker in facts.workers.items():
         found = worker.facts
         if found is None:
-            continue
+            continue  # it does not run, which is told already
         if found.error:
             yield f"container {name}: {found.error}: correct the setting synapseWorkers"
         elif worker.homeserver not in found.files or found.decided_in not in ("", worker.homeserver):
@@ -114,8 +103,8 @@ def _check_workers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     running = facts.worker_containers or facts.workers or facts.synapse.workers
     if facts.synapse.pusher not in ("", "main", "master") and not running:
         yield (
-            f"{file}: notify_appservices_from_worker is {facts.synapse.pusher}, which pushes all events to bridges, "
-            "and no process that runs it was found on this host: set synapseWorkers to the name of its container"
+            f"{file}: notify_appservices_from_worker is {facts.synapse.pusher}, and no worker was found on this host: "
+            "set synapseWorkers to the name of its container"
         )
 
 
