@@ -30,7 +30,7 @@ _EXPLANATIONS = {
     # bridgev2/matrix/mxmain/main.go
     0: ("the bridge was stopped in an orderly way", "start it again if nobody meant to stop it"),
     1: (
-        "the bridge could not start: most often Synapse refused the bot's encryption device, else a wrong command line",
+        "the bridge could not start: most often Synapse refused the bot's encryption device",
         f"check that the registration in Synapse has io.element.msc4190; {_LOG}",
     ),
     5: _REGISTRATION,
@@ -45,20 +45,17 @@ _EXPLANATIONS = {
     # bridgev2/matrix/mxmain/dberror.go
     15: (
         "the database is unreachable, refuses the role or its password, or holds another program's or newer tables",
-        "check that Postgres runs and that the role's password is the one in the state; if the tables are foreign, "
-        "use a database of the bridge's own",
+        "check Postgres and the role's password; if the tables are foreign, use a database of the bridge's own",
     ),
     # appservice/ping.go
     13: (
         "Synapse could not reach the bridge (seven pings in 30 seconds failed)",
-        "check that the registration's url and hs_token are those of the bridge's config, that both containers share "
-        "a network, and that the bridge's port is free",
+        "compare the registration's url and hs_token with the bridge's config, and both containers' networks",
     ),
     # bridgev2/matrix/connector.go
     16: (
         "Synapse refused the as_token or the registration of the bot",
-        "check that Synapse has been restarted since registration.yaml was written and that its as_token, domain and "
-        "namespaces are those of the bridge's config",
+        "check that Synapse was restarted since registration.yaml was written, and its as_token and namespaces",
     ),
     17: ("Synapse knows the as_token as another user", "another appservice has it, or the setting domain is wrong"),
     23: ("no address to listen on is configured", _CONFIG),
@@ -70,8 +67,7 @@ _EXPLANATIONS = {
     34: (
         "the bot's device could not be verified: most often Synapse still has the bot's cross-signing keys and the "
         "database that held their recovery key is gone",
-        "restore that database with its pickle key, or set recovery_key to overwrite in the new one's table kv_store, "
-        "which makes new keys",
+        "restore that database with its key, or set recovery_key to overwrite in the new one's table kv_store",
     ),
     50: ("encryption could not be set up anew after its device was lost", _LOG),
     51: ("the bot's /sync for encryption failed for good", f"check Synapse's log; {_LOG}"),

@@ -19,18 +19,16 @@ def read_file(path: str) -> Optional[File]:
     file = Path(path)
     try:
         content = safe_files.read_file(file)
-    except ScriptError as error:
-        return File(error=str(error).partition(": ")[2])
-    except OSError as error:
-        return File(error=str(error.strerror))
+    except (ScriptError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition(": ")[2]
+        return File(error=str(reason))
     if content is None:
         return None
-    try:
-        text: Optional[str] = content.data.decode()
-    except UnicodeDecodeError:
-        text = None
     writable = os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK)
-    return File(text=text, writable=writable)
+    try:
+        return File(content.data.decode(), writable=writable)
+    except UnicodeDecodeError:
+        return File(writable=writable)
 
 
 def read_own_file(path: Path) -> Optional[OwnFile]:

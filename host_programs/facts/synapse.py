@@ -46,25 +46,20 @@ def read_answer(synapse: Synapse) -> tuple[str, str]:
 
 def find_worker_containers(containers: Mapping[str, Container], synapse: Synapse) -> tuple[str, ...]:
     """Names of other containers that have this Synapse's files and run Synapse."""
-    main = containers.get(synapse.container)
-    paths = (synapse.homeserver_file, synapse.directory)
-    sharing = {
-        name: container
-        for name, container in containers.items()
-        if main and container.id != main.id and any(find_path_in_container(container, path) for path in paths)
-    }
-    if not (main and sharing):
+    main, paths = containers.get(synapse.container), (synapse.homeserver_file, synapse.directory)
+    if main is None:
         return ()
-    processes = synapse_process.find_processes(synapse_process.WORKER, everywhere=True)
+    others = [container for container in containers.values() if container.id != main.id]
+    sharing = [other for other in others if any(find_path_in_container(other, path) for path in paths)]
+    processes = synapse_process.find_processes(synapse_process.WORKER, everywhere=True) if sharing else ()
     namespaces = {_read_pid_namespace(process) for process in processes}
-    workers = []
-    for name, container in sorted(sharing.items()):
-        if container.running:
-            is_worker = _read_pid_namespace(Path(f"/proc/{container.pid}")) in namespaces
-        else:
-            is_worker = container.image_id == main.image_id
-        workers += [name] if is_worker else []
-    return tuple(workers)
+
+    def is_worker(container: Container) -> bool:
+        if not container.running:
+            return container.image_id == main.image_id
+        return _read_pid_namespace(Path(f"/proc/{container.pid}")) in namespaces
+
+    return tuple(sorted(container.name for container in sharing if is_worker(container)))
 
 
 def _read_pid_namespace(process: Path) -> str:
