@@ -1,7 +1,7 @@
-"""Masks secrets in a text that a person will read: as they are, URL-encoded, JSON-escaped and in base64.
+"""Finds and masks secrets in a text that a person will read, as an error message or an evidence file.
 
 A server may give a token back in a Location header, in a Basic header or in an error's text. Logs hold other people's
-tokens. A masked text can go into an error message or an evidence file.
+tokens.
 """
 
 from __future__ import annotations
@@ -13,6 +13,13 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 _SHORT = 8  # bytes; shorter pieces of base64 and cut-off beginnings look like words
+
+_WORD = r"(?:password|passwd|passphrase|pass|pwd|secret|token|key|macaroon|pepper|salt|credential|private)"
+SECRET_NAME = rf"[\w.-]*{_WORD}[\w.-]*"  # a key whose value may be a secret
+_HARMLESS = re.compile(  # a file's name, and Synapse's options about other servers' public keys
+    r"(?i).*_(?:path|file)s?|trusted_key_servers|old_signing_keys|key_refresh_interval"
+    r"|suppress_key_server_warning|accept_keys_insecurely"
+)
 
 # Other people's secrets, recognised by what stands before them. Lengths are limited, so that no line takes long.
 _NAME = (
@@ -41,6 +48,25 @@ _STRANGERS = tuple(
     )
 )  # fmt: skip
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def looks_secret(key: str) -> bool:
+    """Whether a key's value is a secret, by its name."""
+    return bool(re.fullmatch(f"(?i){SECRET_NAME}", key)) and not _HARMLESS.fullmatch(key)
+
+
+def find_secrets(document: object) -> Iterator[str]:
+    """Every text or number of a parsed YAML document below a key that looks secret."""
+    todo, seen = [(document, False)], set()  # an anchor may hold itself
+    while todo:
+        value, hidden = todo.pop()
+        if isinstance(value, (dict, list)):
+            if (id(value), hidden) not in seen:
+                seen.add((id(value), hidden))
+                items = value.items() if isinstance(value, dict) else [("", item) for item in value]
+                todo += [(item, hidden or looks_secret(str(key))) for key, item in items]
+        elif hidden and value is not None and not isinstance(value, bool):
+            yield str(value)
 
 
 def find_spellings(secrets: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the operator reads or copies: next steps, lines for cron and for a services.md, commands that set a value."""
+"""What the operator reads or copies: next steps, lines for cron and for a services.md, commands."""
 
 from __future__ import annotations
 
@@ -34,10 +34,8 @@ def format_services_entry(deployment: BridgeDeployment) -> str:
         ("Config", f"`{place.directory}` (written by Pulumi; do not edit)"),
         ("Backup", f"`{deployment.backup.script or deployment.dump_script}`"),
     )
-    return (
-        "\n".join([f"## {bridge.name}", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
-        + "\n"
-    )
+    table = "".join(f"| {name} | {value} |\n" for name, value in rows)
+    return f"## {bridge.name}\n\n| | |\n|---|---|\n{table}"
 
 
 def format_set_command(deployment: BridgeDeployment, key: str, value: str) -> str:

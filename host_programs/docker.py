@@ -8,7 +8,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from documents.marks import STACK_LABEL
 from host_programs.messages import ScriptError, say
@@ -153,12 +153,7 @@ def _parse_container(raw: dict[str, Any]) -> Container:
         mounts=tuple(
             Mount(mount["Source"], mount["Destination"]) for mount in raw.get("Mounts") or [] if mount.get("Source")
         ),
-        command=(*_to_words(raw["Config"].get("Entrypoint")), *_to_words(raw["Config"].get("Cmd"))),
     )
-
-
-def _to_words(command: Union[list[str], str, None]) -> list[str]:
-    return [command] if isinstance(command, str) else command or []
 
 
 def _parse_ports(ports: dict[str, Optional[list[dict[str, str]]]]) -> dict[int, str]:

@@ -19,11 +19,8 @@ from documents.marks import owner_comment
 from documents.places import BridgeDeployment, Deployment
 from settings.fields import Settings
 from settings.reader import parse
-from verdicts.host_facts.bridge import BridgeFacts
 from verdicts.host_facts.docker import Container, IdRange, Mount
-from verdicts.host_facts.files import Directory, File, OwnFile
-from verdicts.host_facts.host import HostFacts
-from verdicts.host_facts.postgres import PostgresFacts
+from verdicts.host_facts.host import BridgeFacts, Directory, File, HostFacts, OwnFile, PostgresFacts
 from verdicts.host_facts.synapse import SynapseFacts
 
 ROOT = Path(__file__).parent.parent
@@ -106,7 +103,7 @@ def container(name: str, **changed: Any) -> Container:
 
 
 def _directory(**changed: Any) -> Directory:
-    return replace(Directory(exists=True, entries=(), stack=None, writable=True, free=80 * 2**30), **changed)
+    return replace(Directory(entries=(), stack=None, writable=True, free=80 * 2**30), **changed)
 
 
 SEED = Seed(f"secret-seed-{'x' * 52}")
@@ -120,17 +117,15 @@ def _met() -> BridgeFacts:
     return BridgeFacts(
         container=None,
         image=False,
-        directory=_directory(exists=False),
+        directory=_directory(),
         directory_writers=(),
-        other_containers=(),
         registration=None,
-        schema={},
         ready_mark="",
         config_refused=(),
-        archive_dir=_directory(exists=False),
+        archive_dir=_directory(),
         archive=None,
         going_back=None,
-        versions={},
+        archives={},
     )
 
 
@@ -173,14 +168,12 @@ def healthy(bridges: int = 1) -> HostFacts:
         backup_script=File(text=BACKUP_SCRIPT, writable=True),
         backup_syntax="",
         dump_script_owner=None,
-        dump_scheduled=False,
-        directory=_directory(exists=False),
+        directory=_directory(),
         synapse_dir=_directory(entries=("homeserver.yaml",)),
         dumps_path="/opt/matrix/backups",
         backup_dir=_directory(),
         doublepuppet=None,
         leaving_containers=(),
-        renderers=(),
         worker_containers=(),
         workers={},
         interrupted=False,

@@ -1,8 +1,8 @@
 """What an exit code of the bridge's container means, and what to do about it.
 
 The bridge's own codes are from the source of mautrix-go, from 0.19.0 (the first release with bridgev2) to 0.32.0. A
-comment names the file, and a test finds every code of the source here. `since` names the release of a later code.
-Docker adds its own: 125-127 before the bridge ran, 128+n for a signal.
+comment names the file, and a test finds every code of the source here. Docker adds its own: 125-127 before the bridge
+ran, 128+n for a signal.
 """
 
 from __future__ import annotations
@@ -12,112 +12,74 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ExitCode:
-    """One exit code. `meaning` (what happened) and `fix` are one clause each, for an error message; `since` is the
-    first release of mautrix-go that has it ("": all have it, or it is not mautrix-go's)."""
+    """One exit code. `meaning` (what happened) and `fix` are one clause each, for an error message."""
 
     code: int
     meaning: str
     fix: str
-    since: str = ""
 
     def __str__(self) -> str:
         return f"exit code {self.code}: {self.meaning}; {self.fix}"
 
 
-_ASK_THE_LOG = "the last lines of its log name the reason"
+_LOG = "the last lines of its log name the reason"
 _CONFIG = "config.yaml is not the one that this program wrote, or the image is of another release than it was made for"
+_REGISTRATION = "the bridge ran with -g, which makes a registration", "run it as this program does: `pulumi up`"
 
-_KNOWN = (
+_EXPLANATIONS = {
     # bridgev2/matrix/mxmain/main.go
-    ExitCode(0, "the bridge was stopped in an orderly way", "start it again if nobody meant to stop it"),
-    ExitCode(
-        1,
-        "the bridge could not start: most often Synapse refused the bot's encryption device, else a wrong command line",
-        f"check that the registration in Synapse has io.element.msc4190; {_ASK_THE_LOG}",
+    0: ("the bridge was stopped in an orderly way", "start it again if nobody meant to stop it"),
+    1: (
+        "the bridge could not start: most often Synapse refused the bot's encryption device",
+        f"check that the registration in Synapse has io.element.msc4190; {_LOG}",
     ),
-    ExitCode(5, "-n and -g were given together, but -g has to write its tokens to the config", "run -g without -n"),
-    ExitCode(
-        10, "the config cannot be read or parsed", f"{_CONFIG}; check that uid 1337 may read it, then `pulumi up`"
-    ),
-    ExitCode(11, "the config holds a value that is not valid or still the example's", f"{_CONFIG}; see the log's line"),
-    ExitCode(12, "the logging section of the config is not valid", _CONFIG),
-    ExitCode(
-        14,
-        "the database settings are not valid (type, URL or pool)",
-        "check the database's name, role and port in the settings",
-    ),
-    ExitCode(
-        18,
-        "the homeserver is too old for the bridge (it must support Matrix 1.4), or an SQLite database is corrupt",
-        "update Synapse or pin an older bridge image",
-    ),
-    ExitCode(20, "-g: the homeserver's domain is still the example's", "set homeserver.domain"),
-    ExitCode(21, "-g: the registration file cannot be written", "make its directory writable for the bridge's user"),
-    ExitCode(22, "-g: the tokens cannot be saved to the config", "make the config's directory writable for the user"),
+    5: _REGISTRATION,
+    10: ("the config cannot be read or parsed", f"{_CONFIG}; check that uid 1337 may read it, then `pulumi up`"),
+    11: ("the config holds a value that is not valid or still the example's", f"{_CONFIG}; see the log's line"),
+    12: ("the logging section of the config is not valid", _CONFIG),
+    14: ("the database settings are not valid", "check the database's name, role and port in the settings"),
+    18: ("the homeserver is too old for the bridge (it must support Matrix 1.4)", "update Synapse"),
+    20: _REGISTRATION,
+    21: _REGISTRATION,
+    22: _REGISTRATION,
     # bridgev2/matrix/mxmain/dberror.go
-    ExitCode(
-        15,
-        "the database is unreachable, refuses the role or its password, or holds another program's or a newer "
-        "bridge's tables",
-        "check that Postgres runs and that the role's password is the one in the state; if the tables are foreign, "
-        "use a database of the bridge's own",
+    15: (
+        "the database is unreachable, refuses the role or its password, or holds another program's or newer tables",
+        "check Postgres and the role's password; if the tables are foreign, use a database of the bridge's own",
     ),
     # appservice/ping.go
-    ExitCode(
-        13,
+    13: (
         "Synapse could not reach the bridge (seven pings in 30 seconds failed)",
-        "check that the registration's url and hs_token are those of the bridge's config, that both containers share "
-        "a network, and that the bridge's port is free",
+        "compare the registration's url and hs_token with the bridge's config, and both containers' networks",
     ),
     # bridgev2/matrix/connector.go
-    ExitCode(
-        16,
+    16: (
         "Synapse refused the as_token or the registration of the bot",
-        "check that Synapse has been restarted since registration.yaml was written and that its as_token, domain and "
-        "namespaces are those of the bridge's config",
+        "check that Synapse was restarted since registration.yaml was written, and its as_token and namespaces",
     ),
-    ExitCode(
-        17,
-        "Synapse knows the as_token as another user than the bot",
-        "another appservice has this token, or homeserver.domain is not Synapse's server_name",
-    ),
-    ExitCode(23, "no address to listen on is configured", _CONFIG),
+    17: ("Synapse knows the as_token as another user", "another appservice has it, or the setting domain is wrong"),
+    23: ("no address to listen on is configured", _CONFIG),
     # bridgev2/bridge.go
-    ExitCode(31, "the migration to split portals failed", _ASK_THE_LOG, since="0.25.2"),
-    ExitCode(
-        32,
-        "split_portals was on, the database was migrated for it, and the config no longer has it",
-        "set bridge.split_portals to true again (setting bridgeConfig): there is no way back",
-        since="0.30.0",
-    ),
+    31: ("the migration to split portals failed", _LOG),
+    32: ("the database was migrated for split_portals, which is now off", "set it again in bridgeConfig.bridge"),
     # bridgev2/matrix/crypto.go
-    ExitCode(33, "Synapse could not be asked for the bot's own device keys", f"check Synapse's health; {_ASK_THE_LOG}"),
-    ExitCode(
-        34,
+    33: ("Synapse could not be asked for the bot's own device keys", f"check Synapse's health; {_LOG}"),
+    34: (
         "the bot's device could not be verified: most often Synapse still has the bot's cross-signing keys and the "
         "database that held their recovery key is gone",
-        "restore that database with its pickle key, or set recovery_key to overwrite in the new one's table kv_store, "
-        "which makes new keys",
-        since="0.25.2",
+        "restore that database with its key, or set recovery_key to overwrite in the new one's table kv_store",
     ),
-    ExitCode(50, "encryption could not be set up anew after its device was lost", _ASK_THE_LOG),
-    ExitCode(51, "the bot's /sync for encryption failed for good", f"check Synapse's log; {_ASK_THE_LOG}"),
-    # The Go runtime
-    ExitCode(2, "the bridge crashed (a Go panic)", _ASK_THE_LOG),
-    # Docker
-    ExitCode(125, "Docker could not create or start the container", "docker inspect shows the reason in State.Error"),
-    ExitCode(126, "the image's program is not executable", "check the image: it should be a build for this machine"),
-    ExitCode(127, "the image has no such program", "check the image and the path of its program"),
-    ExitCode(
-        137,
-        "the bridge was killed (SIGKILL): out of memory, or stopped too slowly",
-        "look at OOMKilled in docker inspect",
-    ),
-    ExitCode(139, "the bridge crashed (SIGSEGV)", _ASK_THE_LOG),
-    ExitCode(143, "the bridge was ended (SIGTERM) before it could listen to signals", "start it again"),
-)
-
-EXIT_CODES = {known.code: known for known in _KNOWN}
+    50: ("encryption could not be set up anew after its device was lost", _LOG),
+    51: ("the bot's /sync for encryption failed for good", f"check Synapse's log; {_LOG}"),
+    # The Go runtime, Docker and signals
+    2: ("the bridge crashed (a Go panic)", _LOG),
+    125: ("Docker could not create or start the container", "docker inspect shows the reason in State.Error"),
+    126: ("the image's program is not executable", "check the image: it should be a build for this machine"),
+    127: ("the image has no such program", "check the image and the path of its program"),
+    137: ("the bridge was killed: out of memory, or stopped too slowly", "look at OOMKilled in docker inspect"),
+    143: ("the bridge was ended (SIGTERM) before it could listen to signals", "start it again"),
+}
+EXIT_CODES = {code: ExitCode(code, meaning, fix) for code, (meaning, fix) in _EXPLANATIONS.items()}
 
 # For these, a restart of the same container with the same files cannot help.
 NEEDS_A_CHANGE = frozenset({5, 10, 11, 12, 14, 16, 17, 18, 20, 21, 22, 23, 32, 34, 126, 127})
@@ -128,5 +90,5 @@ def explain_exit_code(code: int) -> ExitCode:
     if code in EXIT_CODES:
         return EXIT_CODES[code]
     if 128 < code < 193:
-        return ExitCode(code, f"the bridge was ended by signal {code - 128}", _ASK_THE_LOG)
-    return ExitCode(code, "a code that this release of the bridge is not known to use", _ASK_THE_LOG)
+        return ExitCode(code, f"the bridge was ended by signal {code - 128}", _LOG)
+    return ExitCode(code, "a code that this release of the bridge is not known to use", _LOG)

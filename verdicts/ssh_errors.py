@@ -11,28 +11,22 @@ from documents.ssh import SshAddress
 def explain_lost_connection(address: SshAddress, stderr: str, client: Mapping[str, str]) -> str:
     """One line for a connection that the client could not make, or lost. `stderr`: the client's; `client`: its own
     settings for this host, as `ssh -G` has them (keys in lower case)."""
-    hostname, port = client.get("hostname", address.name), client.get("port", "22")
     known_hosts = client.get("userknownhostsfile", "~/.ssh/known_hosts").split()[0]
-    scan, add = f"ssh-keyscan -p {port} {hostname}", "answer yes there"
-    if any(client.get(key, "none") != "none" for key in ("proxyjump", "proxycommand", "hostkeyalias")):
-        show = f"`{_by_hand(address)}`"  # ssh-keyscan knows neither the jump host nor the alias
-    else:
-        show, add = f"`{scan} 2>/dev/null | ssh-keygen -lf -`", f"`{scan} >> {known_hosts}`"
-    show += (
-        " shows the fingerprint that answers: compare it with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on "
-        "the host itself"
+    by_hand, reason = f"`{_command_by_hand(address)}`", _last_line(stderr) or "it said nothing"
+    compare = (
+        f"nothing was sent to it. {by_hand} shows the fingerprint that answers: compare it with `ssh-keygen -lf "
+        "/etc/ssh/ssh_host_ed25519_key.pub` on the host itself"
     )
-    reason = _last_line(stderr) or "it said nothing"
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in stderr:
         return (
-            f"{address.url}: the host has another key than {known_hosts} has, or another host answers: nothing was "
-            f"sent to it. {show}; if it is the host's, take the old one away: `ssh-keygen -f {known_hosts} -R "
-            f"{client.get('hostkeyalias') or _name_in_known_hosts(hostname, port)}`, then {add}"
+            f"{address.url}: the host has another key than {known_hosts} has, or another host answers: {compare}; if "
+            f"it is the host's, take the old one away: `ssh-keygen -f {known_hosts} -R "
+            f"{_name_in_known_hosts(address, client)}`, then answer {by_hand} with yes"
         )
     if "Host key verification failed" in stderr or "host key is known" in stderr:
         return (
-            f"{address.url}: the host's key is not in {known_hosts}: nothing was sent to it. {show}; if it is the "
-            f"host's: {add}"
+            f"{address.url}: the host's key is not in {known_hosts}: {compare}; if it is the host's, answer {by_hand} "
+            "with yes"
         )
     if "Permission denied" in stderr:
         keys = f"the key {address.key} (setting sshKey)" if address.key else "any key of the agent or of ~/.ssh"
@@ -40,7 +34,7 @@ def explain_lost_connection(address: SshAddress, stderr: str, client: Mapping[st
             f"{address.url}: the host does not accept {keys}: {reason}: add the public key to ~/.ssh/authorized_keys "
             "there, or set sshKey; a key with a passphrase has to be in the agent (ssh-add)"
         )
-    return f"{address.url}: not reached: {reason}: check the setting host, and that `{_by_hand(address)}` works"
+    return f"{address.url}: not reached: {reason}: check the setting host, and that {by_hand} works"
 
 
 def explain_refused_command(address: SshAddress, stderr: str, code: int) -> str:
@@ -56,11 +50,12 @@ def explain_refused_command(address: SshAddress, stderr: str, code: int) -> str:
     return ""
 
 
-def _name_in_known_hosts(hostname: str, port: str) -> str:
-    return hostname if port == "22" else f"'[{hostname}]:{port}'"
+def _name_in_known_hosts(address: SshAddress, client: Mapping[str, str]) -> str:
+    hostname, port = client.get("hostname", address.name), client.get("port", "22")
+    return client.get("hostkeyalias") or (hostname if port == "22" else f"'[{hostname}]:{port}'")
 
 
-def _by_hand(address: SshAddress) -> str:
+def _command_by_hand(address: SshAddress) -> str:
     port = f" -p {address.port}" if address.port else ""
     return f"ssh{port} {address.user}@{address.name} true" if address.user else f"ssh{port} {address.name} true"
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Optional
 
-from documents.places import NO_ARCHIVE, BridgeDeployment, BridgePlace, Deployment
+from documents.places import NO_ARCHIVE, BridgeDeployment, Deployment
 from host_programs.backup import archives
 from host_programs.bridge import config_check
 from host_programs.bridge.config_check import SettingsQuestion
@@ -15,69 +14,41 @@ from host_programs.docker import belongs_to_stack
 from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, read_config_owners
 from host_programs.messages import ScriptError
-from verdicts.host_facts.archive import ArchiveFacts
-from verdicts.host_facts.bridge import BridgeFacts
+from verdicts.host_facts.archive import ArchiveFacts, Manifest
 from verdicts.host_facts.docker import Container
+from verdicts.host_facts.host import BridgeFacts
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What is known of the host already: containers by name, and the bridges' images that it has."""
-
-    containers: Mapping[str, Container]
-    images: set[str]
-
-
-def read_bridge(deployment: BridgeDeployment, surroundings: Surroundings) -> BridgeFacts:
-    """All facts about one bridge but its database's schema, which is read for all bridges at once."""
+def read_bridge(deployment: BridgeDeployment, containers: Mapping[str, Container], has_image: bool) -> BridgeFacts:
+    """All facts about one bridge. `containers`: the host's, by name; `has_image`: whether Docker has its image."""
     place, archive = deployment.place, deployment.archive
     directory = Path(place.directory)
-    has_image = place.image in surroundings.images
+    # Without its image, the step that writes the config asks the bridge.
+    refused = config_check.find_refused_settings(SettingsQuestion.of(deployment, place.image)) if has_image else ()
     return BridgeFacts(
-        container=surroundings.containers.get(place.container),
+        container=containers.get(place.container),
         image=has_image,
         directory=read_directory(place.directory),
         directory_writers=tuple(sorted(read_config_owners(directory))),
-        other_containers=_list_mounting(surroundings.containers, place),
         registration=read_own_file(Path(deployment.registration_path)),
         ready_mark=read_text(directory / READY) or "",
-        # Without its image, the step that writes the config asks the bridge.
-        config_refused=config_check.find_refused_settings(SettingsQuestion.of(deployment, place.image))
-        if has_image
-        else (),
+        config_refused=refused,
         archive_dir=read_directory(archive.directory),
         archive=find_archive(deployment),
         going_back=_read_archive(archive.go_back) if archive.go_back else None,
-        versions=_find_versions(deployment),
-        schema={},
-    )
-
-
-def _list_mounting(containers: Mapping[str, Container], place: BridgePlace) -> tuple[str, ...]:
-    """Names of containers, the bridge's own aside, that mount its directory or one below it."""
-    directory = Path(place.directory)
-    return tuple(
-        name
-        for name, container in sorted(containers.items())
-        if name != place.container
-        and any(directory in (source, *source.parents) for source in (Path(each.source) for each in container.mounts))
+        archives={manifest.image: str(path) for path, manifest in reversed([*_list_archives(deployment)])},
     )
 
 
 def find_archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
     """The archive that the setting `restore` names, None if it names none; `latest` is the newest of this stack, this
     domain and this bridge."""
-    directory, wanted = Path(deployment.archive.directory), deployment.archive.restore
+    wanted = deployment.archive.restore
     if wanted != "latest":
         return None if wanted == NO_ARCHIVE else _read_archive(wanted)
-    others: dict[str, None] = {}
-    for path, manifest in archives.list_archives(directory, deployment.bridge.name):
-        if manifest.archive_owner == deployment.archive_owner:
-            return ArchiveFacts(str(path), manifest)
-        others[manifest.archive_owner] = None
-    return ArchiveFacts(
-        error=f"{directory}: holds no archive of {deployment.archive_owner}", other_owners=tuple(others)
-    )
+    for path, manifest in _list_archives(deployment):
+        return ArchiveFacts(str(path), manifest)
+    return ArchiveFacts(error=f"{deployment.archive.directory}: holds no archive of {deployment.archive_owner}")
 
 
 def _read_archive(path: str) -> ArchiveFacts:
@@ -87,13 +58,10 @@ def _read_archive(path: str) -> ArchiveFacts:
         return ArchiveFacts(error=str(error))
 
 
-def _find_versions(deployment: BridgeDeployment) -> dict[str, ArchiveFacts]:
-    """By image, the newest archive of the bridge's database as that image left it."""
-    versions: dict[str, ArchiveFacts] = {}
+def _list_archives(deployment: BridgeDeployment) -> Iterator[tuple[Path, Manifest]]:
+    """The bridge's own, the newest first."""
     directory, bridge = deployment.archive.directory, deployment.bridge.name
-    for path, manifest in archives.list_own_archives(directory, bridge, deployment.archive_owner):
-        versions.setdefault(manifest.image, ArchiveFacts(str(path), manifest))
-    return versions
+    return archives.list_own_archives(directory, bridge, deployment.archive_owner)
 
 
 def list_leaving(containers: Mapping[str, Container], deployment: Deployment) -> tuple[str, ...]:

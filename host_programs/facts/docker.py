@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from documents.places import Deployment
-from host_programs.docker import inspect_all_containers, run_docker
+from host_programs.docker import run_docker
 from host_programs.messages import ScriptError
 from verdicts.host_facts.docker import Container, IdRange
 
@@ -25,11 +25,6 @@ def read_version() -> str:
         last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
         raise ScriptError(f"Docker does not answer on the host: {last}: start it, then run this again")
     return done.stdout.strip()
-
-
-def list_containers() -> dict[str, Container]:
-    """All containers, by name."""
-    return {container.name: container for container in inspect_all_containers()}
 
 
 def find_user_without_docker() -> str:

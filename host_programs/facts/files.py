@@ -11,7 +11,7 @@ from host_programs.files import safe_files
 from host_programs.files.directory import CLAIM
 from host_programs.files.files import parse_file_owner
 from host_programs.messages import ScriptError
-from verdicts.host_facts.files import Directory, File, OwnFile
+from verdicts.host_facts.host import Directory, File, OwnFile
 
 
 def read_file(path: str) -> Optional[File]:
@@ -19,18 +19,16 @@ def read_file(path: str) -> Optional[File]:
     file = Path(path)
     try:
         content = safe_files.read_file(file)
-    except ScriptError as error:
-        return File(error=str(error).partition(": ")[2])
-    except OSError as error:
-        return File(error=str(error.strerror))
+    except (ScriptError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).partition(": ")[2]
+        return File(error=str(reason))
     if content is None:
         return None
+    writable = os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK)
     try:
-        text: Optional[str] = content.data.decode()
+        return File(content.data.decode(), writable=writable)
     except UnicodeDecodeError:
-        text = None
-    writable = os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK) and not _is_read_only(file)
-    return File(text=text, writable=writable)
+        return File(writable=writable)
 
 
 def read_own_file(path: Path) -> Optional[OwnFile]:
@@ -46,10 +44,9 @@ def read_directory(path: str) -> Directory:
     directory = Path(path)
     existing = find_existing(directory)
     return Directory(
-        exists=directory.exists(),
         entries=tuple(sorted(entry.name for entry in directory.iterdir())) if directory.is_dir() else (),
         stack=read_text(directory / CLAIM),
-        writable=os.access(existing, os.W_OK) and not _is_read_only(existing),
+        writable=os.access(existing, os.W_OK),
         free=shutil.disk_usage(existing).free,
     )
 
@@ -64,8 +61,3 @@ def find_existing(path: Path) -> Path:
 def read_text(path: Path) -> Optional[str]:
     """A file's text without white space around it; None if it is missing."""
     return path.read_text().strip() if path.is_file() else None
-
-
-def _is_read_only(path: Path) -> bool:
-    """Whether the file system is mounted read-only: for root, access(2) looks at permission bits alone."""
-    return bool(os.statvfs(path.resolve()).f_flag & os.ST_RDONLY)

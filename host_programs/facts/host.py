@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from documents.backup import backup_script
 from documents.backup.script_check import resolve_directory
 from documents.places import Deployment
+from documents.refusal import Refused
 from host_programs import host_lock
-from host_programs.docker import filter_existing, run_docker
-from host_programs.facts import backup, bridges, synapse
+from host_programs.backup import shell_syntax
+from host_programs.docker import (
+    filter_existing,
+    find_path_in_container,
+    find_path_on_host,
+    inspect_all_containers,
+    run_docker,
+)
+from host_programs.facts import bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
@@ -24,7 +34,8 @@ from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.files.files import read_dump_script_owner
 from host_programs.status.read_status import read_status
 from host_programs.synapse.workers import inspect_worker
-from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.docker import Container
+from verdicts.host_facts.host import File, HostFacts
 from verdicts.status.facts import StatusFacts
 
 READERS = 10  # at a time
@@ -68,31 +79,28 @@ def _find_lost_program(request: FactsRequest) -> str:
 def read_host(request: FactsRequest) -> HostFacts:
     """Those that preflight judges. ScriptError if Docker does not answer."""
     deployment = request.deployment
-    server = deployment.synapse
-    names = {
-        "synapse_container": server.container,
-        "mas_container": deployment.mas.container if deployment.mas else "",
-        "postgres_container": deployment.postgres.container,
-    }
+    server, mas, postgres = deployment.synapse, deployment.mas, deployment.postgres
     script = read_file(deployment.backup.script) if deployment.backup.script else None
     dumps_path = resolve_directory((script and script.text) or "", deployment.backup.directory)
     with ThreadPoolExecutor(max_workers=READERS) as pool:
         version = pool.submit(docker_facts.read_version)
-        listed = pool.submit(docker_facts.list_containers)
-        password = pool.submit(postgres_facts.read_superuser_password, deployment.postgres.container)
+        listed = pool.submit(inspect_all_containers)
+        password = pool.submit(postgres_facts.read_superuser_password, postgres.container)
         network = pool.submit(filter_existing, "network", [server.network])
         images = pool.submit(filter_existing, "image", [bridge.place.image for bridge in deployment.bridges])
         inside = pool.submit(synapse.read_inside, deployment)
         rights = pool.submit(postgres_facts.read_postgres, deployment, request.isolated_databases)
         answer = pool.submit(synapse.read_answer, server)
-        syntax = pool.submit(backup.check_syntax, deployment, script)
+        syntax = pool.submit(_check_syntax, deployment, script)
         workers = {name: pool.submit(inspect_worker, name, server) for name in server.workers}
         data_root = pool.submit(run_docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
-        schemas = pool.submit(postgres_facts.read_schemas, deployment, rights)
-        containers, url = listed.result(), answer.result()[0]
-        surroundings = bridges.Surroundings(containers, images.result())
-        bridge_facts = pool.map(lambda bridge: bridges.read_bridge(bridge, surroundings), deployment.bridges)
+        containers = {container.name: container for container in listed.result()}
+        main = containers.get(server.container)
+        read_bridges = [
+            pool.submit(bridges.read_bridge, bridge, containers, bridge.place.image in images.result())
+            for bridge in deployment.bridges
+        ]
         return HostFacts(
             docker=docker_version,
             docker_host=run_docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip(),
@@ -102,33 +110,48 @@ def read_host(request: FactsRequest) -> HostFacts:
             root=os.geteuid() == 0,
             user_without_docker=docker_facts.find_user_without_docker() if request.over_ssh else "",
             running_steps=host_lock.list_running_steps(deployment.deployment_id),
-            bash=backup.runs("bash", "--version"),
-            **{key: containers.get(name) for key, name in names.items()},
+            bash=shutil.which("bash") is not None,
+            synapse_container=main,
+            mas_container=containers.get(mas.container) if mas else None,
+            postgres_container=containers.get(postgres.container),
             network=bool(network.result()),
             superuser_password=password.result(),
             synapse=inside.result(),
             postgres=rights.result(),
             homeserver=read_file(server.homeserver_file),
-            container_paths=synapse.map_into_container(containers.get(server.container), server),
-            synapse_url=url,
+            container_paths=_map_paths(find_path_in_container, main, (server.directory, server.homeserver_file)),
+            synapse_url=answer.result()[0],
             synapse_silent=answer.result()[1],
-            host_paths=synapse.map_onto_host(containers.get(server.container), inside.result()),
+            host_paths=_map_paths(find_path_on_host, main, inside.result().files),
             backup_script=script,
             backup_syntax=syntax.result(),
             dump_script_owner=read_dump_script_owner(Path(deployment.dump_script)),
-            dump_scheduled=backup.is_scheduled(deployment.dump_script),
             directory=read_directory(deployment.shared_directory),
             synapse_dir=read_directory(server.directory),
             dumps_path=dumps_path,
             backup_dir=read_directory(dumps_path or str(Path(deployment.backup.script).parent)),
             doublepuppet=read_own_file(Path(deployment.doublepuppet_path)),
             leaving_containers=bridges.list_leaving(containers, deployment),
-            renderers=synapse.find_renderers(containers, server),
             worker_containers=synapse.find_worker_containers(containers, server),
             workers={name: worker.result() for name, worker in workers.items()},
             interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),
-            bridges=tuple(
-                replace(facts, schema=schemas.result().get(bridge.place.database.database, {}))
-                for bridge, facts in zip(deployment.bridges, bridge_facts)
-            ),
+            bridges=tuple(bridge.result() for bridge in read_bridges),
         )
+
+
+def _map_paths(
+    find: Callable[[Container, str], Optional[str]], container: Optional[Container], paths: Iterable[str]
+) -> dict[str, str]:
+    """The container's path of each, or the host's, as far as there is one."""
+    found = {path: find(container, path) for path in paths} if container else {}
+    return {path: other for path, other in found.items() if other}
+
+
+def _check_syntax(deployment: Deployment, script: Optional[File]) -> str:
+    """What the interpreter of the operator's script says against our edit; "" if nothing, or if there is no edit."""
+    if script is None or script.text is None:
+        return ""
+    try:
+        return shell_syntax.check_call(script.text, backup_script.dump_call_of(deployment))
+    except Refused:
+        return ""  # preflight says it

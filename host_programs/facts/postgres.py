@@ -1,16 +1,14 @@
-"""Facts that Postgres tells: roles, databases, rights, the bridges' schemas."""
+"""Facts that Postgres tells: roles, databases, rights."""
 
 from __future__ import annotations
 
 import json
-from concurrent.futures import Future
 
 from documents.places import Deployment
 from host_programs.docker import read_variable, run_docker
-from host_programs.messages import ScriptError
-from host_programs.postgres.psql import SCHEMA, Statement, run_psql, run_sessions
+from host_programs.postgres.psql import run_psql
 from host_programs.wire import typed
-from verdicts.host_facts.postgres import PostgresFacts
+from verdicts.host_facts.host import PostgresFacts
 
 POSTGRES = """
 select json_build_object(
@@ -55,21 +53,3 @@ def read_superuser_password(container: str) -> str:
         return read_variable(container, "POSTGRES_PASSWORD")
     done = run_docker("exec", container, "cat", file, check=False, timeout=20)
     return "" if done.returncode else done.stdout.rstrip("\n")
-
-
-def read_schemas(deployment: Deployment, postgres: Future[PostgresFacts]) -> dict[str, dict[str, tuple[int, int]]]:
-    """The schemas' versions, by the bridges' databases that exist. Asked as the database's own role: its tables may be
-    views, whose functions would run with a superuser's rights."""
-    existing = postgres.result().databases
-    databases = [database for database in deployment.databases if database.database in existing]
-    query = " ".join(SCHEMA.split())
-    lines = [Statement(database.role, database.database, query) for database in databases]
-    try:
-        answers = run_sessions(deployment.postgres.container, *lines)
-    except ScriptError:
-        answers = []
-    return {
-        database.database: {part: (version, oldest) for part, (version, oldest) in json.loads(answer.stdout).items()}
-        for database, answer in zip(databases, answers)
-        if answer.succeeded
-    }

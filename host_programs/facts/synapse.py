@@ -1,17 +1,15 @@
-"""Facts about Synapse: its container's own, where it answers, its workers' containers, and who writes its file."""
+"""Facts about Synapse: its container's own, where it answers, and its workers' containers."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
 
 from documents.places import Deployment, Synapse
 from host_programs import program_file
-from host_programs.docker import find_path_in_container, find_path_on_host, inspect_container
+from host_programs.docker import find_path_in_container, inspect_container
 from host_programs.messages import ScriptError
 from host_programs.synapse import client
 from host_programs.synapse.exchange import Request, send_request
@@ -46,67 +44,25 @@ def read_answer(synapse: Synapse) -> tuple[str, str]:
     return url, "" if answers else summarize_answer(exchange)
 
 
-def map_into_container(container: Optional[Container], synapse: Synapse) -> dict[str, str]:
-    """The container's paths of Synapse's directory and of homeserver.yaml, as far as it has these."""
-    if container is None:
-        return {}
-    paths = {path: find_path_in_container(container, path) for path in (synapse.directory, synapse.homeserver_file)}
-    return {path: mounted for path, mounted in paths.items() if mounted}
-
-
-def map_onto_host(container: Optional[Container], synapse: SynapseFacts) -> dict[str, str]:
-    """The host's paths of the files of Synapse's configuration, as far as it has these."""
-    if container is None:
-        return {}
-    paths = {file: find_path_on_host(container, file) for file in synapse.files}
-    return {file: path for file, path in paths.items() if path}
-
-
 def find_worker_containers(containers: Mapping[str, Container], synapse: Synapse) -> tuple[str, ...]:
     """Names of other containers that have this Synapse's files and run Synapse."""
-    main = containers.get(synapse.container)
-    paths = (synapse.homeserver_file, synapse.directory)
-    sharing = {
-        name: container
-        for name, container in containers.items()
-        if main and container.id != main.id and any(find_path_in_container(container, path) for path in paths)
-    }
-    if not (main and sharing):
+    main, paths = containers.get(synapse.container), (synapse.homeserver_file, synapse.directory)
+    if main is None:
         return ()
-    processes = synapse_process.find_processes(synapse_process.WORKER, everywhere=True)
+    others = [container for container in containers.values() if container.id != main.id]
+    sharing = [other for other in others if any(find_path_in_container(other, path) for path in paths)]
+    processes = synapse_process.find_processes(synapse_process.WORKER, everywhere=True) if sharing else ()
     namespaces = {_read_pid_namespace(process) for process in processes}
-    workers = []
-    for name, container in sorted(sharing.items()):
-        if container.running:
-            is_worker = _read_pid_namespace(Path(f"/proc/{container.pid}")) in namespaces
-        else:
-            is_worker = container.image_id == main.image_id
-        workers += [name] if is_worker else []
-    return tuple(workers)
+
+    def is_worker(container: Container) -> bool:
+        if not container.running:
+            return container.image_id == main.image_id
+        return _read_pid_namespace(Path(f"/proc/{container.pid}")) in namespaces
+
+    return tuple(sorted(container.name for container in sharing if is_worker(container)))
 
 
 def _read_pid_namespace(process: Path) -> str:
     with contextlib.suppress(OSError):
         return os.readlink(process / "ns/pid")
     return ""  # the process has ended
-
-
-def find_renderers(containers: Mapping[str, Container], synapse: Synapse) -> tuple[str, ...]:
-    """Names of containers that have homeserver.yaml and whose command writes it: an init service of compose's, or
-    Synapse's own with a shell around it."""
-    return tuple(
-        name
-        for name, container in sorted(containers.items())
-        if (path := find_path_in_container(container, synapse.homeserver_file))
-        and writes_file(" ".join(container.command), path)
-    )
-
-
-def writes_file(command: str, file: str) -> bool:
-    """Whether a shell's text writes the file: as an output, or as the last word of a program that does. A variable may
-    name it, or a path from the directory that it is in."""
-    named = rf"(?:{re.escape(file)}|(?:\./|\$\S*/)?{re.escape(Path(file).name)})"
-    name = rf"[\"']?{named}[\"']?"
-    programs = r"\b(?:cp|mv|install|tee|sed\s+-i|yq\s+-i)\b"
-    outputs = rf"(?:>|\s-o|\s--out\S*)\s*{name}(?=[\s;&|)]|$)"
-    return bool(re.search(rf"{outputs}|{programs}[^;&|\n]*\s{name}\s*(?:[;&|)\n]|$)", command))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from documents.masking import clean_log, find_spellings, mask
+from documents.masking import clean_log, find_secrets, find_spellings, mask
 
 # Long and without repetition, as random tokens are, with such characters as need encoding
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/+=._-~"
@@ -75,6 +75,12 @@ def test_the_longer_of_two_goes_first() -> None:
 )
 def test_clean_hides_other_peoples_too(log: str, shown: str) -> None:
     assert clean_log(log, []) == shown
+
+
+def test_secrets_of_a_document_are_the_values_whose_keys_look_secret() -> None:
+    loop: dict[str, object] = {"password": "p1", "n": {"tokens": ["t1", 7, True, None]}, "key_path": "/k", "a": "b"}
+    loop["self"] = loop
+    assert sorted(find_secrets(loop)) == ["7", "p1", "t1"]
 
 
 # ---- whatever is to be hidden, in every encoding

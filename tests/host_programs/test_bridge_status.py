@@ -39,13 +39,18 @@ WELL = {
 }
 
 
+def line(time: str, level: str, message: str) -> str:
+    """A line of a bridge's log."""
+    return json.dumps({"level": level, "time": f"2026-03-16T{time}Z", "message": message}) + "\n"
+
+
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubDocker:
     stub = StubDocker(tmp_path / "bin")
     stub.on(INSPECT, out(inspected()))
     stub.on(READY, out("200"))
-    stub.on(LOGS, out("2026-03-16T10:00:00Z INF Bridge started\n"))
-    stub.on(ALL_LOGS, out("2026-03-16T09:00:00Z FTL No database\n"))
+    stub.on(LOGS, out(line("10:00:00", "info", "Bridge started")))
+    stub.on(ALL_LOGS, out(line("09:00:00", "fatal", "No database")))
     monkeypatch.setenv("PATH", stub.environment["PATH"])
     return stub
 
@@ -72,8 +77,8 @@ def test_not_ready(docker: StubDocker) -> None:
     docker.on(
         LOGS,
         out(
-            f"\x1b[90m2026-03-16T10:00:00Z\x1b[0m \x1b[31mERR\x1b[0m Failed to connect to homeserver with {TOKEN}\n"
-            "2026-03-16T10:00:01Z WRN Retrying\n"
+            line("10:00:00", "error", f"Failed to connect to homeserver with {TOKEN}")
+            + line("10:00:01", "warn", "Retrying")
         ),
     )
     found = look(closed_port())
@@ -81,7 +86,7 @@ def test_not_ready(docker: StubDocker) -> None:
         **WELL,
         "ready": False,
         "ping": "connection refused",
-        "last_error": "2026-03-16T10:00:00Z ERR Failed to connect to homeserver with as/T…",
+        "last_error": "2026-03-16T10:00:00Z ERROR Failed to connect to homeserver with as/T…",
     }
 
 
@@ -146,13 +151,13 @@ def test_exits(docker: StubDocker, state: str, events: Any, status: str, code: i
     assert (found["container"], found["exit_code"]) == (status, code)
     assert found["exit_meaning"].startswith(f"exit code {code}: ") if code is not None else not found["exit_meaning"]
     assert found["restart_count"] == json.loads(state)[0]["RestartCount"]
-    assert found["last_error"] == "2026-03-16T09:00:00Z FTL No database" and not found["problem"]
+    assert found["last_error"] == "2026-03-16T09:00:00Z FATAL No database" and not found["problem"]
     assert found["ping"] == ("connection refused" if status == "running" else "not asked")
 
 
 def test_a_crash(docker: StubDocker) -> None:
     docker.on(INSPECT, out(inspected("restarting", 2, 1)))
-    docker.on(ALL_LOGS, out("2026-03-16T09:00:00Z ERR Something\n", err="panic: nil map\n\ngoroutine 1:\n"))
+    docker.on(ALL_LOGS, out(line("09:00:00", "error", "Something"), err="panic: nil map\n\ngoroutine 1:\n"))
     assert look(closed_port())["last_error"] == "panic: nil map"
 
 

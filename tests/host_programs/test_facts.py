@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
-from host_programs.facts import backup, postgres
-from host_programs.facts.synapse import writes_file
+from host_programs.facts import postgres
 
 
 @pytest.mark.parametrize(
@@ -31,38 +29,3 @@ def test_the_superuser_s_password_is_found_as_the_image_finds_it(
     monkeypatch.setattr(postgres, "run_docker", docker)
     monkeypatch.setattr(postgres, "read_variable", lambda container, name: environment.get(name, ""))
     assert postgres.read_superuser_password("matrix-postgres") == password
-
-
-@pytest.mark.parametrize("place", ["etc/crontab", "etc/cron.d/matrix", "var/spool/cron/crontabs/root"])
-def test_a_dump_script_that_cron_calls_is_seen(tmp_path: Path, place: str) -> None:
-    script = "/opt/matrix/mautrix-bridges/mautrix-bridges_backup.sh"
-    file = tmp_path / place
-    file.parent.mkdir(parents=True)
-    file.write_text("15 3 * * * root true\n")
-    assert not backup.is_scheduled(script, tmp_path)
-    file.write_text(f"15 3 * * * root {script} /opt/matrix/backups\n")
-    assert backup.is_scheduled(script, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("command", "writes"),
-    [
-        ("sh -c envsubst < /tpl/homeserver.yaml.tmpl > /data/homeserver.yaml", True),
-        ("/bin/sh -c sed 's/@A@/b/' /t/homeserver.yaml >\"/data/homeserver.yaml\" && echo done", True),
-        ("sh -c cp /template/homeserver.yaml /data/homeserver.yaml; chown 991 /data", True),
-        ("bash -c cat a b | tee /data/homeserver.yaml", True),
-        ("sed -i s/a/b/ /data/homeserver.yaml", True),
-        ("gomplate -f /t/homeserver.yaml.tmpl -o /data/homeserver.yaml", True),
-        ("python3 -m synapse.app.homeserver -c /data/homeserver.yaml", False),
-        ("sh -c cp /data/homeserver.yaml /backup/before.yaml; sleep 5", False),
-        ("sh -c cat /data/homeserver.yaml > /dev/null", False),
-        ("sh -c echo x > /data/homeserver.yaml.bak", False),
-        ("/start.py", False),
-        ("sh -c cd /data && envsubst < t > homeserver.yaml", True),
-        ("sh -c envsubst < t > ${DIR}/homeserver.yaml; exec /start.py", True),
-        ("sh -c cp /data/homeserver.yaml /backup/homeserver.yaml", False),
-    ],
-)
-def test_a_command_that_makes_homeserver_yaml_anew_is_seen(command: str, writes: bool) -> None:
-    """Our entries would go at the next `docker compose up`, without a word in the file's head."""
-    assert writes_file(command, "/data/homeserver.yaml") is writes

@@ -253,8 +253,8 @@ FAILS: list[tuple[str, Answer | Raw, str, str]] = [
     ("puppet", reply(200, duration_ms=1), "puppet ping", "the loaded registration doublepuppet has a url"),
     ("register", error(400, "M_EXCLUSIVE"), "register bot", "@signalbot:echo6.co is not in the namespace of signal"),
     # What is neither PASS nor on the list
-    ("whoami", Answer(200), "whoami as bot", "200 with nothing in it"),
-    ("ping", Answer(200), "ping", "200 with nothing in it"),
+    ("whoami", Answer(200), "whoami as bot", "200 and no JSON object in it"),
+    ("ping", Answer(200), "ping", "200 and no JSON object in it"),
     ("whoami", Answer(200, b"{"), "whoami as bot", "200 and no JSON object in it"),
     ("whoami", Answer(200, b'["@signalbot:echo6.co"]'), "whoami as bot", "200 and no JSON object in it"),
     ("whoami", Answer(200, b'{"user_id": "\xff"}'), "whoami as bot", "200 and no JSON object in it"),

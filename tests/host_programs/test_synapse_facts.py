@@ -34,12 +34,12 @@ def read(folder: Path, text: str) -> SynapseFacts:
 def test_what_a_homeserver_behind_mas_says(tmp_path: Path) -> None:
     bridge = tmp_path / "irc.yaml"
     bridge.write_text(
-        "id: irc\nsender_localpart: ircbot\nas_token: secret\n"
+        "id: irc\nas_token: secret\n"
         "namespaces: {users: [{regex: '@irc_.*', exclusive: true}, {regex: '@x', exclusive: false}], aliases: []}\n"
     )
     text = "server_name: echo6.co\nmatrix_authentication_service: {enabled: true}\n"
     assert read(tmp_path, f"{text}app_service_config_files: [{bridge}]\n") == SynapseFacts(
-        "1.147.1", 991, 992, "echo6.co", True, (Registration(str(bridge), "irc", "ircbot", ("@irc_.*",)),),
+        "1.147.1", 991, 992, "echo6.co", True, (Registration(str(bridge), "irc", ("@irc_.*",)),),
         (str(tmp_path / "homeserver.yaml"),),
         {"app_service_config_files": str(tmp_path / "homeserver.yaml")},
     )  # fmt: skip

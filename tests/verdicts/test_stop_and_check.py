@@ -109,7 +109,7 @@ def test_no_pass_with_a_fault(exchange: Exchange, fault: str) -> None:
         ({"status": 401}, "401"),
         ({"status": 403, "body": b"{}"}, "403: MAS or Synapse refused the as_token"),
         ({"status": 418}, "neither PASS nor known: 418"),
-        ({"status": 200, "body": b""}, "200 with nothing in it"),
+        ({"status": 200, "body": b""}, "200 and no JSON object in it"),
         ({"status": 200, "body": b"null"}, "200 and no JSON object in it"),
         ({"status": 200, "body": b"{}"}, "neither PASS nor known: 200"),
     ],

@@ -64,10 +64,8 @@ class Manifest:
 
 @dataclass(frozen=True)
 class ArchiveFacts:
-    """An archive that a setting names. `error` is why there is none; `other_owners` are the owners of the archives that
-    `latest` passed over."""
+    """An archive that a setting names. `error` is why there is none."""
 
     path: str = ""
     manifest: Optional[Manifest] = None
     error: str = ""
-    other_owners: tuple[str, ...] = ()

@@ -1,13 +1,9 @@
-"""Facts of one bridge: everything on the host that belongs to it alone."""
+"""How a bridge is now."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Optional
-
-from verdicts.host_facts.archive import ArchiveFacts
-from verdicts.host_facts.docker import Container
-from verdicts.host_facts.files import Directory, OwnFile
 
 
 @dataclass(frozen=True)
@@ -27,30 +23,3 @@ class BridgeStatus:
     exit_meaning: str = ""
     image: str = ""
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class BridgeFacts:
-    """What belongs to one bridge. A thing that does not exist is None, False or empty.
-
-    `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory;
-    `other_containers` are the names of containers that mount that directory; `schema` maps each part of its database (a
-    table) to its version and the oldest version whose program can still use it; `ready_mark` is "CONTAINER_ID ATTEMPT
-    IMAGE" of the container that got ready last; `config_refused` are the settings of bridgeConfig that the bridge
-    rejects, as `KEY: why`; `archive` is the one that restore names (None: it names none), `going_back` the one that
-    goBackTo names; `versions` maps an image to the newest archive that it left.
-    """
-
-    container: Optional[Container]
-    image: bool
-    directory: Directory
-    directory_writers: tuple[str, ...]
-    other_containers: tuple[str, ...]
-    registration: Optional[OwnFile]
-    schema: dict[str, tuple[int, int]]
-    ready_mark: str
-    config_refused: tuple[str, ...]
-    archive_dir: Directory
-    archive: Optional[ArchiveFacts]
-    going_back: Optional[ArchiveFacts]
-    versions: dict[str, ArchiveFacts]

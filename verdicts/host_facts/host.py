@@ -5,11 +5,83 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from verdicts.host_facts.bridge import BridgeFacts
+from verdicts.host_facts.archive import ArchiveFacts
 from verdicts.host_facts.docker import Container, IdRange
-from verdicts.host_facts.files import Directory, File, OwnFile
-from verdicts.host_facts.postgres import PostgresFacts
 from verdicts.host_facts.synapse import SynapseFacts, Worker
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the operator's. `text` is None if it is not UTF-8; `error` is why it cannot be read; `writable`:
+    whether it can be replaced in its directory."""
+
+    text: Optional[str] = None
+    error: str = ""
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory, which may not exist yet.
+
+    `entries` are the names in it; `stack` is its owner, by the file `.stack` in it (None if there is none). `writable`
+    and `free` (bytes) are those of the nearest directory above, if it does not exist.
+    """
+
+    entries: tuple[str, ...]
+    stack: Optional[str]
+    writable: bool
+    free: int
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A file that should be ours. `stack` is the one that its first line names ("": none); `uid` and `gid` own it."""
+
+    stack: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class BridgeFacts:
+    """What belongs to one bridge. A thing that does not exist is None, False or empty.
+
+    `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory;
+    `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
+    of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
+    none), `going_back` the one that goBackTo names; `archives` maps an image to the newest archive that it left.
+    """
+
+    container: Optional[Container]
+    image: bool
+    directory: Directory
+    directory_writers: tuple[str, ...]
+    registration: Optional[OwnFile]
+    ready_mark: str
+    config_refused: tuple[str, ...]
+    archive_dir: Directory
+    archive: Optional[ArchiveFacts]
+    going_back: Optional[ArchiveFacts]
+    archives: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PostgresFacts:
+    """What Postgres tells the setting postgresSuperuser.
+
+    `version` is server_version_num; `superuser`: whether the user is one; `roles` and `databases` are their comments
+    (documents/marks.py) by name, `bytes` the sizes of the databases by name; `locked_out` maps a database to the roles
+    that connect to it through PUBLIC alone; `error` is why Postgres could not be asked.
+    """
+
+    version: int = 0
+    superuser: bool = False
+    roles: dict[str, str] = field(default_factory=dict)
+    databases: dict[str, str] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+    locked_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -22,25 +94,21 @@ class HostFacts:
     exists.
 
     Steps: `root`: whether they run as root; `running_steps` are running steps of this stack, as "RESOURCE (pid
-    NUMBER)"; `bash`: whether it works; `interrupted`: whether a run was killed between its edit of homeserver.yaml and
-    a healthy Synapse.
+    NUMBER)"; `bash`: whether the host has it; `interrupted`: whether a run was killed between its edit of
+    homeserver.yaml and a healthy Synapse.
 
     Synapse: `container_paths` maps synapseDir and homeserverFile to their paths in its container, `host_paths` maps the
     files of its configuration to their paths on the host; a path that the other side does not have is absent.
     `synapse_url` is its address for the host; `synapse_silent` is why it does not answer there ("": it does);
-    `worker_containers` run another process of this Synapse, `renderers` have a command that writes its homeserver.yaml
-    (both by name); `workers` are those of the settings, by name; `doublepuppet` is the registration for double
-    puppeting.
-
-    Postgres: `superuser_password` is a secret, from its container.
+    `worker_containers` are names of those that run another process of this Synapse, `workers` are those of the
+    settings, by name; `doublepuppet` is the registration for double puppeting.
 
     Dumps: `backup_syntax` is the interpreter's error in the edited script, as `LINE: reason: fix`; `dump_script_owner`
-    is the stack that our dump script names ("": none; None: there is no such file); `dump_scheduled`: whether cron or a
-    systemd unit names it; `dumps_path` is where the nightly dumps go ("": only the script knows; then `backup_dir` is
-    the script's directory).
+    is the stack that our dump script names ("": none; None: there is no such file); `dumps_path` is where the nightly
+    dumps go ("": only the script knows; then `backup_dir` is the script's directory).
 
-    `directory` is the stack's own; `bridges` are in the settings' order; `leaving_containers` are containers of this
-    stack whose bridge is no longer in the settings.
+    `superuser_password` is a secret, from Postgres' container; `directory` is the stack's own; `bridges` are in the
+    settings' order; `leaving_containers` are containers of this stack whose bridge is no longer in the settings.
     """
 
     docker: str
@@ -67,14 +135,12 @@ class HostFacts:
     backup_script: Optional[File]
     backup_syntax: str
     dump_script_owner: Optional[str]
-    dump_scheduled: bool
     directory: Directory
     synapse_dir: Directory
     dumps_path: str
     backup_dir: Directory
     doublepuppet: Optional[OwnFile]
     leaving_containers: tuple[str, ...]
-    renderers: tuple[str, ...]
     worker_containers: tuple[str, ...]
     workers: dict[str, Worker]
     interrupted: bool

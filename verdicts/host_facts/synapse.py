@@ -15,7 +15,6 @@ class Registration:
 
     path: str
     id: str = ""
-    sender_localpart: str = ""
     exclusive: tuple[str, ...] = ()
     error: str = ""
 
@@ -26,10 +25,9 @@ class SynapseFacts:
 
     `version` is the package's ("" if there is none); `uid` and `gid` are its process'. The rest is from its
     configuration: `files` are those of its command line, in order; `decided_in` maps each key that we edit to the last
-    of these files that has it, which is the one that counts; `workers` is how many run in the same container;
-    `named_workers` are the names in its instance_map; `pusher` is the one that pushes events to appservices ("": the
-    main process); `media` is "" if a media repository answers at the bridge's address, else what answers there.
-    `error` is why the configuration could not be read.
+    of these files that has it, which is the one that counts; `workers` is how many run in the same container; `pusher`
+    is the one that pushes events to appservices ("": the main process); `media` is "" if a media repository answers at
+    the bridge's address, else what answers there. `error` is why the configuration could not be read.
     """
 
     version: str = ""
@@ -41,7 +39,6 @@ class SynapseFacts:
     files: tuple[str, ...] = ()
     decided_in: dict[str, str] = field(default_factory=dict)
     workers: int = 0
-    named_workers: tuple[str, ...] = ()
     pusher: str = ""
     media: str = ""
     error: str = ""

@@ -7,31 +7,25 @@ from dataclasses import dataclass
 
 from documents.places import Deployment
 from settings.fields import Settings
-from verdicts import versions
 from verdicts.host_facts.host import HostFacts
-from verdicts.preflight.bridge import (
-    check_bridge,
-    database_origin,
-    find_bridge_warnings,
-    find_removed_bridge_files,
-    next_attempt,
-)
-from verdicts.preflight.disks import check_room, find_disk_warnings
-from verdicts.preflight.observed import ObservedBridge, observe_bridges
-from verdicts.preflight.operator_files import FileEdit, check_backup_script_file, check_homeserver_file
-from verdicts.preflight.postgres import check_postgres, find_dump_warnings, find_postgres_warnings
+from verdicts.preflight.bridge import check_bridge, find_bridge_warnings, find_removed_bridge_files, next_attempt
+from verdicts.preflight.disks import check_directories, find_full_disks
+from verdicts.preflight.observed import ObservedBridge
+from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
+from verdicts.preflight.postgres import check_postgres
 from verdicts.preflight.registrations import check_registrations
-from verdicts.preflight.stack import check_stack
-from verdicts.preflight.stack_files import check_dump_script, check_shared_directory
-from verdicts.preflight.synapse import check_synapse, find_synapse_warnings
+from verdicts.preflight.stack import check_containers, check_host, check_own_files
+from verdicts.preflight.synapse import check_synapse
+from verdicts.preflight.versions import describe_change
 
 
 @dataclass(frozen=True)
 class BridgeFindings:
     """What the plan needs to know of one bridge.
 
-    `attempt` is from `next_attempt`, `restore` from `database_origin`; `role_exists` and
-    `database_exists`: whether this stack has them already, so that a state without them imports them.
+    `attempt` is from `next_attempt`; `restore` is what the database begins with, or began with: none, or an archive's
+    path, where the pickle key comes from, too; `role_exists` and `database_exists`: whether this stack has them
+    already, so that a state without them imports them.
     """
 
     attempt: int
@@ -53,75 +47,63 @@ class Findings:
 
 def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> Findings:
     """All that is wrong, all that is worth knowing, and the changes that `up` will make."""
-    bridges = observe_bridges(facts, deployment)
+    observed = zip(deployment.bridges, facts.bridges, strict=True)
+    bridges = [ObservedBridge(bridge, found, facts.postgres) for bridge, found in observed]
     edits = [check_homeserver_file(facts, settings, deployment)]
     edits += [check_backup_script_file(facts, deployment)] if deployment.backup.script else []
+    disks = list(find_full_disks(facts, settings, deployment))
+    removals = [*_find_removals(facts, deployment, bridges)]
+    if any(bridge.owns_container for bridge in bridges):
+        removals += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
+    again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
     return Findings(
         problems=(
-            *_find_problems(facts, settings, deployment, bridges),
+            *check_host(facts),
+            *check_containers(facts, deployment),
+            *check_synapse(facts, deployment),
+            *check_own_files(facts, deployment),
+            *check_registrations(facts, deployment),
+            *check_postgres(facts, settings, deployment),
+            *(line for bridge in bridges for line in check_bridge(bridge, settings)),
+            *check_directories(facts, deployment),
+            *(f"{line}: make room" for line, certain in disks if certain),
             *(line for edit in edits for line in edit.problems),
         ),
         warnings=(
-            *_find_warnings(facts, settings, deployment, bridges),
+            *_find_interrupted_run(facts, deployment),
+            *(line for bridge in bridges for line in find_bridge_warnings(bridge, settings)),
+            *(line for line, certain in disks if not certain),
             *(line for edit in edits for line in edit.warnings),
-            *_find_removals(facts, settings, deployment, bridges, edits),
+            *(f"{removal}: if somebody removed it, {again}" for removal in removals),
         ),
         changes=(*(edit.change for edit in edits if edit.change), *_describe_changes(facts, deployment, bridges)),
         bridges=tuple(_summarize_bridge(bridge) for bridge in bridges),
     )
 
 
-def _find_problems(
-    facts: HostFacts, settings: Settings, deployment: Deployment, bridges: tuple[ObservedBridge, ...]
-) -> Iterator[str]:
-    yield from check_stack(facts, deployment)
-    yield from check_synapse(facts, deployment)
-    yield from check_shared_directory(facts, deployment)
-    yield from check_registrations(facts, deployment)
-    yield from check_postgres(facts, settings, deployment)
-    yield from check_dump_script(facts, deployment)
-    for bridge in bridges:
-        yield from check_bridge(bridge, settings)
-    yield from check_room(facts, settings, deployment)
+def _find_interrupted_run(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    if facts.interrupted:
+        yield (
+            f"{deployment.synapse.homeserver_file}: an earlier run was ended before Synapse was healthy with what it "
+            "wrote: `up` finishes that first, or takes it back"
+        )
 
 
-def _find_warnings(
-    facts: HostFacts, settings: Settings, deployment: Deployment, bridges: tuple[ObservedBridge, ...]
-) -> Iterator[str]:
-    yield from find_synapse_warnings(facts, deployment)
-    yield from find_postgres_warnings(facts, settings)
-    yield from find_dump_warnings(facts, deployment)
-    for bridge in bridges:
-        yield from find_bridge_warnings(bridge, settings)
-    yield from find_disk_warnings(facts, settings, deployment)
-
-
-def _find_removals(
-    facts: HostFacts,
-    settings: Settings,
-    deployment: Deployment,
-    bridges: tuple[ObservedBridge, ...],
-    edits: list[FileEdit],
-) -> Iterator[str]:
-    """What an earlier `up` made and somebody took out since, with the command that puts it back."""
-    removals = list[str]()
-    if any(bridge.owned.container for bridge in bridges):
+def _find_removals(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:
+    """Files that an earlier `up` made and somebody removed since."""
+    if any(bridge.owns_container for bridge in bridges):
         if facts.doublepuppet is None:
-            removals.append(f"{deployment.doublepuppet_path}: is missing")
+            yield f"{deployment.doublepuppet_path}: is missing"
         if facts.dump_script_owner is None:
-            removals.append(f"{deployment.dump_script}: is missing")
-        removals += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
+            yield f"{deployment.dump_script}: is missing"
     for bridge in bridges:
-        removals += find_removed_bridge_files(bridge)
-    again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
-    return (f"{removal}: somebody removed it; {again}" for removal in removals)
+        yield from find_removed_bridge_files(bridge)
 
 
-def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: tuple[ObservedBridge, ...]) -> Iterator[str]:
+def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:
     if facts.dump_script_owner is None:
         yield f"a new file, {deployment.dump_script} (0700): makes the dumps"
-    for bridge in bridges:
-        yield from versions.describe_changes(bridge.facts, bridge.postgres, bridge.deployment)
+    yield from filter(None, map(describe_change, bridges))
     for name in facts.leaving_containers:
         yield (
             f"container {name}: is no longer among the bridges: it stops, its database is archived, and all of it is "
@@ -130,10 +112,10 @@ def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: tuple[O
 
 
 def _summarize_bridge(bridge: ObservedBridge) -> BridgeFindings:
-    postgres, database, owned = bridge.postgres, bridge.deployment.place.database, bridge.owned
+    postgres, database, archive = bridge.postgres, bridge.deployment.place.database, bridge.facts.archive
     return BridgeFindings(
         attempt=next_attempt(bridge),
-        restore=database_origin(bridge),
-        role_exists=database.role in postgres.roles and owned.any,
-        database_exists=database.database in postgres.databases and owned.any,
+        restore=bridge.origin or (archive.path if archive else bridge.deployment.archive.restore),
+        role_exists=database.role in postgres.roles and bridge.owns_any,
+        database_exists=database.database in postgres.databases and bridge.owns_any,
     )

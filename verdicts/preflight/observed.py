@@ -1,74 +1,60 @@
-"""One bridge as preflight observes it: its settings, its facts, and which parts of it belong to this stack."""
+"""One bridge as preflight observes it, and which parts of it belong to this stack. Each part is known by its own
+mark."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from documents.marks import STACK_LABEL, parse_owner_comment
-from documents.places import BridgeDeployment, Deployment
-from verdicts import versions
-from verdicts.host_facts.bridge import BridgeFacts
-from verdicts.host_facts.docker import Container
-from verdicts.host_facts.host import HostFacts
-from verdicts.host_facts.postgres import PostgresFacts
-
-
-@dataclass(frozen=True)
-class OwnedParts:
-    """Which parts of a bridge exist and belong to this stack. Each part is known by its own mark; the directory also by
-    a config in it."""
-
-    container: bool
-    directory: bool
-    role: bool
-    database: bool
-    registration: bool
-
-    @property
-    def any(self) -> bool:
-        """Whether an earlier `up` of this stack made any of them."""
-        return self.container or self.directory or self.role or self.database or self.registration
-
-    @classmethod
-    def find(cls, facts: BridgeFacts, postgres: PostgresFacts, deployment: BridgeDeployment) -> OwnedParts:
-        stack, database = deployment.stack, deployment.place.database
-        return cls(
-            container=container_owner(facts.container) == stack,
-            directory=facts.directory.stack == stack
-            or (facts.directory.stack is None and stack in facts.directory_writers),
-            role=parse_owner_comment(postgres.roles.get(database.role)).get("stack") == stack,
-            database=parse_owner_comment(postgres.databases.get(database.database)).get("stack") == stack,
-            registration=facts.registration is not None and facts.registration.stack == stack,
-        )
+from documents.places import BridgeDeployment
+from verdicts.host_facts.host import BridgeFacts, PostgresFacts
 
 
 @dataclass(frozen=True)
 class ObservedBridge:
-    """One bridge: its settings, its facts and Postgres', and which parts this stack owns."""
+    """One bridge: its settings, its facts and Postgres'."""
 
     deployment: BridgeDeployment
     facts: BridgeFacts
     postgres: PostgresFacts
-    owned: OwnedParts
-
-    @property
-    def origin(self) -> str:
-        """What its database began with, as the setting restore; "" before it has begun."""
-        return str(versions.database_comment(self.postgres, self.deployment).get("began", ""))
 
     @property
     def setting(self) -> str:
         """Where its settings are, as bridges[0]."""
         return self.deployment.setting
 
+    @property
+    def container_owner(self) -> str | None:
+        """The stack that made the container; None if it names none, or does not exist."""
+        return self.facts.container.labels.get(STACK_LABEL) if self.facts.container else None
 
-def observe_bridges(facts: HostFacts, deployment: Deployment) -> tuple[ObservedBridge, ...]:
-    return tuple(
-        ObservedBridge(bridge, found, facts.postgres, OwnedParts.find(found, facts.postgres, bridge))
-        for bridge, found in zip(deployment.bridges, facts.bridges, strict=True)
-    )
+    @property
+    def owns_container(self) -> bool:
+        return self.container_owner == self.deployment.stack
 
+    @property
+    def owns_directory(self) -> bool:
+        """Without its mark, by a config in it."""
+        stack, owner = self.deployment.stack, self.facts.directory.stack
+        return owner == stack or (owner is None and stack in self.facts.directory_writers)
 
-def container_owner(container: Container | None) -> str | None:
-    """The stack that made the container; None if it names none, or does not exist."""
-    return container.labels.get(STACK_LABEL) if container else None
+    @property
+    def comment(self) -> Mapping[str, Any]:
+        """The values in the comment on its database; empty if the database is not this stack's."""
+        values = parse_owner_comment(self.postgres.databases.get(self.deployment.place.database.database))
+        return values if values.get("stack") == self.deployment.stack else {}
+
+    @property
+    def owns_any(self) -> bool:
+        """Whether an earlier `up` of this stack made any part of it."""
+        stack, registration = self.deployment.stack, self.facts.registration
+        role = parse_owner_comment(self.postgres.roles.get(self.deployment.place.database.role)).get("stack")
+        written = registration is not None and registration.stack == stack
+        return self.owns_container or self.owns_directory or bool(self.comment) or role == stack or written
+
+    @property
+    def origin(self) -> str:
+        """What its database began with, as the setting restore; "" before it has begun."""
+        return str(self.comment.get("began", ""))

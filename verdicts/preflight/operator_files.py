@@ -14,8 +14,7 @@ from documents.homeserver.meaning import find_missing_entries
 from documents.places import Deployment
 from documents.refusal import Refused
 from settings.fields import Settings
-from verdicts.host_facts.files import File
-from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.host import File, HostFacts
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,9 @@ def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Depl
     missing = find_missing_entries(file.text, entries)
     warnings = Refused(find_duplicate_keys(file.text)).lines(path)
     head = find_generated_mark(file.text)
-    writers = [f"{path}:{head.line}: {head.reason}"] if head else []
-    writers += [f"{path}: container {name} rewrites it at each start, by its command" for name in facts.renderers]
-    if writers and edited != file.text:
-        line = (
-            f"{'; '.join(writers)}: the next rewrite drops our entries, and the bridge stops working: put them into "
-            f"its template: {', '.join(missing)}"
-        )
+    if head and edited != file.text:
+        entries_text = ", ".join(missing)
+        line = f"{path}:{head.line}: {head.reason}, and drops our entries: put them into its template: {entries_text}"
         if settings.accept_generated:
             warnings = (*warnings, line)
         else:

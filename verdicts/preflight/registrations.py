@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 
-from documents.bridge.registrations import doublepuppet_sender
 from documents.homeserver.entries import Entries
 from documents.places import BridgeDeployment, Deployment
-from verdicts.host_facts.files import OwnFile
-from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.host import HostFacts, OwnFile
 from verdicts.host_facts.synapse import Registration
 
 
@@ -25,49 +24,33 @@ def check_registrations(facts: HostFacts, deployment: Deployment) -> Iterator[st
             continue
         if other.id == deployment.doublepuppet_id:
             yield f"registration {other.path}: has the id {other.id} too: set another doublepuppetId"
-        if other.sender_localpart == doublepuppet_sender(deployment.doublepuppet_id):
-            yield _same_sender(other)
         for bridge in deployment.bridges:
             yield from _find_conflicts(other, bridge)
 
 
-def _same_sender(other: Registration) -> str:
-    return f"registration {other.path}: has the sender {other.sender_localpart}, which this deployment needs: remove it"
-
-
 def _find_conflicts(other: Registration, deployment: BridgeDeployment) -> Iterator[str]:
-    path, bridge, domain = other.path, deployment.bridge, deployment.synapse.domain
+    bridge, domain = deployment.bridge, deployment.synapse.domain
+    advice = (
+        f"if a {bridge.network_name} bridge was set up by hand, this program can take it over with its account: "
+        "`python -m host_programs.bridge.adopt --config ITS/config.yaml` says how"
+    )
     if other.id == bridge.appservice_id:
-        yield (
-            f"registration {path}: has the id {other.id} too: Synapse would not start: remove one of the two; "
-            f"{_adoption_advice(deployment)}"
-        )
+        fix = "Synapse would not start: remove one of the two"
+        yield f"registration {other.path}: has the id {other.id} too: {fix}; {advice}"
         return
-    if other.sender_localpart == bridge.bot_localpart:
-        yield _same_sender(other)
     ghosts = (f"@{bridge.username_template.replace('{{.}}', ghost)}:{domain}" for ghost in bridge.ghost_ids)
     users = [deployment.bot, *ghosts]
     for regex in other.exclusive:
         covered = next((user for user in users if _matches(regex, user)), None)
         if covered:
-            yield (
-                f"registration {path}: its exclusive namespace {regex} covers {covered}: narrow it or remove it; "
-                f"{_adoption_advice(deployment)}"
-            )
-
-
-def _adoption_advice(deployment: BridgeDeployment) -> str:
-    return (
-        f"if a {deployment.bridge.network_name} bridge was set up by hand, this program can take it over with its "
-        "account: `python -m host_programs.bridge.adopt --config ITS/config.yaml` says how"
-    )
+            clash = f"its exclusive namespace {regex} covers {covered}"
+            yield f"registration {other.path}: {clash}: narrow it or remove it; {advice}"
 
 
 def _matches(regex: str, user: str) -> bool:
-    try:
+    with contextlib.suppress(re.error):
         return re.match(regex, user) is not None
-    except re.error:
-        return False
+    return False
 
 
 def check_registration_file(file: OwnFile | None, path: str, stack: str, key: str) -> Iterator[str]:

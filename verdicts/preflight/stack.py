@@ -1,44 +1,39 @@
-"""Checks Docker, the containers of the Matrix stack, their network, and what steps need on the host."""
+"""Checks Docker, the containers of the Matrix stack, their network, and the stack's own files on the host."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts
-from verdicts.preflight.requirements import OLDEST_DOCKER, format_version, version_numbers
+
+OLDEST_DOCKER = "20.10"  # older ones were never run with this program
 
 
-def check_stack(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
-    yield from _check_host(facts)
-    yield from _check_containers(facts, deployment)
+def is_older(version: str, oldest: str) -> bool:
+    """By the first two numbers."""
+    numbers, limit = ([int(part) for part in re.findall(r"\d+", text)[:2]] for text in (version, oldest))
+    return numbers < limit
 
 
-def _check_host(facts: HostFacts) -> Iterator[str]:
+def check_host(facts: HostFacts) -> Iterator[str]:
     """Docker, rights and programs."""
-    if version_numbers(facts.docker) < OLDEST_DOCKER:
-        yield f"Docker {facts.docker}: too old: this needs {format_version(OLDEST_DOCKER)} or newer"
+    if is_older(facts.docker, OLDEST_DOCKER):
+        yield f"Docker {facts.docker}: too old: this needs {OLDEST_DOCKER} or newer"
     if not facts.root:
-        yield (
-            "the programs on the host do not run as root: they change the owner of files: run pulumi as root; over "
-            "SSH, be root there, or `pulumi config set become sudo`"
-        )
+        yield "the programs on the host do not run as root: be root there, or `pulumi config set become sudo`"
     user = facts.user_without_docker
     if user:
-        yield (
-            f"user {user}: may not use Docker on the host without sudo, and Docker's provider connects as that user: "
-            f"`sudo usermod -aG docker {user}` (which gives the user root's rights)"
-        )
-    yield from (
-        f"step {step}: is still running on the host, for a run that goes on or was cut off: wait until it has ended, "
-        "then run this again"
-        for step in facts.running_steps
-    )
+        fix = f"`sudo usermod -aG docker {user}` (which gives the user root's rights)"
+        yield f"user {user}: may not use Docker on the host without sudo, as Docker's provider has to: {fix}"
+    for step in facts.running_steps:
+        yield f"step {step}: is still running on the host: wait until it has ended, then run this again"
     if not facts.bash:
-        yield "bash: missing, or it does not run: the nightly dumps are made with it: install it"
+        yield "bash: missing: the nightly dumps are made with it: install it"
 
 
-def _check_containers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+def check_containers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     """The containers of the Matrix stack, and their network."""
     network = deployment.synapse.network
     for key, name, container in (
@@ -55,3 +50,16 @@ def _check_containers(facts: HostFacts, deployment: Deployment) -> Iterator[str]
             yield f"container {name}: is not in the network {network}: correct the setting network"
     if not facts.network:
         yield f"network {network}: does not exist: correct the setting network (docker network ls)"
+
+
+def check_own_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """Somebody else's directory or file in the place of the stack's own directory or dump script."""
+    stack, path, owner = deployment.stack, deployment.shared_directory, facts.directory.stack
+    if owner not in (None, stack):
+        yield f"{path}: belongs to the stack {owner}: set another sharedDir"
+    elif owner is None and facts.directory.entries:
+        yield f"{path}: holds files that this stack did not make: set another sharedDir"
+    owner = facts.dump_script_owner
+    if owner not in (None, stack):
+        reason = f"belongs to the stack {owner}" if owner else "is not ours"
+        yield f"{deployment.dump_script}: exists and {reason}: set another sharedDir, whose name it has"

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from documents.homeserver.entries import KEYS, REGISTRATIONS
 from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts
-from verdicts.preflight.requirements import OLDEST_SYNAPSE, format_version, version_numbers
+from verdicts.preflight.stack import is_older
+
+OLDEST_SYNAPSE = "1.121"  # MSC4190: https://github.com/element-hq/synapse/pull/17705
 
 
 def check_synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
@@ -22,32 +24,23 @@ def check_synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     if facts.synapse_silent:
         yield (
             f"synapseUrl: {facts.synapse_url or deployment.synapse.url} does not answer as Synapse's client API "
-            f"({facts.synapse_silent}), though container {name} runs: publish its port on 127.0.0.1, or set synapseUrl "
-            "(auto: as Docker has it)"
+            f"({facts.synapse_silent}): publish the port of {name} on 127.0.0.1, or set synapseUrl"
         )
     yield from _check_files(facts, deployment)
     if deployment.mas and not synapse.mas:
-        yield (
-            f"masContainer: {deployment.mas.container!r}, but Synapse has its own logins (no "
-            f"matrix_authentication_service "
-            f"in {deployment.synapse.homeserver_file}): set it to none, or check that synapseContainer is the right one"
-        )
+        yield "masContainer: set, but Synapse has its own logins (no matrix_authentication_service): set it to none"
     if synapse.mas and not deployment.mas:
-        yield (
-            f"masContainer: none, but {deployment.synapse.homeserver_file} has matrix_authentication_service: "
-            "set it to the name of MAS' container"
-        )
+        yield "masContainer: Synapse has matrix_authentication_service: set it to the name of MAS' container"
     if synapse.media:
         yield (
-            f"homeserverAddress: {deployment.synapse.address} has no media repository ({synapse.media}), where the "
-            "bridge uploads: Synapse's main process leaves it to another one (enable_media_repo: false): set it to the "
+            f"homeserverAddress: {deployment.synapse.address} has no media repository ({synapse.media}): set it to the "
             "address of a proxy in the network that serves the whole client API"
         )
     yield from _check_workers(facts, deployment)
     if not synapse.version:
         yield f"container {name}: holds no Synapse: correct the setting synapseContainer"
-    elif deployment.mas and version_numbers(synapse.version) < OLDEST_SYNAPSE:
-        yield f"Synapse {synapse.version}: too old for MSC4190: update it to {format_version(OLDEST_SYNAPSE)} or newer"
+    elif deployment.mas and is_older(synapse.version, OLDEST_SYNAPSE):
+        yield f"Synapse {synapse.version}: too old for MSC4190: update it to {OLDEST_SYNAPSE} or newer"
 
 
 def _check_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
@@ -91,18 +84,14 @@ def _check_workers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     server, file = deployment.synapse, deployment.synapse.homeserver_file
     unnamed = [name for name in facts.worker_containers if name not in server.workers]
     if unnamed:
-        commands = " && ".join(
-            f"pulumi config set --path 'synapseWorkers[{number}]' {name}"
-            for number, name in enumerate(unnamed, start=len(server.workers))
-        )
-        yield (
-            f"container {', '.join(unnamed)}: runs a worker of {server.container}, which has to be restarted with it, "
-            f"or it does not know the registrations: `{commands}`"
-        )
+        numbered = enumerate(unnamed, start=len(server.workers))
+        commands = (f"pulumi config set --path 'synapseWorkers[{number}]' {name}" for number, name in numbered)
+        names = ", ".join(unnamed)
+        yield f"container {names}: runs a worker of {server.container}: restart it with that: `{' && '.join(commands)}`"
     for name, worker in facts.workers.items():
         found = worker.facts
         if found is None:
-            continue
+            continue  # it does not run, which is told already
         if found.error:
             yield f"container {name}: {found.error}: correct the setting synapseWorkers"
         elif worker.homeserver not in found.files or found.decided_in not in ("", worker.homeserver):
@@ -111,31 +100,14 @@ def _check_workers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
                 f"container {name}: takes its list of registrations from {files} (in the container), and not from "
                 f"{file}: have it read that file, and keep {REGISTRATIONS} there"
             )
-    if facts.synapse.pusher not in ("", "main", "master") and not _has_workers(facts):
+    running = facts.worker_containers or facts.workers or facts.synapse.workers
+    if facts.synapse.pusher not in ("", "main", "master") and not running:
         yield (
-            f"{file}: notify_appservices_from_worker is {facts.synapse.pusher}, which pushes all events to bridges, "
-            "and no process that runs it was found on this host: set synapseWorkers to the name of its container"
+            f"{file}: notify_appservices_from_worker is {facts.synapse.pusher}, and no worker was found on this host: "
+            "set synapseWorkers to the name of its container"
         )
-
-
-def _has_workers(facts: HostFacts) -> bool:
-    return bool(facts.worker_containers or facts.workers or facts.synapse.workers)
 
 
 def _host_paths(files: Sequence[str], facts: HostFacts) -> str:
     """Paths on the host of files in Synapse's container."""
     return ", ".join(facts.host_paths.get(file, f"{file} (in the container alone)") for file in files)
-
-
-def find_synapse_warnings(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
-    file = deployment.synapse.homeserver_file
-    if facts.synapse.named_workers and not _has_workers(facts):
-        yield (
-            f"{file}: instance_map names {', '.join(facts.synapse.named_workers)}, and no such process was found on "
-            "this host: one that runs elsewhere knows the registrations after a restart only"
-        )
-    if facts.interrupted:
-        yield (
-            f"{file}: an earlier run was ended before Synapse was healthy with what it wrote: `up` finishes that "
-            "first, or takes it back"
-        )

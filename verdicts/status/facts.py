@@ -1,4 +1,4 @@
-"""What the verb `status` saw of one stack on its host."""
+"""What the verb `status` saw of one stack on its host. Times are in seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from verdicts.host_facts.bridge import BridgeStatus
 
 @dataclass(frozen=True)
 class GoodDump:
-    """The newest intact dump of a database. `made_at`: seconds since the epoch; `proof`: what shows that it is
-    intact."""
+    """The newest intact dump of a database. `proof`: what shows that it is intact."""
 
     path: str
     made_at: float
@@ -33,8 +32,7 @@ class DumpFacts:
 
 @dataclass(frozen=True)
 class NewestArchive:
-    """A bridge's newest archive. `path`: "" if there is none; `made_at`: seconds since the epoch; `error`: why the
-    archives could not be read."""
+    """A bridge's newest archive. `path`: "" if there is none; `error`: why the archives could not be read."""
 
     path: str = ""
     made_at: float = 0.0
@@ -43,10 +41,9 @@ class NewestArchive:
 
 @dataclass(frozen=True)
 class BridgeStatusFacts:
-    """One bridge. `name`: its container's. `started_at`: when the container was last started. `last_event_at`: when
-    Synapse last handed the bridge an event; None if the last lines of its log do not tell. Times are in seconds since
-    the epoch. `registration_problem`: why the registration in Synapse's directory tells no as_token, "" if it does;
-    without a token `status` does not ask Synapse for its ping."""
+    """One bridge. `name`: its container's. `last_event_at`: when Synapse last handed it an event; None if its log's
+    last lines do not tell. `registration_problem`: why the registration in Synapse's directory tells no as_token, "" if
+    it does; without a token `status` does not ask Synapse for its ping."""
 
     name: str
     database: Database
@@ -83,7 +80,7 @@ class BackupCall:
 
 @dataclass(frozen=True)
 class RoleRights:
-    """A role in Postgres: its comment, its special `attributes`, and the databases to which it may connect."""
+    """A role: its comment, its special `attributes`, and the databases to which it may connect."""
 
     comment: str
     attributes: tuple[str, ...]
@@ -102,9 +99,8 @@ class PostgresRights:
 
 @dataclass(frozen=True)
 class StatusFacts:
-    """All that `status` saw of one stack at `read_at` (seconds since the epoch). `docker_error`: why Docker did not
-    tell of the containers. `synapse_silent`: why Synapse does not answer at `synapse_url`, "" if it does. `dumps`:
-    those of databases that belong to no bridge."""
+    """`docker_error`: why Docker did not tell of the containers. `synapse_silent`: why Synapse does not answer at
+    `synapse_url`, "" if it does. `dumps`: those of databases that belong to no bridge."""
 
     stack: str
     read_at: float

@@ -52,7 +52,7 @@ def find_tokens(registration: str) -> set[str]:
 
 def collect_secrets(text: str) -> set[str]:
     """The secrets in the text, and the tokens of all registrations that it lists."""
-    from documents.diff import find_secrets
+    from documents.masking import find_secrets
 
     found = {secret for secret in find_secrets(parse(text)) if len(secret) >= SHORTEST}
     for path in list_entries(parse(text))[0]:

@@ -57,7 +57,6 @@ def read_synapse(request: SynapseRequest) -> SynapseFacts:
         files=tuple(map(os.path.realpath, documents)),
         decided_in=synapse_process.find_deciding_files(documents, KEYS),
         workers=len(synapse_process.find_processes(synapse_process.WORKER)),
-        named_workers=tuple(str(name) for name in _get_mapping(config, "instance_map") if name != "main"),
         pusher=_to_text(config.get("notify_appservices_from_worker")),
         media=_check_media(request.address) if config.get("enable_media_repo") is False else "",
     )
@@ -95,7 +94,7 @@ def _read_registration(path: str) -> Registration:
         document: Any = yaml.safe_load(Path(path).read_text())
         users = (document.get("namespaces") or {}).get("users") or []
         exclusive = tuple(_to_text(user.get("regex")) for user in users if user.get("exclusive"))
-        return Registration(path, _to_text(document.get("id")), _to_text(document.get("sender_localpart")), exclusive)
+        return Registration(path, _to_text(document.get("id")), exclusive)
     except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
         return Registration(path, error=synapse_process.describe_error(error))
 

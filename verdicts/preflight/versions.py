@@ -1,0 +1,84 @@
+"""Evaluates a change of the image: whether the new one can read the database, and what `up` will do.
+
+A newer bridge upgrades the schema of its database, and an older one then refuses it (go.mau.fi/util/dbutil). Only tags
+of releases tell which is the newer one; of others, the bridge itself decides at its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from documents.bridge.kinds import image_tag, release_numbers
+from documents.operator import format_go_back_commands, format_set_command
+from verdicts.preflight.observed import ObservedBridge
+
+
+def check_versions(bridge: ObservedBridge) -> Iterator[str]:
+    """An archive that may not replace this database, or an image that cannot read it."""
+    return _check_archive(bridge) if _find_pending_archive(bridge) else _check_image(bridge)
+
+
+def describe_change(bridge: ObservedBridge) -> str:
+    """What `up` will do for another image, or to go back to an archive; "" if nothing."""
+    deployment, going_back = bridge.deployment, bridge.facts.going_back
+    last, image, back = _last_image(bridge), deployment.place.image, _find_pending_archive(bridge)
+    if not last or (last == image and not back):
+        return ""
+    manifest = going_back.manifest if back and going_back else None
+    replaced = f"replaced by {back} (of {manifest.created}), " if manifest else ""
+    return (
+        f"image {last} -> {image}: {deployment.place.container} stops, its database is archived into "
+        f"{deployment.archive.directory} as {image_tag(last)} left it (output previousVersion), {replaced}then the new "
+        "container starts; messages wait in Synapse meanwhile"
+    )
+
+
+def stops_the_bridge(bridge: ObservedBridge) -> bool:
+    """Whether `up` stops the container for a change, or an `up` that was cut off did. It is replaced then, even if both
+    images are the same."""
+    return bool(describe_change(bridge)) or "changing" in bridge.comment
+
+
+def _last_image(bridge: ObservedBridge) -> str:
+    """The image that used the database last; "" if none did."""
+    return str(bridge.comment.get("image", ""))
+
+
+def _find_pending_archive(bridge: ObservedBridge) -> str:
+    """The archive that `up` will put in place of the database; "" if there is none, or no database yet."""
+    go_back = bridge.deployment.archive.go_back
+    return go_back if bridge.origin and go_back != bridge.comment.get("back") else ""
+
+
+def _is_newer(image: str, than: str) -> bool:
+    release, other = release_numbers(image), release_numbers(than)
+    return release is not None and other is not None and release > other
+
+
+def _check_archive(bridge: ObservedBridge) -> Iterator[str]:
+    archive, deployment = bridge.facts.going_back, bridge.deployment
+    image, name, owner = deployment.place.image, deployment.bridge.name, deployment.archive_owner
+    key, manifest = f"{bridge.setting}.goBackTo", archive.manifest if archive else None
+    if archive is None or manifest is None:
+        error = archive.error if archive else "not looked at"
+        yield f"{key}: {error}: name an archive of this bridge, or `pulumi config rm --path '{key}'`"
+    elif (manifest.archive_owner, manifest.bridge) != (owner, name):
+        other = f"{manifest.bridge} of {manifest.archive_owner}"
+        yield f"{key}: {archive.path} is of {other}, and this is {name} of {owner}: name an archive of this bridge"
+    elif manifest.image != image and not _is_newer(image, manifest.image):
+        yield (
+            f"{key}: {archive.path} is the database of {manifest.image}, and image is {image}, which may not read "
+            f"it: `{format_set_command(deployment, 'image', manifest.image)}`"
+        )
+
+
+def _check_image(bridge: ObservedBridge) -> Iterator[str]:
+    image, archive, left = bridge.deployment.place.image, bridge.facts.archive, bridge.facts.archives
+    # A new database begins with the archive that restore names.
+    last = _last_image(bridge) or (archive.manifest.image if archive and archive.manifest else "")
+    if _is_newer(last, image):
+        fix = f"set image to {last} or a newer one"
+        if image in left:
+            commands = format_go_back_commands(bridge.deployment, image, left[image])
+            fix = f"go back with the archive that it left: `{commands}`"
+        yield f"image {image}: is older than {last}, which used the database last, and may not read it: {fix}"
