@@ -62,7 +62,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     will change as diffs."""
     try:
         over_ssh, preview = settings.ssh is not None, pulumi.runtime.is_dry_run()
-        facts = machine.run(observe, FactsRequest(deployment, settings.isolated, over_ssh, status=preview))
+        facts = machine.run(observe, FactsRequest(deployment, settings.isolated, over_ssh, health=preview))
         seen = facts.host
         findings = preflight(seen, settings, deployment)
         if findings.problems:
@@ -75,7 +75,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     except MachineError as error:
         raise pulumi.RunError(str(error)) from None
     if pulumi.runtime.is_dry_run():
-        for warning in (*findings.warnings, *(find_status_warnings(facts.status) if facts.status else ())):
+        for warning in (*findings.warnings, *(find_status_warnings(facts.health) if facts.health else ())):
             pulumi.log.warn(warning)
         if facts.lost_program_file:
             pulumi.log.warn(f"{facts.lost_program_file}: is gone, and the steps of a destroy are in it: {PUT_BACK}")

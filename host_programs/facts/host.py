@@ -32,11 +32,11 @@ from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
 from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.files.files import read_dump_script_owner
-from host_programs.status.read_status import read_status
+from host_programs.status.read_status import Look, read_health
 from host_programs.synapse.workers import inspect_worker
 from verdicts.host_facts.docker import Container
 from verdicts.host_facts.host import File, HostFacts
-from verdicts.status.facts import StatusFacts
+from verdicts.status.facts import Health
 
 READERS = 10  # at a time
 
@@ -44,41 +44,28 @@ READERS = 10  # at a time
 @dataclass(frozen=True)
 class FactsRequest:
     """The places of one stack, and the databases that it isolates. `over_ssh`: Docker's provider comes as the SSH user,
-    whom sudo names. `status`: read how a stack that is deployed is, too."""
+    whom sudo names. `health`: read how a stack that is deployed is, too."""
 
     deployment: Deployment
     isolated_databases: tuple[str, ...]
     over_ssh: bool = False
-    status: bool = False
+    health: bool = False
 
 
 @dataclass(frozen=True)
 class ObservedFacts:
-    """`status`: None if the stack is not deployed, or nobody asked. `lost_program_file`: where the stack's newest
+    """`health`: None if the stack is not deployed, or nobody asked. `lost_program_file`: where the stack's newest
     program file should be, if the stack is deployed and the file is gone."""
 
     host: HostFacts
-    status: Optional[StatusFacts] = None
+    health: Optional[Health] = None
     lost_program_file: str = ""
 
 
 def observe(request: FactsRequest) -> ObservedFacts:
     """Read all facts, side by side. ScriptError if Docker does not answer."""
-    deployed = (Path(request.deployment.shared_directory) / DEPLOYED).is_file()
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        status = pool.submit(read_status, request.deployment) if request.status and deployed else None
-        host = read_host(request)
-        return ObservedFacts(host, status.result() if status else None, _find_lost_program(request) if deployed else "")
-
-
-def _find_lost_program(request: FactsRequest) -> str:
-    link = Path(request.deployment.shared_directory) / NEWEST
-    return "" if link.exists() else str(link.parent / os.readlink(link)) if link.is_symlink() else str(link)
-
-
-def read_host(request: FactsRequest) -> HostFacts:
-    """Those that preflight judges. ScriptError if Docker does not answer."""
     deployment = request.deployment
+    deployed = (Path(deployment.shared_directory) / DEPLOYED).is_file()
     server, mas, postgres = deployment.synapse, deployment.mas, deployment.postgres
     script = read_file(deployment.backup.script) if deployment.backup.script else None
     dumps_path = resolve_directory((script and script.text) or "", deployment.backup.directory)
@@ -97,11 +84,13 @@ def read_host(request: FactsRequest) -> HostFacts:
         docker_version = version.result()  # first: if Docker is gone, this says so best
         containers = {container.name: container for container in listed.result()}
         main = containers.get(server.container)
+        look = Look(containers, "", answer.result()[0], (script and script.text) or "")
+        health = pool.submit(read_health, deployment, look) if request.health and deployed else None
         read_bridges = [
             pool.submit(bridges.read_bridge, bridge, containers, bridge.place.image in images.result())
             for bridge in deployment.bridges
         ]
-        return HostFacts(
+        host = HostFacts(
             docker=docker_version,
             docker_host=run_docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip(),
             uids=docker_facts.read_id_map(containers, deployment, "uid_map"),
@@ -137,6 +126,12 @@ def read_host(request: FactsRequest) -> HostFacts:
             interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),
             bridges=tuple(bridge.result() for bridge in read_bridges),
         )
+        return ObservedFacts(host, health.result() if health else None, _find_lost_program(request) if deployed else "")
+
+
+def _find_lost_program(request: FactsRequest) -> str:
+    link = Path(request.deployment.shared_directory) / NEWEST
+    return "" if link.exists() else str(link.parent / os.readlink(link)) if link.is_symlink() else str(link)
 
 
 def _map_paths(

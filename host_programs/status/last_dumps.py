@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 from documents.backup.script_check import resolve_directory
 from documents.places import Database, Deployment
@@ -38,14 +39,15 @@ def _proof_directories(deployment: Deployment) -> Iterator[str]:
     yield from (str(Path(dump.path).parent) for dump in note.files)
 
 
-def read_last_dump(deployment: Deployment, database: Database, directory: str, seconds: float) -> DumpFacts:
-    """The newest whole dump. One that cannot be read to its end in `seconds` counts: our dump script gives a file its
-    name only once it is whole. Raises OSError if the directory cannot be read."""
+def read_last_dump(deployment: Deployment, database: Database, directory: str, seconds: Optional[float]) -> DumpFacts:
+    """The newest whole dump. One that cannot be read to its end in `seconds` (None: none is read) counts: our dump
+    script gives a file its name only once it is whole. Raises OSError if the directory cannot be read."""
     damaged: list[str] = []
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + (seconds or 0)
     for made_at, path in _named_dumps(deployment, database, directory)[:TRIES]:
         try:
-            proof = _prove(deployment, path, max(deadline - time.monotonic(), 0))
+            left = None if seconds is None else max(deadline - time.monotonic(), 0)
+            proof = _prove(deployment, path, left)
         except (ScriptError, OSError) as error:
             damaged.append(str(error) if str(path) in str(error) else f"{path}: {error}")
             continue
@@ -68,11 +70,13 @@ def _named_dumps(deployment: Deployment, database: Database, directory: str) -> 
     return sorted(found, reverse=True)
 
 
-def _prove(deployment: Deployment, path: Path, seconds: float) -> str:
+def _prove(deployment: Deployment, path: Path, seconds: Optional[float]) -> str:
     """What proves that the dump is whole. ScriptError if it is not."""
+    if not path.stat().st_size:
+        raise ScriptError(f"{path}: is empty")
+    if seconds is None:
+        return "by its name"
     if deployment.backup.filter or not path.name.endswith(".sql.gz"):
-        if not path.stat().st_size:
-            raise ScriptError(f"{path}: is empty")
         return "filtered: only that it is not empty can be told"
     try:
         dumps.prove_dump(path, deployment.postgres.container, seconds)

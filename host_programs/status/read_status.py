@@ -33,8 +33,10 @@ from verdicts.host_facts.bridge import BridgeStatus
 from verdicts.host_facts.docker import Container
 from verdicts.status.facts import (
     BackupCall,
+    BridgeHealth,
     BridgeStatusFacts,
     DumpFacts,
+    Health,
     HomeserverEntries,
     NewestArchive,
     PostgresRights,
@@ -51,56 +53,78 @@ _AS_TOKEN = re.compile(r"^as_token: *[\"']?([^\s\"']+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class _Host:
-    """What the look at each bridge needs: containers by name, or why they are not known; Synapse's URL, "" if that is
-    not known; seconds for each question."""
+class Look:
+    """What was seen before the bridges are asked: containers by name, or why they are not known; Synapse's URL, "" if
+    that is not known; the text of the operator's backup script. `seconds`: for each question. `reads_dumps`: whether
+    the newest dumps are read to their end, or believed by their name, which our dump script gives to whole ones."""
 
     containers: dict[str, Container]
     docker_error: str
     synapse_url: str
-    seconds: float
+    script_text: str
+    seconds: float = LIMIT
+    reads_dumps: bool = False
 
 
-def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
-    """The facts of a whole stack; nothing raises. `seconds`: for each question. Docker is asked where DOCKER_HOST
-    says."""
-    by_name, docker_error = _containers(deployment, seconds)
-    synapse_container = by_name.get(deployment.synapse.container)
-    script_text, script_error = _script(deployment.backup.script)
-    directory = _answer_or_error(lambda: dump_directory(deployment, script_text), lambda _: "")
+def read_health(deployment: Deployment, look: Look) -> Health:
+    """What a preview warns of; nothing raises. Docker is asked where DOCKER_HOST says."""
+    directory = _answer_or_error(lambda: dump_directory(deployment, look.script_text), lambda _: "")
 
     def read_dump(database: Database) -> DumpFacts:
+        seconds = look.seconds if look.reads_dumps else None
         return _answer_or_error(
             lambda: read_last_dump(deployment, database, directory, seconds),
             lambda error: DumpFacts(database.database, directory, error=error),
         )
 
-    backup = _answer_or_error(
-        lambda: _backup(deployment, script_text, script_error),
-        lambda error: BackupCall(deployment.backup.script, deployment.dump_script, None, error=error),
-    )
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        dumps = {database: pool.submit(read_dump, database) for database in deployment.dumped_databases}
         rights = pool.submit(
-            _answer_or_error, lambda: read_rights(deployment, seconds), lambda error: PostgresRights(error=error)
+            _answer_or_error, lambda: read_rights(deployment, look.seconds), lambda error: PostgresRights(error=error)
         )
-        homeserver = pool.submit(_homeserver, deployment, synapse_container, seconds)
-        synapse_url, synapse_silent = _synapse(deployment, synapse_container, docker_error, seconds)
-        host = _Host(by_name, docker_error, synapse_url, seconds)
+        dumps = {database: pool.submit(read_dump, database) for database in deployment.dumped_databases}
         bridges = [
-            pool.submit(_bridge, bridge, host, dumps.pop(bridge.place.database)) for bridge in deployment.bridges
+            pool.submit(_read_bridge, bridge, look, dumps.pop(bridge.place.database)) for bridge in deployment.bridges
         ]
-        return StatusFacts(
+        return Health(
             stack=deployment.stack,
             read_at=time.time(),
-            docker_error=docker_error,
-            synapse_url=synapse_url,
-            synapse_silent=synapse_silent,
+            nightly_script=deployment.backup.script or deployment.dump_script,
             bridges=tuple(bridge.result() for bridge in bridges),
-            homeserver=homeserver.result(),
-            backup=backup,
             dumps=tuple(dump.result() for dump in dumps.values()),
             rights=rights.result(),
+        )
+
+
+def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
+    """The facts of a whole stack; nothing raises. `seconds`: for each question."""
+    containers, docker_error = _containers(deployment, seconds)
+    synapse = containers.get(deployment.synapse.container)
+    script_text, script_error = _script(deployment.backup.script)
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        homeserver = pool.submit(_homeserver, deployment, synapse, seconds)
+        synapse_url, synapse_silent = _synapse(deployment, synapse, docker_error, seconds)
+        look = Look(containers, docker_error, synapse_url, script_text, seconds, reads_dumps=True)
+        health = pool.submit(read_health, deployment, look)
+        events = [pool.submit(_last_event, bridge, look) for bridge in deployment.bridges]
+        bridges = [
+            BridgeStatusFacts(
+                **vars(bridge),
+                last_event_at=event.result(),
+                registration_problem=_as_token(place)[1],
+                archive=_newest_archive(place),
+            )
+            for place, bridge, event in zip(deployment.bridges, health.result().bridges, events)
+        ]
+        return StatusFacts(
+            **{
+                **vars(health.result()),
+                "bridges": tuple(bridges),
+                "docker_error": docker_error,
+                "synapse_url": synapse_url,
+                "synapse_silent": synapse_silent,
+                "homeserver": homeserver.result(),
+                "backup": _backup(deployment, script_text, script_error),
+            }
         )
 
 
@@ -137,51 +161,60 @@ def _synapse(
 # one bridge ------------------------------------------------------------------------------------------------------
 
 
-def _bridge(deployment: BridgeDeployment, host: _Host, dump: Future[DumpFacts]) -> BridgeStatusFacts:
-    place, container = deployment.place, host.containers.get(deployment.place.container)
-    as_token, registration_problem = _answer_or_error(lambda: _as_token(deployment), lambda error: ("", error))
+def _read_bridge(deployment: BridgeDeployment, look: Look, dump: Future[DumpFacts]) -> BridgeHealth:
+    place, container = deployment.place, look.containers.get(deployment.place.container)
     address = BridgeAddress(
         network=place.network,
         port=place.port,
-        synapse_url=host.synapse_url,
+        synapse_url=look.synapse_url,
         appservice_id=deployment.bridge.appservice_id,
-        as_token=as_token,
-        timeout=host.seconds,
+        as_token=_as_token(deployment)[0],
+        timeout=look.seconds,
     )
-    return BridgeStatusFacts(
+    return BridgeHealth(
         name=place.container,
         database=place.database,
         status=(
-            BridgeStatus(problem=host.docker_error) if host.docker_error else read_bridge_status(address, container)
+            BridgeStatus(problem=look.docker_error) if look.docker_error else read_bridge_status(address, container)
         ),
         started_at=rfc3339_seconds(container.started) if container else None,
-        last_event_at=_answer_or_error(lambda: _last_event(container, host.seconds), lambda _: None),
-        registration_problem=registration_problem,
         dump=dump.result(),
-        archive=_answer_or_error(lambda: _newest_archive(deployment), lambda error: NewestArchive(error=error)),
     )
 
 
 def _as_token(deployment: BridgeDeployment) -> tuple[str, str]:
     """Out of the registration in Synapse's directory; or "" and why."""
     path = Path(deployment.registration_path)
-    content = safe_files.read_file(path)
-    if content is None:
-        return "", f"{path}: the registration is not there"
-    token = _AS_TOKEN.search(content.data.decode(errors="replace"))
-    return (token[1], "") if token else ("", f"{path}: the registration holds no as_token")
+
+    def read() -> tuple[str, str]:
+        content = safe_files.read_file(path)
+        if content is None:
+            return "", f"{path}: the registration is not there"
+        token = _AS_TOKEN.search(content.data.decode(errors="replace"))
+        return (token[1], "") if token else ("", f"{path}: the registration holds no as_token")
+
+    return _answer_or_error(read, lambda error: ("", error))
 
 
-def _last_event(container: Optional[Container], seconds: float) -> Optional[float]:
-    return last_event_time(read_recent_log(container, LOG_LINES, seconds)) if container else None
+def _last_event(deployment: BridgeDeployment, look: Look) -> Optional[float]:
+    container = look.containers.get(deployment.place.container)
+
+    def read() -> Optional[float]:
+        return last_event_time(read_recent_log(container, LOG_LINES, look.seconds)) if container else None
+
+    return _answer_or_error(read, lambda _: None)
 
 
 def _newest_archive(deployment: BridgeDeployment) -> NewestArchive:
     """Of this deployment. By its name: what is in it is read when it is used."""
-    directory, bridge = deployment.archive.directory, deployment.bridge.name
-    for path, manifest in archives.list_own_archives(directory, bridge, deployment.archive_owner):
-        return NewestArchive(str(path), file_name_seconds(manifest.created) or path.stat().st_mtime)
-    return NewestArchive()
+
+    def read() -> NewestArchive:
+        directory, bridge = deployment.archive.directory, deployment.bridge.name
+        for path, manifest in archives.list_own_archives(directory, bridge, deployment.archive_owner):
+            return NewestArchive(str(path), file_name_seconds(manifest.created) or path.stat().st_mtime)
+        return NewestArchive()
+
+    return _answer_or_error(read, lambda error: NewestArchive(error=error))
 
 
 # what the bridges share ------------------------------------------------------------------------------------------
@@ -214,10 +247,14 @@ def _script(path: str) -> tuple[str, str]:
     return _answer_or_error(read, lambda error: ("", error)) if path else ("", "")
 
 
-def _backup(deployment: Deployment, script_text: str, error: str) -> BackupCall:
+def _backup(deployment: Deployment, script_text: str, script_error: str) -> BackupCall:
     script, dump_script = deployment.backup.script, deployment.dump_script
-    owner = read_dump_script_owner(Path(dump_script))
-    if not script or error:
-        return BackupCall(script, dump_script, owner, error=error)
-    checked = check_backup_script(script_text, deployment)
-    return BackupCall(script, dump_script, owner, checked.has_call, () if checked.has_call else checked.problems)
+
+    def read() -> BackupCall:
+        owner = read_dump_script_owner(Path(dump_script))
+        if not script or script_error:
+            return BackupCall(script, dump_script, owner, error=script_error)
+        checked = check_backup_script(script_text, deployment)
+        return BackupCall(script, dump_script, owner, checked.has_call, () if checked.has_call else checked.problems)
+
+    return _answer_or_error(read, lambda error: BackupCall(script, dump_script, None, error=error))

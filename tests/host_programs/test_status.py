@@ -30,6 +30,7 @@ from documents.marks import owner_comment
 from documents.places import Deployment
 from host_programs import program_file
 from host_programs.backup import archives
+from host_programs.docker import inspect_containers
 from host_programs.files import directory
 from host_programs.messages import ScriptError
 from host_programs.postgres import isolation
@@ -37,7 +38,7 @@ from host_programs.status import last_dumps
 from host_programs.status.deployed import read_deployment, record_deployment, without_secrets
 from host_programs.status.last_dumps import read_last_dump
 from host_programs.status.print_status import main, read_report
-from host_programs.status.read_status import read_status
+from host_programs.status.read_status import Look, read_health, read_status
 from host_programs.status.rights import read_rights
 from host_programs.synapse.inside.missing_entries import MissingEntries, WantedEntries, find_missing
 from host_programs.verbs import words_of
@@ -50,7 +51,7 @@ from tests.host_programs.stub_docker import StubDocker, out
 from verdicts.exit_codes import explain_exit_code
 from verdicts.host_facts.archive import Manifest
 from verdicts.status.evaluation import StatusReport, evaluate_status
-from verdicts.status.facts import StatusFacts
+from verdicts.status.facts import Health, StatusFacts
 
 __all__ = ["bridge_database", "postgres"]
 
@@ -539,3 +540,15 @@ def test_the_directory_is_released_with_the_record_in_it(dumps_host: Host) -> No
     (dumps_host.shared / directory.CLAIM).write_text(f"{STACK}\n")
     directory.release_directory(own)
     assert not dumps_host.shared.exists()
+
+
+def test_a_preview_reads_no_dump_and_asks_docker_for_each_bridge_s_log_alone(dumps_host: Host) -> None:
+    """A preview with 20 bridges took seconds longer: the containers were listed twice, every dump unpacked, every log
+    read twice, and Synapse's container started Python for an answer that no warning uses."""
+    cut = dumps_host.dump("mas", 3600, gzip.compress(WHOLE)[:-8])
+    calls = len(dumps_host.docker.calls)
+    containers = inspect_containers("mautrix-signal", "matrix-synapse")
+    facts = read_health(dumps_host.deployment, Look(containers, "", "", dumps_host.script.read_text()))
+    assert [call.split()[0] for call in dumps_host.docker.calls[calls + 1 :]].count("logs") == 1
+    assert facts.bridges[0].dump.good and facts.dumps[0].good and facts.dumps[0].good.path == str(cut)
+    assert facts == typed(Health, json.loads(json.dumps(plain(facts))))

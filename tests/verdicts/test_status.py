@@ -67,6 +67,7 @@ def stack(**changed: Any) -> StatusFacts:
     facts = StatusFacts(
         stack=STACK,
         read_at=NOW,
+        nightly_script=SCRIPT,
         docker_error="",
         synapse_url="http://127.0.0.1:8008",
         synapse_silent="",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from verdicts.host_facts.bridge import BridgeStatus
 from verdicts.status.dumps import check_dumps, describe_dump
-from verdicts.status.facts import BridgeStatusFacts, NewestArchive, StatusFacts
+from verdicts.status.facts import BridgeHealth, BridgeStatusFacts, NewestArchive, StatusFacts
 from verdicts.status.report import HOUR, REAPPLY, Finding, Row, critical, describe_age, warning
 
 RESTARTED_RECENTLY = HOUR  # Docker never resets its count of restarts: an old one is no news
@@ -66,7 +66,7 @@ def _check_stopped_bridge(bridge: BridgeStatusFacts) -> Finding:
     return critical(f"{name}: its container is {state}, not running: {fix}")
 
 
-def check_running_bridge(bridge: BridgeStatusFacts, now: float) -> Iterator[Finding]:
+def check_running_bridge(bridge: BridgeHealth, now: float) -> Iterator[Finding]:
     name, status = bridge.name, bridge.status
     if not status.ready:
         reason = f" ({status.problem})" if status.problem else ""
@@ -84,7 +84,7 @@ def check_running_bridge(bridge: BridgeStatusFacts, now: float) -> Iterator[Find
         yield warning(f"{name}: {text}")
 
 
-def _explain_end(bridge: BridgeStatusFacts) -> str:
+def _explain_end(bridge: BridgeHealth) -> str:
     status = bridge.status
     meaning = status.exit_meaning or f"the last lines of its log tell why (docker logs --tail 50 {bridge.name})"
     return f"{meaning}{_describe_last_error(status)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Optional
 
-from verdicts.status.facts import BackupCall, DumpFacts, StatusFacts
+from verdicts.status.facts import BackupCall, DumpFacts, Health, StatusFacts
 from verdicts.status.report import DAY, HOUR, REAPPLY, Finding, Level, Row, critical, describe_age, warning
 
 DUMP_WARNING = 26 * HOUR  # a nightly dump is a day old before the next one, which may take its time
@@ -31,13 +31,13 @@ def rate_dump_age(age: Optional[float]) -> Level:
     return Level.WARNING if age > DUMP_WARNING else Level.OK
 
 
-def check_dumps(dump: DumpFacts, facts: StatusFacts) -> Iterator[Finding]:
-    subject, script = f"dumps of {dump.database}", facts.backup.script or facts.backup.dump_script
+def check_dumps(dump: DumpFacts, facts: Health) -> Iterator[Finding]:
+    subject, script = f"dumps of {dump.database}", facts.nightly_script
     if dump.error:
         yield warning(f"{subject}: not known: {dump.error}")
     elif not dump.directory:
         fix = "set backupDir to an absolute path, and status watches them"
-        yield warning(f"{subject}: only {facts.backup.script} knows its directory for them: {fix}")
+        yield warning(f"{subject}: only {script} knows its directory for them: {fix}")
     elif dump.good is None:
         fix = f"run {script} and see what it says, then whether cron runs it"
         yield critical(f"{subject}: no good one is in {dump.directory}: {fix}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from documents.marks import parse_owner_comment
 from verdicts.status.bridges import build_bridge_row, check_running_bridge
 from verdicts.status.dumps import build_backup_row, build_dump_row, check_dumps
-from verdicts.status.facts import HomeserverEntries, StatusFacts
+from verdicts.status.facts import Health, HomeserverEntries, StatusFacts
 from verdicts.status.report import REAPPLY, Finding, Row, StatusReport, critical, warning
 
 __all__ = ["StatusReport", "evaluate_status", "find_status_warnings", "report_unreadable_status"]
@@ -28,7 +28,7 @@ def evaluate_status(facts: StatusFacts) -> StatusReport:
     )
 
 
-def find_status_warnings(facts: StatusFacts) -> tuple[str, ...]:
+def find_status_warnings(facts: Health) -> tuple[str, ...]:
     """The warnings that `pulumi preview` adds to preflight's own: running bridges that do not work, old dumps, and
     Postgres' rights. One line for each, the worst first."""
     running = [bridge for bridge in facts.bridges if bridge.status.container == "running"]
@@ -78,7 +78,7 @@ def _build_rights_row(facts: StatusFacts) -> Row:
     return Row("Postgres' rights", ("not as `up` left them" if findings else "as `up` left them",), findings)
 
 
-def _check_rights(facts: StatusFacts) -> Iterator[Finding]:
+def _check_rights(facts: Health) -> Iterator[Finding]:
     """`up` notes in the comment on each role which databases it took from PUBLIC."""
     rights = facts.rights
     if rights.error:

@@ -1,4 +1,4 @@
-"""What the verb `status` saw of one stack on its host. Times are in seconds since the epoch."""
+"""What the verb `status`, and a preview, saw of one stack on its host. Times are in seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -40,18 +40,24 @@ class NewestArchive:
 
 
 @dataclass(frozen=True)
-class BridgeStatusFacts:
-    """One bridge. `name`: its container's. `last_event_at`: when Synapse last handed it an event; None if its log's
-    last lines do not tell. `registration_problem`: why the registration in Synapse's directory tells no as_token, "" if
-    it does; without a token `status` does not ask Synapse for its ping."""
+class BridgeHealth:
+    """One bridge. `name`: its container's."""
 
     name: str
     database: Database
     status: BridgeStatus
     started_at: Optional[float]
+    dump: DumpFacts
+
+
+@dataclass(frozen=True)
+class BridgeStatusFacts(BridgeHealth):
+    """`last_event_at`: when Synapse last handed it an event; None if its log's last lines do not tell.
+    `registration_problem`: why the registration in Synapse's directory tells no as_token, "" if it does; without a
+    token `status` does not ask Synapse for its ping."""
+
     last_event_at: Optional[float]
     registration_problem: str
-    dump: DumpFacts
     archive: NewestArchive
 
 
@@ -98,17 +104,26 @@ class PostgresRights:
 
 
 @dataclass(frozen=True)
-class StatusFacts:
-    """`docker_error`: why Docker did not tell of the containers. `synapse_silent`: why Synapse does not answer at
-    `synapse_url`, "" if it does. `dumps`: those of databases that belong to no bridge."""
+class Health:
+    """What a preview warns of. `nightly_script`: what makes the dumps at night. `dumps`: those of databases that belong
+    to no bridge."""
 
     stack: str
     read_at: float
+    nightly_script: str
+    bridges: tuple[BridgeHealth, ...]
+    dumps: tuple[DumpFacts, ...]
+    rights: PostgresRights
+
+
+@dataclass(frozen=True)
+class StatusFacts(Health):
+    """`docker_error`: why Docker did not tell of the containers. `synapse_silent`: why Synapse does not answer at
+    `synapse_url`, "" if it does."""
+
+    bridges: tuple[BridgeStatusFacts, ...]
     docker_error: str
     synapse_url: str
     synapse_silent: str
-    bridges: tuple[BridgeStatusFacts, ...]
     homeserver: HomeserverEntries
     backup: BackupCall
-    dumps: tuple[DumpFacts, ...]
-    rights: PostgresRights
