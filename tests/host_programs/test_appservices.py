@@ -696,7 +696,7 @@ def test_a_journal_that_cannot_be_read_is_said(host: Host) -> None:
 
 def test_two_runs_do_not_change_it_at_once_and_the_one_that_waits_names_the_other(host: Host) -> None:
     with host_lock.hold_lock(str(host.file), "other/stack"):
-        words = rf"other/stack \(pid {os.getpid()}\) has been changing it for over"
+        words = rf"other/stack \(pid {os.getpid()}\) has been changing {host.file} for over"
         with pytest.raises(ScriptError, match=words), host_lock.hold_lock(str(host.file), "me", deadline=0.3):
             raise AssertionError("both hold it")
     with host_lock.hold_lock(str(host.file), "me", deadline=0.3):
