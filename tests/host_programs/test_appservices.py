@@ -711,6 +711,6 @@ def test_a_link_that_synapse_made_to_where_it_could_not_write_is_not_followed(ho
     os.chown(host.file, 991, 991, follow_symlinks=False)
     os.chown(host.file.parent, 991, 991)
     error = host.bad(REGISTER)
-    assert f"{host.file}: is a link that uid 991 made, to {victim}, where it could not write itself" in error
-    assert f"set the directory {host.folder} in its place" in error
+    assert f"{host.file}: homeserver.yaml is a link that uid 991 made: it is not followed" in error
+    assert f"set the path that it leads to, {victim}" in error
     assert victim.read_bytes().decode() == BEFORE
