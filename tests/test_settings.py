@@ -160,6 +160,8 @@ CUSTOM = {
          "slash at its end, '..', quotes, ':' or spaces"),
         ({"bridgeConfig": {"appservice": {"port": 1}}}, "bridges[0].bridgeConfig.appservice.port: is not to be set: "
          "this program sets it, and other parts of the deployment depend on it"),
+        ({"bridgeConfig": "hunter2"}, "bridges[0].bridgeConfig: should be a mapping of sections, as the bridge's own "
+         "config.yaml has them"),
         ({"bridgeConfig": {"network": "hunter2"}}, "bridges[0].bridgeConfig: should be a mapping of sections, as the "
          "bridge's own config.yaml has them"),
     ],
