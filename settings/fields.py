@@ -104,9 +104,9 @@ class Settings:
         values.matching(r"/\S+", "the absolute path of a file on this machine, or empty"), empty=True
     )
     docker_host: str = checked_by(values.docker_host)
-    network: str = checked_by(values.network)
-    synapse_container: str = checked_by(values.container)
-    synapse_workers: tuple[str, ...] = checked_by(values.list_of(values.container, "a list: names of containers"))
+    network: str = checked_by(values.docker_name)
+    synapse_container: str = checked_by(values.docker_name)
+    synapse_workers: tuple[str, ...] = checked_by(values.list_of(values.docker_name, "a list: names of containers"))
     synapse_dir: str = checked_by(values.directory)
     synapse_data_mount: str = checked_by(values.directory)
     homeserver_file: str = checked_by(values.yaml_path, empty=True)
@@ -114,14 +114,14 @@ class Settings:
     synapse_url: str = checked_by(values.url_or_auto)
     homeserver_address: str = checked_by(values.url)
     synapse_deadline: int = checked_by(values.integer(5, 3600))
-    mas_container: str = checked_by(values.container)  # or none
+    mas_container: str = checked_by(values.docker_name)  # or none
     mas_hosts: tuple[str, ...] = checked_by(
         values.list_of(
             values.matching(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", "a host or host:port"),
             "a list: host or host:port names",
         )
     )
-    postgres_container: str = checked_by(values.container)
+    postgres_container: str = checked_by(values.docker_name)
     postgres_port: int = checked_by(values.port)
     postgres_local_port: int = checked_by(values.integer(0, 65535))
     postgres_superuser: str = checked_by(values.postgres_name)

@@ -17,7 +17,6 @@ LOCAL = "local"  # the setting host: this machine
 
 _LOCALPART = r"[a-z0-9._=/+-]+"
 _HOSTNAME = r"(?=.{1,230}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
-_DOCKER_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]+"
 _PATH = r"(?:/(?!\.\.?(?:/|$))[^/\s:,'\"]+)+"
 _URL = r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 
@@ -81,8 +80,7 @@ def host(value: str) -> str:
 # The bridge takes example.com for not configured, and does not start.
 server_name = matching(rf"(?!example\.com$){_HOSTNAME}(?::[0-9]{{1,5}})?", "a server_name like example.org")
 user_id = matching(rf"@{_LOCALPART}:.+", "a user id like @name:domain")
-network = matching(_DOCKER_NAME, "a Docker network's name: letters, digits, '_', '.', '-'")
-container = matching(_DOCKER_NAME, "a container's name: letters, digits, '_', '.', '-'")
+docker_name = matching(r"[A-Za-z0-9][A-Za-z0-9_.-]+", "a name in Docker: letters, digits, '_', '.', '-'")
 bridge_container = matching(
     r"[A-Za-z0-9][A-Za-z0-9.-]+",
     "a container's name that is a host name too (it is the host of the registration's url): letters, digits, '.', '-'",

@@ -92,7 +92,7 @@ def test_the_defaults_are_the_plan() -> None:
             "without a path",
         ),
         ("synapseWorkers", '["a b"]', "synapseWorkers: '[\"a b\"]' should be a list: names of containers; 'a b' is not "
-         "a container's name: letters, digits, '_', '.', '-'"),
+         "a name in Docker: letters, digits, '_', '.', '-'"),
         ("synapseWorkers", '["mautrix-signal"]',
          "bridges[0].container: 'mautrix-signal' is the stack's, too: should be one of its own"),
         ("backupScript", "none", "backupDir: '${BACKUP_DIR}' should be an absolute path, since backupScript is none"),
