@@ -30,6 +30,10 @@ def matching(pattern: str, expected: str) -> Callable[[str], str]:
     return check
 
 
+def line(longest: int, expected: str) -> Callable[[str], str]:
+    return matching(rf"[^\x00-\x1f]{{1,{longest}}}", expected)
+
+
 def integer(low: int, high: int) -> Callable[[str], int]:
     def check(value: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,9}", value) or not low <= int(value) <= high:
@@ -114,6 +118,7 @@ restore = matching(r"none|latest|/.*\.tar\.gz", "none, latest or the absolute pa
 
 # Of an entry of `bridges`.
 kind = matching("|".join([*KINDS, CUSTOM]), f"one of {', '.join(KINDS)}, {CUSTOM}")
+program_path = matching(r"/[A-Za-z0-9._/-]+", "the path of the program in the image")
 bridge_name = matching(
     r"[a-z][a-z0-9-]{0,30}", "a name for ids, containers and databases: lower-case letters, digits, '-'"
 )
