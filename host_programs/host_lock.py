@@ -23,15 +23,12 @@ PAUSE = 0.2  # seconds between two tries
 def hold_lock(resource: str, holder: str, deadline: float = DEADLINE) -> AbstractContextManager[None]:
     """Hold the lock of `resource` (a path, or a container's name) while the body runs. The kernel frees the lock when
     its process ends. ScriptError, with the other holder's name, if the lock is not free in `deadline` seconds."""
-    late = f"{resource}: {{}} has been changing it for over {deadline:g} s"
-    return _hold(_lock_path(resource), holder, deadline, f"waiting for {{}}, which is changing {resource}", late)
+    return _hold(_lock_path(resource), holder, deadline, f"changing {resource}")
 
 
 def hold_step_lock(step: str) -> AbstractContextManager[None]:
     """Hold the lock of one step, "DEPLOYMENT RESOURCE": another run of the same step waits for it."""
-    waiting = "waiting for {}, which an earlier run began that was cut off"
-    late = f"{{}} has been at work for over {DEADLINE:g} s, for an earlier run that was cut off"
-    return _hold(_lock_path(step, STEP_PREFIX), step, DEADLINE, waiting, late)
+    return _hold(_lock_path(step, STEP_PREFIX), step, DEADLINE, "at work for an earlier run")
 
 
 def list_running_steps(deployment: str) -> tuple[str, ...]:
@@ -61,8 +58,7 @@ def _is_locked(descriptor: int) -> bool:
 
 
 @contextmanager
-def _hold(path: Path, holder: str, deadline: float, waiting: str, late: str) -> Iterator[None]:
-    """`waiting` and `late`: messages; the other holder's name replaces their {}."""
+def _hold(path: Path, holder: str, deadline: float, activity: str) -> Iterator[None]:
     end, announced = time.monotonic() + deadline, False
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -75,9 +71,9 @@ def _hold(path: Path, holder: str, deadline: float, waiting: str, late: str) -> 
             raise
         os.close(descriptor)
         if time.monotonic() >= end:
-            raise ScriptError(f"{late.replace('{}', other)}: wait for it, or end it")
+            raise ScriptError(f"{other} has been {activity} for over {deadline:g} s: wait for it, or end it")
         if not announced:
-            say(waiting.replace("{}", other))
+            say(f"waiting for {other}, which is {activity}")
             announced = True
         time.sleep(PAUSE)
     try:

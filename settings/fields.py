@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from documents.bridge.kinds import SIGNAL, Bridge
+from documents.bridge.kinds import Bridge
 from documents.fingerprint import fingerprint
 from documents.places import (
     NO_ARCHIVE,
@@ -27,9 +27,10 @@ from settings import values
 T = TypeVar("T")
 
 
-def checked_by(check: Callable[[str], T], empty: bool = False) -> T:
-    """A field with the function that reads its text. An empty text means "not set", or is a value if `empty`."""
-    definition: Any = field(metadata={"check": check, "empty": empty})
+def checked_by(check: Callable[[str], T], default: Callable[[Bridge], T] | None = None, empty: bool = False) -> T:
+    """A field with the function that reads its text. `default`: what it is in an entry of `bridges` that does not set
+    it. An empty text means "not set", or is a value if `empty`."""
+    definition: Any = field(metadata={"check": check, "default": default, "empty": empty})
     return definition  # type: ignore[no-any-return]
 
 
@@ -46,22 +47,22 @@ class BridgeSettings:
 
     setting: str
     bridge: Bridge
-    kind: str = checked_by(values.kind)
-    name: str = checked_by(values.bridge_name)
-    network: str = checked_by(values.matching(r"[^\x00-\x1f]{1,60}", "the network's name for people"))
-    binary: str = checked_by(values.matching(r"/[A-Za-z0-9._/-]+", "the path of the program in the image"))
-    login: str = checked_by(values.matching(r"[^\x00-\x1f]{1,200}", "what a user does to link an account"))
-    image: str = checked_by(values.image)
-    port: int = checked_by(values.port)
-    container: str = checked_by(values.bridge_container)
-    directory: str = checked_by(values.directory)
-    database: str = checked_by(values.postgres_name)
-    role: str = checked_by(values.postgres_name)
-    registration_file: str = checked_by(values.yaml_name)
-    archive_dir: str = checked_by(values.directory)
-    restore: str = checked_by(values.restore)
-    go_back_to: str = checked_by(values.archive)
-    bridge_config: Mapping[str, Any] = checked_by(values.config_sections)
+    kind: str = checked_by(values.kind, lambda bridge: "signal")
+    name: str = checked_by(values.bridge_name, lambda bridge: "")
+    network: str = checked_by(values.line(60, "the network's name for people"), lambda bridge: bridge.network_name)
+    binary: str = checked_by(values.program_path, lambda bridge: bridge.binary)
+    login: str = checked_by(values.line(200, "what a user does to link an account"), lambda bridge: bridge.login_hint)
+    image: str = checked_by(values.image, lambda bridge: bridge.image)
+    port: int = checked_by(values.port, lambda bridge: bridge.default_port)
+    container: str = checked_by(values.bridge_container, lambda bridge: bridge.name)
+    directory: str = checked_by(values.directory, lambda bridge: f"/opt/matrix/{bridge.name}")
+    database: str = checked_by(values.postgres_name, lambda bridge: bridge.database)
+    role: str = checked_by(values.postgres_name, lambda bridge: bridge.database)
+    registration_file: str = checked_by(values.yaml_name, lambda bridge: bridge.registration_file)
+    archive_dir: str = checked_by(values.directory, lambda bridge: f"/var/backups/{bridge.name}")
+    restore: str = checked_by(values.restore, lambda bridge: NO_ARCHIVE)
+    go_back_to: str = checked_by(values.archive, lambda bridge: "")
+    bridge_config: Mapping[str, Any] = checked_by(values.config_sections, lambda bridge: {})
 
     @property
     def key(self) -> str:
@@ -70,25 +71,9 @@ class BridgeSettings:
 
 
 def bridge_defaults(bridge: Bridge) -> dict[str, Any]:
-    """The fields of BridgeSettings that an entry does not set, by name. Signal's registration has the plan's name."""
-    return {
-        "kind": "signal",
-        "name": "",
-        "network": bridge.network_name,
-        "binary": bridge.binary,
-        "login": bridge.login_hint,
-        "image": bridge.image,
-        "port": bridge.default_port,
-        "container": bridge.name,
-        "directory": f"/opt/matrix/{bridge.name}",
-        "database": bridge.database,
-        "role": bridge.database,
-        "registration_file": "registration.yaml" if bridge.name == SIGNAL.name else f"{bridge.name}-registration.yaml",
-        "archive_dir": f"/var/backups/{bridge.name}",
-        "restore": NO_ARCHIVE,
-        "go_back_to": "",
-        "bridge_config": {},
-    }
+    """The fields of BridgeSettings that an entry does not set, by name."""
+    checked = [field for field in fields(BridgeSettings) if "default" in field.metadata]
+    return {field.name: field.metadata["default"](bridge) for field in checked}
 
 
 @dataclass(frozen=True)
@@ -104,9 +89,9 @@ class Settings:
         values.matching(r"/\S+", "the absolute path of a file on this machine, or empty"), empty=True
     )
     docker_host: str = checked_by(values.docker_host)
-    network: str = checked_by(values.network)
-    synapse_container: str = checked_by(values.container)
-    synapse_workers: tuple[str, ...] = checked_by(values.list_of(values.container, "a list: names of containers"))
+    network: str = checked_by(values.docker_name)
+    synapse_container: str = checked_by(values.docker_name)
+    synapse_workers: tuple[str, ...] = checked_by(values.list_of(values.docker_name, "a list: names of containers"))
     synapse_dir: str = checked_by(values.directory)
     synapse_data_mount: str = checked_by(values.directory)
     homeserver_file: str = checked_by(values.yaml_path, empty=True)
@@ -114,14 +99,14 @@ class Settings:
     synapse_url: str = checked_by(values.url_or_auto)
     homeserver_address: str = checked_by(values.url)
     synapse_deadline: int = checked_by(values.integer(5, 3600))
-    mas_container: str = checked_by(values.container)  # or none
+    mas_container: str = checked_by(values.docker_name)  # or none
     mas_hosts: tuple[str, ...] = checked_by(
         values.list_of(
             values.matching(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?", "a host or host:port"),
             "a list: host or host:port names",
         )
     )
-    postgres_container: str = checked_by(values.container)
+    postgres_container: str = checked_by(values.docker_name)
     postgres_port: int = checked_by(values.port)
     postgres_local_port: int = checked_by(values.integer(0, 65535))
     postgres_superuser: str = checked_by(values.postgres_name)

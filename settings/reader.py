@@ -89,7 +89,7 @@ def _check_fields(kind: type, texts: Mapping[str, Any], where: str = "") -> tupl
         try:
             parsed[field.name] = field.metadata["check"](value if isinstance(value, str) else json.dumps(value))
         except ValueError as error:
-            # A whole config may hold secrets.
-            shown = f"{value!r} " if isinstance(value, (str, int)) and key != "bridges" else ""
+            secret = key in ("bridges", "bridgeConfig") or not isinstance(value, (str, int))  # it may hold one
+            shown = "" if secret else f"{value!r} "
             problems.append(f"{where}{key}: {shown}should be {error}")
     return parsed, problems

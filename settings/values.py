@@ -17,7 +17,6 @@ LOCAL = "local"  # the setting host: this machine
 
 _LOCALPART = r"[a-z0-9._=/+-]+"
 _HOSTNAME = r"(?=.{1,230}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
-_DOCKER_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]+"
 _PATH = r"(?:/(?!\.\.?(?:/|$))[^/\s:,'\"]+)+"
 _URL = r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 
@@ -29,6 +28,10 @@ def matching(pattern: str, expected: str) -> Callable[[str], str]:
         return value
 
     return check
+
+
+def line(longest: int, expected: str) -> Callable[[str], str]:
+    return matching(rf"[^\x00-\x1f]{{1,{longest}}}", expected)
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
@@ -81,8 +84,7 @@ def host(value: str) -> str:
 # The bridge takes example.com for not configured, and does not start.
 server_name = matching(rf"(?!example\.com$){_HOSTNAME}(?::[0-9]{{1,5}})?", "a server_name like example.org")
 user_id = matching(rf"@{_LOCALPART}:.+", "a user id like @name:domain")
-network = matching(_DOCKER_NAME, "a Docker network's name: letters, digits, '_', '.', '-'")
-container = matching(_DOCKER_NAME, "a container's name: letters, digits, '_', '.', '-'")
+docker_name = matching(r"[A-Za-z0-9][A-Za-z0-9_.-]+", "a name in Docker: letters, digits, '_', '.', '-'")
 bridge_container = matching(
     r"[A-Za-z0-9][A-Za-z0-9.-]+",
     "a container's name that is a host name too (it is the host of the registration's url): letters, digits, '.', '-'",
@@ -116,6 +118,7 @@ restore = matching(r"none|latest|/.*\.tar\.gz", "none, latest or the absolute pa
 
 # Of an entry of `bridges`.
 kind = matching("|".join([*KINDS, CUSTOM]), f"one of {', '.join(KINDS)}, {CUSTOM}")
+program_path = matching(r"/[A-Za-z0-9._/-]+", "the path of the program in the image")
 bridge_name = matching(
     r"[a-z][a-z0-9-]{0,30}", "a name for ids, containers and databases: lower-case letters, digits, '-'"
 )

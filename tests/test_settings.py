@@ -92,7 +92,7 @@ def test_the_defaults_are_the_plan() -> None:
             "without a path",
         ),
         ("synapseWorkers", '["a b"]', "synapseWorkers: '[\"a b\"]' should be a list: names of containers; 'a b' is not "
-         "a container's name: letters, digits, '_', '.', '-'"),
+         "a name in Docker: letters, digits, '_', '.', '-'"),
         ("synapseWorkers", '["mautrix-signal"]',
          "bridges[0].container: 'mautrix-signal' is the stack's, too: should be one of its own"),
         ("backupScript", "none", "backupDir: '${BACKUP_DIR}' should be an absolute path, since backupScript is none"),
@@ -160,6 +160,8 @@ CUSTOM = {
          "slash at its end, '..', quotes, ':' or spaces"),
         ({"bridgeConfig": {"appservice": {"port": 1}}}, "bridges[0].bridgeConfig.appservice.port: is not to be set: "
          "this program sets it, and other parts of the deployment depend on it"),
+        ({"bridgeConfig": "hunter2"}, "bridges[0].bridgeConfig: should be a mapping of sections, as the bridge's own "
+         "config.yaml has them"),
         ({"bridgeConfig": {"network": "hunter2"}}, "bridges[0].bridgeConfig: should be a mapping of sections, as the "
          "bridge's own config.yaml has them"),
     ],

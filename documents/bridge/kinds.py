@@ -55,6 +55,11 @@ class Bridge:
         """Default name of the database and of its role."""
         return self.name.replace("-", "_")
 
+    @property
+    def registration_file(self) -> str:
+        """Default name of the registration's file; Signal's is the plan's."""
+        return "registration.yaml" if self.appservice_id == "signal" else f"{self.name}-registration.yaml"
+
     def bot_user_id(self, domain: str) -> str:
         return f"@{self.bot_localpart}:{domain}"
 

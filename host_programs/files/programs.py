@@ -14,9 +14,9 @@ from host_programs.messages import ScriptError
 
 @dataclass(frozen=True)
 class Programs:
-    """`path`: the program file's, inside of the stack's directory; `sha256` (hex): its hash."""
+    """`claim`: of the stack's directory; `path`: the program file's in it; `sha256` (hex): its hash."""
 
-    own: ClaimedDirectory
+    claim: ClaimedDirectory
     path: str
     sha256: str
 
@@ -28,7 +28,7 @@ def install_programs(arguments: Programs) -> Programs:
     actual = hashlib.sha256(data).hexdigest()
     if actual != arguments.sha256:
         raise ScriptError(f"{path}: its SHA-256 should be {arguments.sha256}, and is {actual}: run this again")
-    directory.claim_directory(arguments.own)
+    directory.claim_directory(arguments.claim)
     safe_files.write_file(path, data, mode=0o700)
     link = path.with_name(directory.NEWEST)  # safe: only root writes into this directory
     link.unlink(missing_ok=True)

@@ -183,7 +183,7 @@ def _open_directory(path: Path) -> Iterator[int]:
 def _check_link(path: Path, part: str, owner: int) -> None:
     if owner not in (0, os.geteuid()):
         raise ScriptError(
-            f"{path}: {part} in it is a link that uid {owner} made: it is not followed: set the path that it leads to, "
+            f"{path}: {part} is a link that uid {owner} made: it is not followed: set the path that it leads to, "
             f"{os.path.realpath(path)}"
         ) from None
 

@@ -696,7 +696,7 @@ def test_a_journal_that_cannot_be_read_is_said(host: Host) -> None:
 
 def test_two_runs_do_not_change_it_at_once_and_the_one_that_waits_names_the_other(host: Host) -> None:
     with host_lock.hold_lock(str(host.file), "other/stack"):
-        words = rf"other/stack \(pid {os.getpid()}\) has been changing it for over"
+        words = rf"other/stack \(pid {os.getpid()}\) has been changing {host.file} for over"
         with pytest.raises(ScriptError, match=words), host_lock.hold_lock(str(host.file), "me", deadline=0.3):
             raise AssertionError("both hold it")
     with host_lock.hold_lock(str(host.file), "me", deadline=0.3):
@@ -711,6 +711,6 @@ def test_a_link_that_synapse_made_to_where_it_could_not_write_is_not_followed(ho
     os.chown(host.file, 991, 991, follow_symlinks=False)
     os.chown(host.file.parent, 991, 991)
     error = host.bad(REGISTER)
-    assert f"{host.file}: is a link that uid 991 made, to {victim}, where it could not write itself" in error
-    assert f"set the directory {host.folder} in its place" in error
+    assert f"{host.file}: homeserver.yaml is a link that uid 991 made: it is not followed" in error
+    assert f"set the path that it leads to, {victim}" in error
     assert victim.read_bytes().decode() == BEFORE

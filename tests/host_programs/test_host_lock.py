@@ -49,7 +49,7 @@ def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
         later.stdin.close()
         later.stdin = None
         told = later.stderr.readline()
-        assert told == f"waiting for {STEP} (pid {os.getpid()}), which an earlier run began that was cut off\n"
+        assert told == f"waiting for {STEP} (pid {os.getpid()}), which is at work for an earlier run\n"
         assert not (tmp_path / "bridge").exists()
     assert later.wait(30) == 0
     later.communicate()
@@ -65,7 +65,7 @@ def test_another_step_of_the_stack_and_the_same_of_another_stack_do_not_wait(tmp
 
 def test_one_that_never_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_lock, "DEADLINE", 0.3)
-    words = rf"{STEP} \(pid {os.getpid()}\) has been at work for over 0.3 s, for an earlier run that was cut off: wait"
+    words = rf"{STEP} \(pid {os.getpid()}\) has been at work for an earlier run for over 0.3 s: wait"
     with hold_step_lock(STEP), pytest.raises(ScriptError, match=words), hold_step_lock(STEP):
         raise AssertionError("both hold it")
 

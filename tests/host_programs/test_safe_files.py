@@ -90,7 +90,7 @@ def test_a_directory_on_the_way_that_they_made_a_link_is_not_followed(theirs: Pa
     (tmp_path / "etc").mkdir()
     (theirs / "data").symlink_to(tmp_path / "etc")
     give(theirs / "data")
-    with pytest.raises(ScriptError, match=r"data in it is a link that uid 991 made: it is not followed: set the path"):
+    with pytest.raises(ScriptError, match=r"data is a link that uid 991 made: it is not followed: set the path"):
         safe_files.write_file(theirs / "data/a.yaml", b"x")
     assert not list((tmp_path / "etc").iterdir())
 
