@@ -53,7 +53,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
     edits += [check_backup_script_file(facts, deployment)] if deployment.backup.script else []
     disks = list(find_full_disks(facts, settings, deployment))
     removals = [*_find_removals(facts, deployment, bridges)]
-    if any(bridge.owns_container for bridge in bridges):
+    if all(bridge.owns_container for bridge in bridges):  # a bridge that is new lacks its entries
         removals += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
     again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
     return Findings(
