@@ -1,4 +1,4 @@
-"""Checks one bridge: names that somebody else has, its archive, its container, and what somebody removed."""
+"""Checks one bridge: names that somebody else has, its archive, its container."""
 
 from __future__ import annotations
 
@@ -79,15 +79,6 @@ def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator
             "change of the role's password until the new container is ready, the bridge neither sends nor receives; "
             "Synapse keeps new events meanwhile"
         )
-
-
-def find_removed_bridge_files(bridge: ObservedBridge) -> Iterator[str]:
-    """Files of a bridge with a container that somebody removed."""
-    directory, path = bridge.facts.directory, bridge.deployment.place.directory
-    if bridge.owns_container and bridge.facts.registration is None:
-        yield f"{bridge.deployment.registration_path}: is missing"
-    if bridge.owns_container and directory.stack is None:
-        yield f"{path}: its mark, the file .stack, is missing" if directory.entries else f"{path}: is empty or missing"
 
 
 def next_attempt(bridge: ObservedBridge) -> int:
