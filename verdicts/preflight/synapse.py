@@ -87,7 +87,7 @@ def _check_workers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         numbered = enumerate(unnamed, start=len(server.workers))
         commands = (f"pulumi config set --path 'synapseWorkers[{number}]' {name}" for number, name in numbered)
         names = ", ".join(unnamed)
-        yield f"container {names}: runs a worker of {server.container}: restart it with that: `{' && '.join(commands)}`"
+        yield f"container {names}: runs a worker of {server.container}: have it restarted, too: `{' && '.join(commands)}`"
     for name, worker in facts.workers.items():
         found = worker.facts
         if found is None:
