@@ -86,9 +86,8 @@ def summarize_answer(exchange: Exchange) -> str:
     if body is None:
         kind = exchange.header("Content-Type").partition(";")[0] or "no content type"
         location = exchange.header("Location")
-        return (
-            f"{exchange.status} {'to ' + shorten_line(location) if location else f'{kind}, {len(exchange.body)} bytes'}"
-        )
+        text = f"to {shorten_line(location)}" if location else f"{kind}, {len(exchange.body)} bytes"
+        return f"{exchange.status} {text}"
     if "errcode" in body:
         return shorten_line(f"{exchange.status} {body['errcode']} {body.get('error', '')}".rstrip())
     shown = {key: body[key] for key in ("user_id", "appservice_id", "duration_ms") if key in body}

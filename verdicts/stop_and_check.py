@@ -3,14 +3,14 @@
 Five requests (host_programs/synapse/stop_and_check.py sends them) prove that both registrations are loaded and that MAS
 does not interfere (Synapse 1.147.1): the bot can be registered, its token speaks for it, its token and registration id
 match, and the same two proofs for the double-puppet registration, whose token speaks for the admin. PASS needs all
-five. A step that does not pass fails by the first rule that applies: the plan's FAIL list, from the transport up, then
-"neither PASS nor known".
+five. A step that does not pass fails by the first rule that applies: the plan's FAIL list, then "neither PASS nor
+known".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,7 +104,7 @@ def _evaluate_step(name: str, exchange: Exchange, expected: Expected) -> Step:
     appservice = expected.doublepuppet_id if puppet else expected.appservice_id
     answer = _Answer(name, exchange, exchange.status, exchange.json() or {}, user, appservice)
     passed = _find_pass_rule(answer, expected)
-    rule, fix = (passed, "") if passed else _find_fail_rule(answer, expected)
+    rule, fix = (passed, "") if passed else next(_list_fail_rules(answer, expected))
     return Step(name, summarize_answer(exchange), bool(passed), rule, fix)
 
 
@@ -137,42 +137,35 @@ def _find_wrong_host(answer: _Answer, expected: Expected) -> str:
     return host if expected.bridge_host and host.lower() != expected.bridge_host.lower() else ""
 
 
-def _find_fail_rule(answer: _Answer, expected: Expected) -> Rule:
-    return (
-        _rule_for_fault(answer.exchange)
-        or _rule_for_foreign_answer(answer.exchange, expected)
-        or _rule_for_rejected_token(answer)
-        or _rule_for_wrong_registration(answer, expected)
-        or _rule_for_wrong_user(answer)
-        or (f"neither PASS nor known: {answer.status} {answer.errcode}".rstrip(), f"{_LOG}; {_URL}")
-    )
+def _list_fail_rules(answer: _Answer, expected: Expected) -> Iterator[Rule]:
+    """All that apply, from the transport up."""
+    yield from _list_transport_rules(answer.exchange, expected)
+    yield from _list_token_rules(answer)
+    yield from _list_registration_rules(answer, expected)
+    yield f"neither PASS nor known: {answer.status} {answer.errcode}".rstrip(), f"{_LOG}; {_URL}"
 
 
-def _rule_for_fault(exchange: Exchange) -> Rule | None:
-    """No whole answer."""
-    if exchange.fault == "refused":
-        return "Synapse is not there: connection refused until the time limit", (
-            f"start Synapse, or check synapseUrl; {_LOG}"
-        )
-    if not exchange.fault:
-        return None
-    fix = f"check that Synapse is healthy, and synapseUrl (a proxy whose backend is not up drops connections); {_LOG}"
-    return FAULTS[exchange.fault], "fix the step above it" if exchange.fault == "not-sent" else fix
-
-
-def _rule_for_foreign_answer(exchange: Exchange, expected: Expected) -> Rule | None:
-    """An answer of MAS, a proxy or a login page instead of Synapse's."""
-    status = exchange.status
+def _list_transport_rules(exchange: Exchange, expected: Expected) -> Iterator[Rule]:
+    """No whole answer, or one of MAS, a proxy or a login page."""
+    status, fault = exchange.status, exchange.fault
+    if fault == "refused":
+        fix = f"start Synapse, or check synapseUrl; {_LOG}"
+        yield "Synapse is not there: connection refused until the time limit", fix
+    elif fault == "not-sent":
+        yield FAULTS[fault], "fix the step above it"
+    elif fault:
+        fix = "check that Synapse is healthy, and synapseUrl (a proxy whose backend is not up drops connections)"
+        yield FAULTS[fault], f"{fix}; {_LOG}"
     if status is not None and 300 <= status < 400:
         to_mas = _leads_to_mas(exchange.header("Location"), expected.mas_hosts)
-        return f"{status} redirect{' to MAS' if to_mas else ''}", _URL
+        yield f"{status} redirect{' to MAS' if to_mas else ''}", _URL
     if find_mas_mark(exchange):
-        return f"MAS answered: {MAS_MARK} in its {find_mas_mark(exchange)}", _URL
+        yield f"MAS answered: {MAS_MARK} in its {find_mas_mark(exchange)}", _URL
     if is_still_starting(exchange):
-        return f"Synapse is not there: {status} without a body of Synapse's until the time limit", (
-            f"a proxy answers for it: start Synapse; {_LOG}"
-        )
-    return ("an HTML page, not Synapse's JSON", _URL) if is_html(exchange) else None
+        fix = f"a proxy answers for it: start Synapse; {_LOG}"
+        yield f"Synapse is not there: {status} without a body of Synapse's until the time limit", fix
+    if is_html(exchange):
+        yield "an HTML page, not Synapse's JSON", _URL
 
 
 def _leads_to_mas(location: str, mas_hosts: Sequence[str]) -> bool:
@@ -184,9 +177,9 @@ def _leads_to_mas(location: str, mas_hosts: Sequence[str]) -> bool:
     return any(host and mas.lower() in (host, f"{host}:{port}") for mas in mas_hosts)
 
 
-def _rule_for_rejected_token(answer: _Answer) -> Rule | None:
+def _list_token_rules(answer: _Answer) -> Iterator[Rule]:
     """Synapse does not accept the token, or not for this user."""
-    status, errcode, appservice = answer.status, answer.errcode, answer.appservice
+    status, errcode, error, appservice = answer.status, answer.errcode, answer.error, answer.appservice
     load = (
         "Synapse has no registration with this as_token: check that app_service_config_files lists the file of "
         f"{appservice}, that its as_token is the one in the stack (`pulumi up` with a new `reapply` number writes it "
@@ -194,69 +187,51 @@ def _rule_for_rejected_token(answer: _Answer) -> Rule | None:
     )
     if errcode == "M_UNKNOWN_TOKEN":
         # Only a registration request stops at the appservices. The others ask MAS then.
-        asked = ", and MAS, which Synapse then asked, knows it neither" if "not active" in answer.error else ""
-        return f"{status} M_UNKNOWN_TOKEN: no appservice's token{asked}", load
-    if status == 503 and "introspect" in answer.error:
-        return "503: no appservice's token, and MAS, which Synapse then asked, is down", f"{load}; start MAS as well"
+        asked = ", and MAS, which Synapse then asked, knows it neither" if "not active" in error else ""
+        yield f"{status} M_UNKNOWN_TOKEN: no appservice's token{asked}", load
+    if status == 503 and "introspect" in error:
+        yield "503: no appservice's token, and MAS, which Synapse then asked, is down", f"{load}; start MAS as well"
     if errcode in ("M_USER_LOCKED", "M_USER_DEACTIVATED"):
-        return f"{status} {errcode}: {answer.user} is {errcode[7:].lower()}", (
-            f"unlock or reactivate {answer.user} in MAS (or Synapse's admin API), or set another adminUser"
-        )
+        fix = f"unlock or reactivate {answer.user} in MAS (or Synapse's admin API), or set another adminUser"
+        yield f"{status} {errcode}: {answer.user} is {errcode[7:].lower()}", fix
     if status == 401:
-        return f"401{errcode and f' {errcode}'}: the as_token was rejected", load
-    if status != 403:
-        return None
+        yield f"401{errcode and f' {errcode}'}: the as_token was rejected", load
     # By Synapse's messages: synapse/api/auth/base.py, synapse/rest/client/appservice_ping.py.
-    if answer.error.startswith("Mismatching application service ID"):
-        return f"403: this as_token is not that of the registration {appservice}", (
-            f"another registration holds the token (same file under another id?): its id must be {appservice}"
-        )
-    if "cannot masquerade" in answer.error:
-        return f"403: the user is outside the namespace of {appservice}", (
-            f"compare namespaces.users of the loaded registration {appservice} with the domain"
-        )
-    if "has not registered this user" in answer.error:
-        return "403: Synapse has no such user", (
-            "the bot: see the step `register bot`; the admin: check adminUser; an account that MAS alone knows comes "
-            "to Synapse when this user logs in to Matrix once"
-        )
-    return "403: MAS or Synapse refused the as_token", _LOG
+    if status == 403 and error.startswith("Mismatching application service ID"):
+        fix = f"another registration holds the token (same file under another id?): its id must be {appservice}"
+        yield f"403: this as_token is not that of the registration {appservice}", fix
+    if status == 403 and "cannot masquerade" in error:
+        fix = f"compare namespaces.users of the loaded registration {appservice} with the domain"
+        yield f"403: the user is outside the namespace of {appservice}", fix
+    if status == 403 and "has not registered this user" in error:
+        fix = "the bot: see `register bot`; the admin: check adminUser, and let this user log in to Matrix once"
+        yield "403: Synapse has no such user", fix
+    if status == 403:
+        yield "403: MAS or Synapse refused the as_token", _LOG
 
 
-def _rule_for_wrong_registration(answer: _Answer, expected: Expected) -> Rule | None:
-    """Synapse has loaded another registration than ours under this id."""
-    loaded = f"the loaded registration {answer.appservice}"
-    fix = f"another file is loaded as {answer.appservice}: put ours in place"
-    if answer.step == PING and (host := _find_wrong_host(answer, expected)):
-        return f"{loaded} names the host {host}, which is not there", (
-            f"its url should name {expected.bridge_host}: {fix}"
-        )
+def _list_registration_rules(answer: _Answer, expected: Expected) -> Iterator[Rule]:
+    """Synapse has loaded another registration than ours under this id, or answers about somebody else."""
+    step, status, body, user, appservice = answer.step, answer.status, answer.body, answer.user, answer.appservice
+    loaded, fix = f"the loaded registration {appservice}", f"another file is loaded as {appservice}: put ours in place"
+    host = _find_wrong_host(answer, expected)
+    if step == PING and host:
+        yield f"{loaded} names the host {host}, which is not there", f"it should name {expected.bridge_host}: {fix}"
     if answer.errcode == "M_EXCLUSIVE":
-        return f"{answer.user} is not in the namespace of {answer.appservice}, or is in another's", (
-            f"compare namespaces.users of {loaded} with the domain, and look for a second registration that claims the "
-            "bot"
-        )
-    if answer.step == PING and answer.errcode == "M_URL_NOT_SET":
-        return f"{loaded} has no url", fix
-    if answer.step == PUPPET_PING and answer.status in (200, 502, 504):
-        return f"{loaded} has a url", f"double puppeting needs `url: null`: {fix}"
-    return None
-
-
-def _rule_for_wrong_user(answer: _Answer) -> Rule | None:
-    """An answer about somebody else, or about nobody."""
-    body = answer.body
+        claim = "compare its namespaces.users with the domain, and look for another registration that claims the bot"
+        yield f"{user} is not in the namespace of {appservice}, or is in another's", claim
+    if step == PING and answer.errcode == "M_URL_NOT_SET":
+        yield f"{loaded} has no url", fix
+    if step == PUPPET_PING and status in (200, 502, 504):
+        yield f"{loaded} has a url", f"double puppeting needs `url: null`: {fix}"
     if not body:
-        return f"{answer.status} and no JSON object in it", _URL
-    if answer.status == 200 and body.get("user_id", answer.user) != answer.user:
-        return f"user_id is not {answer.user}", (
-            "the token belongs to another registration or domain: compare the loaded registration's as_token and "
-            f"namespaces, and the setting domain, with {answer.user}"
-        )
-    if answer.status == 200 and body.get("appservice_id", answer.appservice) != answer.appservice:
-        fix = f"another registration holds this as_token: give {answer.appservice} its own"
-        return f"appservice_id is not {answer.appservice}", fix
-    return None
+        yield f"{status} and no JSON object in it", _URL
+    if status == 200 and body.get("user_id", user) != user:
+        fix = f"compare the loaded registration's as_token and namespaces, and the setting domain, with {user}"
+        yield f"user_id is not {user}", fix
+    if status == 200 and body.get("appservice_id", appservice) != appservice:
+        fix = f"another registration holds this as_token: give {appservice} its own"
+        yield f"appservice_id is not {appservice}", fix
 
 
 def format_verdict(verdict: Verdict) -> str:

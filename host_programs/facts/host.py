@@ -17,15 +17,8 @@ from documents.backup import backup_script
 from documents.backup.script_check import resolve_directory
 from documents.places import Deployment
 from documents.refusal import Refused
-from host_programs import host_lock
+from host_programs import docker, host_lock
 from host_programs.backup import shell_syntax
-from host_programs.docker import (
-    filter_existing,
-    find_path_in_container,
-    find_path_on_host,
-    inspect_all_containers,
-    run_docker,
-)
 from host_programs.facts import bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
@@ -71,16 +64,17 @@ def observe(request: FactsRequest) -> ObservedFacts:
     dumps_path = resolve_directory((script and script.text) or "", deployment.backup.directory)
     with ThreadPoolExecutor(max_workers=READERS) as pool:
         version = pool.submit(docker_facts.read_version)
-        listed = pool.submit(inspect_all_containers)
+        listed = pool.submit(docker.inspect_all_containers)
         password = pool.submit(postgres_facts.read_superuser_password, postgres.container)
-        network = pool.submit(filter_existing, "network", [server.network])
-        images = pool.submit(filter_existing, "image", [bridge.place.image for bridge in deployment.bridges])
+        network = pool.submit(docker.filter_existing, "network", [server.network])
+        images = pool.submit(docker.filter_existing, "image", [bridge.place.image for bridge in deployment.bridges])
         inside = pool.submit(synapse.read_inside, deployment)
         rights = pool.submit(postgres_facts.read_postgres, deployment, request.isolated_databases)
         answer = pool.submit(synapse.read_answer, server)
         syntax = pool.submit(_check_syntax, deployment, script)
         workers = {name: pool.submit(inspect_worker, name, server) for name in server.workers}
-        data_root = pool.submit(run_docker, "info", "--format", "{{.DockerRootDir}}")
+        context = pool.submit(docker.run_docker, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+        data_root = pool.submit(docker.run_docker, "info", "--format", "{{.DockerRootDir}}")
         docker_version = version.result()  # first: if Docker is gone, this says so best
         containers = {container.name: container for container in listed.result()}
         main = containers.get(server.container)
@@ -92,7 +86,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
         ]
         host = HostFacts(
             docker=docker_version,
-            docker_host=run_docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").stdout.strip(),
+            docker_host=context.result().stdout.strip(),
             uids=docker_facts.read_id_map(containers, deployment, "uid_map"),
             gids=docker_facts.read_id_map(containers, deployment, "gid_map"),
             docker_free=shutil.disk_usage(find_existing(Path(data_root.result().stdout.strip()))).free,
@@ -108,10 +102,10 @@ def observe(request: FactsRequest) -> ObservedFacts:
             synapse=inside.result(),
             postgres=rights.result(),
             homeserver=read_file(server.homeserver_file),
-            container_paths=_map_paths(find_path_in_container, main, (server.directory, server.homeserver_file)),
+            container_paths=_map_paths(docker.find_path_in_container, main, (server.directory, server.homeserver_file)),
             synapse_url=answer.result()[0],
             synapse_silent=answer.result()[1],
-            host_paths=_map_paths(find_path_on_host, main, inside.result().files),
+            host_paths=_map_paths(docker.find_path_on_host, main, inside.result().files),
             backup_script=script,
             backup_syntax=syntax.result(),
             dump_script_owner=read_dump_script_owner(Path(deployment.dump_script)),

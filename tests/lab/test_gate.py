@@ -237,7 +237,7 @@ def test_root_follows_no_link_in_synapse_s_directory(deployed: Lab) -> None:
     try:
         deployed.write_config(reapply=1)
         done = deployed.pulumi("up", "--yes", "--skip-preview", check=False)
-        assert done.returncode != 0 and "does not name this stack in its first line" in " ".join(done.stdout.split())
+        assert done.returncode != 0 and "exists and was not made by this stack" in " ".join(done.stdout.split())
         assert victim.read_text() == "root's own\n" and victim.stat().st_uid == 0
     finally:
         file.unlink()

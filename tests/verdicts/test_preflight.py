@@ -132,7 +132,7 @@ REFUSALS: list[tuple[Change, str]] = [
     (_set("network", False), "network matrix-net: does not exist: correct the setting network (docker network ls)"),
     (
         _set("worker_containers", ("synapse-worker-1", "synapse-worker-2")),
-        "container synapse-worker-1, synapse-worker-2: runs a worker of matrix-synapse: restart it with that: "
+        "container synapse-worker-1, synapse-worker-2: runs a worker of matrix-synapse: have it restarted, too: "
         "`pulumi config set --path 'synapseWorkers[0]' synapse-worker-1 && pulumi config set --path "
         "'synapseWorkers[1]' synapse-worker-2`",
     ),
@@ -225,19 +225,19 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _add("postgres.roles", {"mautrix_signal": ""}),
-        "role mautrix_signal: exists, and nothing shows that this stack made it: set another bridges[0].role",
+        "role mautrix_signal: exists and was not made by this stack: set another bridges[0].role",
     ),
     (
         _add("postgres.databases", {"mautrix_signal": ""}),
-        "database mautrix_signal: exists, and nothing shows that this stack made it: set another bridges[0].database",
+        "database mautrix_signal: exists and was not made by this stack: set another bridges[0].database",
     ),
     (
         _add("postgres.roles", {"mautrix_signal": owner_comment("other/x")}),
-        "role mautrix_signal: belongs to the stack other/x: set another bridges[0].role",
+        "role mautrix_signal: exists and belongs to the stack other/x: set another bridges[0].role",
     ),
     (
         _add("postgres.databases", {"mautrix_signal": owner_comment("other/x", began="none")}),
-        "database mautrix_signal: belongs to the stack other/x: set another bridges[0].database",
+        "database mautrix_signal: exists and belongs to the stack other/x: set another bridges[0].database",
     ),
     (
         _set("postgres.locked_out", {"synapse": ("grafana", "mas")}),
@@ -254,7 +254,7 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("bridge.directory.stack", "other/x"),
-        "/opt/matrix/mautrix-signal: belongs to the stack other/x: set another bridges[0].directory",
+        "/opt/matrix/mautrix-signal: exists and belongs to the stack other/x: set another bridges[0].directory",
     ),
     (
         _set("bridge.directory.entries", ("signal.db",)),
@@ -262,18 +262,17 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("bridge.registration", OwnFile("", 991, 991)),
-        "/opt/matrix/synapse/registration.yaml: exists and does not name this stack in its first line; Synapse may "
-        "need it: set another bridges[0].registrationFile",
+        "/opt/matrix/synapse/registration.yaml: exists and was not made by this stack: set another "
+        "bridges[0].registrationFile",
     ),
     (
         _set("doublepuppet", OwnFile("other/x", 991, 991)),
-        "/opt/matrix/synapse/doublepuppet.yaml: exists and belongs to the stack other/x; Synapse may need it: set "
-        "another doublepuppetFile",
+        "/opt/matrix/synapse/doublepuppet.yaml: exists and belongs to the stack other/x: set another doublepuppetFile",
     ),
     (
         _set("dump_script_owner", ""),
-        "/opt/matrix/scripts/mautrix-bridges_backup.sh: exists and is not ours: set another sharedDir, whose name "
-        "it has",
+        "/opt/matrix/scripts/mautrix-bridges_backup.sh: exists and was not made by this stack: set another sharedDir, "
+        "whose name it has",
     ),
     (
         _set("dump_script_owner", "other/x"),
@@ -314,7 +313,7 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("directory.stack", "other/x"),
-        "/opt/matrix/mautrix-bridges: belongs to the stack other/x: set another sharedDir",
+        "/opt/matrix/mautrix-bridges: exists and belongs to the stack other/x: set another sharedDir",
     ),
     (
         _set("directory.entries", ("notes",)),
@@ -330,7 +329,7 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("docker_free", 50 * 2**20),
-        "disk: 50 MiB free for Docker: the image and the bridges' temporary files may need 2648: make room",
+        "disk: 50 MiB free for Docker: the bridges' images and temporary files may need 2648: make room",
     ),
     (
         _set("backup_dir.free", 30 * 2**20),
@@ -623,11 +622,10 @@ def test_without_its_mark_or_its_directory_the_deployment_is_still_ours(entries:
         assert "/opt/matrix/mautrix-signal: is empty or missing: if somebody removed it, `pulumi config set" in told
 
 
-def test_another_directory_with_files_in_it_is_refused_and_the_cause_is_named() -> None:
+def test_another_directory_with_files_in_it_is_refused() -> None:
     directory = replace(deployed().bridges[0].directory, stack=None, entries=("notes",))
     assert verdict(but(deployed(), {"directory": directory, "directory_writers": ()})).problems == (
-        "/opt/matrix/mautrix-signal: holds files that this stack did not make, though its bridge exists: was the "
-        "setting changed?: set another bridges[0].directory",
+        "/opt/matrix/mautrix-signal: holds files that this stack did not make: set another bridges[0].directory",
     )
 
 
@@ -667,7 +665,7 @@ def test_a_synapse_that_an_ended_run_left_down_does_not_stop_the_run_that_mends_
     [
         (
             _set("docker_free", 500 * 2**20),
-            "disk: 500 MiB free for Docker: the image and the bridges' temporary files may need 2648",
+            "disk: 500 MiB free for Docker: the bridges' images and temporary files may need 2648",
         ),
         (_set("backup_dir.free", 300 * 2**20), "disk: 300 MiB free in /opt/matrix/backups: the dumps may need 638"),
     ],
@@ -702,6 +700,7 @@ def test_a_removed_bridge_is_reported_and_an_added_one_is_checked() -> None:
     known = Registration("/data/wa.yaml", "whatsapp", (r"@whatsapp_.*:echo6\.co",))
     found = preflight(_set("synapse.registrations", (known,))(host), settings(None, others), whole(None, others))
     assert [line.partition(": ")[2].partition(":")[0] for line in found.problems] == ["has the id whatsapp too"]
+    assert not [line for line in found.warnings if "no longer holds" in line], "nobody removed what is to come"
     assert found.changes[-1] == (
         "container mautrix-slack: is no longer among the bridges: it stops, its database is archived, and all of it "
         "is removed"
@@ -713,4 +712,4 @@ def test_images_that_are_to_come_need_room_together() -> None:
     others = [{"kind": "whatsapp"}, {"kind": "slack"}]
     host = replace(healthy(3), docker_free=500 * 2**20)
     told = preflight(host, settings(None, others), whole(None, others)).warnings
-    assert "disk: 500 MiB free for Docker: 3 images and the bridges' temporary files may need 3848" in told
+    assert "disk: 500 MiB free for Docker: the bridges' images and temporary files may need 3848" in told

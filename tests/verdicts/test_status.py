@@ -240,6 +240,14 @@ def test_the_cause_is_told_before_the_bridges_that_suffer_from_it() -> None:
     assert len(find_status_warnings(facts)) == 2, "preflight itself reports that Synapse does not answer"
 
 
+def test_a_bridge_that_is_still_to_be_made_is_no_warning_at_preview() -> None:
+    new = Database("matrix-postgres", "mautrix_new", "mautrix_new")
+    absent = bridge(
+        name="mautrix-new", database=new, status=BridgeStatus(container="absent"), dump=DumpFacts("mautrix_new")
+    )
+    assert find_status_warnings(stack(bridges=(bridge(), absent))) == ()
+
+
 def test_a_docker_that_does_not_answer_is_told_first_and_the_bridges_are_no_less_critical() -> None:
     unknown = BridgeStatus(problem="docker container: no answer in 5 s")
     facts = stack(docker_error="docker container: no answer in 5 s", bridges=(bridge(status=unknown),) * 2)

@@ -1,4 +1,4 @@
-"""Checks one bridge: names that somebody else has, its archive, its container, and what somebody removed."""
+"""Checks one bridge: names that somebody else has, its archive, its container."""
 
 from __future__ import annotations
 
@@ -8,46 +8,34 @@ from documents.marks import ATTEMPT_LABEL, TOKENS_LABEL, parse_owner_comment
 from documents.places import NO_ARCHIVE
 from settings.fields import Settings
 from verdicts.preflight.observed import ObservedBridge
-from verdicts.preflight.registrations import check_registration_file
+from verdicts.preflight.ownership import check_directory, check_owner
 from verdicts.preflight.versions import check_versions, stops_the_bridge
 
 
 def check_bridge(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
-    yield from _check_database(bridge)
-    yield from _check_container_and_directory(bridge)
-    path, key = bridge.deployment.registration_path, f"{bridge.setting}.registrationFile"
-    yield from check_registration_file(bridge.facts.registration, path, bridge.deployment.stack, key)
+    yield from _check_owners(bridge)
     yield from _check_archive(bridge, settings)
     yield from check_versions(bridge)
     yield from (f"{bridge.setting}.{line}" for line in bridge.facts.config_refused)
 
 
-def _check_database(bridge: ObservedBridge) -> Iterator[str]:
-    """A role or a database of that name that is somebody else's. It may be in use: no advice says to drop it."""
-    postgres, database, setting = bridge.postgres, bridge.deployment.place.database, bridge.setting
+def _check_owners(bridge: ObservedBridge) -> Iterator[str]:
+    """Names that somebody else's thing has."""
+    place, facts, postgres, setting = bridge.deployment.place, bridge.facts, bridge.postgres, bridge.setting
+    stack, registration = bridge.deployment.stack, facts.registration
     for kind, name, comments in (
-        ("role", database.role, postgres.roles),
-        ("database", database.database, postgres.databases),
+        ("role", place.database.role, postgres.roles),
+        ("database", place.database.database, postgres.databases),
     ):
-        owner = parse_owner_comment(comments.get(name)).get("stack")
-        if owner not in (None, bridge.deployment.stack):
-            yield f"{kind} {name}: belongs to the stack {owner}: set another {setting}.{kind}"
-        elif name in comments and owner is None and not bridge.owns_any:
-            yield f"{kind} {name}: exists, and nothing shows that this stack made it: set another {setting}.{kind}"
-
-
-def _check_container_and_directory(bridge: ObservedBridge) -> Iterator[str]:
-    """A container of that name, or a directory, that is somebody else's."""
-    place, directory, setting = bridge.deployment.place, bridge.facts.directory, bridge.setting
-    if bridge.facts.container is not None and not bridge.owns_container:
-        owner = bridge.container_owner
-        reason = f"belongs to the stack {owner}" if owner else "was not made by this stack"
-        yield f"container {place.container}: exists and {reason}: set another {setting}.container"
-    if directory.stack not in (None, bridge.deployment.stack):
-        yield f"{place.directory}: belongs to the stack {directory.stack}: set another {setting}.directory"
-    elif not bridge.owns_directory and directory.entries:
-        moved = ", though its bridge exists: was the setting changed?" if bridge.owns_container else ""
-        yield f"{place.directory}: holds files that this stack did not make{moved}: set another {setting}.directory"
+        owner = parse_owner_comment(comments.get(name)).get("stack", "") if name in comments else None
+        if owner or not bridge.owns_any:  # a killed run made it, and gave it no comment
+            yield from check_owner(f"{kind} {name}", owner, stack, f"{setting}.{kind}")
+    owner = facts.container.labels.get(STACK_LABEL, "") if facts.container else None
+    yield from check_owner(f"container {place.container}", owner, stack, f"{setting}.container")
+    if facts.directory.stack is not None or not bridge.owns_directory:
+        yield from check_directory(place.directory, facts.directory, stack, f"{setting}.directory")
+    owner = registration.stack if registration else None
+    yield from check_owner(bridge.deployment.registration_path, owner, stack, f"{setting}.registrationFile")
 
 
 def _check_archive(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
@@ -85,15 +73,6 @@ def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator
             "change of the role's password until the new container is ready, the bridge neither sends nor receives; "
             "Synapse keeps new events meanwhile"
         )
-
-
-def find_removed_bridge_files(bridge: ObservedBridge) -> Iterator[str]:
-    """Files of a bridge with a container that somebody removed."""
-    directory, path = bridge.facts.directory, bridge.deployment.place.directory
-    if bridge.owns_container and bridge.facts.registration is None:
-        yield f"{bridge.deployment.registration_path}: is missing"
-    if bridge.owns_container and directory.stack is None:
-        yield f"{path}: its mark, the file .stack, is missing" if directory.entries else f"{path}: is empty or missing"
 
 
 def next_attempt(bridge: ObservedBridge) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from documents.places import Deployment
 from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
-from verdicts.preflight.bridge import check_bridge, find_bridge_warnings, find_removed_bridge_files, next_attempt
+from verdicts.preflight.bridge import check_bridge, find_bridge_warnings, next_attempt
 from verdicts.preflight.disks import check_directories, find_full_disks
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
@@ -53,7 +53,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
     edits += [check_backup_script_file(facts, deployment)] if deployment.backup.script else []
     disks = list(find_full_disks(facts, settings, deployment))
     removals = [*_find_removals(facts, deployment, bridges)]
-    if any(bridge.owns_container for bridge in bridges):
+    if all(bridge.owns_container for bridge in bridges):  # a bridge that is new lacks its entries
         removals += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
     again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
     return Findings(
@@ -91,13 +91,17 @@ def _find_interrupted_run(facts: HostFacts, deployment: Deployment) -> Iterator[
 
 def _find_removals(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:
     """Files that an earlier `up` made and somebody removed since."""
-    if any(bridge.owns_container for bridge in bridges):
-        if facts.doublepuppet is None:
-            yield f"{deployment.doublepuppet_path}: is missing"
-        if facts.dump_script_owner is None:
-            yield f"{deployment.dump_script}: is missing"
-    for bridge in bridges:
-        yield from find_removed_bridge_files(bridge)
+    deployed = [bridge for bridge in bridges if bridge.owns_container]
+    if deployed and facts.doublepuppet is None:
+        yield f"{deployment.doublepuppet_path}: is missing"
+    if deployed and facts.dump_script_owner is None:
+        yield f"{deployment.dump_script}: is missing"
+    for bridge in deployed:
+        directory, path = bridge.facts.directory, bridge.deployment.place.directory
+        if bridge.facts.registration is None:
+            yield f"{bridge.deployment.registration_path}: is missing"
+        if directory.stack is None:
+            yield f"{path}: {'its mark, the file .stack, is missing' if directory.entries else 'is empty or missing'}"
 
 
 def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:

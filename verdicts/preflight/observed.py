@@ -26,13 +26,9 @@ class ObservedBridge:
         return self.deployment.setting
 
     @property
-    def container_owner(self) -> str | None:
-        """The stack that made the container; None if it names none, or does not exist."""
-        return self.facts.container.labels.get(STACK_LABEL) if self.facts.container else None
-
-    @property
     def owns_container(self) -> bool:
-        return self.container_owner == self.deployment.stack
+        container = self.facts.container
+        return container is not None and container.labels.get(STACK_LABEL) == self.deployment.stack
 
     @property
     def owns_directory(self) -> bool:

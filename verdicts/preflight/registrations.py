@@ -1,4 +1,4 @@
-"""Checks the registrations that Synapse has: files of ours that are somebody else's, and conflicting appservices."""
+"""Checks the registrations that Synapse has: appservices that conflict with ours."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Iterator
 
 from documents.homeserver.entries import Entries
 from documents.places import BridgeDeployment, Deployment
-from verdicts.host_facts.host import HostFacts, OwnFile
+from verdicts.host_facts.host import HostFacts
 from verdicts.host_facts.synapse import Registration
 
 
 def check_registrations(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
-    """A registration for double puppeting that is somebody else's; ids and namespaces that other appservices have."""
-    ours, path = Entries.of(deployment).registrations, deployment.doublepuppet_path
-    yield from check_registration_file(facts.doublepuppet, path, deployment.stack, "doublepuppetFile")
+    """Ids and namespaces of ours that other appservices have."""
+    ours = Entries.of(deployment).registrations
     for other in facts.synapse.registrations:
         if other.path in ours:
             continue
@@ -51,10 +50,3 @@ def _matches(regex: str, user: str) -> bool:
     with contextlib.suppress(re.error):
         return re.match(regex, user) is not None
     return False
-
-
-def check_registration_file(file: OwnFile | None, path: str, stack: str, key: str) -> Iterator[str]:
-    """A registration in the place of ours that is somebody else's. `key` is the setting of its file name."""
-    if file is not None and file.stack != stack:
-        reason = f"belongs to the stack {file.stack}" if file.stack else "does not name this stack in its first line"
-        yield f"{path}: exists and {reason}; Synapse may need it: set another {key}"

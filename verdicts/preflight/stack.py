@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts
+from verdicts.preflight.ownership import check_directory, check_owner
 
 OLDEST_DOCKER = "20.10"  # older ones were never run with this program
 
@@ -53,13 +54,9 @@ def check_containers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
 
 
 def check_own_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
-    """Somebody else's directory or file in the place of the stack's own directory or dump script."""
-    stack, path, owner = deployment.stack, deployment.shared_directory, facts.directory.stack
-    if owner not in (None, stack):
-        yield f"{path}: belongs to the stack {owner}: set another sharedDir"
-    elif owner is None and facts.directory.entries:
-        yield f"{path}: holds files that this stack did not make: set another sharedDir"
-    owner = facts.dump_script_owner
-    if owner not in (None, stack):
-        reason = f"belongs to the stack {owner}" if owner else "is not ours"
-        yield f"{deployment.dump_script}: exists and {reason}: set another sharedDir, whose name it has"
+    """Somebody else's directory or file in the place of one that the bridges share."""
+    stack, registration = deployment.stack, facts.doublepuppet
+    yield from check_directory(deployment.shared_directory, facts.directory, stack, "sharedDir")
+    yield from check_owner(deployment.dump_script, facts.dump_script_owner, stack, "sharedDir, whose name it has")
+    owner = registration.stack if registration else None
+    yield from check_owner(deployment.doublepuppet_path, owner, stack, "doublepuppetFile")

@@ -41,9 +41,8 @@ def _describe_container(status: BridgeStatus) -> str:
 
 def _describe_ping(ping: str) -> str:
     """The HTTP status of Synapse's answer, if there is one; the finding says the rest."""
-    if ping == "not asked":
-        return "-"
-    return ping.split()[0] if ping[:1].isdigit() else "fails"
+    code = ping.partition(" ")[0]
+    return code if code.isdigit() else "-" if ping == "not asked" else "fails"
 
 
 def _describe_archive(archive: NewestArchive, now: float) -> str:

@@ -43,11 +43,9 @@ def check_dumps(dump: DumpFacts, facts: Health) -> Iterator[Finding]:
         yield critical(f"{subject}: no good one is in {dump.directory}: {fix}")
     else:
         age = facts.read_at - dump.good.made_at
-        fix = f"see whether cron runs {script}, and what that says"
-        finding = warning(f"{subject}: the last good one is {describe_age(age)} old ({dump.good.path}): {fix}")
-        level = rate_dump_age(age)
+        level, fix = rate_dump_age(age), f"see whether cron runs {script}, and what that says"
         if level is not Level.OK:
-            yield Finding(level, finding.text)
+            yield Finding(level, f"{subject}: the last good one is {describe_age(age)} old ({dump.good.path}): {fix}")
     for damaged in dump.damaged:
         yield warning(f"{subject}: a newer one is not good: {damaged}: make another, then remove it")
 

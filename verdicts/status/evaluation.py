@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from documents.marks import parse_owner_comment
 from verdicts.status.bridges import build_bridge_row, check_running_bridge
@@ -30,14 +31,12 @@ def evaluate_status(facts: StatusFacts) -> StatusReport:
 
 def find_status_warnings(facts: Health) -> tuple[str, ...]:
     """The warnings that `pulumi preview` adds to preflight's own: running bridges that do not work, old dumps, and
-    Postgres' rights. One line for each, the worst first."""
-    running = [bridge for bridge in facts.bridges if bridge.status.container == "running"]
-    dumps = [*(bridge.dump for bridge in facts.bridges), *facts.dumps]
-    findings = [
-        *(finding for bridge in running for finding in check_running_bridge(bridge, facts.read_at)),
-        *(finding for dump in dumps for finding in check_dumps(dump, facts)),
-        *_check_rights(facts),
-    ]
+    Postgres' rights. One line for each, the worst first. A bridge that does not run is preflight's: `up` makes it."""
+    running = tuple(bridge for bridge in facts.bridges if bridge.status.container == "running")
+    findings = [finding for bridge in running for finding in check_running_bridge(bridge, facts.read_at)]
+    for dump in (*(bridge.dump for bridge in running), *facts.dumps):
+        findings += check_dumps(dump, facts)
+    findings += _check_rights(replace(facts, bridges=running))
     return tuple(finding.text for finding in sorted(findings, key=lambda finding: -finding.level))
 
 
