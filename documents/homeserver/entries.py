@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from documents.places import Deployment
 
 OWNER = r"[A-Za-z0-9][A-Za-z0-9._/@+-]*"  # what a comment can hold: "mautrix-signal/contabo"
-# Plan, section 5b; not needed while encryption.appservice is false, see README.
+# Plan, section 5b; not needed while encryption.appservice is false, see docs/design.md.
 EXPERIMENTAL_FEATURES = ("msc3202_transaction_extensions", "msc2409_to_device_messages_enabled")
 REGISTRATIONS = "app_service_config_files"
 FEATURES = "experimental_features"
@@ -17,9 +17,7 @@ KEYS = (REGISTRATIONS, FEATURES)
 
 @dataclass(frozen=True)
 class Entries:
-    """What one stack needs in homeserver.yaml.
-
-    `owner` names the stack in the comments, as "mautrix-signal/contabo"; `registrations` are paths as Synapse sees
+    """`owner` names the stack in the comments, as "mautrix-signal/contabo"; `registrations` are paths as Synapse sees
     them, as "/data/registration.yaml"; `experimental_features` are flags that must be true. Raises ValueError for an
     owner that a comment cannot hold, and for an entry that is empty or has control characters.
     """
@@ -37,7 +35,6 @@ class Entries:
 
     @classmethod
     def of(cls, deployment: Deployment) -> Entries:
-        """The entries of the plan's section 5b."""
         names = (*(bridge.registration_file for bridge in deployment.bridges), deployment.doublepuppet_file)
         return cls(
             deployment.stack,
@@ -45,7 +42,6 @@ class Entries:
             EXPERIMENTAL_FEATURES if deployment.experimental_features else (),
         )
 
-
-def wanted_names(key: str, entries: Entries) -> tuple[str, ...]:
-    """The entries under one of the two keys, without repetition."""
-    return tuple(dict.fromkeys(entries.registrations if key == REGISTRATIONS else entries.experimental_features))
+    def under(self, key: str) -> tuple[str, ...]:
+        """The entries under one of the two keys, without repetition."""
+        return tuple(dict.fromkeys(self.registrations if key == REGISTRATIONS else self.experimental_features))

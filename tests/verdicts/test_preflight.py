@@ -517,12 +517,6 @@ def test_one_name_instead_of_a_list_is_one_line() -> None:
     )
 
 
-def test_a_key_that_is_set_twice_is_a_warning() -> None:
-    found = verdict(_set("homeserver.text", f"{HOMESERVER}a: 1\na: 2\n")(healthy()))
-    assert found.problems == ()
-    assert [line for line in found.warnings if "a is set a second time (first on line 5): keep one of them" in line]
-
-
 def test_locked_out_roles_are_let_go_when_accepted_and_still_named() -> None:
     facts = _set("postgres.locked_out", {"synapse": ("grafana",)})(healthy())
     found = verdict(facts, acceptLockedOut='["grafana"]')
