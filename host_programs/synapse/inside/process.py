@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -58,8 +58,6 @@ def read_options(process: Path, homeserver: str) -> list[str]:
             found += [name, value if equals else (words[n + 1] if n + 1 < len(words) else "")]
         elif word.startswith("-c") and len(word) > 2:
             found += ["-c", word[2:]]
-        elif word == "--no-secrets-in-config":
-            found.append(word)
     return found if {"-c", "--config-path"} & set(found) else ["-c", homeserver]
 
 
@@ -69,7 +67,7 @@ def enter_directory(process: Path) -> None:
         os.chdir(process / "cwd")
 
 
-def list_files(options: list[str]) -> list[str]:
+def list_files(options: Sequence[str]) -> list[str]:
     """The configuration's files in their order."""
     searched = [options[n + 1] for n, word in enumerate(options) if word in ("-c", "--config-path")]
     if len(searched) == 1 and not os.path.isdir(searched[0]):

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from documents.homeserver.entries import FEATURES, KEYS, REGISTRATIONS
 from host_programs.messages import ScriptError
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, send_request
 from host_programs.synapse.inside import process as synapse_process
@@ -31,8 +32,6 @@ class SynapseRequest:
 
 def read_synapse(request: SynapseRequest) -> SynapseFacts:
     """Find Synapse's process, and read its configuration. Whatever is wrong with that is `error`."""
-    from documents.homeserver.entries import FEATURES, KEYS, REGISTRATIONS
-
     try:
         package = version("matrix-synapse")
     except PackageNotFoundError:

@@ -5,15 +5,17 @@ Runs in that container's python3, which has PyYAML and Synapse; read-only, and n
 
 from __future__ import annotations
 
-import http.client
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from documents.homeserver.entries import REGISTRATIONS
+from host_programs.messages import ScriptError
+from host_programs.synapse.exchange import Request, send_request
 from host_programs.synapse.inside import process as synapse_process
+from verdicts.answers import summarize_answer
 from verdicts.host_facts.synapse import WorkerFacts
 
 SECONDS = 3  # for one answer
@@ -30,8 +32,6 @@ class WorkerRequest:
 
 def inspect_worker(request: WorkerRequest) -> WorkerFacts:
     """Find the worker's process, and ask it. Whatever is wrong with the container or its configuration is `error`."""
-    from documents.homeserver.entries import REGISTRATIONS
-
     processes = synapse_process.find_processes(synapse_process.WORKER)
     if not processes:
         return WorkerFacts(error="runs no worker of Synapse")
@@ -43,7 +43,7 @@ def inspect_worker(request: WorkerRequest) -> WorkerFacts:
         return WorkerFacts(error=str(error))
     try:
         fault = _explain_unhealthy(process, synapse_process.merge(documents.values()))
-    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, LookupError, TypeError, ValueError, ScriptError) as error:
         return WorkerFacts(error=f"{[*documents][-1]}: {synapse_process.describe_error(error)}")
     decided = synapse_process.find_deciding_files(documents, [REGISTRATIONS]).get(REGISTRATIONS, "")
     return WorkerFacts(tuple(map(os.path.realpath, documents)), decided, fault)
@@ -51,39 +51,22 @@ def inspect_worker(request: WorkerRequest) -> WorkerFacts:
 
 def _explain_unhealthy(process: Path, config: Mapping[Any, Any]) -> str:
     """Why it is not healthy yet; "" if it is. Each HTTP listener of a worker answers /health (Synapse:
-    app/generic_worker.py). A worker without one connects to Postgres and Redis once it has loaded its configuration and
-    all registrations."""
-    listeners = list(_list_listeners(config))
-    for address in listeners:
-        if fault := _ask_health(address):
-            return f"{address}: {fault}"
-    return "" if listeners or _has_connection(process) else "it has no connection to anybody yet"
+    app/generic_worker.py). A worker without one on a port connects to Postgres and Redis once it has loaded its
+    configuration and all registrations."""
+    urls = list(_list_urls(config))
+    for url in urls:
+        exchange = send_request("health", url, Request("GET", "/health"), SECONDS)
+        if exchange.status != 200:
+            return f"{url}/health: {summarize_answer(exchange)}"
+    return "" if urls or _has_connection(process) else "it has no connection to anybody yet"
 
 
-def _list_listeners(config: Mapping[Any, Any]) -> Iterator[str]:
-    """A socket's path, or "HOST PORT"."""
+def _list_urls(config: Mapping[Any, Any]) -> Iterator[str]:
     for listener in config.get("worker_listeners") or []:
-        if listener.get("type") == "http" and not listener.get("tls"):
+        if listener.get("type") == "http" and not listener.get("tls") and not listener.get("path"):
             host = (listener.get("bind_addresses") or [listener.get("bind_address") or ""])[0]
-            yield listener.get("path") or f"{EVERYWHERE.get(host, host)} {listener['port']}"
-
-
-def _ask_health(address: str) -> str:
-    """Why a listener does not answer 200; "" if it does."""
-    host, _, port = address.partition(" ")
-    connection = http.client.HTTPConnection(host if port else "localhost", int(port or 80), timeout=SECONDS)
-    try:
-        if not port:
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(SECONDS)
-            connection.sock.connect(address)
-        connection.request("GET", "/health")
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        return str(error) or type(error).__name__
-    finally:
-        connection.close()
-    return "" if status == 200 else f"/health answered {status}"
+            host = EVERYWHERE.get(host, host)
+            yield f"http://{f'[{host}]' if ':' in host else host}:{listener['port']}"
 
 
 def _has_connection(process: Path) -> bool:
