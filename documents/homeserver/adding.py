@@ -17,7 +17,6 @@ from documents.homeserver.positions import (
     Edit,
     Section,
     apply_edits,
-    ends_in_break,
     find_section,
     insert_lines,
     line_break,
@@ -54,7 +53,10 @@ def add_entries(text: str, entries: Entries) -> str:
                 return new
         except Refused:
             continue
-    raise Refused([_no_safe_edit(file)])
+    pair = file.pair(REGISTRATIONS) or file.pair(FEATURES)
+    reason = "an edit here would change other settings or could not be undone"
+    fix = f"write {REGISTRATIONS} and {FEATURES} in block style, one entry a line, and end the last line of the file"
+    raise Refused([Problem(file.line(pair[0]) if pair else 1, reason, fix)])
 
 
 def _is_settled(file: HomeserverFile, entries: Entries) -> bool:
@@ -129,7 +131,7 @@ def _insert_into_flow(text: str, section: Section, margin: str, note: str, new: 
         lines = [f"{indent}{words},  {note}" if rest[1] else f"{indent}, {words}  {note}" for words in new]
         return insert_lines(text, line_end(text, last.end), lines)
     lines = [f"  {note}; before: {ONE_LINE}", *(f"{margin}  , {words}  {note}" for words in new), f"{margin}  "]
-    return Edit(last.end, last.end, line_break(text, last.end).join(lines))
+    return Edit(last.end, last.end, line_break(text).join(lines))
 
 
 def _to_yaml(value: str) -> str:
@@ -137,14 +139,3 @@ def _to_yaml(value: str) -> str:
     if _PLAIN.match(value) and yaml.load(value, Loader=yaml.SafeLoader) == value:
         return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def _no_safe_edit(file: HomeserverFile) -> Problem:
-    """The refusal when every edit that was tried would break one of the two laws."""
-    pair = file.pair(REGISTRATIONS) or file.pair(FEATURES)
-    fix = f"write {REGISTRATIONS} and {FEATURES} in block style, one entry a line"
-    if not ends_in_break(file.text):
-        fix = "end the file's last line with a line break"
-    return Problem(
-        file.line(pair[0]) if pair else 1, "an edit here would change other settings or could not be undone", fix
-    )

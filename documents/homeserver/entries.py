@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from documents.places import Deployment
@@ -18,20 +17,11 @@ KEYS = (REGISTRATIONS, FEATURES)
 @dataclass(frozen=True)
 class Entries:
     """`owner` names the stack in the comments, as "mautrix-signal/contabo"; `registrations` are paths as Synapse sees
-    them, as "/data/registration.yaml"; `experimental_features` are flags that must be true. Raises ValueError for an
-    owner that a comment cannot hold, and for an entry that is empty or has control characters.
-    """
+    them, as "/data/registration.yaml"; `experimental_features` are flags that must be true."""
 
     owner: str
     registrations: tuple[str, ...] = ()
     experimental_features: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(OWNER, self.owner):
-            raise ValueError(f"owner {self.owner!r}: should be letters, digits and ._/@+-, as mautrix-signal/contabo")
-        for value in (*self.registrations, *self.experimental_features):
-            if not value or not value.isprintable():
-                raise ValueError(f"entry {value!r}: should be a path or a flag's name, without control characters")
 
     @classmethod
     def of(cls, deployment: Deployment) -> Entries:

@@ -136,10 +136,10 @@ def line_end(text: str, index: int) -> int:
     return match.end() if match else len(text)
 
 
-def line_break(text: str, index: int) -> str:
-    """The line break to use at `index`: that of the line before it, else the text's first one."""
-    breaks: list[str] = BREAK.findall(text, 0, index)[-1:] or BREAK.findall(text)
-    return breaks[0] if breaks else "\n"
+def line_break(text: str) -> str:
+    """The line break to use: the text's first one."""
+    match = BREAK.search(text)
+    return match[0] if match else "\n"
 
 
 def ends_in_break(text: str) -> bool:
@@ -148,7 +148,7 @@ def ends_in_break(text: str) -> bool:
 
 def insert_lines(text: str, at: int, lines: Sequence[str]) -> Edit:
     """Inserts lines at `at`, the start of a line. A file whose last line has no line break has none afterwards, too."""
-    end = line_break(text, at)
+    end = line_break(text)
     if at == len(text) and not ends_in_break(text):
         return Edit(at, at, "".join(end + line for line in lines))
     return Edit(at, at, "".join(line + end for line in lines))

@@ -196,11 +196,8 @@ def _homeserver(deployment: Deployment, container: Optional[Container], seconds:
         if container is None or not container.running:
             name = deployment.synapse.container
             return HomeserverEntries(path, error=f"only {name} can read it, which does not run: start it")
-        entries = Entries.of(deployment)
-        request = homeserver_edit.EditRequest(
-            content.data.decode(), entries.owner, entries.registrations, entries.experimental_features
-        )
-        found = program_file.run_inside(container.name, homeserver_edit.find_missing, request, timeout=seconds)
+        request = homeserver_edit.EditRequest(content.data.decode(), Entries.of(deployment))
+        found = program_file.run_inside(container.name, homeserver_edit.add_entries, request, timeout=seconds)
         return HomeserverEntries(path, found.missing, "; ".join(found.refused))
 
     return _answer_or_error(read, lambda error: HomeserverEntries(path, error=error))

@@ -14,11 +14,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
+from documents.homeserver.entries import Entries
 from documents.masking import clean_log
 from documents.places import Synapse
 from host_programs import host_lock
@@ -34,12 +34,9 @@ from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
 from host_programs.synapse.registration_files import (
     read_all_tokens,
     remove_registrations,
-    restore_listed,
     write_registrations,
 )
 from verdicts.host_facts.docker import Container
-
-REQUESTS = 8  # to Synapse at a time
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,7 @@ class SynapseChanges:
 
 
 def register_appservices(arguments: Appservices) -> SynapseChanges:
-    """Registration files, lines in homeserver.yaml, and one restart of Synapse, which only a change takes.
-
-    Synapse is restarted if homeserver.yaml changes, or if that file or a registration is newer than Synapse's start.
+    """Synapse is restarted if homeserver.yaml changes, or if that file or a registration is newer than Synapse's start.
     ScriptError: nothing has changed, or Synapse runs with the old homeserver.yaml again, unless the text says
     otherwise."""
     with host_lock.hold_lock(str(arguments.homeserver_file), arguments.stack):
@@ -94,7 +89,6 @@ def register_appservices(arguments: Appservices) -> SynapseChanges:
 def _register(arguments: Appservices, tokens: Collection[str]) -> SynapseChanges:
     synapse, path = arguments.synapse, arguments.homeserver_file
     old, text = homeserver_file.read_text(path)
-    restore_listed(synapse, arguments.stack, arguments.registrations, text)
     if fault := restart.explain_unhealthy_synapse(synapse):
         raise ScriptError(f"{fault}, nothing was touched: start Synapse, then run this again")
     container = inspect_container(synapse.container)
@@ -105,8 +99,10 @@ def _register(arguments: Appservices, tokens: Collection[str]) -> SynapseChanges
         if not changed and not _is_outdated(arguments):
             return SynapseChanges(changed=False)
         secrets = {*edited.secrets_to_mask, *tokens}
-        _require_loadable(path, request, edited, secrets)
-    loaded_before = _list_loaded(synapse, edited.as_tokens)
+        if edited.problem:
+            raise ScriptError(f"{path}: nothing was touched: {clean_log(edited.problem, secrets)}")
+    others = {path: token for path, token in edited.as_tokens.items() if path not in arguments.listed}
+    must_be_loaded = {*_list_loaded(synapse, others), *arguments.listed}
     journal = homeserver_journal.journal_edit(Path(arguments.journal), old, edited.text)
     with _stop_leaving(arguments), journal as edit_in_progress:
         if changed:
@@ -114,7 +110,7 @@ def _register(arguments: Appservices, tokens: Collection[str]) -> SynapseChanges
             say(f"{path}: the entries of {arguments.stack} are in it")
         done = restart.restart_synapse(synapse, synapse.workers)
         if not done.fault:
-            lost = {*loaded_before, *arguments.listed} - _list_loaded(synapse, edited.as_tokens)
+            lost = must_be_loaded - _list_loaded(synapse, edited.as_tokens)
             fault = f"it runs, but does not know the as_token of {', '.join(sorted(lost))}" if lost else ""
             done = replace(done, fault=fault)
         if done.fault:
@@ -134,31 +130,9 @@ def _edit_request(arguments: Appservices, container: Optional[Container], text: 
     running = container is not None and container.running
     return EditRequest(
         text=text,
-        owner=arguments.stack,
-        registrations=arguments.listed,
-        experimental_features=arguments.experimental_features,
+        entries=Entries(arguments.stack, arguments.listed, arguments.experimental_features),
         inside_file=homeserver_file.find_path_inside(arguments.synapse, container) if running else "",
     )
-
-
-def _require_loadable(path: Path, request: EditRequest, edited: EditResult, secrets: Collection[str]) -> None:
-    """ScriptError unless Synapse would start with the new text, and take all that it says."""
-    if not edited.same_file:
-        raise ScriptError(
-            f"{path}: is not what Synapse's container has as {request.inside_file}, nothing was touched: check the "
-            "settings synapseDir, synapseDataMount and homeserverFile"
-        )
-    if edited.loader_error:
-        raise ScriptError(
-            f"{path}: Synapse's own loader refuses the new configuration, nothing was restarted, the file is as it "
-            f"was:\n{clean_log(edited.loader_error, secrets)}"
-        )
-    if edited.shadowed:
-        raise ScriptError(
-            f"{path}: Synapse would not load {', '.join(edited.shadowed)} with it, since another file of its "
-            "configuration sets the same key and the last one counts: nothing was touched: set homeserverFile to that "
-            "file"
-        )
 
 
 @contextlib.contextmanager
@@ -187,27 +161,16 @@ def _list_loaded(synapse: Synapse, as_tokens: Mapping[str, str]) -> set[str]:
         url = find_url(synapse)
     except ScriptError:
         return set()
-
-    def is_accepted(token: str) -> bool:
-        request = Request("GET", "/_matrix/client/v3/account/whoami", token)
-        with contextlib.suppress(ScriptError):  # a token that no header can hold is nobody's
-            return send_request("whoami", url, request, 10).status == 200
-        return False
-
-    with ThreadPoolExecutor(max_workers=REQUESTS) as pool:  # Synapse asks MAS about each token that it does not know
-        accepted = pool.map(is_accepted, as_tokens.values())
-        return {path for path, is_loaded in zip(as_tokens, accepted) if is_loaded}
+    requests = {path: Request("GET", "/_matrix/client/v3/account/whoami", token) for path, token in as_tokens.items()}
+    return {path for path, request in requests.items() if send_request("whoami", url, request, 10).status == 200}
 
 
 # ---- unregister
 
 
 def unregister_appservices(arguments: Appservices) -> SynapseChanges:
-    """This stack's lines out of homeserver.yaml, a restart of Synapse if that changed anything, and then the
-    registration files away.
-
-    A Synapse that is down, or that would not start anyhow, does not stop the removal: a warning says that the restart
-    is left. If Synapse does not come up after the restart, that is a ScriptError; the lines stay out, and the files
+    """A Synapse that is down, or would not start anyhow, does not stop the removal: a warning says that the restart is
+    left. If Synapse does not come up after the restart, that is a ScriptError; the lines stay out, and the files
     stay until the next run."""
     with host_lock.hold_lock(str(arguments.homeserver_file), arguments.stack):
         result = _unregister(arguments)
@@ -227,12 +190,12 @@ def _unregister(arguments: Appservices) -> SynapseChanges:
     edited = homeserver_file.run_edit(synapse, container, homeserver_edit.remove_entries, request)
     if edited.text == text and not interrupted:
         return SynapseChanges(changed=False)
-    others = [registration for registration in edited.registrations if registration not in arguments.listed]
-    if others and edited.removed_flags:
-        flags = ", ".join(edited.removed_flags)
-        say(f"note: {path}: {flags} went with us; should {', '.join(others)} need one of them, set it by hand")
+    others = ", ".join(other for other in edited.registrations if other not in arguments.listed)
+    flags = ", ".join(flag for flag in arguments.experimental_features if flag in text and flag not in edited.text)
+    if others and flags:
+        say(f"note: {path}: {flags} went with us; should {others} need one of them, set it by hand")
     secrets = {*edited.secrets_to_mask, *read_all_tokens(arguments.registrations)}
-    no_restart = _explain_no_restart(arguments, container, request, edited, interrupted)
+    no_restart = _explain_no_restart(synapse, container, edited, interrupted)
     with homeserver_journal.journal_edit(Path(arguments.journal), old, edited.text):
         if edited.text != text:
             homeserver_file.write_text(path, old.data, edited.text)
@@ -240,11 +203,11 @@ def _unregister(arguments: Appservices) -> SynapseChanges:
         name = synapse.container
         if no_restart:
             say(
-                f"warning: container {name} {clean_log(no_restart, secrets)}: the file is changed, the restart is left "
-                f"to you: docker restart {' '.join([name, *synapse.workers])}"
+                f"warning: container {name}: {clean_log(no_restart, secrets)}: the file is changed, the restart is "
+                f"left to you: docker restart {' '.join([name, *synapse.workers])}"
             )
             return SynapseChanges(changed=True)
-        workers = [worker for worker in synapse.workers if _is_running(worker)]
+        workers = [name for name in synapse.workers if (worker := inspect_container(name)) and worker.running]
         done = restart.restart_synapse(synapse, workers)
         if done.fault:
             raise ScriptError(
@@ -256,27 +219,11 @@ def _unregister(arguments: Appservices) -> SynapseChanges:
     return SynapseChanges(changed=True, restarted=True)
 
 
-def _explain_no_restart(
-    arguments: Appservices,
-    container: Optional[Container],
-    request: EditRequest,
-    edited: EditResult,
-    interrupted: bool,
-) -> str:
+def _explain_no_restart(synapse: Synapse, container: Optional[Container], edited: EditResult, interrupted: bool) -> str:
     """Why Synapse is not to be restarted, which is no reason to keep our lines; "" if it is."""
     if container is None or (not container.running and not interrupted):
         return f"is {restart.describe_status(container)}"
-    if not edited.same_file:
-        return f"has another file as {request.inside_file}"
-    if edited.loader_error:
-        return f"would not start: {edited.loader_error}"
-    if interrupted:
-        return ""
-    seconds = min(restart.PATIENCE, arguments.synapse.deadline)
-    fault = restart.wait_until_healthy(container.name, arguments.synapse, seconds)
+    if edited.problem or interrupted:
+        return edited.problem
+    fault = restart.wait_until_healthy(container.name, synapse, min(restart.PATIENCE, synapse.deadline))
     return f"is not healthy ({fault})" if fault else ""
-
-
-def _is_running(name: str) -> bool:
-    container = inspect_container(name)
-    return container is not None and container.running

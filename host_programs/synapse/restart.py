@@ -17,7 +17,7 @@ from host_programs.docker import find_path_in_container, inspect_container, read
 from host_programs.messages import ScriptError, say
 from host_programs.synapse.client import url_of
 from host_programs.synapse.exchange import Request, send_request
-from host_programs.synapse.inside import worker_facts
+from host_programs.synapse.inside.synapse_facts import SynapseRequest, read_worker
 from verdicts.answers import summarize_answer
 from verdicts.host_facts.docker import Container
 from verdicts.host_facts.synapse import Worker, WorkerFacts
@@ -103,7 +103,7 @@ def wait_until_healthy(name: str, synapse: Synapse, seconds: float) -> str:
 
 def _explain_unhealthy(name: str, container: Optional[Container], synapse: Synapse) -> str:
     if name != synapse.container:
-        facts = _inspect_worker(container, synapse).facts
+        facts = inspect_worker(name, synapse).facts
         return (facts.error or facts.unwell) if facts else "it does not run"
     url = url_of(synapse, container)
     exchange = send_request("health", url, Request("GET", VERSIONS), 3)
@@ -112,18 +112,15 @@ def _explain_unhealthy(name: str, container: Optional[Container], synapse: Synap
 
 def inspect_worker(name: str, synapse: Synapse) -> Worker:
     """The container of a worker, and what it says of itself. ScriptError if Docker fails."""
-    return _inspect_worker(inspect_container(name), synapse)
-
-
-def _inspect_worker(container: Optional[Container], synapse: Synapse) -> Worker:
+    container = inspect_container(name)
     if container is None:
         return Worker(None)
     homeserver = find_path_in_container(container, synapse.homeserver_file) or ""
     if not container.running:
         return Worker(container, homeserver)
-    request = worker_facts.WorkerRequest(homeserver or synapse.path_inside("homeserver.yaml"))
+    request = SynapseRequest(homeserver or synapse.path_inside("homeserver.yaml"))
     try:
-        facts = program_file.run_inside(container.name, worker_facts.inspect_worker, request, timeout=30)
+        facts = program_file.run_inside(name, read_worker, request, timeout=30)
     except program_file.InsideError as error:
         facts = WorkerFacts(error=str(error))
     return Worker(container, homeserver, facts)

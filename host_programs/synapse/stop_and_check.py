@@ -1,8 +1,7 @@
 """The stop-and-check: do Synapse's appservice tokens work although MAS does the logins? Asked before the bridge starts.
 
-It sends five requests (verdicts/stop_and_check.py says which and why). A PASS is the result. A FAIL ends the step with
-an error that a person can act on, and leaves a file with the requests and answers, which the next PASS removes. While
-Synapse starts (verdicts/answers.py, `is_still_starting`) the check waits; any other answer counts at once.
+It sends five requests (verdicts/stop_and_check.py says which and why). A FAIL ends the step, and leaves a file with the
+requests and answers, which the next PASS removes. While Synapse starts the check waits; other answers count at once.
 """
 
 from __future__ import annotations

@@ -299,6 +299,10 @@ def test_a_missing_entry_is_named() -> None:
 
 
 INVALID = "fix this line, Synapse cannot load it either"
+BLOCK_STYLE = (
+    "write app_service_config_files and experimental_features in block style, one entry a line, and end the last line "
+    "of the file"
+)
 NO_LINES = "the top level is not `key: value` lines", "it should be the homeserver.yaml of the Synapse"
 WRONG_LIST = "app_service_config_files has a value of the wrong type", "it should be a list of file names"
 TURNED_OFF = (
@@ -327,7 +331,7 @@ REFUSALS = [
         "x: &x\n  app_service_config_files: [a]\n<<: *x\n",
         1,
         "an edit here would change other settings or could not be undone",
-        "write app_service_config_files and experimental_features in block style, one entry a line",
+        BLOCK_STYLE,
     ),
     ("app_service_config_files: /a\n", 1, *WRONG_LIST),
     ("app_service_config_files: {}\n", 1, *WRONG_LIST),
@@ -351,7 +355,7 @@ REFUSALS = [
         "experimental_features:\n  a: |\n    text",
         1,
         "an edit here would change other settings or could not be undone",
-        "end the file's last line with a line break",
+        BLOCK_STYLE,
     ),
 ]
 
@@ -444,13 +448,18 @@ def test_another_duplicate_does_not_stop_a_removal() -> None:
     assert remove_entries(f"{ours}y: 1\ny: 2\n", SIGNAL.owner) == "x: 1\ny: 1\ny: 2\n"
 
 
-@pytest.mark.parametrize("owner", ["", "a b", "a,b", "#a", "ü", "a\nb", "a;b"])
-def test_an_owner_that_a_comment_cannot_hold(owner: str) -> None:
-    with pytest.raises(ValueError, match="owner"):
-        Entries(owner)
+@pytest.mark.parametrize(
+    "entries",
+    [*(Entries(owner, ("/a",)) for owner in ("", "a b", "a,b", "a, b", "#a", "ü", "a\nb", "a;b"))],
+    ids=lambda entries: repr(entries.owner),
+)
+def test_an_owner_that_a_comment_cannot_hold_is_refused(entries: Entries) -> None:
+    with pytest.raises(Refused, match="could not be undone"):
+        add_entries("x: 1\n", entries)
 
 
-@pytest.mark.parametrize("entry", ["", "a\nb", "a\0"])
-def test_an_entry_that_no_line_can_hold(entry: str) -> None:
-    with pytest.raises(ValueError, match="entry"):
-        Entries("a", (entry,))
+@pytest.mark.parametrize("entry", ["", "a\nb", "a\0", "\u2028"])
+def test_an_odd_entry_is_quoted(entry: str) -> None:
+    done = add_entries("x: 1\n", Entries("a", (entry,)))
+    assert yaml.safe_load(done)["app_service_config_files"] == [entry]
+    assert remove_entries(done, "a") == "x: 1\n"

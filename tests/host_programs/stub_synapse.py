@@ -163,7 +163,7 @@ def _play_worker(folder: Path, state: dict[str, Any], words: list[str]) -> int:
     if words[:2] == ["container", "inspect"]:
         print(_inspect({**state, **worker, "container": worker["name"], "crashes": 0}))
     elif words[0] == "exec" and worker["status"] == "running":
-        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-2:] == ["inside-worker", "read"]
+        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-2:] == ["inside-synapse", "read-worker"]
         poisoned = bool(worker["poison"]) and worker["poison"] in Path(state["watched"]).read_text()
         said: dict[str, Any] = {
             "files": [],

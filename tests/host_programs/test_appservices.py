@@ -138,9 +138,9 @@ def test_another_file_than_synapses_is_refused(host: Host) -> None:
     (host.folder / "other").mkdir()
     (host.folder / "other/homeserver.yaml").write_text("server_name: elsewhere\n")
     host.server = {"data_mount": str(host.folder / "other")}
-    assert "nothing was touched: check the settings synapseDir, synapseDataMount and homeserverFile" in host.bad(
-        REGISTER
-    )
+    error = host.bad(REGISTER)
+    assert f"{host.file}: nothing was touched: it is not what Synapse's container has as {host.folder}/other" in error
+    assert "check the settings synapseDir, synapseDataMount and homeserverFile" in error
     assert (host.text, host.restarts) == (BEFORE, 0)
 
 
@@ -153,8 +153,7 @@ def test_what_the_loader_refuses_is_never_written(host: Host) -> None:
     inode = host.file.stat().st_ino
     error = host.bad(REGISTER)
     assert error == (
-        f"{host.file}: Synapse's own loader refuses the new configuration, nothing was restarted, "
-        "the file is as it was:\n"
+        f"{host.file}: nothing was touched: Synapse's own loader refuses the new configuration:\n"
         f"FileNotFoundError: [Errno 2] No such file or directory: '{host.folder}/data/registration.yaml'\n"
     )
     assert host.registrations == [], "written for the loader alone"
@@ -170,7 +169,7 @@ def test_the_loaders_words_are_masked(host: Host) -> None:
 def test_a_file_that_synapse_would_refuse_without_us_is_not_written(host: Host) -> None:
     host.file.write_text(f"{BEFORE}\nmodules: broken\n")
     error = host.bad(REGISTER)
-    assert "the file is as it was:\nmodules.<item 0>: no module named x maca…" in error
+    assert "loader refuses the new configuration:\nmodules.<item 0>: no module named x maca…" in error
     assert host.restarts == 0
 
 
@@ -235,16 +234,16 @@ def test_what_another_file_of_synapse_s_shuts_out_is_never_written(
     host.put()
     registration = str(host.path("registration.yaml"))
 
-    def shadowed(*files: Path) -> tuple[str, ...]:
+    def problem(*files: Path) -> str:
         options = [word for file in files for word in ("-c", str(file))]
         monkeypatch.setattr(synapse_process, "read_options", lambda *_: options)
-        return homeserver_edit.add_entries(EditRequest(host.text, "p/s", (registration,), (), str(ours))).shadowed
+        return homeserver_edit.add_entries(EditRequest(host.text, Entries("p/s", (registration,)), str(ours))).problem
 
     other.write_text(f"app_service_config_files: [{irc}]\n")
-    assert shadowed(ours, other) == (registration,)
-    assert shadowed(other, ours) == (str(irc),)
+    assert problem(ours, other).startswith(f"Synapse would not load {registration} with it, since another file")
+    assert problem(other, ours).startswith(f"Synapse would not load {irc} with it, since another file")
     other.write_text("b: 1\n")
-    assert shadowed(other, ours) == ()
+    assert problem(other, ours) == ""
 
 
 # ---- workers
@@ -455,7 +454,7 @@ def test_a_synapse_that_is_down_does_not_stop_the_removal(host: Host) -> None:
         "removed": [str(host.path(name)) for name in ("doublepuppet.yaml", "registration.yaml")],
     }
     assert done.stderr.splitlines()[-1] == (
-        "warning: container matrix-synapse is exited: the file is changed, the restart is left to you: "
+        "warning: container matrix-synapse: is exited: the file is changed, the restart is left to you: "
         "docker restart matrix-synapse"
     )
     assert (host.text, host.restarts) == (BEFORE, 1)
@@ -492,12 +491,18 @@ def test_a_file_that_is_gone_does_not_stop_the_removal(host: Host) -> None:
     assert done.stderr == f"warning: {host.file}: is gone, so there is nothing to take out\n"
 
 
+def test_a_file_that_nobody_can_read_does_not_stop_the_removal_if_nothing_in_it_is_ours(host: Host) -> None:
+    host.file.write_text("a: [")
+    assert host.good(UNREGISTER) == NOTHING
+    assert host.text == "a: ["
+
+
 def test_a_synapse_that_is_not_healthy_is_not_restarted_by_the_removal(host: Host) -> None:
     in_place(host)
     host.synapse.set(healthy=False)
     done = host.run(UNREGISTER)
     assert done.returncode == 0
-    assert "warning: container matrix-synapse is not healthy (not healthy within 2 s" in done.stderr
+    assert "warning: container matrix-synapse: is not healthy (not healthy within 2 s" in done.stderr
     assert (host.text, host.restarts) == (BEFORE, 1)
 
 
@@ -506,7 +511,7 @@ def test_a_synapse_that_could_not_start_anyhow_is_left_running(host: Host) -> No
     host.file.write_bytes(f"{host.text}\r\nmodules: broken".encode())
     done = host.run(UNREGISTER)
     assert done.returncode == 0
-    assert "would not start: modules.<item 0>: no module named x maca…" in done.stderr
+    assert "loader refuses the new configuration:\nmodules.<item 0>: no module named x maca…" in done.stderr
     assert (host.text, host.restarts) == (f"{BEFORE}\r\nmodules: broken", 1)
 
 

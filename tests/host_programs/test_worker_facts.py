@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from host_programs.synapse.inside import process as synapse_process
-from host_programs.synapse.inside import worker_facts
-from host_programs.synapse.inside.worker_facts import WorkerRequest
+from host_programs.synapse.inside.synapse_facts import SynapseRequest, read_worker
 from tests.host_programs.scripted_server import closed_port
 from verdicts.host_facts.synapse import WorkerFacts
 
@@ -40,7 +39,7 @@ class Container:
         (process / "net/tcp6").write_text(HEAD)
         shared.write_text(homeserver)
         own.write_text(f"worker_name: w\n{worker}")
-        return worker_facts.inspect_worker(WorkerRequest(str(shared)))
+        return read_worker(SynapseRequest(str(shared)))
 
 
 @pytest.fixture
@@ -128,7 +127,7 @@ def test_a_configuration_that_cannot_be_judged_is_one_line(container: Container,
 
 
 def test_a_container_without_a_worker_says_so(container: Container) -> None:
-    assert worker_facts.inspect_worker(WorkerRequest("/nowhere")) == WorkerFacts(error="runs no worker of Synapse")
+    assert read_worker(SynapseRequest("/nowhere")) == WorkerFacts(error="runs no worker of Synapse")
 
 
 MAIN, WORKER = synapse_process.MAIN, synapse_process.WORKER
@@ -149,8 +148,11 @@ MAIN, WORKER = synapse_process.MAIN, synapse_process.WORKER
         (["tail", "-f", "/var/log/synapse_worker.log"], []),
     ],
 )
-def test_processes_are_known_by_their_words(tmp_path: Path, words: list[str], kinds: list[bytes]) -> None:
+def test_processes_are_known_by_their_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], kinds: list[bytes]
+) -> None:
+    monkeypatch.setattr(synapse_process, "PROC", tmp_path)
     (tmp_path / "9").mkdir()
     (tmp_path / "9/cmdline").write_bytes(b"\0".join(map(str.encode, words)) + b"\0")
     os.symlink("/", tmp_path / "9/root")
-    assert [kind for kind in (MAIN, WORKER) if synapse_process.find_processes(kind, tmp_path)] == kinds
+    assert [kind for kind in (MAIN, WORKER) if synapse_process.find_processes(kind)] == kinds

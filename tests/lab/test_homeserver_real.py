@@ -183,8 +183,7 @@ def test_what_synapse_could_not_load_is_refused_before_the_restart(lab: Lab, bro
     done = stack.run("synapse register")
     assert done.returncode == 1
     assert done.stderr == (
-        f"{stack.file}: Synapse's own loader refuses the new configuration, nothing was restarted, "
-        f"the file is as it was:\n{words}\n"
+        f"{stack.file}: nothing was touched: Synapse's own loader refuses the new configuration:\n{words}\n"
     )
     assert (lab.snapshot(), started(lab), stack.file.stat().st_ino) == (before, as_it_runs, inode)
 

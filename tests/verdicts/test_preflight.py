@@ -700,7 +700,7 @@ def test_a_synapse_that_an_ended_run_left_down_does_not_stop_the_run_that_mends_
     facts = _set("synapse_container.status", "exited")(facts)
     found = verdict(facts)
     assert found.problems == ()
-    assert [told for told in found.warnings if "`up` finishes that first, or takes it back" in told]
+    assert [told for told in found.warnings if "`up` takes that back first" in told]
     assert verdict(replace(facts, interrupted=False)).problems != ()
 
 

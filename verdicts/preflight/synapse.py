@@ -136,6 +136,6 @@ def find_synapse_warnings(facts: HostFacts, deployment: Deployment) -> Iterator[
         )
     if facts.interrupted:
         yield (
-            f"{file}: an earlier run was ended before Synapse was healthy with what it wrote: `up` finishes that "
-            "first, or takes it back"
+            f"{file}: an earlier run was ended before Synapse was healthy with what it wrote: `up` takes that "
+            "back first"
         )
