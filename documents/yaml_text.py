@@ -45,12 +45,5 @@ def render_yaml(document: Mapping[str, object], *header: str) -> str:
     for line in header:
         if not line.isprintable():
             raise ValueError(f"the comment {line!r} holds a character that is not printable")
-    body = yaml.dump(
-        dict(document),
-        Dumper=_Dumper,
-        default_flow_style=False,
-        sort_keys=False,
-        allow_unicode=False,
-        width=2**31,
-    )
+    body = yaml.dump(dict(document), Dumper=_Dumper, default_flow_style=False, sort_keys=False, width=2**31)
     return "".join(f"# {line}\n" for line in header) + body

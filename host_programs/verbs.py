@@ -33,8 +33,7 @@ VERBS = {
     "inside-synapse read": "host_programs.synapse.inside.synapse_facts:read_synapse",
     "inside-synapse add": "host_programs.synapse.inside.homeserver_edit:add_entries",
     "inside-synapse remove": "host_programs.synapse.inside.homeserver_edit:remove_entries",
-    "inside-synapse find-missing": "host_programs.synapse.inside.missing_entries:find_missing",
-    "inside-worker read": "host_programs.synapse.inside.worker_facts:inspect_worker",
+    "inside-synapse read-worker": "host_programs.synapse.inside.synapse_facts:read_worker",
     "inside-synapse check-config": "host_programs.bridge.config_check_inside:compare_config",
 }
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from documents.places import Deployment
 
 OWNER = r"[A-Za-z0-9][A-Za-z0-9._/@+-]*"  # what a comment can hold: "mautrix-signal/contabo"
-# Plan, section 5b; not needed while encryption.appservice is false, see README.
+# Plan, section 5b; not needed while encryption.appservice is false, see docs/design.md.
 EXPERIMENTAL_FEATURES = ("msc3202_transaction_extensions", "msc2409_to_device_messages_enabled")
 REGISTRATIONS = "app_service_config_files"
 FEATURES = "experimental_features"
@@ -17,27 +16,15 @@ KEYS = (REGISTRATIONS, FEATURES)
 
 @dataclass(frozen=True)
 class Entries:
-    """What one stack needs in homeserver.yaml.
-
-    `owner` names the stack in the comments, as "mautrix-signal/contabo"; `registrations` are paths as Synapse sees
-    them, as "/data/registration.yaml"; `experimental_features` are flags that must be true. Raises ValueError for an
-    owner that a comment cannot hold, and for an entry that is empty or has control characters.
-    """
+    """`owner` names the stack in the comments, as "mautrix-signal/contabo"; `registrations` are paths as Synapse sees
+    them, as "/data/registration.yaml"; `experimental_features` are flags that must be true."""
 
     owner: str
     registrations: tuple[str, ...] = ()
     experimental_features: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if not re.fullmatch(OWNER, self.owner):
-            raise ValueError(f"owner {self.owner!r}: should be letters, digits and ._/@+-, as mautrix-signal/contabo")
-        for value in (*self.registrations, *self.experimental_features):
-            if not value or not value.isprintable():
-                raise ValueError(f"entry {value!r}: should be a path or a flag's name, without control characters")
-
     @classmethod
     def of(cls, deployment: Deployment) -> Entries:
-        """The entries of the plan's section 5b."""
         names = (*(bridge.registration_file for bridge in deployment.bridges), deployment.doublepuppet_file)
         return cls(
             deployment.stack,
@@ -45,7 +32,6 @@ class Entries:
             EXPERIMENTAL_FEATURES if deployment.experimental_features else (),
         )
 
-
-def wanted_names(key: str, entries: Entries) -> tuple[str, ...]:
-    """The entries under one of the two keys, without repetition."""
-    return tuple(dict.fromkeys(entries.registrations if key == REGISTRATIONS else entries.experimental_features))
+    def under(self, key: str) -> tuple[str, ...]:
+        """The entries under one of the two keys, without repetition."""
+        return tuple(dict.fromkeys(self.registrations if key == REGISTRATIONS else self.experimental_features))

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from documents.homeserver.entries import FEATURES, REGISTRATIONS, Entries, wanted_names
+from documents.homeserver.entries import FEATURES, KEYS, REGISTRATIONS, Entries
 from documents.homeserver.reading import read_document
 
 
-def expected_document(document: dict[Any, Any], entries: Entries) -> dict[Any, Any]:
+def expected_document(document: Mapping[Any, Any], entries: Entries) -> dict[Any, Any]:
     """The document that the file must have after the entries were added."""
     result = dict(document)
-    listed = document.get(REGISTRATIONS) or []
-    new = [name for name in wanted_names(REGISTRATIONS, entries) if name not in listed]
-    if new:
-        result[REGISTRATIONS] = [*listed, *new]
-    flags = document.get(FEATURES) or {}
-    raised = [name for name in wanted_names(FEATURES, entries) if flags.get(name) is not True]
-    if raised:
-        result[FEATURES] = {**flags, **dict.fromkeys(raised, True)}
+    if new := _find_missing(document, REGISTRATIONS, entries):
+        result[REGISTRATIONS] = [*(document.get(REGISTRATIONS) or []), *new]
+    if new := _find_missing(document, FEATURES, entries):
+        result[FEATURES] = {**(document.get(FEATURES) or {}), **dict.fromkeys(new, True)}
     return result
 
 
@@ -28,32 +25,28 @@ def find_missing_entries(text: str, entries: Entries) -> tuple[str, ...]:
     read."""
     document = read_document(text)
     document = document if isinstance(document, dict) else {}
-    listed, flags = document.get(REGISTRATIONS), document.get(FEATURES)
-    listed, flags = listed if isinstance(listed, list) else [], flags if isinstance(flags, dict) else {}
-    return (
-        *(f"{REGISTRATIONS}: {name}" for name in wanted_names(REGISTRATIONS, entries) if name not in listed),
-        *(f"{FEATURES}: {name}" for name in wanted_names(FEATURES, entries) if flags.get(name) is not True),
-    )
+    return tuple(f"{key}: {name}" for key in KEYS for name in _find_missing(document, key, entries))
+
+
+def _find_missing(document: Mapping[Any, Any], key: str, entries: Entries) -> list[str]:
+    value = document.get(key)
+    if isinstance(value, dict):
+        value = [name for name, flag in value.items() if flag is True]
+    present = value if isinstance(value, list) else []
+    return [name for name in entries.under(key) if name not in present]
 
 
 def is_equal(first: Any, second: Any) -> bool:
-    """Equal in value and type on every level; a NaN equals a NaN. Each pair is compared once, because of aliases."""
-    todo, seen = [(first, second)], set()
-    while todo:
-        a, b = todo.pop()
-        if (id(a), id(b)) in seen:
-            continue
-        seen.add((id(a), id(b)))
-        if type(a) is not type(b):
-            return False
-        if isinstance(a, dict):
-            if len(a) != len(b) or a.keys() != b.keys():
-                return False
-            todo += [(a[key], b[key]) for key in a]
-        elif isinstance(a, (list, tuple)):
-            if len(a) != len(b):
-                return False
-            todo += zip(a, b)
-        elif a != b and not (a != a and b != b):
-            return False
-    return True
+    """Whether two documents are equal in value, type and order, but for the place of our two keys, and whether an empty
+    one of these is there."""
+    return _describe(first) == _describe(second)
+
+
+def _describe(document: Any) -> str:
+    """Python's own description tells 1 from true, takes a NaN for a NaN, and ends where a value holds itself."""
+    if document is None:
+        document = {}
+    if isinstance(document, dict):
+        others = {key: value for key, value in document.items() if key not in KEYS}
+        document = {**{key: document.get(key) or None for key in KEYS}, **others}
+    return repr(document)

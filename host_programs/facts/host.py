@@ -26,7 +26,7 @@ from host_programs.facts.files import find_existing, read_directory, read_file, 
 from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.files.files import read_dump_script_owner
 from host_programs.status.read_status import Look, read_health
-from host_programs.synapse.workers import inspect_worker
+from host_programs.synapse.restart import inspect_worker
 from verdicts.host_facts.docker import Container
 from verdicts.host_facts.host import File, HostFacts
 from verdicts.status.facts import Health

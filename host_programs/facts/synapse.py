@@ -13,7 +13,7 @@ from host_programs.docker import find_path_in_container, inspect_container
 from host_programs.messages import ScriptError
 from host_programs.synapse import client
 from host_programs.synapse.exchange import Request, send_request
-from host_programs.synapse.homeserver.edit import find_path_inside
+from host_programs.synapse.homeserver_file import find_path_inside
 from host_programs.synapse.inside import process as synapse_process
 from host_programs.synapse.inside import synapse_facts
 from verdicts.answers import summarize_answer

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional, TypeVar
 
 from documents.backup.script_check import check_backup_script
+from documents.homeserver.entries import Entries
 from documents.places import AUTO, BridgeDeployment, Database, Deployment
 from documents.timestamps import file_name_seconds, rfc3339_seconds
 from host_programs import program_file
@@ -20,13 +21,11 @@ from host_programs.bridge.bridge_status import BridgeAddress, describe_error, re
 from host_programs.docker import inspect_containers, read_recent_log
 from host_programs.files import safe_files
 from host_programs.files.files import read_dump_script_owner
-from host_programs.status.deployed import without_secrets
 from host_programs.status.last_dumps import dump_directory, read_last_dump
 from host_programs.status.rights import read_rights
 from host_programs.synapse.client import url_of
 from host_programs.synapse.exchange import Request, send_request
-from host_programs.synapse.inside import missing_entries
-from host_programs.synapse.inside.missing_entries import WantedEntries
+from host_programs.synapse.inside import homeserver_edit
 from verdicts.answers import summarize_answer
 from verdicts.bridge_log import last_event_time
 from verdicts.host_facts.bridge import BridgeStatus
@@ -230,8 +229,8 @@ def _homeserver(deployment: Deployment, container: Optional[Container], seconds:
         if container is None or not container.running:
             name = deployment.synapse.container
             return HomeserverEntries(path, error=f"only {name} can read it, which does not run: start it")
-        wanted = WantedEntries(content.data.decode(), without_secrets(deployment))
-        found = program_file.run_inside(container.name, missing_entries.find_missing, wanted, timeout=seconds)
+        request = homeserver_edit.EditRequest(content.data.decode(), Entries.of(deployment))
+        found = program_file.run_inside(container.name, homeserver_edit.add_entries, request, timeout=seconds)
         return HomeserverEntries(path, found.missing, "; ".join(found.refused))
 
     return _answer_or_error(read, lambda error: HomeserverEntries(path, error=error))

@@ -1,4 +1,4 @@
-"""The client of Synapse's HTTP API, at the address that the setting synapseUrl names, or that Docker knows (`auto`).
+"""The client of Synapse's HTTP API, at the address that the setting synapseUrl names, or that Docker has (`auto`).
 
 A container gets another address at each start: so nothing of it is in a resource's inputs, and the client looks it up
 again after each failure.
@@ -28,24 +28,26 @@ def url_of(synapse: Synapse, container: Optional[Container]) -> str:
     """The same, of a container that was just inspected."""
     if synapse.url != AUTO:
         return synapse.url
-    port = _find_port(synapse)
     if container is None:
         raise ScriptError(f"container {synapse.container}: is not there: where Synapse answers is not known")
+    # The bridge's address of Synapse names Synapse's own port, unless a proxy stands between.
+    address = urlsplit(synapse.address)
+    port = (address.port if address.hostname == synapse.container else None) or 8008
     host = "127.0.0.1" if "host" in container.networks else container.host_on(synapse.network)
-    address = container.published.get(port) or (f"{host}:{port}" if host else "")
-    if not address:
+    host_and_port = container.published.get(port) or (f"{host}:{port}" if host else "")
+    if not host_and_port:
         raise ScriptError(
             f"container {container.name}: is {container.status}, publishes no port {port} and has no address in the "
             f"network {synapse.network}: start it, or set synapseUrl"
         )
-    return f"http://{address}"
+    return f"http://{host_and_port}"
 
 
 class SynapseClient:
-    """Looks up Synapse's address until a request succeeds there, and again after a failure."""
+    """Looks up Synapse's address until a request succeeds there, and again after a failure. `secrets`: as of
+    `send_request`."""
 
     def __init__(self, synapse: Synapse, secrets: Sequence[str] = ()) -> None:
-        """`secrets`: as of `exchange.send`."""
         self._synapse, self._secrets, self._url = synapse, secrets, ""
 
     @property
@@ -54,7 +56,7 @@ class SynapseClient:
         return self._url or find_url(self._synapse)
 
     def send(self, step: str, request: Request, seconds: float) -> Exchange:
-        """As `exchange.send`; a Synapse without an address counts as one that refuses the connection."""
+        """As `send_request`; a Synapse without an address counts as one that refuses the connection."""
         try:
             url = self.url
         except ScriptError as error:
@@ -64,9 +66,3 @@ class SynapseClient:
         answered = exchange.status == 200 or "errcode" in (exchange.json() or {})
         self._url = url if answered and not exchange.fault else ""
         return exchange
-
-
-def _find_port(synapse: Synapse) -> int:
-    """Synapse's own port. The setting with the bridge's address of Synapse names it, unless a proxy stands between."""
-    parts = urlsplit(synapse.address)
-    return parts.port or 8008 if parts.hostname == synapse.container else 8008

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, TypeVar
 from urllib.parse import quote
 
 from host_programs.messages import ScriptError, say
 from host_programs.synapse.exchange import Request, send_request
-from verdicts.answers import Exchange, summarize_answer
+from verdicts.answers import summarize_answer
 
 API = "/_matrix/client/v3"
 LIMIT = 10.0  # seconds for one request
@@ -43,45 +43,42 @@ def prove_delivery(delivery: Delivery, deadline: float, pause: float) -> Optiona
     """Seconds from the invitation until the bridge has acted on it; None if it has not by `deadline` (of
     time.monotonic). `pause`: seconds between the first two looks. ScriptError if Synapse does not let the sender make a
     room, invite or look at its members."""
-    with _room(delivery) as room:
-        invited_at = time.monotonic()
-        invitation = Request("POST", f"{room}/invite", delivery.sender_token, {"user_id": delivery.bot})
-        _answered(delivery.url, invitation, lambda _: None)
-        membership = "invite"
-        try:
-            while True:
-                membership = _membership(delivery, room)
-                if membership != "invite":
-                    return time.monotonic() - invited_at
-                if time.monotonic() + pause >= deadline:
-                    return None
-                time.sleep(pause)
-                pause *= SLOWER
-        finally:
-            as_bot = f"?user_id={quote(delivery.bot, safe='')}"
-            leaving = () if membership == "leave" else (f"leave{as_bot}",)
-            _take_out(delivery.url, room, delivery.as_token, *leaving, f"forget{as_bot}")
-
-
-@contextlib.contextmanager
-def _room(delivery: Delivery) -> Iterator[str]:
-    """The path of a new room of the sender's, who leaves it at the end."""
-    request = Request("POST", f"{API}/createRoom", delivery.sender_token, PRIVATE)
-    room = f"{API}/rooms/{_answered(delivery.url, request, lambda made: quote(made['room_id'], safe=''))}"
+    creation = Request("POST", f"{API}/createRoom", delivery.sender_token, PRIVATE)
+    room = f"{API}/rooms/{_read_answer(delivery.url, creation, lambda made: quote(made['room_id'], safe=''))}"
     try:
-        yield room
+        return _invite_bot(delivery, room, deadline, pause)
     finally:
         _take_out(delivery.url, room, delivery.sender_token, "leave", "forget")
 
 
-def _membership(delivery: Delivery, room: str) -> str:
-    """What the bot is there. One that Synapse does not show yet has done nothing about its invitation."""
+def _invite_bot(delivery: Delivery, room: str, deadline: float, pause: float) -> Optional[float]:
+    invited_at = time.monotonic()
+    invitation = Request("POST", f"{room}/invite", delivery.sender_token, {"user_id": delivery.bot})
+    _read_answer(delivery.url, invitation, lambda _: None)
+    membership = "invite"
+    try:
+        while True:
+            membership = _read_membership(delivery, room)
+            if membership != "invite":
+                return time.monotonic() - invited_at
+            if time.monotonic() + pause >= deadline:
+                return None
+            time.sleep(pause)
+            pause *= SLOWER
+    finally:
+        as_bot = f"?user_id={quote(delivery.bot, safe='')}"
+        leaving = () if membership == "leave" else (f"leave{as_bot}",)
+        _take_out(delivery.url, room, delivery.as_token, *leaving, f"forget{as_bot}")
+
+
+def _read_membership(delivery: Delivery, room: str) -> str:
+    """The bot's. One that Synapse does not show yet has done nothing about its invitation."""
 
     def of_bot(answer: Mapping[str, Any]) -> str:
         memberships = {event["state_key"]: event["content"]["membership"] for event in answer["chunk"]}
         return str(memberships.get(delivery.bot, "invite"))
 
-    return _answered(delivery.url, Request("GET", f"{room}/members", delivery.sender_token), of_bot)
+    return _read_answer(delivery.url, Request("GET", f"{room}/members", delivery.sender_token), of_bot)
 
 
 def _take_out(url: str, room: str, as_token: str, *steps: str) -> None:
@@ -92,14 +89,12 @@ def _take_out(url: str, room: str, as_token: str, *steps: str) -> None:
             say(f"note: the room of the proof, {room}: {step}: {summarize_answer(exchange)}")
 
 
-def _answered(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]) -> R:
+def _read_answer(url: str, request: Request, read: Callable[[Mapping[str, Any]], R]) -> R:
     """What is `read` in the answer. ScriptError if it is not there, or the answer is none."""
     exchange = send_request("delivery", url, request, LIMIT)
     if exchange.status == 200:
         with contextlib.suppress(KeyError, TypeError):
             return read(exchange.json() or {})
-    raise ScriptError(_unseen(request, exchange))
-
-
-def _unseen(request: Request, exchange: Exchange) -> str:
-    return f"whether events arrive could not be seen: {request.method} {request.target}: {summarize_answer(exchange)}"
+    raise ScriptError(
+        f"whether events arrive could not be seen: {request.method} {request.target}: {summarize_answer(exchange)}"
+    )

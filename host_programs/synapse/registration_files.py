@@ -10,34 +10,23 @@ from pathlib import Path
 from documents.places import Synapse
 from host_programs.files import files, safe_files
 from host_programs.files.files import OwnedFile, OwnedFiles
-from host_programs.messages import ScriptError, say
-from host_programs.synapse.inside.config import find_tokens
-
-LARGEST = 64 * 1024  # bytes; a registration of ours has under 2 KiB, and a log beside it may have gigabytes
-
-
-def restore_listed(synapse: Synapse, stack: str, registrations: Iterable[OwnedFile], homeserver: str) -> None:
-    """Write those that are missing although the text of homeserver.yaml lists them: Synapse does not start without."""
-    for file in registrations:
-        path = Path(file.path)
-        if synapse.path_inside(path.name) in homeserver and not path.exists() and not path.is_symlink():
-            files.write_files(OwnedFiles(stack, (file,)))
-            say(f"{path}: was missing, though homeserver.yaml lists it: it is written again")
+from host_programs.messages import ScriptError
+from host_programs.synapse.inside.registrations import find_tokens, read_tokens
 
 
 @contextlib.contextmanager
 def write_registrations(synapse: Synapse, stack: str, registrations: tuple[OwnedFile, ...]) -> Iterator[None]:
     """Write the files that are not as they should be. If the write or the body fails, put them back as they were."""
-    earlier = [(file, safe_files.read_file(Path(file.path), links=False)) for file in registrations]
+    earlier = {file.path: safe_files.read_file(Path(file.path), links=False) for file in registrations}
     try:
         files.write_files(OwnedFiles(stack, registrations))
         yield
     except ScriptError:
-        _erase(synapse, stack, [file for file, content in earlier if content is None])
-        for file, content in earlier:
+        _remove(synapse, stack, [path for path, content in earlier.items() if content is None])
+        for path, content in earlier.items():
             if content is not None:
                 times = (content.status.st_atime_ns, content.status.st_mtime_ns)
-                safe_files.rewrite_file(Path(file.path), content.data, times)
+                safe_files.rewrite_file(Path(path), content.data, times)
         raise
 
 
@@ -45,30 +34,26 @@ def remove_registrations(synapse: Synapse, stack: str, named: Iterable[OwnedFile
     """Remove the stack's registration files, and those `named`; the paths that went.
 
     One that a line of homeserver.yaml still lists stays, with a warning: Synapse does not start without it."""
-    paths = {str(path): None for path in _find_registrations(synapse, stack)}
-    paths |= {file.path: None for file in named}
-    return _erase(synapse, stack, [OwnedFile(path, "", 0, 0) for path in paths])
+    ours = dict.fromkeys([*_find_registrations(synapse, stack), *(file.path for file in named)])
+    return _remove(synapse, stack, ours)
 
 
-def _find_registrations(synapse: Synapse, stack: str) -> Iterator[Path]:
+def _find_registrations(synapse: Synapse, stack: str) -> Iterator[str]:
     for path in sorted(Path(synapse.directory).glob("*.yaml")):
-        status = path.lstat()
-        if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
+        if stat.S_ISREG(path.lstat().st_mode):
             content = safe_files.read_file(path, links=False)
             if content is not None and files.parse_file_owner(content) == stack:
-                yield path
+                yield str(path)
 
 
-def _erase(synapse: Synapse, stack: str, unwanted: Iterable[OwnedFile]) -> tuple[str, ...]:
-    present = tuple(file for file in unwanted if Path(file.path).exists() or Path(file.path).is_symlink())
-    return files.remove_files(OwnedFiles(stack, present, synapse.homeserver_file, synapse.data_mount))
+def _remove(synapse: Synapse, stack: str, paths: Iterable[str]) -> tuple[str, ...]:
+    present = [path for path in paths if Path(path).exists() or Path(path).is_symlink()]
+    unwanted = tuple(OwnedFile(path, "", 0, 0) for path in present)
+    return files.remove_files(OwnedFiles(stack, unwanted, synapse.homeserver_file, synapse.data_mount))
 
 
-def read_tokens(registrations: Iterable[OwnedFile]) -> set[str]:
+def read_all_tokens(registrations: Iterable[OwnedFile]) -> set[str]:
     """The tokens that the files on the host hold, and those that they are to hold."""
-    tokens: set[str] = set()
-    for file in registrations:
-        tokens |= find_tokens(file.content)
-        with contextlib.suppress(OSError):
-            tokens |= find_tokens(Path(file.path).read_text(errors="replace"))
-    return tokens
+    written = read_tokens(file.path for file in registrations)
+    tokens = [*written.values(), *(find_tokens(file.content) for file in registrations)]
+    return {token for registration in tokens for token in registration.values()}

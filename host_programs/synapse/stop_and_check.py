@@ -1,35 +1,32 @@
 """The stop-and-check: do Synapse's appservice tokens work although MAS does the logins? Asked before the bridge starts.
 
-It sends five requests (verdicts/stop_and_check.py says which and why). A PASS is the result. A FAIL ends the step with
-an error that a person can act on, and leaves a file with all requests and answers, which the next PASS removes. While
-Synapse starts (verdicts/answers.py, `is_still_starting`) the check waits; any other answer counts at once.
+It sends five requests (verdicts/stop_and_check.py says which and why). A FAIL ends the step, and leaves a file with the
+requests and answers, which the next PASS removes. While Synapse starts the check waits; other answers count at once.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 from urllib.parse import quote
 
 from documents.marks import STACK_LABEL, TOKENS_LABEL
-from documents.masking import clean_log
 from documents.places import BridgePlace, Mas, Synapse
-from host_programs.docker import inspect_container, read_log
+from host_programs.docker import inspect_container
 from host_programs.files import safe_files
 from host_programs.files.directory import EVIDENCE
 from host_programs.messages import ScriptError, say
 from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import Request, ping_request
+from host_programs.synapse.restart import quote_logs
+from host_programs.wire import plain
 from verdicts.answers import Exchange, is_still_starting
 from verdicts.stop_and_check import STEPS, Expected, Verdict, evaluate_stop_and_check, format_verdict
 
 PING = STEPS[2]  # Synapse asks the bridge
-LOG_LINES = 50  # of each log
-LOG_LENGTH = 64 * 1024  # characters of each log at most
 
 
 @dataclass(frozen=True)
@@ -81,12 +78,12 @@ def stop_and_check(arguments: StopAndCheckArguments) -> StopAndCheckResult:
         mas_hosts=arguments.mas.hosts if arguments.mas else (),
         bridge_host=arguments.bridge.container,
     )
-    exchanges, tries = _send_all(arguments)
+    exchanges = _send_all(arguments)
     verdict = evaluate_stop_and_check(exchanges, expected)
     if not verdict.passed:
-        raise ScriptError(_write_report(arguments, verdict, tries))
+        raise ScriptError(_write_report(arguments, verdict, exchanges))
     say(format_verdict(verdict))
-    _remove_evidence(arguments.evidence)
+    safe_files.remove_file(arguments.evidence)
     return StopAndCheckResult(verdict.word, format_verdict(verdict))
 
 
@@ -98,75 +95,53 @@ def _build_requests(arguments: StopAndCheckArguments) -> dict[str, Request]:
     bot = {"type": "m.login.application_service", "username": localpart, "inhibit_login": True}
     requests = (
         Request("POST", "/_matrix/client/v3/register", bridge, bot),
-        Request("GET", _whoami_target(arguments.bot), bridge),
+        _whoami_request(arguments.bot, bridge),
         ping_request(arguments.appservice_id, bridge),
-        Request("GET", _whoami_target(arguments.admin_user), puppet),
+        _whoami_request(arguments.admin_user, puppet),
         ping_request(arguments.doublepuppet_id, puppet),
     )
     return dict(zip(STEPS, requests))
 
 
-def _whoami_target(user: str) -> str:
-    return f"/_matrix/client/v3/account/whoami?user_id={quote(user, safe='')}"
+def _whoami_request(user: str, token: str) -> Request:
+    return Request("GET", f"/_matrix/client/v3/account/whoami?user_id={quote(user, safe='')}", token)
 
 
-def _send_all(arguments: StopAndCheckArguments) -> tuple[list[Exchange], list[Exchange]]:
-    """The last exchange of each step, and the exchanges for the evidence. Of the tries while Synapse starts, that is
-    the first and the last."""
+def _send_all(arguments: StopAndCheckArguments) -> list[Exchange]:
+    """The last exchange of each step. A step for which no time is left has none."""
     end = time.monotonic() + arguments.deadline
-    last, evidence = list[Exchange](), list[Exchange]()
+    last: dict[str, Exchange] = {}
     client = SynapseClient(arguments.synapse, arguments.secrets)
     for step, request in _build_requests(arguments).items():
-        # This check waited for Synapse until the deadline: no time is left for the next steps.
-        waited = any(is_still_starting(exchange) for exchange in last)
-
-        def once(step: str = step, request: Request = request, waited: bool = waited) -> Exchange:
-            seconds = min(arguments.request_timeout, end - time.monotonic())
-            if seconds <= 0 or waited:
-                return Exchange(step, request.method, request.target, fault="not-sent")
-            return client.send(step, request, seconds)
-
-        tried = _send_until_started(once, end, arguments.retry_pause)
-        if step == PING and tried[-1].fault == "timeout" and not waited:
-            # Synapse may have waited for a bridge that was just ending: a bridge with old tokens ends again and again.
-            say("the bridge did not answer Synapse in time: asking once more")
-            tried += _send_until_started(once, end, arguments.retry_pause)
-        last.append(tried[-1])
-        evidence += tried
-    return last, evidence
+        while (left := end - time.monotonic()) > 0:
+            is_first_try = step not in last
+            exchange = last[step] = client.send(step, request, min(arguments.request_timeout, left))
+            if is_still_starting(exchange):
+                if time.monotonic() + arguments.retry_pause >= end:
+                    return [*last.values()]
+                if is_first_try:
+                    say(f"waiting for Synapse ({exchange.detail or exchange.status}) …")
+                time.sleep(arguments.retry_pause)
+            elif step == PING and exchange.fault == "timeout" and is_first_try:
+                # Synapse may have waited for a bridge that was just ending: one with old tokens does so all the time.
+                say("the bridge did not answer Synapse in time: asking once more")
+            else:
+                break
+    return [*last.values()]
 
 
-def _send_until_started(once: Callable[[], Exchange], end: float, pause: float) -> list[Exchange]:
-    first = exchange = once()
-    while is_still_starting(exchange) and time.monotonic() + pause < end:
-        if exchange is first:
-            say(f"waiting for Synapse ({exchange.detail or exchange.status}) …")
-        time.sleep(pause)
-        again = once()
-        if again.fault == "not-sent":  # the answer before tells more
-            break
-        exchange = again
-    return [first] if exchange is first else [first, exchange]
-
-
-def _write_report(arguments: StopAndCheckArguments, verdict: Verdict, tries: list[Exchange]) -> str:
+def _write_report(arguments: StopAndCheckArguments, verdict: Verdict, exchanges: list[Exchange]) -> str:
     """Write the evidence; the error's text. Its first line says all that counts."""
-    containers = [arguments.synapse.container, *([arguments.mas.container] if arguments.mas else [])]
-    texts = {
-        container: clean_log(read_log(container, LOG_LINES), arguments.secrets)[-LOG_LENGTH:]
-        for container in containers
-    }
     failure = verdict.first_failure
     assert failure is not None
-    what_to_do = f"What to do: {failure.fix}. {_describe_bridge(arguments)}"
-    lines = [
-        f"stop-and-check: FAIL: {failure.step}: {failure.rule}. {what_to_do}",
-        format_verdict(verdict),
-        _write_evidence(arguments.evidence, verdict, tries, texts),
-    ]
-    for container, text in texts.items():
-        lines += [f"--- last {LOG_LINES} log lines of {container} ---", text.rstrip("\n") or "(empty)"]
-    return "\n".join(lines)
+    containers = [arguments.synapse.container, *([arguments.mas.container] if arguments.mas else [])]
+    return (
+        f"stop-and-check: FAIL: {failure.step}: {failure.rule}. What to do: {failure.fix}. "
+        f"{_describe_bridge(arguments)}\n"
+        f"{format_verdict(verdict)}\n"
+        f"{_write_evidence(arguments.evidence, verdict, exchanges)}\n"
+        f"{quote_logs(containers, arguments.secrets)}"
+    )
 
 
 def _describe_bridge(arguments: StopAndCheckArguments) -> str:
@@ -191,48 +166,15 @@ def _describe_bridge(arguments: StopAndCheckArguments) -> str:
     )
 
 
-def _write_evidence(path: Path, verdict: Verdict, tries: list[Exchange], texts: Mapping[str, str]) -> str:
+def _write_evidence(path: Path, verdict: Verdict, exchanges: list[Exchange]) -> str:
     evidence = {
         "verdict": verdict.word,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "table": format_verdict(verdict).split("\n"),
-        "steps": [{key: value for key, value in vars(step).items() if key != "passed"} for step in verdict.steps],
-        "exchanges": [_describe_exchange(exchange) for exchange in tries],
-        "logs": {container: text.split("\n") for container, text in texts.items()},
+        "steps": plain(verdict.steps),
+        "exchanges": [{**plain(exchange), "body": exchange.text()} for exchange in exchanges],
     }
-    data = json.dumps(evidence, indent=2, ensure_ascii=False).encode()
     try:
-        safe_files.write_file(path, data + b"\n")
+        safe_files.write_file(path, json.dumps(evidence, indent=2, ensure_ascii=False).encode() + b"\n")
     except ScriptError as error:
         return f"Evidence could not be kept: {error}"
     return f"Evidence (everything sent and received, tokens masked): {path}"
-
-
-def _describe_exchange(exchange: Exchange) -> dict[str, Any]:
-    return {
-        "step": exchange.step,
-        "sent": {
-            "request": f"{exchange.method} {exchange.url}",
-            "headers": [f"{key}: {value}" for key, value in exchange.sent_headers],
-            "body": exchange.sent_body,
-        },
-        "came": {
-            "status": exchange.status,
-            "reason": exchange.reason,
-            "headers": [f"{key}: {value}" for key, value in exchange.headers],
-            "body": exchange.text(),
-            "fault": exchange.fault,
-            "detail": exchange.detail,
-        },
-    }
-
-
-def _remove_evidence(path: Path) -> bool:
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        say(f"{path}: left over from a failed check and not removed: {error.strerror or error}")
-        return False
-    return True

@@ -35,7 +35,7 @@ from host_programs.files.programs import Programs
 from host_programs.postgres.access import AccessProof, RoleProof
 from host_programs.postgres.isolation import Isolated
 from host_programs.status.deployed import RecordedDeployment
-from host_programs.synapse.appservices import Registered
+from host_programs.synapse.appservices import SynapseChanges
 from host_programs.synapse.stop_and_check import StopAndCheckResult
 from host_programs.verbs import VERBS
 from host_programs.wire import plain
@@ -64,7 +64,7 @@ RESULTS: dict[str, Any] = {
     "backup install": ProvenBackup(
         changed=True, dumps=(ProvenDump("mautrix_signal", "/opt/matrix/backups/x.sql.gz", 1, ""),)
     ),
-    "synapse register": Registered(changed=True, restarted=True),
+    "synapse register": SynapseChanges(changed=True, restarted=True),
     "synapse stop-and-check": StopAndCheckResult(verdict="PASS", table="all well"),
     "config write": WrittenConfig("/opt/matrix/mautrix-signal/config/config.yaml"),
     "database prepare": DatabaseOrigin("none"),

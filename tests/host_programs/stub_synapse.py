@@ -5,7 +5,7 @@ restart it.
 Run as `docker` it plays: `exec` and `run` execute the given code here, with a small Synapse package whose loader reads
 the files as the real one does; `restart` starts it again, which goes well unless homeserver.yaml holds the word that
 the test calls poison; the worker's `exec` answers what the state says. Imported it gives `StubSynapse`, which sets all
-this up and answers /health meanwhile.
+this up and answers for its health meanwhile.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class StubSynapse:
             "container": "matrix-synapse", "status": "running", "started": time.time() - 60, "healthy": True,
             "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
             "python": python, "fails": None, "deaf": False, "broken_image": False, "loops": False, "forgets": None,
-            "health": "/health", "worker": WORKER, "bridges": ["mautrix-signal"],
+            "health": "/_matrix/client/versions", "worker": WORKER, "bridges": ["mautrix-signal"],
             "log": "log of start {restarts}\n",
         }  # fmt: skip
         self.set()
@@ -163,7 +163,7 @@ def _play_worker(folder: Path, state: dict[str, Any], words: list[str]) -> int:
     if words[:2] == ["container", "inspect"]:
         print(_inspect({**state, **worker, "container": worker["name"], "crashes": 0}))
     elif words[0] == "exec" and worker["status"] == "running":
-        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-2:] == ["inside-worker", "read"]
+        assert words[1:4] == ["-i", worker["name"], "python3"] and words[-2:] == ["inside-synapse", "read-worker"]
         poisoned = bool(worker["poison"]) and worker["poison"] in Path(state["watched"]).read_text()
         said: dict[str, Any] = {
             "files": [],

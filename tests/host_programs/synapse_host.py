@@ -1,5 +1,5 @@
 """A host with homeserver.yaml in a directory, registration files beside it, and a `docker` that executes its part for
-Synapse's container here (stub_synapse.py), with a /health that is up or down with what the file holds."""
+Synapse's container here (stub_synapse.py), with a Synapse that is up or down with what the file holds."""
 
 from __future__ import annotations
 

@@ -35,12 +35,13 @@ from host_programs.files import directory
 from host_programs.messages import ScriptError
 from host_programs.postgres import isolation
 from host_programs.status import last_dumps
-from host_programs.status.deployed import read_deployment, record_deployment, without_secrets
+from host_programs.status.deployed import read_deployment, record_deployment
 from host_programs.status.last_dumps import read_last_dump
 from host_programs.status.print_status import main, read_report
 from host_programs.status.read_status import Look, read_health, read_status
 from host_programs.status.rights import read_rights
-from host_programs.synapse.inside.missing_entries import MissingEntries, WantedEntries, find_missing
+from host_programs.synapse.inside import homeserver_edit
+from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
 from host_programs.verbs import words_of
 from host_programs.wire import plain, typed
 from tests.facts import HOMESERVER, KEYS, ROOT, STACK, TOKENS, whole
@@ -344,11 +345,11 @@ def test_the_entries_are_looked_for_by_the_program_that_runs_in_synapse_s_contai
 ) -> None:
     """As Docker runs it there: by its words, with the program on standard input."""
     deployment = silent_host(tmp_path, docker).deployment
-    words = words_of(find_missing).split()
-    order = program_file.inside_order(WantedEntries(HOMESERVER, without_secrets(deployment)))
+    words, entries = words_of(homeserver_edit.add_entries).split(), Entries.of(deployment)
+    order = program_file.inside_order(EditRequest(HOMESERVER, entries))
     done = subprocess.run([sys.executable, "-c", RUN_FROM_STDIN, *words], input=order, capture_output=True, check=True)
-    found = typed(MissingEntries, json.loads(done.stdout))
-    assert found.missing == find_missing_entries(HOMESERVER, Entries.of(deployment)) and not found.refused
+    found = typed(EditResult, json.loads(done.stdout))
+    assert found.missing == find_missing_entries(HOMESERVER, entries) and not found.refused
 
 
 # dumps and archives ----------------------------------------------------------------------------------------------

@@ -102,7 +102,10 @@ def test_one_bad_registration_does_not_hide_the_others(tmp_path: Path, text: str
     assert facts.registrations[0].error and facts.registrations[1:] == (Registration(str(good), "good"),)
 
 
-def test_the_user_is_that_of_synapses_process_and_else_the_directorys(tmp_path: Path) -> None:
+def test_the_user_is_that_of_synapses_process_and_else_the_directorys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synapse_process, "PROC", tmp_path)
     mine = (os.geteuid(), os.getegid())
     for number, words in (("1", b"/sbin/init\0"), ("23", b"python\0-m\0synapse.app.homeserver\0")):
         (tmp_path / number).mkdir()
@@ -110,6 +113,6 @@ def test_the_user_is_that_of_synapses_process_and_else_the_directorys(tmp_path: 
     if os.geteuid() == 0:
         os.chown(tmp_path / "23", 991, 992)
         mine = (991, 992)
-    assert owner(synapse_process.find_main(tmp_path), Path("/")) == mine
+    assert owner(synapse_process.find_main(), Path("/")) == mine
     (tmp_path / "23/cmdline").unlink()
-    assert owner(synapse_process.find_main(tmp_path), Path("/")) == (0, 0)
+    assert owner(synapse_process.find_main(), Path("/")) == (0, 0)

@@ -4,7 +4,6 @@ process that is taken for Synapse's."""
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from typing import Any
 import pytest
 
 from host_programs.synapse.inside import process as synapse_process
-from host_programs.synapse.inside import worker_facts
-from host_programs.synapse.inside.worker_facts import WorkerRequest
+from host_programs.synapse.inside.synapse_facts import SynapseRequest, read_worker
 from tests.host_programs.scripted_server import closed_port
 from verdicts.host_facts.synapse import WorkerFacts
 
@@ -41,7 +39,7 @@ class Container:
         (process / "net/tcp6").write_text(HEAD)
         shared.write_text(homeserver)
         own.write_text(f"worker_name: w\n{worker}")
-        return worker_facts.inspect_worker(WorkerRequest(str(shared)))
+        return read_worker(SynapseRequest(str(shared)))
 
 
 @pytest.fixture
@@ -97,35 +95,14 @@ def test_a_worker_that_listens_is_asked(container: Container, port: int, more: s
 
 @pytest.mark.parametrize("port", [503], indirect=True)
 def test_one_that_is_not_well_says_so(container: Container, port: int) -> None:
-    assert container.says(worker=listener(port)).unwell == f"127.0.0.1 {port}: /health answered 503"
+    assert (
+        container.says(worker=listener(port)).unwell == f"http://127.0.0.1:{port}/health: 503 no content type, 0 bytes"
+    )
 
 
 def test_one_that_does_not_listen_yet_is_not_up(container: Container) -> None:
     port = int(closed_port().rpartition(":")[2])
-    assert container.says(worker=listener(port)).unwell.startswith(f"127.0.0.1 {port}: [Errno 111]")
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_a_socket_is_asked_too(container: Container, there: bool) -> None:
-    path = container.folder / "w.sock"
-    worker = f"worker_listeners: [{{type: http, path: {path}, resources: [{{names: [client]}}]}}]\n"
-    if not there:
-        assert "No such file" in container.says(worker=worker).unwell
-        return
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        listening.listen()
-
-        def answer() -> None:
-            connection, _ = listening.accept()
-            with connection:
-                assert connection.recv(4096).startswith(b"GET /health HTTP/1.1\r\n")
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        assert container.says(worker=worker).unwell == ""
-        thread.join()
+    assert container.says(worker=listener(port)).unwell == f"http://127.0.0.1:{port}/health: connection refused"
 
 
 @pytest.mark.parametrize(
@@ -133,6 +110,7 @@ def test_a_socket_is_asked_too(container: Container, there: bool) -> None:
     [
         ("", TALKS, ""),
         ("worker_listeners: [{type: metrics, port: 1}, {type: http, tls: true, port: 1}]\n", TALKS, ""),
+        ("worker_listeners: [{type: http, path: /run/w.sock}]\n", TALKS, ""),
         ("", LISTENS, "it has no connection to anybody yet"),
         ("worker_listeners:\n", "", "it has no connection to anybody yet"),
     ],
@@ -149,7 +127,7 @@ def test_a_configuration_that_cannot_be_judged_is_one_line(container: Container,
 
 
 def test_a_container_without_a_worker_says_so(container: Container) -> None:
-    assert worker_facts.inspect_worker(WorkerRequest("/nowhere")) == WorkerFacts(error="runs no worker of Synapse")
+    assert read_worker(SynapseRequest("/nowhere")) == WorkerFacts(error="runs no worker of Synapse")
 
 
 MAIN, WORKER = synapse_process.MAIN, synapse_process.WORKER
@@ -170,8 +148,11 @@ MAIN, WORKER = synapse_process.MAIN, synapse_process.WORKER
         (["tail", "-f", "/var/log/synapse_worker.log"], []),
     ],
 )
-def test_processes_are_known_by_their_words(tmp_path: Path, words: list[str], kinds: list[bytes]) -> None:
+def test_processes_are_known_by_their_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], kinds: list[bytes]
+) -> None:
+    monkeypatch.setattr(synapse_process, "PROC", tmp_path)
     (tmp_path / "9").mkdir()
     (tmp_path / "9/cmdline").write_bytes(b"\0".join(map(str.encode, words)) + b"\0")
     os.symlink("/", tmp_path / "9/root")
-    assert [kind for kind in (MAIN, WORKER) if synapse_process.find_processes(kind, tmp_path)] == kinds
+    assert [kind for kind in (MAIN, WORKER) if synapse_process.find_processes(kind)] == kinds

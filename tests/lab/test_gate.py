@@ -190,7 +190,7 @@ def test_a_rotation_that_fails_says_in_what_state_the_bridge_is_and_the_next_one
     deployed.pulumi("up", "--yes", "--skip-preview")
 
 
-def test_a_run_that_was_killed_with_synapse_down_is_finished_by_the_next_one(deployed: Lab) -> None:
+def test_a_run_that_was_killed_with_synapse_down_is_taken_back_by_the_next_one(deployed: Lab) -> None:
     file = deployed.host_dir / "synapse/homeserver.yaml"
     ours = file.read_text()
     without = re.sub(r".*# pulumi stack mautrix-signal/lab\n", "", ours)
@@ -198,7 +198,7 @@ def test_a_run_that_was_killed_with_synapse_down_is_finished_by_the_next_one(dep
     (deployed.host_dir / "bridges/.homeserver.json").write_text(json.dumps(journal))
     deployed.docker("stop", deployed.synapse)
     told = " ".join(deployed.pulumi("preview").stdout.split())
-    assert "an earlier run was ended before Synapse was healthy with what it wrote: `up` finishes that first" in told
+    assert "an earlier run was ended before Synapse was healthy with what it wrote: `up` takes that back first" in told
     deployed.write_config(reapply=1)
     deployed.pulumi("up", "--yes")
     deployed.wait_healthy()

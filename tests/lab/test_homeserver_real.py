@@ -109,7 +109,7 @@ def test_in_and_out_leaves_the_host_as_it_was_with_one_restart_each(lab: Lab) ->
     assert stack.good("synapse register") == {
         "changed": False,
         "restarted": False,
-        "health_seconds": None,
+        "removed": [],
     }
     assert started(lab) == as_it_runs
     assert stack.good("synapse unregister")["restarted"] is True
@@ -183,8 +183,7 @@ def test_what_synapse_could_not_load_is_refused_before_the_restart(lab: Lab, bro
     done = stack.run("synapse register")
     assert done.returncode == 1
     assert done.stderr == (
-        f"{stack.file}: Synapse's own loader refuses the new configuration, nothing was restarted, "
-        f"the file is as it was:\n{words}\n"
+        f"{stack.file}: nothing was touched: Synapse's own loader refuses the new configuration:\n{words}\n"
     )
     assert (lab.snapshot(), started(lab), stack.file.stat().st_ino) == (before, as_it_runs, inode)
 

@@ -472,12 +472,6 @@ def test_one_name_instead_of_a_list_is_one_line() -> None:
     )
 
 
-def test_a_key_that_is_set_twice_is_a_warning() -> None:
-    found = verdict(_set("homeserver.text", f"{HOMESERVER}a: 1\na: 2\n")(healthy()))
-    assert found.problems == ()
-    assert [line for line in found.warnings if "a is set a second time (first on line 5): keep one of them" in line]
-
-
 def test_locked_out_roles_are_let_go_when_accepted() -> None:
     facts = _set("postgres.locked_out", {"synapse": ("grafana",)})(healthy())
     assert verdict(facts, acceptLockedOut='["grafana"]').problems == ()
@@ -653,7 +647,7 @@ def test_a_synapse_that_an_ended_run_left_down_does_not_stop_the_run_that_mends_
     facts = _set("synapse_container.status", "exited")(facts)
     found = verdict(facts)
     assert found.problems == ()
-    assert [told for told in found.warnings if "`up` finishes that first, or takes it back" in told]
+    assert [told for told in found.warnings if "`up` takes that back first" in told]
     assert verdict(replace(facts, interrupted=False)).problems != ()
 
 

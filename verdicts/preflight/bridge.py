@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from documents.marks import ATTEMPT_LABEL, TOKENS_LABEL, parse_owner_comment
+from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL, parse_owner_comment
 from documents.places import NO_ARCHIVE
 from settings.fields import Settings
 from verdicts.preflight.observed import ObservedBridge

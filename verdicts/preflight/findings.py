@@ -85,7 +85,7 @@ def _find_interrupted_run(facts: HostFacts, deployment: Deployment) -> Iterator[
     if facts.interrupted:
         yield (
             f"{deployment.synapse.homeserver_file}: an earlier run was ended before Synapse was healthy with what it "
-            "wrote: `up` finishes that first, or takes it back"
+            "wrote: `up` takes that back first"
         )
 
 

@@ -9,8 +9,8 @@ from documents.backup.script_check import check_backup_script
 from documents.diff import make_diff
 from documents.homeserver.adding import add_entries
 from documents.homeserver.entries import Entries
-from documents.homeserver.inspecting import find_duplicate_keys, find_generated_mark
 from documents.homeserver.meaning import find_missing_entries
+from documents.homeserver.reading import find_generated_mark
 from documents.places import Deployment
 from documents.refusal import Refused
 from settings.fields import Settings
@@ -39,13 +39,13 @@ def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Depl
     except Refused as refused:
         return FileEdit(path, (*problems, *refused.lines(path)))
     missing = find_missing_entries(file.text, entries)
-    warnings = Refused(find_duplicate_keys(file.text)).lines(path)
+    warnings: tuple[str, ...] = ()
     head = find_generated_mark(file.text)
     if head and edited != file.text:
         entries_text = ", ".join(missing)
         line = f"{path}:{head.line}: {head.reason}, and drops our entries: put them into its template: {entries_text}"
         if settings.accept_generated:
-            warnings = (*warnings, line)
+            warnings = (line,)
         else:
             problems = (*problems, f"{line}; or `pulumi config set acceptGenerated true`")
     return FileEdit(path, problems, warnings, missing, change=make_diff(file.text, edited, path))

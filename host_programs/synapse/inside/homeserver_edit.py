@@ -1,119 +1,121 @@
 """Computes the new text of homeserver.yaml, and has Synapse's own code load it before anybody writes it.
 
 Runs in Synapse's container, where PyYAML and Synapse are. The result on stdout holds the file and its secrets: only
-host_programs/synapse/homeserver/edit.py reads it, and it is shown to nobody.
+host_programs/synapse/homeserver_file.py reads it, and it is shown to nobody.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
+from documents.homeserver.entries import Entries
+from documents.masking import clean_log
 from documents.refusal import Refused
-from host_programs.synapse.inside import config, loader
+from host_programs.synapse.inside import loader
 from host_programs.synapse.inside import process as synapse_process
+from host_programs.synapse.inside.registrations import list_registrations, read_tokens
+
+SHORTEST = 4  # a secret below this many characters cannot be told from words
 
 
 @dataclass(frozen=True)
 class EditRequest:
-    """`text`: of homeserver.yaml as the host read it; `inside_file`: its path here. `judge`: whether Synapse's loader
-    is asked about a text that changes; with `outdated` (Synapse has to be restarted anyhow), about any text."""
+    """`text`: of homeserver.yaml as the host read it. `inside_file`: its path in Synapse's running container, whose
+    loader is asked about the new text; "" elsewhere, or if nobody will write it."""
 
     text: str = field(repr=False)
-    inside_file: str
-    owner: str
-    registrations: tuple[str, ...]
-    experimental_features: tuple[str, ...]
-    judge: bool
-    outdated: bool
+    entries: Entries
+    inside_file: str = ""
 
 
 @dataclass(frozen=True)
 class EditResult:
-    """`refused`: lines `LINE: reason: fix`, and nothing else is set then. `text`: the new one; `same_file`: whether
-    `inside_file` is what the host read; `secrets_to_mask`: every secret that a log of Synapse could hold.
-    `loader_error`: what Synapse's own loader says against the new text, None if it takes it or was not asked;
-    `old_loader_error`: what it says against the old one, if it refused the new one. `shadowed`: entries that another of
-    Synapse's files would keep from counting; nothing may be written then. `as_tokens`: of each registration that is to
-    be loaded, by path.
+    """`refused`: lines `LINE: reason: fix`, and nothing else is set then. `missing`: the entries that the old text does
+    not hold. `text`: the new one; `registrations`: what it lists.
 
-    Of a removal: `still_listed`: registrations of ours that somebody else's line lists; `other_registrations`: what
-    else is listed; `removed_flags`: the flags that went."""
+    The rest is Synapse's: `problem`: why it would not start with the new text, or not take all of it ("": it would);
+    `secrets_to_mask`: all that a log of it could hold; `as_tokens`: of each registration that is loaded then, by
+    path."""
 
     text: str = field(default="", repr=False)
     refused: tuple[str, ...] = ()
-    same_file: bool = True
+    missing: tuple[str, ...] = ()
+    registrations: tuple[str, ...] = ()
+    problem: str = ""
     secrets_to_mask: tuple[str, ...] = field(default=(), repr=False)
-    loader_error: Optional[str] = None
-    old_loader_error: Optional[str] = None
-    shadowed: tuple[str, ...] = ()
     as_tokens: dict[str, str] = field(default_factory=dict, repr=False)
-    still_listed: tuple[str, ...] = ()
-    other_registrations: tuple[str, ...] = ()
-    removed_flags: tuple[str, ...] = ()
 
 
 def add_entries(request: EditRequest) -> EditResult:
     """The text with our entries."""
     from documents.homeserver.adding import add_entries
-    from documents.homeserver.entries import Entries
+    from documents.homeserver.meaning import find_missing_entries
 
-    entries = Entries(request.owner, request.registrations, request.experimental_features)
-    try:
-        new = add_entries(request.text, entries)
-    except Refused as refused:
-        return EditResult(refused=refused.lines())
-    return _judge(request, new, must_count=True)
+    result = _edit(request, lambda text: add_entries(text, request.entries), request.entries.registrations)
+    return result if result.refused else replace(result, missing=find_missing_entries(request.text, request.entries))
 
 
 def remove_entries(request: EditRequest) -> EditResult:
     """The text without this owner's entries."""
     from documents.homeserver.removing import remove_entries
 
+    return _edit(request, lambda text: remove_entries(text, request.entries.owner), ())
+
+
+def _edit(request: EditRequest, edit: Callable[[str], str], added: tuple[str, ...]) -> EditResult:
     try:
-        new = remove_entries(request.text, request.owner)
+        new = edit(request.text)
     except Refused as refused:
         return EditResult(refused=refused.lines())
-    registrations, flags = config.list_entries(config.parse(new))
-    _, old_flags = config.list_entries(config.parse(request.text))
-    return replace(
-        _judge(request, new, must_count=False),
-        still_listed=tuple(path for path in registrations if path in request.registrations),
-        other_registrations=tuple(path for path in registrations if path not in request.registrations),
-        removed_flags=tuple(flag for flag in old_flags if flag not in flags),
-    )
+    listed = _list_registrations(new)
+    result = EditResult(new, registrations=tuple(listed))
+    if not request.inside_file:
+        return result
+    return _judge(request, result, {*_list_registrations(request.text)} - {*listed}, added)
 
 
-def _judge(request: EditRequest, new: str, must_count: bool) -> EditResult:
-    """The result with the loader's judgement. `must_count`: whether Synapse has to take our entries from now on."""
-    old, inside_file = request.text, request.inside_file
-    if not request.judge:
-        return EditResult(new)
+def _list_registrations(text: str) -> list[str]:
+    """Empty if the text cannot be read: a removal leaves a file alone in which nothing is ours."""
+    from documents.homeserver.reading import read_document
+
+    try:
+        return list_registrations(read_document(text))
+    except Refused:
+        return []
+
+
+def _judge(request: EditRequest, result: EditResult, gone: set[str], added: tuple[str, ...]) -> EditResult:
+    """The result with what Synapse makes of the new text. It has to load what it loaded before and what is `added`,
+    without what is `gone`."""
     process = synapse_process.find_main()
-    options = synapse_process.read_options(process, inside_file)
-    secrets = config.collect_secrets(new) | config.collect_secrets(old)
-    same_file, error, old_error = _has_text(inside_file, old), None, None
-    shadowed: tuple[str, ...] = ()
-    as_tokens: dict[str, str] = {}
-    if same_file and (new != old or request.outdated):
-        loader.become_synapse(process)
-        error = loader.load(new, inside_file, options, secrets)
-        if error is not None and new != old:
-            old_error = loader.load(old, inside_file, options, secrets)
-        if error is None:
-            shadowed = find_shadowed(request, new, options) if must_count else ()
-            as_tokens = config.read_as_tokens(_merge_files(options, inside_file, new))
-    return EditResult(
-        new,
-        same_file=same_file,
-        secrets_to_mask=tuple(sorted(secrets)),
-        loader_error=error,
-        old_loader_error=old_error,
-        shadowed=shadowed,
-        as_tokens=as_tokens,
+    synapse_process.enter_directory(process)
+    if not _has_text(request.inside_file, request.text):
+        fix = "check the settings synapseDir, synapseDataMount and homeserverFile"
+        return replace(result, problem=f"it is not what Synapse's container has as {request.inside_file}: {fix}")
+    try:
+        documents = synapse_process.read_configuration(process, request.inside_file)
+    except synapse_process.ConfigUnreadable as error:
+        return replace(result, problem=str(error))
+    loaded_before = list_registrations(synapse_process.merge(documents.values()))
+    tokens = read_tokens([*loaded_before, *result.registrations])
+    secrets = _collect_secrets(documents, tokens)
+    loader.become_synapse(process)
+    options = synapse_process.read_options(process, request.inside_file)
+    try:
+        loaded = loader.load_registrations(result.text, request.inside_file, options)
+    except loader.LoadError as error:
+        problem = f"Synapse's own loader refuses the new configuration:\n{clean_log(str(error), secrets)}"
+        return replace(result, problem=problem, secrets_to_mask=secrets)
+    lost = [path for path in dict.fromkeys([*loaded_before, *added]) if path not in loaded and path not in gone]
+    problem = (
+        f"Synapse would not load {', '.join(lost)} with it, since another file of its configuration sets the same key "
+        "and the last one counts: set homeserverFile to that file"
     )
+    as_tokens = {path: tokens[path]["as_token"] for path in loaded if "as_token" in tokens.get(path, {})}
+    return replace(result, problem=problem if lost else "", secrets_to_mask=secrets, as_tokens=as_tokens)
 
 
 def _has_text(path: str, text: str) -> bool:
@@ -123,25 +125,11 @@ def _has_text(path: str, text: str) -> bool:
         return False
 
 
-def find_shadowed(request: EditRequest, new: str, options: list[str]) -> tuple[str, ...]:
-    """Entries that Synapse would not take although the new text has them, or that it would lose: another file's list
-    counts."""
-    old_entries, new_entries = (config.list_entries(config.parse(text)) for text in (request.text, new))
-    old_merged, new_merged = (
-        config.list_entries(_merge_files(options, request.inside_file, text)) for text in (request.text, new)
-    )
-    shadowed: list[str] = []
-    for kind, ours in enumerate((request.registrations, request.experimental_features)):
-        taken_out = {*old_entries[kind]} - {*new_entries[kind]}  # ours, of an earlier setting
-        kept = [entry for entry in old_merged[kind] if entry not in taken_out]
-        shadowed += [entry for entry in dict.fromkeys([*kept, *ours]) if entry not in new_merged[kind]]
-    return tuple(shadowed)
+def _collect_secrets(
+    documents: Mapping[str, Mapping[Any, Any]], tokens: Mapping[str, Mapping[str, str]]
+) -> tuple[str, ...]:
+    from documents.masking import find_secrets
 
-
-def _merge_files(options: list[str], inside_file: str, text: str) -> dict[Any, Any]:
-    """The configuration that all of Synapse's files make, with `text` in the place of `inside_file`."""
-    documents = []
-    for file in synapse_process.list_files(options):
-        replaced = os.path.realpath(file) == os.path.realpath(inside_file)
-        documents.append(config.parse(text if replaced else Path(file).read_text()))
-    return synapse_process.merge(documents)
+    secrets = {secret for document in documents.values() for secret in find_secrets(document)}
+    secrets |= {token for registration in tokens.values() for token in registration.values()}
+    return tuple(secret for secret in secrets if len(secret) >= SHORTEST)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 PROC = Path("/proc")
 # A word of the command line: a module, its file, or the program that pip makes. No shell's, which has them in one word.
@@ -19,11 +19,11 @@ MAIN = rb"synapse\.app\.homeserver|(.*/)?(synapse/app/homeserver\.py|synapse_hom
 WORKER = rb"synapse\.app\.(?!homeserver)\w+|(.*/)?(synapse/app/(?!homeserver)\w+\.py|synapse_worker)"
 
 
-def find_processes(kind: bytes, processes: Optional[Path] = None, everywhere: bool = False) -> list[Path]:
+def find_processes(kind: bytes, everywhere: bool = False) -> list[Path]:
     """Folders in /proc of the processes that are of a kind, MAIN or WORKER, the oldest first. `everywhere`: those in
     containers below this one, too."""
     found = []
-    for process in (processes or PROC).glob("[0-9]*"):
+    for process in PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().split(b"\0")
             if any(re.fullmatch(kind, word) for word in words) and (everywhere or _is_in_this_container(process)):
@@ -31,9 +31,9 @@ def find_processes(kind: bytes, processes: Optional[Path] = None, everywhere: bo
     return sorted(found, key=lambda process: int(process.name))
 
 
-def find_main(processes: Optional[Path] = None) -> Path:
+def find_main() -> Path:
     """The main process' folder in /proc; that of the container's first process, if no command line names Synapse."""
-    return next(iter(find_processes(MAIN, processes)), (processes or PROC) / "1")
+    return next(iter(find_processes(MAIN)), PROC / "1")
 
 
 def _is_in_this_container(process: Path) -> bool:
@@ -58,8 +58,6 @@ def read_options(process: Path, homeserver: str) -> list[str]:
             found += [name, value if equals else (words[n + 1] if n + 1 < len(words) else "")]
         elif word.startswith("-c") and len(word) > 2:
             found += ["-c", word[2:]]
-        elif word == "--no-secrets-in-config":
-            found.append(word)
     return found if {"-c", "--config-path"} & set(found) else ["-c", homeserver]
 
 
@@ -69,7 +67,7 @@ def enter_directory(process: Path) -> None:
         os.chdir(process / "cwd")
 
 
-def list_files(options: list[str]) -> list[str]:
+def list_files(options: Sequence[str]) -> list[str]:
     """The configuration's files in their order."""
     searched = [options[n + 1] for n, word in enumerate(options) if word in ("-c", "--config-path")]
     if len(searched) == 1 and not os.path.isdir(searched[0]):

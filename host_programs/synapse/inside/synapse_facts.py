@@ -1,38 +1,40 @@
-"""What only Synapse's own container can tell: its version, its process' user, its whole configuration.
+"""What only the containers of Synapse and its workers can tell: version, user, configuration, a worker's health.
 
-Runs in that container's python3, which has PyYAML and Synapse (so PyYAML is imported there only); read-only, and no
-secret is in the result.
+Runs in their python3, which has PyYAML and Synapse (so PyYAML is imported there only); read-only, and no secret is in
+the result.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from host_programs.messages import ScriptError
+from documents.homeserver.entries import FEATURES, KEYS, REGISTRATIONS
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, send_request
 from host_programs.synapse.inside import process as synapse_process
+from host_programs.synapse.inside.registrations import list_registrations
 from verdicts.answers import summarize_answer
-from verdicts.host_facts.synapse import Registration, SynapseFacts
+from verdicts.host_facts.synapse import Registration, SynapseFacts, WorkerFacts
+
+ESTABLISHED = "01"  # proc(5), /proc/net/tcp
+EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True)
 class SynapseRequest:
     """`homeserver`: the path of homeserver.yaml in the container; `address`: Synapse's as the bridge's container
-    reaches it."""
+    reaches it (no worker needs it)."""
 
     homeserver: str
-    address: str
+    address: str = ""
 
 
 def read_synapse(request: SynapseRequest) -> SynapseFacts:
     """Find Synapse's process, and read its configuration. Whatever is wrong with that is `error`."""
-    from documents.homeserver.entries import FEATURES, KEYS, REGISTRATIONS
-
     try:
         package = version("matrix-synapse")
     except PackageNotFoundError:
@@ -46,14 +48,13 @@ def read_synapse(request: SynapseRequest) -> SynapseFacts:
         return SynapseFacts(package, uid, gid, error=str(error))
     config = synapse_process.merge(documents.values())
     mas, features = _get_mapping(config, "matrix_authentication_service"), _get_mapping(config, FEATURES)
-    listed = config.get(REGISTRATIONS)
     return SynapseFacts(
         version=package,
         uid=uid,
         gid=gid,
         server_name=_to_text(config.get("server_name")),
         mas=bool(mas.get("enabled") or _get_mapping(features, "msc3861").get("enabled")),
-        registrations=tuple(_read_registration(str(path)) for path in (listed if isinstance(listed, list) else [])),
+        registrations=tuple(map(_read_registration, list_registrations(config))),
         files=tuple(map(os.path.realpath, documents)),
         decided_in=synapse_process.find_deciding_files(documents, KEYS),
         workers=len(synapse_process.find_processes(synapse_process.WORKER)),
@@ -64,10 +65,7 @@ def read_synapse(request: SynapseRequest) -> SynapseFacts:
 
 def _check_media(address: str) -> str:
     """What answers there in the place of a media repository; "" if one does."""
-    try:
-        exchange = send_request("media", address, Request("GET", MEDIA_CONFIG), 5)
-    except ScriptError as error:
-        return str(error)
+    exchange = send_request("media", address, Request("GET", MEDIA_CONFIG), 5)
     return "" if exchange.status in (200, 401) else summarize_answer(exchange)
 
 
@@ -101,3 +99,48 @@ def _read_registration(path: str) -> Registration:
 
 def _to_text(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def read_worker(request: SynapseRequest) -> WorkerFacts:
+    """Find the worker's process, and ask it. Whatever is wrong with the container or its configuration is `error`."""
+    processes = synapse_process.find_processes(synapse_process.WORKER)
+    if not processes:
+        return WorkerFacts(error="runs no worker of Synapse")
+    process = processes[0]
+    synapse_process.enter_directory(process)
+    try:
+        documents = synapse_process.read_configuration(process, request.homeserver)
+    except synapse_process.ConfigUnreadable as error:
+        return WorkerFacts(error=str(error))
+    try:
+        fault = _explain_unhealthy_worker(process, synapse_process.merge(documents.values()))
+    except (OSError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return WorkerFacts(error=f"{[*documents][-1]}: {synapse_process.describe_error(error)}")
+    decided = synapse_process.find_deciding_files(documents, [REGISTRATIONS]).get(REGISTRATIONS, "")
+    return WorkerFacts(tuple(map(os.path.realpath, documents)), decided, fault)
+
+
+def _explain_unhealthy_worker(process: Path, config: Mapping[Any, Any]) -> str:
+    """Why it is not healthy yet; "" if it is. Each HTTP listener of a worker answers /health (Synapse:
+    app/generic_worker.py). A worker without one on a port connects to Postgres and Redis once it has loaded its
+    configuration and all registrations."""
+    urls = list(_list_urls(config))
+    for url in urls:
+        exchange = send_request("health", url, Request("GET", "/health"), 3)
+        if exchange.status != 200:
+            return f"{url}/health: {summarize_answer(exchange)}"
+    return "" if urls or _has_connection(process) else "it has no connection to anybody yet"
+
+
+def _list_urls(config: Mapping[Any, Any]) -> Iterator[str]:
+    for listener in config.get("worker_listeners") or []:
+        if listener.get("type") == "http" and not listener.get("tls") and not listener.get("path"):
+            host = (listener.get("bind_addresses") or [listener.get("bind_address") or ""])[0]
+            host = EVERYWHERE.get(host, host)
+            yield f"http://{f'[{host}]' if ':' in host else host}:{listener['port']}"
+
+
+def _has_connection(process: Path) -> bool:
+    """Whether its container has a TCP connection: before its configuration is loaded there is none."""
+    rows = [row for table in ("tcp", "tcp6") for row in (process / "net" / table).read_text().splitlines()[1:]]
+    return any(row.split()[3] == ESTABLISHED for row in rows)

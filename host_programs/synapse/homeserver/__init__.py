@@ -1,1 +1,0 @@
-"""homeserver.yaml on the host: its text, the edit of it, and the way back."""
