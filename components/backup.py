@@ -29,7 +29,7 @@ def backup_arguments(deployment: Deployment, synapse_database: str) -> NightlyBa
         databases=deployment.dumped_databases,
         bridges=deployment.databases,
         filtered=bool(plan.filter),
-        superuser=deployment.postgres.superuser,
+        postgres=deployment.postgres,
         synapse_database=synapse_database,
         directory=deployment.shared_directory,
     )

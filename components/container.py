@@ -15,7 +15,7 @@ from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.fingerprint import fingerprint
 from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LABEL
 from documents.places import BridgeDeployment
-from host_programs.backup.archives import Subject
+from host_programs.backup.archives import BridgeData
 from host_programs.bridge import config, database_life, readiness, removal
 from host_programs.bridge.config_check import SettingsQuestion
 from host_programs.bridge.database_life import DatabaseOrigin
@@ -153,7 +153,7 @@ class BridgeContainer(pulumi.ComponentResource):
         bridge, found = self._args.bridge, self._args.host.observed.bridges[self._args.bridge.key]
 
         def arguments(path: str, keys: Keys) -> database_life.DatabaseArguments:
-            subject = Subject(
+            data = BridgeData(
                 stack=bridge.stack,
                 domain=bridge.synapse.domain,
                 bridge=bridge.bridge.name,
@@ -164,7 +164,7 @@ class BridgeContainer(pulumi.ComponentResource):
                 pickle_key=keys.pickle_key,
             )
             return database_life.DatabaseArguments(
-                subject=subject,
+                data=data,
                 container=bridge.place.container,
                 ready_mark=f"{bridge.place.directory}/{directory.READY}",
                 restore=found.restore,

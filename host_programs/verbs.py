@@ -26,7 +26,7 @@ VERBS = {
     "database prepare": "host_programs.bridge.database_life:prepare_database",
     "database archive": "host_programs.bridge.database_life:archive_database",
     "archive check": "host_programs.bridge.removal:check_before_removal",
-    "archive read-key": "host_programs.backup.archived_keys:read_archived_key",
+    "archive read-key": "host_programs.backup.archives:read_archived_key",
     "bridge wait": "host_programs.bridge.readiness:wait_until_ready",
     "deployment record": "host_programs.status.deployed:record_deployment",
     # Inside of Synapse's container.

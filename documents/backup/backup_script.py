@@ -1,7 +1,7 @@
 """The call of our dump script in the operator's nightly backup script: three lines in, three lines out.
 
 The lines are a mark, the call and a mark. They go in at a place that a person would choose. The script's own
-interpreter says whether the place is valid (host_programs/backup/shell_syntax.py). If the place does not suit the
+interpreter says whether the place is valid (host_programs/backup/scripts.py). If the place does not suit the
 operator, he moves the marks, and they stay where he put them.
 
 Laws: `remove_call` gives back, byte for byte, the text before `add_call`. A second `add_call` changes nothing. The

@@ -2,68 +2,60 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import stat
+import subprocess
+import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn, Optional
 
 from documents.backup import backup_script
 from documents.backup.backup_script import DumpCall
+from documents.masking import clean_log
 from documents.refusal import Refused
-from host_programs.backup import shell_syntax
-from host_programs.backup.script_run import read_record
 from host_programs.files import safe_files
 from host_programs.files.files import read_dump_script_owner
 from host_programs.messages import ScriptError, say
 
-
-class Undo:
-    """What to take back when a run fails: files as they were (None: missing) and as we wrote them, the dumps that the
-    record names, and directories that the run made."""
-
-    def __init__(self) -> None:
-        self.files: list[tuple[Path, Optional[bytes], bytes]] = []
-        self.record: Optional[Path] = None
-        self.new_directories: list[Path] = []  # innermost first
-
-    def take_back(self) -> None:
-        if self.record and self.record.exists():
-            for _, path in read_record(self.record):
-                path.unlink(missing_ok=True)
-                say(f"{path}: deleted, since this run failed")
-        remove_empty(self.new_directories)
-        for path, old, written in reversed(self.files):
-            if not path.exists() or path.read_bytes() != written:
-                say(f"note: {path}: somebody changed it meanwhile, so it was not put back")
-            elif old is None:
-                path.unlink()
-            else:
-                safe_files.rewrite_file(path, old)
-                say(f"{path}: put back as it was")
+LIMIT = 6 * 3600  # seconds that a run may take
+RECORD = "MAUTRIX_BACKUP_RECORD"  # names a file: bridge_backup.sh writes a line `DATABASE PATH` there for each dump
+LAST_LINES = 20
 
 
 @contextmanager
-def undo_on_failure() -> Iterator[Undo]:
-    """Take back what the body notes in the Undo, if it fails, or if a signal ends the run."""
+def undo_on_failure() -> Iterator[ExitStack]:
+    """If the body fails, or a signal ends the run, call what the body registers here, the last one first."""
 
     def terminate(*_: object) -> NoReturn:
         raise ScriptError("the run was ended by a signal")
 
-    undo = Undo()
     handlers = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield undo
-    except BaseException:
-        undo.take_back()
-        raise
+        with ExitStack() as undo:
+            yield undo
+            undo.pop_all()
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def install_dump_script(path: Path, text: str, stack: str, undo: Undo) -> bool:
+def _put_back(path: Path, old: Optional[bytes], written: bytes) -> None:
+    """Give a file that we have `written` its `old` content; None: it did not exist."""
+    if not path.exists() or path.read_bytes() != written:
+        say(f"note: {path}: somebody changed it meanwhile, so it was not put back")
+    elif old is None:
+        path.unlink()
+    else:
+        safe_files.rewrite_file(path, old)
+        say(f"{path}: put back as it was")
+
+
+def install_dump_script(path: Path, text: str, stack: str, undo: ExitStack) -> bool:
     """Write our dump script; whether it is another one now. ScriptError if somebody else's file is in its place."""
     owner = read_dump_script_owner(path)
     if owner not in (None, stack):
@@ -72,7 +64,15 @@ def install_dump_script(path: Path, text: str, stack: str, undo: Undo) -> bool:
     if old == new and stat.S_IMODE(path.stat().st_mode) == 0o700:
         return False
     safe_files.write_file(path, new, mode=0o700)
-    undo.files.append((path, old, new))
+    undo.callback(_put_back, path, old, new)
+    return True
+
+
+def remove_dump_script(path: Path, stack: str) -> bool:
+    """Remove our dump script; whether it was this stack's."""
+    if read_dump_script_owner(path) != stack:
+        return False
+    path.unlink()
     return True
 
 
@@ -86,10 +86,10 @@ def read_script(path: Path, errors: str = "strict") -> str:
         raise ScriptError(f"{path}: is not UTF-8 text: convert it") from None
 
 
-def add_call(path: Path, text: str, block: DumpCall, undo: Undo) -> bool:
+def add_call(path: Path, text: str, block: DumpCall, undo: ExitStack) -> bool:
     """Have the operator's script, whose text this is, call ours; whether it is another one now."""
     try:
-        error = shell_syntax.check_call(text, block)
+        error = check_call(text, block)
         new = backup_script.add_call(text, block).encode()
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
@@ -97,7 +97,7 @@ def add_call(path: Path, text: str, block: DumpCall, undo: Undo) -> bool:
         raise ScriptError(f"{path}:{error}")
     changed = safe_files.rewrite_file(path, new)
     if changed:
-        undo.files.append((path, text.encode(), new))
+        undo.callback(_put_back, path, text.encode(), new)
     say(f"{path}: {'has the call' if changed else 'already as it should be'}")
     return changed
 
@@ -114,31 +114,97 @@ def remove_call(path: Path, stack: str) -> bool:
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     changed = safe_files.rewrite_file(path, new.encode(errors="surrogateescape"))
-    say(f"{path}: {f'the call of {stack} is out' if changed else f'holds no call of {stack}'}")
+    if changed:
+        say(f"{path}: the call of {stack} is out")
     return changed
 
 
-def remove_dump_script(path: Path, stack: str) -> bool:
-    """Remove our dump script; whether it was this stack's."""
-    if read_dump_script_owner(path) != stack:
-        return False
-    path.unlink()
-    return True
+# A syntax error where a command may begin; plain text inside a quote or a here-document that is not closed yet.
+_UNFINISHED = "\n)\n"
 
 
-def list_missing(directory: Path) -> list[Path]:
-    """The directory and those above it that do not exist, innermost first."""
-    missing = []
-    while not directory.exists():
-        missing.append(directory)
-        directory = directory.parent
-    return missing
+def check_call(text: str, block: DumpCall) -> str:
+    """What is wrong with the script once it has the call, as `LINE: reason: fix`; "" if nothing is.
+
+    The text above the call must be complete by itself, and the whole must be valid. Raises Refused as
+    documents/backup/backup_script.py does.
+    """
+    shell = backup_script.find_interpreter(text)
+    edited = backup_script.add_call(text, block)
+    above = backup_script.text_above_call(edited, block.owner)
+    place = above.count("\n") + 1
+    fix = f"put the two lines `# >>> {block.owner}` and `# <<< {block.owner}` where it should stand, at the margin"
+    if (error := _find_error(shell, backup_script.remove_call(text, block.owner))) is not None:
+        return f"{_find_line(error)}: {shell} cannot read the script as it is: {error}: repair it"
+    if _find_error(shell, above) is not None or _find_error(shell, above + _UNFINISHED) is None:
+        return f"{place}: our call would stand inside of something that is not closed there: {fix}"
+    if (error := _find_error(shell, edited)) is not None:
+        return f"{place}: {shell} cannot read the script with our call in it: {error}: {fix}"
+    return ""
 
 
-def remove_empty(directories: Sequence[Path]) -> None:
-    """Remove the directories, innermost first, up to one that is not empty."""
-    for directory in directories:
+def _find_error(shell: str, text: str) -> Optional[str]:
+    """The last line that the shell says against it; None if it finds nothing."""
+    try:
+        done = subprocess.run(
+            [shell, "-n"],
+            input=text,
+            text=True,
+            capture_output=True,
+            timeout=30,
+            check=False,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"},
+        )
+    except FileNotFoundError:
+        return f"{shell} is not on the host"
+    except subprocess.TimeoutExpired:
+        return f"{shell} -n does not end"
+    if not done.returncode:
+        return None
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+
+
+def _find_line(error: str) -> int:
+    match = re.search(r"(?:line |: )(\d+):", error)
+    return int(match[1]) if match else 1
+
+
+def run_script(command: Sequence[str], record: Path) -> None:
+    """Run the script with its arguments as cron would, and show what it says. ScriptError with its last lines if it
+    fails."""
+    script, home = Path(command[0]), os.path.expanduser("~")
+    text = read_script(script, errors="replace")
+    if not os.access(script, os.X_OK) or not text.startswith("#!"):
+        command = [backup_script.find_interpreter(text), *command]
+    say(f"one run of {script}")
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=home if os.path.isdir(home) else "/",
+        env={**os.environ, RECORD: str(record)},
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        timer = threading.Timer(LIMIT, os.killpg, (process.pid, signal.SIGKILL))
+        timer.start()
         try:
-            directory.rmdir()
-        except OSError:
-            return
+            for raw in process.stdout:
+                last.append(clean_log(raw.decode(errors="replace").rstrip("\n"), ()))
+                say(f"  {script.name} | {last[-1]}")
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            timer.cancel()
+    if process.returncode:
+        head = f"{script}: its run failed with exit code {process.returncode}; its last lines:"
+        raise ScriptError("\n".join([head, *(f"  {line}" for line in last)]))
+
+
+def read_record(record: Path) -> list[tuple[str, Path]]:
+    """The dumps that our dump script made, each behind its database's name."""
+    lines = record.read_text().splitlines() if record.exists() else []
+    return [(database, Path(path)) for database, path in (line.split(" ", 1) for line in lines)]

@@ -22,7 +22,7 @@ from documents.bridge.config import extract_bridge_config
 from documents.bridge.kinds import KINDS, Bridge, image_tag
 from documents.places import Database, archive_owner
 from host_programs.backup import archives
-from host_programs.backup.archives import Subject
+from host_programs.backup.archives import BridgeData
 from host_programs.docker import find_path_in_container, inspect_all_containers, inspect_container, run_docker
 from host_programs.messages import ScriptError, say
 from host_programs.wire import typed
@@ -50,7 +50,7 @@ def main(words: Sequence[str]) -> None:
         )
     chosen = extract_bridge_config(config, _read_example_config(kind, image))
     registration = options.registration or str(Path(options.config).with_name("registration.yaml"))
-    subject = Subject(
+    data = BridgeData(
         stack=f"by-hand/{running.name if running else kind.name}",
         domain=bridge.domain,
         bridge=kind.name,
@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> None:
         files=(options.config, registration),
         pickle_key=bridge.pickle_key,
     )
-    archived = archives.write_archive(subject, "adopted", portable=True)
+    archived = archives.write_archive(data, "adopted", portable=True)
     if not archived.path:
         raise ScriptError(f"{options.config}: database.uri: there is no such database in {name}")
     settings = Path(f"{archived.path[: -len('.tar.gz')]}.bridges.yaml")
@@ -69,7 +69,7 @@ def main(words: Sequence[str]) -> None:
     archives.write_private_file(
         settings, _format_entry({**entry, **({"bridgeConfig": chosen} if chosen else {})}).encode()
     )
-    for line in _list_next_steps(subject, settings, running, options.bridge):
+    for line in _list_next_steps(data, settings, running, options.bridge):
         say(line)
 
 
@@ -120,7 +120,7 @@ def _format_entry(entry: dict[str, Any]) -> str:
     return yaml.safe_dump({"config": {f"{PROJECT}:bridges": [entry]}}, sort_keys=False, allow_unicode=True)
 
 
-def _list_next_steps(subject: Subject, settings: Path, running: Container | None, bridge: str) -> Iterator[str]:
+def _list_next_steps(data: BridgeData, settings: Path, running: Container | None, bridge: str) -> Iterator[str]:
     if running and running.running:
         yield (
             f"warning: container {running.name} runs: what it does from now on is not in the archive: stop it "
@@ -130,15 +130,15 @@ def _list_next_steps(subject: Subject, settings: Path, running: Container | None
     if running:
         yield f"- docker update --restart no {running.name} && docker stop {running.name}"
     yield (
-        f"- take its registration ({Path(subject.files[1]).name}) out of app_service_config_files in homeserver.yaml; "
+        f"- take its registration ({Path(data.files[1]).name}) out of app_service_config_files in homeserver.yaml; "
         "Synapse need not be restarted for it"
     )
     yield f"- put the lines of {settings} into Pulumi.STACK.yaml; beside other bridges, as one more entry"
-    image = subject.image
+    image = data.image
     if image_tag(image) in (None, "latest"):
         run = f"docker run --rm --entrypoint {KINDS[bridge].binary} {image} --version"
         yield f"- find out which release that is, and write it there as its image: {run}"
-    yield f"- pulumi config set acceptArchiveOf {archive_owner(subject.stack, subject.domain)}"
+    yield f"- pulumi config set acceptArchiveOf {archive_owner(data.stack, data.domain)}"
     yield (
         "- pulumi preview, which names what else of the old one is in the way, each with the setting to change; then "
         "pulumi up"

@@ -29,42 +29,41 @@ def read_comments(server: Postgres, subject: str) -> Mapping[str, Mapping[str, s
             f"container {server.container}: is {container.status if container else 'not there'}: {subject} cannot be "
             f"removed: start it (docker start {server.container}), then run this again"
         )
-    comments: Mapping[str, Mapping[str, str]] = json.loads(run_sql(server, _COMMENTS)[0])
+    comments: Mapping[str, Mapping[str, str]] = json.loads(psql.run_as_superuser(server, _COMMENTS)[0])
     return comments
 
 
-def drop_archived(server: Postgres, stack: str, databases: Mapping[str, str], name: str) -> list[str]:
-    """Drop the database, if it is the stack's; what went. ScriptError if it was never archived."""
-    if name not in databases:
-        return []
-    comment = parse_owner_comment(databases[name])
-    if comment.get("stack") != stack:
-        say(f"warning: database {name} stays: {owner_in_words(comment.get('stack'))}")
-        return []
-    if comment.get("began") and not comment.get("archived") and not is_empty(server, name):
+def drop_database(server: Postgres, stack: str, comments: Mapping[str, str], name: str, unnamed: bool = False) -> bool:
+    """Drop the database, whoever is connected, if it is there and the stack's; whether it was. `unnamed`: an empty one
+    without a comment, too. ScriptError if it was never archived."""
+    if name not in comments:
+        return False
+    comment = parse_owner_comment(comments[name])
+    is_empty = measure.count_objects(server.container, server.superuser, name) == 0
+    if comment.get("stack") != stack and not (unnamed and is_empty and not comments[name]):
+        say(f"warning: database {name} stays: {describe_owner(comments[name])}")
+        return False
+    if comment.get("began") and not comment.get("archived") and not is_empty:
         raise ScriptError(
             f"database {name}: was never archived, so it stays, and all that is left with it: `pulumi up` and then "
             "`pulumi destroy` archive it"
         )
-    return drop_database(server, name)
+    psql.run_as_superuser(server, f"drop database if exists {psql.quote_identifier(name)} with (force);")
+    say(f"removed: database {name}")
+    return True
 
 
-def drop_database(server: Postgres, name: str) -> list[str]:
-    """Drop the database, whoever is connected; what went."""
-    run_sql(server, f"drop database if exists {psql.quote_identifier(name)} with (force);")
-    return [f"database {name}"]
+def drop_role(server: Postgres, stack: str, comment: str, name: str, unnamed: bool) -> None:
+    """Drop the role, if it is the stack's. `unnamed`: also without a comment."""
+    if parse_owner_comment(comment).get("stack") != stack and not (unnamed and not comment):
+        say(f"warning: role {name} stays: {describe_owner(comment)}")
+        return
+    role = psql.quote_identifier(name)
+    psql.run_as_superuser(server, f"drop owned by {role}; drop role {role};")
+    say(f"removed: role {name}")
 
 
-def is_empty(server: Postgres, name: str) -> bool:
-    """Whether the database holds neither table nor view, type or function."""
-    return measure.count_objects(server.container, server.superuser, name) == 0
-
-
-def owner_in_words(stack: object) -> str:
-    """Whose a thing is that stays."""
+def describe_owner(comment: str) -> str:
+    """Why a thing with this comment stays."""
+    stack = parse_owner_comment(comment).get("stack")
     return f"it belongs to the stack {stack}" if stack else "nothing in it says that this stack made it"
-
-
-def run_sql(server: Postgres, statement: str) -> list[str]:
-    """The rows, as the superuser."""
-    return psql.run_sql(server.container, server.superuser, "postgres", statement, timeout=120)

@@ -10,7 +10,7 @@ from typing import Optional
 from documents.backup import backup_script
 from documents.places import Deployment
 from documents.refusal import Refused
-from host_programs.backup import shell_syntax
+from host_programs.backup import scripts
 from verdicts.host_facts.files import File
 
 SCHEDULES = (
@@ -41,6 +41,6 @@ def check_syntax(deployment: Deployment, script: Optional[File]) -> str:
     if script is None or script.text is None:
         return ""
     try:
-        return shell_syntax.check_call(script.text, backup_script.dump_call_of(deployment))
+        return scripts.check_call(script.text, backup_script.dump_call_of(deployment))
     except Refused:
         return ""  # preflight says it

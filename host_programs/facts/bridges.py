@@ -67,7 +67,7 @@ def _list_mounting(containers: Mapping[str, Container], place: BridgePlace) -> t
 def find_archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
     """The archive that the setting `restore` names, None if it names none; `latest` is the newest of this stack, this
     domain and this bridge."""
-    directory, wanted = Path(deployment.archive.directory), deployment.archive.restore
+    directory, wanted = deployment.archive.directory, deployment.archive.restore
     if wanted != "latest":
         return None if wanted == NO_ARCHIVE else _read_archive(wanted)
     others: dict[str, None] = {}
@@ -91,7 +91,7 @@ def _find_versions(deployment: BridgeDeployment) -> dict[str, ArchiveFacts]:
     """By image, the newest archive of the bridge's database as that image left it."""
     versions: dict[str, ArchiveFacts] = {}
     directory, bridge = deployment.archive.directory, deployment.bridge.name
-    for path, manifest in archives.list_own_archives(directory, bridge, deployment.archive_owner):
+    for path, manifest in archives.list_archives(directory, bridge, deployment.archive_owner):
         versions.setdefault(manifest.image, ArchiveFacts(str(path), manifest))
     return versions
 

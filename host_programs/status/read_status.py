@@ -179,7 +179,7 @@ def _last_event(container: Optional[Container], seconds: float) -> Optional[floa
 def _newest_archive(deployment: BridgeDeployment) -> NewestArchive:
     """Of this deployment. By its name: what is in it is read when it is used."""
     directory, bridge = deployment.archive.directory, deployment.bridge.name
-    for path, manifest in archives.list_own_archives(directory, bridge, deployment.archive_owner):
+    for path, manifest in archives.list_archives(directory, bridge, deployment.archive_owner):
         return NewestArchive(str(path), file_name_seconds(manifest.created) or path.stat().st_mtime)
     return NewestArchive()
 
