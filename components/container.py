@@ -17,7 +17,7 @@ from documents.marks import ATTEMPT_LABEL, CONFIG_LABEL, STACK_LABEL, TOKENS_LAB
 from documents.places import BridgeDeployment
 from host_programs.backup.archives import BridgeData
 from host_programs.bridge import config, database_life, readiness, removal
-from host_programs.bridge.config_check import SettingsQuestion
+from host_programs.bridge.config import SettingsQuestion
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.files import directory
 from host_programs.files.files import OwnedFile

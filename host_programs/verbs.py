@@ -35,7 +35,7 @@ VERBS = {
     "inside-synapse remove": "host_programs.synapse.inside.homeserver_edit:remove_entries",
     "inside-synapse find-missing": "host_programs.synapse.inside.missing_entries:find_missing",
     "inside-worker read": "host_programs.synapse.inside.worker_facts:inspect_worker",
-    "inside-synapse check-config": "host_programs.bridge.config_check_inside:compare_config",
+    "inside-synapse check-config": "host_programs.bridge.config:compare_config",
 }
 
 

@@ -9,8 +9,7 @@ from typing import Optional
 
 from documents.places import NO_ARCHIVE, BridgeDeployment, BridgePlace, Deployment
 from host_programs.backup import archives
-from host_programs.bridge import config_check
-from host_programs.bridge.config_check import SettingsQuestion
+from host_programs.bridge.config import SettingsQuestion, find_refused_settings
 from host_programs.docker import belongs_to_stack
 from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, read_config_owners
@@ -42,9 +41,7 @@ def read_bridge(deployment: BridgeDeployment, surroundings: Surroundings) -> Bri
         registration=read_own_file(Path(deployment.registration_path)),
         ready_mark=read_text(directory / READY) or "",
         # Without its image, the step that writes the config asks the bridge.
-        config_refused=config_check.find_refused_settings(SettingsQuestion.of(deployment, place.image))
-        if has_image
-        else (),
+        config_refused=find_refused_settings(SettingsQuestion.of(deployment, place.image)) if has_image else (),
         archive_dir=read_directory(archive.directory),
         archive=find_archive(deployment),
         going_back=_read_archive(archive.go_back) if archive.go_back else None,
