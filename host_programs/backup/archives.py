@@ -130,7 +130,7 @@ def _pack(data: BridgeData, reason: str, stamp: str, portable: bool, part: Path)
 def _read_schema(database: Database) -> tuple[dict[str, int], str]:
     """The versions of the database's schema, and why they are unknown: an archive may lack them."""
     try:
-        rows = psql.run_sql(database.container, database.role, database.database, psql.SCHEMA)
+        rows = psql.run_sql(database.container, database.role, database.database, measure.SCHEMA)
     except ScriptError as error:
         say(f"note: {database.database}: its schema versions cannot be read, so the archive goes without them: {error}")
         return {}, str(error)

@@ -143,7 +143,7 @@ def _restore_archive(data: BridgeData, path: Path, fix: str, note: Mapping[str, 
                 "archive is restored into an empty one only: nothing was restored; set restore to none to go on with "
                 "what is there, or `pulumi destroy`, which archives it"
             )
-        first = dump_restore.DROP_OWNED if emptied else ""
+        first = dump_restore.DROP_CONTENT if emptied else ""
         dump = archives.open_member(tar, archives.DATABASE)
         dump_restore.restore_dump(data.database, dump, first, _comment_statement(data, note))
     say(f"restored: {path.name} of {manifest.created} into {name}")

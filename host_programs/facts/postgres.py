@@ -8,7 +8,8 @@ from concurrent.futures import Future
 from documents.places import Deployment
 from host_programs.docker import read_variable, run_docker
 from host_programs.messages import ScriptError
-from host_programs.postgres.psql import SCHEMA, Statement, run_psql, run_sessions
+from host_programs.postgres.measure import SCHEMA
+from host_programs.postgres.psql import Statement, run_psql, run_sessions
 from host_programs.wire import typed
 from verdicts.host_facts.postgres import PostgresFacts
 

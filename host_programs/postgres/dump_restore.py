@@ -14,33 +14,8 @@ from documents.refusal import Refused
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dumps, psql
 
-# Drops everything that the role owns in its database, with CASCADE; tables first, with the sequences that they own.
-DROP_OWNED = """
-DO $empty$
-DECLARE item record;
-BEGIN
-  FOR item IN
-    SELECT 1 AS step, format('DROP SCHEMA IF EXISTS %I CASCADE', nspname) AS command FROM pg_catalog.pg_namespace
-    WHERE pg_catalog.pg_get_userbyid(nspowner) = current_user AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'public'
-    UNION ALL
-    SELECT CASE WHEN relkind = 'S' THEN 3 ELSE 2 END, format('DROP %s IF EXISTS public.%I CASCADE', CASE relkind
-      WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE'
-      WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, relname)
-    FROM pg_catalog.pg_class
-    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
-    UNION ALL
-    SELECT 4, format('DROP TYPE IF EXISTS public.%I CASCADE', typname) FROM pg_catalog.pg_type
-    WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd', 'r') AND typrelid = 0
-    UNION ALL
-    SELECT 5, format('DROP ROUTINE IF EXISTS public.%I(%s) CASCADE', proname,
-      pg_catalog.pg_get_function_identity_arguments(oid))
-    FROM pg_catalog.pg_proc WHERE pronamespace = 'public'::regnamespace
-    ORDER BY step
-  LOOP
-    EXECUTE item.command;
-  END LOOP;
-END $empty$;
-"""
+# Run by the role in its database: the database itself and the schema public, which is not the role's, stay.
+DROP_CONTENT = "DROP OWNED BY CURRENT_USER CASCADE;\n"
 
 
 def refuse_psql_commands(stream: IO[bytes], name: str) -> None:

@@ -1,4 +1,4 @@
-"""How much there is in a database: bytes, objects."""
+"""What is in a database: bytes, objects, the versions of a bridge's schema."""
 
 from __future__ import annotations
 
@@ -7,6 +7,25 @@ from typing import Optional
 from documents.places import Database
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import psql
+
+# Reads the versions of the bridge's schema. go.mau.fi/util/dbutil keeps a table for each part of the schema: its
+# version, and the oldest version whose program can still use it. Such a table has these two columns, or the first
+# alone. A table of data may have such a name, too (WhatsApp's whatsmeow_app_state_version): it has more columns.
+SCHEMA = """
+with parts as (
+  select table_name, query_to_xml(format('select * from public.%I limit 1', table_name), true, false, '') as rows
+  from information_schema.columns
+  where table_schema = 'public' and (table_name = 'version' or table_name like '%\\_version')
+  group by table_name
+  having array_agg(column_name::text order by column_name) in (array['version'], array['compat', 'version'])
+    and bool_and(data_type in ('smallint', 'integer', 'bigint'))),
+versions as (
+  select table_name, (xpath('/table/row/version/text()', rows))[1]::text::int as version,
+    (xpath('/table/row/compat/text()', rows))[1]::text::int as compat
+  from parts)
+select coalesce(json_object_agg(table_name, json_build_array(version, coalesce(compat, version))), '{}')
+from versions where version is not null;
+"""
 
 _COUNT_OBJECTS = """
 WITH ours AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname NOT IN ('pg_catalog', 'information_schema')

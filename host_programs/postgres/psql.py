@@ -17,25 +17,6 @@ from host_programs.messages import ScriptError
 
 SESSIONS_TIMEOUT = 300.0  # seconds
 
-# Reads the versions of the bridge's schema. go.mau.fi/util/dbutil keeps a table for each part of the schema: its
-# version, and the oldest version whose program can still use it. Such a table has these two columns, or the first
-# alone. A table of data may have such a name, too (WhatsApp's whatsmeow_app_state_version): it has more columns.
-SCHEMA = """
-with parts as (
-  select table_name, query_to_xml(format('select * from public.%I limit 1', table_name), true, false, '') as rows
-  from information_schema.columns
-  where table_schema = 'public' and (table_name = 'version' or table_name like '%\\_version')
-  group by table_name
-  having array_agg(column_name::text order by column_name) in (array['version'], array['compat', 'version'])
-    and bool_and(data_type in ('smallint', 'integer', 'bigint'))),
-versions as (
-  select table_name, (xpath('/table/row/version/text()', rows))[1]::text::int as version,
-    (xpath('/table/row/compat/text()', rows))[1]::text::int as compat
-  from parts)
-select coalesce(json_object_agg(table_name, json_build_array(version, coalesce(compat, version))), '{}')
-from versions where version is not null;
-"""
-
 
 def check_name(kind: str, value: str) -> str:
     """The value, if it may stand between double quotes in SQL and in a command's words; else ScriptError."""
