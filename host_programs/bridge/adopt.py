@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,38 +39,64 @@ def main(words: Sequence[str]) -> None:
     problems = list(adoption.find_problems(config, kind))
     if problems:
         raise ScriptError("\n".join(f"{options.config}: {line}" for line in problems))
-    bridge, running = adoption.read_hand_made_bridge(config), _find_container(options.config)
-    image = options.image or (running.image if running else "")
+    bridge, container = adoption.read_hand_made_bridge(config), _find_container(options.config)
+    image = options.image or (container.image if container else "")
     if not image:
         raise ScriptError(f"{options.config}: no container has it: name the bridge's image with --image")
-    name = options.postgres or bridge.host
-    if inspect_container(name) is None:
+    postgres = options.postgres or bridge.host
+    if inspect_container(postgres) is None:
         raise ScriptError(
-            f"{options.config}: database.uri: there is no container {name}: name Postgres' container with --postgres"
+            f"{options.config}: database.uri: there is no container {postgres}: name Postgres' container with "
+            "--postgres"
         )
     chosen = extract_bridge_config(config, _read_example_config(kind, image))
     registration = options.registration or str(Path(options.config).with_name("registration.yaml"))
     data = BridgeData(
-        stack=f"by-hand/{running.name if running else kind.name}",
+        stack=f"by-hand/{container.name if container else kind.name}",
         domain=bridge.domain,
         bridge=kind.name,
         image=image,
         directory=options.archive_dir or f"/var/backups/{kind.name}",
-        database=Database(name, bridge.database, bridge.user),
+        database=Database(postgres, bridge.database, bridge.user),
         files=(options.config, registration),
         pickle_key=bridge.pickle_key,
     )
-    archived = archives.write_archive(data, "adopted", portable=True)
-    if not archived.path:
-        raise ScriptError(f"{options.config}: database.uri: there is no such database in {name}")
-    settings = Path(f"{archived.path[: -len('.tar.gz')]}.bridges.yaml")
-    known = image_tag(image) not in (None, "latest")
-    entry = {"kind": options.bridge, "image": image if known else "IMAGE:RELEASE", "restore": archived.path}
-    archives.write_private_file(
-        settings, _format_entry({**entry, **({"bridgeConfig": chosen} if chosen else {})}).encode()
+    archive = archives.write_archive(data, "adopted", portable=True).path
+    if not archive:
+        raise ScriptError(f"{options.config}: database.uri: there is no such database in {postgres}")
+    entry = {"kind": options.bridge, "image": image if _has_release(image) else "IMAGE:RELEASE", "restore": archive}
+    entry |= {"bridgeConfig": chosen} if chosen else {}
+    settings = Path(f"{archive[: -len('.tar.gz')]}.bridges.yaml")
+    archives.write_private_file(settings, _format_entry(entry).encode())
+    _say_next_steps(data, settings, container, kind.binary)
+
+
+def _say_next_steps(data: BridgeData, settings: Path, container: Container | None, binary: str) -> None:
+    if container and container.running:
+        say(
+            f"warning: container {container.name} runs: what it does from now on is not in the archive: stop it "
+            "(messages wait in Synapse), and run this again for the last word"
+        )
+    say("what is left to do:")
+    if container:
+        say(f"- docker update --restart no {container.name} && docker stop {container.name}")
+    say(
+        f"- take its registration ({Path(data.files[1]).name}) out of app_service_config_files in homeserver.yaml; "
+        "Synapse need not be restarted for it"
     )
-    for line in _list_next_steps(data, settings, running, options.bridge):
-        say(line)
+    say(f"- put the lines of {settings} into Pulumi.STACK.yaml; beside other bridges, as one more entry")
+    if not _has_release(data.image):
+        run = f"docker run --rm --entrypoint {binary} {data.image} --version"
+        say(f"- find out which release that is, and write it there as its image: {run}")
+    say(f"- pulumi config set acceptArchiveOf {archive_owner(data.stack, data.domain)}")
+    say(
+        "- pulumi preview, which names what else of the old one is in the way, each with the setting to change; then "
+        "pulumi up"
+    )
+
+
+def _has_release(image: str) -> bool:
+    return image_tag(image) not in (None, "latest")
 
 
 def _parse_options(words: Sequence[str]) -> argparse.Namespace:
@@ -118,31 +144,6 @@ def _format_entry(entry: dict[str, Any]) -> str:
     import yaml
 
     return yaml.safe_dump({"config": {f"{PROJECT}:bridges": [entry]}}, sort_keys=False, allow_unicode=True)
-
-
-def _list_next_steps(data: BridgeData, settings: Path, running: Container | None, bridge: str) -> Iterator[str]:
-    if running and running.running:
-        yield (
-            f"warning: container {running.name} runs: what it does from now on is not in the archive: stop it "
-            "(messages wait in Synapse), and run this again for the last word"
-        )
-    yield "what is left to do:"
-    if running:
-        yield f"- docker update --restart no {running.name} && docker stop {running.name}"
-    yield (
-        f"- take its registration ({Path(data.files[1]).name}) out of app_service_config_files in homeserver.yaml; "
-        "Synapse need not be restarted for it"
-    )
-    yield f"- put the lines of {settings} into Pulumi.STACK.yaml; beside other bridges, as one more entry"
-    image = data.image
-    if image_tag(image) in (None, "latest"):
-        run = f"docker run --rm --entrypoint {KINDS[bridge].binary} {image} --version"
-        yield f"- find out which release that is, and write it there as its image: {run}"
-    yield f"- pulumi config set acceptArchiveOf {archive_owner(data.stack, data.domain)}"
-    yield (
-        "- pulumi preview, which names what else of the old one is in the way, each with the setting to change; then "
-        "pulumi up"
-    )
 
 
 if __name__ == "__main__":
