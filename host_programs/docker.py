@@ -94,6 +94,16 @@ def inspect_container(name: str) -> Optional[Container]:
     return inspect_containers(name).get(name)
 
 
+def require_running(name: str, fault: str) -> None:
+    """ScriptError, with the `fault` that follows from it, unless the container runs."""
+    container = inspect_container(name)
+    if container is None or not container.running:
+        status = container.status if container else "not there"
+        raise ScriptError(
+            f"container {name}: is {status}: {fault}: start it (docker start {name}), then run this again"
+        )
+
+
 def inspect_all_containers() -> tuple[Container, ...]:
     """All containers, running or not."""
     return tuple(inspect_containers(*run_docker("ps", "-aq", "--no-trunc").stdout.split()).values())

@@ -1,10 +1,8 @@
 """Archives of a bridge: its database, its key and its files in one private file.
 
-`<bridge>-<UTC timestamp>.tar.gz` (0600; its directory is 0700 if this program made it) holds: manifest.json (stack,
-domain, versions, and why the archive was made), keys.json (the key that the database needs), database.sql, and the
-files under `files/` with their host paths. Before an archive gets its name, it is read back and compared with its
-manifest. Every reader compares all SHA-256s. Secrets (tokens, keys, messages in the dump) are in the archive alone: no
-other user can read a temporary file, and nothing secret is printed.
+`<bridge>-<UTC timestamp>.tar.gz` (0600) holds manifest.json (stack, domain, versions, and why the archive was made),
+keys.json (the key that the database needs), database.sql, and the files under `files/` with their host paths. An
+archive gets its name once it was read back. No secret is in any other file that others can read, or printed.
 """
 
 from __future__ import annotations
@@ -51,21 +49,12 @@ class BridgeData:
     pickle_key: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class WrittenArchive:
-    """`path`: "" if the database was gone, so that there is no archive."""
-
-    path: str = ""
-
-
 # writing ---------------------------------------------------------------------------------------------------------
 
 
-def write_archive(
-    data: BridgeData, reason: str, timestamp: Optional[str] = None, portable: bool = False
-) -> WrittenArchive:
-    """Write a new archive. `timestamp`: default now, as 20260131T235959Z. `portable`: any role can restore it.
-    ScriptError, and no archive is left, if it cannot be complete."""
+def write_archive(data: BridgeData, reason: str, timestamp: Optional[str] = None, portable: bool = False) -> str:
+    """Write a new archive; its path, or "" if the database is gone. `timestamp`: default now, as 20260131T235959Z.
+    `portable`: any role can restore it. ScriptError, and no archive is left, if it cannot be complete."""
     stamp = timestamp or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     if not _STAMP.fullmatch(stamp):
         raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
@@ -73,7 +62,7 @@ def write_archive(
     for kind, value in (("bridge", data.bridge), ("database", database.database), ("role", database.role)):
         psql.check_name(kind, value)
     if measure.measure_database(database) is None:
-        return WrittenArchive()
+        return ""
     final = folder / f"{data.bridge}-{stamp}.tar.gz"
     try:
         for directory in (*reversed(folder.parents), folder):
@@ -90,7 +79,7 @@ def write_archive(
             f"{folder}: not archived, and nothing was removed: {error.strerror or error}: {WRITABLE}"
         ) from error
     say(f"archived: {final}, {final.stat().st_size} bytes: the database {database.database} and its files")
-    return WrittenArchive(str(final))
+    return str(final)
 
 
 def _pack(data: BridgeData, reason: str, stamp: str, portable: bool, part: Path) -> Path:

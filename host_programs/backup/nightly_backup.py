@@ -1,12 +1,9 @@
 """The steps that make the bridges' databases part of the operator's nightly backup, and that take that back.
 
-install_and_prove_dumps  installs our dump script, has the operator's script call it, makes a real backup before
-                         go-live, and proves it: a new dump of every database of ours, whole, 0600; each bridge's
-                         restores into a scratch database. If any of it fails, both scripts are as before, and the dumps
-                         that our script made in this run are gone. If the operator's script uploads, only ours is run.
-remove_dumps             takes our call out, and removes our dump script and the dumps of the proof.
-
-The dumps of the proof stay while the stack is deployed. A note in the stack's directory names them.
+The operator's script gets a call of our dump script. Before go-live a real backup is made and proven: a new dump of
+every database of ours, whole, 0600; each bridge's restores into a scratch database. If any of it fails, both scripts
+are as before, and our dumps of that run are gone. If the operator's script uploads, only ours is run. A note in the
+stack's directory names the dumps of the proof, which stay until the removal.
 """
 
 from __future__ import annotations
@@ -57,18 +54,9 @@ class NightlyBackup:
 
 @dataclass(frozen=True)
 class ProvenBackup:
-    """`changed`: whether one of the two scripts is another one now."""
+    """What was seen of each dump."""
 
-    changed: bool
     dumps: tuple[ProvenDump, ...]
-
-
-@dataclass(frozen=True)
-class RemovedBackup:
-    """`changed`: as of ProvenBackup; `deleted`: paths of the proof's dumps."""
-
-    changed: bool
-    deleted: tuple[str, ...]
 
 
 def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
@@ -77,11 +65,11 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
     temporary = tempfile.TemporaryDirectory(prefix="mautrix-backup-")
     with _lock(arguments), temporary as private_path, scripts.undo_on_failure() as undo:
         private = Path(private_path)
-        changed = scripts.install_dump_script(dump_script, arguments.dump_script, arguments.stack, undo)
+        scripts.install_dump_script(dump_script, arguments.dump_script, arguments.stack, undo)
         runs_script = bool(arguments.script)
         if runs_script:
             text = scripts.read_script(script)
-            changed = scripts.add_call(script, text, arguments.block, undo) or changed
+            scripts.add_call(script, text, arguments.block, undo)
             for line, command in find_uploads(text)[:1]:
                 runs_script = False
                 say(f"{script}:{line}: uploads ({command}), so it is not run now: {dump_script.name} alone is")
@@ -114,16 +102,17 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
             proof.add_to_note(arguments.note, made, new_directories)
         else:
             proven = [replace(dump, path="", proof=f"{dump.proof}; not kept") for dump in proven]
-        return ProvenBackup(changed, tuple(proven))
+        return ProvenBackup(tuple(proven))
 
 
-def remove_dumps(arguments: NightlyBackup) -> RemovedBackup:
-    """ScriptError, and nothing is removed, if only one of our marks stands in the operator's script."""
+def remove_dumps(arguments: NightlyBackup) -> None:
+    """Take out our call, and remove our dump script and the dumps of the proof. ScriptError, and nothing is removed, if
+    only one of our marks stands in the operator's script."""
     with _lock(arguments):
-        out = bool(arguments.script) and scripts.remove_call(Path(arguments.script), arguments.stack)
-        deleted = proof.remove_noted(arguments.note, arguments.suffix)
-        removed = scripts.remove_dump_script(Path(arguments.block.command), arguments.stack)
-        return RemovedBackup(out or removed, deleted)
+        if arguments.script:
+            scripts.remove_call(Path(arguments.script), arguments.stack)
+        proof.remove_noted(arguments.note, arguments.suffix)
+        scripts.remove_dump_script(Path(arguments.block.command), arguments.stack)
 
 
 def _lock(arguments: NightlyBackup) -> AbstractContextManager[None]:

@@ -47,14 +47,14 @@ def prove_own_dump(database: str, path: Path, container: str, filtered: bool) ->
 
 
 def prove_operators_dumps(
-    folder: Path, own: Sequence[Path], begin: int, container: str, database: str
+    folder: Path, our_dumps: Sequence[Path], begin: int, container: str, database: str
 ) -> list[ProvenDump]:
     """Other dumps that are new in the folder since `begin` (ns), a file's time of change before the run. ScriptError if
     one is not whole; a note for what cannot be read. `database`: what the operator's script should dump."""
     proven = []
     for path in sorted(folder.iterdir()):
         status = path.lstat()
-        new = stat.S_ISREG(status.st_mode) and status.st_ctime_ns >= begin and path not in own
+        new = stat.S_ISREG(status.st_mode) and status.st_ctime_ns >= begin and path not in our_dumps
         if not new or path.suffix in NO_DUMPS:
             continue
         try:
@@ -100,8 +100,8 @@ def read_note(note: Path) -> Note:
         return Note()
 
 
-def remove_noted(note: Path, suffix: str) -> tuple[str, ...]:
-    """Remove the note and the dumps that it names; their paths. `suffix`: how the names of our dumps end."""
+def remove_noted(note: Path, suffix: str) -> None:
+    """Remove the note and the dumps that it names. `suffix`: how the names of our dumps end."""
     content = read_note(note)
     deleted = [path for path in dict.fromkeys(content.files) if os.path.isfile(path)]
     for path in deleted:
@@ -114,7 +114,6 @@ def remove_noted(note: Path, suffix: str) -> tuple[str, ...]:
             say(f"note: {len(later)} dumps by later runs stay in {folder}: nothing deletes them now")
     remove_empty([Path(name) for name in content.directories])
     note.unlink(missing_ok=True)
-    return tuple(deleted)
 
 
 def remove_empty(directories: Sequence[Path]) -> None:

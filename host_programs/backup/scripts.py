@@ -55,25 +55,21 @@ def _put_back(path: Path, old: Optional[bytes], written: bytes) -> None:
         say(f"{path}: put back as it was")
 
 
-def install_dump_script(path: Path, text: str, stack: str, undo: ExitStack) -> bool:
-    """Write our dump script; whether it is another one now. ScriptError if somebody else's file is in its place."""
+def install_dump_script(path: Path, text: str, stack: str, undo: ExitStack) -> None:
+    """Write our dump script. ScriptError if somebody else's file is in its place."""
     owner = read_dump_script_owner(path)
     if owner not in (None, stack):
         raise ScriptError(f"{path}: exists and is not this stack's: move it away, or set another sharedDir")
     old, new = path.read_bytes() if owner else None, text.encode()
-    if old == new and stat.S_IMODE(path.stat().st_mode) == 0o700:
-        return False
-    safe_files.write_file(path, new, mode=0o700)
-    undo.callback(_put_back, path, old, new)
-    return True
+    if old != new or stat.S_IMODE(path.stat().st_mode) != 0o700:
+        safe_files.write_file(path, new, mode=0o700)
+        undo.callback(_put_back, path, old, new)
 
 
-def remove_dump_script(path: Path, stack: str) -> bool:
-    """Remove our dump script; whether it was this stack's."""
-    if read_dump_script_owner(path) != stack:
-        return False
-    path.unlink()
-    return True
+def remove_dump_script(path: Path, stack: str) -> None:
+    """Remove our dump script, if it is this stack's."""
+    if read_dump_script_owner(path) == stack:
+        path.unlink()
 
 
 def read_script(path: Path, errors: str = "strict") -> str:
@@ -86,8 +82,8 @@ def read_script(path: Path, errors: str = "strict") -> str:
         raise ScriptError(f"{path}: is not UTF-8 text: convert it") from None
 
 
-def add_call(path: Path, text: str, block: DumpCall, undo: ExitStack) -> bool:
-    """Have the operator's script, whose text this is, call ours; whether it is another one now."""
+def add_call(path: Path, text: str, block: DumpCall, undo: ExitStack) -> None:
+    """Have the operator's script, whose text this is, call ours."""
     try:
         error = check_call(text, block)
         new = backup_script.add_call(text, block).encode()
@@ -95,28 +91,24 @@ def add_call(path: Path, text: str, block: DumpCall, undo: ExitStack) -> bool:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     if error:
         raise ScriptError(f"{path}:{error}")
-    changed = safe_files.rewrite_file(path, new)
-    if changed:
+    if safe_files.rewrite_file(path, new):
         undo.callback(_put_back, path, text.encode(), new)
-    say(f"{path}: {'has the call' if changed else 'already as it should be'}")
-    return changed
+        say(f"{path}: has the call")
 
 
-def remove_call(path: Path, stack: str) -> bool:
-    """Take our call out of the operator's script; whether it is another one now. ScriptError, and nothing changed, if
-    only one of our marks stands in it."""
+def remove_call(path: Path, stack: str) -> None:
+    """Take our call out of the operator's script. ScriptError, and nothing changed, if only one of our marks stands in
+    it."""
     if not path.exists():
         say(f"warning: {path}: is gone, so there is nothing to take out")
-        return False
+        return
     text = read_script(path, errors="surrogateescape")  # whatever somebody wrote into it meanwhile
     try:
         new = backup_script.remove_call(text, stack)
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
-    changed = safe_files.rewrite_file(path, new.encode(errors="surrogateescape"))
-    if changed:
+    if safe_files.rewrite_file(path, new.encode(errors="surrogateescape")):
         say(f"{path}: the call of {stack} is out")
-    return changed
 
 
 # A syntax error where a command may begin; plain text inside a quote or a here-document that is not closed yet.

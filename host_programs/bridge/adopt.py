@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> None:
         files=(options.config, registration),
         pickle_key=bridge.pickle_key,
     )
-    archive = archives.write_archive(data, "adopted", portable=True).path
+    archive = archives.write_archive(data, "adopted", portable=True)
     if not archive:
         raise ScriptError(f"{options.config}: database.uri: there is no such database in {postgres}")
     entry = {"kind": options.bridge, "image": image if _has_release(image) else "IMAGE:RELEASE", "restore": archive}

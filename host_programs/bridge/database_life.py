@@ -1,12 +1,7 @@
 """The life of the bridge's database: its first content, the changes of the image, and the archive at its end.
 
-prepare_database  A new database stays empty, or is restored from an archive. Later, before a container of another image
-                  starts: it stops the bridge and archives the database. To go back, it restores an older archive.
-archive_database  Writes the archive that a destroy leaves (backup/archives.py).
-
-A restore runs an archive's dump, as the role, in one transaction. The same transaction sets the database's comment: the
-first content, the image that used the database last, and the archive that was restored to go back. So nothing is
-restored twice.
+The database's comment says what it began with, which image used it last, and which archive was restored to go back. A
+restore sets the comment in its own transaction, so nothing is restored twice.
 """
 
 from __future__ import annotations
@@ -23,7 +18,7 @@ from documents.fingerprint import fingerprint
 from documents.marks import STACK_LABEL, owner_comment, parse_owner_comment
 from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
-from host_programs.backup.archives import BridgeData, WrittenArchive
+from host_programs.backup.archives import BridgeData
 from host_programs.docker import inspect_container, remove_container, remove_image, run_docker
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dump_restore, measure, psql
@@ -69,7 +64,10 @@ class DatabaseOrigin:
 
 
 def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
-    """ScriptError, and the database is unchanged, if an archive is damaged, is of another role or pickle key, or holds
+    """Leave a new database empty, or restore it from an archive. Before a container of another image starts, stop the
+    bridge and archive the database; to go back, restore an older archive.
+
+    ScriptError, and the database is unchanged, if an archive is damaged, is of another role or pickle key, or holds
     anything but a dump, or if a database to restore into is not empty. ScriptError, and the bridge runs again, if the
     database cannot be archived before a change."""
     _remove_unready_container(arguments)
@@ -197,9 +195,9 @@ def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[
         remove_image(image)
 
 
-def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
-    """ScriptError, before anything but the container is removed, if the archive cannot be complete. An empty database
-    that never got its first content is not archived."""
+def archive_database(arguments: DatabaseArguments) -> str:
+    """The archive's path; "" for an empty database that never got its first content. ScriptError, before anything but
+    the container is removed, if the archive cannot be complete."""
     data, database = arguments.data, arguments.data.database
     # A killed run may have left a container that the state does not know: it must not write any more.
     remove_container(arguments.container, data.stack)
@@ -207,12 +205,12 @@ def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
     with contextlib.suppress(ScriptError):  # a missing database is no reason to stop
         note = _read_note(database)
         if not note.get("began") and not measure.count_objects(database.container, database.role, database.database):
-            return WrittenArchive()
+            return ""
     image = str(note.get("image", data.image))
-    written = archives.write_archive(replace(data, image=image), "destroy", arguments.timestamp)
-    if written.path:
-        _write_note(data, {**note, "archived": written.path})
-    return written
+    path = archives.write_archive(replace(data, image=image), "destroy", arguments.timestamp)
+    if path:
+        _write_note(data, {**note, "archived": path})
+    return path
 
 
 def _comment_statement(data: BridgeData, note: Mapping[str, object]) -> str:

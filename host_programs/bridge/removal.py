@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from host_programs.backup import archives
 from host_programs.bridge.readiness import ReadinessArguments
-from host_programs.docker import inspect_container
+from host_programs.docker import require_running
 from host_programs.messages import ScriptError
 from host_programs.postgres import dumps, measure
 
 
-@dataclass(frozen=True)
-class ArchiveCheck:
-    """`bytes`: the size of the database; 0 if it is gone, so that there is nothing to archive."""
-
-    bytes: int = 0
-
-
-def check_before_removal(arguments: ReadinessArguments) -> ArchiveCheck:
+def check_before_removal(arguments: ReadinessArguments) -> None:
     """ScriptError, before anything is removed, if the archive cannot be made: Postgres does not run, the database
     cannot be dumped, or the directory cannot be written or has no room."""
     database, directory = arguments.bridge.database, Path(arguments.archives)
-    container = inspect_container(database.container)
-    if container is None or not container.running:
-        state = container.status if container else "not there"
-        raise ScriptError(
-            f"container {database.container}: is {state}: without it the bridge's database cannot be archived, so "
-            f"nothing was removed: start it (docker start {database.container}), then run this again"
-        )
+    fault = "without it the bridge's database cannot be archived, so nothing was removed"
+    require_running(database.container, fault)
     size = measure.measure_database(database)
     if size is None:
-        return ArchiveCheck()
+        return
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     if nearest == directory:
         archives.check_directory(directory)
@@ -48,4 +35,3 @@ def check_before_removal(arguments: ReadinessArguments) -> ArchiveCheck:
             "make room, or set archiveDir to another disk (`pulumi up`, then destroy)"
         )
     dumps.check_dumpable(database)
-    return ArchiveCheck(size)

@@ -8,19 +8,18 @@ from pathlib import Path
 from documents.marks import parse_owner_comment
 from documents.places import Postgres
 from host_programs.backup import nightly_backup
-from host_programs.cleanup import databases
-from host_programs.cleanup.bridge import BridgeParts, cleanup_bridge
+from host_programs.cleanup.bridge import BridgeParts, cleanup_bridge, drop_database, read_comments
 from host_programs.files import directory, safe_files
-from host_programs.files.directory import ClaimedDirectory, FileChanges
+from host_programs.files.directory import ClaimedDirectory
 from host_programs.messages import say
 from host_programs.synapse import appservices
 
 
 @dataclass(frozen=True)
 class StackParts:
-    """Whatever of the stack may be on the host; `own` is its own directory, with the program file."""
+    """Whatever of the stack may be on the host; `directory` is its own, with the program file."""
 
-    own: ClaimedDirectory
+    directory: ClaimedDirectory
     postgres: Postgres
     backup: nightly_backup.NightlyBackup
     synapse: appservices.Appservices
@@ -28,22 +27,22 @@ class StackParts:
 
     @property
     def stack(self) -> str:
-        return self.own.stack
+        return self.directory.stack
 
 
-def cleanup_stack(arguments: StackParts) -> FileChanges:
+def cleanup_stack(arguments: StackParts) -> None:
     """Remove what is still there, in the order of a destroy, and the program file itself at the end."""
     _clean_synapse(arguments)
     nightly_backup.remove_dumps(arguments.backup)
     for bridge in arguments.bridges:
         cleanup_bridge(bridge)
-    comments = databases.read_comments(arguments.postgres, "the stack's databases")["databases"]
+    comments = read_comments(arguments.postgres, "the stack's databases")["databases"]
     for name, comment in sorted(comments.items()):  # also those that were made under other names
         if parse_owner_comment(comment).get("stack") == arguments.stack:
-            databases.drop_database(arguments.postgres, arguments.stack, comments, name)
+            drop_database(arguments.postgres, arguments.stack, comments, name)
     for name in (directory.JOURNAL, directory.PROVEN):  # what they note is done by now, or is gone
-        (Path(arguments.own.path) / name).unlink(missing_ok=True)
-    return directory.release_directory(arguments.own)
+        (Path(arguments.directory.path) / name).unlink(missing_ok=True)
+    directory.release_directory(arguments.directory)
 
 
 def _clean_synapse(arguments: StackParts) -> None:

@@ -2,58 +2,44 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import math
 import os
-import subprocess
-import tempfile
+import re
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from documents.backup.dump_script import CLOSING_LINE
 from documents.places import Database
 from host_programs.docker import run_docker, run_docker_bytes, stream_to_docker
 from host_programs.messages import ScriptError
 
-_READERS = {b"\x1f\x8b": ["gzip", "-dc"], b"\xfd7zXZ": ["xz", "-dc"], b"\x28\xb5\x2f\xfd": ["zstd", "-dc"]}
-_READERS |= {b"BZh": ["bzip2", "-dc"]}
+_UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open, b"BZh": bz2.open}
 _CUSTOM, _PLAIN = b"PGDMP", b"-- PostgreSQL database"
 _CLOSING = (f"-- {CLOSING_LINE}".encode(), b"-- PostgreSQL database cluster dump complete")  # pg_dump, pg_dumpall
+_DUMP_NAME = re.compile(r"\.(?:sql|pg_?dump|dump)\b")
 _CHUNK = 1 << 20
 DUMP_TIMEOUT = 6 * 3600.0  # seconds for one dump, or one restore
 
 
 @contextmanager
 def open_dump(path: Path) -> Iterator[IO[bytes]]:
-    """Open a dump, and unpack it as its first bytes demand. At the end, ScriptError if the unpacking failed (a cut or
-    damaged file), unless the body ended with an exception."""
+    """Open a dump, and unpack it as its first bytes demand. ScriptError if it cannot be unpacked (a cut or damaged
+    file)."""
     with path.open("rb") as file:
         start = file.read(6)
-    reader = next((command for magic, command in _READERS.items() if start.startswith(magic)), None)
-    if reader is None:
-        with path.open("rb") as file:
-            yield file
-        return
-    with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen([*reader, str(path)], stdout=subprocess.PIPE, stderr=errors)
-        except FileNotFoundError:
-            raise ScriptError(f"{path}: cannot be read: {reader[0]} is not on the host: install it") from None
-        assert process.stdout is not None
-        try:
-            with process.stdout:
-                yield process.stdout
-            code = process.wait()
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        if code:
-            errors.seek(0)
-            reason = errors.read().decode(errors="replace").strip()
-            raise ScriptError(f"{path}: damaged: {reason or f'{reader[0]} ended with exit code {code}'}")
+    unpack = next((unpack for magic, unpack in _UNPACKERS.items() if start.startswith(magic)), open)
+    try:
+        with unpack(path, "rb") as stream:
+            yield stream
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise ScriptError(f"{path}: damaged: {error}") from None
 
 
 def make_dump(database: Database, target: Path, portable: bool = False) -> None:
@@ -95,24 +81,23 @@ class DumpTooSlow(ScriptError):
 def prove_dump(path: Path, container: str, seconds: float = math.inf) -> None:
     """ScriptError unless the dump can be unpacked to its end and is complete. A plain dump has pg_dump's closing line
     among its last ten lines; pg_restore can list the content of a dump in the custom format. DumpTooSlow if that takes
-    longer than `seconds`; NoDump if the file holds something else."""
-    tail, start, deadline = b"", b"", time.monotonic() + seconds
+    longer than `seconds`; NoDump if the file holds something else: an empty one counts by its name."""
+    deadline = time.monotonic() + seconds
     with open_dump(path) as stream:
+        start = tail = stream.read(512)
+        is_custom, named = start.startswith(_CUSTOM), _DUMP_NAME.search(path.name)
+        if not is_custom and _PLAIN not in start and (start or not named):
+            raise NoDump(f"{path}: not a whole dump: it does not begin as one of Postgres")
         for chunk in iter(lambda: stream.read(_CHUNK), b""):
             if time.monotonic() > deadline:
                 raise DumpTooSlow(f"{path}: not read to its end in {seconds:g} s")
-            start = start or chunk[:512]
-            if not start.startswith(_CUSTOM) and _PLAIN not in start:
-                raise NoDump(f"{path}: not a whole dump: it does not begin as one of Postgres")
             tail = (tail + chunk)[-8192:]
-    if start.startswith(_CUSTOM):
+    if is_custom:
         with open_dump(path) as stream:
             chunks = iter(lambda: stream.read(_CHUNK), b"")
             error = stream_to_docker(
                 "exec", "-i", container, "pg_restore", "--list", pieces=chunks, timeout=DUMP_TIMEOUT
             )
-            for _ in chunks:  # the program that unpacks the dump must not be cut off
-                pass
         if error:
             raise ScriptError(f"{path}: not a whole dump: pg_restore: {error}")
     elif not {line.rstrip(b"\r") for line in tail.split(b"\n")[-11:]} & {*_CLOSING}:

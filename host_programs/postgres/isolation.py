@@ -29,10 +29,8 @@ from pg_database where datname = any(string_to_array(:'databases', ','));
 """
 COMMENTS = """
 select json_build_object(
-  'roles', (select coalesce(json_object_agg(rolname, shobj_description(oid, 'pg_authid')), '{}') from pg_roles
-    where shobj_description(oid, 'pg_authid') is not null),
-  'databases', (select coalesce(json_object_agg(datname, shobj_description(oid, 'pg_database')), '{}') from pg_database
-    where datname = any(string_to_array(:'databases', ',')) and shobj_description(oid, 'pg_database') is not null));
+  'databases', (select json_object_agg(datname, coalesce(shobj_description(oid, 'pg_database'), '')) from pg_database),
+  'roles', (select json_object_agg(rolname, coalesce(shobj_description(oid, 'pg_authid'), '')) from pg_roles));
 """
 DEFAULT = ["CONNECT", "TEMPORARY"]
 
@@ -71,7 +69,7 @@ def _isolate(arguments: Isolation, first: bool) -> PublicRights:
     with _lock(arguments):
         notes = _read_notes(arguments)
         public = {**_read_public_rights(arguments, arguments.databases)}
-        if not first and not notes.own:  # the present rights may be those that an earlier run left
+        if not first and not notes.ours:  # the present rights may be those that an earlier run left
             for database, rights in public.items():
                 if database not in notes.others and "CONNECT" not in rights:
                     say(
@@ -79,9 +77,9 @@ def _isolate(arguments: Isolation, first: bool) -> PublicRights:
                         "Postgres' default, CONNECT and TEMPORARY, back; revoke by hand then what it did not have"
                     )
                     public[database] = DEFAULT
-        public = {name: notes.own.get(name, notes.others.get(name, rights)) for name, rights in public.items()}
+        public = {name: notes.ours.get(name, notes.others.get(name, rights)) for name, rights in public.items()}
         kept_out = {*arguments.databases, *notes.others}
-        returned = {name: rights for name, rights in notes.own.items() if name not in kept_out}
+        returned = {name: rights for name, rights in notes.ours.items() if name not in kept_out}
         statements, values = [], {"on_role": owner_comment(stack, public=public)}
         for number, bridge in enumerate(arguments.bridges):
             kept = {key: value for key, value in notes.databases.get(bridge.database, {}).items() if key != "stack"}
@@ -102,7 +100,7 @@ def give_public_back(arguments: Isolation) -> PublicRights:
     """Give PUBLIC what was noted, where no other stack still isolates the database. One that is gone is passed over."""
     with _lock(arguments):
         notes = _read_notes(arguments)
-        rights_by_name = notes.own
+        rights_by_name = notes.ours
         if not notes.roles:
             roles = ", ".join(bridge.role for bridge in arguments.bridges)
             say(
@@ -138,22 +136,26 @@ def _grant_statements(returned: Mapping[str, list[str]]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Notes:
-    """What our comments say. `own`: PUBLIC's earlier rights by database, as this stack's `roles` note them; `others`:
+    """What our comments say. `ours`: PUBLIC's earlier rights by database, as this stack's `roles` note them; `others`:
     as other stacks that isolate the database note them; `databases`: the comments on the bridges' databases."""
 
     roles: list[str]
-    own: dict[str, list[str]]
+    ours: dict[str, list[str]]
     others: dict[str, list[str]]
     databases: dict[str, Mapping[str, Any]]
 
 
+def read_comments(server: Postgres) -> Mapping[str, Mapping[str, str]]:
+    """The comments on all `databases` and `roles`, by name; "" where there is none."""
+    comments: Mapping[str, Mapping[str, str]] = json.loads(run_as_superuser(server, COMMENTS)[0])
+    return comments
+
+
 def _read_notes(arguments: Isolation) -> _Notes:
     """ScriptError if a role or database that this stack needs is another stack's."""
-    names = ",".join(bridge.database for bridge in arguments.bridges)
-    texts = json.loads(run_as_superuser(arguments.postgres, COMMENTS, databases=names)[0])
-    by_role, by_database = (
-        {name: parse_owner_comment(text) for name, text in texts[kind].items()} for kind in ("roles", "databases")
-    )
+    texts = read_comments(arguments.postgres)
+    by_role = {name: parse_owner_comment(text) for name, text in texts["roles"].items()}
+    by_database = {name: parse_owner_comment(text) for name, text in texts["databases"].items()}
     for bridge in arguments.bridges:
         for subject, comment in (
             (f"role {bridge.role}", by_role.get(bridge.role)),
@@ -163,11 +165,11 @@ def _read_notes(arguments: Isolation) -> _Notes:
                 fix = "set another role and database for the bridge"
                 raise ScriptError(f"{subject}: belongs to the stack {comment.get('stack')}: {fix}")
     own_roles = [bridge.role for bridge in arguments.bridges if by_role.get(bridge.role)]
-    own: dict[str, list[str]] = {}
+    ours: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
     for role, comment in by_role.items():
-        (own if role in own_roles else others).update(comment.get("public", {}))
-    return _Notes(own_roles, own, others, by_database)
+        (ours if role in own_roles else others).update(comment.get("public", {}))
+    return _Notes(own_roles, ours, others, by_database)
 
 
 def _read_public_rights(arguments: Isolation, databases: tuple[str, ...]) -> dict[str, list[str]]:

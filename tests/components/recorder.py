@@ -61,9 +61,7 @@ RESULTS: dict[str, Any] = {
     "directory claim": FileChanges(),
     "public shut-out": PublicRights({}),
     "passwords prove": AccessProof(tuple(RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
-    "backup install": ProvenBackup(
-        changed=True, dumps=(ProvenDump("mautrix_signal", "/opt/matrix/backups/x.sql.gz", 1, ""),)
-    ),
+    "backup install": ProvenBackup(dumps=(ProvenDump("mautrix_signal", "/opt/matrix/backups/x.sql.gz", 1, ""),)),
     "synapse register": Registered(changed=True, restarted=True),
     "synapse stop-and-check": StopAndCheckResult(verdict="PASS", table="all well"),
     "config write": WrittenConfig("/opt/matrix/mautrix-signal/config/config.yaml"),

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from host_programs.backup import archives
-from host_programs.backup.archives import BridgeData, WrittenArchive
+from host_programs.backup.archives import BridgeData
 from host_programs.bridge import adopt
 from host_programs.messages import ScriptError
 from tests.documents.test_adoption import CONFIG
@@ -45,12 +45,10 @@ class Host:
         assert words[0] == "run", "it only reads"
         return subprocess.CompletedProcess(words, 0, yaml.safe_dump(EXAMPLE), "")
 
-    def archived(
-        self, data: BridgeData, reason: str, timestamp: str | None = None, portable: bool = False
-    ) -> WrittenArchive:
+    def archived(self, data: BridgeData, reason: str, timestamp: str | None = None, portable: bool = False) -> str:
         assert portable and reason == "adopted"
         self.archived_data.append(data)
-        return WrittenArchive(str(self.archive))
+        return str(self.archive)
 
     def run(self, *more: str) -> None:
         adopt.main(["--config", str(self.config), "--archive-dir", str(self.archive.parent), *more])
@@ -116,6 +114,6 @@ def test_what_is_wrong_is_one_line_and_nothing_is_left_behind(host: Host, change
 
 
 def test_a_database_that_is_not_there_is_said(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "write_archive", lambda *_, **__: WrittenArchive())
+    monkeypatch.setattr(archives, "write_archive", lambda *_, **__: "")
     with pytest.raises(ScriptError, match="there is no such database in matrix-postgres"):
         host.run()
