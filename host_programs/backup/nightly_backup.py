@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
     """ScriptError: everything is as it was before, but for what others did meanwhile."""
     dump_script, script = Path(arguments.block.command), Path(arguments.script)
     temporary = tempfile.TemporaryDirectory(prefix="mautrix-backup-")
-    with _lock(arguments), temporary as private_path, scripts.undo_on_failure() as undo:
+    with _lock(arguments), temporary as private_path, ExitStack() as undo:
         private = Path(private_path)
         scripts.install_dump_script(dump_script, arguments.dump_script, arguments.stack, undo)
         runs_script = bool(arguments.script)
@@ -102,6 +102,7 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
             proof.add_to_note(arguments.note, made, new_directories)
         else:
             proven = [replace(dump, path="", proof=f"{dump.proof}; not kept") for dump in proven]
+        undo.pop_all()  # nothing is taken back
         return ProvenBackup(tuple(proven))
 
 

@@ -7,12 +7,11 @@ import re
 import signal
 import stat
 import subprocess
-import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn, Optional
+from typing import Optional
 
 from documents.backup import backup_script
 from documents.backup.backup_script import DumpCall
@@ -22,26 +21,8 @@ from host_programs.files import safe_files
 from host_programs.files.files import read_dump_script_owner
 from host_programs.messages import ScriptError, say
 
-LIMIT = 6 * 3600  # seconds that a run may take
 RECORD = "MAUTRIX_BACKUP_RECORD"  # names a file: bridge_backup.sh writes a line `DATABASE PATH` there for each dump
 LAST_LINES = 20
-
-
-@contextmanager
-def undo_on_failure() -> Iterator[ExitStack]:
-    """If the body fails, or a signal ends the run, call what the body registers here, the last one first."""
-
-    def terminate(*_: object) -> NoReturn:
-        raise ScriptError("the run was ended by a signal")
-
-    handlers = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        with ExitStack() as undo:
-            yield undo
-            undo.pop_all()
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def _put_back(path: Path, old: Optional[bytes], written: bytes) -> None:
@@ -180,8 +161,6 @@ def run_script(command: Sequence[str], record: Path) -> None:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        timer = threading.Timer(LIMIT, os.killpg, (process.pid, signal.SIGKILL))
-        timer.start()
         try:
             for raw in process.stdout:
                 last.append(clean_log(raw.decode(errors="replace").rstrip("\n"), ()))
@@ -189,8 +168,6 @@ def run_script(command: Sequence[str], record: Path) -> None:
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
-        finally:
-            timer.cancel()
     if process.returncode:
         head = f"{script}: its run failed with exit code {process.returncode}; its last lines:"
         raise ScriptError("\n".join([head, *(f"  {line}" for line in last)]))

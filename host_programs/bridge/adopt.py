@@ -41,8 +41,9 @@ def main(words: Sequence[str]) -> None:
         raise ScriptError("\n".join(f"{options.config}: {line}" for line in problems))
     bridge, container = adoption.read_hand_made_bridge(config), _find_container(options.config)
     image = options.image or (container.image if container else "")
-    if not image:
-        raise ScriptError(f"{options.config}: no container has it: name the bridge's image with --image")
+    if image_tag(image) in (None, "latest"):
+        fault = f"{image} names no release" if image else "no container has it"
+        raise ScriptError(f"{options.config}: {fault}: name the bridge's image and release with --image")
     postgres = options.postgres or bridge.host
     if inspect_container(postgres) is None:
         raise ScriptError(
@@ -64,14 +65,14 @@ def main(words: Sequence[str]) -> None:
     archive = archives.write_archive(data, "adopted", portable=True)
     if not archive:
         raise ScriptError(f"{options.config}: database.uri: there is no such database in {postgres}")
-    entry = {"kind": options.bridge, "image": image if _has_release(image) else "IMAGE:RELEASE", "restore": archive}
+    entry = {"kind": options.bridge, "image": image, "restore": archive}
     entry |= {"bridgeConfig": chosen} if chosen else {}
     settings = Path(f"{archive[: -len('.tar.gz')]}.bridges.yaml")
     archives.write_private_file(settings, _format_entry(entry).encode())
-    _say_next_steps(data, settings, container, kind.binary)
+    _say_next_steps(data, settings, container)
 
 
-def _say_next_steps(data: BridgeData, settings: Path, container: Container | None, binary: str) -> None:
+def _say_next_steps(data: BridgeData, settings: Path, container: Container | None) -> None:
     if container and container.running:
         say(
             f"warning: container {container.name} runs: what it does from now on is not in the archive: stop it "
@@ -85,18 +86,11 @@ def _say_next_steps(data: BridgeData, settings: Path, container: Container | Non
         "Synapse need not be restarted for it"
     )
     say(f"- put the lines of {settings} into Pulumi.STACK.yaml; beside other bridges, as one more entry")
-    if not _has_release(data.image):
-        run = f"docker run --rm --entrypoint {binary} {data.image} --version"
-        say(f"- find out which release that is, and write it there as its image: {run}")
     say(f"- pulumi config set acceptArchiveOf {archive_owner(data.stack, data.domain)}")
     say(
         "- pulumi preview, which names what else of the old one is in the way, each with the setting to change; then "
         "pulumi up"
     )
-
-
-def _has_release(image: str) -> bool:
-    return image_tag(image) not in (None, "latest")
 
 
 def _parse_options(words: Sequence[str]) -> argparse.Namespace:

@@ -85,13 +85,11 @@ def test_a_bridge_that_was_stopped_is_not_warned_of(host: Host, capsys: pytest.C
     assert host.archived_data[0].image == "other:v1" and "warning" not in capsys.readouterr().err
 
 
-def test_an_image_without_a_release_is_not_told_as_a_setting(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_without_a_release_is_no_setting(host: Host) -> None:
     """The setting wants an exact tag."""
-    host.run("--image", "dock.mau.dev/mautrix/signal:latest")
-    said = capsys.readouterr().err
-    assert "--entrypoint /usr/bin/mautrix-signal dock.mau.dev/mautrix/signal:latest --version" in said
-    settings = host.archive.with_name("mautrix-signal-1.bridges.yaml")
-    assert yaml.safe_load(settings.read_text())["config"]["mautrix-signal:bridges"][0]["image"] == "IMAGE:RELEASE"
+    with pytest.raises(ScriptError, match="signal:latest names no release: name the bridge's image and release with"):
+        host.run("--image", "dock.mau.dev/mautrix/signal:latest")
+    assert host.archived_data == [] and list(host.archive.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -101,7 +99,10 @@ def test_an_image_without_a_release_is_not_told_as_a_setting(host: Host, capsys:
         (lambda host: host.config.write_text("- a\n"), "is no mapping: name the bridge's config.yaml"),
         (lambda host: host.config.write_text("a: [\n"), "cannot be read: "),
         (lambda host: host.write(database={"type": "sqlite3-fk-wal"}), "database.type: is 'sqlite3-fk-wal'"),
-        (lambda host: host.containers.pop("signal"), "no container has it: name the bridge's image with --image"),
+        (
+            lambda host: host.containers.pop("signal"),
+            "no container has it: name the bridge's image and release with --image",
+        ),
         (lambda host: host.containers.pop("matrix-postgres"), "there is no container matrix-postgres: name Postgres'"),
     ],
 )
