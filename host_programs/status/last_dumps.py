@@ -23,7 +23,7 @@ def dump_directory(deployment: Deployment, script_text: str) -> str:
     if neither does."""
     told = resolve_directory(script_text, deployment.backup.directory)
     proven = read_note(Path(deployment.shared_directory) / PROVEN).files
-    return told or (str(Path(proven[0]).parent) if proven else "")
+    return told or (str(Path(proven[-1]).parent) if proven else "")
 
 
 def read_last_dump(deployment: Deployment, database: Database, directory: str, seconds: float) -> DumpFacts:
