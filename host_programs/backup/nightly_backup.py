@@ -27,13 +27,13 @@ from host_programs.postgres import dump_restore, dumps
 
 @dataclass(frozen=True)
 class NightlyBackup:
-    """`script`: the operator's, "" if there is none; `dump_script`: the text of ours, which `block` calls; `suffix`:
+    """`script`: the operator's, "" if there is none; `dump_script`: the text of ours, which `call` runs; `suffix`:
     how the names of its dumps end. `databases`: what it dumps; the dumps of `bridges`, some of these, are restored as a
     proof. `filtered`: each dump goes through a command that makes it unreadable for us. `synapse_database`: what the
     operator's own dumps are of. `directory`: the stack's own."""
 
     script: str
-    block: DumpCall
+    call: DumpCall
     dump_script: str
     suffix: str
     databases: tuple[Database, ...]
@@ -49,7 +49,7 @@ class NightlyBackup:
 
     @property
     def stack(self) -> str:
-        return self.block.owner
+        return self.call.owner
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ProvenBackup:
 
 def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
     """ScriptError: everything is as it was before, but for what others did meanwhile."""
-    dump_script, script = Path(arguments.block.command), Path(arguments.script)
+    dump_script, script = Path(arguments.call.command), Path(arguments.script)
     temporary = tempfile.TemporaryDirectory(prefix="mautrix-backup-")
     with _lock(arguments), temporary as private_path, ExitStack() as undo:
         private = Path(private_path)
@@ -69,11 +69,11 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
         runs_script = bool(arguments.script)
         if runs_script:
             text = scripts.read_script(script)
-            scripts.add_call(script, text, arguments.block, undo)
+            scripts.add_call(script, text, arguments.call, undo)
             for line, command in find_uploads(text)[:1]:
                 runs_script = False
                 say(f"{script}:{line}: uploads ({command}), so it is not run now: {dump_script.name} alone is")
-        target = arguments.block.directory
+        target = arguments.call.directory
         is_kept = runs_script or target.startswith("/")  # a variable of the script's: only the script knows it
         new_directories = _list_missing(Path(target)) if target.startswith("/") else []
         record, begin = private / "record", private / "begin"
@@ -113,11 +113,11 @@ def remove_dumps(arguments: NightlyBackup) -> None:
         if arguments.script:
             scripts.remove_call(Path(arguments.script), arguments.stack)
         proof.remove_noted(arguments.note, arguments.suffix)
-        scripts.remove_dump_script(Path(arguments.block.command), arguments.stack)
+        scripts.remove_dump_script(Path(arguments.call.command), arguments.stack)
 
 
 def _lock(arguments: NightlyBackup) -> AbstractContextManager[None]:
-    return host_lock.hold_lock(arguments.script or arguments.block.command, arguments.stack)
+    return host_lock.hold_lock(arguments.script or arguments.call.command, arguments.stack)
 
 
 def _list_missing(directory: Path) -> list[Path]:

@@ -63,11 +63,11 @@ def read_script(path: Path, errors: str = "strict") -> str:
         raise ScriptError(f"{path}: is not UTF-8 text: convert it") from None
 
 
-def add_call(path: Path, text: str, block: DumpCall, undo: ExitStack) -> None:
+def add_call(path: Path, text: str, call: DumpCall, undo: ExitStack) -> None:
     """Have the operator's script, whose text this is, call ours."""
     try:
-        error = check_call(text, block)
-        new = backup_script.add_call(text, block).encode()
+        error = check_call(text, call)
+        new = backup_script.add_call(text, call).encode()
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     if error:
@@ -96,18 +96,18 @@ def remove_call(path: Path, stack: str) -> None:
 _UNFINISHED = "\n)\n"
 
 
-def check_call(text: str, block: DumpCall) -> str:
+def check_call(text: str, call: DumpCall) -> str:
     """What is wrong with the script once it has the call, as `LINE: reason: fix`; "" if nothing is.
 
     The text above the call must be complete by itself, and the whole must be valid. Raises Refused as
     documents/backup/backup_script.py does.
     """
     shell = backup_script.find_interpreter(text)
-    edited = backup_script.add_call(text, block)
-    above = backup_script.text_above_call(edited, block.owner)
+    edited = backup_script.add_call(text, call)
+    above = backup_script.text_above_call(edited, call.owner)
     place = above.count("\n") + 1
-    fix = f"put the two lines `# >>> {block.owner}` and `# <<< {block.owner}` where it should stand, at the margin"
-    if (error := _find_error(shell, backup_script.remove_call(text, block.owner))) is not None:
+    fix = f"put the two lines `# >>> {call.owner}` and `# <<< {call.owner}` where it should stand, at the margin"
+    if (error := _find_error(shell, backup_script.remove_call(text, call.owner))) is not None:
         return f"{_find_line(error)}: {shell} cannot read the script as it is: {error}: repair it"
     if _find_error(shell, above) is not None or _find_error(shell, above + _UNFINISHED) is None:
         return f"{place}: our call would stand inside of something that is not closed there: {fix}"

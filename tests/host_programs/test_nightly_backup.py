@@ -73,7 +73,7 @@ class Box:
         template = (CHECKOUT / "host_programs/backup/bridge_backup.sh").read_text()
         arguments = NightlyBackup(
             script=str(self.file),
-            block=DumpCall(OWNER, str(self.ours), plan.backup.directory),
+            call=DumpCall(OWNER, str(self.ours), plan.backup.directory),
             dump_script=render_dump_script(template, plan),
             suffix=f".mautrix-bridges.sql.gz{plan.backup.suffix}",
             databases=(
