@@ -1,10 +1,7 @@
 """Waits until a bridge works: it says that it is ready, Synapse reaches it, its bot exists, it reaches the media
 repository (a login uploads), and an event arrives (synapse/delivery.py). A running container proves nothing: a bridge
-that cannot reach Synapse tries again for ever.
-
-`wait_until_ready` waits right after the container's start, and then removes the configs of earlier containers. If the
-bridge does not get ready, the error says why: the exit code's meaning or what is missing, and the last lines of the
-log.
+that cannot reach Synapse tries again for ever. If the bridge does not get ready, the error says why: the exit code's
+meaning or what is missing, and the last lines of the log.
 """
 
 from __future__ import annotations
@@ -254,7 +251,8 @@ class Watch:
 
 
 def wait_until_ready(arguments: ReadinessArguments) -> Ready:
-    """Wait until the bridge is ready. ScriptError at once if waiting cannot help, else when the time is up."""
+    """Wait until the bridge is ready, and remove the configs of earlier containers. ScriptError at once if waiting
+    cannot help, else when the time is up."""
     started, pause = time.monotonic(), arguments.pause
     watch, new_keys = Watch(arguments), arguments.new_keys
     _restart_unproven(watch)

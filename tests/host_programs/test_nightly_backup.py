@@ -275,6 +275,11 @@ def test_a_failed_dump_of_the_script_s_own_which_it_calls_created_is_found_out(b
     assert "not a whole dump: pg_dump's closing line is not at its end" in said
 
 
+def test_words_in_place_of_the_script_s_own_dump_are_found_out(box: Box) -> None:
+    box.write(SCRIPT.replace("docker exec matrix-postgres pg_dump -U synapse -d synapse", "echo pg_dump: error: gone"))
+    assert "not a whole dump: it does not begin as one of Postgres" in box.bad()
+
+
 def test_a_failed_update_leaves_the_deployed_state(box: Box) -> None:
     box.good(INSTALL)
     before = box.tree()
