@@ -25,13 +25,13 @@ def backup_arguments(deployment: Deployment, synapse_database: str) -> NightlyBa
     plan = deployment.backup
     return NightlyBackup(
         script=plan.script,
-        block=backup_script.dump_call_of(deployment),
+        call=backup_script.dump_call_of(deployment),
         dump_script=render_dump_script(DUMP_SCRIPT.read_text(encoding="utf-8"), deployment),
         suffix=f".{deployment.shared_name}.sql.gz{plan.suffix}",
         databases=deployment.dumped_databases,
         bridges=deployment.databases,
         filtered=bool(plan.filter),
-        superuser=deployment.postgres.superuser,
+        postgres=deployment.postgres,
         synapse_database=synapse_database,
         directory=deployment.shared_directory,
     )
@@ -66,7 +66,7 @@ class DatabaseBackup(pulumi.ComponentResource):
             pulumi.Output.from_input(args.databases).apply(lambda _: dumps),
             create=nightly_backup.install_and_prove_dumps,
             delete=nightly_backup.remove_dumps,
-            triggers=[dumps.script, dumps.block.command, dumps.directory],
+            triggers=[dumps.script, dumps.call.command, dumps.directory],
             # Two scripts in one directory share our dump script: the old call goes, and then the new one comes.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )

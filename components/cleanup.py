@@ -17,7 +17,7 @@ def bridge_parts(bridge: BridgeDeployment, isolated: tuple[str, ...]) -> BridgeP
     listed = bridge.synapse.homeserver_file, bridge.synapse.data_mount
     return BridgeParts(
         # Not the setting's path: its number changes when another bridge leaves the list.
-        own=ClaimedDirectory(bridge.place.directory, bridge.stack, f"directory of {bridge.bridge.name}"),
+        directory=ClaimedDirectory(bridge.place.directory, bridge.stack, f"directory of {bridge.bridge.name}"),
         container=bridge.place.container,
         image="" if bridge.keep_images else bridge.place.image,
         archives=bridge.archive.directory,
@@ -33,7 +33,7 @@ def bridge_parts(bridge: BridgeDeployment, isolated: tuple[str, ...]) -> BridgeP
 def stack_parts(deployment: Deployment, isolated: tuple[str, ...], synapse_database: str) -> StackParts:
     """`isolated` as of `bridge_parts`; `synapse_database` is what the operator's own dumps are of."""
     return StackParts(
-        own=ClaimedDirectory(deployment.shared_directory, deployment.stack, "sharedDir"),
+        directory=ClaimedDirectory(deployment.shared_directory, deployment.stack, "sharedDir"),
         postgres=deployment.postgres,
         backup=backup_arguments(deployment, synapse_database),
         synapse=homeserver_edit(deployment),

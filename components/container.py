@@ -15,9 +15,8 @@ from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.fingerprint import fingerprint
 from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL
 from documents.places import NO_ARCHIVE, BridgeDeployment
-from host_programs.backup.archives import Subject
 from host_programs.bridge import config, database_life, readiness, removal
-from host_programs.bridge.config_check import SettingsQuestion
+from host_programs.bridge.config import SettingsQuestion
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.files import directory
 from host_programs.files.files import OwnedFile
@@ -104,7 +103,7 @@ class BridgeContainer(pulumi.ComponentResource):
             f"{name}-data",
             pulumi.Output.all(path, args.keys, written.then(None)).apply(
                 lambda values: database_life.DatabaseArguments(
-                    subject=Subject(
+                    data=BridgeData(
                         stack=bridge.stack,
                         domain=bridge.synapse.domain,
                         bridge=bridge.bridge.name,

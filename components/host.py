@@ -85,7 +85,7 @@ class MatrixHost(pulumi.ComponentResource):
         self._machine, self._deployment, self._reapply = args.machine, args.deployment, args.reapply
         self.observed = args.observed
         child = pulumi.ResourceOptions(parent=self)
-        own, program = args.parts.own, args.machine.program
+        own, program = args.parts.directory, args.machine.program
         path = f"{own.path}/{program.name}"
         # It does nothing until a destroy, and is in the state before anything is on the host: a run that is killed
         # leaves nothing that the destroy does not know.

@@ -11,7 +11,7 @@ import pulumi
 from components.host import MatrixHost
 from documents.credentials import DoublePuppet, Keys, Seed, Tokens
 from documents.places import NO_ARCHIVE
-from host_programs.backup import archived_keys
+from host_programs.backup import archives
 from host_programs.secrets import NoArguments, make_seed
 from host_programs.wire import plain
 
@@ -54,8 +54,8 @@ class StackSecrets(pulumi.ComponentResource):
             if archive != NO_ARCHIVE:
                 archived = host.secret_once(
                     f"{bridge}-archived-key",
-                    archived_keys.ArchivePath(archive),
-                    archived_keys.read_archived_key,
+                    archives.ArchivePath(archive),
+                    archives.read_archived_key,
                     triggers=[archive],
                     opts=child,
                 ).secret

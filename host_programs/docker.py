@@ -3,12 +3,15 @@ codes."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import IO, Any, Optional
 
 from documents.marks import STACK_LABEL
 from host_programs.messages import ScriptError, say
@@ -22,12 +25,15 @@ INSPECT_TIMEOUT = 60.0  # seconds
 
 
 def run_docker_bytes(
-    *words: str, stdin: Optional[bytes] = None, timeout: float = 600
+    *words: str, stdin: Optional[bytes] = None, stdout: Optional[IO[bytes]] = None, timeout: float = 600
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `docker WORDS`; any exit code is a result. ScriptError if there is no docker, or no answer in `timeout`
-    seconds."""
+    """Run `docker WORDS`; any exit code is a result. `stdout`: a file that takes its output. ScriptError if there is no
+    docker, or no answer in `timeout` seconds."""
+    output = stdout or subprocess.PIPE
     try:
-        return subprocess.run(["docker", *words], input=stdin, capture_output=True, timeout=timeout, check=False)
+        return subprocess.run(
+            ["docker", *words], input=stdin, stdout=output, stderr=subprocess.PIPE, timeout=timeout, check=False
+        )
     except FileNotFoundError:
         raise ScriptError(NO_DOCKER) from None
     except subprocess.TimeoutExpired:
@@ -47,6 +53,33 @@ def run_docker(
     return done
 
 
+def stream_to_docker(*words: str, pieces: Iterable[bytes], timeout: float) -> str:
+    """Run `docker WORDS` with a stdin that comes in pieces; why it failed, in one line, or "". If a piece cannot be
+    made, stdin ends there, and the exception is raised once the command has ended."""
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        try:
+            process = subprocess.Popen(
+                ["docker", *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
+            )
+        except FileNotFoundError:
+            raise ScriptError(NO_DOCKER) from None
+        assert process.stdin is not None
+        timer = threading.Timer(timeout, process.kill)
+        timer.start()
+        try:
+            with process, contextlib.suppress(BrokenPipeError), process.stdin:
+                for piece in pieces:
+                    process.stdin.write(piece)
+        finally:
+            timer.cancel()
+        errors.seek(0)
+        lines = errors.read().strip().splitlines()
+    if process.returncode < 0:
+        return f"no answer in {timeout:g} s"
+    last = lines[-1] if lines else f"exit code {process.returncode}"
+    return next((line for line in lines if "ERROR:" in line), last) if process.returncode else ""
+
+
 # containers and images -------------------------------------------------------------------------------------------
 
 
@@ -59,6 +92,16 @@ def inspect_containers(*names: str, timeout: float = INSPECT_TIMEOUT) -> dict[st
 def inspect_container(name: str) -> Optional[Container]:
     """The container of that name or id; None if there is none. ScriptError if Docker fails."""
     return inspect_containers(name).get(name)
+
+
+def require_running(name: str, fault: str) -> None:
+    """ScriptError, with the `fault` that follows from it, unless the container runs."""
+    container = inspect_container(name)
+    if container is None or not container.running:
+        status = container.status if container else "not there"
+        raise ScriptError(
+            f"container {name}: is {status}: {fault}: start it (docker start {name}), then run this again"
+        )
 
 
 def inspect_all_containers() -> tuple[Container, ...]:
@@ -78,22 +121,22 @@ def belongs_to_stack(container: Container, stack: str, network: str) -> bool:
     return container.labels.get(STACK_LABEL) == stack and network in container.networks
 
 
-def remove_container(name: str, stack: str) -> list[str]:
-    """Stop and remove the container of that name, if it is this stack's; what was removed, in words."""
+def remove_container(name: str, stack: str) -> None:
+    """Stop and remove the container of that name, if it is this stack's."""
     container = inspect_container(name)
-    if container is None or container.labels.get(STACK_LABEL) != stack:
-        return []
-    run_docker("stop", "--time", "30", container.id, check=False)
-    run_docker("rm", "-f", "-v", container.id)
-    return [f"container {name}"]
+    if container and container.labels.get(STACK_LABEL) == stack:
+        run_docker("stop", "--time", "30", container.id, check=False)
+        run_docker("rm", "-f", "-v", container.id)
+        say(f"removed: container {name}")
 
 
-def remove_image(name: str) -> list[str]:
-    """Remove the image unless a container uses it; what was removed, in words."""
+def remove_image(name: str) -> None:
+    """Remove the image unless a container uses it."""
     done = run_docker("rmi", name, check=False)
-    if done.returncode and "no such image" not in done.stderr.lower():
+    if not done.returncode:
+        say(f"removed: image {name}")
+    elif "no such image" not in done.stderr.lower():
         say(f"note: image {name} stays: {done.stderr.strip()}")
-    return [] if done.returncode else [f"image {name}"]
 
 
 def filter_existing(kind: str, names: Sequence[str]) -> set[str]:

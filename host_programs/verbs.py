@@ -26,7 +26,7 @@ VERBS = {
     "database prepare": "host_programs.bridge.database_life:prepare_database",
     "database archive": "host_programs.bridge.database_life:archive_database",
     "archive check": "host_programs.bridge.removal:check_before_removal",
-    "archive read-key": "host_programs.backup.archived_keys:read_archived_key",
+    "archive read-key": "host_programs.backup.archives:read_archived_key",
     "bridge wait": "host_programs.bridge.readiness:wait_until_ready",
     "deployment record": "host_programs.status.deployed:record_deployment",
     # Inside of Synapse's container.
@@ -34,7 +34,7 @@ VERBS = {
     "inside-synapse add": "host_programs.synapse.inside.homeserver_edit:add_entries",
     "inside-synapse remove": "host_programs.synapse.inside.homeserver_edit:remove_entries",
     "inside-synapse read-worker": "host_programs.synapse.inside.synapse_facts:read_worker",
-    "inside-synapse check-config": "host_programs.bridge.config_check_inside:compare_config",
+    "inside-synapse check-config": "host_programs.bridge.config:compare_config",
 }
 
 

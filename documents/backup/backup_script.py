@@ -1,7 +1,7 @@
 """The call of our dump script in the operator's nightly backup script: three lines in, three lines out.
 
 The lines are a mark, the call and a mark. They go in at a place that a person would choose. The script's own
-interpreter says whether the place is valid (host_programs/backup/shell_syntax.py). If the place does not suit the
+interpreter says whether the place is valid (host_programs/backup/scripts.py). If the place does not suit the
 operator, he moves the marks, and they stay where he put them.
 
 Laws: `remove_call` gives back, byte for byte, the text before `add_call`. A second `add_call` changes nothing. The
@@ -12,12 +12,25 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from documents.backup.shell_lines import CALL, CLEAN_UP, EXIT_TRAP, UPLOAD, search_code, split_lines
 from documents.places import Deployment
 from documents.refusal import Problem, Refused
 
+CALL = "mautrix_status=$?;"  # how the line of every owner's call begins
+
+# A command's first word, wherever a command may begin, with a path or variables before it.
+_BEGIN = (
+    r"(?:^|[|;&(`!]|\b(?:if|then|do|else|elif|while|sudo|exec|nice|xargs|command(?:\s+-v)?))\s*(?:\w+=\S*\s+)*(?:\S*/)?"
+)
+UPLOAD = re.compile(
+    _BEGIN + r"(?P<word>rclone|aws|rsync|scp|sftp|lftp|restic|borg|borgmatic|kopia|duplicity|s3cmd|s5cmd|gsutil|gcloud"
+    r"|azcopy|b2|mc|curl(?=.*\s(?:-T|--upload-file|-F|--form)\b))(?=[\s;|&)]|$)"
+)
+ENCRYPTION = re.compile(_BEGIN + r"(?P<word>gpg2?|age|rage|openssl(?=\s+(?:enc|smime|cms|pkeyutl)\b))(?=\s|$)")
+CLEAN_UP = re.compile(_BEGIN + r"(?:find|tmpwatch|tmpreaper|ls\s+(?:-\S+\s+)*-\w*t)(?=\w*\s|\w*$)")
+EXIT_TRAP = re.compile(r"\btrap\s+(?!-\s).*\s(?:EXIT|0)\b")
 SHELLS = ("bash", "sh", "dash", "ash", "ksh", "zsh")
 
 _ADDED = " (added by Pulumi)"  # marks with these words are ours and are removed with the call; the operator's stay
@@ -148,3 +161,26 @@ def _call_line(text: str, call: DumpCall) -> str:
     if any(True for _ in search_code(text, EXIT_TRAP)):
         on_failure = "echo 'a dump failed; the EXIT trap of this script decides its exit status' >&2"
     return f'{CALL} {shlex.quote(call.command)} "{directory}" || {on_failure}; (exit "$mautrix_status") && :'
+
+
+# lines of the script, which is not parsed as shell ---------------------------------------------------------------
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines with their line breaks."""
+    return re.findall(r"[^\n]*\n|[^\n]+\Z", text)
+
+
+def code_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines with their number (from 1), without comments, calls of dump scripts, and text that is only printed."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not re.match(rf"\s*(?:#|{re.escape(CALL)}|(?:echo|printf)\s(?!.*[|]))", line):
+            yield number, line
+
+
+def search_code(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+    """The code lines that match, by number, with the word that matched."""
+    for number, line in code_lines(text):
+        match = pattern.search(line)
+        if match:
+            yield number, match.groupdict().get("word") or match[0].strip()

@@ -19,7 +19,6 @@ _TOKEN = re.compile(
 )
 _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\r?\n?\Z")  # pg_dump's own, around all that it writes
 _END_OF_DATA = re.compile(rb"\\\.\r?\n?\Z")
-_FIX = "this is no dump of pg_dump's: restore one that is"
 
 
 def check_dump_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -28,14 +27,10 @@ def check_dump_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
     Raises Refused at the first line that psql takes, or may take, as a command of its own.
     """
     reader = _Reader()
-    number = 0
-    for number, line in enumerate(lines, start=1):
-        reason = reader.read(line)
-        if reason:
-            raise Refused([Problem(number, reason, _FIX)])
-        yield b"\n" if reader.restricts else line
-    if reader.inside:
-        raise Refused([Problem(number, "it ends in the middle of a statement", "it is cut off: restore a whole one")])
+    for line in lines:
+        yield b"\n" if reader.read(line) else line
+    if reader.is_inside:
+        raise reader.refuse("it ends in the middle of a statement", "it is cut off: restore a whole one")
 
 
 class _Reader:
@@ -47,77 +42,76 @@ class _Reader:
     """
 
     def __init__(self) -> None:
-        self._data = False
+        self._number = self._depth = self._parens = 0
+        self._data = self._in_statement = False
         self._quote = b""
-        self._depth = self._parens = 0
         self._words: list[bytes] = []
-        self._in_statement = False
-        self.restricts = False
 
     @property
-    def inside(self) -> bool:
+    def is_inside(self) -> bool:
         return bool(self._data or self._quote or self._in_statement)
 
-    def read(self, line: bytes) -> str:
-        """Read one line. Returns why it must not be run, or ""."""
-        self.restricts = False
+    def refuse(self, reason: str, fix: str = "this is no dump of pg_dump's: restore one that is") -> Refused:
+        return Refused([Problem(self._number, reason, fix)])
+
+    def read(self, line: bytes) -> bool:
+        """Read one line; whether it is a command of pg_dump's own. Raises Refused if it must not be run."""
+        self._number += 1
         if b"\0" in line:
-            return "a NUL byte, where psql reads no further"
+            raise self.refuse("a NUL byte, where psql reads no further")
         if self._data:
             self._data = not _END_OF_DATA.match(line)
-            return ""
-        if not self.inside and _RESTRICT.match(line):
-            self.restricts = True
-            return ""
+            return False
+        if not self.is_inside and _RESTRICT.match(line):
+            return True
         at: Optional[int] = 0
         while at is not None:
-            at, reason = self._quoted(line, at) if self._quote else self._plain(line, at)
-            if reason:
-                return reason
-        return ""
+            at = self._read_quoted(line, at) if self._quote else self._read_plain(line, at)
+        return False
 
-    def _quoted(self, line: bytes, at: int) -> tuple[Optional[int], str]:
-        """Reads on from `at`, inside a quote or comment. Returns where it ends (None: not here), and a reason."""
+    def _read_quoted(self, line: bytes, at: int) -> Optional[int]:
+        """Read on from `at`, inside a quote or comment; where it ends, None if not in this line."""
         if self._quote == b"*/":
             for match in re.finditer(rb"/\*|\*/", line[at:]):
                 self._depth += 1 if match[0] == b"/*" else -1
                 if not self._depth:
                     self._quote = b""
-                    return at + match.end(), ""
-            return None, ""
+                    return at + match.end()
+            return None
         end = line.find(self._quote, at)
         if end < 0:
-            return None, ""
-        if self._quote == b"'":
-            before = line[at:end]
-            if (len(before) - len(before.rstrip(b"\\"))) % 2:
-                return None, "a backslash before a quote, which the server may read in two ways"
+            return None
+        before = line[at:end]
+        if self._quote == b"'" and (len(before) - len(before.rstrip(b"\\"))) % 2:
+            raise self.refuse("a backslash before a quote, which the server may read in two ways")
         end += len(self._quote)
         self._quote = b""
-        return end, ""
+        return end
 
-    def _plain(self, line: bytes, at: int) -> tuple[Optional[int], str]:
-        """Reads on from `at`, outside of quotes, to the next quote or the line's end. Returns as `_quoted` does."""
+    def _read_plain(self, line: bytes, at: int) -> Optional[int]:
+        """Read on from `at`, outside of quotes; where the next quote begins, None if not in this line."""
         for match in _TOKEN.finditer(line, at):
             token = match[0]
             if token.startswith(b"--"):
                 continue
             if token == b"\\":
-                return None, "a command of psql's (a backslash outside of data and quotes)"
+                raise self.refuse("a command of psql's (a backslash outside of data and quotes)")
             if token == b"/*":
                 self._quote, self._depth = b"*/", 1
-                return match.end(), ""
+                return match.end()
             if token == b";" and not self._parens:
                 copies = self._words[:1] == [b"copy"] and b"stdin" in self._words and b"from" in self._words
                 self._words, self._in_statement = [], False
                 if copies:
                     self._data = True
-                    return None, "more after COPY … FROM stdin;" if line[match.end() :].strip() else ""
+                    if line[match.end() :].strip():
+                        raise self.refuse("more after COPY … FROM stdin;")
+                    return None
                 continue
             self._in_statement = True
             if token in (b"'", b'"') or (token.startswith(b"$") and token.endswith(b"$")):
                 self._quote = token
-                return match.end(), ""
+                return match.end()
             if token == b"(":
                 self._parens += 1
             elif token == b")":
@@ -125,5 +119,5 @@ class _Reader:
             elif token[:1].isalpha() or token[:1] == b"_":
                 self._words.append(token.lower())
                 if token.lower() == b"begin" and self._words[0] == b"create":
-                    return None, "a body that is SQL (BEGIN ATOMIC)"
-        return None, ""
+                    raise self.refuse("a body that is SQL (BEGIN ATOMIC)")
+        return None

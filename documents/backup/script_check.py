@@ -6,8 +6,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from documents.backup.backup_script import add_call, dump_call_of, find_interpreter
-from documents.backup.shell_lines import ENCRYPTION, EXIT_TRAP, UPLOAD, code_lines, search_code
+from documents.backup.backup_script import (
+    ENCRYPTION,
+    EXIT_TRAP,
+    UPLOAD,
+    add_call,
+    code_lines,
+    dump_call_of,
+    find_interpreter,
+    search_code,
+)
 from documents.places import Deployment
 from documents.refusal import Problem, Refused
 

@@ -1,24 +1,20 @@
 """Archives of a bridge: its database, its key and its files in one private file.
 
-`<bridge>-<UTC timestamp>.tar.gz` (0600; its directory is 0700 if this program made it) holds: manifest.json (stack,
-domain, versions, and why the archive was made), keys.json (the key that the database needs), database.sql, and the
-files under `files/` with their host paths. Before an archive gets its name, it is read back and compared with its
-manifest. Every reader compares all SHA-256s. Secrets (tokens, keys, messages in the dump) are in the archive alone: no
-other user can read a temporary file, and nothing secret is printed.
+`<bridge>-<UTC timestamp>.tar.gz` (0600) holds manifest.json (stack, domain, versions, and why the archive was made),
+keys.json (the key that the database needs), database.sql, and the files under `files/` with their host paths. An
+archive gets its name once it was read back. No secret is in any other file that others can read, or printed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import re
-import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,20 +22,19 @@ from typing import IO, Optional
 
 from documents.places import Database
 from host_programs.messages import ScriptError, say
-from host_programs.postgres import dumps, psql
+from host_programs.postgres import dumps, measure, psql
 from host_programs.wire import WireError, plain, typed
 from verdicts.host_facts.archive import Manifest, Member
 
 MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
 _VERSION = 3
 _CHUNK = 1 << 20
-_TRIES = 20  # to make a directory that other steps remove again
 WRITABLE = "it should be a directory that can be written (setting archiveDir)"
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 
 
 @dataclass(frozen=True)
-class Subject:
+class BridgeData:
     """What to archive: the bridge of `stack` ("project/name"), which runs `image`; its archives are in `directory`.
     `files` (host paths) are archived, too; a missing file is left out with a note. `pickle_key` (secret) decrypts the
     keys in the database."""
@@ -54,118 +49,81 @@ class Subject:
     pickle_key: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class WrittenArchive:
-    """`path`: "" if the database was gone, so that there is no archive. `missing`: files that it lacks."""
-
-    path: str = ""
-    sha256: str = ""
-    bytes: int = 0
-    files: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-
-
 # writing ---------------------------------------------------------------------------------------------------------
 
 
-def write_archive(
-    subject: Subject, reason: str, timestamp: Optional[str] = None, portable: bool = False
-) -> WrittenArchive:
-    """Write a new archive. `timestamp`: default now, as 20260131T235959Z. `portable`: any role can restore it.
-    ScriptError, and no archive is left, if it cannot be complete."""
+def write_archive(data: BridgeData, reason: str, timestamp: Optional[str] = None, portable: bool = False) -> str:
+    """Write a new archive; its path, or "" if the database is gone. `timestamp`: default now, as 20260131T235959Z.
+    `portable`: any role can restore it. ScriptError, and no archive is left, if it cannot be complete."""
     stamp = timestamp or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     if not _STAMP.fullmatch(stamp):
         raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
-    database, folder = subject.database, Path(subject.directory)
-    for kind, value in (("bridge", subject.bridge), ("database", database.database), ("role", database.role)):
+    database, folder = data.database, Path(data.directory)
+    for kind, value in (("bridge", data.bridge), ("database", database.database), ("role", database.role)):
         psql.check_name(kind, value)
-    final = folder / f"{subject.bridge}-{stamp}.tar.gz"
-    with _make_workplace(folder, f".{final.name}.") as part:
-        if final.exists():
-            raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
-        dump, keys = part / DATABASE, part / KEYS
-        if not dumps.make_dump(database, dump, portable):
-            gone = f"{database.container}: there is no database {database.database} any more"
-            say(f"warning: {gone}: nothing to archive")
-            return WrittenArchive()
-        write_private_file(keys, json.dumps({"pickle_key": subject.pickle_key}).encode())
-        present = [Path(name) for name in subject.files if Path(name).is_file()]
-        missing = tuple(sorted({*subject.files} - {str(path) for path in present}))
-        for name in missing:
-            say(f"note: {name}: is not there, so the archive goes without it")
-        members = [_describe_member(DATABASE, dump), _describe_member(KEYS, keys)]
-        members += [_describe_member(f"files{path.absolute()}", path) for path in present]
-        schema, schema_unknown = _read_schema(database)
-        manifest = Manifest(
-            version=_VERSION,
-            created=stamp,
-            reason=reason,
-            stack=subject.stack,
-            domain=subject.domain,
-            bridge=subject.bridge,
-            image=subject.image,
-            schema=schema,
-            database=database.database,
-            role="" if portable else database.role,
-            members=tuple(members),
-            missing=missing,
-            schema_unknown=schema_unknown,
-        )
-        packed = part / "archive.tar.gz"
-        _pack(packed, manifest, [dump, keys, *present])
-        with open_archive(packed) as (_, checked):
-            if checked != manifest:
-                raise ScriptError(f"{packed}: reads back differently from what was written: is the disk sound?")
-        os.link(packed, final)  # never over an archive that is there
-        _sync_directory(folder)
-    size = final.stat().st_size
-    say(f"archived: {final}, {size} bytes: the database {database.database} and {len(present)} files")
-    return WrittenArchive(str(final), dumps.hash_file(final), size, tuple(str(path) for path in present), missing)
+    if measure.measure_database(database) is None:
+        return ""
+    final = folder / f"{data.bridge}-{stamp}.tar.gz"
+    try:
+        for directory in (*reversed(folder.parents), folder):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        check_directory(folder)
+        with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=folder) as part:
+            if final.exists():
+                raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
+            packed = _pack(data, reason, stamp, portable, Path(part))
+            os.link(packed, final)  # never over an archive that is there
+        _sync(folder)
+    except OSError as error:
+        raise ScriptError(
+            f"{folder}: not archived, and nothing was removed: {error.strerror or error}: {WRITABLE}"
+        ) from error
+    say(f"archived: {final}, {final.stat().st_size} bytes: the database {database.database} and its files")
+    return str(final)
+
+
+def _pack(data: BridgeData, reason: str, stamp: str, portable: bool, part: Path) -> Path:
+    """Make the archive in the private directory `part`, and read it back; its path."""
+    database, packed = data.database, part / "archive.tar.gz"
+    dumps.make_dump(database, part / DATABASE, portable)
+    write_private_file(part / KEYS, json.dumps({"pickle_key": data.pickle_key}).encode())
+    members = {DATABASE: part / DATABASE, KEYS: part / KEYS}
+    missing = sorted(name for name in data.files if not Path(name).is_file())
+    for name in missing:
+        say(f"note: {name}: is not there, so the archive goes without it")
+    members |= {f"files{os.path.abspath(name)}": Path(name) for name in data.files if name not in missing}
+    schema, schema_unknown = _read_schema(database)
+    manifest = Manifest(
+        version=_VERSION,
+        created=stamp,
+        reason=reason,
+        stack=data.stack,
+        domain=data.domain,
+        bridge=data.bridge,
+        image=data.image,
+        schema=schema,
+        database=database.database,
+        role="" if portable else database.role,
+        members=tuple(_describe_member(name, path) for name, path in members.items()),
+        missing=tuple(missing),
+        schema_unknown=schema_unknown,
+    )
+    write_private_file(part / MANIFEST, (json.dumps(plain(manifest), indent=1, sort_keys=True) + "\n").encode())
+    _write_tar(packed, {MANIFEST: part / MANIFEST, **members})
+    with open_archive(packed) as (_, checked):
+        if checked != manifest:
+            raise ScriptError(f"{packed}: reads back differently from what was written: is the disk sound?")
+    return packed
 
 
 def _read_schema(database: Database) -> tuple[dict[str, int], str]:
     """The versions of the database's schema, and why they are unknown: an archive may lack them."""
     try:
-        rows = psql.run_sql(database.container, database.role, database.database, psql.SCHEMA)
+        rows = psql.run_sql(database.container, database.role, database.database, measure.SCHEMA)
     except ScriptError as error:
         say(f"note: {database.database}: its schema versions cannot be read, so the archive goes without them: {error}")
         return {}, str(error)
     return {table: version for table, (version, _) in json.loads("".join(rows)).items()}, ""
-
-
-@contextmanager
-def _make_workplace(path: Path, prefix: str) -> Iterator[Path]:
-    """A temporary private directory inside of `path`. Missing directories of `path` are made (0700), and removed at the
-    end if they are still empty. Several bridges may be archived at the same time: they may use the directories that
-    this one made, or remove them."""
-    made: list[Path] = []
-    try:
-        part = _make_private_directory(path, prefix, made)
-        try:
-            yield part
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        raise ScriptError(
-            f"{path}: not archived, and nothing was removed: {error.strerror or error}: {WRITABLE}"
-        ) from error
-    finally:
-        for new in reversed(made):
-            with suppress(OSError):
-                new.rmdir()
-
-
-def _make_private_directory(path: Path, prefix: str, made: list[Path]) -> Path:
-    for _ in range(_TRIES):
-        for new in (*reversed(path.parents), path):
-            if not new.exists():
-                with suppress(FileExistsError, FileNotFoundError):
-                    new.mkdir(mode=0o700)
-                    made.append(new)
-        with suppress(FileNotFoundError):
-            check_directory(path)
-            return Path(tempfile.mkdtemp(prefix=prefix, dir=path))  # 0700
-    raise FileNotFoundError(2, "goes away as often as it is made")
 
 
 def check_directory(path: Path) -> None:
@@ -180,34 +138,28 @@ def check_directory(path: Path) -> None:
 
 def write_private_file(path: Path, data: bytes) -> None:
     """Make a new file, 0600."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)
 
 
 def _describe_member(name: str, path: Path) -> Member:
     status = path.stat()
     mode = f"{status.st_mode & 0o7777:04o}"
-    return Member(name, dumps.hash_file(path), status.st_size, mode, status.st_uid, status.st_gid)
+    with path.open("rb") as file:
+        return Member(name, _hash_stream(file), status.st_size, mode, status.st_uid, status.st_gid)
 
 
-def _pack(target: Path, manifest: Manifest, paths: Sequence[Path]) -> None:
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        with tarfile.open(fileobj=file, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
-            data = (json.dumps(plain(manifest), indent=1, sort_keys=True) + "\n").encode()
-            head = tarfile.TarInfo(MANIFEST)
-            head.size, head.mode = len(data), 0o600
-            tar.addfile(head, io.BytesIO(data))
-            for member, path in zip(manifest.members, paths):
-                with path.open("rb") as content:
-                    tar.addfile(tar.gettarinfo(arcname=member.name, fileobj=content), content)
-        file.flush()
-        os.fsync(file.fileno())
+def _write_tar(target: Path, members: Mapping[str, Path]) -> None:
+    """Write the members to the disk, in this order, as a private file."""
+    target.touch(mode=0o600)
+    with tarfile.open(target, "w:gz", format=tarfile.PAX_FORMAT, dereference=True) as tar:
+        for name, path in members.items():
+            tar.add(path, arcname=name, recursive=False)
+    _sync(target)
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -226,39 +178,50 @@ def read_manifest(path: Path) -> Manifest:
         raise ScriptError(f"{path}: damaged, or no archive of a bridge: {error}") from error
 
 
-def list_archives(directory: Path, bridge: str) -> Iterator[tuple[Path, Manifest]]:
-    """A bridge's archives in a directory, the newest first by the timestamp in the name. An unreadable one is left out,
-    with a note."""
+def list_archives(directory: str, bridge: str, owner: Optional[str] = None) -> Iterator[tuple[Path, Manifest]]:
+    """A bridge's archives in a directory, those of one deployment or all, the newest first by the timestamp in the
+    name. An unreadable one is left out, with a note."""
     psql.check_name("bridge", bridge)
-    named = (path for path in directory.glob(f"{bridge}-*.tar.gz") if _STAMP.fullmatch(path.name[len(bridge) + 1 : -7]))
-    for path in sorted(named, key=lambda path: path.name, reverse=True):
+    for path in sorted(Path(directory).glob(f"{bridge}-*.tar.gz"), reverse=True):
+        if not _STAMP.fullmatch(path.name[len(bridge) + 1 : -len(".tar.gz")]):
+            continue
         try:
-            yield path, read_manifest(path)
+            manifest = read_manifest(path)
         except ScriptError as error:
             say(f"note: {error}")
-
-
-def list_own_archives(directory: str, bridge: str, owner: str) -> Iterator[tuple[Path, Manifest]]:
-    """The archives that one deployment made, the newest first."""
-    for path, manifest in list_archives(Path(directory), bridge):
-        if manifest.archive_owner == owner:
+            continue
+        if owner in (None, manifest.archive_owner):
             yield path, manifest
 
 
 def list_earlier_archives(directory: str, bridge: str, owner: str) -> Iterator[tuple[Path, Manifest]]:
     """The archives that one deployment made before a change, the newest first."""
-    for path, manifest in list_own_archives(directory, bridge, owner):
-        if manifest.before_a_change:
-            yield path, manifest
+    return (item for item in list_archives(directory, bridge, owner) if item[1].before_a_change)
 
 
-def read_pickle_key(path: Path) -> str:
-    """The secret that decrypts the keys in the archived database. ScriptError if the archive holds none."""
+@dataclass(frozen=True)
+class ArchivePath:
+    """`archive`: the path of the archive from which the database is restored."""
+
+    archive: str
+
+
+@dataclass(frozen=True)
+class ArchivedKey:
+    """The secret that decrypts the keys in the archived database."""
+
+    pickle_key: str = field(repr=False)
+
+
+def read_archived_key(arguments: ArchivePath) -> ArchivedKey:
+    """Read the archive's pickle key. ScriptError if the archive holds none."""
+    path = Path(arguments.archive)
     with open_archive(path) as (tar, _):
-        return extract_pickle_key(path, tar)
+        return ArchivedKey(extract_pickle_key(path, tar))
 
 
 def extract_pickle_key(path: Path, tar: tarfile.TarFile) -> str:
+    """The pickle key in an open archive."""
     key = json.load(open_member(tar, KEYS)).get("pickle_key")
     if not isinstance(key, str) or not key:
         raise ScriptError(f"{path}: its {KEYS} holds no pickle_key: without it the database's keys cannot be read")

@@ -1,48 +1,45 @@
 """The steps that make the bridges' databases part of the operator's nightly backup, and that take that back.
 
-install_and_prove_dumps  installs our dump script, has the operator's script call it, makes a real backup before
-                         go-live, and proves it: a new dump of every database of ours, whole, 0600; each bridge's
-                         restores into a scratch database. If any of it fails, both scripts are as before, and the dumps
-                         that our script made in this run are gone. If the operator's script uploads, only ours is run.
-remove_dumps             takes our call out, and removes our dump script and the dumps of the proof (those that are
-                         still as they were made).
-
-The dumps of the proof stay while the stack is deployed. A note in the stack's directory has their SHA-256.
+The operator's script gets a call of our dump script. Before go-live a real backup is made and proven: a new dump of
+every database of ours, whole, 0600; each bridge's restores into a scratch database. If any of it fails, both scripts
+are as before, and our dumps of that run are gone. If the operator's script uploads, only ours is run. A note in the
+stack's directory names the dumps of the proof, which stay until the removal.
 """
 
 from __future__ import annotations
 
 import tempfile
-from contextlib import AbstractContextManager
+from collections.abc import Collection
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from documents.backup.backup_script import DumpCall
 from documents.backup.script_check import find_uploads
-from documents.places import Database
+from documents.places import Database, Postgres
 from host_programs import host_lock
-from host_programs.backup import proof, proof_note, scripts
-from host_programs.backup.proof import ProvenDump, RestoreProof
-from host_programs.backup.script_run import read_record, run_script
+from host_programs.backup import proof, scripts
+from host_programs.backup.proof import ProvenDump
 from host_programs.files.directory import PROVEN
 from host_programs.messages import ScriptError, say
+from host_programs.postgres import dump_restore, dumps
 
 
 @dataclass(frozen=True)
 class NightlyBackup:
-    """`script`: the operator's, "" if there is none; `dump_script`: the text of ours, which `block` calls; `suffix`:
+    """`script`: the operator's, "" if there is none; `dump_script`: the text of ours, which `call` runs; `suffix`:
     how the names of its dumps end. `databases`: what it dumps; the dumps of `bridges`, some of these, are restored as a
     proof. `filtered`: each dump goes through a command that makes it unreadable for us. `synapse_database`: what the
     operator's own dumps are of. `directory`: the stack's own."""
 
     script: str
-    block: DumpCall
+    call: DumpCall
     dump_script: str
     suffix: str
     databases: tuple[Database, ...]
     bridges: tuple[Database, ...]
     filtered: bool
-    superuser: str
+    postgres: Postgres
     synapse_database: str
     directory: str
 
@@ -52,91 +49,94 @@ class NightlyBackup:
 
     @property
     def stack(self) -> str:
-        return self.block.owner
+        return self.call.owner
 
 
 @dataclass(frozen=True)
 class ProvenBackup:
-    """`changed`: whether one of the two scripts is another one now."""
+    """What was seen of each dump."""
 
-    changed: bool
     dumps: tuple[ProvenDump, ...]
-
-
-@dataclass(frozen=True)
-class RemovedBackup:
-    """`changed`: as of ProvenBackup; `deleted`: paths of the proof's dumps."""
-
-    changed: bool
-    deleted: tuple[str, ...]
 
 
 def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
     """ScriptError: everything is as it was before, but for what others did meanwhile."""
-    with _lock(arguments):
-        return _install_and_prove(arguments)
+    dump_script, script = Path(arguments.call.command), Path(arguments.script)
+    temporary = tempfile.TemporaryDirectory(prefix="mautrix-backup-")
+    with _lock(arguments), temporary as private_path, ExitStack() as undo:
+        private = Path(private_path)
+        scripts.install_dump_script(dump_script, arguments.dump_script, arguments.stack, undo)
+        runs_script = bool(arguments.script)
+        if runs_script:
+            text = scripts.read_script(script)
+            scripts.add_call(script, text, arguments.call, undo)
+            for line, command in find_uploads(text)[:1]:
+                runs_script = False
+                say(f"{script}:{line}: uploads ({command}), so it is not run now: {dump_script.name} alone is")
+        target = arguments.call.directory
+        is_kept = runs_script or target.startswith("/")  # a variable of the script's: only the script knows it
+        new_directories = _list_missing(Path(target)) if target.startswith("/") else []
+        record, begin = private / "record", private / "begin"
+        begin.touch()
+        undo.callback(proof.remove_empty, new_directories)
+        undo.callback(_delete_recorded, record)
+        if runs_script:
+            scripts.run_script([str(script)], record)
+        else:
+            scripts.run_script([str(dump_script), target if is_kept else f"{private}/dumps"], record)
+        recorded = scripts.read_record(record)
+        made, by_name = [path for _, path in recorded], dict(recorded)
+        _require_all(arguments, by_name.keys(), script if runs_script else dump_script)
+        container = arguments.postgres.container
+        proven = [proof.prove_own_dump(name, path, container, arguments.filtered) for name, path in recorded]
+        if runs_script:
+            folder, since = made[0].parent, begin.stat().st_mtime_ns
+            proven += proof.prove_operators_dumps(folder, made, since, container, arguments.synapse_database)
+        restorable = {bridge: by_name[bridge.database] for bridge in arguments.bridges}
+        if arguments.filtered:  # unreadable for us: others are made
+            restorable = {bridge: private / f"{bridge.database}.sql" for bridge in arguments.bridges}
+            for bridge, path in restorable.items():
+                dumps.make_dump(bridge, path)
+        dump_restore.prove_restores(arguments.postgres, arguments.stack, restorable)
+        if is_kept:
+            proof.add_to_note(arguments.note, made, new_directories)
+        else:
+            proven = [replace(dump, path="", proof=f"{dump.proof}; not kept") for dump in proven]
+        undo.pop_all()  # nothing is taken back
+        return ProvenBackup(tuple(proven))
 
 
-def remove_dumps(arguments: NightlyBackup) -> RemovedBackup:
-    """ScriptError, and nothing is removed, if only one of our marks stands in the operator's script."""
+def remove_dumps(arguments: NightlyBackup) -> None:
+    """Take out our call, and remove our dump script and the dumps of the proof. ScriptError, and nothing is removed, if
+    only one of our marks stands in the operator's script."""
     with _lock(arguments):
-        out = bool(arguments.script) and scripts.remove_call(Path(arguments.script), arguments.stack)
-        deleted = proof_note.remove_noted(arguments.note, arguments.suffix)
-        removed = scripts.remove_dump_script(Path(arguments.block.command), arguments.stack)
-        return RemovedBackup(out or removed, deleted)
+        if arguments.script:
+            scripts.remove_call(Path(arguments.script), arguments.stack)
+        proof.remove_noted(arguments.note, arguments.suffix)
+        scripts.remove_dump_script(Path(arguments.call.command), arguments.stack)
 
 
 def _lock(arguments: NightlyBackup) -> AbstractContextManager[None]:
-    return host_lock.hold_lock(arguments.script or arguments.block.command, arguments.stack)
+    return host_lock.hold_lock(arguments.script or arguments.call.command, arguments.stack)
 
 
-def _install_and_prove(arguments: NightlyBackup) -> ProvenBackup:
-    dump_script = Path(arguments.block.command)
-    with tempfile.TemporaryDirectory(prefix="mautrix-backup-") as private, scripts.undo_on_failure() as undo:
-        changed = scripts.install_dump_script(dump_script, arguments.dump_script, arguments.stack, undo)
-        script, runs = Path(arguments.script), bool(arguments.script)
-        if runs:
-            text = scripts.read_script(script)
-            changed = scripts.add_call(script, text, arguments.block, undo) or changed
-            uploads = find_uploads(text)
-            if uploads:
-                runs, (line, command) = False, uploads[0]
-                say(f"{script}:{line}: uploads ({command}), so it is not run now: {dump_script.name} alone is")
-        target = arguments.block.directory
-        if not runs and not target.startswith("/"):  # a variable of the script's: only the script knows it
-            target = f"{private}/dumps"
-        record, begin = Path(private) / "record", Path(private) / "begin"
-        begin.touch()
-        undo.record = record
-        undo.new_directories = scripts.list_missing(Path(target)) if target.startswith("/") else []
-        if runs:
-            run_script([str(script)], script, record)
-        else:
-            run_script([str(dump_script), target], dump_script, record)
-        recorded = _require_all(arguments, record, script if runs else dump_script)
-        container = arguments.databases[0].container
-        proven = [proof.prove_own_dump(name, path, container, arguments.filtered) for name, path in recorded]
-        made = [path for _, path in recorded]
-        if runs:
-            folder, since = made[0].parent, begin.stat().st_mtime_ns
-            proven += proof.prove_operators_dumps(folder, made, since, container, arguments.synapse_database)
-        restore = RestoreProof(arguments.superuser, arguments.stack, arguments.bridges, arguments.filtered)
-        proof.prove_restores(restore, dict(recorded), Path(private))
-        if target.startswith(private):
-            proven = [replace(dump, path="", proof=f"{dump.proof}; not kept") for dump in proven]
-        else:
-            proof_note.add_to_note(arguments.note, made, undo.new_directories)
-        return ProvenBackup(changed, tuple(proven))
+def _list_missing(directory: Path) -> list[Path]:
+    """The directory and those above it that do not exist, innermost first."""
+    return [path for path in (directory, *directory.parents) if not path.exists()]
 
 
-def _require_all(arguments: NightlyBackup, record: Path, script: Path) -> list[tuple[str, Path]]:
-    """The dumps that our dump script made, each behind its database's name. ScriptError if one is missing."""
-    made = read_record(record) if record.exists() else []
-    missing = [database.database for database in arguments.databases if database.database not in dict(made)]
+def _delete_recorded(record: Path) -> None:
+    for _, path in scripts.read_record(record):
+        path.unlink(missing_ok=True)
+        say(f"{path}: deleted, since this run failed")
+
+
+def _require_all(arguments: NightlyBackup, made: Collection[str], script: Path) -> None:
+    """ScriptError unless our dump script made a dump of each database."""
+    missing = [database.database for database in arguments.databases if database.database not in made]
     if missing:
         raise ScriptError(
             f"{script}: its run ended well and our dump script made no dump of {', '.join(missing)}: does it end "
             f"before the call, or clear its environment? Put `# >>> {arguments.stack}` and "
             f"`# <<< {arguments.stack}` where the call should stand"
         )
-    return made

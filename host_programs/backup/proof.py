@@ -1,16 +1,18 @@
-"""Proves the dumps of one run: each is whole, and each bridge's restores into a scratch database."""
+"""Proves that the dumps of one run are whole, and keeps a note of ours: by it, the removal knows which may go."""
 
 from __future__ import annotations
 
+import json
+import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from documents.marks import owner_comment
-from documents.places import Database
+from host_programs.files import safe_files
 from host_programs.messages import ScriptError, say
-from host_programs.postgres import dump_restore, dumps, measure, psql
+from host_programs.postgres import dumps
+from host_programs.wire import WireError, plain, typed
 
 WHOLE = "unpacks, and is whole"
 NO_DUMPS = (".part", ".log", ".txt", ".md5", ".sha256", ".tmp")  # how the names of files end that are none
@@ -45,22 +47,23 @@ def prove_own_dump(database: str, path: Path, container: str, filtered: bool) ->
 
 
 def prove_operators_dumps(
-    folder: Path, own: Sequence[Path], begin: int, container: str, database: str
+    folder: Path, our_dumps: Sequence[Path], begin: int, container: str, database: str
 ) -> list[ProvenDump]:
     """Other dumps that are new in the folder since `begin` (ns), a file's time of change before the run. ScriptError if
     one is not whole; a note for what cannot be read. `database`: what the operator's script should dump."""
     proven = []
     for path in sorted(folder.iterdir()):
         status = path.lstat()
-        new = stat.S_ISREG(status.st_mode) and status.st_ctime_ns >= begin and path not in own
+        new = stat.S_ISREG(status.st_mode) and status.st_ctime_ns >= begin and path not in our_dumps
         if not new or path.suffix in NO_DUMPS:
-            continue
-        if not dumps.looks_like_dump(path):
-            say(f"note: {path.name}: new in {folder}, and nothing that we can read: not proven")
             continue
         try:
             dumps.prove_dump(path, container)
         except ScriptError as error:
+            is_promised = database in path.name and ".sql" in path.name
+            if isinstance(error, dumps.NoDump) and not is_promised:
+                say(f"note: {path.name}: new in {folder}, and nothing that we can read: not proven")
+                continue
             raise ScriptError(f"{error} (if another job writes it at this moment, run this again)") from None
         if stat.S_IMODE(status.st_mode) & 0o077:
             say(f"note: {path.name} has mode {stat.S_IMODE(status.st_mode):04o}: others on the host can read it")
@@ -71,80 +74,53 @@ def prove_operators_dumps(
     return proven
 
 
-def name_scratch_database(database: str) -> str:
-    """The database that dumps are restored into; `database`: the first bridge's."""
-    return f"{database[:49]}_restore_check"
-
-
 @dataclass(frozen=True)
-class RestoreProof:
-    """What the restore needs: Postgres' superuser, the stack, and the bridges' databases. `filtered`: their dumps are
-    unreadable for us, so that others are made."""
+class Note:
+    """Paths of dumps that proofs made, and of directories that they made for them, innermost first."""
 
-    superuser: str
-    stack: str
-    bridges: tuple[Database, ...]
-    filtered: bool
-
-    @property
-    def container(self) -> str:
-        """Postgres'."""
-        return self.bridges[0].container
-
-    @property
-    def scratch(self) -> str:
-        return psql.check_name("database", name_scratch_database(self.bridges[0].database))
-
-    @property
-    def owner_comment(self) -> str:
-        """On the scratch database."""
-        return owner_comment(self.stack, scratch=True)
+    files: tuple[str, ...] = ()
+    directories: tuple[str, ...] = ()
 
 
-def prove_restores(proof: RestoreProof, made: Mapping[str, Path], private: Path) -> None:
-    """Restore each bridge's dump (`made`, by database) into a scratch database that lets nobody else in, and take it
-    back. As the bridge's role: what is in a dump is not run with a superuser's rights. The scratch database is dropped
-    whatever happens. `private`: a directory for dumps of our own."""
-    superuser, scratch = psql.check_name("superuser", proof.superuser), proof.scratch
-    quoted = psql.quote_identifier(scratch)
-    drop = f"SET client_min_messages = warning;\nDROP DATABASE IF EXISTS {quoted} WITH (FORCE);\n"
-    _refuse_foreign_scratch(proof, superuser)
+def add_to_note(note: Path, made: Sequence[Path], new_directories: Sequence[Path]) -> None:
+    """Note these, too."""
+    before = read_note(note)
+    files = (*filter(os.path.exists, before.files), *map(str, made))
+    directories = dict.fromkeys([*map(str, new_directories), *before.directories])
+    data = json.dumps(plain(Note(files, tuple(directories))), indent=1) + "\n"
+    safe_files.write_file(note, data.encode())
+
+
+def read_note(note: Path) -> Note:
     try:
-        first = proof.bridges[0]
-        restoring = psql.Session(proof.container, first.role, first.database, unprivileged=True)
-        with psql.Session(proof.container, superuser) as session, restoring:
-            session.run(
-                f"{drop}CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C'"
-                f" LC_CTYPE 'C';\nCOMMENT ON DATABASE {quoted} IS"
-                f"{psql.quote_literal(proof.owner_comment)};\n"
-                f"REVOKE ALL ON DATABASE {quoted} FROM PUBLIC;\n"
-            )
-            for bridge in proof.bridges:
-                dump = made[bridge.database]
-                if proof.filtered:
-                    dump = private / f"{bridge.database}.sql"
-                    if not dumps.make_dump(bridge, dump):
-                        raise ScriptError(f"{bridge.container}: there is no database {bridge.database}")
-                owner = f"ALTER DATABASE {quoted} OWNER TO {psql.quote_identifier(bridge.role)};\n"
-                live = int(session.run(owner + measure.COUNT_TABLES, bridge.database)[0])
-                with dumps.open_dump(dump) as stream:
-                    restored = dump_restore.try_restore(restoring, bridge.role, scratch, stream)
-                if restored != live:
-                    say(f"note: {dump.name} restores to {restored} tables, {bridge.database} has {live} now")
-                say(f"proven: {bridge.database}: {dump.name} restores ({restored} tables)")
-    finally:
-        psql.run_sql(proof.container, superuser, "postgres", drop)
+        return typed(Note, json.loads(note.read_text()), note.name)
+    except FileNotFoundError:
+        return Note()
+    except (OSError, ValueError, WireError) as error:
+        say(f"note: {note}: cannot be read ({error}): the dumps of the proof stay")
+        return Note()
 
 
-def _refuse_foreign_scratch(proof: RestoreProof, superuser: str) -> None:
-    """ScriptError if there is a database of that name that is not ours."""
-    rows = psql.run_sql(
-        proof.container, superuser, "postgres",
-        "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '-') FROM pg_catalog.pg_database"
-        " WHERE datname = :'scratch';\n", scratch=proof.scratch,
-    )  # fmt: skip
-    if rows and rows != [proof.owner_comment]:
-        raise ScriptError(
-            f"{proof.container}: database {proof.scratch} is needed for the restore check and is not ours: rename or "
-            "drop it"
-        )
+def remove_noted(note: Path, suffix: str) -> None:
+    """Remove the note and the dumps that it names. `suffix`: how the names of our dumps end."""
+    content = read_note(note)
+    deleted = [path for path in dict.fromkeys(content.files) if os.path.isfile(path)]
+    for path in deleted:
+        os.unlink(path)
+    if deleted:
+        say(f"deleted {len(deleted)} dumps of our proof: {', '.join(deleted)}")
+    for folder in {Path(path).parent for path in content.files}:
+        later = list(folder.glob(f"*{suffix}"))
+        if later:
+            say(f"note: {len(later)} dumps by later runs stay in {folder}: nothing deletes them now")
+    remove_empty([Path(name) for name in content.directories])
+    note.unlink(missing_ok=True)
+
+
+def remove_empty(directories: Sequence[Path]) -> None:
+    """Remove the directories, innermost first, up to one that is not empty."""
+    for directory in directories:
+        try:
+            directory.rmdir()
+        except OSError:
+            return

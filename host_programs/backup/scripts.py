@@ -2,78 +2,55 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import subprocess
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn, Optional
+from typing import Optional
 
 from documents.backup import backup_script
 from documents.backup.backup_script import DumpCall
+from documents.masking import clean_log
 from documents.refusal import Refused
-from host_programs.backup import shell_syntax
-from host_programs.backup.script_run import read_record
 from host_programs.files import safe_files
 from host_programs.files.files import read_dump_script_owner
 from host_programs.messages import ScriptError, say
 
-
-class Undo:
-    """What to take back when a run fails: files as they were (None: missing) and as we wrote them, the dumps that the
-    record names, and directories that the run made."""
-
-    def __init__(self) -> None:
-        self.files: list[tuple[Path, Optional[bytes], bytes]] = []
-        self.record: Optional[Path] = None
-        self.new_directories: list[Path] = []  # innermost first
-
-    def take_back(self) -> None:
-        if self.record and self.record.exists():
-            for _, path in read_record(self.record):
-                path.unlink(missing_ok=True)
-                say(f"{path}: deleted, since this run failed")
-        remove_empty(self.new_directories)
-        for path, old, written in reversed(self.files):
-            if not path.exists() or path.read_bytes() != written:
-                say(f"note: {path}: somebody changed it meanwhile, so it was not put back")
-            elif old is None:
-                path.unlink()
-            else:
-                safe_files.rewrite_file(path, old)
-                say(f"{path}: put back as it was")
+RECORD = "MAUTRIX_BACKUP_RECORD"  # names a file: bridge_backup.sh writes a line `DATABASE PATH` there for each dump
+LAST_LINES = 20
 
 
-@contextmanager
-def undo_on_failure() -> Iterator[Undo]:
-    """Take back what the body notes in the Undo, if it fails, or if a signal ends the run."""
-
-    def terminate(*_: object) -> NoReturn:
-        raise ScriptError("the run was ended by a signal")
-
-    undo = Undo()
-    handlers = {number: signal.signal(number, terminate) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield undo
-    except BaseException:
-        undo.take_back()
-        raise
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+def _put_back(path: Path, old: Optional[bytes], written: bytes) -> None:
+    """Give a file that we have `written` its `old` content; None: it did not exist."""
+    if not path.exists() or path.read_bytes() != written:
+        say(f"note: {path}: somebody changed it meanwhile, so it was not put back")
+    elif old is None:
+        path.unlink()
+    else:
+        safe_files.rewrite_file(path, old)
+        say(f"{path}: put back as it was")
 
 
-def install_dump_script(path: Path, text: str, stack: str, undo: Undo) -> bool:
-    """Write our dump script; whether it is another one now. ScriptError if somebody else's file is in its place."""
+def install_dump_script(path: Path, text: str, stack: str, undo: ExitStack) -> None:
+    """Write our dump script. ScriptError if somebody else's file is in its place."""
     owner = read_dump_script_owner(path)
     if owner not in (None, stack):
         raise ScriptError(f"{path}: exists and is not this stack's: move it away, or set another sharedDir")
     old, new = path.read_bytes() if owner else None, text.encode()
-    if old == new and stat.S_IMODE(path.stat().st_mode) == 0o700:
-        return False
-    safe_files.write_file(path, new, mode=0o700)
-    undo.files.append((path, old, new))
-    return True
+    if old != new or stat.S_IMODE(path.stat().st_mode) != 0o700:
+        safe_files.write_file(path, new, mode=0o700)
+        undo.callback(_put_back, path, old, new)
+
+
+def remove_dump_script(path: Path, stack: str) -> None:
+    """Remove our dump script, if it is this stack's."""
+    if read_dump_script_owner(path) == stack:
+        path.unlink()
 
 
 def read_script(path: Path, errors: str = "strict") -> str:
@@ -86,59 +63,117 @@ def read_script(path: Path, errors: str = "strict") -> str:
         raise ScriptError(f"{path}: is not UTF-8 text: convert it") from None
 
 
-def add_call(path: Path, text: str, block: DumpCall, undo: Undo) -> bool:
-    """Have the operator's script, whose text this is, call ours; whether it is another one now."""
+def add_call(path: Path, text: str, call: DumpCall, undo: ExitStack) -> None:
+    """Have the operator's script, whose text this is, call ours."""
     try:
-        error = shell_syntax.check_call(text, block)
-        new = backup_script.add_call(text, block).encode()
+        error = check_call(text, call)
+        new = backup_script.add_call(text, call).encode()
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     if error:
         raise ScriptError(f"{path}:{error}")
-    changed = safe_files.rewrite_file(path, new)
-    if changed:
-        undo.files.append((path, text.encode(), new))
-    say(f"{path}: {'has the call' if changed else 'already as it should be'}")
-    return changed
+    if safe_files.rewrite_file(path, new):
+        undo.callback(_put_back, path, text.encode(), new)
+        say(f"{path}: has the call")
 
 
-def remove_call(path: Path, stack: str) -> bool:
-    """Take our call out of the operator's script; whether it is another one now. ScriptError, and nothing changed, if
-    only one of our marks stands in it."""
+def remove_call(path: Path, stack: str) -> None:
+    """Take our call out of the operator's script. ScriptError, and nothing changed, if only one of our marks stands in
+    it."""
     if not path.exists():
         say(f"warning: {path}: is gone, so there is nothing to take out")
-        return False
+        return
     text = read_script(path, errors="surrogateescape")  # whatever somebody wrote into it meanwhile
     try:
         new = backup_script.remove_call(text, stack)
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
-    changed = safe_files.rewrite_file(path, new.encode(errors="surrogateescape"))
-    say(f"{path}: {f'the call of {stack} is out' if changed else f'holds no call of {stack}'}")
-    return changed
+    if safe_files.rewrite_file(path, new.encode(errors="surrogateescape")):
+        say(f"{path}: the call of {stack} is out")
 
 
-def remove_dump_script(path: Path, stack: str) -> bool:
-    """Remove our dump script; whether it was this stack's."""
-    if read_dump_script_owner(path) != stack:
-        return False
-    path.unlink()
-    return True
+# A syntax error where a command may begin; plain text inside a quote or a here-document that is not closed yet.
+_UNFINISHED = "\n)\n"
 
 
-def list_missing(directory: Path) -> list[Path]:
-    """The directory and those above it that do not exist, innermost first."""
-    missing = []
-    while not directory.exists():
-        missing.append(directory)
-        directory = directory.parent
-    return missing
+def check_call(text: str, call: DumpCall) -> str:
+    """What is wrong with the script once it has the call, as `LINE: reason: fix`; "" if nothing is.
+
+    The text above the call must be complete by itself, and the whole must be valid. Raises Refused as
+    documents/backup/backup_script.py does.
+    """
+    shell = backup_script.find_interpreter(text)
+    edited = backup_script.add_call(text, call)
+    above = backup_script.text_above_call(edited, call.owner)
+    place = above.count("\n") + 1
+    fix = f"put the two lines `# >>> {call.owner}` and `# <<< {call.owner}` where it should stand, at the margin"
+    if (error := _find_error(shell, backup_script.remove_call(text, call.owner))) is not None:
+        return f"{_find_line(error)}: {shell} cannot read the script as it is: {error}: repair it"
+    if _find_error(shell, above) is not None or _find_error(shell, above + _UNFINISHED) is None:
+        return f"{place}: our call would stand inside of something that is not closed there: {fix}"
+    if (error := _find_error(shell, edited)) is not None:
+        return f"{place}: {shell} cannot read the script with our call in it: {error}: {fix}"
+    return ""
 
 
-def remove_empty(directories: Sequence[Path]) -> None:
-    """Remove the directories, innermost first, up to one that is not empty."""
-    for directory in directories:
+def _find_error(shell: str, text: str) -> Optional[str]:
+    """The last line that the shell says against it; None if it finds nothing."""
+    try:
+        done = subprocess.run(
+            [shell, "-n"],
+            input=text,
+            text=True,
+            capture_output=True,
+            timeout=30,
+            check=False,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"},
+        )
+    except FileNotFoundError:
+        return f"{shell} is not on the host"
+    except subprocess.TimeoutExpired:
+        return f"{shell} -n does not end"
+    if not done.returncode:
+        return None
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+
+
+def _find_line(error: str) -> int:
+    match = re.search(r"(?:line |: )(\d+):", error)
+    return int(match[1]) if match else 1
+
+
+def run_script(command: Sequence[str], record: Path) -> None:
+    """Run the script with its arguments as cron would, and show what it says. ScriptError with its last lines if it
+    fails."""
+    script, home = Path(command[0]), os.path.expanduser("~")
+    text = read_script(script, errors="replace")
+    if not os.access(script, os.X_OK) or not text.startswith("#!"):
+        command = [backup_script.find_interpreter(text), *command]
+    say(f"one run of {script}")
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=home if os.path.isdir(home) else "/",
+        env={**os.environ, RECORD: str(record)},
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
         try:
-            directory.rmdir()
-        except OSError:
-            return
+            for raw in process.stdout:
+                last.append(clean_log(raw.decode(errors="replace").rstrip("\n"), ()))
+                say(f"  {script.name} | {last[-1]}")
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        head = f"{script}: its run failed with exit code {process.returncode}; its last lines:"
+        raise ScriptError("\n".join([head, *(f"  {line}" for line in last)]))
+
+
+def read_record(record: Path) -> list[tuple[str, Path]]:
+    """The dumps that our dump script made, each behind its database's name."""
+    lines = record.read_text().splitlines() if record.exists() else []
+    return [(database, Path(path)) for database, path in (line.split(" ", 1) for line in lines)]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from documents.bridge.config import extract_bridge_config
 from documents.bridge.kinds import KINDS, Bridge, image_tag
 from documents.places import Database, archive_owner
 from host_programs.backup import archives
-from host_programs.backup.archives import Subject
+from host_programs.backup.archives import BridgeData
 from host_programs.docker import find_path_in_container, inspect_all_containers, inspect_container, run_docker
 from host_programs.messages import ScriptError, say
 from host_programs.wire import typed
@@ -39,38 +39,58 @@ def main(words: Sequence[str]) -> None:
     problems = list(adoption.find_problems(config, kind))
     if problems:
         raise ScriptError("\n".join(f"{options.config}: {line}" for line in problems))
-    bridge, running = adoption.read_hand_made_bridge(config), _find_container(options.config)
-    image = options.image or (running.image if running else "")
-    if not image:
-        raise ScriptError(f"{options.config}: no container has it: name the bridge's image with --image")
-    name = options.postgres or bridge.host
-    if inspect_container(name) is None:
+    bridge, container = adoption.read_hand_made_bridge(config), _find_container(options.config)
+    image = options.image or (container.image if container else "")
+    if image_tag(image) in (None, "latest"):
+        fault = f"{image} names no release" if image else "no container has it"
+        raise ScriptError(f"{options.config}: {fault}: name the bridge's image and release with --image")
+    postgres = options.postgres or bridge.host
+    if inspect_container(postgres) is None:
         raise ScriptError(
-            f"{options.config}: database.uri: there is no container {name}: name Postgres' container with --postgres"
+            f"{options.config}: database.uri: there is no container {postgres}: name Postgres' container with "
+            "--postgres"
         )
     chosen = extract_bridge_config(config, _read_example_config(kind, image))
     registration = options.registration or str(Path(options.config).with_name("registration.yaml"))
-    subject = Subject(
-        stack=f"by-hand/{running.name if running else kind.name}",
+    data = BridgeData(
+        stack=f"by-hand/{container.name if container else kind.name}",
         domain=bridge.domain,
         bridge=kind.name,
         image=image,
         directory=options.archive_dir or f"/var/backups/{kind.name}",
-        database=Database(name, bridge.database, bridge.user),
+        database=Database(postgres, bridge.database, bridge.user),
         files=(options.config, registration),
         pickle_key=bridge.pickle_key,
     )
-    archived = archives.write_archive(subject, "adopted", portable=True)
-    if not archived.path:
-        raise ScriptError(f"{options.config}: database.uri: there is no such database in {name}")
-    settings = Path(f"{archived.path[: -len('.tar.gz')]}.bridges.yaml")
-    known = image_tag(image) not in (None, "latest")
-    entry = {"kind": options.bridge, "image": image if known else "IMAGE:RELEASE", "restore": archived.path}
-    archives.write_private_file(
-        settings, _format_entry({**entry, **({"bridgeConfig": chosen} if chosen else {})}).encode()
+    archive = archives.write_archive(data, "adopted", portable=True)
+    if not archive:
+        raise ScriptError(f"{options.config}: database.uri: there is no such database in {postgres}")
+    entry = {"kind": options.bridge, "image": image, "restore": archive}
+    entry |= {"bridgeConfig": chosen} if chosen else {}
+    settings = Path(f"{archive[: -len('.tar.gz')]}.bridges.yaml")
+    archives.write_private_file(settings, _format_entry(entry).encode())
+    _say_next_steps(data, settings, container)
+
+
+def _say_next_steps(data: BridgeData, settings: Path, container: Container | None) -> None:
+    if container and container.running:
+        say(
+            f"warning: container {container.name} runs: what it does from now on is not in the archive: stop it "
+            "(messages wait in Synapse), and run this again for the last word"
+        )
+    say("what is left to do:")
+    if container:
+        say(f"- docker update --restart no {container.name} && docker stop {container.name}")
+    say(
+        f"- take its registration ({Path(data.files[1]).name}) out of app_service_config_files in homeserver.yaml; "
+        "Synapse need not be restarted for it"
     )
-    for line in _list_next_steps(subject, settings, running, options.bridge):
-        say(line)
+    say(f"- put the lines of {settings} into Pulumi.STACK.yaml; beside other bridges, as one more entry")
+    say(f"- pulumi config set acceptArchiveOf {archive_owner(data.stack, data.domain)}")
+    say(
+        "- pulumi preview, which names what else of the old one is in the way, each with the setting to change; then "
+        "pulumi up"
+    )
 
 
 def _parse_options(words: Sequence[str]) -> argparse.Namespace:
@@ -118,31 +138,6 @@ def _format_entry(entry: dict[str, Any]) -> str:
     import yaml
 
     return yaml.safe_dump({"config": {f"{PROJECT}:bridges": [entry]}}, sort_keys=False, allow_unicode=True)
-
-
-def _list_next_steps(subject: Subject, settings: Path, running: Container | None, bridge: str) -> Iterator[str]:
-    if running and running.running:
-        yield (
-            f"warning: container {running.name} runs: what it does from now on is not in the archive: stop it "
-            "(messages wait in Synapse), and run this again for the last word"
-        )
-    yield "what is left to do:"
-    if running:
-        yield f"- docker update --restart no {running.name} && docker stop {running.name}"
-    yield (
-        f"- take its registration ({Path(subject.files[1]).name}) out of app_service_config_files in homeserver.yaml; "
-        "Synapse need not be restarted for it"
-    )
-    yield f"- put the lines of {settings} into Pulumi.STACK.yaml; beside other bridges, as one more entry"
-    image = subject.image
-    if image_tag(image) in (None, "latest"):
-        run = f"docker run --rm --entrypoint {KINDS[bridge].binary} {image} --version"
-        yield f"- find out which release that is, and write it there as its image: {run}"
-    yield f"- pulumi config set acceptArchiveOf {archive_owner(subject.stack, subject.domain)}"
-    yield (
-        "- pulumi preview, which names what else of the old one is in the way, each with the setting to change; then "
-        "pulumi up"
-    )
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Reads a bridge's present state, quickly and without changing anything. It never fails: it says what it cannot learn.
 
-`pulumi up` and `pulumi preview` show the result as their output `status`; the verb `status` makes a row of it. The
-result holds nothing that changes while a bridge runs well (no times, no durations).
+The verb `status` makes a row of the result, which holds nothing that changes while a bridge runs well (no times, no
+durations).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from documents.bridge.kinds import READY_PATH
 from documents.masking import clean_log
@@ -45,11 +44,26 @@ def read_bridge_status(address: BridgeAddress, container: Optional[Container]) -
     something is unknown."""
     if container is None:
         return BridgeStatus(container="absent")
-    questions: list[Question] = []
+    answers: dict[str, Any] = {"restart_count": container.restarts, "image": container.image}
+    for question in _list_questions(address, container):
+        try:
+            answers |= question(address, container)
+        except Exception as error:  # one question's failure does not hide the other answers
+            answers["problem"] = describe_error(error)
+    return BridgeStatus(container=container.status, **answers)
+
+
+Question = Callable[[BridgeAddress, Container], dict[str, Any]]  # the answer: some of BridgeStatus' fields
+
+
+def _list_questions(address: BridgeAddress, container: Container) -> Iterator[Question]:
+    yield _read_log
+    if container.ended or container.restarts:
+        yield _read_exit
     if container.running:
-        questions.append(lambda: _read_ready(address, container))
-        questions += [lambda: _read_ping(address)] if address.as_token and address.synapse_url else []
-    return BridgeStatus(**_collect_answers(container, address.as_token, address.timeout, *questions))
+        yield _read_ready
+        if address.as_token and address.synapse_url:
+            yield _read_ping
 
 
 def request_readiness(container: Container, network: str, port: int, timeout: float) -> str:
@@ -64,35 +78,6 @@ def request_readiness(container: Container, network: str, port: int, timeout: fl
     return request_in_container(container.id, f"http://127.0.0.1:{port}{READY_PATH}", timeout)
 
 
-Question = Callable[[], dict[str, Any]]  # the answer: some of BridgeStatus' fields
-
-
-def _collect_answers(container: Container, as_token: str, timeout: float, *questions: Question) -> dict[str, Any]:
-    """What Docker says about the container, and the answers to the other `questions`."""
-    all_questions: list[Question] = [
-        lambda: _read_log(as_token, container, timeout),
-        lambda: _read_exit(container, timeout),
-        *questions,
-    ]
-    answers: dict[str, Any] = {
-        "container": container.status,
-        "restart_count": container.restarts,
-        "image": container.image,
-    }
-    with ThreadPoolExecutor(max_workers=len(all_questions)) as pool:
-        for answer in pool.map(_answer_safely, all_questions):
-            answers |= answer
-    return answers
-
-
-def _answer_safely(question: Question) -> dict[str, Any]:
-    """One question's failure does not hide the other answers."""
-    try:
-        return question()
-    except Exception as error:
-        return {"problem": describe_error(error)}
-
-
 def describe_error(error: Exception) -> str:
     """An exception's text in one line, with the class of one that is a defect of this program."""
     return shorten_line(str(error) if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}", 200)
@@ -100,22 +85,24 @@ def describe_error(error: Exception) -> str:
 
 def _read_ready(address: BridgeAddress, container: Container) -> dict[str, Any]:
     answer = request_readiness(container, address.network, address.port, address.timeout)
-    known = answer.isdigit()  # any status is the bridge's own word
-    return {"ready": answer == "200", **({} if known else {"problem": shorten_line(f"ready: {answer}", 200)})}
+    if answer.isdigit():  # any status is the bridge's own word
+        return {"ready": answer == "200"}
+    return {"problem": shorten_line(f"ready: {answer}", 200)}
 
 
-def _read_ping(address: BridgeAddress) -> dict[str, Any]:
+def _read_ping(address: BridgeAddress, _: Container) -> dict[str, Any]:
     request = ping_request(address.appservice_id, address.as_token)
     exchange = send_request("ping", address.synapse_url, request, address.timeout)
     answered = exchange.status == 200 and not exchange.fault and "duration_ms" in (exchange.json() or {})
     return {"ping": "200" if answered else summarize_answer(exchange)}
 
 
-def _read_exit(container: Container, timeout: float) -> dict[str, Any]:
-    code = read_last_exit(container, timeout) if container.ended or container.restarts else None
+def _read_exit(address: BridgeAddress, container: Container) -> dict[str, Any]:
+    code = read_last_exit(container, address.timeout)
     return {} if code is None else {"exit_code": code, "exit_meaning": str(explain_exit_code(code))}
 
 
-def _read_log(as_token: str, container: Container, timeout: float) -> dict[str, Any]:
-    log = clean_log(read_recent_log(container, LOG_LINES, timeout), [as_token] if as_token else [])
+def _read_log(address: BridgeAddress, container: Container) -> dict[str, Any]:
+    secrets = [address.as_token] if address.as_token else []
+    log = clean_log(read_recent_log(container, LOG_LINES, address.timeout), secrets)
     return {"last_error": shorten_line(last_error(log), 300)}

@@ -1,10 +1,7 @@
 """Waits until a bridge works: it says that it is ready, Synapse reaches it, its bot exists, it reaches the media
 repository (a login uploads), and an event arrives (synapse/delivery.py). A running container proves nothing: a bridge
-that cannot reach Synapse tries again for ever.
-
-`wait_until_ready` waits right after the container's start, and then removes the configs of earlier containers. If the
-bridge does not get ready, the error says why: the exit code's meaning or what is missing, and the last lines of the
-log.
+that cannot reach Synapse tries again for ever. If the bridge does not get ready, the error says why: the exit code's
+meaning or what is missing, and the last lines of the log.
 """
 
 from __future__ import annotations
@@ -93,7 +90,7 @@ class Ready:
 
 
 class Watch:
-    """One wait: the container's state, and the last answer to each of the four questions."""
+    """One wait: the container's state, and the last answer to each question."""
 
     def __init__(self, arguments: ReadinessArguments) -> None:
         self.arguments = arguments
@@ -106,8 +103,8 @@ class Watch:
         }
         self.client = SynapseClient(arguments.synapse, [arguments.as_token])
         self.answers: dict[str, str] = {}  # for people
-        self.exchanges: dict[str, Exchange] = {}
         self.bodies: dict[str, Mapping[str, Any]] = {}  # of the good answers
+        self.exchanges: dict[str, Exchange] = {}
         self.first: Optional[Container] = None
         self.state: Optional[Container] = None
         self.exit: Optional[ExitCode] = None
@@ -133,100 +130,91 @@ class Watch:
             return "keeps exiting"
         return ""
 
-    def was_ready(self, container: Optional[Container]) -> bool:
-        """Whether this container got ready once."""
+    def read_mark(self) -> list[str]:
+        """Id, attempt and image of the container that got ready last."""
         mark = Path(self.arguments.mark)
-        return container is not None and mark.is_file() and mark.read_text().split()[:1] == [container.id]
+        return mark.read_text().split() if mark.is_file() else []
 
     def ask_questions(self, seconds: float, ask_all: bool = False) -> bool:
         """Ask the four questions; whether all answers are good. After a bad answer the rest is skipped, unless
         `ask_all`."""
         running = self.state if self.state and self.state.running else None
-        place = self.arguments.bridge
-        said = (
-            request_readiness(running, place.network, place.port, seconds) if running else "the container does not run"
-        )
-        self.answers, self.bodies = {"ready": said}, {}
-        good = said == "200"
+        self.answers, self.bodies = {"ready": "the container does not run"}, {}
+        if running:
+            place = self.arguments.bridge
+            self.answers["ready"] = request_readiness(running, place.network, place.port, seconds)
+        is_good = self.answers["ready"] == "200"
         for name, request in self.requests.items():
-            if not good and not ask_all:
+            if not is_good and not ask_all:
                 return False
             exchange = self.client.send(name, request, seconds)
             self.exchanges[name], self.answers[name] = exchange, summarize_answer(exchange)
             body = None if exchange.fault or exchange.status != 200 else exchange.json()
             if body is None or (name == "ping" and "duration_ms" not in body):
-                good = False
+                is_good = False
             else:
                 self.bodies[name] = body
-        if running and (good or ask_all):
-            self.answers["media"] = said = self._ask_media(running, seconds)
-            good = good and said == "200"
-        return good
+        if running and (is_good or ask_all):
+            # Asked at the address to which the bridge uploads.
+            url = f"{self.arguments.synapse.address}{MEDIA_CONFIG}"
+            self.answers["media"] = request_in_container(running.id, url, seconds, self.arguments.as_token)
+            is_good = is_good and self.answers["media"] == "200"
+        return is_good
 
-    def _ask_media(self, container: Container, seconds: float) -> str:
-        """Ask for the media repository at the address to which the bridge uploads."""
-        url = f"{self.arguments.synapse.address}{MEDIA_CONFIG}"
-        return request_in_container(container.id, url, seconds, self.arguments.as_token)
-
-    def prove_delivery(self, state: Container, started: float) -> Optional[Ready]:
-        """Have an event delivered; the result. None if the event does not arrive in time."""
-        a = self.arguments
-        self.answers["files"] = refused = find_temporary_file_error(state.id)
-        if refused:
+    def prove_delivery(self, container: Container, started: float) -> Ready:
+        """Have an event delivered. ScriptError if it does not arrive in time."""
+        arguments = self.arguments
+        self.answers["files"] = find_temporary_file_error(container.id)
+        if self.answers["files"]:
             raise ScriptError(self.write_report("cannot write temporary files"))
-        deadline = max(started + a.timeout, time.monotonic() + LAST_TIMEOUT)
+        deadline = max(started + arguments.timeout, time.monotonic() + LAST_TIMEOUT)
+        tokens = [arguments.as_token, arguments.doublepuppet_as_token]
+        proof = delivery.Delivery(self.client.url, arguments.doublepuppet_as_token, arguments.bot, arguments.as_token)
         try:
-            proof = delivery.Delivery(self.client.url, a.doublepuppet_as_token, a.bot, a.as_token)
-            arrived = delivery.prove_delivery(proof, deadline, min(a.pause, DELIVERY_PAUSE))
+            seconds = delivery.prove_delivery(proof, deadline, min(arguments.pause, DELIVERY_PAUSE))
         except ScriptError as error:
-            raise ScriptError(clean_log(str(error), [a.as_token, a.doublepuppet_as_token])) from None
-        self.answers["event"] = "arrived" if arrived is not None else "an invitation of the bot was not handed over"
-        if arrived is None:
-            return None
+            raise ScriptError(clean_log(str(error), tokens)) from None
+        if seconds is None:
+            self.answers["event"] = "an invitation of the bot was not handed over"
+            raise ScriptError(self.write_report(f"is not handed events within {arguments.timeout:g} s"))
         return Ready(
-            state.id,
-            round(time.monotonic() - started, 1),
-            state.restarts,
-            float(self.bodies["ping"]["duration_ms"]),
-            round(arrived * 1000),
-            str(self.bodies["profile"].get("displayname", "")),
+            container_id=container.id,
+            ready_seconds=round(time.monotonic() - started, 1),
+            restart_count=container.restarts,
+            ping_ms=float(self.bodies["ping"]["duration_ms"]),
+            event_ms=round(seconds * 1000),
+            displayname=str(self.bodies["profile"].get("displayname", "")),
         )
 
-    def write_report(self, why: str) -> str:
+    def write_report(self, failure: str) -> str:
         """The error's text; its first line says what happened and what to do."""
-        state, exit_, name = self.state, self.exit, self.arguments.bridge.container
-        anew = (
-            ""
-            if self.was_ready(self.first)
-            else ". The next `pulumi up` makes the container anew, since it never got ready"
-        )
-        died = f": exit code {exit_.code}: {exit_.meaning}" if exit_ else ""
-        lines = [f"{name} {why}{died}. What to do: {self._find_remedy()}{anew}.{self._describe_way_back()}"]
+        state, name = self.state, self.arguments.bridge.container
+        death = f": exit code {self.exit.code}: {self.exit.meaning}" if self.exit else ""
+        remedy = f"{self._find_remedy()}."
+        if not self.first or self.read_mark()[:1] != [self.first.id]:
+            remedy = f"{remedy} The next `pulumi up` makes the container anew, since it never got ready."
+        lines = [f"{name} {failure}{death}. What to do: {remedy}{self._describe_way_back()}"]
         if state:
             oom = ", killed for lack of memory" if state.oom_killed else ""
             lines.append(f"  container  {state.status}, restarted {state.restarts} times{oom}")
             lines += [f"  docker     {state.error}"] if state.error else []
         lines += [f"  {question:<9}  {answer}" for question, answer in self.answers.items()]
         if state:
-            lines += [
-                f"--- last {LOG_LINES} log lines of {name} ---",
-                read_log(state.id, LOG_LINES).strip("\n") or "(empty)",
-            ]
+            log = read_log(state.id, LOG_LINES).strip("\n") or "(empty)"
+            lines += [f"--- last {LOG_LINES} log lines of {name} ---", log]
         return clean_log("\n".join(lines), [self.arguments.as_token])
 
     def _describe_way_back(self) -> str:
         """How to go back to an earlier image and its archive, if this image never worked; "" if there is none."""
-        a, mark = self.arguments, Path(self.arguments.mark)
-        if mark.is_file() and mark.read_text().split()[2:] == [a.bridge.image]:
+        arguments, image = self.arguments, self.arguments.bridge.image
+        earlier = archives.list_earlier_archives(arguments.archives, arguments.program, arguments.archive_owner)
+        path, manifest = next(earlier, (None, None))
+        if manifest is None or manifest.image == image or self.read_mark()[2:] == [image]:
             return ""
-        for path, manifest in archives.list_earlier_archives(a.archives, a.program, a.archive_owner):
-            if manifest.image == a.bridge.image:
-                return ""
-            return (
-                f" Or go back: set this bridge's image to {manifest.image} and its goBackTo to {path}, then "
-                "`pulumi up`; the database as it is now is archived first."
-            )
-        return ""
+        return (
+            f" Or go back: set this bridge's image to {manifest.image} and its goBackTo to {path}, then `pulumi up`; "
+            "the database as it is now is archived first."
+        )
 
     def _find_remedy(self) -> str:
         if self.exit:
@@ -250,8 +238,7 @@ class Watch:
             return (
                 "Synapse pings the bridge and delivers nothing to it: restart the process of Synapse that pushes to "
                 "appservices (notify_appservices_from_worker), or wait, if it was long without a bridge: it tries "
-                "again "
-                "after minutes"
+                "again after minutes"
             )
         if "ping" not in self.bodies:
             return "Synapse cannot reach the bridge: compare its registration's url with the container's name and port"
@@ -264,48 +251,45 @@ class Watch:
 
 
 def wait_until_ready(arguments: ReadinessArguments) -> Ready:
-    """Wait until the bridge is ready. ScriptError at once if waiting cannot help, else when the time is up."""
+    """Wait until the bridge is ready, and remove the configs of earlier containers. ScriptError at once if waiting
+    cannot help, else when the time is up."""
     started, pause = time.monotonic(), arguments.pause
     watch, new_keys = Watch(arguments), arguments.new_keys
     _restart_unproven(watch)
     while True:
-        why = watch.find_failure()
+        failure = watch.find_failure()
         left = started + arguments.timeout - time.monotonic()
-        if not why and watch.ask_questions(min(QUESTION_TIMEOUT, max(left, LAST_TIMEOUT))) and watch.state:
+        if not failure and watch.ask_questions(min(QUESTION_TIMEOUT, max(left, LAST_TIMEOUT))) and watch.state:
             result = watch.prove_delivery(watch.state, started)
-            if result is None:
-                raise ScriptError(watch.write_report(f"is not handed events within {arguments.timeout:g} s"))
-            _write_ready_mark(arguments, result)
+            _write_ready_mark(arguments, result.container_id)
             _remove_old_configs(arguments)
             return result
-        if not why and time.monotonic() + pause < started + arguments.timeout:
+        if not failure and time.monotonic() + pause < started + arguments.timeout:
             time.sleep(pause)
             pause = min(pause * PAUSE_FACTOR, LONGEST_PAUSE)
-            continue
-        if new_keys and watch.exit and watch.exit.code == KEYS_LOST:
+        elif new_keys and watch.exit and watch.exit.code == KEYS_LOST:
             _renew_keys(arguments)
             watch, new_keys = Watch(arguments), False
-            continue
-        if not why:
-            watch.ask_questions(LAST_TIMEOUT, ask_all=True)
-        raise ScriptError(watch.write_report(why or f"is not ready after {arguments.timeout:g} s"))
+        else:
+            if not failure:
+                watch.ask_questions(LAST_TIMEOUT, ask_all=True)
+            raise ScriptError(watch.write_report(failure or f"is not ready after {arguments.timeout:g} s"))
 
 
 def _restart_unproven(watch: Watch) -> None:
     """Restart a container that kept ending before this wait: the reason may be gone, and Docker may wait for minutes
     before the next try. A running container that got ready once is left alone: it is only checked again, because
     another bridge was added."""
-    state = inspect_container(watch.arguments.container_id)
-    if state is None:
+    container = inspect_container(watch.arguments.container_id)
+    if container is None:
         return
-    unproven = state.running and state.restarts and not watch.was_ready(state)
-    if state.status != "restarting" and not unproven:
-        return
-    watch.state = state
-    if not watch.ask_questions(LAST_TIMEOUT):
-        say(f"{state.name}: has ended {state.restarts} times before: it is started anew")
-        run_docker("restart", watch.arguments.container_id, timeout=90)
-    watch.state = None
+    is_unproven = container.running and container.restarts and watch.read_mark()[:1] != [container.id]
+    if container.status == "restarting" or is_unproven:
+        watch.state = container
+        if not watch.ask_questions(LAST_TIMEOUT):
+            say(f"{container.name}: has ended {container.restarts} times before: it is started anew")
+            run_docker("restart", container.id, timeout=90)
+        watch.state = None
 
 
 def _renew_keys(arguments: ReadinessArguments) -> None:
@@ -316,9 +300,9 @@ def _renew_keys(arguments: ReadinessArguments) -> None:
     run_docker("restart", arguments.container_id, timeout=60)
 
 
-def _write_ready_mark(arguments: ReadinessArguments, seen: Ready) -> None:
+def _write_ready_mark(arguments: ReadinessArguments, container_id: str) -> None:
     """Note that the container got ready: later runs do not replace it."""
-    text = f"{seen.container_id} {arguments.attempt} {arguments.bridge.image}\n"
+    text = f"{container_id} {arguments.attempt} {arguments.bridge.image}\n"
     safe_files.write_file(Path(arguments.mark), text.encode())
 
 

@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
-from host_programs.bridge import database_life, readiness
-from host_programs.bridge.database_life import ArchiveCheck, ArchiveCheckArguments
+import os
+import shutil
+from pathlib import Path
+
+from host_programs.backup import archives
+from host_programs.bridge.readiness import ReadinessArguments
+from host_programs.docker import require_running
+from host_programs.messages import ScriptError
+from host_programs.postgres import dumps, measure
 
 
-def check_before_removal(arguments: readiness.ReadinessArguments) -> ArchiveCheck:
-    """ScriptError, before anything is removed, if the archive cannot be made."""
-    return database_life.check_archive(ArchiveCheckArguments(arguments.archives, arguments.bridge.database))
+def check_before_removal(arguments: ReadinessArguments) -> None:
+    """ScriptError, before anything is removed, if the archive cannot be made: Postgres does not run, the database
+    cannot be dumped, or the directory cannot be written or has no room."""
+    database, directory = arguments.bridge.database, Path(arguments.archives)
+    fault = "without it the bridge's database cannot be archived, so nothing was removed"
+    require_running(database.container, fault)
+    size = measure.measure_database(database)
+    if size is None:
+        return
+    nearest = next(path for path in (directory, *directory.parents) if path.exists())
+    if nearest == directory:
+        archives.check_directory(directory)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ScriptError(f"{directory}: cannot be written: {archives.WRITABLE}")
+    free = shutil.disk_usage(nearest).free
+    needed = size + size // 2  # the dump as it is, and compressed
+    if free < needed:
+        raise ScriptError(
+            f"{directory}: {free >> 20} MiB free, and the archive may need {needed >> 20} MiB: nothing was removed: "
+            "make room, or set archiveDir to another disk (`pulumi up`, then destroy)"
+        )
+    dumps.check_dumpable(database)

@@ -6,29 +6,30 @@ a role or a database that is gone already would stop the provider; so these end 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from documents.marks import parse_owner_comment
 from documents.places import Database, Postgres
 from host_programs.backup import archives
-from host_programs.backup.proof import name_scratch_database
-from host_programs.cleanup import databases
-from host_programs.docker import remove_container, remove_image
+from host_programs.docker import remove_container, remove_image, require_running
 from host_programs.files import directory, files
 from host_programs.files.directory import ClaimedDirectory
 from host_programs.files.files import OwnedFiles
-from host_programs.messages import say
-from host_programs.postgres import isolation, psql
+from host_programs.messages import ScriptError, say
+from host_programs.postgres import isolation, measure
+from host_programs.postgres.dump_restore import name_scratch_database
+from host_programs.postgres.psql import quote_identifier, run_as_superuser
 
 
 @dataclass(frozen=True)
 class BridgeParts:
-    """One bridge's places. `own` is its directory; `image` is the present one, "" if images stay; `archives` is the
+    """One bridge's places. `image` is the present one, "" if images stay; `archives` is the
     directory of the archives of `owner` (stack and domain) and `program`, which name earlier images. `isolated`: the
     databases that its role is kept out of. `registration`: its file in Synapse's directory."""
 
-    own: ClaimedDirectory
+    directory: ClaimedDirectory
     container: str
     image: str
     archives: str
@@ -41,64 +42,85 @@ class BridgeParts:
 
     @property
     def stack(self) -> str:
-        return self.own.stack
-
-
-@dataclass(frozen=True)
-class Removed:
-    """What went, in words."""
-
-    gone: tuple[str, ...] = ()
+        return self.directory.stack
 
 
 def claim_directory(arguments: BridgeParts) -> ClaimedDirectory:
     """The first step of a bridge: its directory is there and names this stack. ScriptError if it is somebody else's."""
-    directory.claim_directory(arguments.own)
-    return arguments.own
+    directory.claim_directory(arguments.directory)
+    return arguments.directory
 
 
-def cleanup_bridge(arguments: BridgeParts) -> Removed:
+def cleanup_bridge(arguments: BridgeParts) -> None:
     """Remove what is still there, in the order of a destroy. ScriptError, and it stays, if the database was never
     archived."""
-    gone = [*remove_container(arguments.container, arguments.stack), *_remove_database(arguments)]
+    remove_container(arguments.container, arguments.stack)
+    _remove_database(arguments)
     files.remove_files(arguments.registration)
-    for config in directory.list_configs(Path(arguments.own.path)):
-        gone += files.remove_own_file(arguments.stack, config)
-    directory.release_directory(arguments.own)
+    for config in directory.list_configs(Path(arguments.directory.path)):
+        for path in files.remove_own_file(arguments.stack, config):
+            say(f"removed: {path}")
+    directory.release_directory(arguments.directory)
     if arguments.image:
         earlier = archives.list_earlier_archives(arguments.archives, arguments.program, arguments.owner)
         for image in sorted({arguments.image, *(manifest.image for _, manifest in earlier)}):
-            gone += remove_image(image)
-    for removed in gone:
-        say(f"removed: {removed}")
-    return Removed(tuple(gone))
+            remove_image(image)
+    directory.release_directory(arguments.directory)
 
 
-def _remove_database(arguments: BridgeParts) -> list[str]:
+def read_comments(server: Postgres, subject: str) -> Mapping[str, Mapping[str, str]]:
+    """As of isolation.py. ScriptError, that `subject` cannot be removed, if Postgres is down."""
+    require_running(server.container, f"{subject} cannot be removed")
+    return isolation.read_comments(server)
+
+
+def _remove_database(arguments: BridgeParts) -> None:
     """PUBLIC has back what it had; the database, the scratch database of the backup's proof and the role go, if they
-    are this stack's, or nobody's and empty."""
+    are this stack's. A killed run may have made some before it could name them: an empty database and a role without
+    comments go, too; but not a role beside somebody else's database."""
     server, place, stack = arguments.postgres, arguments.database, arguments.stack
-    comments = databases.read_comments(server, f"the role {place.role} and the database {place.database}")
+    comments = read_comments(server, f"the role {place.role} and the database {place.database}")
     by_database, by_role = comments["databases"], comments["roles"]
     if parse_owner_comment(by_role.get(place.role)).get("public"):
         isolation.give_public_back(isolation.Isolation(stack, server, (place,), arguments.isolated))
-    gone: list[str] = []
-    if by_database.get(place.database) == "" and databases.is_empty(server, place.database):
-        gone += databases.drop_database(server, place.database)
-    else:
-        gone += databases.drop_archived(server, stack, by_database, place.database)
-    gone += databases.drop_archived(server, stack, by_database, name_scratch_database(place.database))
+    dropped = drop_database(server, stack, by_database, place.database, unnamed=True)
+    drop_database(server, stack, by_database, name_scratch_database(place.database))
     if place.role in by_role:
-        # A role without a comment was made by a run that was killed before it could name it, but not beside a database
-        # of somebody else's.
-        unnamed = by_role[place.role] == "" and (
-            place.database not in by_database or f"database {place.database}" in gone
+        is_gone = dropped or place.database not in by_database
+        _drop_role(server, stack, by_role[place.role], place.role, unnamed=is_gone)
+
+
+def drop_database(server: Postgres, stack: str, comments: Mapping[str, str], name: str, unnamed: bool = False) -> bool:
+    """Drop the database, whoever is connected, if it is there and the stack's; whether it was. `unnamed`: an empty one
+    without a comment, too. ScriptError if it was never archived."""
+    if name not in comments:
+        return False
+    comment = parse_owner_comment(comments[name])
+    is_empty = measure.count_objects(server.container, server.superuser, name) == 0
+    if comment.get("stack") != stack and not (unnamed and is_empty and not comments[name]):
+        say(f"warning: database {name} stays: {_describe_owner(comments[name])}")
+        return False
+    if comment.get("began") and not comment.get("archived") and not is_empty:
+        raise ScriptError(
+            f"database {name}: was never archived, so it stays, and all that is left with it: `pulumi up` and then "
+            "`pulumi destroy` archive it"
         )
-        owner = parse_owner_comment(by_role[place.role]).get("stack")
-        if owner != stack and not unnamed:
-            say(f"warning: role {place.role} stays: {databases.owner_in_words(owner)}")
-        else:
-            role = psql.quote_identifier(place.role)
-            databases.run_sql(server, f"drop owned by {role}; drop role {role};")
-            gone.append(f"role {place.role}")
-    return gone
+    run_as_superuser(server, f"drop database if exists {quote_identifier(name)} with (force);")
+    say(f"removed: database {name}")
+    return True
+
+
+def _drop_role(server: Postgres, stack: str, comment: str, name: str, unnamed: bool) -> None:
+    """Drop the role, if it is the stack's. `unnamed`: also without a comment."""
+    if parse_owner_comment(comment).get("stack") != stack and not (unnamed and not comment):
+        say(f"warning: role {name} stays: {_describe_owner(comment)}")
+        return
+    role = quote_identifier(name)
+    run_as_superuser(server, f"drop owned by {role}; drop role {role};")
+    say(f"removed: role {name}")
+
+
+def _describe_owner(comment: str) -> str:
+    """Why a thing with this comment stays."""
+    stack = parse_owner_comment(comment).get("stack")
+    return f"it belongs to the stack {stack}" if stack else "nothing in it says that this stack made it"

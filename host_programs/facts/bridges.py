@@ -8,8 +8,7 @@ from typing import Optional
 
 from documents.places import NO_ARCHIVE, BridgeDeployment, Deployment
 from host_programs.backup import archives
-from host_programs.bridge import config_check
-from host_programs.bridge.config_check import SettingsQuestion
+from host_programs.bridge.config import SettingsQuestion
 from host_programs.docker import belongs_to_stack
 from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, read_config_owners
@@ -24,7 +23,7 @@ def read_bridge(deployment: BridgeDeployment, containers: Mapping[str, Container
     place, archive = deployment.place, deployment.archive
     directory = Path(place.directory)
     # Without its image, the step that writes the config asks the bridge.
-    refused = config_check.find_refused_settings(SettingsQuestion.of(deployment, place.image)) if has_image else ()
+    refused = find_refused_settings(SettingsQuestion.of(deployment, place.image)) if has_image else ()
     return BridgeFacts(
         container=containers.get(place.container),
         image=has_image,
@@ -61,7 +60,7 @@ def _read_archive(path: str) -> ArchiveFacts:
 def _list_archives(deployment: BridgeDeployment) -> Iterator[tuple[Path, Manifest]]:
     """The bridge's own, the newest first."""
     directory, bridge = deployment.archive.directory, deployment.bridge.name
-    return archives.list_own_archives(directory, bridge, deployment.archive_owner)
+    return archives.list_archives(directory, bridge, deployment.archive_owner)
 
 
 def list_leaving(containers: Mapping[str, Container], deployment: Deployment) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from documents.backup.script_check import resolve_directory
 from documents.places import Deployment
 from documents.refusal import Refused
 from host_programs import docker, host_lock
-from host_programs.backup import shell_syntax
+from host_programs.backup import scripts
 from host_programs.facts import bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
@@ -141,6 +141,6 @@ def _check_syntax(deployment: Deployment, script: Optional[File]) -> str:
     if script is None or script.text is None:
         return ""
     try:
-        return shell_syntax.check_call(script.text, backup_script.dump_call_of(deployment))
+        return scripts.check_call(script.text, backup_script.dump_call_of(deployment))
     except Refused:
         return ""  # preflight says it

@@ -8,21 +8,22 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 from documents.credentials import matches_verifier, scram_verifier
 from documents.masking import mask
 from documents.places import Database, Postgres
 from host_programs.messages import ScriptError
-from host_programs.postgres.psql import Statement, quote_identifier, run_sessions, run_sql
+from host_programs.postgres.psql import Statement, quote_identifier, run_as_superuser, run_sessions
 
-ATTRIBUTES = """
-select coalesce(json_object_agg(rolname, json_build_object('rolsuper', rolsuper, 'rolcreatedb', rolcreatedb,
-  'rolcreaterole', rolcreaterole, 'rolreplication', rolreplication, 'rolbypassrls', rolbypassrls)), '{}')
-from pg_roles where rolname = any(string_to_array(:'roles', ','));
-"""
-VERIFIERS = """
-select json_object_agg(rolname, coalesce(rolpassword, '')) from pg_authid
-where rolname = any(string_to_array(:'roles', ','));
+ROLES = """
+select coalesce(json_object_agg(rolname, json_build_object(
+  'attributes', json_build_object('rolsuper', rolsuper, 'rolcreatedb', rolcreatedb, 'rolcreaterole', rolcreaterole,
+    'rolreplication', rolreplication, 'rolbypassrls', rolbypassrls),
+  'verifier', coalesce(rolpassword, ''),
+  'may_connect', (select json_agg(datname) from pg_database
+    where has_database_privilege(pg_authid.oid, pg_database.oid, 'CONNECT')))), '{}')
+from pg_authid where rolname = any(string_to_array(:'roles', ','));
 """
 
 
@@ -72,17 +73,25 @@ def prove_access(arguments: Access) -> AccessProof:
     """Set the passwords that are not set yet, and prove the rest. ScriptError unless each role then has no special
     attribute, gets into its own database, and is refused by each of the others. Postgres gets SCRAM verifiers alone:
     whatever it logs holds no password."""
-    attributes = _read_attributes(arguments)
-    verifiers = dict(json.loads(_run_sql(arguments, VERIFIERS, roles=_join_roles(arguments))[0]))
-    new = [access for access in arguments.roles if not matches_verifier(verifiers[access.role], access.password)]
-    if new:
-        altered = (
-            f"alter role {quote_identifier(access.role)} password '{scram_verifier(access.password, os.urandom(16))}';"
-            for access in new
-        )
-        _run_sql(arguments, f"begin; {' '.join(altered)} commit;")
+    names = ",".join(access.role for access in arguments.roles)
+    catalogue: Catalogue = json.loads(run_as_superuser(arguments.postgres, ROLES, roles=names)[0])
+    for access in arguments.roles:
+        if access.role not in catalogue:
+            raise ScriptError(f"role {access.role}: not there")
+        more = sorted(name for name, value in catalogue[access.role]["attributes"].items() if value)
+        if more:
+            raise ScriptError(
+                f"role {access.role}: has {', '.join(more)}, should have none: it may do more than its own database"
+            )
+    statements = [
+        f"alter role {quote_identifier(access.role)} password '{scram_verifier(access.password, os.urandom(16))}';"
+        for access in arguments.roles
+        if not matches_verifier(catalogue[access.role]["verifier"], access.password)
+    ]
+    if statements:
+        run_as_superuser(arguments.postgres, f"begin; {' '.join(statements)} commit;")
     try:
-        _prove_connections(arguments)
+        _prove_connections(arguments, catalogue)
     except ScriptError as error:
         raise ScriptError(
             f"{error} (the role's password is set; if it is a new one, a bridge that runs keeps its connections and "
@@ -90,32 +99,16 @@ def prove_access(arguments: Access) -> AccessProof:
         ) from None
     return AccessProof(
         tuple(
-            RoleProof(access.role, (access.bridge.database,), arguments.databases, attributes[access.role])
+            RoleProof(access.role, (access.bridge.database,), arguments.databases, catalogue[access.role]["attributes"])
             for access in arguments.roles
         )
     )
 
 
-def _join_roles(arguments: Access) -> str:
-    return ",".join(access.role for access in arguments.roles)
+Catalogue = dict[str, dict[str, Any]]  # what ROLES reads, by role
 
 
-def _read_attributes(arguments: Access) -> dict[str, dict[str, bool]]:
-    """Of each role, all false. ScriptError if a role does not exist, or may do more."""
-    (row,) = _run_sql(arguments, ATTRIBUTES, roles=_join_roles(arguments))
-    found: dict[str, dict[str, bool]] = json.loads(row)
-    for access in arguments.roles:
-        if access.role not in found:
-            raise ScriptError(f"role {access.role}: not there")
-        more = sorted(name for name, value in found[access.role].items() if value)
-        if more:
-            raise ScriptError(
-                f"role {access.role}: has {', '.join(more)}, should have none: it may do more than its own database"
-            )
-    return found
-
-
-def _prove_connections(arguments: Access) -> None:
+def _prove_connections(arguments: Access, catalogue: Catalogue) -> None:
     """ScriptError unless each role gets into its own database, and is refused by each of the others."""
     answers = _try_all(arguments)
     for access in arguments.roles:
@@ -129,8 +122,7 @@ def _prove_connections(arguments: Access) -> None:
                 raise ScriptError(
                     f"role {role}: can connect to the database {database}: the bridge is not isolated from it"
                 )
-            refused = "permission denied for database" in answer or "does not exist" in answer
-            if not refused and _may_connect(arguments, role, database):
+            if database in catalogue[role]["may_connect"]:
                 raise ScriptError(f"role {role}: {database} neither let it in nor refused it: {answer}")
 
 
@@ -175,14 +167,3 @@ def _escape_for_libpq(value: str) -> str:
 def _escape_for_psql(value: str) -> str:
     """An argument inside quotes of a psql meta-command."""
     return value.replace("\\", "\\\\").replace("'", "''")
-
-
-def _may_connect(arguments: Access, role: str, database: str) -> bool:
-    """What Postgres' catalogue says, for a server whose messages are in another language."""
-    statement = "select has_database_privilege(:'role', :'database', 'CONNECT');"
-    return _run_sql(arguments, statement, role=role, database=database) != ["f"]
-
-
-def _run_sql(arguments: Access, statement: str, **variables: str) -> list[str]:
-    postgres = arguments.postgres
-    return run_sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)

@@ -1,84 +1,93 @@
-"""Restores a plain dump into a database, as the database's own role."""
+"""Restores plain dumps: into a bridge's database, or into a scratch database to prove that they can be restored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import IO
 
-from documents.backup import plain_dump
+from documents.backup.plain_dump import check_dump_lines
+from documents.marks import owner_comment
+from documents.places import Database, Postgres
 from documents.refusal import Refused
-from host_programs.messages import ScriptError
-from host_programs.postgres import psql
-from host_programs.postgres.measure import COUNT_TABLES
+from host_programs.messages import ScriptError, say
+from host_programs.postgres import dumps, psql
 
-RESTORE_TIMEOUT = 6 * 3600.0  # seconds
+# Run by the role in its database: the database itself and the schema public, which is not the role's, stay.
+DROP_CONTENT = "DROP OWNED BY CURRENT_USER CASCADE;\n"
 
 
 def refuse_psql_commands(stream: IO[bytes], name: str) -> None:
     """ScriptError if the plain dump holds one of psql's own commands (documents/backup/plain_dump.py)."""
     try:
-        for _ in plain_dump.check_dump_lines(stream):
+        for _ in check_dump_lines(stream):
             pass
     except Refused as refused:
         raise ScriptError(f"nothing was restored: {'; '.join(refused.lines(name))}") from None
 
 
-# Drops everything that the role owns in its database, with CASCADE; tables first, with the sequences that they own.
-DROP_OWNED = """
-DO $empty$
-DECLARE item record;
-BEGIN
-  FOR item IN
-    SELECT 1 AS step, format('DROP SCHEMA IF EXISTS %I CASCADE', nspname) AS command FROM pg_catalog.pg_namespace
-    WHERE pg_catalog.pg_get_userbyid(nspowner) = current_user AND nspname NOT LIKE 'pg\\_%' AND nspname <> 'public'
-    UNION ALL
-    SELECT CASE WHEN relkind = 'S' THEN 3 ELSE 2 END, format('DROP %s IF EXISTS public.%I CASCADE', CASE relkind
-      WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE'
-      WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, relname)
-    FROM pg_catalog.pg_class
-    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
-    UNION ALL
-    SELECT 4, format('DROP TYPE IF EXISTS public.%I CASCADE', typname) FROM pg_catalog.pg_type
-    WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd', 'r') AND typrelid = 0
-    UNION ALL
-    SELECT 5, format('DROP ROUTINE IF EXISTS public.%I(%s) CASCADE', proname,
-      pg_catalog.pg_get_function_identity_arguments(oid))
-    FROM pg_catalog.pg_proc WHERE pronamespace = 'public'::regnamespace
-    ORDER BY step
-  LOOP
-    EXECUTE item.command;
-  END LOOP;
-END $empty$;
-"""
-
-
-def restore_dump(container: str, role: str, database: str, stream: IO[bytes], first: str = "", last: str = "") -> None:
+def restore_dump(database: Database, stream: IO[bytes], first: str, last: str) -> None:
     """Run the statement `first`, a plain dump and the statement `last` in one transaction. If one of them fails, or
     this process ends on the way, nothing has changed; ScriptError. A dump is not trusted: it runs as the role, which is
     no superuser, as the container's user nobody, and without any of psql's own commands."""
-    with psql.Session(container, role, database, unprivileged=True) as session:
-        _run_dump(session, stream, f"\\o /dev/null\nBEGIN;\n{first}", f"{last}COMMIT;\n", database)
+    _run_dump(database, stream, f"BEGIN;\n{first}", f"{last}COMMIT;\n")
 
 
-def try_restore(session: psql.Session, role: str, database: str, stream: IO[bytes]) -> int:
-    """Restore a dump as `restore_dump` does, and roll it back; how many tables the dump has. The `unprivileged` session
-    serves many dumps. ScriptError unless the dump can be restored."""
-    begin = f"\\connect {psql.quote_identifier(database)} {psql.quote_identifier(role)}\n\\o /dev/null\nBEGIN;\n"
-    last = f"SET CONSTRAINTS ALL IMMEDIATE;\n\\o\n{COUNT_TABLES}ROLLBACK;\n"
-    return int(_run_dump(session, stream, begin, last, database)[-1])
-
-
-def _run_dump(session: psql.Session, stream: IO[bytes], first: str, last: str, database: str) -> list[str]:
-    """Run `first`, the dump and `last`; the rows that come after a `\\o` in `last`."""
-
-    def pieces() -> Iterator[bytes]:
-        yield first.encode()
-        yield from plain_dump.check_dump_lines(stream)
+def _run_dump(database: Database, stream: IO[bytes], first: str, last: str) -> None:
+    def make_pieces() -> Iterator[bytes]:
+        yield f"\\o /dev/null\n{first}".encode()
+        yield from check_dump_lines(stream)
         yield f"\n{last}".encode()
 
+    name = database.database
     try:
-        return session.run_pieces(pieces(), RESTORE_TIMEOUT)
+        error = psql.run_unprivileged(database, make_pieces(), dumps.DUMP_TIMEOUT)
     except Refused as refused:
-        raise ScriptError(f"nothing was restored into {database}: {'; '.join(refused.lines())}") from None
-    except ScriptError as error:
-        raise ScriptError(f"the dump cannot be restored into {database}: {error}") from None
+        raise ScriptError(f"nothing was restored into {name}: {'; '.join(refused.lines())}") from None
+    if error:
+        raise ScriptError(f"the dump cannot be restored into {name}: {error}")
+
+
+def name_scratch_database(database: str) -> str:
+    """The database that dumps are restored into as a proof; `database`: the first bridge's."""
+    return f"{database[:49]}_restore_check"
+
+
+def prove_restores(server: Postgres, stack: str, paths: Mapping[Database, Path]) -> None:
+    """Restore each bridge's dump into a scratch database that lets nobody else in, and roll it back. The scratch
+    database is dropped whatever happens. ScriptError unless each dump can be restored."""
+    scratch = psql.check_name("database", name_scratch_database(next(iter(paths)).database))
+    quoted, comment = psql.quote_identifier(scratch), owner_comment(stack, scratch=True)
+    drop = f"SET client_min_messages = warning;\nDROP DATABASE IF EXISTS {quoted} WITH (FORCE);\n"
+    _refuse_foreign_scratch(server, scratch, comment)
+    try:
+        psql.run_as_superuser(
+            server,
+            f"{drop}CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';\n"
+            f"COMMENT ON DATABASE {quoted} IS{psql.quote_literal(comment)};\n"
+            f"REVOKE ALL ON DATABASE {quoted} FROM PUBLIC;\n",
+        )
+        for database, path in paths.items():
+            role = psql.quote_identifier(database.role)
+            psql.run_as_superuser(server, f"ALTER DATABASE {quoted} OWNER TO {role};")
+            with dumps.open_dump(path) as stream:
+                last = "SET CONSTRAINTS ALL IMMEDIATE;\nROLLBACK;\n"
+                _run_dump(replace(database, database=scratch), stream, "BEGIN;\n", last)
+            say(f"proven: {database.database}: {path.name} restores")
+    finally:
+        psql.run_as_superuser(server, drop)
+
+
+def _refuse_foreign_scratch(server: Postgres, scratch: str, comment: str) -> None:
+    """ScriptError if there is a database of that name that is not ours."""
+    rows = psql.run_as_superuser(
+        server,
+        "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '-') FROM pg_catalog.pg_database"
+        " WHERE datname = :'scratch';",
+        scratch=scratch,
+    )
+    if rows not in ([], [comment]):
+        raise ScriptError(
+            f"{server.container}: database {scratch} is needed for the restore check and is not ours: rename or drop it"
+        )

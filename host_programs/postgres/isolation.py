@@ -13,28 +13,26 @@ import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database, Postgres
 from host_programs import host_lock
 from host_programs.messages import ScriptError, say
-from host_programs.postgres.psql import quote_identifier, run_sql
+from host_programs.postgres.psql import quote_identifier, run_as_superuser
 
 PUBLIC = """
 select json_object_agg(datname, array(
-  select given.privilege_type from aclexplode(coalesce(datacl, acldefault('d', datdba))) as given
-  where given.grantee = 0 order by 1))
+  select entry.privilege_type from aclexplode(coalesce(datacl, acldefault('d', datdba))) as entry
+  where entry.grantee = 0 order by 1))
 from pg_database where datname = any(string_to_array(:'databases', ','));
 """
 COMMENTS = """
 select json_build_object(
-  'roles', (select coalesce(json_object_agg(rolname, shobj_description(oid, 'pg_authid')), '{}') from pg_roles
-    where shobj_description(oid, 'pg_authid') is not null),
-  'databases', (select coalesce(json_object_agg(datname, shobj_description(oid, 'pg_database')), '{}') from pg_database
-    where datname = any(string_to_array(:'databases', ',')) and shobj_description(oid, 'pg_database') is not null));
+  'databases', (select json_object_agg(datname, coalesce(shobj_description(oid, 'pg_database'), '')) from pg_database),
+  'roles', (select json_object_agg(rolname, coalesce(shobj_description(oid, 'pg_authid'), '')) from pg_roles));
 """
-DEFAULT = ("CONNECT", "TEMPORARY")
+DEFAULT = ["CONNECT", "TEMPORARY"]
 
 
 @dataclass(frozen=True)
@@ -49,142 +47,132 @@ class Isolation:
 
 
 @dataclass(frozen=True)
-class Isolated:
-    """`public`: what PUBLIC could do before, by database."""
+class PublicRights:
+    """Rights of PUBLIC by database: those that it had before it was shut out, or those that it has been given back."""
 
     public: dict[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True)
-class GivenBack:
-    """Databases in which PUBLIC has again what it had."""
-
-    databases: tuple[str, ...]
-
-
-def shut_public_out(arguments: Isolation) -> Isolated:
+def shut_public_out(arguments: Isolation) -> PublicRights:
     """In one transaction: name the stack on each role and its database; take CONNECT and TEMPORARY from PUBLIC in
     `databases` and in the bridges' own, and note what it had; give it back in those that are no longer named."""
     return _isolate(arguments, first=True)
 
 
-def renew_isolation(arguments: Isolation) -> Isolated:
+def renew_isolation(arguments: Isolation) -> PublicRights:
     """`shut_public_out` once more: what is noted stays as it is noted."""
     return _isolate(arguments, first=False)
 
 
-def _isolate(arguments: Isolation, first: bool) -> Isolated:
+def _isolate(arguments: Isolation, first: bool) -> PublicRights:
     stack = arguments.stack
     with _lock(arguments):
-        ours, others, on_database = _read_comments(arguments)
-        noted = _merge_notes(ours)
-        lost = not first and not noted
-        public = {}
-        for database, now in _read_public_rights(arguments, arguments.databases).items():
-            known = noted.get(database, _find_others_note(others, database))
-            public[database] = _rights_to_note(now, database, lost) if known is None else known
-        released = {database: rights for database, rights in noted.items() if database not in arguments.databases}
-        returned = {name: rights for name, rights in released.items() if not _find_others_note(others, name)}
-        own_databases = [bridge.database for bridge in arguments.bridges]
-        closed = ", ".join(map(quote_identifier, (*own_databases, *arguments.databases)))
-        comments, texts = "", {"on_role": owner_comment(stack, public=public)}
+        notes = _read_notes(arguments)
+        public = {**_read_public_rights(arguments, arguments.databases)}
+        if not first and not notes.ours:  # the present rights may be those that an earlier run left
+            for database, rights in public.items():
+                if database not in notes.others and "CONNECT" not in rights:
+                    say(
+                        f"warning: what PUBLIC could do in {database} before is not noted any more: it will get "
+                        "Postgres' default, CONNECT and TEMPORARY, back; revoke by hand then what it did not have"
+                    )
+                    public[database] = DEFAULT
+        public = {name: notes.ours.get(name, notes.others.get(name, rights)) for name, rights in public.items()}
+        kept_out = {*arguments.databases, *notes.others}
+        returned = {name: rights for name, rights in notes.ours.items() if name not in kept_out}
+        statements, values = [], {"on_role": owner_comment(stack, public=public)}
         for number, bridge in enumerate(arguments.bridges):
-            values = {key: value for key, value in on_database.get(bridge.database, {}).items() if key != "stack"}
-            texts[f"on_{number}"] = owner_comment(stack, **values)
-            comments += f"comment on role {quote_identifier(bridge.role)} is :'on_role'; "
-            comments += f"comment on database {quote_identifier(bridge.database)} is :'on_{number}'; "
-        revoke = f"revoke connect, temporary on database {closed} from public;"
-        _run_sql(arguments, f"begin; {comments}{revoke} {_grant_statements(returned)} commit;", **texts)
-    return Isolated({database: tuple(rights) for database, rights in public.items()})
+            kept = {key: value for key, value in notes.databases.get(bridge.database, {}).items() if key != "stack"}
+            values[f"on_{number}"] = owner_comment(stack, **kept)
+            statements += [
+                f"comment on role {quote_identifier(bridge.role)} is :'on_role';",
+                f"comment on database {quote_identifier(bridge.database)} is :'on_{number}';",
+            ]
+        closed = (*(bridge.database for bridge in arguments.bridges), *arguments.databases)
+        names = ", ".join(map(quote_identifier, closed))
+        statements.append(f"revoke connect, temporary on database {names} from public;")
+        statements += _grant_statements(returned)
+        run_as_superuser(arguments.postgres, f"begin; {' '.join(statements)} commit;", **values)
+    return PublicRights({database: tuple(rights) for database, rights in public.items()})
 
 
-def _rights_to_note(now: list[str], database: str, lost: bool) -> list[str]:
-    """What PUBLIC has `now`. If the note is `lost`, Postgres' default: the present rights may be those that an earlier
-    run left."""
-    if lost and "CONNECT" not in now:
-        say(
-            f"warning: what PUBLIC could do in {database} before is not noted any more: it will get Postgres' default, "
-            "CONNECT and TEMPORARY, back; revoke by hand then what it did not have"
-        )
-        return [*DEFAULT]
-    return now
-
-
-def give_public_back(arguments: Isolation) -> GivenBack:
+def give_public_back(arguments: Isolation) -> PublicRights:
     """Give PUBLIC what was noted, where no other stack still isolates the database. One that is gone is passed over."""
     with _lock(arguments):
-        ours, others, _ = _read_comments(arguments)
-        noted = _merge_notes(ours)
-        if not ours:
+        notes = _read_notes(arguments)
+        rights_by_name = notes.ours
+        if not notes.roles:
             roles = ", ".join(bridge.role for bridge in arguments.bridges)
             say(
                 f"warning: the comment on the role {roles} is gone, and with it what PUBLIC could do in "
                 f"{', '.join(arguments.databases)}: it gets Postgres' default, CONNECT and TEMPORARY, unless "
                 "another stack knows; revoke by hand what it did not have before"
             )
-            noted = {database: [*DEFAULT] for database in arguments.databases}
-        existing = _read_public_rights(arguments, tuple(noted))
+            rights_by_name = dict.fromkeys(arguments.databases, DEFAULT)
+        existing = _read_public_rights(arguments, tuple(rights_by_name))
         for database in existing:
-            if _find_others_note(others, database):
+            if database in notes.others:
                 say(f"note: {database}: PUBLIC stays out, as long as another bridge is isolated from it")
-        returned = {name: noted[name] for name in existing if not _find_others_note(others, name)}
-        comments = " ".join(f"comment on role {quote_identifier(role)} is :'on_role';" for role in ours)
-        statement = f"begin; {_grant_statements(returned)} {comments} commit;"
-        _run_sql(arguments, statement, on_role=owner_comment(arguments.stack, public={}))
-    return GivenBack(tuple(returned))
+        returned = {name: rights_by_name[name] for name in existing if name not in notes.others}
+        comments = [f"comment on role {quote_identifier(role)} is :'on_role';" for role in notes.roles]
+        statements = " ".join([*_grant_statements(returned), *comments])
+        comment = owner_comment(arguments.stack, public={})
+        run_as_superuser(arguments.postgres, f"begin; {statements} commit;", on_role=comment)
+    return PublicRights({database: tuple(rights) for database, rights in returned.items()})
 
 
 def _lock(arguments: Isolation) -> AbstractContextManager[None]:
     return host_lock.hold_lock(f"PUBLIC's rights in {arguments.postgres.container}", arguments.stack)
 
 
-def _grant_statements(returned: Mapping[str, list[str]]) -> str:
-    return " ".join(
+def _grant_statements(returned: Mapping[str, list[str]]) -> list[str]:
+    return [
         f"grant {', '.join(right for right in DEFAULT if right in rights)} "
         f"on database {quote_identifier(database)} to public;"
         for database, rights in returned.items()
         if {*rights} & {*DEFAULT}
-    )
+    ]
 
 
-def _run_sql(arguments: Isolation, statement: str, **variables: str) -> list[str]:
-    postgres = arguments.postgres
-    return run_sql(postgres.container, postgres.superuser, "postgres", statement, timeout=60, **variables)
+@dataclass(frozen=True)
+class _Notes:
+    """What our comments say. `ours`: PUBLIC's earlier rights by database, as this stack's `roles` note them; `others`:
+    as other stacks that isolate the database note them; `databases`: the comments on the bridges' databases."""
+
+    roles: list[str]
+    ours: dict[str, list[str]]
+    others: dict[str, list[str]]
+    databases: dict[str, Mapping[str, Any]]
 
 
-Comment = Mapping[str, Any]  # what one of ours says
+def read_comments(server: Postgres) -> Mapping[str, Mapping[str, str]]:
+    """The comments on all `databases` and `roles`, by name; "" where there is none."""
+    comments: Mapping[str, Mapping[str, str]] = json.loads(run_as_superuser(server, COMMENTS)[0])
+    return comments
 
 
-def _read_comments(arguments: Isolation) -> tuple[dict[str, Comment], list[Comment], dict[str, Comment]]:
-    """Our comments: on the roles of `bridges`, on all other roles, and on the databases of `bridges`. ScriptError if
-    one that this stack needs is another stack's."""
-    (row,) = _run_sql(arguments, COMMENTS, databases=",".join(bridge.database for bridge in arguments.bridges))
-    found = json.loads(row)
-    roles = {name: parse_owner_comment(text) for name, text in found["roles"].items() if parse_owner_comment(text)}
-    databases = {name: parse_owner_comment(text) for name, text in found["databases"].items()}
+def _read_notes(arguments: Isolation) -> _Notes:
+    """ScriptError if a role or database that this stack needs is another stack's."""
+    texts = read_comments(arguments.postgres)
+    by_role = {name: parse_owner_comment(text) for name, text in texts["roles"].items()}
+    by_database = {name: parse_owner_comment(text) for name, text in texts["databases"].items()}
     for bridge in arguments.bridges:
-        for thing, owner in (
-            (f"role {bridge.role}", roles.get(bridge.role, {}).get("stack")),
-            (f"database {bridge.database}", databases.get(bridge.database, {}).get("stack")),
+        for subject, comment in (
+            (f"role {bridge.role}", by_role.get(bridge.role)),
+            (f"database {bridge.database}", by_database.get(bridge.database)),
         ):
-            if owner not in (None, arguments.stack):
+            if comment and comment.get("stack") != arguments.stack:
                 fix = "set another role and database for the bridge"
-                raise ScriptError(f"{thing}: belongs to the stack {owner}: {fix}")
-    ours = {bridge.role: roles.pop(bridge.role) for bridge in arguments.bridges if bridge.role in roles}
-    return ours, list(roles.values()), databases
-
-
-def _merge_notes(ours: Mapping[str, Comment]) -> dict[str, list[str]]:
-    """PUBLIC's earlier rights by database, as the comments on this stack's roles note them."""
-    return {database: rights for says in ours.values() for database, rights in says.get("public", {}).items()}
-
-
-def _find_others_note(others: list[Comment], database: str) -> Optional[list[str]]:
-    """PUBLIC's earlier rights in the database, as another stack that isolates it has noted them; None if none has."""
-    return next((says["public"][database] for says in others if database in says.get("public", {})), None)
+                raise ScriptError(f"{subject}: belongs to the stack {comment.get('stack')}: {fix}")
+    own_roles = [bridge.role for bridge in arguments.bridges if by_role.get(bridge.role)]
+    ours: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for role, comment in by_role.items():
+        (ours if role in own_roles else others).update(comment.get("public", {}))
+    return _Notes(own_roles, ours, others, by_database)
 
 
 def _read_public_rights(arguments: Isolation, databases: tuple[str, ...]) -> dict[str, list[str]]:
     """What PUBLIC may do now, in each of the databases that exist."""
-    rows = _run_sql(arguments, PUBLIC, databases=",".join(databases))
+    rows = run_as_superuser(arguments.postgres, PUBLIC, databases=",".join(databases))
     return dict(json.loads(rows[0])) if rows else {}

@@ -1,50 +1,54 @@
-"""How much there is in a database: bytes, tables, objects."""
+"""What is in a database: bytes, objects, the versions of a bridge's schema."""
 
 from __future__ import annotations
 
 from typing import Optional
 
 from documents.places import Database
-from host_programs.messages import ScriptError
-from host_programs.postgres import dumps, psql
+from host_programs.messages import ScriptError, say
+from host_programs.postgres import psql
 
+# Reads the versions of the bridge's schema. go.mau.fi/util/dbutil keeps a table for each part of the schema: its
+# version, and the oldest version whose program can still use it. Such a table has these two columns, or the first
+# alone. A table of data may have such a name, too (WhatsApp's whatsmeow_app_state_version): it has more columns.
+SCHEMA = """
+with parts as (
+  select table_name, query_to_xml(format('select * from public.%I limit 1', table_name), true, false, '') as rows
+  from information_schema.columns
+  where table_schema = 'public' and (table_name = 'version' or table_name like '%\\_version')
+  group by table_name
+  having array_agg(column_name::text order by column_name) in (array['version'], array['compat', 'version'])
+    and bool_and(data_type in ('smallint', 'integer', 'bigint'))),
+versions as (
+  select table_name, (xpath('/table/row/version/text()', rows))[1]::text::int as version,
+    (xpath('/table/row/compat/text()', rows))[1]::text::int as compat
+  from parts)
+select coalesce(json_object_agg(table_name, json_build_array(version, coalesce(compat, version))), '{}')
+from versions where version is not null;
+"""
 
-def measure_database(database: Database) -> Optional[int]:
-    """Bytes of the database; None if there is none. Asked as the role, in its own database."""
-    done = psql.run_psql(
-        database.container, database.role, database.database, "select pg_database_size(current_database());", timeout=60
-    )
-    if done.returncode and dumps.says_absent(database, done.stderr):
-        return None
-    if done.returncode:
-        raise ScriptError(
-            f"{database.container}: database {database.database} as {database.role}: {done.stderr.strip()}: nothing "
-            "was removed"
-        )
-    return int(done.stdout)
-
-
-COUNT_TABLES = """
-SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-  AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%';
+_COUNT_OBJECTS = """
+WITH ours AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname NOT IN ('pg_catalog', 'information_schema')
+  AND nspname NOT LIKE 'pg\\_toast%' AND nspname NOT LIKE 'pg\\_temp%')
+SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace IN (SELECT oid FROM ours))
+  + (SELECT count(*) FROM pg_catalog.pg_type WHERE typnamespace IN (SELECT oid FROM ours) AND typrelid = 0)
+  + (SELECT count(*) FROM pg_catalog.pg_proc WHERE pronamespace IN (SELECT oid FROM ours));
 """
 
 
-def count_tables(container: str, user: str, database: str) -> int:
-    """How many tables there are outside of Postgres' own schemas."""
-    return int(psql.run_sql(container, user, database, COUNT_TABLES)[0])
+def measure_database(database: Database) -> Optional[int]:
+    """Bytes of the database; None, with a warning, if it is gone, or the role that owned it and nothing else. Asked as
+    the role, in its own database."""
+    name, role = database.database, database.role
+    done = psql.run_psql(database.container, role, name, "select pg_database_size(current_database());", timeout=60)
+    if not done.returncode:
+        return int(done.stdout)
+    if f'database "{name}" does not exist' in done.stderr or f'role "{role}" does not exist' in done.stderr:
+        say(f"warning: {database.container}: there is no database {name} any more: nothing to archive")
+        return None
+    raise ScriptError(f"{database.container}: database {name} as {role}: {done.stderr.strip()}: nothing was removed")
 
 
 def count_objects(container: str, user: str, database: str) -> int:
     """How many tables, views, sequences, types and functions there are that Postgres did not make itself."""
-    rows = psql.run_sql(
-        container, user, database,
-        "WITH ours AS (SELECT oid FROM pg_catalog.pg_namespace"
-        " WHERE nspname NOT IN ('pg_catalog', 'information_schema')"
-        " AND nspname NOT LIKE 'pg\\_toast%' AND nspname NOT LIKE 'pg\\_temp%')"
-        " SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace IN (SELECT oid FROM ours))"
-        " + (SELECT count(*) FROM pg_catalog.pg_type WHERE typnamespace IN (SELECT oid FROM ours) AND typrelid = 0)"
-        " + (SELECT count(*) FROM pg_catalog.pg_proc WHERE pronamespace IN (SELECT oid FROM ours));\n",
-    )  # fmt: skip
-    return int(rows[0])
+    return int(psql.run_sql(container, user, database, _COUNT_OBJECTS)[0])

@@ -5,38 +5,17 @@ SQL goes to stdin. Values go into psql's variables (`:'name'` a literal, `:"name
 
 from __future__ import annotations
 
-import contextlib
 import re
 import secrets
 import subprocess
-import tempfile
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from host_programs.docker import NO_DOCKER, run_docker
+from documents.places import Database, Postgres
+from host_programs.docker import run_docker, stream_to_docker
 from host_programs.messages import ScriptError
 
 SESSIONS_TIMEOUT = 300.0  # seconds
-
-# Reads the versions of the bridge's schema. go.mau.fi/util/dbutil keeps a table for each part of the schema: its
-# version, and the oldest version whose program can still use it. Such a table has these two columns, or the first
-# alone. A table of data may have such a name, too (WhatsApp's whatsmeow_app_state_version): it has more columns.
-SCHEMA = """
-with parts as (
-  select table_name, query_to_xml(format('select * from public.%I limit 1', table_name), true, false, '') as rows
-  from information_schema.columns
-  where table_schema = 'public' and (table_name = 'version' or table_name like '%\\_version')
-  group by table_name
-  having array_agg(column_name::text order by column_name) in (array['version'], array['compat', 'version'])
-    and bool_and(data_type in ('smallint', 'integer', 'bigint'))),
-versions as (
-  select table_name, (xpath('/table/row/version/text()', rows))[1]::text::int as version,
-    (xpath('/table/row/compat/text()', rows))[1]::text::int as compat
-  from parts)
-select coalesce(json_object_agg(table_name, json_build_array(version, coalesce(compat, version))), '{}')
-from versions where version is not null;
-"""
 
 
 def check_name(kind: str, value: str) -> str:
@@ -57,17 +36,7 @@ def quote_literal(text: str) -> str:
     return f" E'{escaped}'"
 
 
-def psql_command(container: str, user: str, database: str, *more: str, unprivileged: bool = False) -> list[str]:
-    """The words after `docker` that run psql with SQL from stdin. `unprivileged`: psql runs as the container's user
-    nobody."""
-    nobody = ["-u", "65534:65534"] if unprivileged else []
-    return ["exec", "-i", *nobody, container, *_PSQL, *more, "-U", user, "-d", database]
-
-
-_PSQL = ["psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1"]
-
-
-# one command -----------------------------------------------------------------------------------------------------
+_PSQL = ("psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1")
 
 
 def run_psql(
@@ -75,7 +44,7 @@ def run_psql(
 ) -> subprocess.CompletedProcess[str]:
     """Run SQL; any exit code is a result. Rows are unaligned, one a line."""
     set_variables = [word for key, value in variables.items() for word in ("-v", f"{key}={value}")]
-    words = psql_command(container, user, database, "-A", "-t", *set_variables)
+    words = ("exec", "-i", container, *_PSQL, "-A", "-t", *set_variables, "-U", user, "-d", database)
     return run_docker(*words, stdin=statements, check=False, timeout=timeout)
 
 
@@ -84,11 +53,22 @@ def run_sql(
 ) -> list[str]:
     """Run SQL; its rows, unaligned, one a line. ScriptError with Postgres' own words if it fails."""
     done = run_psql(container, user, database, statements, timeout, **variables)
-    result = PsqlResult(done.stdout, done.stderr or f"exit code {done.returncode}", not done.returncode)
-    return _read_rows(container, user, database, result)
+    if done.returncode:
+        reason = (done.stderr.strip() or f"exit code {done.returncode}").partition("\n")[0]
+        raise ScriptError(f"{container}: database {database} as {user}: {reason}")
+    return [row for row in done.stdout.splitlines() if row]
 
 
-# statements, each in its own session -----------------------------------------------------------------------------
+def run_as_superuser(server: Postgres, statements: str, /, **variables: str) -> list[str]:
+    """As `run_sql`, in the database postgres."""
+    return run_sql(server.container, server.superuser, "postgres", statements, timeout=120, **variables)
+
+
+def run_unprivileged(database: Database, pieces: Iterable[bytes], timeout: float) -> str:
+    """Run SQL that comes in pieces, and psql's own commands, as the database's role and the container's user nobody;
+    why it failed, or ""."""
+    words = ("exec", "-i", "-u", "65534:65534", database.container, *_PSQL, "-U", database.role)
+    return stream_to_docker(*words, "-d", database.database, pieces=pieces, timeout=timeout)
 
 
 @dataclass(frozen=True)
@@ -130,89 +110,3 @@ def run_sessions(container: str, *statements: Statement) -> list[PsqlResult]:
         last = errors[-1].strip() or f"exit code {done.returncode}"
         raise ScriptError(f"{container}: psql as {statements[0].user}: {last}")
     return [*map(PsqlResult, outs[::2], errors, (code == "0" for code in outs[1::2]))]
-
-
-def run_statement(container: str, statement: Statement) -> list[str]:
-    """As `run_sql`, in one of `run_sessions`."""
-    (result,) = run_sessions(container, statement)
-    return _read_rows(container, statement.user, statement.database, result)
-
-
-def _read_rows(container: str, user: str, database: str, result: PsqlResult) -> list[str]:
-    if not result.succeeded:
-        reason = result.stderr.strip().partition("\n")[0]
-        raise ScriptError(f"{container}: database {database} as {user}: {reason}")
-    return [row for row in result.stdout.splitlines() if row]
-
-
-# many statements in one session ----------------------------------------------------------------------------------
-
-
-class Session:
-    """Context manager: one psql runs many statements, and tells the rows of each. `unprivileged`: as of
-    `psql_command`."""
-
-    def __init__(self, container: str, user: str, database: str = "postgres", unprivileged: bool = False) -> None:
-        self._container, self._user, self._mark = container, user, f"-- {secrets.token_hex(8)}"
-        self._words = psql_command(container, user, database, "-A", "-t", unprivileged=unprivileged)
-
-    def __enter__(self) -> Session:
-        self._errors = tempfile.TemporaryFile("w+")
-        try:
-            self._process = subprocess.Popen(
-                ["docker", *self._words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
-            )
-        except FileNotFoundError:
-            raise ScriptError(NO_DOCKER) from None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._errors, contextlib.suppress(BrokenPipeError):
-            self._process.communicate()
-
-    def run(self, statements: str, database: str = "", timeout: float = 600) -> list[str]:
-        """Run SQL as `run_pieces` does. A named `database` is the session's from now on."""
-        connect = f"\\connect {quote_identifier(database)}\n" if database else ""
-        return self.run_pieces([f"{connect}{statements}\n".encode()], timeout)
-
-    def run_pieces(self, pieces: Iterable[bytes], timeout: float) -> list[str]:
-        """Run SQL that comes in pieces, psql's own commands too; its rows, unaligned, one a line. ScriptError with
-        Postgres' words if it fails, or takes longer than `timeout` seconds: the session has then ended."""
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            self._process.kill()
-
-        timer = threading.Timer(timeout, end)
-        timer.start()
-        try:
-            return self._exchange(pieces)
-        except ScriptError:
-            if late.is_set():
-                raise ScriptError(f"{self._container}: as {self._user}: no answer in {timeout:g} s") from None
-            raise
-        finally:
-            timer.cancel()
-
-    def _exchange(self, pieces: Iterable[bytes]) -> list[str]:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        remaining = iter(pieces)
-        try:
-            for piece in remaining:
-                self._process.stdin.write(piece)
-            self._process.stdin.write(f"\\echo {self._mark}\n".encode())
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            for _ in remaining:  # the generator of the pieces must reach its end
-                pass
-        rows: list[str] = []
-        for raw in self._process.stdout:
-            line = raw.decode(errors="replace").rstrip("\n")
-            if line == self._mark:
-                return [row for row in rows if row]
-            rows.append(line)
-        self._errors.seek(0)
-        errors = self._errors.read().strip().splitlines() or ["psql ended early"]
-        reason = next((line for line in errors if "ERROR:" in line), errors[0])
-        raise ScriptError(f"{self._container}: as {self._user}: {reason}")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
 from documents.backup.script_check import resolve_directory
 from documents.places import Database, Deployment
 from documents.timestamps import file_name_seconds
-from host_programs.backup.proof_note import Note
-from host_programs.files import safe_files
+from host_programs.backup.proof import read_note
 from host_programs.files.directory import PROVEN
 from host_programs.messages import ScriptError
 from host_programs.postgres import dumps
-from host_programs.wire import WireError, typed
 from verdicts.status.facts import DumpFacts, GoodDump
 
 TRIES = 3  # dumps that are read; one that is older than so many damaged ones needs a person anyhow
@@ -27,16 +23,8 @@ def dump_directory(deployment: Deployment, script_text: str) -> str:
     """Where the nightly dumps go: as the setting and the operator's script tell it, else where the proof's went; ""
     if neither does."""
     told = resolve_directory(script_text, deployment.backup.directory)
-    return told or next(iter(_proof_directories(deployment)), "")
-
-
-def _proof_directories(deployment: Deployment) -> Iterator[str]:
-    content = safe_files.read_file(Path(deployment.shared_directory) / PROVEN)
-    try:
-        note = typed(Note, json.loads(content.data), PROVEN) if content else Note()
-    except (ValueError, WireError):
-        return
-    yield from (str(Path(dump.path).parent) for dump in note.files)
+    proven = read_note(Path(deployment.shared_directory) / PROVEN).files
+    return told or (str(Path(proven[-1]).parent) if proven else "")
 
 
 def read_last_dump(deployment: Deployment, database: Database, directory: str, seconds: Optional[float]) -> DumpFacts:

@@ -209,7 +209,7 @@ def _newest_archive(deployment: BridgeDeployment) -> NewestArchive:
 
     def read() -> NewestArchive:
         directory, bridge = deployment.archive.directory, deployment.bridge.name
-        for path, manifest in archives.list_own_archives(directory, bridge, deployment.archive_owner):
+        for path, manifest in archives.list_archives(directory, bridge, deployment.archive_owner):
             return NewestArchive(str(path), file_name_seconds(manifest.created) or path.stat().st_mtime)
         return NewestArchive()
 

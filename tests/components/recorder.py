@@ -23,7 +23,7 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import ResourceRegistrationFailed, wait_for_rpcs
 
 from documents.credentials import Seed
-from host_programs.backup.archived_keys import ArchivedKey
+from host_programs.backup.archives import ArchivedKey
 from host_programs.backup.nightly_backup import ProvenBackup
 from host_programs.backup.proof import ProvenDump
 from host_programs.bridge.config import WrittenConfig
@@ -33,7 +33,7 @@ from host_programs.facts.host import ObservedFacts
 from host_programs.files.directory import ClaimedDirectory
 from host_programs.files.programs import Programs
 from host_programs.postgres.access import AccessProof, RoleProof
-from host_programs.postgres.isolation import Isolated
+from host_programs.postgres.isolation import PublicRights
 from host_programs.status.deployed import RecordedDeployment
 from host_programs.synapse.appservices import SynapseChanges
 from host_programs.synapse.stop_and_check import StopAndCheckResult
@@ -59,11 +59,9 @@ RESULTS: dict[str, Any] = {
     "secrets make-seed": SEED,
     "archive read-key": ArchivedKey(ARCHIVED_KEY),
     "directory claim": ClaimedDirectory("", "", ""),
-    "public shut-out": Isolated({}),
+    "public shut-out": PublicRights({}),
     "passwords prove": AccessProof(tuple(RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
-    "backup install": ProvenBackup(
-        changed=True, dumps=(ProvenDump("mautrix_signal", "/opt/matrix/backups/x.sql.gz", 1, ""),)
-    ),
+    "backup install": ProvenBackup(dumps=(ProvenDump("mautrix_signal", "/opt/matrix/backups/x.sql.gz", 1, ""),)),
     "synapse register": SynapseChanges(changed=True, restarted=True),
     "synapse stop-and-check": StopAndCheckResult(verdict="PASS", table="all well"),
     "config write": WrittenConfig("/opt/matrix/mautrix-signal/config/config.yaml"),

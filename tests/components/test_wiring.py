@@ -152,7 +152,7 @@ def test_a_destroy_undoes_the_plan_backwards(plan: Recording) -> None:
     assert plan["backup-script"].verbs["delete"] == "backup remove"
     deleting = {name for name, step in plan.steps.items() if "delete" in step.verbs}
     assert deleting == {name for name, words in undone if words} | {"backup-script"}
-    archived = arguments(plan, "mautrix-signal-data")["subject"]["files"]
+    archived = arguments(plan, "mautrix-signal-data")["data"]["files"]
     assert [path.rpartition("/")[2] for path in archived] == ["config.yaml", "registration.yaml", "doublepuppet.yaml"]
 
 
@@ -178,7 +178,7 @@ def test_nothing_is_made_before_what_cleans_it_up_nor_a_database_before_its_dire
         assert {"mautrix-signal-directory", "host-programs"} <= plan.after(name), name
     steps = {name for name in plan.after("mautrix-signal-image") if plan[name].is_step}
     assert steps == set(), "a pull takes its time: nothing that a running bridge needs is changed before it"
-    own = arguments(plan, "mautrix-signal-directory")["own"]
+    own = arguments(plan, "mautrix-signal-directory")["directory"]
     assert own["path"] == "/opt/matrix/mautrix-signal" and own["stack"] == facts.STACK
     for name in ("mautrix-signal-role", "mautrix-signal-database"):
         assert "mautrix-signal-directory" in plan[name].needs, "its mark says whose they are"
@@ -325,7 +325,7 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     assert data["restore"] == arguments(restored, "mautrix-signal-archived-key")["archive"] == ARCHIVE.path
     key = restored["mautrix-signal-archived-key"]
     assert key.inputs["triggers"] == [ARCHIVE.path] and key.parent == "secrets Secrets"
-    assert data["subject"]["pickle_key"] == ARCHIVED_KEY
+    assert data["data"]["pickle_key"] == ARCHIVED_KEY
     assert f'pickle_key: "{ARCHIVED_KEY}"' in config_of(restored)["content"]
     new_keys = arguments(restored, "mautrix-signal-readiness")["new_keys"]
     assert new_keys is False, "its own cross-signing keys are in the archive"
@@ -335,7 +335,7 @@ def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_i
     again = record(facts.changed(facts.deployed(), {"archive": ARCHIVE}), facts.config({"restore": "latest"}))
     name = "mautrix-signal-data"
     assert arguments(again, name) == arguments(plan, name)
-    assert arguments(plan, name)["subject"]["pickle_key"] == KEYS.pickle_key
+    assert arguments(plan, name)["data"]["pickle_key"] == KEYS.pickle_key
     assert not {"mautrix-signal-archived-key"} & (again.resources.keys() | plan.resources.keys())
 
 

@@ -37,7 +37,7 @@ fi
 [[ $1 == matrix-postgres ]] || { echo "Error: No such container: $1" >&2; exit 1; }
 shift
 if [[ $1 == pg_dump && "${*: -1}" == "${FAIL_DUMP-}" ]]; then
-  echo "-- half"
+  echo "-- PostgreSQL database dump"
   echo "pg_dump: error: gone" >&2
   exit 1
 fi

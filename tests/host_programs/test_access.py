@@ -17,7 +17,7 @@ from documents.places import Postgres as Place
 from host_programs.messages import ScriptError
 from host_programs.postgres import access
 from host_programs.postgres.access import Access, RolePassword, RoleProof
-from host_programs.postgres.psql import PsqlResult, Statement
+from host_programs.postgres.psql import PsqlResult, Statement, run_as_superuser
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 
 __all__ = ["bridge_database", "postgres"]
@@ -43,21 +43,20 @@ class Server:
     """Plays psql: the role's attributes, and what a connection of it gets."""
 
     def __init__(
-        self, attributes: dict[str, bool] | None = None, may: str = "f", verifier: str = "", **answers: str
+        self, attributes: dict[str, bool] | None = None, may: tuple[str, ...] = (), verifier: str = "", **answers: str
     ) -> None:
         self.attributes, self.may, self.verifier = attributes, may, verifier
         self.answers = {"bridge_db": IN, "synapse": REFUSED, "mas": REFUSED, **answers}
         self.asked: list[str] = []
 
-    def sql(self, container: str, user: str, database: str, statement: str, /, **_: object) -> list[str]:
-        assert (container, user, database) == ("pg", "synapse", "postgres")
+    def sql(self, server: Place, statement: str, /, **_: object) -> list[str]:
+        assert server == ACCESS.postgres
         self.asked.append(statement)
-        if statement == access.VERIFIERS:
-            return [json.dumps({"bridge": self.verifier})]
-        if statement == access.ATTRIBUTES:
-            known = NONE if self.attributes is None else self.attributes
-            return [json.dumps({"bridge": known} if known else {})]
-        return [self.may] if "has_database_privilege" in statement else []
+        if statement != access.ROLES:
+            return []
+        attributes = NONE if self.attributes is None else self.attributes
+        role = {"attributes": attributes, "verifier": self.verifier, "may_connect": ["bridge_db", *self.may]}
+        return [json.dumps({"bridge": role} if attributes else {})]
 
     def sessions(self, container: str, *lines: Statement) -> list[PsqlResult]:
         assert {(each.user, each.database) for each in lines} == {("synapse", "postgres")}
@@ -73,7 +72,7 @@ Play = Callable[[Server], Server]
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Play:
     def start(server: Server) -> Server:
-        monkeypatch.setattr(access, "run_sql", server.sql)
+        monkeypatch.setattr(access, "run_as_superuser", server.sql)
         monkeypatch.setattr(access, "run_sessions", server.sessions)
         return server
 
@@ -100,7 +99,7 @@ def test_the_least_privileged_role_passes(play: Play) -> None:
             'user "bridge"',
         ),
         (
-            Server(mas="FATAL:  sorry, too many clients already", may="t"),
+            Server(mas="FATAL:  sorry, too many clients already", may=("mas",)),
             "role bridge: mas neither let it in nor refused it: FATAL:  sorry, too many clients already",
         ),
     ],
@@ -115,7 +114,7 @@ def test_whatever_else_stops_the_deployment(play: Play, server: Server, message:
 
 
 def test_a_server_in_another_language_is_asked_its_catalogue(play: Play) -> None:
-    play(Server(mas="FATAL:  keine Berechtigung für Datenbank mas", may="f"))
+    play(Server(mas="FATAL:  keine Berechtigung für Datenbank mas"))
     assert access.prove_access(ACCESS).of("bridge") == PASSED
 
 
@@ -148,3 +147,17 @@ def test_postgres_gets_a_verifier_and_no_password(server: Postgres) -> None:
     (theirs,) = server.sql("select rolpassword from pg_authid where rolname = 'mautrix_two';")
     salt = base64.b64decode(theirs.split("$")[1].partition(":")[2])
     assert scram_verifier("correcthorse", salt) == theirs
+
+
+def test_what_the_catalogue_says_of_a_role(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that may connect is not taken for one that was refused."""
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    server.sql("revoke connect on database mas from public; alter role mautrix_two createdb;")
+    try:
+        (row,) = run_as_superuser(Place("matrix-postgres", 5432, "synapse"), access.ROLES, roles="mautrix_two,gone")
+    finally:
+        server.sql("grant connect on database mas to public;")
+    (role,) = json.loads(row).values()
+    assert role["attributes"] == {**NONE, "rolcreatedb": True} and role["verifier"] == ""
+    assert "synapse" in role["may_connect"] and "mas" not in role["may_connect"]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from host_programs.backup import archives
-from host_programs.backup.archives import Subject, WrittenArchive
+from host_programs.backup.archives import BridgeData
 from host_programs.bridge import adopt
 from host_programs.messages import ScriptError
 from tests.documents.test_adoption import CONFIG
@@ -32,7 +32,7 @@ class Host:
             "signal": container("signal", image="dock.mau.dev/mautrix/signal:v0.2601.0", mounts=mounts),
             "matrix-postgres": container("matrix-postgres"),
         }
-        self.subjects: list[Subject] = []
+        self.archived_data: list[BridgeData] = []
         monkeypatch.setattr(adopt, "run_docker", self.docker)
         monkeypatch.setattr(adopt, "inspect_all_containers", lambda: tuple(self.containers.values()))
         monkeypatch.setattr(adopt, "inspect_container", self.containers.get)
@@ -45,12 +45,10 @@ class Host:
         assert words[0] == "run", "it only reads"
         return subprocess.CompletedProcess(words, 0, yaml.safe_dump(EXAMPLE), "")
 
-    def archived(
-        self, subject: Subject, reason: str, timestamp: str | None = None, portable: bool = False
-    ) -> WrittenArchive:
+    def archived(self, data: BridgeData, reason: str, timestamp: str | None = None, portable: bool = False) -> str:
         assert portable and reason == "adopted"
-        self.subjects.append(subject)
-        return WrittenArchive(str(self.archive))
+        self.archived_data.append(data)
+        return str(self.archive)
 
     def run(self, *more: str) -> None:
         adopt.main(["--config", str(self.config), "--archive-dir", str(self.archive.parent), *more])
@@ -63,17 +61,17 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 def test_an_archive_its_settings_and_what_is_left_to_do(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host.run()
-    (subject,) = host.subjects
-    assert (subject.stack, subject.domain, subject.image) == (
+    (data,) = host.archived_data
+    assert (data.stack, data.domain, data.image) == (
         "by-hand/signal", "echo6.co", "dock.mau.dev/mautrix/signal:v0.2601.0",
     )  # fmt: skip
-    assert (subject.database.container, subject.database.database, subject.database.role) == (
+    assert (data.database.container, data.database.database, data.database.role) == (
         "matrix-postgres", "signal", "si@gnal",
     )  # fmt: skip
     settings = host.archive.with_name("mautrix-signal-1.bridges.yaml")
     assert settings.stat().st_mode & 0o777 == 0o600
     (entry,) = yaml.safe_load(settings.read_text())["config"]["mautrix-signal:bridges"]
-    assert (entry["kind"], entry["image"], entry["restore"]) == ("signal", subject.image, str(host.archive))
+    assert (entry["kind"], entry["image"], entry["restore"]) == ("signal", data.image, str(host.archive))
     assert entry["bridgeConfig"]["bridge"] == {"permissions": {"@me:echo6.co": "admin"}}
     said = capsys.readouterr().err
     assert "warning: container signal runs" in said and "p%2Fw" not in said and "a key" not in said
@@ -84,16 +82,14 @@ def test_an_archive_its_settings_and_what_is_left_to_do(host: Host, capsys: pyte
 def test_a_bridge_that_was_stopped_is_not_warned_of(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host.containers["signal"] = container("signal", status="exited", mounts=host.containers["signal"].mounts)
     host.run("--image", "other:v1")
-    assert host.subjects[0].image == "other:v1" and "warning" not in capsys.readouterr().err
+    assert host.archived_data[0].image == "other:v1" and "warning" not in capsys.readouterr().err
 
 
-def test_an_image_without_a_release_is_not_told_as_a_setting(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_without_a_release_is_no_setting(host: Host) -> None:
     """The setting wants an exact tag."""
-    host.run("--image", "dock.mau.dev/mautrix/signal:latest")
-    said = capsys.readouterr().err
-    assert "--entrypoint /usr/bin/mautrix-signal dock.mau.dev/mautrix/signal:latest --version" in said
-    settings = host.archive.with_name("mautrix-signal-1.bridges.yaml")
-    assert yaml.safe_load(settings.read_text())["config"]["mautrix-signal:bridges"][0]["image"] == "IMAGE:RELEASE"
+    with pytest.raises(ScriptError, match="signal:latest names no release: name the bridge's image and release with"):
+        host.run("--image", "dock.mau.dev/mautrix/signal:latest")
+    assert host.archived_data == [] and list(host.archive.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -103,7 +99,10 @@ def test_an_image_without_a_release_is_not_told_as_a_setting(host: Host, capsys:
         (lambda host: host.config.write_text("- a\n"), "is no mapping: name the bridge's config.yaml"),
         (lambda host: host.config.write_text("a: [\n"), "cannot be read: "),
         (lambda host: host.write(database={"type": "sqlite3-fk-wal"}), "database.type: is 'sqlite3-fk-wal'"),
-        (lambda host: host.containers.pop("signal"), "no container has it: name the bridge's image with --image"),
+        (
+            lambda host: host.containers.pop("signal"),
+            "no container has it: name the bridge's image and release with --image",
+        ),
         (lambda host: host.containers.pop("matrix-postgres"), "there is no container matrix-postgres: name Postgres'"),
     ],
 )
@@ -112,10 +111,10 @@ def test_what_is_wrong_is_one_line_and_nothing_is_left_behind(host: Host, change
     with pytest.raises(ScriptError) as error:
         host.run()
     assert words in str(error.value) and "\n" not in str(error.value)
-    assert host.subjects == [] and list(host.archive.parent.iterdir()) == []
+    assert host.archived_data == [] and list(host.archive.parent.iterdir()) == []
 
 
 def test_a_database_that_is_not_there_is_said(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "write_archive", lambda *_, **__: WrittenArchive())
+    monkeypatch.setattr(archives, "write_archive", lambda *_, **__: "")
     with pytest.raises(ScriptError, match="there is no such database in matrix-postgres"):
         host.run()

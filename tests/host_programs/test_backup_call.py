@@ -12,7 +12,7 @@ import pytest
 
 from documents.backup import backup_script
 from documents.backup.backup_script import DumpCall
-from host_programs.backup import shell_syntax
+from host_programs.backup import scripts
 
 CORPUS = sorted((Path(__file__).parents[1] / "documents/corpus").glob("*/*.sh"))
 SHELLS = [shell for shell in ("bash", "dash", "ksh", "zsh") if shutil.which(shell)]
@@ -107,10 +107,10 @@ def test_inside_a_function_between_the_operator_s_marks(host: Host) -> None:
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_the_shell_of_each_script_of_the_corpus_takes_the_call(path: Path, host: Host) -> None:
-    assert shell_syntax.check_call(path.read_text(), host.block) == ""
+    assert scripts.check_call(path.read_text(), host.block) == ""
 
 
-# ---- host_programs/backup/shell_syntax.py
+# ---- host_programs/backup/scripts.py
 
 
 @pytest.mark.parametrize(
@@ -125,20 +125,20 @@ def test_the_shell_of_each_script_of_the_corpus_takes_the_call(path: Path, host:
 )
 def test_a_place_inside_of_something_is_refused_with_the_way_out(text: str, place: int) -> None:
     block = DumpCall("mautrix-signal/contabo", "/opt/dump.sh", "/srv")
-    assert shell_syntax.check_call(text, block) == (
+    assert scripts.check_call(text, block) == (
         f"{place}: our call would stand inside of something that is not closed there: put the two lines "
         "`# >>> mautrix-signal/contabo` and `# <<< mautrix-signal/contabo` where it should stand, at the margin"
     )
 
 
 def test_a_script_that_is_broken_already_is_said_to_be() -> None:
-    wrong = shell_syntax.check_call("#!/bin/bash\npg_dump a\nfi\n", DumpCall("a/b", "/opt/dump.sh", "/srv"))
+    wrong = scripts.check_call("#!/bin/bash\npg_dump a\nfi\n", DumpCall("a/b", "/opt/dump.sh", "/srv"))
     assert wrong.startswith("3: bash cannot read the script as it is: ") and wrong.endswith(": repair it")
 
 
 def test_bashisms_are_the_shell_s_own_to_judge() -> None:
     block = DumpCall("a/b", "/opt/dump.sh", "/srv")
     text = "pg_dump a\nx=(1 2)\n"
-    assert shell_syntax.check_call(f"#!/bin/bash\n{text}", block) == ""
+    assert scripts.check_call(f"#!/bin/bash\n{text}", block) == ""
     if shutil.which("dash"):
-        assert "dash cannot read the script as it is" in shell_syntax.check_call(f"#!/bin/dash\n{text}", block)
+        assert "dash cannot read the script as it is" in scripts.check_call(f"#!/bin/dash\n{text}", block)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +17,15 @@ import pytest
 
 from components.cleanup import stack_parts
 from documents.marks import owner_comment
-from host_programs.backup import archives, proof_note
+from host_programs.backup import archives, proof
 from host_programs.cleanup import bridge as cleanup
-from host_programs.cleanup.bridge import Removed, claim_directory, cleanup_bridge
+from host_programs.cleanup.bridge import claim_directory, cleanup_bridge
 from host_programs.cleanup.stack import cleanup_stack
 from host_programs.files import directory, files
 from host_programs.files.directory import ClaimedDirectory
 from host_programs.files.files import OwnedFile, OwnedFiles
 from host_programs.messages import ScriptError
-from host_programs.postgres import dumps, isolation
+from host_programs.postgres import isolation
 from host_programs.wire import plain
 from tests.facts import STACK, whole
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
@@ -57,6 +58,10 @@ class Box:
         for kind, text in (("database", database), ("role", role)):
             self.server.sql(f"comment on {kind} mautrix_signal is {'null' if text is None else repr(text)};")
 
+    def removed(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
+        """What was said to be removed since the last look."""
+        return re.findall(r"^removed: (.*)$", capsys.readouterr().err, re.MULTILINE)
+
     def roles(self) -> set[str]:
         return {*self.server.sql("select rolname from pg_roles where rolname !~ '^pg_';")} - {"synapse", "mas"}
 
@@ -72,16 +77,20 @@ def test_with_nothing_left_nothing_is_done(box: Box, tmp_path: Path) -> None:
     box.server.sql("drop database mautrix_signal with (force);")
     box.server.sql("drop role mautrix_signal;")
     before = sorted(tmp_path.rglob("*"))
-    assert cleanup_bridge(box.arguments) == cleanup_stack(box.stack) == Removed()
+    cleanup_bridge(box.arguments)
+    cleanup_stack(box.stack)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_was_archived_is_dropped_and_public_has_its_rights_back(box: Box) -> None:
+def test_what_was_archived_is_dropped_and_public_has_its_rights_back(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     isolation.shut_public_out(box.isolation)
     box.server.sql(
         f"comment on database mautrix_signal is '{owner_comment(STACK, began='none', archived='/a.tar.gz')}';"
     )
-    assert cleanup_bridge(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+    cleanup_bridge(box.arguments)
+    assert box.removed(capsys) == ["database mautrix_signal", "role mautrix_signal"]
     assert box.server.databases() == {"synapse", "mas"} and box.roles() == set()
     sql = (
         "select has_database_privilege('public', oid, 'CONNECT') from pg_database where datname in ('synapse', 'mas');"
@@ -94,11 +103,7 @@ def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
 ) -> None:
     gone: list[str] = []
 
-    def remove_image(name: str) -> list[str]:
-        gone.append(name)
-        return [f"image {name}"]
-
-    monkeypatch.setattr(cleanup, "remove_image", remove_image)
+    monkeypatch.setattr(cleanup, "remove_image", gone.append)
     earlier = Manifest(3, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "m", (), ())
     monkeypatch.setattr(archives, "list_earlier_archives", lambda *_: iter([(Path("/a"), earlier)]))
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
@@ -128,7 +133,7 @@ def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:
 )
 def test_somebody_else_s_stays(box: Box, database: str | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     box.comments(database, owner_comment("other/x", public={}))
-    assert cleanup_bridge(box.arguments) == Removed()
+    cleanup_bridge(box.arguments)
     assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
     said = capsys.readouterr().err
     assert f"warning: database mautrix_signal stays: {words}" in said
@@ -139,15 +144,18 @@ def test_a_role_without_a_comment_beside_a_database_of_somebody_else_s_stays(
     box: Box, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It may own it: then it cannot be dropped, and a destroy would stop here for ever."""
-    assert cleanup_bridge(box.arguments) == Removed()
+    cleanup_bridge(box.arguments)
     assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
     said = capsys.readouterr().err
     assert "warning: role mautrix_signal stays: nothing in it says that this stack made it" in said
 
 
-def test_what_a_run_made_that_was_killed_before_it_could_name_it_goes(box: Box) -> None:
+def test_what_a_run_made_that_was_killed_before_it_could_name_it_goes(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     box.server.sql(TABLES, "mautrix_signal")
-    assert cleanup_bridge(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+    cleanup_bridge(box.arguments)
+    assert box.removed(capsys) == ["database mautrix_signal", "role mautrix_signal"]
 
 
 def test_a_scratch_database_of_a_killed_proof_goes(box: Box) -> None:
@@ -169,7 +177,7 @@ def owned(path: Path | str, **more: bool) -> OwnedFile:
 def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     box.server.sql(TABLES, "mautrix_signal")
     claim_directory(box.arguments)
-    directory.claim_directory(box.stack.own)
+    directory.claim_directory(box.stack.directory)
     config = owned(box.bridge / "config-0123/config.yaml", own_directory=True)
     registration, doublepuppet = map(owned, box.registrations)
     files.write_files(OwnedFiles(STACK, (config, registration, doublepuppet)))
@@ -185,10 +193,13 @@ def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
 
 
-def test_the_registration_for_double_puppeting_and_one_that_a_killed_run_left_go_at_the_end(box: Box) -> None:
+def test_the_registration_for_double_puppeting_and_one_that_a_killed_run_left_go_at_the_end(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It wrote them, and was killed before it put them into homeserver.yaml."""
     files.write_files(OwnedFiles(STACK, tuple(map(owned, box.registrations))))
-    assert sorted(cleanup_stack(box.stack).gone) == sorted(map(str, box.registrations))
+    cleanup_stack(box.stack)
+    assert sorted(box.removed(capsys)) == sorted(map(str, box.registrations))
     assert [*box.synapse.iterdir()] == []
 
 
@@ -207,7 +218,7 @@ def test_what_somebody_else_put_into_our_directories_stays(box: Box, capsys: pyt
     """A program file of another stack's among it, which its own destroy needs."""
     box.server.sql(TABLES, "mautrix_signal")
     claim_directory(box.arguments)
-    directory.claim_directory(box.stack.own)
+    directory.claim_directory(box.stack.directory)
     (box.bridge / "notes").write_text("mine")
     earlier, foreign, strange = (box.shared_directory / f"mautrix-host-{name}.pyz" for name in ("a", "b", "c"))
     earlier.write_bytes(OURS.encode() + b"PK\x03\x04\xff\n\xff")
@@ -240,11 +251,11 @@ def test_a_directory_that_another_stack_claims_stays_as_it_is(box: Box) -> None:
 
 def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None:
     """While there is one, its directory stays, also where somebody takes that away by hand."""
-    own = box.stack.own
+    own = box.stack.directory
     directory.claim_directory(own)
     dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
     dump.write_bytes(b"x")
-    noted = proof_note.Note((proof_note.NotedDump(str(dump), dumps.hash_file(dump)),))
+    noted = proof.Note((str(dump),))
     (box.shared_directory / directory.PROVEN).write_text(json.dumps(plain(noted)))
     directory.release_directory(own)
     assert box.shared_directory.exists()
@@ -252,14 +263,18 @@ def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None
     assert not dump.exists() and not box.shared_directory.exists()
 
 
-def test_a_bridge_that_leaves_takes_nothing_of_another_and_what_is_left_goes_at_the_end(box: Box) -> None:
+def test_a_bridge_that_leaves_takes_nothing_of_another_and_what_is_left_goes_at_the_end(
+    box: Box, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its database once had another name, which no settings tell any more."""
     box.server.sql("create database other;")
     box.server.sql(f"comment on database other is '{owner_comment(STACK, began='none', archived='/a')}';")
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
-    assert cleanup_bridge(box.arguments).gone == ("database mautrix_signal", "role mautrix_signal")
+    cleanup_bridge(box.arguments)
+    assert box.removed(capsys) == ["database mautrix_signal", "role mautrix_signal"]
     assert "other" in box.server.databases()
-    assert cleanup_stack(box.stack).gone == ("database other",)
+    cleanup_stack(box.stack)
+    assert box.removed(capsys) == ["database other"]
 
 
 def test_without_postgres_it_stops_and_says_what_to_do(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

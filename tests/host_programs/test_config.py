@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from documents.launcher import RUN_FROM_STDIN
-from host_programs.bridge import config_check
-from host_programs.bridge.config import ConfigFile, WrittenConfig, write_config
-from host_programs.bridge.config_check import READ_CONFIG, SettingsQuestion
+from host_programs.bridge import config
+from host_programs.bridge.config import READ_CONFIG, ConfigFile, SettingsQuestion, WrittenConfig, write_config
 from host_programs.files.files import OwnedFile
 from host_programs.messages import ScriptError
 from tests.host_programs.stub_docker import StubDocker, out
@@ -68,7 +67,7 @@ def test_what_the_bridge_takes_is_written(tmp_path: Path, docker: StubDocker) ->
 def test_a_config_that_the_bridge_does_not_take_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The image came with this very `up`: preview could not ask it."""
     lines = "bridgeConfig.x: is no setting of this bridge's", "bridgeConfig.y: should be a number"
-    monkeypatch.setattr(config_check, "find_refused_settings", lambda question: lines)
+    monkeypatch.setattr(config, "find_refused_settings", lambda question: lines)
     with pytest.raises(ScriptError) as refused:
         write_config(arguments(tmp_path))
     assert str(refused.value) == "; ".join(lines)

@@ -24,15 +24,20 @@ import pytest
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
 from host_programs.backup import archives
-from host_programs.backup.archived_keys import ArchivePath, read_archived_key
-from host_programs.backup.archives import Subject, list_archives, read_manifest
+from host_programs.backup.archives import (
+    ArchivePath,
+    BridgeData,
+    list_archives,
+    read_archived_key,
+    read_manifest,
+)
 from host_programs.bridge import database_life, readiness
 from host_programs.bridge.database_life import DatabaseArguments, DatabaseOrigin
 from host_programs.docker import inspect_container
 from host_programs.facts.bridges import find_archive
 from host_programs.messages import ScriptError
 from host_programs.postgres import measure
-from host_programs.postgres.psql import PsqlResult, Statement, quote_literal, run_sessions
+from host_programs.postgres.psql import quote_literal
 from tests.facts import STACK, container, deployment
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 from tests.host_programs.steps import run_step
@@ -53,7 +58,7 @@ class Box:
         self.config.write_text(f"as_token: {TOKEN}\n")
         self.config.chmod(0o640)
         self.registration.write_text("id: signal\n")
-        self.subject = Subject(
+        self.data = BridgeData(
             stack="mautrix-signal/a",
             domain="example.org",
             image="dock.mau.dev/mautrix/signal:v0.2603.0",
@@ -64,7 +69,7 @@ class Box:
             pickle_key=KEY,
         )
         self.arguments = DatabaseArguments(
-            self.subject,
+            self.data,
             "mautrix-signal",
             str(home / ".ready"),
             restore="none",
@@ -75,7 +80,7 @@ class Box:
             timestamp=STAMP,
         )
         self.removal = readiness.ReadinessArguments(
-            bridge=replace(deployment().place, database=self.subject.database),
+            bridge=replace(deployment().place, database=self.data.database),
             container_id="0123",
             synapse=deployment().synapse,
             bot="@signalbot:example.org",
@@ -86,7 +91,7 @@ class Box:
             mark=self.arguments.ready_mark,
             attempt=1,
             new_keys=False,
-            stack=self.subject.stack,
+            stack=self.data.stack,
             config=str(home),
             archives=str(self.directory),
             archive_owner="",
@@ -108,8 +113,8 @@ class Box:
     def run(
         self, words: str, environment: dict[str, str] | None = None, **changed: Any
     ) -> subprocess.CompletedProcess[str]:
-        subject = replace(self.subject, **{key: changed.pop(key) for key in [*changed] if hasattr(self.subject, key)})
-        arguments = self.removal if words == CHECK else replace(self.arguments, subject=subject, **changed)
+        data = replace(self.data, **{key: changed.pop(key) for key in [*changed] if hasattr(self.data, key)})
+        arguments = self.removal if words == CHECK else replace(self.arguments, data=data, **changed)
         done = run_step(words, arguments, self.server.environment(**(environment or {})), timeout=120)
         assert (
             TOKEN not in done.stdout + done.stderr
@@ -118,11 +123,10 @@ class Box:
         ), done.stderr
         return done
 
-    def good(self, verb: str, **changed: Any) -> dict[str, Any]:
+    def good(self, verb: str, **changed: Any) -> Any:
         done = self.run(verb, **changed)
         assert done.returncode == 0, done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
+        return json.loads(done.stdout)
 
     def bad(self, verb: str, environment: dict[str, str] | None = None, **changed: Any) -> str:
         done = self.run(verb, environment, **changed)
@@ -146,7 +150,7 @@ def box(tmp_path: Path, bridge_database: Postgres) -> Iterator[Box]:
 def test_an_archive_holds_all_and_is_private(box: Box) -> None:
     result = box.good(ARCHIVE)
     path = box.directory / f"mautrix-signal-{STAMP}.tar.gz"
-    assert result["path"] == str(path) and result["bytes"] == path.stat().st_size
+    assert result == str(path)
     assert list(box.directory.iterdir()) == [path], "no temporary file is left"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [stat.S_IMODE(p.stat().st_mode) for p in (box.directory, box.directory.parent)] == [0o700, 0o700]
@@ -173,7 +177,7 @@ def test_an_archive_holds_all_and_is_private(box: Box) -> None:
 
 def test_what_was_archived_comes_back(box: Box) -> None:
     before = box.rows()
-    path = box.good(ARCHIVE)["path"]
+    path = box.good(ARCHIVE)
     box.again()
     assert box.good(PREPARE, restore=path)["began"] == path
     assert (box.began()["began"], box.began()["stack"]) == (path, "mautrix-signal/a")
@@ -188,7 +192,7 @@ def test_a_manifest_is_read_alone_and_the_newest_comes_first(box: Box) -> None:
         box.good(ARCHIVE, timestamp=stamp, stack=stack)
     box.good(ARCHIVE, timestamp="20270101T000000Z", bridge="mautrix-signal-two")
     (box.directory / "mautrix-signal-20280101T000000Z.tar.gz").write_text("no archive")
-    listed = list(list_archives(box.directory, "mautrix-signal"))
+    listed = list(list_archives(str(box.directory), "mautrix-signal"))
     assert [(path.name, manifest.archive_owner) for path, manifest in listed] == [
         ("mautrix-signal-20260101T000000Z.tar.gz", "p/b@example.org"),
         ("mautrix-signal-20251231T235959Z.tar.gz", "p/a@example.org"),
@@ -200,14 +204,14 @@ def test_a_failed_dump_leaves_no_archive(box: Box) -> None:
     assert said == (
         "matrix-postgres: database mautrix_signal could not be dumped, and nothing was removed: pg_dump: error: gone"
     )
-    assert not box.directory.parent.exists()
+    assert list(box.directory.iterdir()) == []
 
 
 def test_a_file_that_is_gone_is_named_and_left_out(box: Box) -> None:
     box.registration.unlink()
     done = box.run(ARCHIVE)
     assert f"note: {box.registration}: is not there, so the archive goes without it" in done.stderr
-    assert json.loads(done.stdout)["missing"] == [str(box.registration)]
+    assert read_manifest(box.path).missing == (str(box.registration),)
 
 
 @pytest.mark.parametrize(
@@ -240,13 +244,8 @@ def test_versions_that_cannot_be_read_are_noted_and_keep_nothing_from_being_arch
     assert manifest.schema == {} and "out of range" in manifest.schema_unknown
 
 
-def test_an_archive_that_fails_says_which_steps_a_destroy_runs(box: Box) -> None:
-    box.good(ARCHIVE)
-    assert "update, `pulumi up`, `pulumi destroy`" in box.run(ARCHIVE).stderr
-
-
 def test_an_archive_is_never_written_over(box: Box) -> None:
-    path = Path(box.good(ARCHIVE)["path"])
+    path = Path(box.good(ARCHIVE))
     content = path.read_bytes()
     assert box.bad(ARCHIVE).startswith(f"{path}: is there already")
     assert path.read_bytes() == content
@@ -287,7 +286,7 @@ def test_a_restore_that_fails_half_way_leaves_the_database_empty(box: Box) -> No
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "swapped", "text"])
 def test_a_damaged_archive_is_refused_before_the_database_is_touched(box: Box, how: str) -> None:
-    path = Path(box.good(ARCHIVE)["path"])
+    path = Path(box.good(ARCHIVE))
     data = path.read_bytes()
     if how == "cut":
         path.write_bytes(data[: len(data) // 2])
@@ -337,39 +336,27 @@ def test_the_pickle_key_comes_out_of_the_archive(box: Box) -> None:
 
 def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_something_in_it(box: Box) -> None:
     """A first `up` that the stop-and-check stopped: the destroy after it leaves the host as it was."""
-    assert box.good(ARCHIVE)["path"] == str(box.path), "tables, whoever made them"
+    assert box.good(ARCHIVE) == str(box.path), "tables, whoever made them"
     box.path.unlink()
     box.again()
-    assert box.good(ARCHIVE)["path"] == "" and not box.path.exists()
+    assert box.good(ARCHIVE) == "" and not box.path.exists()
     box.good(PREPARE)
-    assert box.good(ARCHIVE)["path"] == str(box.path), "it has begun: a bridge may have run"
+    assert box.good(ARCHIVE) == str(box.path), "it has begun: a bridge may have run"
 
 
 @pytest.mark.parametrize(
-    ("said", "most"),
-    [(owner_comment(STACK), 1), ("", 2), ("of a person, with a ' and a \\", 2), (owner_comment(STACK, x="y"), 2)],
+    "comment", [owner_comment(STACK), "", "of a person, with a ' and a \\", owner_comment(STACK, x="y")]
 )
-def test_a_database_begins_whatever_its_comment_says_and_a_new_one_in_one_session(
-    box: Box, monkeypatch: pytest.MonkeyPatch, said: str, most: int
-) -> None:
-    """One more for each bridge is what twenty wait for; one that does not begin is never asked for its key again."""
-    asked = list[Statement]()
-
-    def counted(container: str, *lines: Statement) -> list[PsqlResult]:
-        asked.extend(lines)
-        return run_sessions(container, *lines)
-
-    monkeypatch.setattr("host_programs.postgres.psql.run_sessions", counted)
+def test_a_database_begins_whatever_its_comment_says(box: Box, monkeypatch: pytest.MonkeyPatch, comment: str) -> None:
     for key, value in box.server.environment().items():
         monkeypatch.setenv(key, value)
     box.again()
-    box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS {quote_literal(said)};")
-    arguments = replace(box.arguments, subject=replace(box.subject, stack=STACK, image="it's/an\\image:$1"))
-    for count in (most, most + 1):
+    box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS {quote_literal(comment)};")
+    arguments = replace(box.arguments, data=replace(box.data, stack=STACK, image="it's/an\\image:$1"))
+    for _ in range(2):
         assert database_life.prepare_database(arguments).began == "none"
-        assert len(asked) == count
-        known = box.began()
-        assert known.pop("key") and known == {"stack": STACK, "began": "none", "image": "it's/an\\image:$1"}
+        note = box.began()
+        assert note.pop("key") and note == {"stack": STACK, "began": "none", "image": "it's/an\\image:$1"}
 
 
 def test_a_state_with_another_key_than_the_database_s_goes_no_further(box: Box) -> None:
@@ -472,7 +459,7 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
 
 
 def test_what_an_archive_needs_is_looked_at_and_nothing_is_left_by_it(box: Box) -> None:
-    assert box.good(CHECK)["bytes"] > 1_000_000
+    box.good(CHECK)
     assert not box.directory.parent.exists()
 
 
@@ -516,16 +503,16 @@ def test_a_destroy_that_could_not_archive_stops_before_the_container(box: Box, t
 def test_a_database_that_is_gone_is_told_and_stops_nothing(box: Box) -> None:
     box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
     done = box.run(CHECK)
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"bytes": 0}), done.stderr
+    assert done.returncode == 0, done.stderr
     assert "there is no database mautrix_signal any more: nothing to archive" in done.stderr
     box.server.sql("DROP ROLE mautrix_signal;")
-    assert box.good(CHECK) == {"bytes": 0}
+    box.good(CHECK)
 
 
 def test_a_database_that_somebody_dropped_does_not_stop_a_destroy(box: Box) -> None:
     box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
     done = box.run(ARCHIVE)
-    assert (done.returncode, json.loads(done.stdout)["path"]) == (0, "")
+    assert (done.returncode, json.loads(done.stdout)) == (0, "")
     assert "warning: matrix-postgres: there is no database mautrix_signal any more" in done.stderr
     assert not list(box.directory.glob("*"))
 
@@ -562,12 +549,11 @@ class Running:
     def begin(self, image: str, **changed: Any) -> DatabaseOrigin:
         """Each with a timestamp of its own."""
         self.stamp += 1
-        subject, stamp = replace(self.box.subject, image=image), f"20270101T0000{self.stamp:02}Z"
-        return database_life.prepare_database(replace(self.box.arguments, subject=subject, timestamp=stamp, **changed))
+        data, stamp = replace(self.box.data, image=image), f"20270101T0000{self.stamp:02}Z"
+        return database_life.prepare_database(replace(self.box.arguments, data=data, timestamp=stamp, **changed))
 
-    def remove_image(self, name: str) -> list[str]:
+    def remove_image(self, name: str) -> None:
         self.calls.append(f"rmi {name}")
-        return []
 
     def names(self) -> list[str]:
         return self.box.server.sql("SELECT name FROM portal ORDER BY 1;", *ROLE)
@@ -629,8 +615,8 @@ def test_an_archive_that_cannot_be_gone_back_to_leaves_the_database_as_it_is(bri
         archive.write_bytes(archive.read_bytes()[:-200])
     else:
         key = "x" * 64 if how == "another key" else KEY
-        made = archives.write_archive(replace(bridge.box.subject, pickle_key=key), "destroy", "20280101T000000Z")
-        archive = Path(made.path)
+        made = archives.write_archive(replace(bridge.box.data, pickle_key=key), "destroy", "20280101T000000Z")
+        archive = Path(made)
     if how == "another role":
         rewritten(archive, b'"role": "mautrix_signal"', b'"role": "mautrix_other"')
     bridge.calls.clear()
@@ -683,17 +669,17 @@ def test_a_change_that_was_ended_and_is_not_wanted_any_more_is_forgotten(bridge:
 def test_archives_are_kept_by_count_and_the_last_one_of_each_version_always(bridge: Running) -> None:
     images = [OLD, NEW] * 3 + [NEWER]
     made = [bridge.begin(image).previous for image in images[1:]]
-    left = {str(path) for path, _ in list_archives(bridge.box.directory, "mautrix-signal")}
+    left = {str(path) for path, _ in list_archives(bridge.box.data.directory, "mautrix-signal")}
     assert left == {*made[-2:]}, "keep=2: the last of NEW, and that of OLD before it"
     bridge.begin(f"{NEWER}-1")
     bridge.begin(f"{NEWER}-2")
-    left = {str(path) for path, _ in list_archives(bridge.box.directory, "mautrix-signal")}
+    left = {str(path) for path, _ in list_archives(bridge.box.data.directory, "mautrix-signal")}
     assert {*made[-2:]} <= left and len(left) == 4, "the last ones of OLD and NEW, though they are old"
     assert bridge.calls[-1] == f"rmi {NEWER}", "and no image but the present one and the one before it"
 
 
 def test_the_last_archive_names_the_image_that_left_the_database(bridge: Running) -> None:
     """A destroy after an upgrade that never came so far: the setting names another one."""
-    subject = replace(bridge.box.subject, image=NEW)
-    done = database_life.archive_database(replace(bridge.box.arguments, subject=subject, timestamp="20280101T000000Z"))
-    assert read_manifest(Path(done.path)).image == OLD
+    data = replace(bridge.box.data, image=NEW)
+    done = database_life.archive_database(replace(bridge.box.arguments, data=data, timestamp="20280101T000000Z"))
+    assert read_manifest(Path(done)).image == OLD

@@ -15,8 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from host_programs.bridge.config import ConfigFile
-from host_programs.bridge.config_check import SettingsQuestion
+from host_programs.bridge.config import ConfigFile, SettingsQuestion
 from host_programs.files.files import OwnedFile
 from host_programs.verbs import VERBS, verb_of, words_of
 from tests.host_programs.steps import ROOT, dispatching, run_step, run_with

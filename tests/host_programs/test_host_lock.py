@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from host_programs import host_lock
-from host_programs.bridge.config import ConfigFile
-from host_programs.bridge.config_check import SettingsQuestion
+from host_programs.bridge.config import ConfigFile, SettingsQuestion
 from host_programs.files.files import OwnedFile
 from host_programs.host_lock import hold_step_lock, list_running_steps
 from host_programs.messages import ScriptError

@@ -63,9 +63,9 @@ def test_public_is_shut_out_and_gets_back_exactly_what_it_had(server: Postgres) 
     assert made.public == {"synapse": tuple(DEFAULT), "mas": ("CONNECT",)}
     assert [public(server, name) for name in ("synapse", "mas", "mautrix_signal")] == [[], [], []]
     assert isolation.renew_isolation(FIRST) == made, "again: what was noted first counts"
-    assert set(isolation.give_public_back(FIRST).databases) == {"mas", "synapse"}
+    assert set(isolation.give_public_back(FIRST).public) == {"mas", "synapse"}
     assert (public(server, "synapse"), public(server, "mas")) == (DEFAULT, ["CONNECT"])
-    assert isolation.give_public_back(FIRST).databases == (), "a run that was killed after it"
+    assert isolation.give_public_back(FIRST).public == {}, "a run that was killed after it"
 
 
 def test_role_and_database_name_their_stack_and_another_s_are_left_alone(server: Postgres) -> None:
@@ -91,7 +91,7 @@ def test_of_two_stacks_the_last_one_to_go_opens_it(
 ) -> None:
     isolation.shut_public_out(FIRST)
     isolation.shut_public_out(SECOND)
-    assert isolation.give_public_back(order[0]).databases == ()
+    assert isolation.give_public_back(order[0]).public == {}
     assert "PUBLIC stays out, as long as another bridge is isolated from it" in capsys.readouterr().err
     assert (public(server, "synapse"), public(server, "mas")) == ([], [])
     isolation.renew_isolation(order[1])

@@ -17,7 +17,7 @@ import pytest
 
 from documents.credentials import Seed
 from documents.ssh import SshAddress
-from host_programs.backup.archived_keys import ArchivePath, read_archived_key
+from host_programs.backup.archives import ArchivePath, read_archived_key
 from host_programs.dispatch import Order
 from host_programs.program_file import ProgramFile, build_program_file
 from host_programs.secrets import NoArguments, make_seed
