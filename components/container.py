@@ -15,6 +15,7 @@ from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.fingerprint import fingerprint
 from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL
 from documents.places import NO_ARCHIVE, BridgeDeployment
+from host_programs.backup.archives import BridgeData
 from host_programs.bridge import config, database_life, readiness, removal
 from host_programs.bridge.config import SettingsQuestion
 from host_programs.bridge.database_life import DatabaseOrigin

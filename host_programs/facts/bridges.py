@@ -8,7 +8,7 @@ from typing import Optional
 
 from documents.places import NO_ARCHIVE, BridgeDeployment, Deployment
 from host_programs.backup import archives
-from host_programs.bridge.config import SettingsQuestion
+from host_programs.bridge.config import SettingsQuestion, find_refused_settings
 from host_programs.docker import belongs_to_stack
 from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, read_config_owners
