@@ -132,7 +132,7 @@ REFUSALS: list[tuple[Change, str]] = [
     (_set("network", False), "network matrix-net: does not exist: correct the setting network (docker network ls)"),
     (
         _set("worker_containers", ("synapse-worker-1", "synapse-worker-2")),
-        "container synapse-worker-1, synapse-worker-2: runs a worker of matrix-synapse: restart it with that: "
+        "container synapse-worker-1, synapse-worker-2: runs a worker of matrix-synapse: have it restarted, too: "
         "`pulumi config set --path 'synapseWorkers[0]' synapse-worker-1 && pulumi config set --path "
         "'synapseWorkers[1]' synapse-worker-2`",
     ),

@@ -86,8 +86,8 @@ def _check_workers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     if unnamed:
         numbered = enumerate(unnamed, start=len(server.workers))
         commands = (f"pulumi config set --path 'synapseWorkers[{number}]' {name}" for number, name in numbered)
-        names = ", ".join(unnamed)
-        yield f"container {names}: runs a worker of {server.container}: restart it with that: `{' && '.join(commands)}`"
+        fix = f"have it restarted, too: `{' && '.join(commands)}`"
+        yield f"container {', '.join(unnamed)}: runs a worker of {server.container}: {fix}"
     for name, worker in facts.workers.items():
         found = worker.facts
         if found is None:
