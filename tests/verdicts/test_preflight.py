@@ -329,7 +329,7 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("docker_free", 50 * 2**20),
-        "disk: 50 MiB free for Docker: the image and the bridges' temporary files may need 2648: make room",
+        "disk: 50 MiB free for Docker: the bridges' images and temporary files may need 2648: make room",
     ),
     (
         _set("backup_dir.free", 30 * 2**20),
@@ -665,7 +665,7 @@ def test_a_synapse_that_an_ended_run_left_down_does_not_stop_the_run_that_mends_
     [
         (
             _set("docker_free", 500 * 2**20),
-            "disk: 500 MiB free for Docker: the image and the bridges' temporary files may need 2648",
+            "disk: 500 MiB free for Docker: the bridges' images and temporary files may need 2648",
         ),
         (_set("backup_dir.free", 300 * 2**20), "disk: 300 MiB free in /opt/matrix/backups: the dumps may need 638"),
     ],
@@ -719,4 +719,4 @@ def test_images_that_are_to_come_need_room_together() -> None:
     others = [{"kind": "whatsapp"}, {"kind": "slack"}]
     host = replace(healthy(3), docker_free=500 * 2**20)
     told = preflight(host, settings(None, others), whole(None, others)).warnings
-    assert "disk: 500 MiB free for Docker: 3 images and the bridges' temporary files may need 3848" in told
+    assert "disk: 500 MiB free for Docker: the bridges' images and temporary files may need 3848" in told

@@ -33,9 +33,8 @@ def find_full_disks(facts: HostFacts, settings: Settings, deployment: Deployment
     """
     sizes, bridges = facts.postgres.bytes, list(zip(deployment.bridges, facts.bridges, strict=True))
     images = {bridge.place.image for bridge, found in bridges if not found.image}
-    pulled = {0: "", 1: "the image and "}.get(len(images), f"{len(images)} images and ")
-    use = f"{pulled}the bridges' temporary files"
-    needs = [("for Docker", facts.docker_free, use, len(images) * IMAGE_BYTES + TEMPORARY_BYTES)]
+    size = len(images) * IMAGE_BYTES + TEMPORARY_BYTES
+    needs = [("for Docker", facts.docker_free, "the bridges' images and temporary files", size)]
     dumped = (settings.synapse_database, *(database.database for database in deployment.dumped_databases))
     size = sum(sizes.get(name, 0) for name in dumped)
     place = f"in {facts.dumps_path}" if facts.dumps_path else f"beside {deployment.backup.script}"
