@@ -35,7 +35,10 @@ def read_bridge(deployment: BridgeDeployment, containers: Mapping[str, Container
         archive_dir=read_directory(archive.directory),
         archive=find_archive(deployment),
         going_back=_read_archive(archive.go_back) if archive.go_back else None,
-        archives={manifest.image: str(path) for path, manifest in reversed([*_list_archives(deployment)])},
+        archives={
+            manifest.image: ArchiveFacts(str(path), manifest)
+            for path, manifest in reversed([*_list_archives(deployment)])
+        },
     )
 
 

@@ -1,12 +1,16 @@
-"""Facts that Postgres tells: roles, databases, rights."""
+"""Facts that Postgres tells: roles, databases, rights, the bridges' schemas."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
-from documents.places import Deployment
+from documents.places import Database, Deployment
 from host_programs.docker import read_variable, run_docker
-from host_programs.postgres.psql import run_psql
+from host_programs.messages import ScriptError
+from host_programs.postgres.measure import SCHEMA
+from host_programs.postgres.psql import Statement, run_psql, run_sessions
 from host_programs.wire import typed
 from verdicts.host_facts.host import PostgresFacts
 
@@ -43,7 +47,9 @@ def read_postgres(deployment: Deployment, isolated_databases: tuple[str, ...]) -
     )  # fmt: skip
     if done.returncode:
         return PostgresFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0])
-    return typed(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
+    facts = typed(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
+    existing = [database for database in bridges if database.database in facts.databases]
+    return replace(facts, schemas=_read_schemas(existing))
 
 
 def read_superuser_password(container: str) -> str:
@@ -53,3 +59,21 @@ def read_superuser_password(container: str) -> str:
         return read_variable(container, "POSTGRES_PASSWORD")
     done = run_docker("exec", container, "cat", file, check=False, timeout=20)
     return "" if done.returncode else done.stdout.rstrip("\n")
+
+
+def _read_schemas(databases: Sequence[Database]) -> dict[str, dict[str, tuple[int, int]]]:
+    """Asked as the database's own role: its tables may be views, whose functions would run with a superuser's
+    rights."""
+    if not databases:
+        return {}
+    query = " ".join(SCHEMA.split())
+    lines = [Statement(database.role, database.database, query) for database in databases]
+    try:
+        answers = run_sessions(databases[0].container, *lines)
+    except ScriptError:
+        return {}
+    return {
+        database.database: {part: (version, oldest) for part, (version, oldest) in json.loads(answer.stdout).items()}
+        for database, answer in zip(databases, answers)
+        if answer.succeeded
+    }

@@ -92,7 +92,7 @@ def test_an_upgrade_has_a_way_back_and_a_failed_one_prints_it(deployed: Lab, sha
 
     # The old tag alone could not read it; with the archive it goes there, once, and what was is archived, too.
     said = refused(lab, "preview", image=old)
-    assert f"is older than {new}, which used the database last, and may not read it: go back with the archive" in said
+    assert f"cannot read the database that {new} has used (crypto_version is at {moved}, and it knows {schema})" in said
     way = (
         "pulumi config set --path 'bridges[0].image' {} && pulumi config set --path 'bridges[0].goBackTo' {} && "
         "pulumi up"

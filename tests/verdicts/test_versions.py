@@ -22,18 +22,20 @@ LEFT = Manifest(
     bridge="mautrix-signal", image=OLD, schema={"version": 26, "crypto_version": 19}, database="mautrix_signal",
     role="mautrix_signal", members=(), missing=(),
 )  # fmt: skip
+MOVED = {"version": (32, 9), "crypto_version": (22, 20)}
+KNOWN = {OLD: ArchiveFacts(PATH, LEFT)}
 BACK = (
     f"pulumi config set --path 'bridges[0].image' {OLD} && pulumi config set --path 'bridges[0].goBackTo' {PATH} && "
     "pulumi up"
 )
 
 
-def host(image: str, **said: Any) -> HostFacts:
+def host(image: str, schema: dict[str, tuple[int, int]] = MOVED, **said: Any) -> HostFacts:
     """Deployed; `image` used the database last."""
     facts = deployed()
     text = owner_comment(STACK, **{"began": "none", "key": "0123456789abcdef", "image": image, **said})
     databases = {**facts.postgres.databases, "mautrix_signal": text}
-    return changed(facts, postgres=replace(facts.postgres, databases=databases))
+    return changed(facts, postgres=replace(facts.postgres, databases=databases, schemas={"mautrix_signal": schema}))
 
 
 def verdict(facts: HostFacts, **own: str) -> Findings:
@@ -55,18 +57,23 @@ def test_an_upgrade_says_what_it_will_do() -> None:
     assert verdict(host(NEW), image=NEW).changes == ()
 
 
-def test_an_older_image_is_refused_with_the_way_back() -> None:
-    facts = changed(host(NEW), {"archives": {OLD: PATH}})
+def test_an_older_image_that_cannot_read_the_schema_is_refused_with_the_way_back() -> None:
+    facts = changed(host(NEW), {"archives": KNOWN})
     assert verdict(facts, image=OLD).problems == (
-        f"image {OLD}: is older than {NEW}, which used the database last, and may not read it: go back with the "
-        f"archive that it left: `{BACK}`",
+        f"image {OLD}: cannot read the database that {NEW} has used (crypto_version is at 22, and it knows 19): go "
+        f"back with the archive that it left: `{BACK}`",
     )
+
+
+def test_an_older_image_that_can_still_read_it_is_fine() -> None:
+    facts = changed(host(NEW, {"version": (32, 9), "crypto_version": (19, 15)}), {"archives": KNOWN})
+    assert verdict(facts, image=OLD).problems == ()
 
 
 def test_an_older_image_that_was_never_here_is_refused() -> None:
     assert verdict(host(NEW), image=OLD).problems == (
-        f"image {OLD}: is older than {NEW}, which used the database last, and may not read it: set image to {NEW} or a "
-        "newer one",
+        f"image {OLD}: is older than {NEW}, which used the database last, and may not read it; there is no archive "
+        f"that it left: set image to {NEW} or a newer one",
     )
     assert verdict(host(NEW), image=NEWEST).problems == ()
 
@@ -123,7 +130,9 @@ def test_a_missing_archive_is_refused() -> None:
 
 
 def test_an_archive_that_was_gone_back_to_already_counts_no_more() -> None:
-    found = verdict(changed(host(OLD, back=PATH), {"going_back": ArchiveFacts(error="gone")}), image=OLD, goBackTo=PATH)
+    found = verdict(
+        changed(host(OLD, {}, back=PATH), {"going_back": ArchiveFacts(error="gone")}), image=OLD, goBackTo=PATH
+    )
     assert found.problems == () and found.changes == ()
 
 

@@ -63,7 +63,7 @@ class BridgeFacts:
     archive_dir: Directory
     archive: Optional[ArchiveFacts]
     going_back: Optional[ArchiveFacts]
-    archives: dict[str, str]
+    archives: dict[str, ArchiveFacts]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class PostgresFacts:
 
     `version` is server_version_num; `superuser`: whether the user is one; `roles` and `databases` are their comments
     (documents/marks.py) by name, `bytes` the sizes of the databases by name; `locked_out` maps a database to the roles
-    that connect to it through PUBLIC alone; `error` is why Postgres could not be asked.
+    that connect to it through PUBLIC alone; `schemas` maps a bridge's database to the parts of its schema, each with
+    its version and the oldest version whose program can use it; `error` is why Postgres could not be asked.
     """
 
     version: int = 0
@@ -81,6 +82,7 @@ class PostgresFacts:
     databases: dict[str, str] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
     locked_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    schemas: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     error: str = ""
 
 

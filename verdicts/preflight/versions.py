@@ -1,7 +1,8 @@
 """Evaluates a change of the image: whether the new one can read the database, and what `up` will do.
 
-A newer bridge upgrades the schema of its database, and an older one then refuses it (go.mau.fi/util/dbutil). Only tags
-of releases tell which is the newer one; of others, the bridge itself decides at its start.
+A newer bridge upgrades the schema of its database, and an older one then refuses it (go.mau.fi/util/dbutil: each part
+has a version, and the oldest version whose program can still use it). The archives that an image left tell which
+versions it knew.
 """
 
 from __future__ import annotations
@@ -73,12 +74,25 @@ def _check_archive(bridge: ObservedBridge) -> Iterator[str]:
 
 
 def _check_image(bridge: ObservedBridge) -> Iterator[str]:
-    image, archive, left = bridge.deployment.place.image, bridge.facts.archive, bridge.facts.archives
-    # A new database begins with the archive that restore names.
-    last = _last_image(bridge) or (archive.manifest.image if archive and archive.manifest else "")
-    if _is_newer(last, image):
-        fix = f"set image to {last} or a newer one"
-        if image in left:
-            commands = format_go_back_commands(bridge.deployment, image, left[image])
-            fix = f"go back with the archive that it left: `{commands}`"
-        yield f"image {image}: is older than {last}, which used the database last, and may not read it: {fix}"
+    image, archive, deployment = bridge.deployment.place.image, bridge.facts.archive, bridge.deployment
+    last, schema = _last_image(bridge), bridge.postgres.schemas.get(deployment.place.database.database, {})
+    if not last and archive and archive.manifest:  # the new database begins with it
+        last = archive.manifest.image
+        schema = {part: (version, version) for part, version in archive.manifest.schema.items()}
+    if last in ("", image):
+        return
+    left = bridge.facts.archives.get(image)
+    if left and left.manifest:
+        known = left.manifest.schema
+        moved = {part: now for part, (now, oldest) in schema.items() if oldest > known.get(part, oldest)}
+        if moved:
+            parts = ", ".join(f"{part} is at {now}, and it knows {known[part]}" for part, now in sorted(moved.items()))
+            yield (
+                f"image {image}: cannot read the database that {last} has used ({parts}): go back with the archive "
+                f"that it left: `{format_go_back_commands(deployment, image, left.path)}`"
+            )
+    elif _is_newer(last, image):
+        yield (
+            f"image {image}: is older than {last}, which used the database last, and may not read it; there is no "
+            f"archive that it left: set image to {last} or a newer one"
+        )
