@@ -63,6 +63,13 @@ class DatabaseOrigin:
     previous_image: str = ""
 
 
+@dataclass(frozen=True)
+class WrittenArchive:
+    """`path`: "" where there was nothing to archive."""
+
+    path: str
+
+
 def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
     """Leave a new database empty, or restore it from an archive. Before a container of another image starts, stop the
     bridge and archive the database; to go back, restore an older archive.
@@ -195,9 +202,9 @@ def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[
         remove_image(image)
 
 
-def archive_database(arguments: DatabaseArguments) -> str:
-    """The archive's path; "" for an empty database that never got its first content. ScriptError, before anything but
-    the container is removed, if the archive cannot be complete."""
+def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
+    """Archive the database, unless it is empty and never got its first content. ScriptError, before anything but the
+    container is removed, if the archive cannot be complete."""
     data, database = arguments.data, arguments.data.database
     # A killed run may have left a container that the state does not know: it must not write any more.
     remove_container(arguments.container, data.stack)
@@ -205,12 +212,12 @@ def archive_database(arguments: DatabaseArguments) -> str:
     with contextlib.suppress(ScriptError):  # a missing database is no reason to stop
         note = _read_note(database)
         if not note.get("began") and not measure.count_objects(database.container, database.role, database.database):
-            return ""
+            return WrittenArchive("")
     image = str(note.get("image", data.image))
     path = archives.write_archive(replace(data, image=image), "destroy", arguments.timestamp)
     if path:
         _write_note(data, {**note, "archived": path})
-    return path
+    return WrittenArchive(path)
 
 
 def _comment_statement(data: BridgeData, note: Mapping[str, object]) -> str:

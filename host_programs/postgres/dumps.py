@@ -82,16 +82,17 @@ def prove_dump(path: Path, container: str, seconds: float = math.inf) -> None:
     """ScriptError unless the dump can be unpacked to its end and is complete. A plain dump has pg_dump's closing line
     among its last ten lines; pg_restore can list the content of a dump in the custom format. DumpTooSlow if that takes
     longer than `seconds`; NoDump if the file holds something else: an empty one counts by its name."""
-    deadline = time.monotonic() + seconds
+    tail, deadline = b"", time.monotonic() + seconds
     with open_dump(path) as stream:
-        start = tail = stream.read(512)
+        start = chunk = stream.read(512)
         is_custom, named = start.startswith(_CUSTOM), _DUMP_NAME.search(path.name)
         if not is_custom and _PLAIN not in start and (start or not named):
             raise NoDump(f"{path}: not a whole dump: it does not begin as one of Postgres")
-        for chunk in iter(lambda: stream.read(_CHUNK), b""):
+        while chunk:
             if time.monotonic() > deadline:
                 raise DumpTooSlow(f"{path}: not read to its end in {seconds:g} s")
             tail = (tail + chunk)[-8192:]
+            chunk = stream.read(_CHUNK)
     if is_custom:
         with open_dump(path) as stream:
             chunks = iter(lambda: stream.read(_CHUNK), b"")

@@ -148,7 +148,7 @@ def box(tmp_path: Path, bridge_database: Postgres) -> Iterator[Box]:
 
 
 def test_an_archive_holds_all_and_is_private(box: Box) -> None:
-    result = box.good(ARCHIVE)
+    result = box.good(ARCHIVE)["path"]
     path = box.directory / f"mautrix-signal-{STAMP}.tar.gz"
     assert result == str(path)
     assert list(box.directory.iterdir()) == [path], "no temporary file is left"
@@ -177,7 +177,7 @@ def test_an_archive_holds_all_and_is_private(box: Box) -> None:
 
 def test_what_was_archived_comes_back(box: Box) -> None:
     before = box.rows()
-    path = box.good(ARCHIVE)
+    path = box.good(ARCHIVE)["path"]
     box.again()
     assert box.good(PREPARE, restore=path)["began"] == path
     assert (box.began()["began"], box.began()["stack"]) == (path, "mautrix-signal/a")
@@ -245,7 +245,7 @@ def test_versions_that_cannot_be_read_are_noted_and_keep_nothing_from_being_arch
 
 
 def test_an_archive_is_never_written_over(box: Box) -> None:
-    path = Path(box.good(ARCHIVE))
+    path = Path(box.good(ARCHIVE)["path"])
     content = path.read_bytes()
     assert box.bad(ARCHIVE).startswith(f"{path}: is there already")
     assert path.read_bytes() == content
@@ -286,7 +286,7 @@ def test_a_restore_that_fails_half_way_leaves_the_database_empty(box: Box) -> No
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "swapped", "text"])
 def test_a_damaged_archive_is_refused_before_the_database_is_touched(box: Box, how: str) -> None:
-    path = Path(box.good(ARCHIVE))
+    path = Path(box.good(ARCHIVE)["path"])
     data = path.read_bytes()
     if how == "cut":
         path.write_bytes(data[: len(data) // 2])
@@ -336,12 +336,12 @@ def test_the_pickle_key_comes_out_of_the_archive(box: Box) -> None:
 
 def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_something_in_it(box: Box) -> None:
     """A first `up` that the stop-and-check stopped: the destroy after it leaves the host as it was."""
-    assert box.good(ARCHIVE) == str(box.path), "tables, whoever made them"
+    assert box.good(ARCHIVE)["path"] == str(box.path), "tables, whoever made them"
     box.path.unlink()
     box.again()
-    assert box.good(ARCHIVE) == "" and not box.path.exists()
+    assert box.good(ARCHIVE)["path"] == "" and not box.path.exists()
     box.good(PREPARE)
-    assert box.good(ARCHIVE) == str(box.path), "it has begun: a bridge may have run"
+    assert box.good(ARCHIVE)["path"] == str(box.path), "it has begun: a bridge may have run"
 
 
 @pytest.mark.parametrize(
@@ -512,7 +512,7 @@ def test_a_database_that_is_gone_is_told_and_stops_nothing(box: Box) -> None:
 def test_a_database_that_somebody_dropped_does_not_stop_a_destroy(box: Box) -> None:
     box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
     done = box.run(ARCHIVE)
-    assert (done.returncode, json.loads(done.stdout)) == (0, "")
+    assert (done.returncode, json.loads(done.stdout)["path"]) == (0, "")
     assert "warning: matrix-postgres: there is no database mautrix_signal any more" in done.stderr
     assert not list(box.directory.glob("*"))
 
@@ -682,4 +682,4 @@ def test_the_last_archive_names_the_image_that_left_the_database(bridge: Running
     """A destroy after an upgrade that never came so far: the setting names another one."""
     data = replace(bridge.box.data, image=NEW)
     done = database_life.archive_database(replace(bridge.box.arguments, data=data, timestamp="20280101T000000Z"))
-    assert read_manifest(Path(done)).image == OLD
+    assert read_manifest(Path(done.path)).image == OLD

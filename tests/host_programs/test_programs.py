@@ -154,7 +154,7 @@ def test_the_file_that_removes_the_stack_s_directory_runs_out_of_it(host: Host, 
     host.install()
     (host.shared / "mautrix-host-0123456789ab.pyz").write_bytes(BUILT.data)
     done = host.run(CLEANUP, host.path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, '{"gone": []}\n', "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "null\n", "")
     assert not host.shared.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([BUILT.name, "synapse"])
 
@@ -171,7 +171,6 @@ def test_what_is_of_the_stack_goes_by_it_and_of_others_nothing(host: Host) -> No
     host.server.sql("""comment on database of_ours is 'mautrix-bridge: {"stack": "mautrix-signal/contabo"}';""")
     done = host.run(CLEANUP, host.path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"gone": [str(registration), "database of_ours"]}
     warning = f"warning: {host.shared} stays: it holds files that this stack did not make: {foreign.name}"
     gone = f"warning: {host.parts.synapse.homeserver_file}: is gone, so there is nothing to take out"
     assert done.stderr.splitlines() == [gone, f"removed: {registration}", "removed: database of_ours", warning]
