@@ -10,6 +10,7 @@ from components.host import HostCommand, MatrixHost
 from components.registration import Registered
 from documents.places import BridgeDeployment
 from host_programs.synapse import stop_and_check as program
+from verdicts.stop_and_check import Expected
 
 
 @dataclass
@@ -37,13 +38,17 @@ def stop_and_check(
         values.apply(
             lambda values: program.StopAndCheckArguments(
                 synapse=bridge.synapse,
-                mas=bridge.mas,
-                bot=bridge.bot,
-                appservice_id=bridge.bridge.appservice_id,
+                mas_container=bridge.mas.container if bridge.mas else "",
+                expected=Expected(
+                    bot=bridge.bot,
+                    appservice_id=bridge.bridge.appservice_id,
+                    admin=bridge.admin_user,
+                    doublepuppet_id=bridge.doublepuppet_id,
+                    mas_hosts=bridge.mas.hosts if bridge.mas else (),
+                    bridge_host=bridge.place.container,
+                ),
                 as_token=values[0].as_token,
-                doublepuppet_id=bridge.doublepuppet_id,
                 doublepuppet_as_token=values[1],
-                admin_user=bridge.admin_user,
                 bridge=bridge.place,
                 stack=bridge.stack,
                 generation=args.generation,

@@ -78,7 +78,8 @@ def undo_edit(synapse: Synapse, journal: Journal, failed: restart.Restart, secre
 
 
 def undo_interrupted_edit(synapse: Synapse, journal_file: Path, secrets: Collection[str]) -> None:
-    """Take back what a killed run wrote, and see that Synapse runs with the old file. ScriptError if it does not."""
+    """Take back what a killed run wrote, and restart Synapse: it may run with that, or not at all. ScriptError if it
+    does not come up."""
     path, name = Path(synapse.homeserver_file), synapse.container
     content = safe_files.read_file(journal_file)
     if content is None:
@@ -94,15 +95,13 @@ def undo_interrupted_edit(synapse: Synapse, journal_file: Path, secrets: Collect
         say(f"{path}: somebody changed it after an earlier run was ended: it is taken as it is")
         safe_files.remove_file(journal_file)
         return
+    say(f"{path}: an earlier run was ended before {name} was healthy with what it wrote: that is taken back first")
     if _hash(data) == journal.new:
-        say(f"{path}: an earlier run was ended before {name} was healthy with what it wrote: that is taken back first")
         put_back(path, journal)
-    if restart.explain_unhealthy_synapse(synapse):
-        done = restart.restart_synapse(synapse, synapse.workers)
-        if done.fault:
-            raise ScriptError(
-                f"{name}: is not healthy ({clean_log(done.fault, secrets)}), though {path} is as it was before an "
-                "earlier run of this stack that was ended: it has another cause\n"
-                f"{restart.quote_logs(done.containers, secrets)}"
-            )
+    done = restart.restart_synapse(synapse, synapse.workers)
+    if done.fault:
+        raise ScriptError(
+            f"{name}: is not healthy ({clean_log(done.fault, secrets)}), though {path} is as it was before an earlier "
+            f"run of this stack that was ended: it has another cause\n{restart.quote_logs(done.containers, secrets)}"
+        )
     safe_files.remove_file(journal_file)

@@ -10,11 +10,10 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
 from urllib.parse import quote
 
 from documents.marks import STACK_LABEL, TOKENS_LABEL
-from documents.places import BridgePlace, Mas, Synapse
+from documents.places import BridgePlace, Synapse
 from host_programs.docker import inspect_container
 from host_programs.files import safe_files
 from host_programs.files.directory import EVIDENCE
@@ -31,18 +30,15 @@ PING = STEPS[2]  # Synapse asks the bridge
 
 @dataclass(frozen=True)
 class StopAndCheckArguments:
-    """`bot` and `admin_user`: user ids. The tokens are secrets, of this `generation`, for the container `bridge` of
-    `stack`. `fingerprint`: a changed one makes the check run again. Seconds: `request_timeout` for one request,
-    `deadline` for all requests and the waiting, `retry_pause` between two tries while Synapse starts."""
+    """The tokens are secrets, of this `generation`, for the container `bridge` of `stack`. `mas_container`: "" without
+    MAS. `fingerprint`: a changed one makes the check run again. Seconds: `request_timeout` for one request, `deadline`
+    for all requests and the waiting, `retry_pause` between two tries while Synapse starts."""
 
     synapse: Synapse
-    mas: Optional[Mas]
-    bot: str
-    appservice_id: str
+    mas_container: str
+    expected: Expected
     as_token: str = field(repr=False)
-    doublepuppet_id: str
     doublepuppet_as_token: str = field(repr=False)
-    admin_user: str
     bridge: BridgePlace
     stack: str
     generation: int
@@ -70,16 +66,8 @@ class StopAndCheckResult:
 
 def stop_and_check(arguments: StopAndCheckArguments) -> StopAndCheckResult:
     """Send the requests and evaluate the answers. ScriptError on a FAIL."""
-    expected = Expected(
-        bot=arguments.bot,
-        appservice_id=arguments.appservice_id,
-        admin=arguments.admin_user,
-        doublepuppet_id=arguments.doublepuppet_id,
-        mas_hosts=arguments.mas.hosts if arguments.mas else (),
-        bridge_host=arguments.bridge.container,
-    )
     exchanges = _send_all(arguments)
-    verdict = evaluate_stop_and_check(exchanges, expected)
+    verdict = evaluate_stop_and_check(exchanges, arguments.expected)
     if not verdict.passed:
         raise ScriptError(_write_report(arguments, verdict, exchanges))
     say(format_verdict(verdict))
@@ -89,16 +77,16 @@ def stop_and_check(arguments: StopAndCheckArguments) -> StopAndCheckResult:
 
 def _build_requests(arguments: StopAndCheckArguments) -> dict[str, Request]:
     """The request of each step."""
-    bridge, puppet = arguments.secrets
+    expected, (bridge, puppet) = arguments.expected, arguments.secrets
     # With inhibit_login: behind MAS Synapse gives appservices no device and no token at registration (MSC4190).
-    localpart = arguments.bot[1:].partition(":")[0]
+    localpart = expected.bot[1:].partition(":")[0]
     bot = {"type": "m.login.application_service", "username": localpart, "inhibit_login": True}
     requests = (
         Request("POST", "/_matrix/client/v3/register", bridge, bot),
-        _whoami_request(arguments.bot, bridge),
-        ping_request(arguments.appservice_id, bridge),
-        _whoami_request(arguments.admin_user, puppet),
-        ping_request(arguments.doublepuppet_id, puppet),
+        _whoami_request(expected.bot, bridge),
+        ping_request(expected.appservice_id, bridge),
+        _whoami_request(expected.admin, puppet),
+        ping_request(expected.doublepuppet_id, puppet),
     )
     return dict(zip(STEPS, requests))
 
@@ -134,7 +122,7 @@ def _write_report(arguments: StopAndCheckArguments, verdict: Verdict, exchanges:
     """Write the evidence; the error's text. Its first line says all that counts."""
     failure = verdict.first_failure
     assert failure is not None
-    containers = [arguments.synapse.container, *([arguments.mas.container] if arguments.mas else [])]
+    containers = [name for name in (arguments.synapse.container, arguments.mas_container) if name]
     return (
         f"stop-and-check: FAIL: {failure.step}: {failure.rule}. What to do: {failure.fix}. "
         f"{_describe_bridge(arguments)}\n"

@@ -632,13 +632,13 @@ def journal(host: Host) -> bool:
     return (host.folder / "bridge/.homeserver.json").exists()
 
 
-def test_killed_before_the_restart_the_next_run_restarts_and_is_done(host: Host, killed: Killing) -> None:
+def test_killed_before_the_restart_the_next_run_takes_it_back_and_is_done(host: Host, killed: Killing) -> None:
     killed(REGISTER, 1)
     assert MARK in host.text and host.restarts == 0
     done = host.run(REGISTER)
     assert done.returncode == 0, done.stderr
     assert f"{host.file}: an earlier run was ended before matrix-synapse was healthy with what it wrote" in done.stderr
-    assert (MARK in host.text, host.restarts, journal(host)) == (True, 1, False)
+    assert (MARK in host.text, host.restarts, journal(host)) == (True, 2, False)
     assert host.good(REGISTER)["restarted"] is False
 
 
@@ -678,7 +678,17 @@ def test_killed_before_its_worker_was_restarted_the_next_run_does_it(with_a_work
     killed(REGISTER, 1)
     host.synapse.set(started=time.time())  # as if main had come so far
     host.good(REGISTER)
-    assert restarted(host) == ["matrix-synapse", "synapse-worker"]
+    assert restarted(host) == ["matrix-synapse", "synapse-worker"] * 2
+
+
+def test_killed_in_a_removal_after_the_restart_the_next_registration_restarts(host: Host, killed: Killing) -> None:
+    """Synapse runs without our registrations, and the old file that comes back is older than its start."""
+    host.good(REGISTER)
+    host.old()
+    killed(UNREGISTER, 1)
+    host.synapse.set(started=time.time())  # as if the restart had been
+    host.good(REGISTER)
+    assert (MARK in host.text, host.restarts) == (True, 2)
 
 
 def test_a_removal_that_was_killed_is_finished_by_the_next_one(host: Host, killed: Killing) -> None:

@@ -175,5 +175,5 @@ def test_one_part_that_fails_hides_no_other(docker: StubDocker) -> None:
         found = look(server.url, as_token=TOKEN)
         assert found == {**WELL, "ready": False, "problem": found["problem"]}
         assert "executable file not found" in found["problem"]
-        found = look(server.url, as_token="not a token")
+        found = look("http://[::1", as_token=TOKEN)
         assert found["ping"] == "not asked" and found["container"] == "running" and found["problem"]

@@ -467,12 +467,6 @@ def test_a_container_that_was_ready_once_is_not_made_anew(bridge: Bridge) -> Non
     assert done.returncode == 1 and "What to do: " in done.stderr and "anew" not in done.stderr
 
 
-def test_a_url_that_is_none(bridge: Bridge) -> None:
-    done = bridge.run("ftp://x")
-    line = "synapseUrl 'ftp://x': should be a URL such as http://127.0.0.1:8008\n"
-    assert (done.returncode, done.stderr) == (1, line)
-
-
 def test_keys_of_an_earlier_database_are_replaced_once_where_that_is_allowed(bridge: Bridge) -> None:
     psql = "exec -i pg psql -X -q -w -v ON_ERROR_STOP=1 -A -t -U bridge -d bridge_db"
     bridge.docker.on(INSPECT, out(inspected("restarting", 34, restarts=1)))

@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 import pytest
 
-from documents.places import Mas
 from host_programs.messages import ScriptError
 from host_programs.synapse import stop_and_check
 from host_programs.wire import plain
@@ -29,6 +28,7 @@ from tests.host_programs.container_json import inspected
 from tests.host_programs.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, error, reply
 from tests.host_programs.steps import run_step
 from tests.host_programs.stub_docker import StubDocker, out
+from verdicts.stop_and_check import Expected
 
 AS_TOKEN = "as/Tk+0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"
 PUPPET_TOKEN = "dp_tk.9876543210zyxwvutsrqponmlkjihgfedcbaZYXWVUTSRQPONMLKJIHGFE"
@@ -75,13 +75,17 @@ class Check:
         plan = facts.deployment()
         arguments = stop_and_check.StopAndCheckArguments(
             synapse=replace(plan.synapse, url=url),
-            mas=Mas("matrix-mas", mas_hosts or ("matrix-mas:8080", "matrix.echo6.co"), "mas", "mas"),
-            bot=BOT,
-            appservice_id="signal",
+            mas_container="matrix-mas",
+            expected=Expected(
+                bot=BOT,
+                appservice_id="signal",
+                admin=ADMIN,
+                doublepuppet_id="doublepuppet",
+                mas_hosts=mas_hosts or ("matrix-mas:8080", "matrix.echo6.co"),
+                bridge_host=plan.place.container,
+            ),
             as_token=AS_TOKEN,
-            doublepuppet_id="doublepuppet",
             doublepuppet_as_token=PUPPET_TOKEN,
-            admin_user=ADMIN,
             bridge=replace(plan.place, directory=str(self.evidence_dir)),
             stack=facts.STACK,
             generation=2,

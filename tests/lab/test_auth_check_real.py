@@ -22,6 +22,7 @@ from lab.box import Lab
 from tests import facts
 from tests.host_programs.steps import run_step
 from tests.lab.conftest import Shared, deployment_of
+from verdicts.stop_and_check import Expected
 
 pytestmark = pytest.mark.e2e
 
@@ -53,16 +54,22 @@ class Synapse:
         self.lab.docker("restart", self.lab.synapse)
         self.lab.wait_healthy()
 
-    def check(self, **more: Any) -> subprocess.CompletedProcess[str]:
+    def check(self, admin: str = "@matt:echo6.co", **more: Any) -> subprocess.CompletedProcess[str]:
+        mas = self.deployment.mas
+        assert mas
         arguments = stop_and_check.StopAndCheckArguments(
             synapse=self.deployment.synapse,
-            mas=self.deployment.mas,
-            bot=self.deployment.bot,
-            appservice_id="signal",
+            mas_container=mas.container,
+            expected=Expected(
+                bot=self.deployment.bot,
+                appservice_id="signal",
+                admin=admin,
+                doublepuppet_id="doublepuppet",
+                mas_hosts=mas.hosts,
+                bridge_host=self.deployment.place.container,
+            ),
             as_token=AS_TOKEN,
-            doublepuppet_id="doublepuppet",
             doublepuppet_as_token=PUPPET_TOKEN,
-            admin_user="@matt:echo6.co",
             bridge=replace(self.deployment.place, directory=str(self.evidence_dir)),
             stack=self.deployment.stack,
             generation=1,
@@ -182,7 +189,7 @@ def test_doublepuppet_with_a_url(synapse: Synapse) -> None:
 
 def test_an_admin_who_is_not_there(synapse: Synapse) -> None:
     synapse.load()
-    synapse.fails("whoami as admin", "403: Synapse has no such user", admin_user="@nobody:echo6.co")
+    synapse.fails("whoami as admin", "403: Synapse has no such user", admin="@nobody:echo6.co")
 
 
 def test_it_waits_for_a_synapse_that_starts(synapse: Synapse) -> None:

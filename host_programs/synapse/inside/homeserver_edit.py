@@ -6,10 +6,9 @@ host_programs/synapse/homeserver_file.py reads it, and it is shown to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from documents.homeserver.entries import Entries
 from documents.masking import clean_log
@@ -90,8 +89,10 @@ def _list_registrations(text: str) -> list[str]:
 def _judge(request: EditRequest, result: EditResult, gone: set[str], added: tuple[str, ...]) -> EditResult:
     """The result with what Synapse makes of the new text. It has to load what it loaded before and what is `added`,
     without what is `gone`."""
+    from documents.masking import find_secrets  # as Synapse's user, this program's file may be out of reach
+
     process = synapse_process.find_main()
-    synapse_process.enter_directory(process)
+    loader.become_synapse(process)
     if not _has_text(request.inside_file, request.text):
         fix = "check the settings synapseDir, synapseDataMount and homeserverFile"
         return replace(result, problem=f"it is not what Synapse's container has as {request.inside_file}: {fix}")
@@ -101,8 +102,9 @@ def _judge(request: EditRequest, result: EditResult, gone: set[str], added: tupl
         return replace(result, problem=str(error))
     loaded_before = list_registrations(synapse_process.merge(documents.values()))
     tokens = read_tokens([*loaded_before, *result.registrations])
-    secrets = _collect_secrets(documents, tokens)
-    loader.become_synapse(process)
+    found = {secret for document in documents.values() for secret in find_secrets(document)}
+    found |= {token for registration in tokens.values() for token in registration.values()}
+    secrets = tuple(secret for secret in found if len(secret) >= SHORTEST)
     options = synapse_process.read_options(process, request.inside_file)
     try:
         loaded = loader.load_registrations(result.text, request.inside_file, options)
@@ -123,13 +125,3 @@ def _has_text(path: str, text: str) -> bool:
         return Path(path).read_bytes() == text.encode()
     except OSError:
         return False
-
-
-def _collect_secrets(
-    documents: Mapping[str, Mapping[Any, Any]], tokens: Mapping[str, Mapping[str, str]]
-) -> tuple[str, ...]:
-    from documents.masking import find_secrets
-
-    secrets = {secret for document in documents.values() for secret in find_secrets(document)}
-    secrets |= {token for registration in tokens.values() for token in registration.values()}
-    return tuple(secret for secret in secrets if len(secret) >= SHORTEST)
