@@ -4,13 +4,7 @@ import pulumi
 
 from components.backup import DatabaseBackup, DatabaseBackupArgs
 from components.cleanup import stack_parts
-from components.container import (
-    BridgeContainer,
-    BridgeContainerArgs,
-    bridge_image,
-    config_text,
-    container_version,
-)
+from components.container import BridgeContainer, BridgeContainerArgs, bridge_image, config_text, container_version
 from components.database import BridgeDatabase, BridgeDatabaseArgs
 from components.guard import guard_program
 from components.host import MatrixHost, MatrixHostArgs
