@@ -1,4 +1,4 @@
-"""What the end of a bridge, and of a destroy, is told: whatever of them may be on the host."""
+"""The arguments of the two cleanup steps: everything of a bridge, or of the stack, that may be on the host."""
 
 from __future__ import annotations
 

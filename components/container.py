@@ -52,9 +52,9 @@ def container_version(
 
 
 def bridge_image(name: str, host: MatrixHost, bridge: BridgeDeployment) -> docker.RemoteImage:
-    """Pulled beside whatever else is made: the container's component waits for the check, and by then the old bridge
-    may be without its password. It stays when it is not wanted any more, for the way back: it goes with the bridge, or
-    with the change after the next."""
+    """The image, pulled while other resources are made. It is not part of the container's component, which waits for
+    the stop-and-check: by then the old bridge may be without its password, and must not wait for a download. The
+    image of the version before stays for the way back, until the next upgrade or until the bridge is removed."""
     return docker.RemoteImage(
         f"{name}-image",
         name=bridge.place.image,
@@ -68,7 +68,7 @@ class BridgeContainer(pulumi.ComponentResource):
 
     Makes: the config, in a directory of its own for each version, so that the container that runs keeps the one it has;
     the database's content, which is archived before another image and before the bridge goes; the container; the proof
-    that the bridge works, whose deletion asks first of all whether the last archive can be made.
+    that the bridge works. The proof's deletion comes first in a destroy: it asks whether the last archive can be made.
     Outputs: `container_id`; `ready`, what was seen; `origin`, where the database's content is from, and the way back.
     Errors: settings that the bridge does not take, an archive that does not fit, a bridge that does not get ready in
     time, with its exit code's meaning and the last lines of its log.

@@ -28,10 +28,10 @@ class BridgeDatabaseArgs:
 class BridgeDatabase(pulumi.ComponentResource):
     """`mautrix:bridge:Database`: the bridge's own directory on the host, its role and its database.
 
-    Makes: the directory, whose mark says that role and database are this stack's, and which goes last of all, with
-    whatever of the bridge is still there; the role, which may log in and nothing else; the database that it owns. The
-    provider makes both and drops neither. One that is there and ours, although the state does not hold it (a run was
-    killed), is imported.
+    Makes: the directory, whose mark says that role and database are this stack's; the role, which may log in and
+    nothing else; the database that it owns. The provider makes both and drops neither: the deletion of the directory,
+    the last of all, drops them with whatever else of the bridge is still there. If a killed run left a role or database
+    of ours that the state does not hold, it is imported.
     Outputs: `database`, its name; `url`, a secret.
     Errors: a directory, a role or a database that is somebody else's.
     """

@@ -182,7 +182,7 @@ class MatrixHost(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> HostCommand[R]:
         """A Command whose result is a secret. It runs again only when a trigger changes: a Command runs again whenever
-        an input changes, so another version of the program file would turn every secret without a word."""
+        an input changes, so another version of the program file would silently rotate every secret."""
         once = pulumi.ResourceOptions(
             ignore_changes=["create", "update", "delete", "stdin", "environment", "dir", "interpreter", "logging"],
             additional_secret_outputs=["stdout", "stderr"],

@@ -20,8 +20,8 @@ from host_programs.wire import plain
 @dataclass
 class DatabaseIsolationArgs:
     """`databases`: the names of the bridges' own, once they are made; `tokens`: of each bridge, by its name, which hold
-    the passwords; `isolated`: the other databases that the bridges' roles are kept out of. `after`: what has to be over
-    before the passwords turn."""
+    the passwords; `isolated`: the other databases that the bridges' roles are kept out of. `after`: what has to be done
+    before the passwords are rotated."""
 
     host: MatrixHost
     deployment: Deployment

@@ -96,7 +96,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
 
 
 def _synapse_owner(seen: HostFacts) -> tuple[int, int]:
-    """While Synapse is down: whose the registrations are that an earlier run wrote."""
+    """uid and gid of Synapse's process. While Synapse is down: of the registrations that an earlier run wrote."""
     uids, gids = seen.uids, seen.gids
     files = [seen.doublepuppet, *(bridge.registration for bridge in seen.bridges)] if seen.synapse.error else []
     written = [file for file in files if file]

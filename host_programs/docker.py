@@ -1,5 +1,4 @@
-"""Docker's client: the one module that runs `docker` and reads its output. It knows containers, images, logs and exit
-codes."""
+"""Docker's client: runs `docker` and reads its output. It knows containers, images, logs and exit codes."""
 
 from __future__ import annotations
 

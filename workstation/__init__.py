@@ -1,1 +1,1 @@
-"""What runs beside Pulumi, on the machine that the program runs on, for a host elsewhere."""
+"""How the machine that runs Pulumi reaches the host: right here, or behind SSH."""

@@ -1,7 +1,7 @@
-"""The last step of a bridge that goes: whatever of it is still there goes, by the mark that each thing of ours has.
+"""The last step of a bridge that is removed: it removes everything that is still there and has this stack's mark.
 
-Pulumi takes away what its state holds. A run that was killed may have made something that the state does not hold, and
-a role or a database that is gone already would stop the provider; so these end here.
+Pulumi removes only what its state holds, and a killed run may have made more. The provider would stop at a role or a
+database that is gone already. So both are dropped here.
 """
 
 from __future__ import annotations

@@ -89,5 +89,6 @@ def _refuse_foreign_scratch(server: Postgres, scratch: str, comment: str) -> Non
     )
     if rows not in ([], [comment]):
         raise ScriptError(
-            f"{server.container}: database {scratch} is needed for the restore check and is not ours: rename or drop it"
+            f"{server.container}: database {scratch} is needed for the restore check and is not ours: look whose "
+            "it is, and rename it"
         )

@@ -4,7 +4,7 @@ register_appservices    writes the registration files and our lines in homeserve
                         of these changed. The file of a bridge that leaves is archived, and goes with it (cleanup/).
 unregister_appservices  takes our lines out, restarts Synapse, and then removes the registration files.
 
-Synapse's own loader judges the new text before it is written. If a start fails, the old homeserver.yaml comes back, and
+Synapse's own loader checks the new text before it is written. If a start fails, the old homeserver.yaml comes back, and
 Synapse with it. From the write until Synapse is healthy, a journal in the stack's directory holds the old text: the
 next run takes back what a killed run wrote.
 """

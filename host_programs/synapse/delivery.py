@@ -1,10 +1,9 @@
-"""Do events arrive? A ping shows that Synapse reaches the bridge, and is sent by the process that is asked; events come
-from the one that pushes to appservices, which may be a worker with registrations of before.
+"""Proves that events arrive at the bridge. A ping does not: the process of Synapse that is asked sends it. Events come
+from the process that pushes to appservices, which may be a worker that still has the old registrations.
 
-The sender of the registration for double puppeting, which is nobody's account and no user of the bridge's, invites the
-bot into a room and sees what the bridge does about it: the bridge has the bot refuse, since its config lets that sender
-do nothing, or join (mautrix-go: bridgev2/queue.go, matrixinvite.go). Both then leave the room and forget it, and no
-person has seen it.
+The sender of the double-puppet registration invites the bot into a room. It is nobody's account, and the bridge's
+config lets it do nothing, so the bot refuses. A bot that joins has received the event, too (mautrix-go:
+bridgev2/queue.go, matrixinvite.go). Both then leave the room and forget it. No person has seen it.
 """
 
 from __future__ import annotations

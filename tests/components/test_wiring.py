@@ -240,7 +240,7 @@ def test_a_bridge_has_eleven_resources_of_its_own_and_shares_the_rest(plan: Reco
     assert len(plan.resources) <= 27 and len(many.resources) == len(plan.resources) + 2 * 11
 
 
-# the gate, and whose failure it is -------------------------------------------------------------------------------
+# the stop-and-check, and a failure of one bridge ---------------------------------------------------------------------
 
 
 def went_live(recording: Recording) -> dict[str, bool]:

@@ -308,8 +308,8 @@ def test_somebodys_database_of_the_scratch_name_is_left_alone(box: Box) -> None:
     box.server.sql("CREATE DATABASE mautrix_signal_restore_check;")
     said = box.bad()
     assert (
-        "database mautrix_signal_restore_check is needed for the restore check and is not ours: rename or drop it"
-        in said
+        "database mautrix_signal_restore_check is needed for the restore check and is not ours: look whose it is, "
+        "and rename it" in said
     )
 
 

@@ -75,7 +75,7 @@ def test_a_bridge_set_up_by_hand_comes_along_with_its_account(lab: Lab) -> None:
     refused = lab.pulumi("preview", check=False)
     said = " ".join((refused.stdout + refused.stderr).split())
     assert "registration /data/hand.yaml: has the id signal too" in said
-    assert "`python -m host_programs.bridge.adopt --config ITS/config.yaml` says how" in said
+    assert "`.venv/bin/python -m host_programs.bridge.adopt --config ITS/config.yaml` says how" in said
 
     assert f"warning: container {name} runs: what it does from now on is not in the archive" in adopt(lab, folder)
     lab.docker("update", "--restart", "no", name)

@@ -98,8 +98,8 @@ def _several(*files: str, **decided_in: str) -> Change:
 
 
 ADOPTION_ADVICE = (
-    "; if a Signal bridge was set up by hand, this program can take it over with its account: `python -m "
-    "host_programs.bridge.adopt --config ITS/config.yaml` says how"
+    "; if a Signal bridge was set up by hand, this program can take it over with its account: on its "
+    "host, `.venv/bin/python -m host_programs.bridge.adopt --config ITS/config.yaml` says how"
 )
 REFUSALS: list[tuple[Change, str]] = [
     (_set("docker", "19.03.15"), "Docker 19.03.15: too old: this needs 20.10 or newer"),

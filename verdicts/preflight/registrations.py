@@ -31,7 +31,7 @@ def _find_conflicts(other: Registration, deployment: BridgeDeployment) -> Iterat
     bridge, domain = deployment.bridge, deployment.synapse.domain
     advice = (
         f"if a {bridge.network_name} bridge was set up by hand, this program can take it over with its account: "
-        "`python -m host_programs.bridge.adopt --config ITS/config.yaml` says how"
+        "on its host, `.venv/bin/python -m host_programs.bridge.adopt --config ITS/config.yaml` says how"
     )
     if other.id == bridge.appservice_id:
         fix = "Synapse would not start: remove one of the two"
