@@ -26,8 +26,7 @@ runpy.run_path(path, run_name="__main__")
 Linux, Python 3.8 or newer."""
 
 RUN_IF_DIRECTORY = (
-    "import os,runpy,sys;directory=sys.argv.pop(1);del sys.argv[0];"
-    "os.path.lexists(directory) and runpy.run_path(sys.argv[0],run_name='__main__')"
+    "import os,sys;os.path.lexists(sys.argv[1]) and os.execv(sys.executable,[sys.executable,'-I',*sys.argv[2:]])"
 )
 """Run as `python3 -I -c … DIRECTORY FILE WORDS`: the file, unless the directory is gone. Behind sudo it takes the place
 of a shell's test, since sudo may be allowed for python3 alone."""

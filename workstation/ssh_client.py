@@ -28,8 +28,11 @@ class ForwardError(Exception):
 
 def read_client_settings(address: SshAddress) -> dict[str, str]:
     """The client's own settings for this host, by key in lower case (`ssh -G`); empty if the client does not say."""
-    pairs = (line.partition(" ") for line in _run(address.words("-G")).stdout.splitlines())
-    return {key: value for key, _, value in pairs}
+    try:
+        lines = _run(address.words("-G")).stdout.splitlines()
+    except ForwardError:
+        return {}
+    return {key: value for key, _, value in (line.partition(" ") for line in lines)}
 
 
 def make_control_directory() -> None:
@@ -69,7 +72,7 @@ def _explain(address: SshAddress, target: str) -> str:
     words = ("ssh", "-o", "ControlPath=none", "-o", "LogLevel=INFO", *address.words("-W", target)[1:])
     try:
         stderr = _run(words).stderr
-    except subprocess.TimeoutExpired:  # it leads somewhere
+    except ForwardError:  # it leads somewhere
         stderr = ""
     if "administratively prohibited" in stderr:
         fix = "sshd there forbids it: AllowTcpForwarding local (or yes) in sshd_config"
@@ -88,7 +91,11 @@ def _first_line(stderr: str) -> str:
 
 
 def _run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS,
-        check=False,
-    )  # fmt: skip
+    """Raises ForwardError if the client does not end in time."""
+    try:
+        return subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ForwardError(f"{words[0]}: no answer in {_ANSWER_SECONDS:g} s: run this again") from None

@@ -229,6 +229,8 @@ def test_a_step_whose_program_file_is_gone_says_the_command_that_puts_it_back(ei
     line = done.stderr.splitlines()[-1]
     assert done.returncode == 2
     assert line.startswith("a-step: its program file is gone from the host: `pulumi up --target-replace '**host-prog")
+    cleanup = either.cleanup_command(str(tmp_path), str(tmp_path / "x.pyz"), "stack cleanup")
+    assert end_step(either, cleanup, "{}", tmp_path).stderr.splitlines()[-1] == line
 
 
 @pytest.mark.parametrize(("code", "told"), [(1, False), (255, True)])

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from documents.ssh import SshAddress
+from workstation import ssh_client
 from workstation.ssh_client import ForwardError, forward_port
 
 ADDRESS = SshAddress("host", "matt", 2222)
@@ -127,3 +128,16 @@ def test_something_else_than_postgres_is_told(client: Client, note: Path) -> Non
     expected = pytest.raises(ForwardError, match="does not answer as Postgres: check the setting postgresPort")
     with listener(b"HTTP/1.1 400 Bad Request") as port, expected:
         forward_port(ADDRESS, port, TARGET, note)
+
+
+def test_a_client_that_does_not_end_is_an_error_of_one_line(
+    tmp_path: Path, note: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A traceback told nothing, and the look at the host ended with it."""
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexec sleep 20\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(ssh_client, "_ANSWER_SECONDS", 0.2)
+    with pytest.raises(ForwardError, match=r"^ssh: no answer in 0.2 s: run this again$"):
+        forward_port(ADDRESS, 1, TARGET, note)
+    assert ssh_client.read_client_settings(ADDRESS) == {}
