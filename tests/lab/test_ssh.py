@@ -219,8 +219,7 @@ def test_the_port_for_postgres_is_always_the_same_and_told_when_it_is_taken(lab:
     lab.write_config(**server.config(), postgresLocalPort=lab.notes().synapse_port)
     told = said(lab, "preview")
     assert (
-        f"127.0.0.1:{lab.notes().synapse_port}: another program, or an operation that ended" in told
-        and "postgresLocalPort" in told
+        f"127.0.0.1:{lab.notes().synapse_port}: another program listens on it" in told and "postgresLocalPort" in told
     )
 
 
