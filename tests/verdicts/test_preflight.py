@@ -449,6 +449,16 @@ def test_a_file_that_a_program_rewrites_is_edited_only_with_consent(head: str) -
     assert agreed.problems == () and problem.partition("; or")[0] in agreed.warnings
 
 
+def test_a_container_that_rewrites_the_file_needs_consent_too() -> None:
+    """Pins an edit that the next `docker compose up` drops, since nothing in the file's head tells of the writer."""
+    facts = _set("renderers", ("matrix-init",))(healthy())
+    (problem,) = verdict(facts).problems
+    words = "homeserver.yaml: container matrix-init rewrites it at each start, by its command, and drops our entries"
+    assert words in problem and "/data/registration.yaml" in problem and "acceptGenerated true" in problem
+    found = verdict(facts, acceptGenerated="true")
+    assert found.problems == () and [line for line in found.warnings if words in line]
+
+
 @pytest.mark.parametrize(
     "text",
     [
