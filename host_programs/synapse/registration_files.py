@@ -13,6 +13,8 @@ from host_programs.files.files import OwnedFile, OwnedFiles
 from host_programs.messages import ScriptError
 from host_programs.synapse.inside.registrations import find_tokens, read_tokens
 
+LARGEST = 64 * 1024  # bytes; a registration of ours has under 2 KiB, and a log beside it may have gigabytes
+
 
 @contextlib.contextmanager
 def write_registrations(synapse: Synapse, stack: str, registrations: tuple[OwnedFile, ...]) -> Iterator[None]:
@@ -40,7 +42,8 @@ def remove_registrations(synapse: Synapse, stack: str, named: Iterable[OwnedFile
 
 def _find_registrations(synapse: Synapse, stack: str) -> Iterator[str]:
     for path in sorted(Path(synapse.directory).glob("*.yaml")):
-        if stat.S_ISREG(path.lstat().st_mode):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
             content = safe_files.read_file(path, links=False)
             if content is not None and files.parse_file_owner(content) == stack:
                 yield str(path)

@@ -95,6 +95,13 @@ def test_what_a_killed_run_left_goes_with_the_rest_and_others_stay(host: Host) -
     assert host.registrations == ["link.yaml", "operators.yaml", "other.yaml"]
 
 
+def test_a_large_file_beside_them_is_not_read(host: Host) -> None:
+    """Pins a removal that reads a file of gigabytes whole, since its name ends in .yaml."""
+    host.path("log.yaml").write_text(host.texts["registration.yaml"] + "# more\n" * 10_000)
+    assert host.good(UNREGISTER)["removed"] == []
+    assert host.registrations == ["log.yaml"]
+
+
 def test_somebody_else_s_file_in_the_place_of_one_is_refused_and_nothing_is_written(host: Host) -> None:
     host.place("doublepuppet.yaml", "somebody-else-s")
     was = host.text
