@@ -53,6 +53,8 @@ class HomeServerConfig:
             raise ConfigError("Missing mandatory `server_name` config option.")
         if found.get("modules") == "broken":
             raise ConfigError("no module named x " + found["macaroon_secret_key"], ("modules", "<item 0>"))
+        if found.get("modules") == "bridged" and "app_service_config_files" not in found:
+            raise ConfigError("no bridge for " + found["macaroon_secret_key"], ("modules", "<item 0>"))
         config = cls()
         config.server = types.SimpleNamespace(server_name=found["server_name"])
         config.appservice = types.SimpleNamespace(app_service_config_files=found.get("app_service_config_files", []))

@@ -515,6 +515,18 @@ def test_a_synapse_that_could_not_start_anyhow_is_left_running(host: Host) -> No
     assert (host.text, host.restarts) == (f"{BEFORE}\r\nmodules: broken", 1)
 
 
+def test_a_removal_that_would_stop_synapse_s_next_start_writes_nothing(host: Host) -> None:
+    """Pins a removal that writes what Synapse refuses, though it takes what is there: its next start would fail."""
+    in_place(host)
+    host.file.write_bytes(f"{host.text}\r\nmodules: bridged".encode())
+    was, files = host.text, host.registrations
+    assert host.bad(UNREGISTER) == (
+        f"{host.file}: Synapse's own loader refuses it without our entries, nothing was changed:\n"
+        "modules.<item 0>: no bridge for maca…\n"
+    )
+    assert (host.text, host.registrations, host.restarts) == (was, files, 1)
+
+
 def test_a_synapse_that_does_not_come_up_after_the_removal_is_an_error_and_the_entries_stay_out(host: Host) -> None:
     in_place(host)
     host.synapse.set(poison="server_name", log="the log {restarts}\n")
