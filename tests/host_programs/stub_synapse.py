@@ -95,6 +95,7 @@ class StubSynapse:
             def do_GET(self) -> None:
                 state = stub.state
                 well = state["healthy"] and self.path == state["health"]
+                well |= state["routed"] and self.path == "/_matrix/client/versions"
                 token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
                 forgotten = state["restarts"] == 1 and token == state["forgets"]
                 known = state["healthy"] and self.path.endswith("/whoami") and not forgotten
@@ -112,7 +113,7 @@ class StubSynapse:
             "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
             "python": python, "fails": None, "deaf": False, "broken_image": False, "loops": False, "forgets": None,
             "health": "/_matrix/client/versions", "worker": WORKER, "bridges": ["mautrix-signal"],
-            "log": "log of start {restarts}\n",
+            "log": "log of start {restarts}\n", "routed": False,
         }  # fmt: skip
         self.set()
 

@@ -312,12 +312,36 @@ def test_with_a_worker_that_is_down_before_nothing_is_touched(
     assert (host.text, restarted(host)) == (BEFORE, [])
 
 
+def test_with_all_processes_up_and_a_registration_lost_synapse_s_log_is_quoted(with_a_worker: Host) -> None:
+    """Pins an error that ends in "of the failed start, " without a log."""
+    with_a_worker.synapse.set(forgets=TOKEN)
+    error = with_a_worker.bad(REGISTER)
+    assert "it runs, but does not know the as_token" in error
+    assert error.endswith("of the failed start, the last 50 log lines of matrix-synapse:\nlog of start 1\n")
+
+
 def test_a_worker_that_somebody_stopped_stays_so_at_the_removal(with_a_worker: Host) -> None:
     host = with_a_worker
     host.good(REGISTER)
     host.synapse.set_worker(status="exited")
     assert host.good(UNREGISTER)["restarted"] is True
     assert restarted(host) == ["matrix-synapse", "synapse-worker", "matrix-synapse"]
+
+
+def test_the_main_process_is_asked_for_its_health_and_not_the_worker_that_has_the_versions(host: Host) -> None:
+    """Pins a main process that is down, and called healthy since a proxy hands the second question to a worker."""
+    host.synapse.set(health="/health", healthy=False, routed=True)
+    assert f"{host.synapse.url}/health: 503" in host.bad(REGISTER)
+    assert (host.text, host.restarts) == (BEFORE, 0)
+    host.synapse.set(healthy=True)
+    assert host.good(REGISTER)["restarted"] is True
+
+
+def test_crashes_of_before_do_not_count(host: Host) -> None:
+    """Pins a Synapse that Docker restarted in the weeks before, and that gets no time to answer."""
+    host.synapse.set(crashes=5, healthy=False)
+    error = host.bad(REGISTER)
+    assert f"(not healthy within 2 s: {unhealthy(host)})" in error and "it ended" not in error
 
 
 def test_a_synapse_that_crashes_again_and_again_is_not_waited_for(host: Host) -> None:
