@@ -113,7 +113,7 @@ class StubSynapse:
             "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
             "python": python, "fails": None, "deaf": False, "broken_image": False, "loops": False, "forgets": None,
             "health": "/_matrix/client/versions", "worker": WORKER, "bridges": ["mautrix-signal"],
-            "log": "log of start {restarts}\n", "routed": False,
+            "log": "log of start {restarts}\n", "renders": None, "routed": False,
         }  # fmt: skip
         self.set()
 
@@ -194,6 +194,8 @@ def _restart(folder: Path, state: dict[str, Any]) -> int:
     poisoned = bool(state["poison"]) and state["poison"] in Path(state["watched"]).read_text()
     crashes = 5 if poisoned and state["loops"] else 0
     now = {"started": time.time(), "healthy": not poisoned, "restarts": state["restarts"] + 1, "crashes": 0}
+    if state["renders"]:
+        Path(state["watched"]).write_text(state["renders"])
     beside = sorted(path.name for path in Path(state["watched"]).parent.iterdir())
     _put(folder, {**state, **now, "status": "running", "beside": beside})
     if crashes:  # Docker's restart policy: it ends and comes back, while somebody waits for it

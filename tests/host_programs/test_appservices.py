@@ -427,6 +427,15 @@ def test_an_edit_meanwhile_is_not_overwritten_by_the_old_file(host: Host) -> Non
     assert host.file.read_text() == edited.replace("\r\n", "\n")
 
 
+def test_a_text_that_synapse_s_start_wrote_is_told_as_that_and_not_as_a_synapse_that_is_down(host: Host) -> None:
+    """Pins a healthy Synapse that is called down, with a restart for advice, which writes the file anew once more."""
+    host.synapse.set(renders=f"{BEFORE}\nrendered: true\n", forgets=TOKEN)
+    error = host.bad(REGISTER)
+    assert f"{host.file}: was written anew when matrix-synapse started, so our entries are gone: put them" in error
+    assert "Synapse runs as before\n" in error and "is down" not in error and "did not come up" not in error
+    assert host.restarts == 1
+
+
 def test_a_full_disk_leaves_the_old_file_whole(host: Host) -> None:
     host.put()
     host.file.write_text(BEFORE + "\n" + "# a long file\n" * 400)
