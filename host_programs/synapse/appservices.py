@@ -34,6 +34,7 @@ from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
 from host_programs.synapse.registration_files import (
     read_all_tokens,
     remove_registrations,
+    restore_listed,
     write_registrations,
 )
 from verdicts.host_facts.docker import Container
@@ -82,6 +83,8 @@ def register_appservices(arguments: Appservices) -> SynapseChanges:
     otherwise."""
     with host_lock.hold_lock(str(arguments.homeserver_file), arguments.stack):
         tokens = read_all_tokens(arguments.registrations)
+        text = homeserver_file.read_text(arguments.homeserver_file)[1]
+        restore_listed(arguments.synapse, arguments.stack, arguments.registrations, text)
         homeserver_journal.undo_interrupted_edit(arguments.synapse, Path(arguments.journal), tokens)
         return _register(arguments, tokens)
 

@@ -10,10 +10,19 @@ from pathlib import Path
 from documents.places import Synapse
 from host_programs.files import files, safe_files
 from host_programs.files.files import OwnedFile, OwnedFiles
-from host_programs.messages import ScriptError
+from host_programs.messages import ScriptError, say
 from host_programs.synapse.inside.registrations import find_tokens, read_tokens
 
 LARGEST = 64 * 1024  # bytes; a registration of ours has under 2 KiB, and a log beside it may have gigabytes
+
+
+def restore_listed(synapse: Synapse, stack: str, registrations: Iterable[OwnedFile], homeserver: str) -> None:
+    """Write those that are missing although the text of homeserver.yaml lists them: Synapse does not start without."""
+    for file in registrations:
+        path = Path(file.path)
+        if synapse.path_inside(path.name) in homeserver and not path.exists() and not path.is_symlink():
+            files.write_files(OwnedFiles(stack, (file,)))
+            say(f"{path}: was missing, though homeserver.yaml lists it: it is written again")
 
 
 @contextlib.contextmanager

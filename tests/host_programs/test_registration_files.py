@@ -133,6 +133,16 @@ def test_one_that_is_listed_and_missing_is_written_again(host: Host) -> None:
     assert host.good(REGISTER)["restarted"] is True and host.registrations == BOTH
 
 
+def test_one_that_is_listed_and_missing_is_there_before_synapse_is_asked_for_its_health(host: Host) -> None:
+    """Pins a Synapse that cannot start without the file, while we wait for its start before we write the file."""
+    host.good(REGISTER)
+    host.path("registration.yaml").unlink()
+    host.synapse.set(healthy=False)
+    error = host.bad(REGISTER)
+    assert f"{host.path('registration.yaml')}: was missing, though homeserver.yaml lists it" in error
+    assert host.registrations == BOTH
+
+
 def test_all_go_after_the_restart_that_forgets_them(two: Host) -> None:
     assert len(two.good(UNREGISTER)["removed"]) == 3
     assert len(two.synapse.state["beside"]) == 4 and two.registrations == []
