@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import IO, Any, Optional, Union
 
 from documents.marks import STACK_LABEL
 from host_programs.messages import ScriptError, say
@@ -195,7 +195,12 @@ def _parse_container(raw: dict[str, Any]) -> Container:
         mounts=tuple(
             Mount(mount["Source"], mount["Destination"]) for mount in raw.get("Mounts") or [] if mount.get("Source")
         ),
+        command=(*_to_words(raw["Config"].get("Entrypoint")), *_to_words(raw["Config"].get("Cmd"))),
     )
+
+
+def _to_words(command: Union[list[str], str, None]) -> list[str]:
+    return [command] if isinstance(command, str) else command or []
 
 
 def _parse_ports(ports: dict[str, Optional[list[dict[str, str]]]]) -> dict[int, str]:

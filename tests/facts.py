@@ -174,6 +174,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         backup_dir=_directory(),
         doublepuppet=None,
         leaving_containers=(),
+        renderers=(),
         worker_containers=(),
         workers={},
         interrupted=False,

@@ -55,7 +55,10 @@ def add_entries(text: str, entries: Entries) -> str:
             continue
     pair = file.pair(REGISTRATIONS) or file.pair(FEATURES)
     reason = "an edit here would change other settings or could not be undone"
-    fix = f"write {REGISTRATIONS} and {FEATURES} in block style, one entry a line, and end the last line of the file"
+    fix = (
+        f"write {REGISTRATIONS} and {FEATURES} in block style, one entry a line, without anchors, tags, aliases or "
+        "merge keys, and end the last line of the file"
+    )
     raise Refused([Problem(file.line(pair[0]) if pair else 1, reason, fix)])
 
 

@@ -115,6 +115,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
             backup_dir=read_directory(dumps_path or str(Path(deployment.backup.script).parent)),
             doublepuppet=read_own_file(Path(deployment.doublepuppet_path)),
             leaving_containers=bridges.list_leaving(containers, deployment),
+            renderers=synapse.find_renderers(containers, server),
             worker_containers=synapse.find_worker_containers(containers, server),
             workers={name: worker.result() for name, worker in workers.items()},
             interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),

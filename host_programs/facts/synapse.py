@@ -1,9 +1,10 @@
-"""Facts about Synapse: its container's own, where it answers, and its workers' containers."""
+"""Facts about Synapse: its container's own, where it answers, its workers' containers, and who writes its file."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,3 +67,24 @@ def _read_pid_namespace(process: Path) -> str:
     with contextlib.suppress(OSError):
         return os.readlink(process / "ns/pid")
     return ""  # the process has ended
+
+
+def find_renderers(containers: Mapping[str, Container], synapse: Synapse) -> tuple[str, ...]:
+    """Names of containers that have homeserver.yaml and whose command writes it: an init service of compose's, or
+    Synapse's own with a shell around it."""
+    return tuple(
+        name
+        for name, container in sorted(containers.items())
+        if (path := find_path_in_container(container, synapse.homeserver_file))
+        and writes_file(" ".join(container.command), path)
+    )
+
+
+def writes_file(command: str, file: str) -> bool:
+    """Whether a shell's text writes the file: as an output, or as the last word of a program that does. A variable may
+    name it, or a path from the directory that it is in."""
+    named = rf"(?:{re.escape(file)}|(?:\./|\$\S*/)?{re.escape(Path(file).name)})"
+    name = rf"[\"']?{named}[\"']?"
+    programs = r"\b(?:cp|mv|install|tee|sed\s+-i|yq\s+-i)\b"
+    outputs = rf"(?:>|\s-o|\s--out\S*)\s*{name}(?=[\s;&|)]|$)"
+    return bool(re.search(rf"{outputs}|{programs}[^;&|\n]*\s{name}\s*(?:[;&|)\n]|$)", command))

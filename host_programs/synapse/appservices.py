@@ -34,6 +34,7 @@ from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
 from host_programs.synapse.registration_files import (
     read_all_tokens,
     remove_registrations,
+    restore_listed,
     write_registrations,
 )
 from verdicts.host_facts.docker import Container
@@ -82,6 +83,8 @@ def register_appservices(arguments: Appservices) -> SynapseChanges:
     otherwise."""
     with host_lock.hold_lock(str(arguments.homeserver_file), arguments.stack):
         tokens = read_all_tokens(arguments.registrations)
+        text = homeserver_file.read_text(arguments.homeserver_file)[1]
+        restore_listed(arguments.synapse, arguments.stack, arguments.registrations, text)
         homeserver_journal.undo_interrupted_edit(arguments.synapse, Path(arguments.journal), tokens)
         return _register(arguments, tokens)
 
@@ -170,8 +173,9 @@ def _list_loaded(synapse: Synapse, as_tokens: Mapping[str, str]) -> set[str]:
 
 def unregister_appservices(arguments: Appservices) -> SynapseChanges:
     """A Synapse that is down, or would not start anyhow, does not stop the removal: a warning says that the restart is
-    left. If Synapse does not come up after the restart, that is a ScriptError; the lines stay out, and the files
-    stay until the next run."""
+    left. If it would not start because our entries are out, that is a ScriptError, and nothing is written. If Synapse
+    does not come up after the restart, that is a ScriptError, too; the lines stay out, and the files stay until the
+    next run."""
     with host_lock.hold_lock(str(arguments.homeserver_file), arguments.stack):
         result = _unregister(arguments)
         removed = remove_registrations(arguments.synapse, arguments.stack, arguments.registrations)
@@ -195,6 +199,11 @@ def _unregister(arguments: Appservices) -> SynapseChanges:
     if others and flags:
         say(f"note: {path}: {flags} went with us; should {others} need one of them, set it by hand")
     secrets = {*edited.secrets_to_mask, *read_all_tokens(arguments.registrations)}
+    if edited.old_loads:
+        raise ScriptError(
+            f"{path}: Synapse's own loader refuses it without our entries, nothing was changed:\n"
+            + clean_log(edited.problem.partition("\n")[2], secrets)
+        )
     no_restart = _explain_no_restart(synapse, container, edited, interrupted)
     with homeserver_journal.journal_edit(Path(arguments.journal), old, edited.text):
         if edited.text != text:

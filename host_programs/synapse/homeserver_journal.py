@@ -45,11 +45,15 @@ def journal_edit(file: Path, old: safe_files.Content, new: str) -> Iterator[Jour
     safe_files.remove_file(file)
 
 
+class _Rewritten(ScriptError):
+    """homeserver.yaml is no longer what we wrote."""
+
+
 def put_back(path: Path, journal: Journal) -> None:
     """Write the old text again, with its old time of change: nothing has changed since Synapse read it. ScriptError if
     somebody edited the new text."""
     if _hash(read_text(path)[0].data) != journal.new:
-        raise ScriptError(f"{path}: somebody changed it meanwhile, so it was not put back")
+        raise _Rewritten(f"{path}: somebody changed it meanwhile, so it was not put back")
     safe_files.rewrite_file(path, journal.old.encode(), (journal.times[0], journal.times[1]))
 
 
@@ -67,6 +71,11 @@ def undo_edit(synapse: Synapse, journal: Journal, failed: restart.Restart, secre
     try:
         put_back(path, journal)
     except (ScriptError, OSError) as error:
+        if isinstance(error, _Rewritten) and _is_healthy(synapse):
+            return ScriptError(
+                f"{clean_log(failed.fault, secrets)}\n{path}: was written anew when {name} started, so our entries are "
+                f"gone: put them into what writes it; Synapse runs as before\n{logs}"
+            )
         return ScriptError(f"{head}\n{error}: Synapse is down: fix {path} and run docker restart {name}\n{logs}")
     again = restart.restart_synapse(synapse, failed.workers)
     end = (
@@ -75,6 +84,13 @@ def undo_edit(synapse: Synapse, journal: Journal, failed: restart.Restart, secre
         else f"Synapse is healthy again with it after {again.seconds} s"
     )
     return ScriptError(f"{head}\n{path}: is as it was before; {end}\nof the failed start, {logs}")
+
+
+def _is_healthy(synapse: Synapse) -> bool:
+    try:
+        return not restart.explain_unhealthy_synapse(synapse)
+    except ScriptError:  # Docker does not answer
+        return False
 
 
 def undo_interrupted_edit(synapse: Synapse, journal_file: Path, secrets: Collection[str]) -> None:

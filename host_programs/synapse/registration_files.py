@@ -10,8 +10,19 @@ from pathlib import Path
 from documents.places import Synapse
 from host_programs.files import files, safe_files
 from host_programs.files.files import OwnedFile, OwnedFiles
-from host_programs.messages import ScriptError
+from host_programs.messages import ScriptError, say
 from host_programs.synapse.inside.registrations import find_tokens, read_tokens
+
+LARGEST = 64 * 1024  # bytes; a registration of ours has under 2 KiB, and a log beside it may have gigabytes
+
+
+def restore_listed(synapse: Synapse, stack: str, registrations: Iterable[OwnedFile], homeserver: str) -> None:
+    """Write those that are missing although the text of homeserver.yaml lists them: Synapse does not start without."""
+    for file in registrations:
+        path = Path(file.path)
+        if synapse.path_inside(path.name) in homeserver and not path.exists() and not path.is_symlink():
+            files.write_files(OwnedFiles(stack, (file,)))
+            say(f"{path}: was missing, though homeserver.yaml lists it: it is written again")
 
 
 @contextlib.contextmanager
@@ -40,7 +51,8 @@ def remove_registrations(synapse: Synapse, stack: str, named: Iterable[OwnedFile
 
 def _find_registrations(synapse: Synapse, stack: str) -> Iterator[str]:
     for path in sorted(Path(synapse.directory).glob("*.yaml")):
-        if stat.S_ISREG(path.lstat().st_mode):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
             content = safe_files.read_file(path, links=False)
             if content is not None and files.parse_file_owner(content) == stack:
                 yield str(path)

@@ -24,19 +24,20 @@ from verdicts.host_facts.synapse import Worker, WorkerFacts
 
 PAUSE = 0.1  # seconds between two questions for health
 PATIENCE = 10.0  # seconds that a Synapse gets to answer before anything is done: it may just be starting
-CRASHES = 3  # restarts by Docker since somebody started the container, until we stop waiting
+CRASHES = 3  # restarts by Docker while we wait, until we stop waiting
 LOG_LINES = 50
-VERSIONS = "/_matrix/client/versions"  # a proxy may not hand /health through
+# The second where a proxy does not hand the first through; it may hand the second to a worker.
+HEALTH_PATHS = ("/health", "/_matrix/client/versions")
 
 
 @dataclass(frozen=True)
 class Restart:
     """`seconds`: from the command to Synapse's health. `fault`: why not everything is healthy, or "". `containers`:
-    those that did not come up. `workers`: those that were restarted."""
+    those whose logs tell more: that did not come up, or else Synapse's. `workers`: those that were restarted."""
 
     seconds: float
     fault: str
-    containers: tuple[str, ...] = ()
+    containers: tuple[str, ...]
     workers: tuple[str, ...] = ()
 
 
@@ -52,7 +53,7 @@ def restart_synapse(synapse: Synapse, workers: Sequence[str]) -> Restart:
         faults = list(pool.map(lambda worker: _restart_container(worker, synapse), workers))
     failed = {worker: fault for worker, fault in zip(workers, faults) if fault}
     text = "; ".join(f"its worker {worker}: {fault}" for worker, fault in failed.items())
-    return Restart(seconds, text, tuple(failed), tuple(workers))
+    return Restart(seconds, text, tuple(failed) or (synapse.container,), tuple(workers))
 
 
 def _restart_container(name: str, synapse: Synapse) -> str:
@@ -63,7 +64,7 @@ def _restart_container(name: str, synapse: Synapse) -> str:
         return str(error)
     if done.returncode:
         return f"docker restart: {done.stderr.strip()}"
-    return wait_until_healthy(name, synapse, synapse.deadline)
+    return wait_until_healthy(name, synapse, synapse.deadline, 0)  # this restart sets Docker's own count to 0
 
 
 def explain_unhealthy_synapse(synapse: Synapse) -> str:
@@ -78,9 +79,9 @@ def explain_unhealthy_synapse(synapse: Synapse) -> str:
     return ""
 
 
-def wait_until_healthy(name: str, synapse: Synapse, seconds: float) -> str:
+def wait_until_healthy(name: str, synapse: Synapse, seconds: float, restarts: Optional[int] = None) -> str:
     """Wait for the container, Synapse's or a worker's; "" once it is healthy. After `seconds`, or once it is clear that
-    it will not be healthy: why not."""
+    it will not be healthy: why not. `restarts`: Docker's own so far (None: those of the first look)."""
     end = time.monotonic() + seconds
     while True:
         container = None
@@ -92,7 +93,9 @@ def wait_until_healthy(name: str, synapse: Synapse, seconds: float) -> str:
             fault = str(error)
         if not fault:
             return ""
-        if container and container.restarts >= CRASHES:
+        if container and restarts is None:
+            restarts = container.restarts
+        if container and restarts is not None and container.restarts - restarts >= CRASHES:
             return f"it ended {CRASHES} times with exit code {container.exit_code}"
         if container and (container.stays_stopped or container.status == "paused"):
             return f"its container is {container.status}, exit code {container.exit_code}"
@@ -106,8 +109,11 @@ def _explain_unhealthy(name: str, container: Optional[Container], synapse: Synap
         facts = inspect_worker(name, synapse).facts
         return (facts.error or facts.unwell) if facts else "it does not run"
     url = url_of(synapse, container)
-    exchange = send_request("health", url, Request("GET", VERSIONS), 3)
-    return "" if exchange.status == 200 else f"{url}{VERSIONS}: {summarize_answer(exchange)}"
+    for path in HEALTH_PATHS:
+        exchange = send_request("health", url, Request("GET", path), 3)
+        if exchange.status != 404:
+            break
+    return "" if exchange.status == 200 else f"{url}{path}: {summarize_answer(exchange)}"
 
 
 def inspect_worker(name: str, synapse: Synapse) -> Worker:

@@ -300,8 +300,8 @@ def test_a_missing_entry_is_named() -> None:
 
 INVALID = "fix this line, Synapse cannot load it either"
 BLOCK_STYLE = (
-    "write app_service_config_files and experimental_features in block style, one entry a line, and end the last line "
-    "of the file"
+    "write app_service_config_files and experimental_features in block style, one entry a line, without anchors, tags, "
+    "aliases or merge keys, and end the last line of the file"
 )
 NO_LINES = "the top level is not `key: value` lines", "it should be the homeserver.yaml of the Synapse"
 WRONG_LIST = "app_service_config_files has a value of the wrong type", "it should be a list of file names"

@@ -53,6 +53,8 @@ class HomeServerConfig:
             raise ConfigError("Missing mandatory `server_name` config option.")
         if found.get("modules") == "broken":
             raise ConfigError("no module named x " + found["macaroon_secret_key"], ("modules", "<item 0>"))
+        if found.get("modules") == "bridged" and "app_service_config_files" not in found:
+            raise ConfigError("no bridge for " + found["macaroon_secret_key"], ("modules", "<item 0>"))
         config = cls()
         config.server = types.SimpleNamespace(server_name=found["server_name"])
         config.appservice = types.SimpleNamespace(app_service_config_files=found.get("app_service_config_files", []))
@@ -93,6 +95,7 @@ class StubSynapse:
             def do_GET(self) -> None:
                 state = stub.state
                 well = state["healthy"] and self.path == state["health"]
+                well |= state["routed"] and self.path == "/_matrix/client/versions"
                 token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
                 forgotten = state["restarts"] == 1 and token == state["forgets"]
                 known = state["healthy"] and self.path.endswith("/whoami") and not forgotten
@@ -110,7 +113,7 @@ class StubSynapse:
             "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
             "python": python, "fails": None, "deaf": False, "broken_image": False, "loops": False, "forgets": None,
             "health": "/_matrix/client/versions", "worker": WORKER, "bridges": ["mautrix-signal"],
-            "log": "log of start {restarts}\n",
+            "log": "log of start {restarts}\n", "renders": None, "routed": False,
         }  # fmt: skip
         self.set()
 
@@ -191,6 +194,8 @@ def _restart(folder: Path, state: dict[str, Any]) -> int:
     poisoned = bool(state["poison"]) and state["poison"] in Path(state["watched"]).read_text()
     crashes = 5 if poisoned and state["loops"] else 0
     now = {"started": time.time(), "healthy": not poisoned, "restarts": state["restarts"] + 1, "crashes": 0}
+    if state["renders"]:
+        Path(state["watched"]).write_text(state["renders"])
     beside = sorted(path.name for path in Path(state["watched"]).parent.iterdir())
     _put(folder, {**state, **now, "status": "running", "beside": beside})
     if crashes:  # Docker's restart policy: it ends and comes back, while somebody waits for it

@@ -312,12 +312,36 @@ def test_with_a_worker_that_is_down_before_nothing_is_touched(
     assert (host.text, restarted(host)) == (BEFORE, [])
 
 
+def test_with_all_processes_up_and_a_registration_lost_synapse_s_log_is_quoted(with_a_worker: Host) -> None:
+    """Pins an error that ends in "of the failed start, " without a log."""
+    with_a_worker.synapse.set(forgets=TOKEN)
+    error = with_a_worker.bad(REGISTER)
+    assert "it runs, but does not know the as_token" in error
+    assert error.endswith("of the failed start, the last 50 log lines of matrix-synapse:\nlog of start 1\n")
+
+
 def test_a_worker_that_somebody_stopped_stays_so_at_the_removal(with_a_worker: Host) -> None:
     host = with_a_worker
     host.good(REGISTER)
     host.synapse.set_worker(status="exited")
     assert host.good(UNREGISTER)["restarted"] is True
     assert restarted(host) == ["matrix-synapse", "synapse-worker", "matrix-synapse"]
+
+
+def test_the_main_process_is_asked_for_its_health_and_not_the_worker_that_has_the_versions(host: Host) -> None:
+    """Pins a main process that is down, and called healthy since a proxy hands the second question to a worker."""
+    host.synapse.set(health="/health", healthy=False, routed=True)
+    assert f"{host.synapse.url}/health: 503" in host.bad(REGISTER)
+    assert (host.text, host.restarts) == (BEFORE, 0)
+    host.synapse.set(healthy=True)
+    assert host.good(REGISTER)["restarted"] is True
+
+
+def test_crashes_of_before_do_not_count(host: Host) -> None:
+    """Pins a Synapse that Docker restarted in the weeks before, and that gets no time to answer."""
+    host.synapse.set(crashes=5, healthy=False)
+    error = host.bad(REGISTER)
+    assert f"(not healthy within 2 s: {unhealthy(host)})" in error and "it ended" not in error
 
 
 def test_a_synapse_that_crashes_again_and_again_is_not_waited_for(host: Host) -> None:
@@ -401,6 +425,15 @@ def test_an_edit_meanwhile_is_not_overwritten_by_the_old_file(host: Host) -> Non
     assert script.wait(60) == 1
     assert f"{host.file}: somebody changed it meanwhile, so it was not put back: Synapse is down" in error
     assert host.file.read_text() == edited.replace("\r\n", "\n")
+
+
+def test_a_text_that_synapse_s_start_wrote_is_told_as_that_and_not_as_a_synapse_that_is_down(host: Host) -> None:
+    """Pins a healthy Synapse that is called down, with a restart for advice, which writes the file anew once more."""
+    host.synapse.set(renders=f"{BEFORE}\nrendered: true\n", forgets=TOKEN)
+    error = host.bad(REGISTER)
+    assert f"{host.file}: was written anew when matrix-synapse started, so our entries are gone: put them" in error
+    assert "Synapse runs as before\n" in error and "is down" not in error and "did not come up" not in error
+    assert host.restarts == 1
 
 
 def test_a_full_disk_leaves_the_old_file_whole(host: Host) -> None:
@@ -513,6 +546,18 @@ def test_a_synapse_that_could_not_start_anyhow_is_left_running(host: Host) -> No
     assert done.returncode == 0
     assert "loader refuses the new configuration:\nmodules.<item 0>: no module named x maca…" in done.stderr
     assert (host.text, host.restarts) == (f"{BEFORE}\r\nmodules: broken", 1)
+
+
+def test_a_removal_that_would_stop_synapse_s_next_start_writes_nothing(host: Host) -> None:
+    """Pins a removal that writes what Synapse refuses, though it takes what is there: its next start would fail."""
+    in_place(host)
+    host.file.write_bytes(f"{host.text}\r\nmodules: bridged".encode())
+    was, files = host.text, host.registrations
+    assert host.bad(UNREGISTER) == (
+        f"{host.file}: Synapse's own loader refuses it without our entries, nothing was changed:\n"
+        "modules.<item 0>: no bridge for maca…\n"
+    )
+    assert (host.text, host.registrations, host.restarts) == (was, files, 1)
 
 
 def test_a_synapse_that_does_not_come_up_after_the_removal_is_an_error_and_the_entries_stay_out(host: Host) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 
+from host_programs import docker
 from host_programs.facts import postgres
+from host_programs.facts.synapse import find_renderers, writes_file
+from tests import facts
+from tests.host_programs.container_json import inspected
 
 
 @pytest.mark.parametrize(
@@ -29,3 +35,39 @@ def test_the_superuser_s_password_is_found_as_the_image_finds_it(
     monkeypatch.setattr(postgres, "run_docker", docker)
     monkeypatch.setattr(postgres, "read_variable", lambda container, name: environment.get(name, ""))
     assert postgres.read_superuser_password("matrix-postgres") == password
+
+
+@pytest.mark.parametrize(
+    ("command", "writes"),
+    [
+        ("sh -c envsubst < /tpl/homeserver.yaml.tmpl > /data/homeserver.yaml", True),
+        ("/bin/sh -c sed 's/@A@/b/' /t/homeserver.yaml >\"/data/homeserver.yaml\" && echo done", True),
+        ("sh -c cp /template/homeserver.yaml /data/homeserver.yaml; chown 991 /data", True),
+        ("bash -c cat a b | tee /data/homeserver.yaml", True),
+        ("sed -i s/a/b/ /data/homeserver.yaml", True),
+        ("gomplate -f /t/homeserver.yaml.tmpl -o /data/homeserver.yaml", True),
+        ("python3 -m synapse.app.homeserver -c /data/homeserver.yaml", False),
+        ("sh -c cp /data/homeserver.yaml /backup/before.yaml; sleep 5", False),
+        ("sh -c cat /data/homeserver.yaml > /dev/null", False),
+        ("sh -c echo x > /data/homeserver.yaml.bak", False),
+        ("/start.py", False),
+        ("sh -c cd /data && envsubst < t > homeserver.yaml", True),
+        ("sh -c envsubst < t > ${DIR}/homeserver.yaml; exec /start.py", True),
+        ("sh -c cp /data/homeserver.yaml /backup/homeserver.yaml", False),
+    ],
+)
+def test_a_command_that_makes_homeserver_yaml_anew_is_seen(command: str, writes: bool) -> None:
+    """Our entries would go at the next `docker compose up`, without a word in the file's head."""
+    assert writes_file(command, "/data/homeserver.yaml") is writes
+
+
+def test_an_init_service_that_writes_the_file_is_found_by_its_command() -> None:
+    """Pins Docker's answer read without the command, and a container that has no part of Synapse's files taken for
+    one."""
+    raw = json.loads(inspected())[0]
+    raw["Mounts"][0] |= {"Source": "/opt/matrix/synapse"}
+    raw["Config"] |= {"Entrypoint": ["/bin/sh", "-c"], "Cmd": ["envsubst </t >/data/homeserver.yaml"]}
+    init = docker._parse_container(raw)
+    assert "envsubst" not in repr(init), "a command may hold secrets"
+    containers = {"init": init, "elsewhere": replace(init, mounts=()), "synapse": replace(init, command=("/start.py",))}
+    assert find_renderers(containers, facts.deployment().synapse) == ("init",)

@@ -95,6 +95,13 @@ def test_what_a_killed_run_left_goes_with_the_rest_and_others_stay(host: Host) -
     assert host.registrations == ["link.yaml", "operators.yaml", "other.yaml"]
 
 
+def test_a_large_file_beside_them_is_not_read(host: Host) -> None:
+    """Pins a removal that reads a file of gigabytes whole, since its name ends in .yaml."""
+    host.path("log.yaml").write_text(host.texts["registration.yaml"] + "# more\n" * 10_000)
+    assert host.good(UNREGISTER)["removed"] == []
+    assert host.registrations == ["log.yaml"]
+
+
 def test_somebody_else_s_file_in_the_place_of_one_is_refused_and_nothing_is_written(host: Host) -> None:
     host.place("doublepuppet.yaml", "somebody-else-s")
     was = host.text
@@ -124,6 +131,16 @@ def test_one_that_is_listed_and_missing_is_written_again(host: Host) -> None:
     host.good(REGISTER)
     host.path("registration.yaml").unlink()
     assert host.good(REGISTER)["restarted"] is True and host.registrations == BOTH
+
+
+def test_one_that_is_listed_and_missing_is_there_before_synapse_is_asked_for_its_health(host: Host) -> None:
+    """Pins a Synapse that cannot start without the file, while we wait for its start before we write the file."""
+    host.good(REGISTER)
+    host.path("registration.yaml").unlink()
+    host.synapse.set(healthy=False)
+    error = host.bad(REGISTER)
+    assert f"{host.path('registration.yaml')}: was missing, though homeserver.yaml lists it" in error
+    assert host.registrations == BOTH
 
 
 def test_all_go_after_the_restart_that_forgets_them(two: Host) -> None:

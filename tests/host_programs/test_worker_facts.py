@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import UnixStreamServer
 from typing import Any
 
 import pytest
@@ -100,6 +101,23 @@ def test_one_that_is_not_well_says_so(container: Container, port: int) -> None:
     )
 
 
+@pytest.mark.parametrize(("status", "words"), [(200, ""), (503, "/health answered 503")])
+def test_one_that_listens_on_a_unix_socket_alone_is_asked_there(container: Container, status: int, words: str) -> None:
+    """Pins a worker that is never healthy, or always: with its database on a socket, too, it has no TCP connection."""
+    path = container.folder / "w.sock"
+    handler = type("Answers", (Health,), {"status": status})
+    with UnixStreamServer(str(path), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said = container.says(worker=f"worker_listeners: [{{type: http, path: {path}}}]\n", connections="")
+        server.shutdown()
+    assert (said.unwell, said.error) == (f"{path}: {words}" if words else "", "")
+
+
+def test_one_whose_unix_socket_is_not_there_yet_is_not_up(container: Container) -> None:
+    said = container.says(worker="worker_listeners: [{type: http, path: /nowhere/w.sock}]\n")
+    assert said.unwell == "/nowhere/w.sock: [Errno 2] No such file or directory"
+
+
 def test_one_that_does_not_listen_yet_is_not_up(container: Container) -> None:
     port = int(closed_port().rpartition(":")[2])
     assert container.says(worker=listener(port)).unwell == f"http://127.0.0.1:{port}/health: connection refused"
@@ -110,7 +128,6 @@ def test_one_that_does_not_listen_yet_is_not_up(container: Container) -> None:
     [
         ("", TALKS, ""),
         ("worker_listeners: [{type: metrics, port: 1}, {type: http, tls: true, port: 1}]\n", TALKS, ""),
-        ("worker_listeners: [{type: http, path: /run/w.sock}]\n", TALKS, ""),
         ("", LISTENS, "it has no connection to anybody yet"),
         ("worker_listeners:\n", "", "it has no connection to anybody yet"),
     ],

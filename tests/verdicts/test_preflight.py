@@ -449,6 +449,33 @@ def test_a_file_that_a_program_rewrites_is_edited_only_with_consent(head: str) -
     assert agreed.problems == () and problem.partition("; or")[0] in agreed.warnings
 
 
+def test_a_registration_of_ours_that_is_gone_and_keeps_synapse_down_is_named() -> None:
+    """Pins a problem that only says to start Synapse, which cannot start."""
+    down = _set("synapse_container.status", "restarting")(deployed())
+    assert len(verdict(down).problems) == 1, "its files are there"
+    gone = _set("bridge.registration", None)
+    homeserver = deployed().homeserver
+    lines = ((homeserver and homeserver.text) or "").splitlines()
+    number = next(n for n, line in enumerate(lines, 1) if "/registration.yaml" in line)
+    assert verdict(gone(down)).problems[1] == (
+        f"/opt/matrix/synapse/homeserver.yaml:{number}: lists /opt/matrix/synapse/registration.yaml, which is gone, "
+        "and Synapse does not start without it: take this line out (and its key, if that is then empty) and start "
+        "matrix-synapse: `up` writes both again"
+    )
+    for fine in (deployed(), _set("interrupted", True)(down)):
+        assert verdict(gone(fine)).problems == (), "`up` writes it again"
+
+
+def test_a_container_that_rewrites_the_file_needs_consent_too() -> None:
+    """Pins an edit that the next `docker compose up` drops, since nothing in the file's head tells of the writer."""
+    facts = _set("renderers", ("matrix-init",))(healthy())
+    (problem,) = verdict(facts).problems
+    words = "homeserver.yaml: container matrix-init rewrites it at each start, by its command, and drops our entries"
+    assert words in problem and "/data/registration.yaml" in problem and "acceptGenerated true" in problem
+    found = verdict(facts, acceptGenerated="true")
+    assert found.problems == () and [line for line in found.warnings if words in line]
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Container:
     `status` is created, running, paused, restarting, removing, exited or dead; `exit_code` is that of the last run, and
     0 while it runs; `error` is why Docker could not start it; `created` and `started` (the last time) are RFC 3339
     times; `pid` is that of its first process on the host; `networks` maps names to addresses (IPv6 where there is no
-    other); `published` maps TCP ports to their address on the host, as 127.0.0.1:8008.
+    other); `published` maps TCP ports to their address on the host, as 127.0.0.1:8008; `command` are the words that it
+    runs, which may hold secrets.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Container:
     networks: dict[str, str]
     published: dict[int, str]
     mounts: tuple[Mount, ...]
+    command: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def running(self) -> bool:

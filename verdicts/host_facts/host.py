@@ -102,8 +102,9 @@ class HostFacts:
     Synapse: `container_paths` maps synapseDir and homeserverFile to their paths in its container, `host_paths` maps the
     files of its configuration to their paths on the host; a path that the other side does not have is absent.
     `synapse_url` is its address for the host; `synapse_silent` is why it does not answer there ("": it does);
-    `worker_containers` are names of those that run another process of this Synapse, `workers` are those of the
-    settings, by name; `doublepuppet` is the registration for double puppeting.
+    `worker_containers` run another process of this Synapse, `renderers` have a command that writes its homeserver.yaml
+    (both by name); `workers` are those of the settings, by name; `doublepuppet` is the registration for double
+    puppeting.
 
     Dumps: `backup_syntax` is the interpreter's error in the edited script, as `LINE: reason: fix`; `dump_script_owner`
     is the stack that our dump script names ("": none; None: there is no such file); `dumps_path` is where the nightly
@@ -143,6 +144,7 @@ class HostFacts:
     backup_dir: Directory
     doublepuppet: Optional[OwnFile]
     leaving_containers: tuple[str, ...]
+    renderers: tuple[str, ...]
     worker_containers: tuple[str, ...]
     workers: dict[str, Worker]
     interrupted: bool

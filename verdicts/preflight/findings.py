@@ -13,7 +13,7 @@ from verdicts.preflight.disks import check_directories, find_full_disks
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
 from verdicts.preflight.postgres import check_postgres
-from verdicts.preflight.registrations import check_registrations
+from verdicts.preflight.registrations import check_own_registrations, check_registrations
 from verdicts.preflight.stack import check_containers, check_host, check_own_files
 from verdicts.preflight.synapse import check_synapse
 from verdicts.preflight.versions import describe_change
@@ -63,6 +63,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *check_synapse(facts, deployment),
             *check_own_files(facts, deployment),
             *check_registrations(facts, deployment),
+            *check_own_registrations(facts, deployment),
             *check_postgres(facts, settings, deployment),
             *(line for bridge in bridges for line in check_bridge(bridge, settings)),
             *check_directories(facts, deployment),

@@ -41,9 +41,10 @@ def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Depl
     missing = find_missing_entries(file.text, entries)
     warnings: tuple[str, ...] = ()
     head = find_generated_mark(file.text)
-    if head and edited != file.text:
-        entries_text = ", ".join(missing)
-        line = f"{path}:{head.line}: {head.reason}, and drops our entries: put them into its template: {entries_text}"
+    writers = [f"{path}:{head.line}: {head.reason}"] if head else []
+    writers += [f"{path}: container {name} rewrites it at each start, by its command" for name in facts.renderers]
+    if writers and edited != file.text:
+        line = f"{'; '.join(writers)}, and drops our entries: put them into its template: {', '.join(missing)}"
         if settings.accept_generated:
             warnings = (line,)
         else:

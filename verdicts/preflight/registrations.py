@@ -27,6 +27,25 @@ def check_registrations(facts: HostFacts, deployment: Deployment) -> Iterator[st
             yield from _find_conflicts(other, bridge)
 
 
+def check_own_registrations(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """Files of ours that keep a Synapse down: homeserver.yaml lists them, and they are gone. `up` itself writes
+    them again for a Synapse that runs, and after a run that was killed."""
+    synapse, running = deployment.synapse, facts.synapse_container is not None and facts.synapse_container.running
+    if facts.interrupted or (running and not facts.synapse_silent):
+        return
+    present = (*(bridge.registration for bridge in facts.bridges), facts.doublepuppet)
+    lines = ((facts.homeserver and facts.homeserver.text) or "").splitlines()
+    for path, found in zip(deployment.registration_paths, present, strict=True):
+        inside = re.escape(synapse.path_inside(path.rpartition("/")[2]))
+        number = next((n for n, line in enumerate(lines, 1) if re.match(rf"[^#]*{inside}(?![\w.-])", line)), 0)
+        if found is None and number:
+            yield (
+                f"{synapse.homeserver_file}:{number}: lists {path}, which is gone, and Synapse does not start without "
+                "it: take this line out (and its key, if that is then empty) and start "
+                f"{synapse.container}: `up` writes both again"
+            )
+
+
 def _find_conflicts(other: Registration, deployment: BridgeDeployment) -> Iterator[str]:
     bridge, domain = deployment.bridge, deployment.synapse.domain
     advice = (

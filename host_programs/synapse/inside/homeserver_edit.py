@@ -6,7 +6,7 @@ host_programs/synapse/homeserver_file.py reads it, and it is shown to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,14 +36,15 @@ class EditResult:
     not hold. `text`: the new one; `registrations`: what it lists.
 
     The rest is Synapse's: `problem`: why it would not start with the new text, or not take all of it ("": it would);
-    `secrets_to_mask`: all that a log of it could hold; `as_tokens`: of each registration that is loaded then, by
-    path."""
+    `old_loads`: whether it would start with the old text, though not with the new one; `secrets_to_mask`: all that a
+    log of it could hold; `as_tokens`: of each registration that is loaded then, by path."""
 
     text: str = field(default="", repr=False)
     refused: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     registrations: tuple[str, ...] = ()
     problem: str = ""
+    old_loads: bool = False
     secrets_to_mask: tuple[str, ...] = field(default=(), repr=False)
     as_tokens: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -110,7 +111,8 @@ def _judge(request: EditRequest, result: EditResult, gone: set[str], added: tupl
         loaded = loader.load_registrations(result.text, request.inside_file, options)
     except loader.LoadError as error:
         problem = f"Synapse's own loader refuses the new configuration:\n{clean_log(str(error), secrets)}"
-        return replace(result, problem=problem, secrets_to_mask=secrets)
+        old_loads = _loads(request.text, request.inside_file, options)
+        return replace(result, problem=problem, old_loads=old_loads, secrets_to_mask=secrets)
     lost = [path for path in dict.fromkeys([*loaded_before, *added]) if path not in loaded and path not in gone]
     problem = (
         f"Synapse would not load {', '.join(lost)} with it, since another file of its configuration sets the same key "
@@ -118,6 +120,14 @@ def _judge(request: EditRequest, result: EditResult, gone: set[str], added: tupl
     )
     as_tokens = {path: tokens[path]["as_token"] for path in loaded if "as_token" in tokens.get(path, {})}
     return replace(result, problem=problem if lost else "", secrets_to_mask=secrets, as_tokens=as_tokens)
+
+
+def _loads(text: str, inside_file: str, options: Sequence[str]) -> bool:
+    try:
+        loader.load_registrations(text, inside_file, options)
+    except loader.LoadError:
+        return False
+    return True
 
 
 def _has_text(path: str, text: str) -> bool:

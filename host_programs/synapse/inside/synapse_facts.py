@@ -6,7 +6,9 @@ the result.
 
 from __future__ import annotations
 
+import http.client
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +22,7 @@ from host_programs.synapse.inside.registrations import list_registrations
 from verdicts.answers import summarize_answer
 from verdicts.host_facts.synapse import Registration, SynapseFacts, WorkerFacts
 
+SECONDS = 3  # for one answer
 ESTABLISHED = "01"  # proc(5), /proc/net/tcp
 EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -122,22 +125,45 @@ def read_worker(request: SynapseRequest) -> WorkerFacts:
 
 def _explain_unhealthy_worker(process: Path, config: Mapping[Any, Any]) -> str:
     """Why it is not healthy yet; "" if it is. Each HTTP listener of a worker answers /health (Synapse:
-    app/generic_worker.py). A worker without one on a port connects to Postgres and Redis once it has loaded its
+    app/generic_worker.py). A worker without one connects to Postgres and Redis once it has loaded its
     configuration and all registrations."""
-    urls = list(_list_urls(config))
-    for url in urls:
-        exchange = send_request("health", url, Request("GET", "/health"), 3)
-        if exchange.status != 200:
-            return f"{url}/health: {summarize_answer(exchange)}"
-    return "" if urls or _has_connection(process) else "it has no connection to anybody yet"
+    places = list(_list_listeners(config))
+    for place in places:
+        if place.startswith("/"):
+            fault = _ask_socket(place)
+        else:
+            exchange = send_request("health", place, Request("GET", "/health"), SECONDS)
+            fault = "" if exchange.status == 200 else summarize_answer(exchange)
+        if fault:
+            return f"{place}{'' if place.startswith('/') else '/health'}: {fault}"
+    return "" if places or _has_connection(process) else "it has no connection to anybody yet"
 
 
-def _list_urls(config: Mapping[Any, Any]) -> Iterator[str]:
+def _list_listeners(config: Mapping[Any, Any]) -> Iterator[str]:
+    """The path of a UNIX socket, or a URL."""
     for listener in config.get("worker_listeners") or []:
-        if listener.get("type") == "http" and not listener.get("tls") and not listener.get("path"):
+        if listener.get("type") == "http" and listener.get("path"):
+            yield os.path.abspath(listener["path"])
+        elif listener.get("type") == "http" and not listener.get("tls"):
             host = (listener.get("bind_addresses") or [listener.get("bind_address") or ""])[0]
             host = EVERYWHERE.get(host, host)
             yield f"http://{f'[{host}]' if ':' in host else host}:{listener['port']}"
+
+
+def _ask_socket(path: str) -> str:
+    """Why a listener at a UNIX socket does not answer 200; "" if it does."""
+    connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    try:
+        connection.sock.settimeout(SECONDS)
+        connection.sock.connect(path)
+        connection.request("GET", "/health")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    finally:
+        connection.close()
+    return "" if status == 200 else f"/health answered {status}"
 
 
 def _has_connection(process: Path) -> bool:
