@@ -60,7 +60,7 @@ def prove_operators_dumps(
         try:
             dumps.prove_dump(path, container)
         except ScriptError as error:
-            is_promised = database in path.name and ".sql" in path.name
+            is_promised = database in path.name and dumps.promises_dump(path)
             if isinstance(error, dumps.NoDump) and not is_promised:
                 say(f"note: {path.name}: new in {folder}, and nothing that we can read: not proven")
                 continue

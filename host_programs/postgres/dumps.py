@@ -23,7 +23,7 @@ from host_programs.messages import ScriptError
 _UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open, b"BZh": bz2.open}
 _CUSTOM, _PLAIN = b"PGDMP", b"-- PostgreSQL database"
 _CLOSING = (f"-- {CLOSING_LINE}".encode(), b"-- PostgreSQL database cluster dump complete")  # pg_dump, pg_dumpall
-_DUMP_NAME = re.compile(r"\.(?:sql|pg_?dump|dump)\b")
+_DUMP_NAME = re.compile(r"\.(?:sql|pg_?dump|dump)(?:\.(?:gz|xz|bz2))?\Z")
 _CHUNK = 1 << 20
 DUMP_TIMEOUT = 6 * 3600.0  # seconds for one dump, or one restore
 
@@ -70,6 +70,11 @@ def _require_success(database: Database, code: int, errors: str) -> None:
         )
 
 
+def promises_dump(path: Path) -> bool:
+    """Whether the name ends as that of a dump that we can read: not if it was encrypted, or holds a checksum."""
+    return _DUMP_NAME.search(path.name) is not None
+
+
 class NoDump(ScriptError):
     """A file does not begin as a dump of Postgres does."""
 
@@ -85,8 +90,8 @@ def prove_dump(path: Path, container: str, seconds: float = math.inf) -> None:
     tail, deadline = b"", time.monotonic() + seconds
     with open_dump(path) as stream:
         start = chunk = stream.read(512)
-        is_custom, named = start.startswith(_CUSTOM), _DUMP_NAME.search(path.name)
-        if not is_custom and _PLAIN not in start and (start or not named):
+        is_custom = start.startswith(_CUSTOM)
+        if not is_custom and _PLAIN not in start and (start or not promises_dump(path)):
             raise NoDump(f"{path}: not a whole dump: it does not begin as one of Postgres")
         while chunk:
             if time.monotonic() > deadline:

@@ -399,6 +399,23 @@ def test_what_the_operator_s_script_makes_and_we_cannot_read_is_told(box: Box) -
     assert f"note: keys.tar.gpg: new in {box.backups}, and nothing that we can read: not proven" in done.stderr
 
 
+def test_an_encrypted_dump_and_what_lies_beside_a_dump_fail_no_run(box: Box) -> None:
+    """Their names hold the database's and `.sql`: `up` called each "not a whole dump", for ever."""
+    names = [f"synapse_1.sql.{end}" for end in ("gz.gpg", "gz.age", "gz.sha1", "gz.asc", "zst")]
+    made = "".join(f'\necho x > "${{BACKUP_DIR}}/{name}"; : > "${{BACKUP_DIR}}/empty_{name}"' for name in names)
+    box.write(SCRIPT.replace("\nfind", f"{made}\nfind"))
+    done = box.run(INSTALL)
+    assert done.returncode == 0, done.stderr
+    for name in (*names, *(f"empty_{name}" for name in names)):
+        assert f"note: {name}: new in {box.backups}, and nothing that we can read: not proven" in done.stderr
+
+
+@pytest.mark.parametrize("end", ["sql", "sql.gz", "sql.xz", "sql.bz2", "dump", "pgdump", "pg_dump"])
+def test_a_name_that_promises_a_dump_that_we_can_read_is_held_to_it(box: Box, end: str) -> None:
+    box.write(SCRIPT.replace("\nfind", f'\necho "pg_dump: error: gone" > "${{BACKUP_DIR}}/synapse_1.{end}"\nfind'))
+    assert f"synapse_1.{end}: not a whole dump: it does not begin as one of Postgres" in box.bad()
+
+
 @pytest.mark.parametrize("text", ["-- MySQL dump 10.13\\n", "insert into t values (1);\\n"])
 def test_a_dump_of_another_program_is_not_held_against_postgres(box: Box, text: str) -> None:
     box.write(SCRIPT.replace("\nfind", f'\nprintf \'%s\' "{text}" | gzip > "${{BACKUP_DIR}}/wiki.sql.gz"\nfind'))
