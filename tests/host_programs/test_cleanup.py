@@ -104,13 +104,14 @@ def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
     gone: list[str] = []
 
     monkeypatch.setattr(cleanup, "remove_image", gone.append)
+    monkeypatch.setattr(directory, "release_directory", lambda _: gone.append("the directory"))
     earlier = Manifest(3, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "m", (), ())
     monkeypatch.setattr(archives, "list_earlier_archives", lambda *_: iter([(Path("/a"), earlier)]))
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
     cleanup_bridge(box.arguments)
-    assert gone == []
+    assert gone == ["the directory"]
     cleanup_bridge(replace(box.arguments, image="signal:b"))
-    assert gone == ["signal:a", "signal:b"]
+    assert gone[1:] == ["the directory", "signal:a", "signal:b"], "once, and before an image that may not go"
 
 
 def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:
