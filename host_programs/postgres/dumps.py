@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import math
 import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from documents.backup.dump_script import CLOSING_LINE
 from documents.places import Database
 from host_programs.docker import run_docker, run_docker_bytes, stream_to_docker
 from host_programs.messages import ScriptError
 
-_UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open, b"BZh": bz2.open}
+# Python's modules, imported when a file needs them: a Python that was built without its headers lacks some.
+_UNPACKERS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "lzma", b"BZh": "bz2"}
 _CUSTOM, _PLAIN = b"PGDMP", b"-- PostgreSQL database"
 _CLOSING = (f"-- {CLOSING_LINE}".encode(), b"-- PostgreSQL database cluster dump complete")  # pg_dump, pg_dumpall
 _DUMP_NAME = re.compile(r"\.(?:sql|pg_?dump|dump)(?:\.(?:gz|xz|bz2))?\Z")
@@ -31,14 +30,18 @@ DUMP_TIMEOUT = 6 * 3600.0  # seconds for one dump, or one restore
 @contextmanager
 def open_dump(path: Path) -> Iterator[IO[bytes]]:
     """Open a dump, and unpack it as its first bytes demand. ScriptError if it cannot be unpacked (a cut or damaged
-    file)."""
+    file); NoDump if this Python cannot unpack such a file."""
     with path.open("rb") as file:
         start = file.read(6)
-    unpack = next((unpack for magic, unpack in _UNPACKERS.items() if start.startswith(magic)), open)
+    name = next((name for magic, name in _UNPACKERS.items() if start.startswith(magic)), "io")
     try:
-        with unpack(path, "rb") as stream:
+        module = import_module(name)
+    except ImportError:
+        raise NoDump(f"{path}: cannot be read: python3 on the host lacks its module {name}: install it") from None
+    try:
+        with module.open(path, "rb") as stream:
             yield stream
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    except (EOFError, OSError, zlib.error, getattr(module, "LZMAError", OSError)) as error:
         raise ScriptError(f"{path}: damaged: {error}") from None
 
 
@@ -76,7 +79,7 @@ def promises_dump(path: Path) -> bool:
 
 
 class NoDump(ScriptError):
-    """A file does not begin as a dump of Postgres does."""
+    """A file does not begin as a dump of Postgres does, as far as we can read it."""
 
 
 class DumpTooSlow(ScriptError):
