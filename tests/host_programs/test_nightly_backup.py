@@ -10,8 +10,10 @@ import gzip
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,9 @@ from documents.backup.dump_script import render_dump_script
 from documents.marks import owner_comment
 from documents.places import Database
 from documents.places import Postgres as Place
-from host_programs.backup import nightly_backup
+from host_programs.backup import nightly_backup, scripts
 from host_programs.backup.nightly_backup import NightlyBackup
+from host_programs.messages import ScriptError
 from tests.facts import whole
 from tests.host_programs import programs
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
@@ -261,6 +264,66 @@ def test_an_edit_of_his_during_a_run_that_fails_is_not_lost(box: Box) -> None:
     box.good(REMOVE)
     text = box.file.read_text()
     assert text.endswith("# mine\n") and f"# >>> {OWNER}" not in text
+
+
+def _wait_until_it_hangs(script: Path) -> int:
+    """The id of the child for which the script waits."""
+    pid, deadline = script.with_name("pid"), time.monotonic() + 60
+    while not (pid.exists() and pid.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return int(pid.read_text())
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether the process is gone, or dead and not yet waited for."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_script_that_never_ends_is_ended_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that waits for ever, and holds the lock of the script meanwhile."""
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\nsleep 600 &\necho begun\necho $! >{tmp_path}/pid\nwait\n")
+    script.chmod(0o700)
+    monkeypatch.setattr(scripts, "LIMIT", 1.8)
+    with pytest.raises(ScriptError) as raised:
+        scripts.run_script([str(script)], tmp_path / "record")
+    assert str(raised.value) == (f"{script}: its run took over 0.0005 hours and was ended; its last lines:\n  begun")
+    assert _has_ended(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_a_signal_ends_is_taken_back_and_the_script_ends_with_it(box: Box, number: signal.Signals) -> None:
+    """Both scripts stayed changed, with no proof, and the operator's went on alone."""
+    hang = f"sleep 600 &\necho $! > {box.home}/scripts/pid\nwait\n"
+    box.write(SCRIPT.replace("find ", hang + "find "))
+    before = box.tree()
+    with subprocess.Popen(
+        programs.command_of(nightly_backup.install_and_prove_dumps, "-I"),
+        cwd="/", env=box.server.environment(),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(programs.order_of(box.arguments()))
+        process.stdin.close()
+        process.stdin = None
+        child = _wait_until_it_hangs(box.file)
+        process.send_signal(number)
+        out, said = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "") and said.endswith(f"\nended by {number.name}\n")
+    assert _has_ended(child)
+    (box.home / "scripts/pid").unlink()
+    assert box.tree() == before
 
 
 @pytest.mark.parametrize("database", ["mas", "mautrix_signal"])
