@@ -7,7 +7,6 @@ archive gets its name once it was read back. No secret is in any other file that
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -28,7 +27,6 @@ from verdicts.host_facts.archive import Manifest, Member
 
 MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
 _VERSION = 3
-_CHUNK = 1 << 20
 WRITABLE = "it should be a directory that can be written (setting archiveDir)"
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 
@@ -146,7 +144,7 @@ def _describe_member(name: str, path: Path) -> Member:
     status = path.stat()
     mode = f"{status.st_mode & 0o7777:04o}"
     with path.open("rb") as file:
-        return Member(name, _hash_stream(file), status.st_size, mode, status.st_uid, status.st_gid)
+        return Member(name, dumps.hash_stream(file), status.st_size, mode, status.st_uid, status.st_gid)
 
 
 def _write_tar(target: Path, members: Mapping[str, Path]) -> None:
@@ -259,15 +257,8 @@ def open_archive(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
                 raise ScriptError(f"{path}: damaged: its content is not what its manifest lists")
             for name, digest in listed.items():
                 stream = tar.extractfile(name)
-                if stream is None or _hash_stream(stream) != digest:
+                if stream is None or dumps.hash_stream(stream) != digest:
                     raise ScriptError(f"{path}: damaged: {name} is not what was archived (its SHA-256 differs)")
             yield tar, manifest
     except _UNREADABLE as error:
         raise ScriptError(f"{path}: damaged, or no archive of a bridge: {error}") from error
-
-
-def _hash_stream(stream: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    for chunk in iter(lambda: stream.read(_CHUNK), b""):
-        digest.update(chunk)
-    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -25,6 +26,14 @@ _CLOSING = (f"-- {CLOSING_LINE}".encode(), b"-- PostgreSQL database cluster dump
 _DUMP_NAME = re.compile(r"\.(?:sql|pg_?dump|dump)(?:\.(?:gz|xz|bz2))?\Z")
 _CHUNK = 1 << 20
 DUMP_TIMEOUT = 6 * 3600.0  # seconds for one dump, or one restore
+
+
+def hash_stream(stream: IO[bytes]) -> str:
+    """The SHA-256 of what follows in the stream, in hex."""
+    digest = hashlib.sha256()
+    for chunk in iter(lambda: stream.read(_CHUNK), b""):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextmanager

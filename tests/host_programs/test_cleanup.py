@@ -6,6 +6,7 @@ Against a real Postgres behind a stub `docker exec`; the containers are for the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -256,7 +257,7 @@ def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None
     directory.claim_directory(own)
     dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
     dump.write_bytes(b"x")
-    noted = proof.Note((str(dump),))
+    noted = proof.Note((proof.NotedDump(str(dump), hashlib.sha256(b"x").hexdigest()),))
     (box.shared_directory / directory.PROVEN).write_text(json.dumps(plain(noted)))
     directory.release_directory(own)
     assert box.shared_directory.exists()

@@ -198,13 +198,41 @@ def test_later_dumps_stay_and_are_told(box: Box) -> None:
     assert f"note: 1 dumps by later runs stay in {box.backups}: nothing deletes them now" in done.stderr
 
 
+def test_what_is_not_as_our_run_made_it_stays(box: Box) -> None:
+    """Whatever stood at a noted path was deleted: a later run's dump, and a link of somebody's."""
+    result = box.good(INSTALL)
+    over, moved = (Path(dump["path"]) for dump in result["dumps"][:2])
+    over.write_text("written over by another run")
+    kept = moved.rename(box.home / "kept.sql.gz")
+    moved.symlink_to(kept)
+    done = box.run(REMOVE)
+    assert done.returncode == 0, done.stderr
+    for path in (over, moved):
+        assert path.exists() and f"note: {path} is not as our run made it: it stays\n" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", '{"files": ["/a"]}', "[1]"])
+def test_a_note_that_cannot_be_read_stops_both_steps_and_is_not_written_over(box: Box, text: str) -> None:
+    """It alone names the dumps of the proof: the next run wrote it anew, and they stayed for ever."""
+    box.good(INSTALL)
+    box.note.write_text(text)
+    before = box.tree()
+    said = box.bad()
+    assert f"{box.note}: cannot be read (" in said and f"or give them up (rm {box.note}), then run this again" in said
+    done = box.run(REMOVE)
+    assert done.returncode == 1 and f"{box.note}: cannot be read (" in done.stderr
+    assert box.tree() == before
+    box.note.unlink()
+    box.good(REMOVE)
+
+
 def test_a_second_apply_changes_nothing_in_the_scripts_and_remove_takes_both_runs_dumps(box: Box) -> None:
     before = box.tree()
     box.good(INSTALL)
     for path in box.backups.glob("m*"):  # the time in the names has seconds
         path.rename(path.with_name(path.name.replace("_20", "_19", 1)))
     note = json.loads(box.note.read_text())
-    note["files"] = [path.replace("_20", "_19", 1) for path in note["files"]]
+    note["files"] = [{**entry, "path": entry["path"].replace("_20", "_19", 1)} for entry in note["files"]]
     box.note.write_text(json.dumps(note))
     scripts = [(path.stat().st_mtime_ns, path.read_bytes()) for path in (box.file, box.ours)]
     box.good(INSTALL)
