@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,6 +28,7 @@ from verdicts.host_facts.archive import Manifest, Member
 
 MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
 _VERSION = 3
+_TRIES = 20  # to make a directory that other steps remove again
 WRITABLE = "it should be a directory that can be written (setting archiveDir)"
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 
@@ -62,22 +64,50 @@ def write_archive(data: BridgeData, reason: str, timestamp: Optional[str] = None
     if measure.measure_database(database) is None:
         return ""
     final = folder / f"{data.bridge}-{stamp}.tar.gz"
-    try:
-        for directory in (*reversed(folder.parents), folder):
-            directory.mkdir(mode=0o700, exist_ok=True)
-        check_directory(folder)
-        with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=folder) as part:
-            if final.exists():
-                raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
-            packed = _pack(data, reason, stamp, portable, Path(part))
-            os.link(packed, final)  # never over an archive that is there
+    with _make_workplace(folder, f".{final.name}.") as part:
+        if final.exists():
+            raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
+        packed = _pack(data, reason, stamp, portable, part)
+        os.link(packed, final)  # never over an archive that is there
         _sync(folder)
+    say(f"archived: {final}, {final.stat().st_size} bytes: the database {database.database} and its files")
+    return str(final)
+
+
+@contextmanager
+def _make_workplace(folder: Path, prefix: str) -> Iterator[Path]:
+    """A temporary private directory inside of `folder`. Missing directories of `folder` are made (0700), and removed at
+    the end if they are still empty. Several bridges may be archived at the same time: they may use the directories that
+    this one made, or remove them. ScriptError if the disk refuses something."""
+    made: list[Path] = []
+    try:
+        part = _make_private_directory(folder, prefix, made)
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise ScriptError(
             f"{folder}: not archived, and nothing was removed: {error.strerror or error}: {WRITABLE}"
         ) from error
-    say(f"archived: {final}, {final.stat().st_size} bytes: the database {database.database} and its files")
-    return str(final)
+    finally:
+        for directory in reversed(made):
+            with suppress(OSError):
+                directory.rmdir()
+
+
+def _make_private_directory(folder: Path, prefix: str, made: list[Path]) -> Path:
+    """`made` gets the directories that were missing, outermost first."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):  # another bridge's step has removed one meanwhile
+            for directory in (*reversed(folder.parents), folder):
+                if not directory.exists():
+                    with suppress(FileExistsError):
+                        directory.mkdir(mode=0o700)
+                        made.append(directory)
+            check_directory(folder)
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=folder))  # 0700
+    raise FileNotFoundError(2, "goes away as often as it is made")
 
 
 def _pack(data: BridgeData, reason: str, stamp: str, portable: bool, part: Path) -> Path:
