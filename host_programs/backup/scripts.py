@@ -182,12 +182,13 @@ def run_script(command: Sequence[str], record: Path) -> None:
             raise
         finally:
             timer.cancel()
-    if late.is_set() or process.returncode:
-        reason = f"failed with exit code {process.returncode}"
-        if late.is_set():
-            reason = f"took over {LIMIT / 3600:g} hours and was ended"
-        head = f"{script}: its run {reason}; its last lines:"
-        raise ScriptError("\n".join([head, *(f"  {line}" for line in last)]))
+    head = ""
+    if late.is_set():
+        head = f"{script}: its run took over {LIMIT / 3600:g} hours and was ended"
+    elif process.returncode:
+        head = f"{script}: its run failed with exit code {process.returncode}"
+    if head:
+        raise ScriptError("\n".join([f"{head}; its last lines:", *(f"  {line}" for line in last)]))
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
