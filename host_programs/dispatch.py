@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from contextlib import nullcontext
@@ -30,7 +31,7 @@ class Order:
 
 def main() -> NoReturn:
     """Run the verb, print its result as JSON, exit 0. Otherwise exit 1 with a ScriptError's text, or with the traceback
-    of a defect of ours."""
+    of a defect of ours. SIGTERM and SIGHUP raise SystemExit, so that a verb takes back what it began."""
     words = " ".join(sys.argv[1:])
     if words == "status":  # for a person, on the host
         from host_programs.status import print_status
@@ -40,6 +41,8 @@ def main() -> NoReturn:
         say(f"usage: python3 -I {sys.argv[0]} status; or AREA VERB, with a JSON object on standard input; one of:")
         say("\n".join(f"  {verb}" for verb in sorted(VERBS)))
         sys.exit(64)  # EX_USAGE of sysexits.h; Python itself ends with 2 if there is no such file
+    for number in _ENDING:
+        signal.signal(number, _exit_by_signal)
     try:
         result = _run(words)
     except (ScriptError, WireError) as error:
@@ -50,6 +53,15 @@ def main() -> NoReturn:
         sys.exit(1)
     print_line(json.dumps(plain(result), sort_keys=True), sys.stdout)
     sys.exit(0)
+
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+def _exit_by_signal(number: int, _: object) -> NoReturn:
+    for each in _ENDING:  # a second one does not cut short what the first has the verb take back
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(f"ended by {signal.Signals(number).name}")  # is said at the exit: `say` may be at work in this thread
 
 
 def _run(words: str) -> Any:

@@ -7,14 +7,14 @@ archive gets its name once it was read back. No secret is in any other file that
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,7 +28,7 @@ from verdicts.host_facts.archive import Manifest, Member
 
 MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
 _VERSION = 3
-_CHUNK = 1 << 20
+_TRIES = 20  # to make a directory that other steps remove again
 WRITABLE = "it should be a directory that can be written (setting archiveDir)"
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 
@@ -64,22 +64,50 @@ def write_archive(data: BridgeData, reason: str, timestamp: Optional[str] = None
     if measure.measure_database(database) is None:
         return ""
     final = folder / f"{data.bridge}-{stamp}.tar.gz"
-    try:
-        for directory in (*reversed(folder.parents), folder):
-            directory.mkdir(mode=0o700, exist_ok=True)
-        check_directory(folder)
-        with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=folder) as part:
-            if final.exists():
-                raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
-            packed = _pack(data, reason, stamp, portable, Path(part))
-            os.link(packed, final)  # never over an archive that is there
+    with _make_workplace(folder, f".{final.name}.") as part:
+        if final.exists():
+            raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
+        packed = _pack(data, reason, stamp, portable, part)
+        os.link(packed, final)  # never over an archive that is there
         _sync(folder)
+    say(f"archived: {final}, {final.stat().st_size} bytes: the database {database.database} and its files")
+    return str(final)
+
+
+@contextmanager
+def _make_workplace(folder: Path, prefix: str) -> Iterator[Path]:
+    """A temporary private directory inside of `folder`. Missing directories of `folder` are made (0700), and removed at
+    the end if they are still empty. Several bridges may be archived at the same time: they may use the directories that
+    this one made, or remove them. ScriptError if the disk refuses something."""
+    made: list[Path] = []
+    try:
+        part = _make_private_directory(folder, prefix, made)
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise ScriptError(
             f"{folder}: not archived, and nothing was removed: {error.strerror or error}: {WRITABLE}"
         ) from error
-    say(f"archived: {final}, {final.stat().st_size} bytes: the database {database.database} and its files")
-    return str(final)
+    finally:
+        for directory in reversed(made):
+            with suppress(OSError):
+                directory.rmdir()
+
+
+def _make_private_directory(folder: Path, prefix: str, made: list[Path]) -> Path:
+    """`made` gets the directories that were missing, outermost first."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):  # another bridge's step has removed one meanwhile
+            for directory in (*reversed(folder.parents), folder):
+                if not directory.exists():
+                    with suppress(FileExistsError):
+                        directory.mkdir(mode=0o700)
+                        made.append(directory)
+            check_directory(folder)
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=folder))  # 0700
+    raise FileNotFoundError(2, "goes away as often as it is made")
 
 
 def _pack(data: BridgeData, reason: str, stamp: str, portable: bool, part: Path) -> Path:
@@ -146,7 +174,7 @@ def _describe_member(name: str, path: Path) -> Member:
     status = path.stat()
     mode = f"{status.st_mode & 0o7777:04o}"
     with path.open("rb") as file:
-        return Member(name, _hash_stream(file), status.st_size, mode, status.st_uid, status.st_gid)
+        return Member(name, dumps.hash_stream(file), status.st_size, mode, status.st_uid, status.st_gid)
 
 
 def _write_tar(target: Path, members: Mapping[str, Path]) -> None:
@@ -259,15 +287,8 @@ def open_archive(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
                 raise ScriptError(f"{path}: damaged: its content is not what its manifest lists")
             for name, digest in listed.items():
                 stream = tar.extractfile(name)
-                if stream is None or _hash_stream(stream) != digest:
+                if stream is None or dumps.hash_stream(stream) != digest:
                     raise ScriptError(f"{path}: damaged: {name} is not what was archived (its SHA-256 differs)")
             yield tar, manifest
     except _UNREADABLE as error:
         raise ScriptError(f"{path}: damaged, or no archive of a bridge: {error}") from error
-
-
-def _hash_stream(stream: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    for chunk in iter(lambda: stream.read(_CHUNK), b""):
-        digest.update(chunk)
-    return digest.hexdigest()

@@ -65,6 +65,7 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
     temporary = tempfile.TemporaryDirectory(prefix="mautrix-backup-")
     with _lock(arguments), temporary as private_path, ExitStack() as undo:
         private = Path(private_path)
+        proof.read_note(arguments.note)  # an unreadable one stops this before anything is made
         scripts.install_dump_script(dump_script, arguments.dump_script, arguments.stack, undo)
         runs_script = bool(arguments.script)
         if runs_script:
@@ -108,8 +109,9 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
 
 def remove_dumps(arguments: NightlyBackup) -> None:
     """Take out our call, and remove our dump script and the dumps of the proof. ScriptError, and nothing is removed, if
-    only one of our marks stands in the operator's script."""
+    only one of our marks stands in the operator's script, or if the note of the dumps cannot be read."""
     with _lock(arguments):
+        proof.read_note(arguments.note)
         if arguments.script:
             scripts.remove_call(Path(arguments.script), arguments.stack)
         proof.remove_noted(arguments.note, arguments.suffix)

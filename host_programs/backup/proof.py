@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def prove_operators_dumps(
         try:
             dumps.prove_dump(path, container)
         except ScriptError as error:
-            is_promised = database in path.name and ".sql" in path.name
+            is_promised = database in path.name and dumps.promises_dump(path)
             if isinstance(error, dumps.NoDump) and not is_promised:
                 say(f"note: {path.name}: new in {folder}, and nothing that we can read: not proven")
                 continue
@@ -75,41 +76,64 @@ def prove_operators_dumps(
 
 
 @dataclass(frozen=True)
-class Note:
-    """Paths of dumps that proofs made, and of directories that they made for them, innermost first."""
+class NotedDump:
+    path: str
+    sha256: str
 
-    files: tuple[str, ...] = ()
+
+@dataclass(frozen=True)
+class Note:
+    """Dumps that proofs made, and directories that they made for them, innermost first."""
+
+    files: tuple[NotedDump, ...] = ()
     directories: tuple[str, ...] = ()
 
 
 def add_to_note(note: Path, made: Sequence[Path], new_directories: Sequence[Path]) -> None:
-    """Note these, too."""
+    """Note these, too; an earlier dump that is gone is noted no longer. ScriptError, and the note stays, if it cannot
+    be read."""
     before = read_note(note)
-    files = (*filter(os.path.exists, before.files), *map(str, made))
+    files = {dump.path: dump for dump in before.files if os.path.lexists(dump.path)}
+    files |= {str(path): NotedDump(str(path), _hash_file(path)) for path in made}
     directories = dict.fromkeys([*map(str, new_directories), *before.directories])
-    data = json.dumps(plain(Note(files, tuple(directories))), indent=1) + "\n"
+    data = json.dumps(plain(Note(tuple(files.values()), tuple(directories))), indent=1) + "\n"
     safe_files.write_file(note, data.encode())
 
 
 def read_note(note: Path) -> Note:
+    """ScriptError if it cannot be read: it alone tells which dumps are the proof's."""
     try:
         return typed(Note, json.loads(note.read_text()), note.name)
     except FileNotFoundError:
         return Note()
     except (OSError, ValueError, WireError) as error:
-        say(f"note: {note}: cannot be read ({error}): the dumps of the proof stay")
-        return Note()
+        raise ScriptError(
+            f"{note}: cannot be read ({error}): it names the dumps of our proof, and without it they stay: repair it, "
+            f"or give them up (rm {shlex.quote(str(note))}), then run this again"
+        ) from None
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return dumps.hash_stream(file)
 
 
 def remove_noted(note: Path, suffix: str) -> None:
-    """Remove the note and the dumps that it names. `suffix`: how the names of our dumps end."""
-    content = read_note(note)
-    deleted = [path for path in dict.fromkeys(content.files) if os.path.isfile(path)]
-    for path in deleted:
-        os.unlink(path)
+    """Remove the note, and the dumps that it names and that are still as they were made. `suffix`: how the names of
+    our dumps end. ScriptError, and nothing is removed, if the note cannot be read."""
+    content, deleted = read_note(note), []
+    for dump in content.files:
+        path = Path(dump.path)
+        if not os.path.lexists(path):
+            continue
+        if stat.S_ISREG(path.lstat().st_mode) and _hash_file(path) == dump.sha256:
+            path.unlink()
+            deleted.append(dump.path)
+        else:
+            say(f"note: {path} is not as our run made it: it stays")
     if deleted:
         say(f"deleted {len(deleted)} dumps of our proof: {', '.join(deleted)}")
-    for folder in {Path(path).parent for path in content.files}:
+    for folder in {Path(dump.path).parent for dump in content.files}:
         later = list(folder.glob(f"*{suffix}"))
         if later:
             say(f"note: {len(later)} dumps by later runs stay in {folder}: nothing deletes them now")

@@ -7,9 +7,10 @@ import re
 import signal
 import stat
 import subprocess
+import threading
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Optional
 
@@ -23,6 +24,7 @@ from host_programs.messages import ScriptError, say
 
 RECORD = "MAUTRIX_BACKUP_RECORD"  # names a file: bridge_backup.sh writes a line `DATABASE PATH` there for each dump
 LAST_LINES = 20
+LIMIT = 6 * 3600.0  # seconds that a run may take
 
 
 def _put_back(path: Path, old: Optional[bytes], written: bytes) -> None:
@@ -144,13 +146,14 @@ def _find_line(error: str) -> int:
 
 def run_script(command: Sequence[str], record: Path) -> None:
     """Run the script with its arguments as cron would, and show what it says. ScriptError with its last lines if it
-    fails."""
+    fails, or takes longer than LIMIT. Whatever it has started ends with it then, and when this process is ended."""
     script, home = Path(command[0]), os.path.expanduser("~")
     text = read_script(script, errors="replace")
     if not os.access(script, os.X_OK) or not text.startswith("#!"):
         command = [backup_script.find_interpreter(text), *command]
     say(f"one run of {script}")
     last: deque[str] = deque(maxlen=LAST_LINES)
+    late = threading.Event()
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -160,17 +163,37 @@ def run_script(command: Sequence[str], record: Path) -> None:
         env={**os.environ, RECORD: str(record)},
         start_new_session=True,
     ) as process:
+
+        def end() -> None:
+            late.set()
+            _kill_group(process)
+
+        timer = threading.Timer(LIMIT, end)
+        timer.daemon = True
+        timer.start()
         assert process.stdout is not None
         try:
             for raw in process.stdout:
                 last.append(clean_log(raw.decode(errors="replace").rstrip("\n"), ()))
                 say(f"  {script.name} | {last[-1]}")
+            process.wait()
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            _kill_group(process)
             raise
-    if process.returncode:
-        head = f"{script}: its run failed with exit code {process.returncode}; its last lines:"
-        raise ScriptError("\n".join([head, *(f"  {line}" for line in last)]))
+        finally:
+            timer.cancel()
+    head = ""
+    if late.is_set():
+        head = f"{script}: its run took over {LIMIT / 3600:g} hours and was ended"
+    elif process.returncode:
+        head = f"{script}: its run failed with exit code {process.returncode}"
+    if head:
+        raise ScriptError("\n".join([f"{head}; its last lines:", *(f"  {line}" for line in last)]))
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def read_record(record: Path) -> list[tuple[str, Path]]:

@@ -65,7 +65,6 @@ def cleanup_bridge(arguments: BridgeParts) -> None:
         earlier = archives.list_earlier_archives(arguments.archives, arguments.program, arguments.owner)
         for image in sorted({arguments.image, *(manifest.image for _, manifest in earlier)}):
             remove_image(image)
-    directory.release_directory(arguments.directory)
 
 
 def read_comments(server: Postgres, subject: str) -> Mapping[str, Mapping[str, str]]:

@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
+import hashlib
 import math
 import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from documents.backup.dump_script import CLOSING_LINE
 from documents.places import Database
 from host_programs.docker import run_docker, run_docker_bytes, stream_to_docker
 from host_programs.messages import ScriptError
 
-_UNPACKERS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open, b"BZh": bz2.open}
+# Python's modules, imported when a file needs them: a Python that was built without its headers lacks some.
+_UNPACKERS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "lzma", b"BZh": "bz2"}
 _CUSTOM, _PLAIN = b"PGDMP", b"-- PostgreSQL database"
 _CLOSING = (f"-- {CLOSING_LINE}".encode(), b"-- PostgreSQL database cluster dump complete")  # pg_dump, pg_dumpall
-_DUMP_NAME = re.compile(r"\.(?:sql|pg_?dump|dump)\b")
+_DUMP_NAME = re.compile(r"\.(?:sql|pg_?dump|dump)(?:\.(?:gz|xz|bz2))?\Z")
 _CHUNK = 1 << 20
 DUMP_TIMEOUT = 6 * 3600.0  # seconds for one dump, or one restore
+
+
+def hash_stream(stream: IO[bytes]) -> str:
+    """The SHA-256 of what follows in the stream, in hex."""
+    digest = hashlib.sha256()
+    for chunk in iter(lambda: stream.read(_CHUNK), b""):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextmanager
 def open_dump(path: Path) -> Iterator[IO[bytes]]:
     """Open a dump, and unpack it as its first bytes demand. ScriptError if it cannot be unpacked (a cut or damaged
-    file)."""
+    file); NoDump if this Python cannot unpack such a file."""
     with path.open("rb") as file:
         start = file.read(6)
-    unpack = next((unpack for magic, unpack in _UNPACKERS.items() if start.startswith(magic)), open)
+    name = next((name for magic, name in _UNPACKERS.items() if start.startswith(magic)), "io")
     try:
-        with unpack(path, "rb") as stream:
+        module = import_module(name)
+    except ImportError:
+        raise NoDump(f"{path}: cannot be read: python3 on the host lacks its module {name}: install it") from None
+    try:
+        with module.open(path, "rb") as stream:
             yield stream
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    except (EOFError, OSError, zlib.error, getattr(module, "LZMAError", OSError)) as error:
         raise ScriptError(f"{path}: damaged: {error}") from None
 
 
@@ -70,8 +82,13 @@ def _require_success(database: Database, code: int, errors: str) -> None:
         )
 
 
+def promises_dump(path: Path) -> bool:
+    """Whether the name ends as that of a dump that we can read: not if it was encrypted, or holds a checksum."""
+    return _DUMP_NAME.search(path.name) is not None
+
+
 class NoDump(ScriptError):
-    """A file does not begin as a dump of Postgres does."""
+    """A file does not begin as a dump of Postgres does, as far as we can read it."""
 
 
 class DumpTooSlow(ScriptError):
@@ -85,8 +102,8 @@ def prove_dump(path: Path, container: str, seconds: float = math.inf) -> None:
     tail, deadline = b"", time.monotonic() + seconds
     with open_dump(path) as stream:
         start = chunk = stream.read(512)
-        is_custom, named = start.startswith(_CUSTOM), _DUMP_NAME.search(path.name)
-        if not is_custom and _PLAIN not in start and (start or not named):
+        is_custom = start.startswith(_CUSTOM)
+        if not is_custom and _PLAIN not in start and (start or not promises_dump(path)):
             raise NoDump(f"{path}: not a whole dump: it does not begin as one of Postgres")
         while chunk:
             if time.monotonic() > deadline:

@@ -22,9 +22,10 @@ TRIES = 3  # dumps that are read; one that is older than so many damaged ones ne
 def dump_directory(deployment: Deployment, script_text: str) -> str:
     """Where the nightly dumps go: as the setting and the operator's script tell it, else where the proof's went; ""
     if neither does."""
-    told = resolve_directory(script_text, deployment.backup.directory)
+    if told := resolve_directory(script_text, deployment.backup.directory):
+        return told
     proven = read_note(Path(deployment.shared_directory) / PROVEN).files
-    return told or (str(Path(proven[-1]).parent) if proven else "")
+    return str(Path(proven[-1].path).parent) if proven else ""
 
 
 def read_last_dump(deployment: Deployment, database: Database, directory: str, seconds: Optional[float]) -> DumpFacts:

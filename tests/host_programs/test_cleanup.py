@@ -6,6 +6,7 @@ Against a real Postgres behind a stub `docker exec`; the containers are for the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -104,13 +105,14 @@ def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
     gone: list[str] = []
 
     monkeypatch.setattr(cleanup, "remove_image", gone.append)
+    monkeypatch.setattr(directory, "release_directory", lambda _: gone.append("the directory"))
     earlier = Manifest(3, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "m", (), ())
     monkeypatch.setattr(archives, "list_earlier_archives", lambda *_: iter([(Path("/a"), earlier)]))
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
     cleanup_bridge(box.arguments)
-    assert gone == []
+    assert gone == ["the directory"]
     cleanup_bridge(replace(box.arguments, image="signal:b"))
-    assert gone == ["signal:a", "signal:b"]
+    assert gone[1:] == ["the directory", "signal:a", "signal:b"], "once, and before an image that may not go"
 
 
 def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:
@@ -255,7 +257,7 @@ def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None
     directory.claim_directory(own)
     dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
     dump.write_bytes(b"x")
-    noted = proof.Note((str(dump),))
+    noted = proof.Note((proof.NotedDump(str(dump), hashlib.sha256(b"x").hexdigest()),))
     (box.shared_directory / directory.PROVEN).write_text(json.dumps(plain(noted)))
     directory.release_directory(own)
     assert box.shared_directory.exists()

@@ -13,11 +13,13 @@ import re
 import stat
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -199,12 +201,16 @@ def test_a_manifest_is_read_alone_and_the_newest_comes_first(box: Box) -> None:
     ]
 
 
-def test_a_failed_dump_leaves_no_archive(box: Box) -> None:
+def test_a_failed_dump_leaves_no_archive_and_no_directory_that_was_made_for_it(box: Box) -> None:
+    """A wrong archiveDir left empty directories of root's behind."""
     said = box.bad(ARCHIVE, {"FAIL_DUMP": "mautrix_signal"})
     assert said == (
         "matrix-postgres: database mautrix_signal could not be dumped, and nothing was removed: pg_dump: error: gone"
     )
-    assert list(box.directory.iterdir()) == []
+    assert not box.directory.parent.exists()
+    box.directory.mkdir(parents=True)
+    box.bad(ARCHIVE, {"FAIL_DUMP": "mautrix_signal"})
+    assert list(box.directory.iterdir()) == [], "one that was there stays"
 
 
 def test_a_file_that_is_gone_is_named_and_left_out(box: Box) -> None:
@@ -472,6 +478,23 @@ def test_the_checks_and_archives_of_many_bridges_run_side_by_side(box: Box) -> N
         ended = [future.result() for future in (*checks, *writes, *gone)]
     assert [done.stderr for done in ended if done.returncode] == []
     assert len(list(box.directory.glob("bridge-*.tar.gz"))) == 4 == len(list(box.directory.iterdir()))
+
+
+def test_a_directory_that_another_step_removes_meanwhile_is_made_again(tmp_path: Path) -> None:
+    """Of two bridges that archive at once, the one that fails takes its empty directories away."""
+    folder, removed, mkdtemp = tmp_path / "archives/deep", list[Path](), tempfile.mkdtemp
+
+    def remove_then_make(*, prefix: str, dir: Path) -> str:
+        if not removed:
+            removed.append(dir)
+            dir.rmdir()
+            dir.parent.rmdir()
+        return mkdtemp(prefix=prefix, dir=dir)
+
+    made: list[Path] = []
+    with patch("tempfile.mkdtemp", remove_then_make):
+        part = archives._make_private_directory(folder, ".a.", made)
+    assert removed == [folder] and part.parent == folder and made == [folder.parent, folder] * 2
 
 
 def test_a_destroy_that_could_not_archive_stops_before_the_container(box: Box, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import gzip
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,9 @@ from documents.backup.dump_script import render_dump_script
 from documents.marks import owner_comment
 from documents.places import Database
 from documents.places import Postgres as Place
-from host_programs.backup import nightly_backup
+from host_programs.backup import nightly_backup, scripts
 from host_programs.backup.nightly_backup import NightlyBackup
+from host_programs.messages import ScriptError
 from tests.facts import whole
 from tests.host_programs import programs
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
@@ -195,13 +198,41 @@ def test_later_dumps_stay_and_are_told(box: Box) -> None:
     assert f"note: 1 dumps by later runs stay in {box.backups}: nothing deletes them now" in done.stderr
 
 
+def test_what_is_not_as_our_run_made_it_stays(box: Box) -> None:
+    """Whatever stood at a noted path was deleted: a later run's dump, and a link of somebody's."""
+    result = box.good(INSTALL)
+    over, moved = (Path(dump["path"]) for dump in result["dumps"][:2])
+    over.write_text("written over by another run")
+    kept = moved.rename(box.home / "kept.sql.gz")
+    moved.symlink_to(kept)
+    done = box.run(REMOVE)
+    assert done.returncode == 0, done.stderr
+    for path in (over, moved):
+        assert path.exists() and f"note: {path} is not as our run made it: it stays\n" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", '{"files": ["/a"]}', "[1]"])
+def test_a_note_that_cannot_be_read_stops_both_steps_and_is_not_written_over(box: Box, text: str) -> None:
+    """It alone names the dumps of the proof: the next run wrote it anew, and they stayed for ever."""
+    box.good(INSTALL)
+    box.note.write_text(text)
+    before = box.tree()
+    said = box.bad()
+    assert f"{box.note}: cannot be read (" in said and f"or give them up (rm {box.note}), then run this again" in said
+    done = box.run(REMOVE)
+    assert done.returncode == 1 and f"{box.note}: cannot be read (" in done.stderr
+    assert box.tree() == before
+    box.note.unlink()
+    box.good(REMOVE)
+
+
 def test_a_second_apply_changes_nothing_in_the_scripts_and_remove_takes_both_runs_dumps(box: Box) -> None:
     before = box.tree()
     box.good(INSTALL)
     for path in box.backups.glob("m*"):  # the time in the names has seconds
         path.rename(path.with_name(path.name.replace("_20", "_19", 1)))
     note = json.loads(box.note.read_text())
-    note["files"] = [path.replace("_20", "_19", 1) for path in note["files"]]
+    note["files"] = [{**entry, "path": entry["path"].replace("_20", "_19", 1)} for entry in note["files"]]
     box.note.write_text(json.dumps(note))
     scripts = [(path.stat().st_mtime_ns, path.read_bytes()) for path in (box.file, box.ours)]
     box.good(INSTALL)
@@ -261,6 +292,66 @@ def test_an_edit_of_his_during_a_run_that_fails_is_not_lost(box: Box) -> None:
     box.good(REMOVE)
     text = box.file.read_text()
     assert text.endswith("# mine\n") and f"# >>> {OWNER}" not in text
+
+
+def _wait_until_it_hangs(script: Path) -> int:
+    """The id of the child for which the script waits."""
+    pid, deadline = script.with_name("pid"), time.monotonic() + 60
+    while not (pid.exists() and pid.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return int(pid.read_text())
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether the process is gone, or dead and not yet waited for."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_script_that_never_ends_is_ended_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that waits for ever, and holds the lock of the script meanwhile."""
+    script = tmp_path / "script"
+    script.write_text(f"#!/bin/sh\nsleep 600 &\necho begun\necho $! >{tmp_path}/pid\nwait\n")
+    script.chmod(0o700)
+    monkeypatch.setattr(scripts, "LIMIT", 1.8)
+    with pytest.raises(ScriptError) as raised:
+        scripts.run_script([str(script)], tmp_path / "record")
+    assert str(raised.value) == (f"{script}: its run took over 0.0005 hours and was ended; its last lines:\n  begun")
+    assert _has_ended(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_a_signal_ends_is_taken_back_and_the_script_ends_with_it(box: Box, number: signal.Signals) -> None:
+    """Both scripts stayed changed, with no proof, and the operator's went on alone."""
+    hang = f"sleep 600 &\necho $! > {box.home}/scripts/pid\nwait\n"
+    box.write(SCRIPT.replace("find ", hang + "find "))
+    before = box.tree()
+    with subprocess.Popen(
+        programs.command_of(nightly_backup.install_and_prove_dumps, "-I"),
+        cwd="/", env=box.server.environment(),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(programs.order_of(box.arguments()))
+        process.stdin.close()
+        process.stdin = None
+        child = _wait_until_it_hangs(box.file)
+        process.send_signal(number)
+        out, said = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "") and said.endswith(f"\nended by {number.name}\n")
+    assert _has_ended(child)
+    (box.home / "scripts/pid").unlink()
+    assert box.tree() == before
 
 
 @pytest.mark.parametrize("database", ["mas", "mautrix_signal"])
@@ -397,6 +488,23 @@ def test_what_the_operator_s_script_makes_and_we_cannot_read_is_told(box: Box) -
     done = box.run(INSTALL)
     assert done.returncode == 0, done.stderr
     assert f"note: keys.tar.gpg: new in {box.backups}, and nothing that we can read: not proven" in done.stderr
+
+
+def test_an_encrypted_dump_and_what_lies_beside_a_dump_fail_no_run(box: Box) -> None:
+    """Their names hold the database's and `.sql`: `up` called each "not a whole dump", for ever."""
+    names = [f"synapse_1.sql.{end}" for end in ("gz.gpg", "gz.age", "gz.sha1", "gz.asc", "zst")]
+    made = "".join(f'\necho x > "${{BACKUP_DIR}}/{name}"; : > "${{BACKUP_DIR}}/empty_{name}"' for name in names)
+    box.write(SCRIPT.replace("\nfind", f"{made}\nfind"))
+    done = box.run(INSTALL)
+    assert done.returncode == 0, done.stderr
+    for name in (*names, *(f"empty_{name}" for name in names)):
+        assert f"note: {name}: new in {box.backups}, and nothing that we can read: not proven" in done.stderr
+
+
+@pytest.mark.parametrize("end", ["sql", "sql.gz", "sql.xz", "sql.bz2", "dump", "pgdump", "pg_dump"])
+def test_a_name_that_promises_a_dump_that_we_can_read_is_held_to_it(box: Box, end: str) -> None:
+    box.write(SCRIPT.replace("\nfind", f'\necho "pg_dump: error: gone" > "${{BACKUP_DIR}}/synapse_1.{end}"\nfind'))
+    assert f"synapse_1.{end}: not a whole dump: it does not begin as one of Postgres" in box.bad()
 
 
 @pytest.mark.parametrize("text", ["-- MySQL dump 10.13\\n", "insert into t values (1);\\n"])

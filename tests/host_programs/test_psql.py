@@ -1,16 +1,21 @@
-"""A step that waits for ever: for a lock of the operator's, for a server that hangs."""
+"""A step that waits for ever: for a lock of the operator's, for a server that hangs; or that gives up too early."""
 
 from __future__ import annotations
 
+import lzma
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from documents.places import Database
+from documents.places import Postgres as Place
 from host_programs.messages import ScriptError
-from host_programs.postgres import psql
+from host_programs.postgres import dump_restore, psql
 from tests.host_programs.private_postgres import Postgres
 from tests.host_programs.private_postgres import postgres as private
+from tests.host_programs.steps import ROOT
 from tests.host_programs.stub_docker import StubDocker, out
 
 __all__ = ["private"]
@@ -28,6 +33,42 @@ def test_a_restore_that_ends_early_or_never_is_an_error(
     monkeypatch.setenv("PATH", docker.environment["PATH"])
     timeout = 0.1 if answer["sleep"] else 60
     assert psql.run_unprivileged(Database("pg", "mine", "me"), [b"select 1;\n"] * 9999, timeout) == words
+
+
+def test_the_scratch_database_has_ten_minutes_to_be_made_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both had two: each waits for a checkpoint, and on a busy disk the proof of a sound dump failed."""
+    asked: list[tuple[bool, float]] = []
+
+    def answer(*_: str, stdin: str, timeout: float, **__: object) -> subprocess.CompletedProcess[str]:
+        asked.append(("DROP DATABASE" in stdin, timeout))
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(psql, "run_docker", answer)
+    monkeypatch.setattr(dump_restore, "_run_dump", lambda *_: None)
+    dump_restore.prove_restores(Place("pg", 5432, "synapse"), "p/a", {Database("pg", "mine", "me"): Path("/dev/null")})
+    assert asked == [(False, 120), (True, 600), (False, 120), (True, 600)]
+
+
+def test_a_python_without_lzma_and_bz2_can_still_make_and_prove_dumps(tmp_path: Path) -> None:
+    """One that was built without their headers could run no step that dumps."""
+    dump = tmp_path / "a.sql"
+    dump.write_text("-- PostgreSQL database dump\n-- PostgreSQL database dump complete\n")
+    (tmp_path / "a.sql.xz").write_bytes(lzma.compress(dump.read_bytes()))
+    program = f"""
+import pathlib, sys
+sys.modules["lzma"] = sys.modules["bz2"] = None
+from host_programs.postgres import dumps
+dumps.prove_dump(pathlib.Path({str(dump)!r}), "pg")
+try:
+    dumps.prove_dump(pathlib.Path({f"{dump}.xz"!r}), "pg")
+except dumps.NoDump as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout) == (
+        "",
+        f"{dump}.xz: cannot be read: python3 on the host lacks its module lzma: install it\n",
+    )
 
 
 def test_a_statement_runs_in_a_session_of_its_own_also_when_another_one_fails(

@@ -333,7 +333,7 @@ def test_each_thing_that_somebody_changed_is_told_and_hides_no_other(
 def test_a_backup_script_that_cannot_be_read_leaves_the_proof_s_directory(host: Host) -> None:
     """Where the dumps go only the script knew; the proof's are there."""
     dump = next(host.dumps.glob("mas_*"))
-    note = {"files": [str(dump)], "directories": []}
+    note = {"files": [{"path": str(dump), "sha256": "of then"}], "directories": []}
     (host.shared / directory.PROVEN).write_text(json.dumps(note))
     host.script.unlink()
     (told,) = texts(host.report())
