@@ -15,7 +15,7 @@ from documents.places import Deployment
 from host_programs.backup import nightly_backup
 from host_programs.backup.nightly_backup import NightlyBackup
 from host_programs.backup.proof import ProvenDump
-from host_programs.wire import plain
+from host_programs.wire import to_json
 
 DUMP_SCRIPT = Path(__file__).parents[1] / "host_programs/backup/bridge_backup.sh"
 
@@ -71,4 +71,4 @@ class DatabaseBackup(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.dumps, self.proven = step.result.apply(lambda seen: seen.dumps), step.then(True)
-        self.register_outputs({"dumps": self.dumps.apply(plain), "proven": self.proven})
+        self.register_outputs({"dumps": self.dumps.apply(to_json), "proven": self.proven})

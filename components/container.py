@@ -21,7 +21,7 @@ from host_programs.bridge.config import SettingsQuestion
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.files import directory
 from host_programs.files.files import OwnedFile
-from host_programs.wire import plain
+from host_programs.wire import to_json
 
 
 @dataclass
@@ -198,7 +198,7 @@ class BridgeContainer(pulumi.ComponentResource):
         )
         self.container_id, self.ready, self.origin = container.id, proof.result, data.result
         self.register_outputs(
-            {"container_id": container.id, "ready": self.ready.apply(plain), "origin": self.origin.apply(plain)}
+            {"container_id": container.id, "ready": self.ready.apply(to_json), "origin": self.origin.apply(to_json)}
         )
 
 

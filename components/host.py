@@ -18,7 +18,7 @@ from host_programs.cleanup import stack
 from host_programs.files.programs import Programs, install_programs
 from host_programs.status.deployed import record_deployment, without_secrets
 from host_programs.verbs import words_of
-from host_programs.wire import result_of, typed
+from host_programs.wire import from_json, result_of
 from workstation.machine import Machine
 
 A = TypeVar("A")
@@ -52,7 +52,7 @@ class HostCommand(Generic[R]):
         return self.resource.urn.apply(lambda _: value)
 
     def _read(self, text: str) -> R:
-        return typed(self._kind, json.loads(text))
+        return from_json(self._kind, json.loads(text))
 
 
 @dataclass

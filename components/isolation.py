@@ -14,7 +14,7 @@ from documents.places import Deployment
 from host_programs.postgres import isolation
 from host_programs.postgres.access import Access, AccessProof, RolePassword, prove_access
 from host_programs.postgres.isolation import Isolation
-from host_programs.wire import plain
+from host_programs.wire import to_json
 
 
 @dataclass
@@ -73,4 +73,4 @@ class DatabaseIsolation(pulumi.ComponentResource):
             opts=child,
         )
         self.proof, self.proven = proof.result, proof.then(True)
-        self.register_outputs({"proof": proof.result.apply(plain), "proven": self.proven})
+        self.register_outputs({"proof": proof.result.apply(to_json), "proven": self.proven})

@@ -16,7 +16,7 @@ from documents.places import Deployment
 from host_programs.files.directory import JOURNAL
 from host_programs.files.files import OwnedFile
 from host_programs.synapse.appservices import Appservices, register_appservices, unregister_appservices
-from host_programs.wire import plain
+from host_programs.wire import to_json
 
 
 def homeserver_edit(deployment: Deployment, registrations: Iterable[OwnedFile] = ()) -> Appservices:
@@ -98,7 +98,7 @@ class SynapseRegistration(pulumi.ComponentResource):
         self.doublepuppet_as_token = pulumi.Output.all(args.doublepuppet, running).apply(lambda both: both[0].as_token)
         self.register_outputs(
             {
-                "registered": pulumi.Output.all(**self.registered).apply(plain),
+                "registered": pulumi.Output.all(**self.registered).apply(to_json),
                 "doublepuppet_as_token": self.doublepuppet_as_token,
             }
         )

@@ -13,7 +13,7 @@ from documents.credentials import DoublePuppet, Keys, Seed, Tokens
 from documents.places import NO_ARCHIVE
 from host_programs.backup import archives
 from host_programs.secrets import NoArguments, make_seed
-from host_programs.wire import plain
+from host_programs.wire import to_json
 
 T = TypeVar("T")
 
@@ -64,9 +64,9 @@ class StackSecrets(pulumi.ComponentResource):
                 )
         self.register_outputs(
             {
-                "doublepuppet": self.doublepuppet.apply(plain),
-                "tokens": pulumi.Output.all(**self.tokens).apply(plain),
-                "keys": pulumi.Output.all(**self.keys).apply(plain),
+                "doublepuppet": self.doublepuppet.apply(to_json),
+                "tokens": pulumi.Output.all(**self.tokens).apply(to_json),
+                "keys": pulumi.Output.all(**self.keys).apply(to_json),
             }
         )
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, get_type_hints
 from host_programs.host_lock import hold_step_lock
 from host_programs.messages import ScriptError, print_line, say
 from host_programs.verbs import VERBS, verb_of
-from host_programs.wire import WireError, plain, typed
+from host_programs.wire import WireError, from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def main() -> NoReturn:
     except Exception:
         say(traceback.format_exc().rstrip())
         sys.exit(1)
-    print_line(json.dumps(plain(result), sort_keys=True), sys.stdout)
+    print_line(json.dumps(to_json(result), sort_keys=True), sys.stdout)
     sys.exit(0)
 
 
@@ -66,13 +66,13 @@ def _exit_by_signal(number: int, _: object) -> NoReturn:
 
 def _run(words: str) -> Any:
     try:
-        order = typed(Order, json.loads(sys.stdin.buffer.read()), "standard input")
+        order = from_json(Order, json.loads(sys.stdin.buffer.read()), "standard input")
     except ValueError as error:  # its text tells where, and nothing of what is there
         raise ScriptError(f"standard input: is no JSON, should be an object with `arguments`: {error}") from None
     if order.docker_host:
         os.environ["DOCKER_HOST"] = order.docker_host
     verb = verb_of(words)
     kind = next(hint for name, hint in get_type_hints(verb).items() if name != "return")
-    arguments = typed(kind, order.arguments, f"{words}: arguments")
+    arguments = from_json(kind, order.arguments, f"{words}: arguments")
     with hold_step_lock(order.step) if order.step else nullcontext():
         return verb(arguments)

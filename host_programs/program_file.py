@@ -17,7 +17,7 @@ from host_programs.docker import run_docker_bytes
 from host_programs.files.directory import PROGRAMS
 from host_programs.messages import ScriptError
 from host_programs.verbs import words_of
-from host_programs.wire import plain, result_of, typed
+from host_programs.wire import from_json, result_of, to_json
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -77,9 +77,9 @@ def run_inside(container: str, verb: Callable[[A], R], arguments: A, timeout: fl
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise InsideError(lines[-1] if lines else f"exit code {done.returncode}")
-    return typed(result_of(verb), json.loads(done.stdout), f"the answer of {container}")
+    return from_json(result_of(verb), json.loads(done.stdout), f"the answer of {container}")
 
 
 def inside_order(arguments: Any) -> bytes:
     """Standard input of a verb in a container: the program itself, and its arguments."""
-    return stdin_of(running_file(), json.dumps({"arguments": plain(arguments)}))
+    return stdin_of(running_file(), json.dumps({"arguments": to_json(arguments)}))

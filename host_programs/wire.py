@@ -17,24 +17,24 @@ class WireError(Exception):
     """A JSON value that does not have the declared shape; its text says where, and what it should be."""
 
 
-def plain(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """`value` as JSON knows it: dataclasses as objects, tuples as lists; anything else as it is."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [to_json(item) for item in value]
     return value
 
 
-def typed(kind: type[T], value: Any, where: str = "the JSON") -> T:
+def from_json(kind: type[T], value: Any, where: str = "the JSON") -> T:
     """The value as `kind`: a dataclass, a scalar, Optional, tuple[X, ...], dict[str, X], or Any.
 
     Raises WireError for a field that is missing, unknown or of another type. A value is never in its text: it may be
     a secret.
     """
-    made: Any = _typed(kind, value, where)
+    made: Any = _from_json(kind, value, where)
     return made  # type: ignore[no-any-return]
 
 
@@ -48,16 +48,16 @@ def _hints(annotated: Any) -> dict[str, Any]:
     return get_type_hints(annotated)
 
 
-def _typed(kind: Any, value: Any, where: str) -> Any:
+def _from_json(kind: Any, value: Any, where: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Union:  # Optional is the only one
-        return None if value is None else _typed(inner[0], value, where)
+        return None if value is None else _from_json(inner[0], value, where)
     if dataclasses.is_dataclass(kind):
         return _object(kind, value, where)
     if origin is tuple and isinstance(value, list):
-        return tuple(_typed(inner[0], item, f"{where}[{n}]") for n, item in enumerate(value))
+        return tuple(_from_json(inner[0], item, f"{where}[{n}]") for n, item in enumerate(value))
     if origin is dict and isinstance(value, dict):
-        return {key: _typed(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {key: _from_json(inner[1], item, f"{where}.{key}") for key, item in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is Any or (isinstance(kind, type) and type(value) is kind):
@@ -76,4 +76,4 @@ def _object(kind: Any, value: Any, where: str) -> Any:
         if keys:
             raise WireError(f"{where}: {fault}: {', '.join(sorted(keys))}")
     hints = _hints(kind)
-    return kind(**{name: _typed(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    return kind(**{name: _from_json(hints[name], item, f"{where}.{name}") for name, item in value.items()})

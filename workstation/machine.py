@@ -16,7 +16,7 @@ from documents.launcher import FILE_LOST, RUN_FROM_STDIN, RUN_IF_DIRECTORY, inte
 from documents.ssh import CONNECTION_LOST, SshAddress
 from host_programs.program_file import ProgramFile
 from host_programs.verbs import words_of
-from host_programs.wire import plain, result_of, typed
+from host_programs.wire import from_json, result_of, to_json
 from verdicts.ssh_errors import explain_lost_connection, explain_refused_command
 from workstation.ssh_client import LOOPBACK, ForwardError, forward_port, make_control_directory, read_client_settings
 
@@ -24,7 +24,7 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 BUILD = Path(".host-programs")  # in the project: what is copied to the host comes from here
-LOOK_LIMIT = 300.0  # seconds
+ANSWER_LIMIT = 300.0  # seconds
 PUT_BACK = (
     "`pulumi up --target-replace '**host-programs'` puts it back (in a checkout of the version that made the step)"
 )
@@ -92,7 +92,7 @@ class Machine(ABC):
         return {FILE_LOST: f"{step}: its program file is gone from the host: {PUT_BACK}; then run this again"}
 
     @abstractmethod
-    def _look(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
+    def _program_command(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
         """The command line that runs the project's program file there, and its standard input."""
 
     def _explain(self, stderr: str, code: int) -> str:
@@ -102,23 +102,23 @@ class Machine(ABC):
     def run(self, verb: Callable[[A], R], arguments: A) -> R:
         """Run a verb that changes nothing, now, and as no resource. Raises MachineError."""
         words = words_of(verb)
-        order = json.dumps({"arguments": plain(arguments), "docker_host": self.docker_host})
-        command, stdin = self._look(words, order)
+        order = json.dumps({"arguments": to_json(arguments), "docker_host": self.docker_host})
+        command, stdin = self._program_command(words, order)
         try:
-            done = subprocess.run(command, input=stdin, capture_output=True, timeout=LOOK_LIMIT, check=False)
+            done = subprocess.run(command, input=stdin, capture_output=True, timeout=ANSWER_LIMIT, check=False)
         except FileNotFoundError as error:
             raise MachineError(f"{error.filename}: not on this machine, or not in PATH: install it") from None
         except subprocess.TimeoutExpired:
-            raise MachineError(f"{words}: no answer from the host in {LOOK_LIMIT:g} s") from None
+            raise MachineError(f"{words}: no answer from the host in {ANSWER_LIMIT:g} s") from None
         if done.returncode:
             stderr = done.stderr.decode(errors="replace").strip()
             text = self._explain(stderr, done.returncode) or stderr
             raise MachineError(text or f"{words}: exit code {done.returncode}")
-        return typed(result_of(verb), json.loads(done.stdout))
+        return from_json(result_of(verb), json.loads(done.stdout))
 
     def order(self, arguments: Any, step: str, reapply: int) -> str:
         """Standard input of a step (host_programs/dispatch.py, Order)."""
-        order = {"arguments": plain(arguments), "step": step, "docker_host": self.docker_host, "reapply": reapply}
+        order = {"arguments": to_json(arguments), "step": step, "docker_host": self.docker_host, "reapply": reapply}
         return json.dumps(order, sort_keys=True)
 
 
@@ -137,7 +137,7 @@ class LocalMachine(Machine):
     def copy_command(self, words: str) -> str:
         return f"python3 -I {self._file} {words}"
 
-    def _look(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
+    def _program_command(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
         return [sys.executable, "-I", str(self._project / self._file), *words.split()], order.encode()
 
 
@@ -181,7 +181,7 @@ class SshMachine(Machine):
     def _from_stdin(self, words: str) -> str:
         return f"python3 -I -c {shlex.quote(RUN_FROM_STDIN)} {words}"
 
-    def _look(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
+    def _program_command(self, words: str, order: str) -> tuple[Sequence[str], bytes]:
         command = self._address.with_rights(self._from_stdin(words))
         return [*self._address.words("-T"), command], stdin_of(self.program.data, order)
 

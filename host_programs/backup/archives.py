@@ -23,7 +23,7 @@ from typing import IO, Optional
 from documents.places import Database
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dumps, measure, psql
-from host_programs.wire import WireError, plain, typed
+from host_programs.wire import WireError, from_json, to_json
 from verdicts.host_facts.archive import Manifest, Member
 
 MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
@@ -136,7 +136,7 @@ def _pack(data: BridgeData, reason: str, stamp: str, portable: bool, part: Path)
         missing=tuple(missing),
         schema_unknown=schema_unknown,
     )
-    write_private_file(part / MANIFEST, (json.dumps(plain(manifest), indent=1, sort_keys=True) + "\n").encode())
+    write_private_file(part / MANIFEST, (json.dumps(to_json(manifest), indent=1, sort_keys=True) + "\n").encode())
     _write_tar(packed, {MANIFEST: part / MANIFEST, **members})
     with open_archive(packed) as (_, checked):
         if checked != manifest:
@@ -272,7 +272,7 @@ def _parse_manifest(path: Path, tar: tarfile.TarFile) -> Manifest:
     version = values.get("version") if isinstance(values, dict) else None
     if version != _VERSION:
         raise ScriptError(f"{path}: is an archive of version {version}, and this reads version {_VERSION} alone")
-    return typed(Manifest, values, MANIFEST)
+    return from_json(Manifest, values, MANIFEST)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from host_programs.files import safe_files
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dumps
-from host_programs.wire import WireError, plain, typed
+from host_programs.wire import WireError, from_json, to_json
 
 WHOLE = "unpacks, and is whole"
 NO_DUMPS = (".part", ".log", ".txt", ".md5", ".sha256", ".tmp")  # how the names of files end that are none
@@ -96,14 +96,14 @@ def add_to_note(note: Path, made: Sequence[Path], new_directories: Sequence[Path
     files = {dump.path: dump for dump in before.files if os.path.lexists(dump.path)}
     files |= {str(path): NotedDump(str(path), _hash_file(path)) for path in made}
     directories = dict.fromkeys([*map(str, new_directories), *before.directories])
-    data = json.dumps(plain(Note(tuple(files.values()), tuple(directories))), indent=1) + "\n"
+    data = json.dumps(to_json(Note(tuple(files.values()), tuple(directories))), indent=1) + "\n"
     safe_files.write_file(note, data.encode())
 
 
 def read_note(note: Path) -> Note:
     """ScriptError if it cannot be read: it alone tells which dumps are the proof's."""
     try:
-        return typed(Note, json.loads(note.read_text()), note.name)
+        return from_json(Note, json.loads(note.read_text()), note.name)
     except FileNotFoundError:
         return Note()
     except (OSError, ValueError, WireError) as error:

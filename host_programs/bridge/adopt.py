@@ -25,7 +25,7 @@ from host_programs.backup import archives
 from host_programs.backup.archives import BridgeData
 from host_programs.docker import find_path_in_container, inspect_all_containers, inspect_container, run_docker
 from host_programs.messages import ScriptError, say
-from host_programs.wire import typed
+from host_programs.wire import from_json
 from verdicts.host_facts.docker import Container
 
 PROJECT = "mautrix-signal"  # as Pulumi.yaml has it: the first part of a setting's key
@@ -131,7 +131,7 @@ def _read_example_config(kind: Bridge, image: str) -> dict[str, Any]:
 
     words = ("run", "--rm", "--network", "none", "--entrypoint", kind.binary, image, "-e", "-c", "-")
     example = yaml.safe_load(run_docker(*words, timeout=120).stdout)
-    return typed(dict[str, Any], example, f"the example config of {image}")
+    return from_json(dict[str, Any], example, f"the example config of {image}")
 
 
 def _format_entry(entry: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
 from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.files.files import read_dump_script_owner
-from host_programs.status.read_status import Look, read_health
+from host_programs.status.read_status import StatusContext, read_health
 from host_programs.synapse.restart import inspect_worker
 from verdicts.host_facts.docker import Container
 from verdicts.host_facts.host import File, HostFacts
@@ -78,8 +78,8 @@ def observe(request: FactsRequest) -> ObservedFacts:
         docker_version = version.result()  # first: if Docker is gone, this says so best
         containers = {container.name: container for container in listed.result()}
         main = containers.get(server.container)
-        look = Look(containers, "", answer.result()[0], (script and script.text) or "")
-        health = pool.submit(read_health, deployment, look) if request.health and deployed else None
+        status_context = StatusContext(containers, "", answer.result()[0], (script and script.text) or "")
+        health = pool.submit(read_health, deployment, status_context) if request.health and deployed else None
         read_bridges = [
             pool.submit(bridges.read_bridge, bridge, containers, bridge.place.image in images.result())
             for bridge in deployment.bridges

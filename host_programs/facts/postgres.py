@@ -11,7 +11,7 @@ from host_programs.docker import read_variable, run_docker
 from host_programs.messages import ScriptError
 from host_programs.postgres.measure import SCHEMA
 from host_programs.postgres.psql import Statement, run_psql, run_sessions
-from host_programs.wire import typed
+from host_programs.wire import from_json
 from verdicts.host_facts.host import PostgresFacts
 
 POSTGRES = """
@@ -47,7 +47,7 @@ def read_postgres(deployment: Deployment, isolated_databases: tuple[str, ...]) -
     )  # fmt: skip
     if done.returncode:
         return PostgresFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0])
-    facts = typed(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
+    facts = from_json(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
     existing = [database for database in bridges if database.database in facts.databases]
     return replace(facts, schemas=_read_schemas(existing))
 

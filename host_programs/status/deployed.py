@@ -11,7 +11,7 @@ from documents.places import Deployment
 from host_programs.files import safe_files
 from host_programs.files.directory import DEPLOYED
 from host_programs.messages import ScriptError
-from host_programs.wire import WireError, plain, typed
+from host_programs.wire import WireError, from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def record_deployment(deployment: Deployment) -> RecordedDeployment:
     old = safe_files.read_file(path, links=False)
     if old is not None and _stack(old) not in ("", deployment.stack):
         raise ScriptError(f"{path}: is of the stack {_stack(old)}: set another sharedDir")
-    data = (json.dumps(plain(without_secrets(deployment)), indent=1, sort_keys=True) + "\n").encode()
+    data = (json.dumps(to_json(without_secrets(deployment)), indent=1, sort_keys=True) + "\n").encode()
     if old is None or old.data != data or old.status.st_mode & 0o777 != 0o600:
         safe_files.write_file(path, data, mode=0o600)
     return RecordedDeployment(str(path))
@@ -65,7 +65,7 @@ def read_deployment(path: Path) -> Deployment:
             "`pulumi up` to its end, which writes the file"
         )
     try:
-        return typed(Deployment, json.loads(content.data), path.name)
+        return from_json(Deployment, json.loads(content.data), path.name)
     except (ValueError, WireError) as error:
         raise ScriptError(
             f"{path}: is not what this version of the programs writes ({error}): run the newest .pyz beside it, or "

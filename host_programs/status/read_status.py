@@ -52,7 +52,7 @@ _AS_TOKEN = re.compile(r"^as_token: *[\"']?([^\s\"']+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Look:
+class StatusContext:
     """What was seen before the bridges are asked: containers by name, or why they are not known; Synapse's URL, "" if
     that is not known; the text of the operator's backup script. `seconds`: for each question. `reads_dumps`: whether
     the newest dumps are read to their end, or believed by their name, which our dump script gives to whole ones."""
@@ -65,12 +65,12 @@ class Look:
     reads_dumps: bool = False
 
 
-def read_health(deployment: Deployment, look: Look) -> Health:
+def read_health(deployment: Deployment, context: StatusContext) -> Health:
     """What a preview warns of; nothing raises. Docker is asked where DOCKER_HOST says."""
-    directory = _answer_or_error(lambda: dump_directory(deployment, look.script_text), lambda _: "")
+    directory = _answer_or_error(lambda: dump_directory(deployment, context.script_text), lambda _: "")
 
     def read_dump(database: Database) -> DumpFacts:
-        seconds = look.seconds if look.reads_dumps else None
+        seconds = context.seconds if context.reads_dumps else None
         return _answer_or_error(
             lambda: read_last_dump(deployment, database, directory, seconds),
             lambda error: DumpFacts(database.database, directory, error=error),
@@ -78,11 +78,14 @@ def read_health(deployment: Deployment, look: Look) -> Health:
 
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
         rights = pool.submit(
-            _answer_or_error, lambda: read_rights(deployment, look.seconds), lambda error: PostgresRights(error=error)
+            _answer_or_error,
+            lambda: read_rights(deployment, context.seconds),
+            lambda error: PostgresRights(error=error),
         )
         dumps = {database: pool.submit(read_dump, database) for database in deployment.dumped_databases}
         bridges = [
-            pool.submit(_read_bridge, bridge, look, dumps.pop(bridge.place.database)) for bridge in deployment.bridges
+            pool.submit(_read_bridge, bridge, context, dumps.pop(bridge.place.database))
+            for bridge in deployment.bridges
         ]
         return Health(
             stack=deployment.stack,
@@ -102,9 +105,9 @@ def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
         homeserver = pool.submit(_homeserver, deployment, synapse, seconds)
         synapse_url, synapse_silent = _synapse(deployment, synapse, docker_error, seconds)
-        look = Look(containers, docker_error, synapse_url, script_text, seconds, reads_dumps=True)
-        health = pool.submit(read_health, deployment, look)
-        events = [pool.submit(_last_event, bridge, look) for bridge in deployment.bridges]
+        context = StatusContext(containers, docker_error, synapse_url, script_text, seconds, reads_dumps=True)
+        health = pool.submit(read_health, deployment, context)
+        events = [pool.submit(_last_event, bridge, context) for bridge in deployment.bridges]
         bridges = [
             BridgeStatusFacts(
                 **vars(bridge),
@@ -160,21 +163,23 @@ def _synapse(
 # one bridge ------------------------------------------------------------------------------------------------------
 
 
-def _read_bridge(deployment: BridgeDeployment, look: Look, dump: Future[DumpFacts]) -> BridgeHealth:
-    place, container = deployment.place, look.containers.get(deployment.place.container)
+def _read_bridge(deployment: BridgeDeployment, context: StatusContext, dump: Future[DumpFacts]) -> BridgeHealth:
+    place, container = deployment.place, context.containers.get(deployment.place.container)
     address = BridgeAddress(
         network=place.network,
         port=place.port,
-        synapse_url=look.synapse_url,
+        synapse_url=context.synapse_url,
         appservice_id=deployment.bridge.appservice_id,
         as_token=_as_token(deployment)[0],
-        timeout=look.seconds,
+        timeout=context.seconds,
     )
     return BridgeHealth(
         name=place.container,
         database=place.database,
         status=(
-            BridgeStatus(problem=look.docker_error) if look.docker_error else read_bridge_status(address, container)
+            BridgeStatus(problem=context.docker_error)
+            if context.docker_error
+            else read_bridge_status(address, container)
         ),
         started_at=rfc3339_seconds(container.started) if container else None,
         dump=dump.result(),
@@ -195,11 +200,11 @@ def _as_token(deployment: BridgeDeployment) -> tuple[str, str]:
     return _answer_or_error(read, lambda error: ("", error))
 
 
-def _last_event(deployment: BridgeDeployment, look: Look) -> Optional[float]:
-    container = look.containers.get(deployment.place.container)
+def _last_event(deployment: BridgeDeployment, context: StatusContext) -> Optional[float]:
+    container = context.containers.get(deployment.place.container)
 
     def read() -> Optional[float]:
-        return last_event_time(read_recent_log(container, LOG_LINES, look.seconds)) if container else None
+        return last_event_time(read_recent_log(container, LOG_LINES, context.seconds)) if container else None
 
     return _answer_or_error(read, lambda _: None)
 

@@ -7,7 +7,7 @@ import json
 from documents.places import Deployment
 from host_programs.messages import ScriptError
 from host_programs.postgres.psql import run_psql
-from host_programs.wire import typed
+from host_programs.wire import from_json
 from verdicts.status.facts import PostgresRights
 
 RIGHTS = """
@@ -34,4 +34,4 @@ def read_rights(deployment: Deployment, seconds: float) -> PostgresRights:
     done = run_psql(postgres.container, postgres.superuser, "postgres", RIGHTS, timeout=seconds, roles=roles)
     if done.returncode:
         raise ScriptError((done.stderr.strip() or f"psql: exit code {done.returncode}").splitlines()[0])
-    return typed(PostgresRights, json.loads(done.stdout), "Postgres' answer")
+    return from_json(PostgresRights, json.loads(done.stdout), "Postgres' answer")

@@ -17,7 +17,7 @@ from host_programs.files import safe_files
 from host_programs.messages import ScriptError
 from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
 from host_programs.verbs import words_of
-from host_programs.wire import typed
+from host_programs.wire import from_json
 from verdicts.host_facts.docker import Container
 
 RESTRICTED = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges --user 65534:65534"
@@ -79,7 +79,7 @@ def run_edit(
             failures.append(f"{place}: {error}")
             continue
         if done.returncode == 0:
-            result = typed(EditResult, json.loads(done.stdout), "the edit")
+            result = from_json(EditResult, json.loads(done.stdout), "the edit")
             if result.refused:
                 raise ScriptError("\n".join(f"{synapse.homeserver_file}:{line}" for line in result.refused))
             return result

@@ -15,7 +15,7 @@ from host_programs.files import safe_files
 from host_programs.messages import ScriptError, say
 from host_programs.synapse import restart
 from host_programs.synapse.homeserver_file import read_text
-from host_programs.wire import WireError, plain, typed
+from host_programs.wire import WireError, from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def journal_edit(file: Path, old: safe_files.Content, new: str) -> Iterator[Jour
     """Keep the journal in `file` while the body runs. It stays there only if this process dies in the body."""
     journal = Journal(old.data.decode(), (old.status.st_atime_ns, old.status.st_mtime_ns), _hash(new.encode()))
     if file.parent.is_dir():  # removed by hand, at a destroy
-        safe_files.write_file(file, json.dumps(plain(journal)).encode())
+        safe_files.write_file(file, json.dumps(to_json(journal)).encode())
     try:
         yield journal
     except ScriptError:
@@ -101,7 +101,7 @@ def undo_interrupted_edit(synapse: Synapse, journal_file: Path, secrets: Collect
     if content is None:
         return
     try:
-        journal = typed(Journal, json.loads(content.data), journal_file.name)
+        journal = from_json(Journal, json.loads(content.data), journal_file.name)
     except (ValueError, WireError) as error:
         raise ScriptError(
             f"{journal_file}: cannot be read ({error}): compare {path} with a backup, then remove it"

@@ -21,7 +21,7 @@ from host_programs.messages import ScriptError, say
 from host_programs.synapse.client import SynapseClient
 from host_programs.synapse.exchange import Request, ping_request
 from host_programs.synapse.restart import quote_logs
-from host_programs.wire import plain
+from host_programs.wire import to_json
 from verdicts.answers import Exchange, is_still_starting
 from verdicts.stop_and_check import STEPS, Expected, Verdict, evaluate_stop_and_check, format_verdict
 
@@ -158,8 +158,8 @@ def _write_evidence(path: Path, verdict: Verdict, exchanges: list[Exchange]) -> 
     evidence = {
         "verdict": verdict.word,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "steps": plain(verdict.steps),
-        "exchanges": [{**plain(exchange), "body": exchange.text()} for exchange in exchanges],
+        "steps": to_json(verdict.steps),
+        "exchanges": [{**to_json(exchange), "body": exchange.text()} for exchange in exchanges],
     }
     try:
         safe_files.write_file(path, json.dumps(evidence, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -38,7 +38,7 @@ from host_programs.status.deployed import RecordedDeployment
 from host_programs.synapse.appservices import SynapseChanges
 from host_programs.synapse.stop_and_check import StopAndCheckResult
 from host_programs.verbs import VERBS
-from host_programs.wire import plain
+from host_programs.wire import to_json
 from tests.facts import ARCHIVED_KEY, SEED
 from verdicts.host_facts.host import HostFacts
 from workstation.machine import Machine
@@ -91,7 +91,7 @@ class Answers(mocks.Mocks):
             if args.name == "secrets-permanent-seed":
                 result = PERMANENT_SEED
             will_run = self._unknown and re.search(self._unknown, args.name)
-            outputs["stdout"] = rpc.UNKNOWN if will_run else json.dumps(plain(result))
+            outputs["stdout"] = rpc.UNKNOWN if will_run else json.dumps(to_json(result))
         if args.typ == "docker:index/remoteImage:RemoteImage":
             outputs["imageId"] = f"sha256:{args.inputs['name']}"
         return f"{args.name}-id", outputs

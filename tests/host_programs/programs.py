@@ -13,7 +13,7 @@ from typing import Any
 from host_programs.dispatch import Order
 from host_programs.program_file import build_program_file
 from host_programs.verbs import words_of
-from host_programs.wire import plain
+from host_programs.wire import to_json
 
 
 @cache
@@ -32,4 +32,4 @@ def command_of(verb: Callable[..., Any], *options: str) -> list[str]:
 
 def order_of(arguments: Any) -> str:
     """What the step reads from standard input."""
-    return json.dumps(plain(Order(arguments)))
+    return json.dumps(to_json(Order(arguments)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from host_programs.program_file import build_program_file
-from host_programs.wire import plain
+from host_programs.wire import to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = [sys.executable, "-I", "-S"]  # nothing but the standard library, as on the barest host
@@ -37,7 +37,7 @@ def run_step(
 ) -> subprocess.CompletedProcess[str]:
     """The verb of these words with a dataclass of arguments, away from the checkout; `order`: more of
     dispatch.Order."""
-    return run_with(words, json.dumps({"arguments": plain(arguments), **order}), environment, timeout)
+    return run_with(words, json.dumps({"arguments": to_json(arguments), **order}), environment, timeout)
 
 
 def run_with(

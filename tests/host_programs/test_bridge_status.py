@@ -13,7 +13,7 @@ import pytest
 
 from host_programs.bridge import bridge_status
 from host_programs.docker import inspect_container
-from host_programs.wire import plain
+from host_programs.wire import to_json
 from tests.host_programs.container_json import EVENTS, ID, STARTED, inspected
 from tests.host_programs.scripted_server import Answer, Call, Raw, ScriptedServer, closed_port, drip, error, reply
 from tests.host_programs.stub_docker import StubDocker, out
@@ -57,7 +57,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubDocker:
 
 def look(url: str, as_token: str = TOKEN, timeout: float = 5, port: int = 29328) -> dict[str, Any]:
     address = bridge_status.BridgeAddress("matrix-net", port, url, "signal", as_token, timeout)
-    return dict(plain(bridge_status.read_bridge_status(address, inspect_container("mautrix-signal"))))
+    return dict(to_json(bridge_status.read_bridge_status(address, inspect_container("mautrix-signal"))))
 
 
 def test_well_and_the_same_every_time(docker: StubDocker) -> None:

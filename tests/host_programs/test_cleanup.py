@@ -27,7 +27,7 @@ from host_programs.files.directory import ClaimedDirectory
 from host_programs.files.files import OwnedFile, OwnedFiles
 from host_programs.messages import ScriptError
 from host_programs.postgres import isolation
-from host_programs.wire import plain
+from host_programs.wire import to_json
 from tests.facts import STACK, whole
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 from verdicts.host_facts.archive import Manifest
@@ -258,7 +258,7 @@ def test_the_dumps_of_a_proof_that_was_killed_go_with_its_note(box: Box) -> None
     dump = box.bridge.parent / "mautrix_signal_20261125T142233Z.shared.sql.gz"
     dump.write_bytes(b"x")
     noted = proof.Note((proof.NotedDump(str(dump), hashlib.sha256(b"x").hexdigest()),))
-    (box.shared_directory / directory.PROVEN).write_text(json.dumps(plain(noted)))
+    (box.shared_directory / directory.PROVEN).write_text(json.dumps(to_json(noted)))
     directory.release_directory(own)
     assert box.shared_directory.exists()
     cleanup_stack(box.stack)

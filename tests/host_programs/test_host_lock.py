@@ -15,7 +15,7 @@ from host_programs.bridge.config import ConfigFile, SettingsQuestion
 from host_programs.files.files import OwnedFile
 from host_programs.host_lock import hold_step_lock, list_running_steps
 from host_programs.messages import ScriptError
-from host_programs.wire import plain
+from host_programs.wire import to_json
 from tests.host_programs.steps import PYTHON, ROOT, dispatching, program_path, run_step
 
 STACK = f"project/cut-off-test-{os.getpid()}"  # the locks are the host's: another run of the tests has its own
@@ -44,7 +44,7 @@ def test_the_next_run_of_it_waits_and_says_for_whom(tmp_path: Path) -> None:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert later.stdin and later.stderr
-        later.stdin.write(json.dumps({"arguments": plain(arguments(tmp_path)), "step": STEP}))
+        later.stdin.write(json.dumps({"arguments": to_json(arguments(tmp_path)), "step": STEP}))
         later.stdin.close()
         later.stdin = None
         told = later.stderr.readline()

@@ -21,7 +21,7 @@ from host_programs.files.directory import CLAIM, ClaimedDirectory
 from host_programs.files.programs import Programs, install_programs
 from host_programs.messages import ScriptError
 from host_programs.program_file import build_program_file
-from host_programs.wire import plain
+from host_programs.wire import to_json
 from tests.facts import STACK, whole
 from tests.host_programs.private_postgres import Postgres, postgres
 from tests.host_programs.steps import PYTHON
@@ -54,7 +54,7 @@ class Host:
         arguments = self.programs if words == INSTALL else self.parts
         return subprocess.run(
             [*PYTHON, file or self.project, *words.split()],
-            input=json.dumps({"arguments": plain(arguments), "step": f"{self.path} {words}"}),
+            input=json.dumps({"arguments": to_json(arguments), "step": f"{self.path} {words}"}),
             text=True, capture_output=True, env=self.server.environment(**environment), cwd="/", timeout=60,
             check=False,
         )  # fmt: skip
@@ -84,7 +84,7 @@ def test_it_is_copied_through_a_connection_too(host: Host) -> None:
     """Over SSH the file and what it is told come on standard input."""
     done = subprocess.run(
         [*PYTHON, "-c", RUN_FROM_STDIN, *INSTALL.split()],
-        input=stdin_of(BUILT.data, json.dumps({"arguments": plain(host.programs)})),
+        input=stdin_of(BUILT.data, json.dumps({"arguments": to_json(host.programs)})),
         capture_output=True, env=host.server.environment(), cwd="/", timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")

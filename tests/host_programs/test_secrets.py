@@ -15,7 +15,7 @@ from host_programs.backup.archives import ArchivePath
 from host_programs.messages import ScriptError
 from host_programs.secrets import NoArguments
 from host_programs.verbs import words_of
-from host_programs.wire import typed
+from host_programs.wire import from_json
 from tests.host_programs.steps import run_step
 
 
@@ -23,7 +23,7 @@ def generated() -> Seed:
     """As the host makes it."""
     done = run_step(words_of(secrets.make_seed), NoArguments())
     assert done.returncode == 0, done.stderr
-    return typed(Seed, json.loads(done.stdout))
+    return from_json(Seed, json.loads(done.stdout))
 
 
 def test_every_secret_has_its_length_is_of_letters_and_digits_and_never_twice_the_same() -> None:

@@ -38,12 +38,12 @@ from host_programs.status import last_dumps
 from host_programs.status.deployed import read_deployment, record_deployment
 from host_programs.status.last_dumps import read_last_dump
 from host_programs.status.print_status import main, read_report
-from host_programs.status.read_status import Look, read_health, read_status
+from host_programs.status.read_status import StatusContext, read_health, read_status
 from host_programs.status.rights import read_rights
 from host_programs.synapse.inside import homeserver_edit
 from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
 from host_programs.verbs import words_of
-from host_programs.wire import plain, typed
+from host_programs.wire import from_json, to_json
 from tests.facts import HOMESERVER, KEYS, ROOT, STACK, TOKENS, whole
 from tests.host_programs.container_json import ID, STARTED, inspected
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
@@ -150,7 +150,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubDocker:
 
     def run_here(container: str, verb: Callable[[Any], Any], arguments: Any, timeout: float) -> Any:
         assert container == "matrix-synapse"
-        return verb(typed(type(arguments), json.loads(json.dumps(plain(arguments)))))
+        return verb(from_json(type(arguments), json.loads(json.dumps(to_json(arguments)))))
 
     monkeypatch.setattr(program_file, "run_inside", run_here)
     return stub
@@ -194,7 +194,7 @@ def test_a_host_as_up_left_it_is_well_and_stays_as_it_is(host: Host) -> None:
     assert [dump.database for dump in facts.dumps] == ["mas"]
     reading = ("container inspect ", f"exec {ID} curl ", "exec -i matrix-postgres psql ", "logs ")
     assert all(call.startswith(reading) for call in host.docker.calls), host.docker.calls
-    assert typed(StatusFacts, json.loads(json.dumps(plain(facts)))) == facts
+    assert from_json(StatusFacts, json.loads(json.dumps(to_json(facts)))) == facts
 
 
 def test_no_secret_is_in_what_was_seen(host: Host) -> None:
@@ -348,7 +348,7 @@ def test_the_entries_are_looked_for_by_the_program_that_runs_in_synapse_s_contai
     words, entries = words_of(homeserver_edit.add_entries).split(), Entries.of(deployment)
     order = program_file.inside_order(EditRequest(HOMESERVER, entries))
     done = subprocess.run([sys.executable, "-c", RUN_FROM_STDIN, *words], input=order, capture_output=True, check=True)
-    found = typed(EditResult, json.loads(done.stdout))
+    found = from_json(EditResult, json.loads(done.stdout))
     assert found.missing == find_missing_entries(HOMESERVER, entries) and not found.refused
 
 
@@ -430,7 +430,7 @@ def archive(host: Host, created: str, **changed: Any) -> Path:
         members=(),
         missing=(),
     )
-    data = json.dumps(plain(replace(manifest, **changed))).encode()
+    data = json.dumps(to_json(replace(manifest, **changed))).encode()
     folder = Path(host.deployment.bridges[0].archive.directory)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"mautrix-signal-{created}.tar.gz"
@@ -549,7 +549,7 @@ def test_a_preview_reads_no_dump_and_asks_docker_for_each_bridge_s_log_alone(dum
     cut = dumps_host.dump("mas", 3600, gzip.compress(WHOLE)[:-8])
     calls = len(dumps_host.docker.calls)
     containers = inspect_containers("mautrix-signal", "matrix-synapse")
-    facts = read_health(dumps_host.deployment, Look(containers, "", "", dumps_host.script.read_text()))
+    facts = read_health(dumps_host.deployment, StatusContext(containers, "", "", dumps_host.script.read_text()))
     assert [call.split()[0] for call in dumps_host.docker.calls[calls + 1 :]].count("logs") == 1
     assert facts.bridges[0].dump.good and facts.dumps[0].good and facts.dumps[0].good.path == str(cut)
-    assert facts == typed(Health, json.loads(json.dumps(plain(facts))))
+    assert facts == from_json(Health, json.loads(json.dumps(to_json(facts))))

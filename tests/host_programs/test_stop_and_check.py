@@ -21,7 +21,7 @@ import pytest
 
 from host_programs.messages import ScriptError
 from host_programs.synapse import stop_and_check
-from host_programs.wire import plain
+from host_programs.wire import to_json
 from tests import facts
 from tests.host_programs import scripted_server as play
 from tests.host_programs.container_json import inspected
@@ -107,7 +107,7 @@ class Check:
         os.environ["PATH"] = self.docker.environment["PATH"]
         try:
             result = stop_and_check.stop_and_check(self.arguments(url, **more))
-            return subprocess.CompletedProcess([], 0, json.dumps(plain(result)), "")
+            return subprocess.CompletedProcess([], 0, json.dumps(to_json(result)), "")
         except ScriptError as stop:
             return subprocess.CompletedProcess([], 1, "", str(stop))
         finally:

@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 import pytest
 
-from host_programs.wire import WireError, plain, typed
+from host_programs.wire import WireError, from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ WHOLE: dict[str, Any] = {
 
 
 def test_what_is_sent_is_what_arrives() -> None:
-    value = typed(Outer, WHOLE)
+    value = from_json(Outer, WHOLE)
     assert value == Outer(Inner("a"), (Inner("b", 1),), {"x": True}, 2.0)
-    assert typed(Outer, plain(value)) == value
-    assert typed(Outer, {**WHOLE, "maybe": "here"}).maybe == "here"
+    assert from_json(Outer, to_json(value)) == value
+    assert from_json(Outer, {**WHOLE, "maybe": "here"}).maybe == "here"
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_what_is_sent_is_what_arrives() -> None:
 )
 def test_whatever_does_not_fit_is_named_with_its_place(change: dict[str, Any], told: str) -> None:
     with pytest.raises(WireError) as wrong:
-        typed(Outer, {**WHOLE, **change}, "it")
+        from_json(Outer, {**WHOLE, **change}, "it")
     assert str(wrong.value).startswith(told)
 
 
 def test_a_value_is_never_told() -> None:
     with pytest.raises(WireError) as wrong:
-        typed(Outer, {**WHOLE, "seconds": "hunter2"}, "it")
+        from_json(Outer, {**WHOLE, "seconds": "hunter2"}, "it")
     assert "hunter2" not in str(wrong.value)

@@ -16,7 +16,7 @@ import pytest
 
 from host_programs.bridge import bridge_status, readiness
 from host_programs.docker import inspect_container
-from host_programs.wire import plain
+from host_programs.wire import to_json
 from lab.box import Lab
 from tests.host_programs.steps import run_step
 from tests.lab.conftest import deployment_of
@@ -69,7 +69,7 @@ class Bridge:
     def status(self) -> dict[str, Any]:
         network = deployment_of(self.lab).synapse.network
         address = bridge_status.BridgeAddress(network, 29328, self.lab.synapse_url, "signal", self.token)
-        return dict(plain(bridge_status.read_bridge_status(address, inspect_container(self.lab.bridge))))
+        return dict(to_json(bridge_status.read_bridge_status(address, inspect_container(self.lab.bridge))))
 
     def restart(self) -> None:
         self.lab.docker("restart", "--time", "5", self.lab.bridge)

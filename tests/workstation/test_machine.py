@@ -21,7 +21,7 @@ from host_programs.backup.archives import ArchivePath, read_archived_key
 from host_programs.dispatch import Order
 from host_programs.program_file import ProgramFile, build_program_file
 from host_programs.secrets import NoArguments, make_seed
-from host_programs.wire import typed
+from host_programs.wire import from_json
 from workstation import machine
 from workstation.machine import LocalMachine, Machine, MachineError, SshMachine
 from workstation.ssh_client import ForwardError
@@ -132,7 +132,7 @@ def test_a_program_that_says_nothing_is_named_with_its_exit_code(make: Any, clie
 @pytest.mark.parametrize("make", [local, behind_ssh], ids=["local", "ssh"])
 def test_a_host_that_does_not_answer_ends_the_look(make: Any, client: Path, tmp_path: Path) -> None:
     with (
-        patch.object(machine, "LOOK_LIMIT", 0.5),
+        patch.object(machine, "ANSWER_LIMIT", 0.5),
         pytest.raises(MachineError, match=r"^secrets make-seed: no answer from the host in 0\.5 s$"),
     ):
         make(tmp_path, ProgramFile(b"import time\ntime.sleep(5)\n")).run(make_seed, NoArguments())
@@ -267,7 +267,9 @@ def test_what_a_step_is_told_is_what_the_dispatcher_reads_and_the_same_each_time
     reached = local(tmp_path, docker_host="unix:///run/docker.sock")
     text = reached.order(ArchivePath("/a.tar.gz"), "stack step", 2)
     assert text == reached.order(ArchivePath("/a.tar.gz"), "stack step", 2)
-    assert typed(Order, json.loads(text)) == Order({"archive": "/a.tar.gz"}, "stack step", "unix:///run/docker.sock", 2)
+    assert from_json(Order, json.loads(text)) == Order(
+        {"archive": "/a.tar.gz"}, "stack step", "unix:///run/docker.sock", 2
+    )
     assert [*json.loads(text)] == sorted(json.loads(text))
     assert reached.order(ArchivePath("/a.tar.gz"), "stack step", 3) != text, "reapply runs the step again"
 
