@@ -100,3 +100,21 @@ def test_another_postgres_container_with_the_same_data_does_not_stop_a_destroy(d
         assert deployed.psql("select count(*) from pg_database where datname = 'mautrix_signal'") == "0"
     finally:
         deployed.docker("rm", "-f", *taken)
+
+
+def test_a_destroy_without_its_program_file_names_the_command_that_puts_it_back(deployed: Lab, shared: Shared) -> None:
+    """Python alone says that it can't open a file. The command touches nothing else, and the destroy goes on."""
+    shared.spoilt = True
+    (program,) = deployed.host_dir.glob("bridges/mautrix-host-*.pyz")
+    program.unlink()
+    done = deployed.pulumi("destroy", "--yes", "--skip-preview", check=False)
+    assert done.returncode != 0
+    command = "pulumi up --target-replace '**host-programs'"
+    assert f"its program file is gone from the host: `{command}` puts it back" in done.stdout + done.stderr
+    container = deployed.docker.inspect("container", [deployed.bridge])[deployed.bridge]
+    assert container["State"]["Running"]
+    done = deployed.pulumi("up", "--yes", "--skip-preview", "--target-replace", "**host-programs")
+    assert "+-1 replaced" in done.stdout and program.is_file()
+    assert deployed.docker.inspect("container", [deployed.bridge])[deployed.bridge]["Id"] == container["Id"]
+    deployed.pulumi("destroy", "--yes", "--skip-preview")
+    assert not program.exists()
