@@ -59,8 +59,8 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def _exit_by_signal(number: int, _: object) -> NoReturn:
-    for each in _ENDING:  # a second one does not cut short what the first has the verb take back
-        signal.signal(each, signal.SIG_IGN)
+    for ending in _ENDING:  # a second one does not cut short what the first has the verb take back
+        signal.signal(ending, signal.SIG_IGN)
     sys.exit(f"ended by {signal.Signals(number).name}")  # is said at the exit: `say` may be at work in this thread
 
 

@@ -13,11 +13,9 @@ from host_programs import program_file
 from host_programs.docker import find_path_in_container, inspect_container
 from host_programs.messages import ScriptError
 from host_programs.synapse import client
-from host_programs.synapse.exchange import Request, send_request
 from host_programs.synapse.homeserver_file import find_path_inside
 from host_programs.synapse.inside import process as synapse_process
 from host_programs.synapse.inside import synapse_facts
-from verdicts.answers import summarize_answer
 from verdicts.host_facts.docker import Container
 from verdicts.host_facts.synapse import SynapseFacts
 
@@ -38,11 +36,9 @@ def read_answer(synapse: Synapse) -> tuple[str, str]:
     url = ""
     try:
         url = client.find_url(synapse)
-        exchange = send_request("versions", url, Request("GET", "/_matrix/client/versions"), 5)
+        return url, client.explain_silence(url, 5)
     except ScriptError as error:
         return url, str(error)
-    answers = exchange.status == 200 and "versions" in (exchange.json() or {})
-    return url, "" if answers else summarize_answer(exchange)
 
 
 def find_worker_containers(containers: Mapping[str, Container], synapse: Synapse) -> tuple[str, ...]:

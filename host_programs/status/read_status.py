@@ -23,10 +23,8 @@ from host_programs.files import safe_files
 from host_programs.files.files import read_dump_script_owner
 from host_programs.status.last_dumps import dump_directory, read_last_dump
 from host_programs.status.rights import read_rights
-from host_programs.synapse.client import url_of
-from host_programs.synapse.exchange import Request, send_request
+from host_programs.synapse.client import explain_silence, url_of
 from host_programs.synapse.inside import homeserver_edit
-from verdicts.answers import summarize_answer
 from verdicts.bridge_log import last_event_time
 from verdicts.host_facts.bridge import BridgeStatus
 from verdicts.host_facts.docker import Container
@@ -112,7 +110,6 @@ def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
             BridgeStatusFacts(
                 **vars(bridge),
                 last_event_at=event.result(),
-                registration_problem=_as_token(place)[1],
                 archive=_newest_archive(place),
             )
             for place, bridge, event in zip(deployment.bridges, health.result().bridges, events)
@@ -153,11 +150,9 @@ def _synapse(
     url = ""
     try:
         url = url_of(deployment.synapse, container)
-        exchange = send_request("versions", url, Request("GET", "/_matrix/client/versions"), seconds)
+        return url, explain_silence(url, seconds)
     except Exception as error:
         return url, describe_error(error)
-    good = exchange.status == 200 and not exchange.fault and "versions" in (exchange.json() or {})
-    return url, "" if good else summarize_answer(exchange)
 
 
 # one bridge ------------------------------------------------------------------------------------------------------
@@ -165,12 +160,13 @@ def _synapse(
 
 def _read_bridge(deployment: BridgeDeployment, context: StatusContext, dump: Future[DumpFacts]) -> BridgeHealth:
     place, container = deployment.place, context.containers.get(deployment.place.container)
+    as_token, registration_problem = _as_token(deployment)
     address = BridgeAddress(
         network=place.network,
         port=place.port,
         synapse_url=context.synapse_url,
         appservice_id=deployment.bridge.appservice_id,
-        as_token=_as_token(deployment)[0],
+        as_token=as_token,
         timeout=context.seconds,
     )
     return BridgeHealth(
@@ -182,6 +178,7 @@ def _read_bridge(deployment: BridgeDeployment, context: StatusContext, dump: Fut
             else read_bridge_status(address, container)
         ),
         started_at=rfc3339_seconds(container.started) if container else None,
+        registration_problem=registration_problem,
         dump=dump.result(),
     )
 

@@ -14,7 +14,7 @@ from documents.places import AUTO, Synapse
 from host_programs.docker import inspect_container
 from host_programs.messages import ScriptError
 from host_programs.synapse.exchange import Request, send_request
-from verdicts.answers import Exchange
+from verdicts.answers import Exchange, summarize_answer
 from verdicts.host_facts.docker import Container
 
 
@@ -41,6 +41,13 @@ def url_of(synapse: Synapse, container: Optional[Container]) -> str:
             f"network {synapse.network}: start it, or set synapseUrl"
         )
     return f"http://{host_and_port}"
+
+
+def explain_silence(url: str, seconds: float) -> str:
+    """Why the client-server API does not answer there within `seconds`; "" if it does."""
+    exchange = send_request("versions", url, Request("GET", "/_matrix/client/versions"), seconds)
+    answers = exchange.status == 200 and not exchange.fault and "versions" in (exchange.json() or {})
+    return "" if answers else summarize_answer(exchange)
 
 
 class SynapseClient:

@@ -41,23 +41,22 @@ class NewestArchive:
 
 @dataclass(frozen=True)
 class BridgeHealth:
-    """One bridge. `name`: its container's."""
+    """One bridge. `name`: its container's. `registration_problem`: why the registration in Synapse's directory tells no
+    as_token, "" if it does; without a token Synapse is not asked for its ping."""
 
     name: str
     database: Database
     status: BridgeStatus
     started_at: Optional[float]
+    registration_problem: str
     dump: DumpFacts
 
 
 @dataclass(frozen=True)
 class BridgeStatusFacts(BridgeHealth):
-    """`last_event_at`: when Synapse last handed it an event; None if its log's last lines do not tell.
-    `registration_problem`: why the registration in Synapse's directory tells no as_token, "" if it does; without a
-    token `status` does not ask Synapse for its ping."""
+    """`last_event_at`: when Synapse last handed it an event; None if its log's last lines do not tell."""
 
     last_event_at: Optional[float]
-    registration_problem: str
     archive: NewestArchive
 
 
