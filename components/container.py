@@ -110,6 +110,7 @@ class BridgeContainer(pulumi.ComponentResource):
                         bridge=bridge.bridge.name,
                         image=place.image,
                         directory=bridge.archive.directory,
+                        postgres=bridge.postgres,
                         database=place.database,
                         files=(values[0], bridge.registration_path, bridge.doublepuppet_path),
                         pickle_key=values[1].pickle_key,
@@ -172,7 +173,7 @@ class BridgeContainer(pulumi.ComponentResource):
         )
         proof = host.command(
             f"{name}-readiness",
-            pulumi.Output.all(container.id, folder, args.registered, args.doublepuppet_as_token).apply(
+            pulumi.Output.all(container.id, folder, args.registered, args.doublepuppet_as_token, args.keys).apply(
                 lambda values: readiness.ReadinessArguments(
                     bridge=place,
                     container_id=values[0],
@@ -190,6 +191,7 @@ class BridgeContainer(pulumi.ComponentResource):
                     archives=bridge.archive.directory,
                     archive_owner=bridge.archive_owner,
                     program=bridge.bridge.name,
+                    pickle_key=values[4].pickle_key,
                 )
             ),
             create=readiness.wait_until_ready,

@@ -1,33 +1,38 @@
 """Archives of a bridge: its database, its key and its files in one private file.
 
 `<bridge>-<UTC timestamp>.tar.gz` (0600) holds manifest.json (stack, domain, versions, and why the archive was made),
-keys.json (the key that the database needs), database.sql, and the files under `files/` with their host paths. An
-archive gets its name once it was read back. No secret is in any other file that others can read, or printed.
+keys.json (the key that the database needs), database.dump (pg_dump's custom format), and the files under `files/` with
+their host paths. An archive gets its name once it is proven: it reads back as it was written, its dump restores, and
+its key opens what the dump holds. No secret is in any other file that others can read, or printed.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
-import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Optional
 
-from documents.places import Database
+from documents.bridge.pickle_key import find_key_fault, key_fingerprint
+from documents.places import Database, Postgres
+from host_programs import host_lock
+from host_programs.files import safe_files
 from host_programs.messages import ScriptError, say
-from host_programs.postgres import dumps, measure, psql
+from host_programs.postgres import dump_restore, dumps, measure, psql
 from host_programs.wire import WireError, from_json, to_json
 from verdicts.host_facts.archive import Manifest, Member
 
-MANIFEST, DATABASE, KEYS = "manifest.json", "database.sql", "keys.json"
-_VERSION = 3
+MANIFEST, DATABASE, KEYS = "manifest.json", "database.dump", "keys.json"
+_VERSION = 4
+_UNFINISHED = ".part"  # the end of the name of an archive that is being written
 _TRIES = 20  # to make a directory that other steps remove again
 WRITABLE = "it should be a directory that can be written (setting archiveDir)"
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
@@ -35,15 +40,16 @@ _STAMP = re.compile(r"\d{8}T\d{6}Z")
 
 @dataclass(frozen=True)
 class BridgeData:
-    """What to archive: the bridge of `stack` ("project/name"), which runs `image`; its archives are in `directory`.
-    `files` (host paths) are archived, too; a missing file is left out with a note. `pickle_key` (secret) decrypts the
-    keys in the database."""
+    """What to archive: the bridge of `stack` ("project/name"), which runs `image`; its archives are in `directory`; its
+    `database` is in `postgres`. `files` (host paths) are archived, too; a missing file is left out with a note.
+    `pickle_key` (secret) decrypts the keys in the database."""
 
     stack: str
     domain: str
     bridge: str
     image: str
     directory: str
+    postgres: Postgres
     database: Database
     files: tuple[str, ...]
     pickle_key: str = field(repr=False)
@@ -52,43 +58,74 @@ class BridgeData:
 # writing ---------------------------------------------------------------------------------------------------------
 
 
-def write_archive(data: BridgeData, reason: str, timestamp: Optional[str] = None, portable: bool = False) -> str:
-    """Write a new archive; its path, or "" if the database is gone. `timestamp`: default now, as 20260131T235959Z.
-    `portable`: any role can restore it. ScriptError, and no archive is left, if it cannot be complete."""
+def write_archive(data: BridgeData, reason: str, timestamp: Optional[str] = None) -> str:
+    """Write a new archive, and prove it; its path, or "" if the database is gone. `timestamp`: default now, as
+    20260131T235959Z. ScriptError, and no archive is left, if it cannot be complete."""
     stamp = timestamp or datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     if not _STAMP.fullmatch(stamp):
         raise ScriptError(f"timestamp {stamp!r}: it should be like 20260131T235959Z")
     database, folder = data.database, Path(data.directory)
     for kind, value in (("bridge", data.bridge), ("database", database.database), ("role", database.role)):
         psql.check_name(kind, value)
-    if measure.measure_database(database) is None:
+    measured = measure.measure_database(database)
+    if measured is None:
         return ""
+    require_key(database, data.pickle_key, measured.key, measured.accounts)
     final = folder / f"{data.bridge}-{stamp}.tar.gz"
-    with _make_workplace(folder, f".{final.name}.") as part:
+    with _lock(data), _make_unfinished(final) as part:
+        _remove_unfinished(data, part)
         if final.exists():
             raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
-        packed = _pack(data, reason, stamp, portable, part)
-        os.link(packed, final)  # never over an archive that is there
+        _write(data, reason, stamp, measured.key, part)
+        os.link(part, final)  # never over an archive that is there
         _sync(folder)
     say(f"archived: {final}, {final.stat().st_size} bytes: the database {database.database} and its files")
     return str(final)
 
 
+def require_key(database: Database, pickle_key: str, noted: str, accounts: Iterable[bytes]) -> None:
+    """ScriptError unless the pickle key is the one of the database's content, as of `find_key_fault`."""
+    if fault := find_key_fault(pickle_key, noted, accounts):
+        raise ScriptError(
+            f"{database.container}: database {database.database}: {fault} than this state's: an archive with "
+            "this key would be useless, so nothing was removed: was the state lost, or made anew? Bring the old one "
+            "back (`pulumi stack import`)"
+        )
+
+
+def remove_unfinished(data: BridgeData) -> None:
+    """Remove what a run that was killed has left of an archive of this bridge."""
+    with _lock(data):
+        _remove_unfinished(data)
+
+
+def _lock(data: BridgeData) -> AbstractContextManager[None]:
+    return host_lock.hold_lock(f"the archives of {data.bridge} in {data.directory}", data.stack)
+
+
+def _remove_unfinished(data: BridgeData, present: Optional[Path] = None) -> None:
+    for path in Path(data.directory).glob(f".{data.bridge}-*.tar.gz{_UNFINISHED}"):
+        stamp = path.name[len(data.bridge) + 2 : -len(f".tar.gz{_UNFINISHED}")]
+        if path != present and _STAMP.fullmatch(stamp):
+            path.unlink()
+            say(f"removed: {path}: a run that was killed had begun to write it")
+
+
 @contextmanager
-def _make_workplace(folder: Path, prefix: str) -> Iterator[Path]:
-    """A temporary private directory inside of `folder`. Missing directories of `folder` are made (0700), and removed at
-    the end if they are still empty. Several bridges may be archived at the same time: they may use the directories that
-    this one made, or remove them. ScriptError if the disk refuses something."""
+def _make_unfinished(final: Path) -> Iterator[Path]:
+    """A new private file beside `final`, which is removed at the end. Missing directories are made (0700), and removed
+    at the end if they are still empty. Several bridges may be archived at the same time: they may use the directories
+    that this one made, or remove them. ScriptError if the disk refuses something."""
     made: list[Path] = []
     try:
-        part = _make_private_directory(folder, prefix, made)
+        part = _make_private_file(final.with_name(f".{final.name}{_UNFINISHED}"), made)
         try:
             yield part
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            part.unlink()
     except OSError as error:
         raise ScriptError(
-            f"{folder}: not archived, and nothing was removed: {error.strerror or error}: {WRITABLE}"
+            f"{final.parent}: not archived, and nothing was removed: {error.strerror or error}: {WRITABLE}"
         ) from error
     finally:
         for directory in reversed(made):
@@ -96,62 +133,90 @@ def _make_workplace(folder: Path, prefix: str) -> Iterator[Path]:
                 directory.rmdir()
 
 
-def _make_private_directory(folder: Path, prefix: str, made: list[Path]) -> Path:
-    """`made` gets the directories that were missing, outermost first."""
+def _make_private_file(path: Path, made: list[Path]) -> Path:
+    """Make a file, or empty what a run that was killed has left there. `made` gets the directories that were missing,
+    outermost first."""
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):  # another bridge's step has removed one meanwhile
-            for directory in (*reversed(folder.parents), folder):
+            for directory in reversed(path.parents):
                 if not directory.exists():
                     with suppress(FileExistsError):
                         directory.mkdir(mode=0o700)
                         made.append(directory)
-            check_directory(folder)
-            return Path(tempfile.mkdtemp(prefix=prefix, dir=folder))  # 0700
+            check_directory(path.parent)
+            path.unlink(missing_ok=True)
+            write_private_file(path, b"")
+            return path
     raise FileNotFoundError(2, "goes away as often as it is made")
 
 
-def _pack(data: BridgeData, reason: str, stamp: str, portable: bool, part: Path) -> Path:
-    """Make the archive in the private directory `part`, and read it back; its path."""
-    database, packed = data.database, part / "archive.tar.gz"
-    dumps.make_dump(database, part / DATABASE, portable)
-    write_private_file(part / KEYS, json.dumps({"pickle_key": data.pickle_key}).encode())
-    members = {DATABASE: part / DATABASE, KEYS: part / KEYS}
-    missing = sorted(name for name in data.files if not Path(name).is_file())
-    for name in missing:
-        say(f"note: {name}: is not there, so the archive goes without it")
-    members |= {f"files{os.path.abspath(name)}": Path(name) for name in data.files if name not in missing}
-    schema, schema_unknown = _read_schema(database)
-    manifest = Manifest(
-        version=_VERSION,
-        created=stamp,
-        reason=reason,
-        stack=data.stack,
-        domain=data.domain,
-        bridge=data.bridge,
-        image=data.image,
-        schema=schema,
-        database=database.database,
-        role="" if portable else database.role,
-        members=tuple(_describe_member(name, path) for name, path in members.items()),
-        missing=tuple(missing),
-        schema_unknown=schema_unknown,
-    )
-    write_private_file(part / MANIFEST, (json.dumps(to_json(manifest), indent=1, sort_keys=True) + "\n").encode())
-    _write_tar(packed, {MANIFEST: part / MANIFEST, **members})
-    with open_archive(packed) as (_, checked):
+def _write(data: BridgeData, reason: str, stamp: str, noted: str, part: Path) -> None:
+    """Write the archive into the file `part`, and prove it."""
+    with tempfile.TemporaryFile(dir=part.parent) as dump:  # without a name: it goes with this process
+        dumps.make_dump(data.database, dump, *dump_restore.ARCHIVED)
+        schema, accounts = _try_restore(data, dump)
+        require_key(data.database, data.pickle_key, noted, accounts)
+        if schema.error:
+            name = data.database.database
+            say(f"note: {name}: its schema versions cannot be read, so the archive goes without them: {schema.error}")
+        own = part.stat()
+        keys = json.dumps({"pickle_key": data.pickle_key}).encode()
+        contents = {DATABASE: _Content(dump, own), KEYS: _Content(io.BytesIO(keys), own)}
+        missing = []
+        for name in data.files:
+            content = safe_files.read_file(Path(name))
+            if content is None:
+                missing.append(name)
+                say(f"note: {name}: is not there, so the archive goes without it")
+            else:
+                contents[f"files{os.path.abspath(name)}"] = _Content(io.BytesIO(content.data), content.status)
+        manifest = Manifest(
+            version=_VERSION,
+            created=stamp,
+            reason=reason,
+            stack=data.stack,
+            domain=data.domain,
+            bridge=data.bridge,
+            image=data.image,
+            schema=schema.versions,
+            database=data.database.database,
+            key=key_fingerprint(data.pickle_key),
+            members=tuple(_describe_member(name, content) for name, content in contents.items()),
+            missing=tuple(sorted(missing)),
+            schema_unknown=schema.error,
+        )
+        _write_tar(part, manifest, contents)
+    with open_archive(part) as (_, checked):
         if checked != manifest:
-            raise ScriptError(f"{packed}: reads back differently from what was written: is the disk sound?")
-    return packed
+            raise ScriptError(f"{part}: reads back differently from what was written: is the disk sound?")
 
 
-def _read_schema(database: Database) -> tuple[dict[str, int], str]:
-    """The versions of the database's schema, and why they are unknown: an archive may lack them."""
-    try:
-        rows = psql.run_sql(database.container, database.role, database.database, measure.SCHEMA)
-    except ScriptError as error:
-        say(f"note: {database.database}: its schema versions cannot be read, so the archive goes without them: {error}")
-        return {}, str(error)
-    return {table: version for table, (version, _) in json.loads("".join(rows)).items()}, ""
+@dataclass(frozen=True)
+class _Content:
+    """What a member of an archive is made of; `status` has its mode and owner."""
+
+    stream: IO[bytes]
+    status: os.stat_result
+
+
+@dataclass(frozen=True)
+class _Schema:
+    """The versions of the database's schema by table, or why they are unknown: an archive may lack them."""
+
+    versions: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+
+
+def _try_restore(data: BridgeData, dump: IO[bytes]) -> tuple[_Schema, tuple[bytes, ...]]:
+    """The schema of a dump, and the accounts in it, as a scratch database has them. ScriptError if it cannot be
+    restored."""
+    dump.seek(0)
+    questions = (" ".join(measure.SCHEMA.split()), measure.ACCOUNTS)
+    schema, accounts = dump_restore.try_restore(data.postgres, data.stack, data.database, dump, *questions)
+    found = measure.parse_accounts(accounts.stdout.splitlines()) if accounts.succeeded else ()
+    if schema.succeeded:
+        return _Schema({table: version for table, (version, _) in json.loads(schema.stdout).items()}), found
+    return _Schema(error=schema.stderr.strip().partition("\n")[0]), found
 
 
 def check_directory(path: Path) -> None:
@@ -170,19 +235,24 @@ def write_private_file(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _describe_member(name: str, path: Path) -> Member:
-    status = path.stat()
-    mode = f"{status.st_mode & 0o7777:04o}"
-    with path.open("rb") as file:
-        return Member(name, dumps.hash_stream(file), status.st_size, mode, status.st_uid, status.st_gid)
+def _describe_member(name: str, content: _Content) -> Member:
+    content.stream.seek(0)
+    digest, size, status = dumps.hash_stream(content.stream), content.stream.tell(), content.status
+    return Member(name, digest, size, f"{status.st_mode & 0o7777:04o}", status.st_uid, status.st_gid)
 
 
-def _write_tar(target: Path, members: Mapping[str, Path]) -> None:
-    """Write the members to the disk, in this order, as a private file."""
-    target.touch(mode=0o600)
-    with tarfile.open(target, "w:gz", format=tarfile.PAX_FORMAT, dereference=True) as tar:
-        for name, path in members.items():
-            tar.add(path, arcname=name, recursive=False)
+def _write_tar(target: Path, manifest: Manifest, contents: Mapping[str, _Content]) -> None:
+    """Write the members to the disk, in this order, the manifest first."""
+    text = (json.dumps(to_json(manifest), indent=1, sort_keys=True) + "\n").encode()
+    with tarfile.open(target, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in {MANIFEST: _Content(io.BytesIO(text), target.stat()), **contents}.items():
+            info = tarfile.TarInfo(name)
+            info.size = content.stream.seek(0, os.SEEK_END)
+            info.mode = content.status.st_mode & 0o7777
+            info.uid, info.gid = content.status.st_uid, content.status.st_gid
+            info.mtime = int(content.status.st_mtime)
+            content.stream.seek(0)
+            tar.addfile(info, content.stream)
     _sync(target)
 
 
@@ -220,6 +290,11 @@ def list_archives(directory: str, bridge: str, owner: Optional[str] = None) -> I
             continue
         if owner in (None, manifest.archive_owner):
             yield path, manifest
+
+
+def is_key_archived(directory: str, bridge: str, key: str) -> bool:
+    """Whether an archive of the bridge, of any deployment, holds the pickle key of this fingerprint."""
+    return any(manifest.key == key for _, manifest in list_archives(directory, bridge))
 
 
 def list_earlier_archives(directory: str, bridge: str, owner: str) -> Iterator[tuple[Path, Manifest]]:
@@ -260,6 +335,20 @@ def open_member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     stream = tar.extractfile(name)
     assert stream is not None
     return stream
+
+
+def prove_archive(data: BridgeData, path: Path, fix: str) -> None:
+    """ScriptError, with the `fix`, unless the archive is whole and has this pickle key, its dump restores, and the key
+    opens what the dump holds."""
+    with open_archive(path) as (tar, _):
+        if extract_pickle_key(path, tar) != data.pickle_key:
+            raise ScriptError(
+                f"{path}: its keys are encrypted with another pickle key than this stack's, which was made before: "
+                f"nothing was restored; {fix}"
+            )
+        _, accounts = _try_restore(data, open_member(tar, DATABASE))
+        if fault := find_key_fault(data.pickle_key, "", accounts):
+            raise ScriptError(f"{path}: {fault} than the one in the archive: nothing was restored; {fix}")
 
 
 _UNREADABLE = (tarfile.TarError, EOFError, OSError, KeyError, WireError, ValueError)

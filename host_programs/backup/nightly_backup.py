@@ -97,7 +97,8 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
         if arguments.filtered:  # unreadable for us: others are made
             restorable = {bridge: private / f"{bridge.database}.sql" for bridge in arguments.bridges}
             for bridge, path in restorable.items():
-                dumps.make_dump(bridge, path)
+                with path.open("wb") as file:
+                    dumps.make_dump(bridge, file)
         dump_restore.prove_restores(arguments.postgres, arguments.stack, restorable)
         if is_kept:
             proof.add_to_note(arguments.note, made, new_directories)

@@ -20,10 +20,16 @@ from typing import Any
 from documents.bridge import adoption
 from documents.bridge.config import extract_bridge_config
 from documents.bridge.kinds import KINDS, Bridge, image_tag
-from documents.places import Database, archive_owner
+from documents.places import Database, Postgres, archive_owner
 from host_programs.backup import archives
 from host_programs.backup.archives import BridgeData
-from host_programs.docker import find_path_in_container, inspect_all_containers, inspect_container, run_docker
+from host_programs.docker import (
+    find_path_in_container,
+    inspect_all_containers,
+    inspect_container,
+    read_variable,
+    run_docker,
+)
 from host_programs.messages import ScriptError, say
 from host_programs.wire import from_json
 from verdicts.host_facts.docker import Container
@@ -58,11 +64,12 @@ def main(words: Sequence[str]) -> None:
         bridge=kind.name,
         image=image,
         directory=options.archive_dir or f"/var/backups/{kind.name}",
+        postgres=Postgres(postgres, 5432, read_variable(postgres, "POSTGRES_USER") or "postgres"),
         database=Database(postgres, bridge.database, bridge.user),
         files=(options.config, registration),
         pickle_key=bridge.pickle_key,
     )
-    archive = archives.write_archive(data, "adopted", portable=True)
+    archive = archives.write_archive(data, "adopted")
     if not archive:
         raise ScriptError(f"{options.config}: database.uri: there is no such database in {postgres}")
     entry = {"kind": options.bridge, "image": image, "restore": archive}

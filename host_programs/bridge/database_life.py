@@ -1,20 +1,20 @@
 """The life of the bridge's database: its first content, the changes of the image, and the archive at its end.
 
-The database's comment says what it began with, which image used it last, and which archive was restored to go back. A
-restore sets the comment in its own transaction, so nothing is restored twice.
+The database's comment says what it began with, which image used it last, and which archive was restored to go back.
+While an archive is restored, the comment names it. If the run is killed then, an empty database tells the next one to
+restore it again; any other one has its content.
 """
 
 from __future__ import annotations
 
 import contextlib
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
 from documents.bridge.kinds import image_tag
-from documents.fingerprint import fingerprint
+from documents.bridge.pickle_key import key_fingerprint
 from documents.marks import STACK_LABEL, owner_comment, parse_owner_comment
 from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
@@ -74,29 +74,33 @@ def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
     """Leave a new database empty, or restore it from an archive. Before a container of another image starts, stop the
     bridge and archive the database; to go back, restore an older archive.
 
-    ScriptError, and the database is unchanged, if an archive is damaged, is of another role or pickle key, or holds
-    anything but a dump, or if a database to restore into is not empty. ScriptError, and the bridge runs again, if the
-    database cannot be archived before a change."""
+    ScriptError, and the database is unchanged, if an archive is damaged, does not restore or is of another pickle key,
+    or if a database to restore into is not empty. ScriptError, and the bridge runs again, if the database cannot be
+    archived before a change."""
     _remove_unready_container(arguments)
-    data, key = arguments.data, fingerprint(arguments.data.pickle_key)[:16]
+    archives.remove_unfinished(arguments.data)
+    data, key = arguments.data, key_fingerprint(arguments.data.pickle_key)
     note = _read_note(data.database)
-    # Drop the notes of a destroy or a change that stopped on the way.
-    settled = {name: value for name, value in note.items() if name not in ("archived", "changing")}
+    restoring = str(note.get("restoring", ""))
+    cut_off = restoring if restoring and not _count_objects(data.database) else ""
+    if cut_off and note.get("back") != cut_off:
+        note = {}  # it never began
+    # Drop the notes of a destroy, a change or a restore that stopped on the way.
+    settled = {name: value for name, value in note.items() if name not in ("archived", "changing", "restoring")}
     if not note.get("began"):
         settled = {"began": arguments.restore, "key": key, "image": data.image}
         if arguments.restore == NO_ARCHIVE:
             _write_note(data, settled)
         else:
-            fix = "`pulumi destroy`, then `pulumi up` with restore set"
-            _restore_archive(data, Path(arguments.restore), fix, settled)
+            _begin_with_archive(data, Path(arguments.restore), settled)
     elif note.get("key") != key:
         raise ScriptError(
             f"{data.database.container}: the keys in the database {data.database.database} are encrypted with another "
             "pickle key than this state's: was the state lost, or made anew? Bring the old one back (`pulumi stack "
             "import`), or begin with an archive, which holds its key (setting restore)"
         )
-    elif note.get("image") != data.image or arguments.go_back not in ("", note.get("back")):
-        _change_image(arguments, settled)
+    elif cut_off or note.get("image") != data.image or arguments.go_back not in ("", note.get("back")):
+        _change_image(arguments, settled, cut_off)
     elif settled != note:
         _write_note(data, settled)
     earlier = ((str(path), manifest.image) for path, manifest in _list_earlier_archives(data))
@@ -118,71 +122,71 @@ def _remove_unready_container(arguments: DatabaseArguments) -> None:
         run_docker("rm", "-f", "-v", container.id)
 
 
-@contextlib.contextmanager
-def _open_matching_archive(data: BridgeData, path: Path, fix: str) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
-    """Open the archive. ScriptError unless it is intact, is of this role and key, and its dump is safe to run."""
-    database = data.database
+def _begin_with_archive(data: BridgeData, path: Path, note: Mapping[str, object]) -> None:
+    """Restore the archive into the empty database, and write the note."""
+    if objects := _count_objects(data.database):
+        raise ScriptError(
+            f"{data.database.container}: database {data.database.database} is not empty ({objects} tables, views, "
+            "types or functions), and an archive is restored into an empty one only: nothing was restored; set restore "
+            "to none to go on with what is there, or `pulumi destroy`, which archives it"
+        )
+    archives.prove_archive(data, path, "`pulumi destroy`, then `pulumi up` with restore set")
+    _restore_archive(data, path, note)
+
+
+def _restore_archive(data: BridgeData, path: Path, note: Mapping[str, object]) -> None:
+    """Put the content of a proven archive in the place of the present content, and write the note. ScriptError, and the
+    database is empty, if it cannot be restored all the same: the next run tries it again."""
+    restoring = _comment_statement(data, {**note, "restoring": str(path)})
+    place = data.database
+    psql.run_sql(place.container, place.role, place.database, f"begin; {dump_restore.DROP_CONTENT} {restoring} commit;")
     with archives.open_archive(path) as (tar, manifest):
-        if manifest.role not in ("", database.role):
-            raise ScriptError(
-                f"{path}: its database belongs to the role {manifest.role!r}, and this one to {database.role!r}: "
-                "use that role's name (setting role)"
-            )
-        if archives.extract_pickle_key(path, tar) != data.pickle_key:
-            raise ScriptError(
-                f"{path}: its keys are encrypted with another pickle key than this stack's, which was made before: "
-                f"nothing was restored; {fix}"
-            )
-        dump_restore.refuse_psql_commands(archives.open_member(tar, archives.DATABASE), f"{path}: {archives.DATABASE}")
-        yield tar, manifest
+        try:
+            dump_restore.restore_dump(data.database, archives.open_member(tar, archives.DATABASE))
+        except ScriptError as error:
+            raise ScriptError(f"{error}: {data.database.database} is empty: `pulumi up` tries it again") from None
+    _write_note(data, note)
+    say(f"restored: {path.name} of {manifest.created} into {data.database.database}")
 
 
-def _restore_archive(data: BridgeData, path: Path, fix: str, note: Mapping[str, object], emptied: bool = False) -> None:
-    """Restore the archive and write the note in one transaction. `emptied`: drop the present content first."""
-    container, name, role = data.database.container, data.database.database, data.database.role
-    with _open_matching_archive(data, path, fix) as (tar, manifest):
-        objects = 0 if emptied else measure.count_objects(container, role, name)
-        if objects:
-            raise ScriptError(
-                f"{container}: database {name} is not empty ({objects} tables, views, types or functions), and an "
-                "archive is restored into an empty one only: nothing was restored; set restore to none to go on with "
-                "what is there, or `pulumi destroy`, which archives it"
-            )
-        first = dump_restore.DROP_CONTENT if emptied else ""
-        dump = archives.open_member(tar, archives.DATABASE)
-        dump_restore.restore_dump(data.database, dump, first, _comment_statement(data, note))
-    say(f"restored: {path.name} of {manifest.created} into {name}")
-
-
-def _change_image(arguments: DatabaseArguments, note: Mapping[str, Any]) -> None:
-    """Hand the database from one image to another: stop the bridge and archive the database first."""
+def _change_image(arguments: DatabaseArguments, note: Mapping[str, Any], cut_off: str) -> None:
+    """Hand the database from one image to another: stop the bridge and archive the database first. `cut_off`: the
+    archive whose restore was cut off and left the database empty; "" if none was."""
     data = arguments.data
-    back = "" if arguments.go_back == note.get("back") else arguments.go_back
+    back = cut_off if arguments.go_back in ("", note.get("back")) else arguments.go_back
     old, new = str(note.get("image", data.image)), data.image
     reason = reason_before(f"going back to {Path(back).name}" if back else f"{image_tag(old)} to {image_tag(new)}")
     if back:  # before anything stops
-        with _open_matching_archive(data, Path(back), NAME_ANOTHER):
-            pass
-    _write_note(data, {**note, "changing": new})  # should this run be killed
+        archives.prove_archive(data, Path(back), NAME_ANOTHER)
+    if not cut_off:
+        _stop_and_archive(arguments, note, old, reason)
+    changed = {**note, "image": new}
+    if back:
+        _restore_archive(data, Path(back), {**changed, "back": back})
+    else:
+        _write_note(data, changed)
+    _remove_old_archives(arguments, old, {str(note["began"]), back, str(note.get("back"))})
+
+
+def _stop_and_archive(arguments: DatabaseArguments, note: Mapping[str, Any], image: str, reason: str) -> None:
+    """Stop the bridge, and archive the database as its `image` left it. ScriptError, and the bridge runs again, if that
+    fails."""
+    data = arguments.data
+    _write_note(data, {**note, "changing": data.image})  # should this run be killed
     container = _find_own_container(arguments)
     stopped = container if container and container.status in ("running", "restarting", "paused") else None
     if stopped:
         say(f"stopping {arguments.container}: messages wait in Synapse until the new container is ready")
         run_docker("stop", "--time", "30", stopped.id)
     try:
-        archives.write_archive(replace(data, image=old), reason, arguments.timestamp)
-        if back:
-            _restore_archive(data, Path(back), NAME_ANOTHER, {**note, "image": new, "back": back}, emptied=True)
-        else:
-            _write_note(data, {**note, "image": new})
+        archives.write_archive(replace(data, image=image), reason, arguments.timestamp)
     except ScriptError as error:
         with contextlib.suppress(ScriptError):
             _write_note(data, note)
         if stopped is None:
             raise
         run_docker("start", stopped.id)
-        raise ScriptError(f"{error}\n{arguments.container}: runs again as before, with {old}") from None
-    _remove_old_archives(arguments, old, {str(note["began"]), back, str(note.get("back"))})
+        raise ScriptError(f"{error}\n{arguments.container}: runs again as before, with {image}") from None
 
 
 def _list_earlier_archives(data: BridgeData) -> Iterator[tuple[Path, Manifest]]:
@@ -203,21 +207,26 @@ def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[
 
 
 def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
-    """Archive the database, unless it is empty and never got its first content. ScriptError, before anything but the
-    container is removed, if the archive cannot be complete."""
+    """Archive the database, unless it is empty and never got its first content, or not the content of the archive that
+    was to be restored. ScriptError, before anything but the container is removed, if the archive cannot be complete."""
     data, database = arguments.data, arguments.data.database
     # A killed run may have left a container that the state does not know: it must not write any more.
     remove_container(arguments.container, data.stack)
     note: dict[str, Any] = {}
     with contextlib.suppress(ScriptError):  # a missing database is no reason to stop
         note = _read_note(database)
-        if not note.get("began") and not measure.count_objects(database.container, database.role, database.database):
+        if not _count_objects(database) and (note.get("restoring") or not note.get("began")):
+            archives.remove_unfinished(data)
             return WrittenArchive("")
     image = str(note.get("image", data.image))
     path = archives.write_archive(replace(data, image=image), "destroy", arguments.timestamp)
     if path:
         _write_note(data, {**note, "archived": path})
     return WrittenArchive(path)
+
+
+def _count_objects(database: Database) -> int:
+    return measure.count_objects(database.container, database.role, database.database)
 
 
 def _comment_statement(data: BridgeData, note: Mapping[str, object]) -> str:
@@ -231,7 +240,8 @@ def _write_note(data: BridgeData, note: Mapping[str, object]) -> None:
 
 def _read_note(database: Database) -> dict[str, Any]:
     """The values in the database's comment: `began`, the fingerprint of its `key`, the `image` that used it last, the
-    archive that was restored to go `back`, the image to which it is `changing`, and `archived` once it is archived."""
+    archive that was restored to go `back`, the image to which it is `changing`, the archive that is `restoring`, and
+    `archived` once it is archived."""
     values = parse_owner_comment("\n".join(_run_sql(database, READ_COMMENT)))
     return {key: value for key, value in values.items() if key != "stack"}
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
 
+from documents.bridge.pickle_key import key_fingerprint
 from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
 from host_programs.backup import archives
 from host_programs.bridge.bridge_status import request_readiness
+from host_programs.bridge.config import remove_config
 from host_programs.docker import (
     find_temporary_file_error,
     inspect_container,
@@ -25,7 +27,7 @@ from host_programs.docker import (
     request_in_container,
     run_docker,
 )
-from host_programs.files import directory, files, safe_files
+from host_programs.files import directory, safe_files
 from host_programs.messages import ScriptError, say
 from host_programs.postgres.psql import run_sql
 from host_programs.synapse import delivery
@@ -38,7 +40,7 @@ from verdicts.host_facts.docker import Container
 LOG_LINES = 50
 KEYS_LOST = 34  # verdicts/exit_codes.py
 REQUEST_NEW_KEYS = """
-INSERT INTO kv_store (bridge_id, key, value) VALUES ('', 'recovery_key', 'overwrite')
+INSERT INTO public.kv_store (bridge_id, key, value) VALUES ('', 'recovery_key', 'overwrite')
 ON CONFLICT (bridge_id, key) DO UPDATE SET value = excluded.value;
 """
 MAX_RESTARTS = 2  # in one wait: more is a loop
@@ -55,7 +57,8 @@ class ReadinessArguments:
     between the first two rounds of questions. `mark`: the path of a file, which will hold "CONTAINER_ID ATTEMPT IMAGE"
     of the container that got ready. `new_keys`: the bot may get new cross-signing keys, since the database is empty and
     Synapse still has those of an earlier bot. `config`: the directory of the container's config, of this `stack`.
-    `archives`: the directory of the archives of `archive_owner` (stack and domain) and `program`."""
+    `archives`: the directory of the archives of `archive_owner` (stack and domain) and `program`. `pickle_key`: what
+    parts of the database are encrypted with."""
 
     bridge: BridgePlace
     container_id: str
@@ -73,6 +76,7 @@ class ReadinessArguments:
     archives: str
     archive_owner: str
     program: str
+    pickle_key: str = field(repr=False)
     pause: float = 0.3
 
 
@@ -307,6 +311,10 @@ def _write_ready_mark(arguments: ReadinessArguments, container_id: str) -> None:
 
 
 def _remove_old_configs(arguments: ReadinessArguments) -> None:
+    def is_archived(key: str) -> bool:
+        own = key_fingerprint(arguments.pickle_key)  # in the present config
+        return key == own or archives.is_key_archived(arguments.archives, arguments.program, key)
+
     for config in directory.list_configs(Path(arguments.bridge.directory)):
         if str(config.parent) != arguments.config:
-            files.remove_own_file(arguments.stack, config)
+            remove_config(arguments.stack, config, is_archived)

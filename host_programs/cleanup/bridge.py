@@ -13,6 +13,7 @@ from pathlib import Path
 from documents.marks import parse_owner_comment
 from documents.places import Database, Postgres
 from host_programs.backup import archives
+from host_programs.bridge.config import remove_config
 from host_programs.docker import remove_container, remove_image, require_running
 from host_programs.files import directory, files
 from host_programs.files.directory import ClaimedDirectory
@@ -55,10 +56,14 @@ def cleanup_bridge(arguments: BridgeParts) -> None:
     """Remove what is still there, in the order of a destroy. ScriptError, and it stays, if the database was never
     archived."""
     remove_container(arguments.container, arguments.stack)
-    _remove_database(arguments)
+    was_empty = _remove_database(arguments)
+
+    def is_archived(key: str) -> bool:
+        return was_empty or archives.is_key_archived(arguments.archives, arguments.program, key)
+
     files.remove_files(arguments.registration)
     for config in directory.list_configs(Path(arguments.directory.path)):
-        for path in files.remove_own_file(arguments.stack, config):
+        for path in remove_config(arguments.stack, config, is_archived):
             say(f"removed: {path}")
     directory.release_directory(arguments.directory)
     if arguments.image:
@@ -73,10 +78,11 @@ def read_comments(server: Postgres, subject: str) -> Mapping[str, Mapping[str, s
     return isolation.read_comments(server)
 
 
-def _remove_database(arguments: BridgeParts) -> None:
-    """PUBLIC has back what it had; the database, the scratch database of the backup's proof and the role go, if they
-    are this stack's. A killed run may have made some before it could name them: an empty database and a role without
-    comments go, too; but not a role beside somebody else's database."""
+def _remove_database(arguments: BridgeParts) -> bool:
+    """PUBLIC has back what it had; the database, the scratch database of a proof and the role go, if they are this
+    stack's. A killed run may have made some before it could name them: an empty database and a role without comments
+    go, too; but not a role beside somebody else's database. Whether a database was dropped that held nothing to
+    archive."""
     server, place, stack = arguments.postgres, arguments.database, arguments.stack
     comments = read_comments(server, f"the role {place.role} and the database {place.database}")
     by_database, by_role = comments["databases"], comments["roles"]
@@ -87,6 +93,7 @@ def _remove_database(arguments: BridgeParts) -> None:
     if place.role in by_role:
         is_gone = dropped or place.database not in by_database
         _drop_role(server, stack, by_role[place.role], place.role, unnamed=is_gone)
+    return dropped and not parse_owner_comment(by_database[place.database]).get("archived")
 
 
 def drop_database(server: Postgres, stack: str, comments: Mapping[str, str], name: str, unnamed: bool = False) -> bool:

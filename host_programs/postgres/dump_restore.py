@@ -1,8 +1,16 @@
-"""Restores plain dumps: into a bridge's database, or into a scratch database to prove that they can be restored."""
+"""Restores dumps: into a bridge's database, or into a scratch database to prove that they can be restored.
+
+A dump is not trusted. It is restored as the bridge's role, which is no superuser, and as nobody in the container. A
+dump of an archive is in pg_dump's custom format: pg_restore sends its SQL to Postgres in the one session that it opened
+as the role, and knows no commands of its own that a dump could hold. So a dump can do in its database what the bridge
+can, and nothing else. A plain dump of the nightly backup goes through psql, which has such commands: a shell, another
+user.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,34 +20,64 @@ from documents.backup.plain_dump import check_dump_lines
 from documents.marks import owner_comment
 from documents.places import Database, Postgres
 from documents.refusal import Refused
+from host_programs import host_lock
+from host_programs.docker import stream_to_docker
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dumps, psql
 
+# pg_dump's options for an archive: any role can restore it. The archive is compressed as a whole.
+ARCHIVED = ("--format=custom", "--compress=0", "--no-owner", "--no-privileges")
 # Run by the role in its database: the database itself and the schema public, which is not the role's, stay.
 DROP_CONTENT = "DROP OWNED BY CURRENT_USER CASCADE;\n"
+_RESTORE = (
+    "pg_restore", "--format=custom", "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", "-w",
+)  # fmt: skip
 
 
-def refuse_psql_commands(stream: IO[bytes], name: str) -> None:
-    """ScriptError if the plain dump holds one of psql's own commands (documents/backup/plain_dump.py)."""
-    try:
-        for _ in check_dump_lines(stream):
-            pass
-    except Refused as refused:
-        raise ScriptError(f"nothing was restored: {'; '.join(refused.lines(name))}") from None
+def restore_dump(database: Database, stream: IO[bytes]) -> None:
+    """Restore a dump of an archive in one transaction, as the database's role. If it fails, or this process ends on the
+    way, nothing has changed; ScriptError."""
+    words = ("exec", "-i", "-u", psql.NOBODY, database.container, *_RESTORE, "-U", database.role)
+    pieces = iter(lambda: stream.read(dumps.CHUNK), b"")
+    error = stream_to_docker(*words, "-d", database.database, pieces=pieces, timeout=dumps.DUMP_TIMEOUT)
+    if error:
+        raise ScriptError(f"the dump cannot be restored into {database.database}: {error}")
 
 
-def restore_dump(database: Database, stream: IO[bytes], first: str, last: str) -> None:
-    """Run the statement `first`, a plain dump and the statement `last` in one transaction. If one of them fails, or
-    this process ends on the way, nothing has changed; ScriptError. A dump is not trusted: it runs as the role, which is
-    no superuser, as the container's user nobody, and without any of psql's own commands."""
-    _run_dump(database, stream, f"BEGIN;\n{first}", f"{last}COMMIT;\n")
+def try_restore(
+    server: Postgres, stack: str, database: Database, stream: IO[bytes], *questions: str
+) -> list[psql.PsqlResult]:
+    """Restore a dump of an archive into a scratch database, and drop that. The answers to `questions`, lines of SQL
+    that the role asks there. ScriptError if the dump cannot be restored."""
+    with _scratch_database(server, stack, database) as scratch:
+        restore_dump(scratch, stream)
+        statements = [psql.Statement(scratch.role, scratch.database, question) for question in questions]
+        return psql.run_sessions(server.container, *statements)
 
 
-def _run_dump(database: Database, stream: IO[bytes], first: str, last: str) -> None:
+def name_scratch_database(database: str) -> str:
+    """The database that dumps are restored into as a proof; `database`: the first bridge's."""
+    return f"{database[:49]}_restore_check"
+
+
+def prove_restores(server: Postgres, stack: str, paths: Mapping[Database, Path]) -> None:
+    """Restore each bridge's plain dump into a scratch database, and roll it back. ScriptError unless each can be
+    restored."""
+    with _scratch_database(server, stack, next(iter(paths))) as scratch:
+        for database, path in paths.items():
+            own = replace(scratch, role=database.role)
+            name, role = psql.quote_identifier(own.database), psql.quote_identifier(own.role)
+            psql.run_as_superuser(server, f"ALTER DATABASE {name} OWNER TO {role};")
+            with dumps.open_dump(path) as stream:
+                _try_plain_dump(own, stream)
+            say(f"proven: {database.database}: {path.name} restores")
+
+
+def _try_plain_dump(database: Database, stream: IO[bytes]) -> None:
     def make_pieces() -> Iterator[bytes]:
-        yield f"\\o /dev/null\n{first}".encode()
+        yield b"\\o /dev/null\nBEGIN;\n"
         yield from check_dump_lines(stream)
-        yield f"\n{last}".encode()
+        yield b"\nSET CONSTRAINTS ALL IMMEDIATE;\nROLLBACK;\n"
 
     name = database.database
     try:
@@ -50,35 +88,27 @@ def _run_dump(database: Database, stream: IO[bytes], first: str, last: str) -> N
         raise ScriptError(f"the dump cannot be restored into {name}: {error}")
 
 
-def name_scratch_database(database: str) -> str:
-    """The database that dumps are restored into as a proof; `database`: the first bridge's."""
-    return f"{database[:49]}_restore_check"
-
-
-def prove_restores(server: Postgres, stack: str, paths: Mapping[Database, Path]) -> None:
-    """Restore each bridge's dump into a scratch database that lets nobody else in, and roll it back. The scratch
-    database is dropped whatever happens. ScriptError unless each dump can be restored."""
-    scratch = psql.check_name("database", name_scratch_database(next(iter(paths)).database))
+@contextmanager
+def _scratch_database(server: Postgres, stack: str, database: Database) -> Iterator[Database]:
+    """An empty database that belongs to the role of `database` and lets nobody else in. It is dropped whatever
+    happens. ScriptError if there is one of that name that is not ours."""
+    scratch = psql.check_name("database", name_scratch_database(database.database))
     quoted, comment = psql.quote_identifier(scratch), owner_comment(stack, scratch=True)
     drop = f"SET client_min_messages = warning;\nDROP DATABASE IF EXISTS {quoted} WITH (FORCE);\n"
     # To make or drop a database waits for a checkpoint: run_sql gives it 600 s, run_as_superuser would give 120.
     run_slowly = partial(psql.run_sql, server.container, server.superuser, "postgres")
-    _refuse_foreign_scratch(server, scratch, comment)
-    try:
-        run_slowly(
-            f"{drop}CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';\n"
-            f"COMMENT ON DATABASE {quoted} IS{psql.quote_literal(comment)};\n"
-            f"REVOKE ALL ON DATABASE {quoted} FROM PUBLIC;\n",
-        )
-        for database, path in paths.items():
-            role = psql.quote_identifier(database.role)
-            psql.run_as_superuser(server, f"ALTER DATABASE {quoted} OWNER TO {role};")
-            with dumps.open_dump(path) as stream:
-                last = "SET CONSTRAINTS ALL IMMEDIATE;\nROLLBACK;\n"
-                _run_dump(replace(database, database=scratch), stream, "BEGIN;\n", last)
-            say(f"proven: {database.database}: {path.name} restores")
-    finally:
-        run_slowly(drop)
+    with host_lock.hold_lock(f"{server.container}: database {scratch}", stack):
+        _refuse_foreign_scratch(server, scratch, comment)
+        try:
+            run_slowly(
+                f"{drop}CREATE DATABASE {quoted} OWNER {psql.quote_identifier(database.role)} TEMPLATE template0 "
+                "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';\n"
+                f"COMMENT ON DATABASE {quoted} IS{psql.quote_literal(comment)};\n"
+                f"REVOKE ALL ON DATABASE {quoted} FROM PUBLIC;\n",
+            )
+            yield replace(database, database=scratch)
+        finally:
+            run_slowly(drop)
 
 
 def _refuse_foreign_scratch(server: Postgres, scratch: str, comment: str) -> None:

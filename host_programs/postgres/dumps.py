@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
 import time
 import zlib
@@ -24,14 +23,14 @@ _UNPACKERS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "lzma", b"BZh": "bz2"}
 _CUSTOM, _PLAIN = b"PGDMP", b"-- PostgreSQL database"
 _CLOSING = (f"-- {CLOSING_LINE}".encode(), b"-- PostgreSQL database cluster dump complete")  # pg_dump, pg_dumpall
 _DUMP_NAME = re.compile(r"\.(?:sql|pg_?dump|dump)(?:\.(?:gz|xz|bz2))?\Z")
-_CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes
 DUMP_TIMEOUT = 6 * 3600.0  # seconds for one dump, or one restore
 
 
 def hash_stream(stream: IO[bytes]) -> str:
     """The SHA-256 of what follows in the stream, in hex."""
     digest = hashlib.sha256()
-    for chunk in iter(lambda: stream.read(_CHUNK), b""):
+    for chunk in iter(lambda: stream.read(CHUNK), b""):
         digest.update(chunk)
     return digest.hexdigest()
 
@@ -54,24 +53,20 @@ def open_dump(path: Path) -> Iterator[IO[bytes]]:
         raise ScriptError(f"{path}: damaged: {error}") from None
 
 
-def make_dump(database: Database, target: Path, portable: bool = False) -> None:
-    """Dump a database into a new file (0600), uncompressed. `portable`: without owners and rights. ScriptError if the
-    dump is not complete."""
-    options = ("--no-owner", "--no-privileges") if portable else ()
-    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        done = run_docker_bytes(*_dump_command(database), *options, stdout=file, timeout=DUMP_TIMEOUT)
+def make_dump(database: Database, file: IO[bytes], *options: str) -> None:
+    """Dump a database into a file, as its role; with other `options`, in another form. ScriptError if pg_dump fails."""
+    done = run_docker_bytes(*_dump_command(database, *options), stdout=file, timeout=DUMP_TIMEOUT)
     _require_success(database, done.returncode, done.stderr.decode(errors="replace"))
-    prove_dump(target, database.container)
 
 
 def check_dumpable(database: Database) -> None:
     """ScriptError unless pg_dump can read every table's definition. That is quick: no data is read."""
-    done = run_docker(*_dump_command(database), "--schema-only", "-f", "/dev/null", check=False)
+    done = run_docker(*_dump_command(database, "--schema-only", "-f", "/dev/null"), check=False)
     _require_success(database, done.returncode, done.stderr)
 
 
-def _dump_command(database: Database) -> list[str]:
-    return ["exec", database.container, "pg_dump", "-w", "-U", database.role, "-d", database.database]
+def _dump_command(database: Database, *options: str) -> list[str]:
+    return ["exec", database.container, "pg_dump", *options, "-w", "-U", database.role, "-d", database.database]
 
 
 def _require_success(database: Database, code: int, errors: str) -> None:
@@ -109,10 +104,10 @@ def prove_dump(path: Path, container: str, seconds: float = math.inf) -> None:
             if time.monotonic() > deadline:
                 raise DumpTooSlow(f"{path}: not read to its end in {seconds:g} s")
             tail = (tail + chunk)[-8192:]
-            chunk = stream.read(_CHUNK)
+            chunk = stream.read(CHUNK)
     if is_custom:
         with open_dump(path) as stream:
-            chunks = iter(lambda: stream.read(_CHUNK), b"")
+            chunks = iter(lambda: stream.read(CHUNK), b"")
             error = stream_to_docker(
                 "exec", "-i", container, "pg_restore", "--list", pieces=chunks, timeout=DUMP_TIMEOUT
             )

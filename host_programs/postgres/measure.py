@@ -1,9 +1,13 @@
-"""What is in a database: bytes, objects, the versions of a bridge's schema."""
+"""What is in a database: bytes, objects, the versions of a bridge's schema, what its pickle key encrypts."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Optional
 
+from documents.marks import parse_owner_comment
 from documents.places import Database
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import psql
@@ -36,17 +40,48 @@ SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace IN (SELECT o
 """
 
 
-def measure_database(database: Database) -> Optional[int]:
-    """Bytes of the database; None, with a warning, if it is gone, or the role that owned it and nothing else. Asked as
+# Reads the pickled accounts of mautrix-go's crypto store, in hex (documents/bridge/pickle_key.py); in one line.
+ACCOUNTS = (
+    "select 'select encode(account, ''hex'') from public.crypto_account' "
+    "where to_regclass('public.crypto_account') is not null \\gexec"
+)
+_MEASURE = (
+    "select pg_database_size(current_database());\n"
+    "select to_json(coalesce(shobj_description(oid, 'pg_database'), '')) from pg_database "
+    "where datname = current_database();\n"
+    "\\set ON_ERROR_STOP 0\n"  # a crypto store of another form: without accounts
+    f"{ACCOUNTS}\n"
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A database. `size`: in bytes; `key`: the fingerprint of its pickle key in our comment ("": none); `accounts`:
+    what `ACCOUNTS` reads."""
+
+    size: int
+    key: str
+    accounts: tuple[bytes, ...]
+
+
+def measure_database(database: Database) -> Optional[Measured]:
+    """Measure the database; None, with a warning, if it is gone, or the role that owned it and nothing else. Asked as
     the role, in its own database."""
     name, role = database.database, database.role
-    done = psql.run_psql(database.container, role, name, "select pg_database_size(current_database());", timeout=60)
+    done = psql.run_psql(database.container, role, name, _MEASURE, timeout=60)
     if not done.returncode:
-        return int(done.stdout)
+        size, comment, *accounts = done.stdout.splitlines()
+        key = parse_owner_comment(json.loads(comment)).get("key", "")
+        return Measured(int(size), str(key), parse_accounts(accounts))
     if f'database "{name}" does not exist' in done.stderr or f'role "{role}" does not exist' in done.stderr:
         say(f"warning: {database.container}: there is no database {name} any more: nothing to archive")
         return None
     raise ScriptError(f"{database.container}: database {name} as {role}: {done.stderr.strip()}: nothing was removed")
+
+
+def parse_accounts(rows: Iterable[str]) -> tuple[bytes, ...]:
+    """What the rows of `ACCOUNTS` hold."""
+    return tuple(bytes.fromhex(row) for row in rows if row)
 
 
 def count_objects(container: str, user: str, database: str) -> int:

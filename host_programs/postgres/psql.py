@@ -1,6 +1,8 @@
 """psql in the container that runs Postgres: local connections, where the official image asks for no password.
 
 SQL goes to stdin. Values go into psql's variables (`:'name'` a literal, `:"name"` an identifier), never into the SQL.
+Names in it without a schema are Postgres' own: the owner of a database may choose another search_path for it, with a
+function or an operator of his, which a superuser would run with all his rights.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from host_programs.docker import run_docker, stream_to_docker
 from host_programs.messages import ScriptError
 
 SESSIONS_TIMEOUT = 300.0  # seconds
+NOBODY = "65534:65534"  # a user in the container who may nothing
 
 
 def check_name(kind: str, value: str) -> str:
@@ -37,6 +40,7 @@ def quote_literal(text: str) -> str:
 
 
 _PSQL = ("psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1")
+_SEARCH_PATH = "set search_path = pg_catalog;\n"
 
 
 def run_psql(
@@ -45,7 +49,7 @@ def run_psql(
     """Run SQL; any exit code is a result. Rows are unaligned, one a line."""
     set_variables = [word for key, value in variables.items() for word in ("-v", f"{key}={value}")]
     words = ("exec", "-i", container, *_PSQL, "-A", "-t", *set_variables, "-U", user, "-d", database)
-    return run_docker(*words, stdin=statements, check=False, timeout=timeout)
+    return run_docker(*words, stdin=f"{_SEARCH_PATH}{statements}", check=False, timeout=timeout)
 
 
 def run_sql(
@@ -67,7 +71,7 @@ def run_as_superuser(server: Postgres, statements: str, /, **variables: str) -> 
 def run_unprivileged(database: Database, pieces: Iterable[bytes], timeout: float) -> str:
     """Run SQL that comes in pieces, and psql's own commands, as the database's role and the container's user nobody;
     why it failed, or ""."""
-    words = ("exec", "-i", "-u", "65534:65534", database.container, *_PSQL, "-U", database.role)
+    words = ("exec", "-i", "-u", NOBODY, database.container, *_PSQL, "-U", database.role)
     return stream_to_docker(*words, "-d", database.database, pieces=pieces, timeout=timeout)
 
 
@@ -97,7 +101,8 @@ def run_sessions(container: str, *statements: Statement) -> list[PsqlResult]:
     mark = f"-- {secrets.token_hex(8)}"
     loop = (
         "while IFS='\t' read -r user database line; do "
-        'printf "%s\\n" "$line" | PGOPTIONS="-c statement_timeout=60s" "$@" -U "$user" -d "$database"; '
+        'printf "%s\\n" "$line" | PGOPTIONS="-c statement_timeout=60s -c search_path=pg_catalog" '
+        '"$@" -U "$user" -d "$database"; '
         'printf "%s %s\\n" "$0" "$?"; printf "%s\\n" "$0" >&2; done'
     )
     done = run_docker(

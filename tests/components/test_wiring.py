@@ -312,7 +312,18 @@ def test_nothing_runs_on_the_host_outside_a_resource_but_one_look(plan: Recordin
 ARCHIVE = ArchiveFacts(
     "/archives/one.tar.gz",
     Manifest(
-        3, "", "destroy", facts.STACK, "echo6.co", "mautrix-signal", "", {}, "mautrix_signal", "mautrix_signal", (), ()
+        4,
+        "",
+        "destroy",
+        facts.STACK,
+        "echo6.co",
+        "mautrix-signal",
+        "",
+        {},
+        "mautrix_signal",
+        "0123456789abcdef",
+        (),
+        (),
     ),
 )
 

@@ -16,7 +16,8 @@ import pytest
 from tests.host_programs.container_json import inspected
 
 DOCKER = r"""#!/bin/bash
-# docker exec [-i] [-u 65534:65534] CONTAINER COMMAND…; FAIL_DUMP=database: pg_dump of it writes something and fails
+# docker exec [-i] [-u 65534:65534] CONTAINER COMMAND…; FAIL_DUMP=database: pg_dump of it writes something and fails;
+# FAIL_RESTORE=database: pg_restore into it fails; SLOW=program: it takes for ever
 # docker container inspect matrix-postgres: STUB_STATUS, default running
 if [[ "$*" == "container inspect matrix-postgres" ]]; then
   sed "s/STATUS/${STUB_STATUS:-running}/" "${0%/*}/inspect.json"
@@ -41,6 +42,11 @@ if [[ $1 == pg_dump && "${*: -1}" == "${FAIL_DUMP-}" ]]; then
   echo "pg_dump: error: gone" >&2
   exit 1
 fi
+if [[ $1 == pg_restore && "${*: -1}" == "${FAIL_RESTORE-}" ]]; then
+  echo "pg_restore: error: could not write: No space left on device" >&2
+  exit 1
+fi
+[[ $1 != "${SLOW-}" ]] || exec sleep 600
 export PGHOST="$STUB_PGHOST"
 exec "${nobody[@]}" "$@"
 """

@@ -106,7 +106,7 @@ def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
 
     monkeypatch.setattr(cleanup, "remove_image", gone.append)
     monkeypatch.setattr(directory, "release_directory", lambda _: gone.append("the directory"))
-    earlier = Manifest(3, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "m", (), ())
+    earlier = Manifest(4, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "k", (), ())
     monkeypatch.setattr(archives, "list_earlier_archives", lambda *_: iter([(Path("/a"), earlier)]))
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
     cleanup_bridge(box.arguments)

@@ -6,15 +6,19 @@ others can read, and a restore that mixes an old database into a new one.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import io
 import json
+import os
 import re
+import signal
 import stat
 import subprocess
 import tarfile
-import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +27,10 @@ from unittest.mock import patch
 
 import pytest
 
+from documents.bridge.pickle_key import key_fingerprint
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
+from documents.places import Postgres as Server
 from host_programs.backup import archives
 from host_programs.backup.archives import (
     ArchivePath,
@@ -38,11 +44,12 @@ from host_programs.bridge.database_life import DatabaseArguments, DatabaseOrigin
 from host_programs.docker import inspect_container
 from host_programs.facts.bridges import find_archive
 from host_programs.messages import ScriptError
-from host_programs.postgres import measure
+from host_programs.postgres import dump_restore, measure
 from host_programs.postgres.psql import quote_literal
+from host_programs.wire import to_json
 from tests.facts import STACK, container, deployment
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
-from tests.host_programs.steps import run_step
+from tests.host_programs.steps import PYTHON, program_path, run_step
 
 __all__ = ["bridge_database", "postgres"]
 
@@ -68,6 +75,7 @@ class Box:
             bridge="mautrix-signal",
             database=Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),
             files=(str(self.config), str(self.registration)),
+            postgres=Server("matrix-postgres", 5432, "synapse"),
             pickle_key=KEY,
         )
         self.arguments = DatabaseArguments(
@@ -98,6 +106,7 @@ class Box:
             archives=str(self.directory),
             archive_owner="",
             program="mautrix-signal",
+            pickle_key=KEY,
         )
 
     @property
@@ -162,7 +171,7 @@ def test_an_archive_holds_all_and_is_private(box: Box) -> None:
         config = tar.extractfile(f"files{box.config}")
         assert config is not None and TOKEN in config.read().decode()
         keys = json.load(tar.extractfile("keys.json"))  # type: ignore[arg-type]
-    assert names == ["manifest.json", "database.sql", "keys.json", f"files{box.config}", f"files{box.registration}"]
+    assert names == ["manifest.json", "database.dump", "keys.json", f"files{box.config}", f"files{box.registration}"]
     assert [(m["name"], m["mode"]) for m in manifest["members"]][2:3] == [(f"files{box.config}", "0640")]
     assert keys == {"pickle_key": KEY}, "of the state: config.yaml may be gone"
     told = {key: manifest[key] for key in ("stack", "domain", "bridge", "image", "schema", "created")}
@@ -281,13 +290,14 @@ def test_a_database_that_is_not_empty_is_not_touched(box: Box) -> None:
     )
 
 
-def test_a_restore_that_fails_half_way_leaves_the_database_empty(box: Box) -> None:
+def test_a_right_of_a_role_that_is_gone_does_not_stop_a_restore(box: Box) -> None:
+    """An archive that only the server could restore from which it came."""
     box.server.sql("CREATE ROLE other; GRANT SELECT ON portal TO other;", "mautrix_signal")
     box.good(ARCHIVE)
     box.again()
     box.server.sql("DROP ROLE other;")
-    assert 'role "other" does not exist' in box.bad(PREPARE, restore=str(box.path))
-    assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
+    assert box.good(PREPARE, restore=str(box.path))["began"] == str(box.path)
+    assert box.rows() == ["500|a\\b", "99"]
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "swapped", "text"])
@@ -303,8 +313,8 @@ def test_a_damaged_archive_is_refused_before_the_database_is_touched(box: Box, h
     else:
         with tarfile.open(path) as tar, tarfile.open(path.with_suffix(".new"), "w:gz") as other:
             for info in tar.getmembers():
-                if info.name == "database.sql":
-                    info.name, info.size = "database.sql", 0
+                if info.name == "database.dump":
+                    info.name, info.size = "database.dump", 0
                 other.addfile(info, tar.extractfile(info) if info.size else None)
         path.with_suffix(".new").rename(path)
     box.again()
@@ -312,15 +322,18 @@ def test_a_damaged_archive_is_refused_before_the_database_is_touched(box: Box, h
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
 
-def test_what_is_not_there_and_another_role_are_named(box: Box) -> None:
-    assert "/no/such.tar.gz: damaged, or no archive of a bridge: " in box.bad(PREPARE, restore="/no/such.tar.gz")
+def test_what_is_not_there_is_named_and_another_role_restores(box: Box) -> None:
     box.good(ARCHIVE)
-    box.again()
-    box.server.sql("CREATE ROLE another LOGIN;")
+    box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE); CREATE ROLE another LOGIN;")
+    box.server.sql("CREATE DATABASE mautrix_signal OWNER another TEMPLATE template0;")
     other = Database("matrix-postgres", "mautrix_signal", "another")
-    said = box.bad(PREPARE, restore=str(box.path), database=other)
+    said = box.bad(PREPARE, restore="/no/such.tar.gz", database=other)
+    assert "/no/such.tar.gz: damaged, or no archive of a bridge: " in said
+    box.good(PREPARE, restore=str(box.path), database=other)
+    owners = box.server.sql("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal")
+    box.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
     box.server.sql("DROP ROLE another;")
-    assert "its database belongs to the role 'mautrix_signal', and this one to 'another'" in said
+    assert owners == ["another"]
 
 
 def test_names_go_nowhere_unchecked(box: Box) -> None:
@@ -384,51 +397,249 @@ def test_another_pickle_key_than_the_stack_s_is_refused_before_the_database_is_t
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
 
-def rewritten(path: Path, old: bytes, new: bytes) -> None:
-    """The archive with another manifest."""
-    with tarfile.open(path) as tar, tarfile.open(path.with_suffix(".new"), "w:gz") as other:
-        for info in tar.getmembers():
-            data = tar.extractfile(info).read()  # type: ignore[union-attr]
-            if info.name == "manifest.json":
-                assert old in data
-                data = data.replace(old, new)
+def forge(path: Path, **members: Callable[[bytes], bytes]) -> None:
+    """Change members of the archive (database, keys, manifest), and have its manifest say so."""
+    with tarfile.open(path) as tar:
+        contents = {info.name: tar.extractfile(info).read() for info in tar.getmembers()}  # type: ignore[union-attr]
+    names = {name.partition(".")[0]: name for name in contents}
+    manifest = json.loads(contents["manifest.json"])
+    for key, change in members.items():
+        name = names[key]
+        contents[name] = change(contents[name])
+        for member in manifest["members"]:
+            if member["name"] == name:
+                member["sha256"] = hashlib.sha256(contents[name]).hexdigest()
+    if "manifest" not in members:
+        contents["manifest.json"] = json.dumps(manifest).encode()
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in contents.items():
+            info = tarfile.TarInfo(name)
             info.size = len(data)
-            other.addfile(info, io.BytesIO(data))
-    path.with_suffix(".new").rename(path)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def replaced(old: str, new: str) -> Callable[[bytes], bytes]:
+    """A change that puts one text in the place of another."""
+
+    def change(data: bytes) -> bytes:
+        assert old.encode() in data
+        return data.replace(old.encode(), new.encode())
+
+    return change
+
+
+def toc_string(text: str) -> str:
+    """A string as it stands in a dump in the custom format: a sign, four bytes of length, the text."""
+    return f"\0{chr(len(text))}\0\0\0{text}"
+
+
+def pickled(key: str) -> bytes:
+    """An account that mautrix-go would have encrypted with the pickle key."""
+    secret, data = hmac.digest(bytes(32), key.encode(), "sha256"), os.urandom(64)
+    mac_key = hmac.digest(secret, hmac.digest(secret, b"Pickle\x01", "sha256") + b"Pickle\x02", "sha256")
+    return base64.b64encode(data + hmac.digest(mac_key, data, "sha256")[:8]).rstrip(b"=")
 
 
 def test_an_archive_of_another_version_is_said(box: Box) -> None:
     box.good(ARCHIVE)
-    rewritten(box.path, b'"version": 3\n', b'"version": 1\n')
+    forge(box.path, manifest=replaced('"version": 4\n', '"version": 1\n'))
     box.again()
     said = box.bad(PREPARE, restore=str(box.path))
-    assert said == f"{box.path}: is an archive of version 1, and this reads version 3 alone"
+    assert said == f"{box.path}: is an archive of version 1, and this reads version 4 alone"
 
 
 @pytest.mark.parametrize(
-    "command", ["\\! touch MARK", "select 1 \\g |touch MARK", "\\connect - synapse", "/* a\n*/ \\! touch MARK"]
+    "hostile",
+    [
+        "\\! touch MARK",
+        "--\r\\! touch MARK\r",
+        "copy (select 1 as stdin) to stdout;\n\\! touch MARK\n\\.\n",
+        "select 1e$a$;\n\\! touch MARK\n$a$;",
+        "\\connect - synapse\n",
+        "COPY portal TO PROGRAM 'touch MARK';",
+        "ALTER ROLE mautrix_signal SUPERUSER;",
+        "SET SESSION AUTHORIZATION synapse; ALTER ROLE mautrix_signal SUPERUSER;",
+        "COMMIT; SET ROLE synapse; ALTER ROLE mautrix_signal SUPERUSER;",
+        "DO $$ BEGIN EXECUTE 'ALTER ROLE mautrix_signal SUPERUSER'; END $$;",
+    ],
 )
-def test_a_dump_with_commands_of_psql_s_own_is_refused_before_the_database_is_touched(box: Box, command: str) -> None:
+def test_a_hostile_archive_runs_no_shell_and_becomes_nobody_else(box: Box, hostile: str) -> None:
+    """Its dump ran in psql, which has commands of its own, and whose socket trusts everybody as any user."""
     mark = box.directory.parent.parent / "mark"
-    box.server.sql(f"COMMENT ON TABLE portal IS '{'z' * 50}';", "mautrix_signal")
+    comment = "COMMENT ON TABLE public.portal IS 'of the bridge';\n"
+    box.server.sql("COMMENT ON TABLE portal IS 'of the bridge';", "mautrix_signal")
     box.good(ARCHIVE)
-    with tarfile.open(box.path) as tar, tarfile.open(box.path.with_suffix(".new"), "w:gz") as other:
-        text = tar.extractfile("database.sql").read()  # type: ignore[union-attr]
-        evil = text + f"\n{command.replace('MARK', str(mark))}\n".encode()
-        for info in tar.getmembers():
-            data = tar.extractfile(info).read()  # type: ignore[union-attr]
-            if info.name == "database.sql":
-                data = evil
-            if info.name == "manifest.json":
-                good, bad = (hashlib.sha256(each).hexdigest().encode() for each in (text, evil))
-                data = data.replace(good, bad)
-            info.size = len(data)
-            other.addfile(info, io.BytesIO(data))
-    box.path.with_suffix(".new").rename(box.path)
+    text = hostile.replace("MARK", str(mark))
+    forge(box.path, database=replaced(toc_string(comment), toc_string(text)))
     box.again()
     said = box.bad(PREPARE, restore=str(box.path))
-    assert said.startswith("nothing was restored: ") and "a command of psql's (a backslash outside of data" in said
+    assert said.startswith("the dump cannot be restored into mautrix_signal_restore_check: pg_restore: error: ")
     assert not mark.exists() and "began" not in box.began()
+    assert box.server.sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'mautrix_signal';") == ["f"]
+    assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
+    assert "mautrix_signal_restore_check" not in box.server.databases()
+
+
+def test_what_a_dump_says_of_owners_and_databases_is_not_followed(box: Box) -> None:
+    """pg_restore can become another user, and connect anew to a name that a dump holds: not as we call it."""
+    box.good(ARCHIVE)
+    plain = box.directory / "dump"
+    words = ["pg_dump", "-Fc", "-Z0", "-h", str(box.server.socket), "-U", "synapse", "-d", "mautrix_signal"]
+    plain.write_bytes(subprocess.run(words, capture_output=True, check=True).stdout)
+
+    def with_owner(_: bytes) -> bytes:
+        data = plain.read_bytes().replace(toc_string("mautrix_signal").encode(), toc_string("synapse").encode())
+        assert toc_string("synapse").encode() in data
+        return data
+
+    forge(box.path, database=with_owner)
+    box.again()
+    box.good(PREPARE, restore=str(box.path))
+    owners = box.server.sql("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal")
+    assert owners == ["mautrix_signal"]
+
+
+def test_a_restore_that_fails_half_way_leaves_nothing(box: Box) -> None:
+    box.server.sql("COMMENT ON TABLE portal IS 'of the bridge';", "mautrix_signal")
+    box.good(ARCHIVE)
+    comment = "COMMENT ON TABLE public.portal IS 'of the bridge';\n"
+    forge(box.path, database=replaced(toc_string(comment), toc_string("SELECT 1/0;")))
+    box.again()
+    with archives.open_archive(box.path) as (tar, _), pytest.raises(ScriptError, match="division by zero"):
+        with patch.dict(os.environ, box.server.environment()):
+            dump_restore.restore_dump(box.data.database, archives.open_member(tar, archives.DATABASE))
+    assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
+
+
+# the key ----------------------------------------------------------------------------------------------------------
+
+
+def encrypt(box: Box, *accounts: bytes) -> None:
+    rows = ", ".join(f"('{number}', '\\x{account.hex()}')" for number, account in enumerate(accounts))
+    box.server.sql(
+        f"CREATE TABLE crypto_account (account_id text PRIMARY KEY, account bytea); INSERT INTO crypto_account VALUES "
+        f"{rows};",
+        "mautrix_signal", "mautrix_signal",
+    )  # fmt: skip
+
+
+def test_an_archive_s_key_opens_what_is_in_its_dump(box: Box) -> None:
+    """A state that was lost and made anew: the archive had the new key, the old one went with config.yaml, and what was
+    restored could not be read any more."""
+    encrypt(box, pickled("the key of the state that was lost"))
+    for words in (CHECK, ARCHIVE):
+        assert box.bad(words).startswith(
+            "matrix-postgres: database mautrix_signal: its keys are encrypted with another pickle key than this "
+            "state's: an archive with this key would be useless, so nothing was removed: "
+        )
+    assert not box.directory.parent.exists()
+    box.server.sql("DROP TABLE crypto_account;", "mautrix_signal", "mautrix_signal")
+    encrypt(box, pickled(KEY))
+    box.good(CHECK)
+    box.good(ARCHIVE)
+    assert read_manifest(box.path).key == key_fingerprint(KEY)
+
+
+def test_without_keys_in_the_database_its_comment_tells_which_key_is_its_own(box: Box) -> None:
+    """A bridge that does not encrypt, or a form of its keys that we do not know."""
+    comment = owner_comment("mautrix-signal/a", began="none", key=key_fingerprint("another"))
+    box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{comment}';")
+    for words in (CHECK, ARCHIVE):
+        assert "database mautrix_signal: it began with another pickle key than this state's" in box.bad(words)
+    encrypt(box, b"another form")
+    assert "it began with another pickle key than this state's" in box.bad(ARCHIVE)
+    box.server.sql(
+        f"COMMENT ON DATABASE mautrix_signal IS '{comment.replace(key_fingerprint('another'), key_fingerprint(KEY))}';"
+    )
+    box.good(ARCHIVE)
+
+
+def test_an_archive_whose_key_does_not_open_its_dump_is_not_restored(box: Box) -> None:
+    encrypt(box, pickled(KEY))
+    box.good(ARCHIVE)
+    forge(box.path, keys=lambda _: json.dumps({"pickle_key": "another"}).encode())
+    box.again()
+    assert box.bad(PREPARE, restore=str(box.path), pickle_key="another").startswith(
+        f"{box.path}: its keys are encrypted with another pickle key than the one in the archive: nothing was restored"
+    )
+    assert "began" not in box.began() and measure_tables(box) == ["0"]
+
+
+def measure_tables(box: Box) -> list[str]:
+    return box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal")
+
+
+# runs that are killed ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("program", ["pg_dump", "pg_restore"])
+def test_a_run_that_is_killed_leaves_no_dump_and_the_next_one_removes_what_it_left(box: Box, program: str) -> None:
+    """A dump and its key lay in archiveDir for ever."""
+    order = json.dumps({"arguments": to_json(box.arguments)})
+    environment = box.server.environment(SLOW=program)
+    with subprocess.Popen(
+        [*PYTHON, str(program_path()), *ARCHIVE.split()],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(order)
+        process.stdin.close()
+        until = time.monotonic() + 30
+        while not is_running(process.pid, program) and time.monotonic() < until:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    (left,) = box.directory.iterdir()
+    assert left.name == f".mautrix-signal-{STAMP}.tar.gz.part" and left.read_bytes() == b""
+    left.write_text("a key")  # as of one that was killed later
+    others = [box.directory / f".mautrix-signal-{name}.tar.gz.part" for name in ("two-20260101T000000Z", "notes")]
+    for other in others:
+        other.write_text("somebody else's")
+    done = box.run(ARCHIVE, timestamp="20270101T000000Z")
+    assert f"removed: {left}: a run that was killed had begun to write it" in done.stderr
+    assert {*box.directory.iterdir()} == {*others, box.directory / "mautrix-signal-20270101T000000Z.tar.gz"}
+
+
+def is_running(group: int, program: str) -> bool:
+    """Whether a `sleep` that stands for the program runs in the process group."""
+    done = subprocess.run(["ps", "-eo", "pgid=,args="], capture_output=True, text=True, check=True)
+    return any(line.split()[:3] == [str(group), "sleep", "600"] for line in done.stdout.splitlines())
+
+
+def test_what_a_killed_run_left_goes_at_the_next_up_and_the_next_destroy(box: Box) -> None:
+    box.again()
+    box.directory.mkdir(parents=True)
+    for words in (PREPARE, ARCHIVE):
+        left = box.directory / ".mautrix-signal-20260101T000000Z.tar.gz.part"
+        left.write_text("a key")
+        box.good(words)
+        assert not left.exists()
+
+
+@pytest.mark.parametrize("restore", ["the same", "none"])
+def test_a_restore_that_was_cut_off_is_done_again_or_given_up(box: Box, restore: str) -> None:
+    box.good(ARCHIVE)
+    box.again()
+    said = box.bad(PREPARE, {"FAIL_RESTORE": "mautrix_signal"}, restore=str(box.path))
+    assert said == (
+        "the dump cannot be restored into mautrix_signal: pg_restore: error: could not write: No space left on device: "
+        "mautrix_signal is empty: `pulumi up` tries it again"
+    )
+    restore = "none" if restore == "none" else str(box.path)
+    assert box.good(PREPARE, restore=restore)["began"] == restore
+    assert "restoring" not in box.began() and measure_tables(box) == (["0"] if restore == "none" else ["4"])
+
+
+def test_a_restore_that_was_killed_once_it_had_its_content_is_not_done_again(box: Box) -> None:
+    box.good(ARCHIVE)
+    box.again()
+    box.good(PREPARE, restore=str(box.path))
+    note = box.began()
+    comment = owner_comment(**{**note, "restoring": str(box.path)})
+    box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{comment}'; ")
+    box.server.sql("INSERT INTO portal VALUES ('later');", *ROLE)
+    assert box.good(PREPARE, restore=str(box.path))["began"] == str(box.path)
+    assert (box.began() == note and box.rows() == ["501|a\\b", "99"]) or box.rows()[0].startswith("501")
 
 
 def test_an_up_after_an_archive_makes_it_an_old_one(box: Box) -> None:
@@ -482,19 +693,20 @@ def test_the_checks_and_archives_of_many_bridges_run_side_by_side(box: Box) -> N
 
 def test_a_directory_that_another_step_removes_meanwhile_is_made_again(tmp_path: Path) -> None:
     """Of two bridges that archive at once, the one that fails takes its empty directories away."""
-    folder, removed, mkdtemp = tmp_path / "archives/deep", list[Path](), tempfile.mkdtemp
+    path, removed, write = tmp_path / "archives/deep/.a.part", list[Path](), archives.write_private_file
 
-    def remove_then_make(*, prefix: str, dir: Path) -> str:
+    def remove_then_write(path: Path, data: bytes) -> None:
         if not removed:
-            removed.append(dir)
-            dir.rmdir()
-            dir.parent.rmdir()
-        return mkdtemp(prefix=prefix, dir=dir)
+            removed.append(path.parent)
+            path.parent.rmdir()
+            path.parent.parent.rmdir()
+        write(path, data)
 
     made: list[Path] = []
-    with patch("tempfile.mkdtemp", remove_then_make):
-        part = archives._make_private_directory(folder, ".a.", made)
-    assert removed == [folder] and part.parent == folder and made == [folder.parent, folder] * 2
+    with patch.object(archives, "write_private_file", remove_then_write):
+        assert archives._make_private_file(path, made) == path and path.exists()
+    folder = path.parent
+    assert removed == [folder] and made == [folder.parent, folder] * 2
 
 
 def test_a_destroy_that_could_not_archive_stops_before_the_container(box: Box, tmp_path: Path) -> None:
@@ -630,23 +842,49 @@ def test_what_cannot_be_archived_lets_the_bridge_run_on(bridge: Running, monkeyp
     assert bridge.box.began()["image"] == OLD and "changing" not in bridge.box.began()
 
 
-@pytest.mark.parametrize("how", ["damaged", "another key", "another role"])
+@pytest.mark.parametrize("how", ["damaged", "another key", "does not restore"])
 def test_an_archive_that_cannot_be_gone_back_to_leaves_the_database_as_it_is(bridge: Running, how: str) -> None:
+    bridge.box.server.sql("COMMENT ON TABLE portal IS 'of the bridge';", *ROLE)
     archive = Path(bridge.begin(NEW).previous)
     bridge.box.server.sql("INSERT INTO portal VALUES ('new');", *ROLE)
     if how == "damaged":
         archive.write_bytes(archive.read_bytes()[:-200])
+    elif how == "another key":
+        forge(archive, keys=replaced(KEY, "x" * 64))
     else:
-        key = "x" * 64 if how == "another key" else KEY
-        made = archives.write_archive(replace(bridge.box.data, pickle_key=key), "destroy", "20280101T000000Z")
-        archive = Path(made)
-    if how == "another role":
-        rewritten(archive, b'"role": "mautrix_signal"', b'"role": "mautrix_other"')
+        forge(archive, database=replaced("IS 'of the bridge'", "IS 'of the bridgé"))
     bridge.calls.clear()
-    with pytest.raises(ScriptError, match=re.escape(str(archive))):
+    with pytest.raises(
+        ScriptError, match=re.escape(str(archive)) if how != "does not restore" else "cannot be restored"
+    ):
         bridge.begin(OLD, go_back=str(archive))
     assert bridge.calls == [], "it was not even stopped"
     assert (bridge.names(), bridge.box.began()["image"]) == (["new", "old"], NEW)
+
+
+def test_a_way_back_that_is_cut_off_goes_on_with_the_next_up(bridge: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is empty then: nothing may begin with it, and no archive may be made of it."""
+    archive = bridge.begin(NEW).previous
+    bridge.box.server.sql("INSERT INTO portal VALUES ('new');", *ROLE)
+
+    def cut_off(go_back: str) -> None:
+        monkeypatch.setenv("FAIL_RESTORE", "mautrix_signal")
+        with pytest.raises(ScriptError, match="mautrix_signal is empty: `pulumi up` tries it again"):
+            bridge.begin(OLD, go_back=go_back)
+        monkeypatch.delenv("FAIL_RESTORE")
+        assert measure_tables(bridge.box) == ["0"]
+
+    cut_off(archive)
+    newest, before = next(list_archives(bridge.box.data.directory, "mautrix-signal"))
+    assert before.reason == f"before going back to {Path(archive).name}"
+    assert database_life.archive_database(bridge.box.arguments).path == "", "what was in it is in the archive before it"
+    bridge.begin(OLD, go_back="")  # also where the setting was taken back meanwhile
+    assert bridge.names() == ["old"] and bridge.box.began()["back"] == archive
+    assert next(list_archives(bridge.box.data.directory, "mautrix-signal"))[0] == newest, "none of an empty database"
+    bridge.begin(NEW)
+    cut_off(str(newest))
+    bridge.begin(NEW, go_back=str(newest))
+    assert bridge.names() == ["new", "old"] and "restoring" not in bridge.box.began()
 
 
 @pytest.mark.parametrize("mark", ["", f"{'f' * 64} 1 an image\n"], ids=["never ready", "another one was ready"])

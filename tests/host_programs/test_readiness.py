@@ -123,6 +123,7 @@ class Bridge:
             archives=str(self.mark.parent / "archives"),
             archive_owner=f"{facts.STACK}@echo6.co",
             program="mautrix-signal",
+            pickle_key="k" * 64,
             pause=0.01,
         )
         return replace(arguments, **more)

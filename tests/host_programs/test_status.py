@@ -426,7 +426,7 @@ def archive(host: Host, created: str, **changed: Any) -> Path:
         image="example/signal:1",
         schema={},
         database="mautrix_signal",
-        role="mautrix_signal",
+        key="0123456789abcdef",
         members=(),
         missing=(),
     )

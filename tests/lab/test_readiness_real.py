@@ -60,6 +60,7 @@ class Bridge:
             archives=plan.archive.directory,
             archive_owner=plan.archive_owner,
             program=plan.bridge.name,
+            pickle_key="not used where no earlier config is",
         )
         done = run_step("bridge wait", arguments, {**os.environ}, timeout=180)
         for secret in self.secrets:

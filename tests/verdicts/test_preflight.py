@@ -555,8 +555,8 @@ def test_a_container_that_somebody_removed_is_replaced_though_the_state_has_it()
 
 
 MANIFEST = Manifest(
-    version=3, created="20261124T120000Z", reason="destroy", stack=STACK, domain="echo6.co", bridge="mautrix-signal",
-    image="signal:v1", schema={}, database="mautrix_signal", role="mautrix_signal", members=(), missing=(),
+    version=4, created="20261124T120000Z", reason="destroy", stack=STACK, domain="echo6.co", bridge="mautrix-signal",
+    image="signal:v1", schema={}, database="mautrix_signal", key="0123456789abcdef", members=(), missing=(),
 )  # fmt: skip
 PATH = "/var/backups/mautrix-signal/mautrix-signal-20261124T120000Z.tar.gz"
 

@@ -18,9 +18,9 @@ NAME = "dock.mau.dev/mautrix/signal"
 OLD, NEW, NEWEST = (f"{NAME}:v0.{number}.0" for number in (2603, 2608, 2609))
 PATH = "/var/backups/mautrix-signal/mautrix-signal-20261124T120000Z.tar.gz"
 LEFT = Manifest(
-    version=3, created="20261124T120000Z", reason="before v0.2603.0 to v0.2608.0", stack=STACK, domain="echo6.co",
+    version=4, created="20261124T120000Z", reason="before v0.2603.0 to v0.2608.0", stack=STACK, domain="echo6.co",
     bridge="mautrix-signal", image=OLD, schema={"version": 26, "crypto_version": 19}, database="mautrix_signal",
-    role="mautrix_signal", members=(), missing=(),
+    key="0123456789abcdef", members=(), missing=(),
 )  # fmt: skip
 MOVED = {"version": (32, 9), "crypto_version": (22, 20)}
 KNOWN = {OLD: ArchiveFacts(PATH, LEFT)}

@@ -34,7 +34,7 @@ class Manifest:
 
     `created` is its timestamp; `reason` is destroy or from `reason_before`; `stack` is "project/name"; `image` and
     `schema` (version by table) are the bridge's; `schema_unknown` is why the versions could not be read ("": they
-    could); `missing` are files that did not exist.
+    could); `key` is the fingerprint of its pickle key; `missing` are files that did not exist.
     """
 
     version: int
@@ -46,7 +46,7 @@ class Manifest:
     image: str
     schema: dict[str, int]
     database: str
-    role: str
+    key: str
     members: tuple[Member, ...]
     missing: tuple[str, ...]
     schema_unknown: str = ""
