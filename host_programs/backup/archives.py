@@ -87,9 +87,9 @@ def require_key(database: Database, pickle_key: str, noted: str, accounts: Itera
     """ScriptError unless the pickle key is the one of the database's content, as of `find_key_fault`."""
     if fault := find_key_fault(pickle_key, noted, accounts):
         raise ScriptError(
-            f"{database.container}: database {database.database}: {fault} than this state's: an archive with "
-            "this key would be useless, so nothing was removed: was the state lost, or made anew? Bring the old one "
-            "back (`pulumi stack import`)"
+            f"{database.container}: database {database.database}: {fault} than the one at hand: an archive of both "
+            "would be useless, so nothing was removed: was the state lost, or made anew? Bring the old one back "
+            "(`pulumi stack import`)"
         )
 
 
@@ -154,7 +154,10 @@ def _write(data: BridgeData, reason: str, stamp: str, noted: str, part: Path) ->
     """Write the archive into the file `part`, and prove it."""
     with tempfile.TemporaryFile(dir=part.parent) as dump:  # without a name: it goes with this process
         dumps.make_dump(data.database, dump, *dump_restore.ARCHIVED)
-        schema, accounts = _try_restore(data, dump)
+        try:
+            schema, accounts = _try_restore(data, dump)
+        except ScriptError as error:
+            raise ScriptError(f"{error}: an archive of it would be useless, so nothing was removed") from None
         require_key(data.database, data.pickle_key, noted, accounts)
         if schema.error:
             name = data.database.database
@@ -346,7 +349,10 @@ def prove_archive(data: BridgeData, path: Path, fix: str) -> None:
                 f"{path}: its keys are encrypted with another pickle key than this stack's, which was made before: "
                 f"nothing was restored; {fix}"
             )
-        _, accounts = _try_restore(data, open_member(tar, DATABASE))
+        try:
+            _, accounts = _try_restore(data, open_member(tar, DATABASE))
+        except ScriptError as error:
+            raise ScriptError(f"{path}: {error}: nothing was restored; {fix}") from None
         if fault := find_key_fault(data.pickle_key, "", accounts):
             raise ScriptError(f"{path}: {fault} than the one in the archive: nothing was restored; {fix}")
 

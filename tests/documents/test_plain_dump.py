@@ -3,6 +3,7 @@ refused."""
 
 from __future__ import annotations
 
+import io
 import subprocess
 from pathlib import Path
 
@@ -49,7 +50,7 @@ COPY public.empty (id) FROM stdin;
 
 
 def run(text: bytes) -> list[bytes]:
-    return list(check_dump_lines(text.splitlines(keepends=True)))
+    return list(check_dump_lines(io.BytesIO(text)))
 
 
 def reason(text: bytes) -> str:
@@ -80,6 +81,9 @@ COMMANDS = [
     (b"select '\nCOPY a FROM stdin;\n' \\! sh\n\\.\n", 3),
     (b"(\nCOPY a FROM stdin;\n\\! sh\n", 3),  # in brackets the semicolon ends nothing
     (b"select 1 --\n\\! sh\n", 2),
+    (b"--\r\\! sh\r\n", 1),  # psql's comment ends there, too
+    (b"copy (select 1 as stdin from a) to stdout;\n\\! sh\n", 2),
+    (b"copy a from '/x' where stdin;\n\\! sh\n", 2),
 ]
 
 
@@ -95,6 +99,7 @@ def test_a_command_of_psql_s_is_refused_with_its_line(text: bytes, line: int) ->
         (b"select E'\\' \\! sh';\n", "1: a backslash before a quote, which the server may read in two ways"),
         (b"create function f() returns int begin atomic\nCOPY a FROM stdin;\n\\! sh\n", "1: a body that is SQL"),
         (b"COPY a FROM stdin; select 1;\n", "1: more after COPY"),
+        (b"select 1e$a$;\n\\! sh\n$a$;", "1: a dollar behind a number, which versions of psql read in different ways"),
         (b"select 1", "1: it ends in the middle of a statement"),
         (b"COPY a FROM stdin;\n1\n", "2: it ends in the middle"),
         (b"select 'a\n", "1: it ends in the middle"),
@@ -107,7 +112,7 @@ def test_what_cannot_be_told_is_refused(text: bytes, words: str) -> None:
 PIECES = [
     "'", '"', "$$", "$a$", "--", "/*", "*/", ";", "\n", "(", ")", "\\", "\\\\", "\\.", "\\.\n", "\r\n", " ", "\t", "E'",
     "COPY t FROM stdin;\n", "COPY t FROM stdin;", "copy t from STDIN ;\n", "select 1", "create function f() begin",
-    "a$", "1", "$1", "x", ":", "U&'", "\\\\'", "\\'", "''",
+    "a$", "1", "1e", "\r", "(select 1 as stdin from t)", "to stdout", "$1", "x", ":", "U&'", "\\\\'", "\\'", "''",
 ]  # fmt: skip
 RUN = "\\! touch ran\n"
 

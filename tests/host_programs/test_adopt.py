@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from documents.places import Postgres
 from host_programs.backup import archives
 from host_programs.backup.archives import BridgeData
 from host_programs.bridge import adopt
@@ -36,6 +37,8 @@ class Host:
         monkeypatch.setattr(adopt, "run_docker", self.docker)
         monkeypatch.setattr(adopt, "inspect_all_containers", lambda: tuple(self.containers.values()))
         monkeypatch.setattr(adopt, "inspect_container", self.containers.get)
+        variables = {("matrix-postgres", "POSTGRES_USER"): "synapse"}
+        monkeypatch.setattr(adopt, "read_variable", lambda *words: variables[words])
         monkeypatch.setattr(archives, "write_archive", self.archived)
 
     def write(self, **changed: Any) -> None:
@@ -45,8 +48,8 @@ class Host:
         assert words[0] == "run", "it only reads"
         return subprocess.CompletedProcess(words, 0, yaml.safe_dump(EXAMPLE), "")
 
-    def archived(self, data: BridgeData, reason: str, timestamp: str | None = None, portable: bool = False) -> str:
-        assert portable and reason == "adopted"
+    def archived(self, data: BridgeData, reason: str) -> str:
+        assert reason == "adopted" and data.postgres == Postgres("matrix-postgres", 5432, "synapse")
         self.archived_data.append(data)
         return str(self.archive)
 

@@ -7,9 +7,11 @@ Against a real Postgres behind a stub `docker exec`; the containers are for the 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from components.cleanup import stack_parts
+from documents.bridge.pickle_key import key_fingerprint
 from documents.marks import owner_comment
 from host_programs.backup import archives, proof
 from host_programs.cleanup import bridge as cleanup
@@ -193,6 +196,59 @@ def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     cleanup_stack(box.stack)
     assert not box.shared_directory.exists()
     assert [path.name for path in box.synapse.iterdir()] == ["doublepuppet.yaml"]
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_config_with_the_last_copy_of_its_pickle_key_stays(
+    box: Box, archived: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody dropped the database, and the nightly dumps of it cannot be read without the key."""
+    box.server.sql("drop database mautrix_signal with (force);")
+    claim_directory(box.arguments)
+    text = f'{OURS}encryption:\n  pickle_key: "a key"\n'
+    config = box.bridge / "config-0123/config.yaml"
+    files.write_files(OwnedFiles(STACK, (replace(owned(config, own_directory=True), content=text),)))
+    if archived:
+        folder = Path(box.arguments.archives)
+        folder.mkdir()
+        key = key_fingerprint("a key")
+        manifest = Manifest(4, "", "destroy", STACK, "echo6.co", "mautrix-signal", "", {}, "m", key, (), ())
+        data = json.dumps(to_json(manifest)).encode()
+        with tarfile.open(folder / "mautrix-signal-20260101T000000Z.tar.gz", "w:gz") as tar:
+            head = tarfile.TarInfo("manifest.json")
+            head.size = len(data)
+            tar.addfile(head, io.BytesIO(data))
+    cleanup_bridge(box.arguments)
+    assert config.exists() is not archived
+    said = f"warning: {config} stays: no archive holds its pickle key"
+    assert (said in capsys.readouterr().err) is not archived
+
+
+def test_a_key_that_never_encrypted_anything_keeps_no_config(box: Box) -> None:
+    """A first `up` that stopped before the bridge began: the destroy after it leaves no trace."""
+    box.server.sql(TABLES, "mautrix_signal")
+    box.comments(owner_comment(STACK), owner_comment(STACK, public={}))
+    claim_directory(box.arguments)
+    text = f'{OURS}encryption:\n  pickle_key: "a key"\n'
+    config = owned(box.bridge / "config-0123/config.yaml", own_directory=True)
+    files.write_files(OwnedFiles(STACK, (replace(config, content=text),)))
+    cleanup_bridge(box.arguments)
+    assert not box.bridge.exists()
+
+
+def test_no_superuser_runs_what_the_owner_of_a_database_put_in_his_way(box: Box) -> None:
+    """A bridge that is taken over, or a hostile archive, would own all of Postgres after the next destroy."""
+    box.server.sql(
+        "create function mine(bigint, bigint) returns bigint language plpgsql as $$ begin if (select rolsuper from "
+        "pg_roles where rolname = current_user) then alter role mautrix_signal superuser; end if; return 7; end $$;"
+        "create operator + (leftarg = bigint, rightarg = bigint, function = mine);"
+        "alter database mautrix_signal set search_path = public, pg_catalog;",
+        "mautrix_signal", "mautrix_signal",
+    )  # fmt: skip
+    box.comments(owner_comment(STACK, began="none"), owner_comment(STACK, public={}))
+    with pytest.raises(ScriptError, match="was never archived"):
+        cleanup_bridge(box.arguments)
+    assert box.server.sql("select rolsuper from pg_roles where rolname = 'mautrix_signal';") == ["f"]
 
 
 def test_the_registration_for_double_puppeting_and_one_that_a_killed_run_left_go_at_the_end(

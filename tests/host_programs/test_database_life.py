@@ -473,7 +473,7 @@ def test_a_hostile_archive_runs_no_shell_and_becomes_nobody_else(box: Box, hosti
     forge(box.path, database=replaced(toc_string(comment), toc_string(text)))
     box.again()
     said = box.bad(PREPARE, restore=str(box.path))
-    assert said.startswith("the dump cannot be restored into mautrix_signal_restore_check: pg_restore: error: ")
+    assert said.startswith(f"{box.path}: the dump cannot be restored into mautrix_signal_restore_check: pg_restore: ")
     assert not mark.exists() and "began" not in box.began()
     assert box.server.sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'mautrix_signal';") == ["f"]
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
@@ -505,9 +505,10 @@ def test_a_restore_that_fails_half_way_leaves_nothing(box: Box) -> None:
     comment = "COMMENT ON TABLE public.portal IS 'of the bridge';\n"
     forge(box.path, database=replaced(toc_string(comment), toc_string("SELECT 1/0;")))
     box.again()
-    with archives.open_archive(box.path) as (tar, _), pytest.raises(ScriptError, match="division by zero"):
-        with patch.dict(os.environ, box.server.environment()):
-            dump_restore.restore_dump(box.data.database, archives.open_member(tar, archives.DATABASE))
+    with patch.dict(os.environ, box.server.environment()), archives.open_archive(box.path) as (tar, _):
+        dump = archives.open_member(tar, archives.DATABASE)
+        with pytest.raises(ScriptError, match="division by zero"):
+            dump_restore.restore_dump(box.data.database, dump)
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
 
@@ -529,8 +530,8 @@ def test_an_archive_s_key_opens_what_is_in_its_dump(box: Box) -> None:
     encrypt(box, pickled("the key of the state that was lost"))
     for words in (CHECK, ARCHIVE):
         assert box.bad(words).startswith(
-            "matrix-postgres: database mautrix_signal: its keys are encrypted with another pickle key than this "
-            "state's: an archive with this key would be useless, so nothing was removed: "
+            "matrix-postgres: database mautrix_signal: its keys are encrypted with another pickle key than the one at "
+            "hand: an archive of both would be useless, so nothing was removed: "
         )
     assert not box.directory.parent.exists()
     box.server.sql("DROP TABLE crypto_account;", "mautrix_signal", "mautrix_signal")
@@ -545,12 +546,11 @@ def test_without_keys_in_the_database_its_comment_tells_which_key_is_its_own(box
     comment = owner_comment("mautrix-signal/a", began="none", key=key_fingerprint("another"))
     box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{comment}';")
     for words in (CHECK, ARCHIVE):
-        assert "database mautrix_signal: it began with another pickle key than this state's" in box.bad(words)
+        assert "database mautrix_signal: it began with another pickle key than the one at hand" in box.bad(words)
     encrypt(box, b"another form")
-    assert "it began with another pickle key than this state's" in box.bad(ARCHIVE)
-    box.server.sql(
-        f"COMMENT ON DATABASE mautrix_signal IS '{comment.replace(key_fingerprint('another'), key_fingerprint(KEY))}';"
-    )
+    assert "it began with another pickle key than the one at hand" in box.bad(ARCHIVE)
+    comment = comment.replace(key_fingerprint("another"), key_fingerprint(KEY))
+    box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{comment}';")
     box.good(ARCHIVE)
 
 
@@ -586,12 +586,12 @@ def test_a_run_that_is_killed_leaves_no_dump_and_the_next_one_removes_what_it_le
         process.stdin.write(order)
         process.stdin.close()
         until = time.monotonic() + 30
-        while not is_running(process.pid, program) and time.monotonic() < until:
+        while not sleeps(process.pid) and time.monotonic() < until:
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
     (left,) = box.directory.iterdir()
     assert left.name == f".mautrix-signal-{STAMP}.tar.gz.part" and left.read_bytes() == b""
-    left.write_text("a key")  # as of one that was killed later
+    left.write_text("a key")  # as of a run that was killed later
     others = [box.directory / f".mautrix-signal-{name}.tar.gz.part" for name in ("two-20260101T000000Z", "notes")]
     for other in others:
         other.write_text("somebody else's")
@@ -600,8 +600,8 @@ def test_a_run_that_is_killed_leaves_no_dump_and_the_next_one_removes_what_it_le
     assert {*box.directory.iterdir()} == {*others, box.directory / "mautrix-signal-20270101T000000Z.tar.gz"}
 
 
-def is_running(group: int, program: str) -> bool:
-    """Whether a `sleep` that stands for the program runs in the process group."""
+def sleeps(group: int) -> bool:
+    """Whether the program that takes for ever runs in the process group."""
     done = subprocess.run(["ps", "-eo", "pgid=,args="], capture_output=True, text=True, check=True)
     return any(line.split()[:3] == [str(group), "sleep", "600"] for line in done.stdout.splitlines())
 
@@ -639,7 +639,7 @@ def test_a_restore_that_was_killed_once_it_had_its_content_is_not_done_again(box
     box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{comment}'; ")
     box.server.sql("INSERT INTO portal VALUES ('later');", *ROLE)
     assert box.good(PREPARE, restore=str(box.path))["began"] == str(box.path)
-    assert (box.began() == note and box.rows() == ["501|a\\b", "99"]) or box.rows()[0].startswith("501")
+    assert box.began() == note and box.rows()[0].startswith("501")
 
 
 def test_an_up_after_an_archive_makes_it_an_old_one(box: Box) -> None:
@@ -854,9 +854,7 @@ def test_an_archive_that_cannot_be_gone_back_to_leaves_the_database_as_it_is(bri
     else:
         forge(archive, database=replaced("IS 'of the bridge'", "IS 'of the bridgé"))
     bridge.calls.clear()
-    with pytest.raises(
-        ScriptError, match=re.escape(str(archive)) if how != "does not restore" else "cannot be restored"
-    ):
+    with pytest.raises(ScriptError, match=re.escape(str(archive))):
         bridge.begin(OLD, go_back=str(archive))
     assert bridge.calls == [], "it was not even stopped"
     assert (bridge.names(), bridge.box.began()["image"]) == (["new", "old"], NEW)

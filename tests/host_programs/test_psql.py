@@ -44,7 +44,7 @@ def test_the_scratch_database_has_ten_minutes_to_be_made_and_dropped(monkeypatch
         return subprocess.CompletedProcess([], 0, "", "")
 
     monkeypatch.setattr(psql, "run_docker", answer)
-    monkeypatch.setattr(dump_restore, "_run_dump", lambda *_: None)
+    monkeypatch.setattr(dump_restore, "_try_plain_dump", lambda *_: None)
     dump_restore.prove_restores(Place("pg", 5432, "synapse"), "p/a", {Database("pg", "mine", "me"): Path("/dev/null")})
     assert asked == [(False, 120), (True, 600), (False, 120), (True, 600)]
 

@@ -234,8 +234,9 @@ def test_once_it_is_ready_the_configs_of_earlier_containers_go(bridge: Bridge) -
     """They hold its tokens; and one that never got ready leaves that of the container that runs."""
     place = replace(facts.deployment().place, directory=str(bridge.mark.parent))
     for version, text in (
-        ("old", f"# x: written by the Pulumi stack {facts.STACK}.\n"),
+        ("old", f'# x: written by the Pulumi stack {facts.STACK}.\nencryption:\n  pickle_key: "{"k" * 64}"\n'),
         ("other", "a: 1\n"),
+        ("lost", f'# x: written by the Pulumi stack {facts.STACK}.\nencryption:\n  pickle_key: "of a lost state"\n'),
         ("new", ""),
     ):
         (bridge.mark.parent / f"config-{version}").mkdir()
@@ -248,8 +249,12 @@ def test_once_it_is_ready_the_configs_of_earlier_containers_go(bridge: Bridge) -
     with ScriptedServer() as server:
         knows_the_bot(server)
         delivers(server)
-        assert bridge.run(server.url, **more).returncode == 0
-    assert sorted(path.name for path in bridge.mark.parent.glob("config-*")) == ["config-new", "config-other"]
+        done = bridge.run(server.url, **more)
+    assert done.returncode == 0
+    left = sorted(path.name for path in bridge.mark.parent.glob("config-*"))
+    assert left == ["config-lost", "config-new", "config-other"], "the last copy of a key stays"
+    lost = bridge.mark.parent / "config-lost/config.yaml"
+    assert f"warning: {lost} stays: no archive holds its pickle key" in done.stderr
 
 
 @pytest.mark.parametrize("acts", ["join", "leave"])
