@@ -20,12 +20,12 @@ _MAC, _BLOCK = 8, 16  # bytes
 _SETTING = re.compile(r'^ +pickle_key: "([^"\\]+)"$', re.MULTILINE)  # as documents/yaml_text.py writes it
 
 
-def key_fingerprint(pickle_key: str) -> str:
+def fingerprint_key(pickle_key: str) -> str:
     """A short name of the key, which reveals nothing of it: in the database's comment, and in archives."""
     return fingerprint(pickle_key)[:16]
 
 
-def read_configured_key(config: str) -> str:
+def find_pickle_key(config: str) -> str:
     """The pickle key in the text of a config that we wrote; "" if there is none."""
     found = _SETTING.search(config)
     return found[1] if found else ""
@@ -37,7 +37,7 @@ def find_key_fault(pickle_key: str, noted: str, pickles: Iterable[bytes]) -> str
     opened = {opens_pickle(pickle_key, pickle) for pickle in pickles} - {None}
     if opened:
         return "" if True in opened else "its keys are encrypted with another pickle key"
-    return "" if noted in ("", key_fingerprint(pickle_key)) else "it began with another pickle key"
+    return "" if noted in ("", fingerprint_key(pickle_key)) else "it began with another pickle key"
 
 
 def opens_pickle(pickle_key: str, pickle: bytes) -> Optional[bool]:

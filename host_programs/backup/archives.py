@@ -21,7 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Optional
 
-from documents.bridge.pickle_key import find_key_fault, key_fingerprint
+from documents.bridge.pickle_key import find_key_fault, fingerprint_key
 from documents.places import Database, Postgres
 from host_programs import host_lock
 from host_programs.files import safe_files
@@ -183,7 +183,7 @@ def _write(data: BridgeData, reason: str, stamp: str, noted: str, part: Path) ->
             image=data.image,
             schema=schema.versions,
             database=data.database.database,
-            key=key_fingerprint(data.pickle_key),
+            key=fingerprint_key(data.pickle_key),
             members=tuple(_describe_member(name, content) for name, content in contents.items()),
             missing=tuple(sorted(missing)),
             schema_unknown=schema.error,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from documents.bridge.pickle_key import key_fingerprint, read_configured_key
+from documents.bridge.pickle_key import find_pickle_key, fingerprint_key
 from documents.places import BridgeDeployment
 from host_programs import program_file
 from host_programs.docker import run_docker
@@ -96,8 +96,8 @@ def remove_config(stack: str, path: Path, is_archived: Callable[[str], bool]) ->
     """Remove a config with its directory; the removed paths. It stays, with a warning, if it has the last copy of a
     pickle key: `is_archived` tells whether the key of that fingerprint is elsewhere, too."""
     content = None if path.is_symlink() else safe_files.read_file(path)
-    key = read_configured_key(content.data.decode(errors="replace")) if content else ""
-    if key and not is_archived(key_fingerprint(key)):
+    key = find_pickle_key(content.data.decode(errors="replace")) if content else ""
+    if key and not is_archived(fingerprint_key(key)):
         say(
             f"warning: {path} stays: no archive holds its pickle key, and without it no dump of the bridge's database "
             "is of use: delete it when you need none"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from documents.bridge.kinds import image_tag
-from documents.bridge.pickle_key import key_fingerprint
+from documents.bridge.pickle_key import fingerprint_key
 from documents.marks import STACK_LABEL, owner_comment, parse_owner_comment
 from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
@@ -79,7 +79,7 @@ def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
     archived before a change."""
     _remove_unready_container(arguments)
     archives.remove_unfinished(arguments.data)
-    data, key = arguments.data, key_fingerprint(arguments.data.pickle_key)
+    data, key = arguments.data, fingerprint_key(arguments.data.pickle_key)
     note = _read_note(data.database)
     restoring = str(note.get("restoring", ""))
     cut_off = restoring if restoring and not _count_objects(data.database) else ""

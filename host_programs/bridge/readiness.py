@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
 
-from documents.bridge.pickle_key import key_fingerprint
+from documents.bridge.pickle_key import fingerprint_key
 from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
 from host_programs.backup import archives
@@ -312,7 +312,7 @@ def _write_ready_mark(arguments: ReadinessArguments, container_id: str) -> None:
 
 def _remove_old_configs(arguments: ReadinessArguments) -> None:
     def is_archived(key: str) -> bool:
-        own = key_fingerprint(arguments.pickle_key)  # in the present config
+        own = fingerprint_key(arguments.pickle_key)  # in the present config
         return key == own or archives.is_key_archived(arguments.archives, arguments.program, key)
 
     for config in directory.list_configs(Path(arguments.bridge.directory)):

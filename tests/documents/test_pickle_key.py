@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from documents.bridge.pickle_key import find_key_fault, key_fingerprint, opens_pickle, read_configured_key
+from documents.bridge.pickle_key import find_key_fault, find_pickle_key, fingerprint_key, opens_pickle
 from documents.yaml_text import render_yaml
 
 # An account of goolm's and one of libolm's, from mautrix-go's own tests (crypto/goolm/account/account_test.go).
@@ -39,10 +39,10 @@ def test_what_is_no_pickle_tells_nothing(other: bytes) -> None:
 
 
 def test_what_the_database_holds_counts_before_what_is_noted_of_it() -> None:
-    noted = key_fingerprint("test key")
+    noted = fingerprint_key("test key")
     assert find_key_fault("test key", "another", [GOOLM]) == ""
     assert find_key_fault("test key", "", [LIBOLM, GOOLM]) == "", "one of several accounts"
-    assert find_key_fault("x", key_fingerprint("x"), [GOOLM]) == "its keys are encrypted with another pickle key"
+    assert find_key_fault("x", fingerprint_key("x"), [GOOLM]) == "its keys are encrypted with another pickle key"
     assert find_key_fault("test key", noted, []) == find_key_fault("test key", noted, [b"another form"]) == ""
     assert find_key_fault("x", noted, []) == "it began with another pickle key"
     assert find_key_fault("x", "", []) == "", "nothing is known"
@@ -50,5 +50,5 @@ def test_what_the_database_holds_counts_before_what_is_noted_of_it() -> None:
 
 def test_the_key_is_read_out_of_a_config_of_ours() -> None:
     text = render_yaml({"encryption": {"allow": True, "pickle_key": "a key"}, "pickle_key": 1}, "x")
-    assert read_configured_key(text) == "a key"
-    assert read_configured_key("encryption: {}\n") == ""
+    assert find_pickle_key(text) == "a key"
+    assert find_pickle_key("encryption: {}\n") == ""

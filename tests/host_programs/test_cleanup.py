@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from components.cleanup import stack_parts
-from documents.bridge.pickle_key import key_fingerprint
+from documents.bridge.pickle_key import fingerprint_key
 from documents.marks import owner_comment
 from host_programs.backup import archives, proof
 from host_programs.cleanup import bridge as cleanup
@@ -211,7 +211,7 @@ def test_a_config_with_the_last_copy_of_its_pickle_key_stays(
     if archived:
         folder = Path(box.arguments.archives)
         folder.mkdir()
-        key = key_fingerprint("a key")
+        key = fingerprint_key("a key")
         manifest = Manifest(4, "", "destroy", STACK, "echo6.co", "mautrix-signal", "", {}, "m", key, (), ())
         data = json.dumps(to_json(manifest)).encode()
         with tarfile.open(folder / "mautrix-signal-20260101T000000Z.tar.gz", "w:gz") as tar:

@@ -27,7 +27,7 @@ from unittest.mock import patch
 
 import pytest
 
-from documents.bridge.pickle_key import key_fingerprint
+from documents.bridge.pickle_key import fingerprint_key
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
 from documents.places import Postgres as Server
@@ -538,18 +538,18 @@ def test_an_archive_s_key_opens_what_is_in_its_dump(box: Box) -> None:
     encrypt(box, pickled(KEY))
     box.good(CHECK)
     box.good(ARCHIVE)
-    assert read_manifest(box.path).key == key_fingerprint(KEY)
+    assert read_manifest(box.path).key == fingerprint_key(KEY)
 
 
 def test_without_keys_in_the_database_its_comment_tells_which_key_is_its_own(box: Box) -> None:
     """A bridge that does not encrypt, or a form of its keys that we do not know."""
-    comment = owner_comment("mautrix-signal/a", began="none", key=key_fingerprint("another"))
+    comment = owner_comment("mautrix-signal/a", began="none", key=fingerprint_key("another"))
     box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{comment}';")
     for words in (CHECK, ARCHIVE):
         assert "database mautrix_signal: it began with another pickle key than the one at hand" in box.bad(words)
     encrypt(box, b"another form")
     assert "it began with another pickle key than the one at hand" in box.bad(ARCHIVE)
-    comment = comment.replace(key_fingerprint("another"), key_fingerprint(KEY))
+    comment = comment.replace(fingerprint_key("another"), fingerprint_key(KEY))
     box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{comment}';")
     box.good(ARCHIVE)
 

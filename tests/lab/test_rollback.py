@@ -4,29 +4,35 @@ an archive that cannot be read by whoever needs it, or can by others.
 
 from __future__ import annotations
 
+import json
 import re
 import tarfile
 
 import pytest
 
+from documents.bridge.pickle_key import opens_pickle
 from lab.box import Lab
 from tests.lab.conftest import Shared
 
 pytestmark = pytest.mark.e2e
 
 KEY = "select value from kv_store where key = 'recovery_key'"
+ACCOUNT = "select encode(account, 'hex') from crypto_account"
 
 
 def test_what_a_destroy_archives_comes_back_and_an_empty_start_makes_new_keys(deployed: Lab, shared: Shared) -> None:
     shared.spoilt = True
     first = deployed.psql(KEY, "mautrix_signal")
+    account = bytes.fromhex(deployed.psql(ACCOUNT, "mautrix_signal"))
     deployed.pulumi("destroy", "--yes", "--skip-preview")
     (archive,) = (deployed.host_root / "var/backups/mautrix-signal").glob("*.tar.gz")
     assert archive.stat().st_mode & 0o7777 == 0o600 and archive.parent.stat().st_mode & 0o7777 == 0o700
     with tarfile.open(archive) as tar:
         names = [name.rpartition("/")[2] for name in tar.getnames()]
+        key = json.load(tar.extractfile("keys.json"))["pickle_key"]  # type: ignore[arg-type]
+    assert [opens_pickle(each, account) for each in (key, "x" * 64)] == [True, False], "as the real bridge pickles it"
     assert sorted(names) == [
-        "config.yaml", "database.sql", "doublepuppet.yaml", "keys.json", "manifest.json", "registration.yaml",
+        "config.yaml", "database.dump", "doublepuppet.yaml", "keys.json", "manifest.json", "registration.yaml",
     ]  # fmt: skip
 
     deployed.up()  # the image went with the destroy, and a lab cannot pull it
@@ -77,7 +83,10 @@ def test_a_destroy_passes_whatever_is_gone_already(deployed: Lab, shared: Shared
     deployed.wait_healthy()
     done = deployed.pulumi("destroy", "--yes", "--skip-preview")
     assert "there is no database mautrix_signal any more: nothing to archive" in done.stdout
-    assert not (deployed.host_dir / "signal-bridge").exists()
+    # The last copy of the key: nightly dumps of the database may be left.
+    assert "stays: no archive holds its pickle key" in done.stdout
+    (config,) = (deployed.host_dir / "signal-bridge").rglob("*.*")
+    assert config.name == "config.yaml"
     assert "pulumi stack" not in homeserver.read_text()
     public = "select bool_and(has_database_privilege('public', oid, 'CONNECT')) from pg_database where datname in "
     assert deployed.psql(f"{public}('synapse', 'mas')") == "t"
