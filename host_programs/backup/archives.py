@@ -70,15 +70,15 @@ def write_archive(data: BridgeData, reason: str, timestamp: Optional[str] = None
     measured = measure.measure_database(database)
     if measured is None:
         return ""
-    require_key(database, data.pickle_key, measured.key, measured.accounts)
     final = folder / f"{data.bridge}-{stamp}.tar.gz"
-    with _lock(data), _make_unfinished(final) as part:
-        _remove_unfinished(data, part)
-        if final.exists():
-            raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
-        _write(data, reason, stamp, measured.key, part)
-        os.link(part, final)  # never over an archive that is there
-        _sync(folder)
+    if final.exists():
+        raise ScriptError(f"{final}: is there already: nothing was archived or removed; try again in a second")
+    with _lock(data):
+        _remove_unfinished(data)
+        with _make_unfinished(final) as part:
+            _write(data, reason, stamp, measured.key, part)
+            os.link(part, final)  # never over an archive that is there
+            _sync(folder)
     say(f"archived: {final}, {final.stat().st_size} bytes: the database {database.database} and its files")
     return str(final)
 
@@ -103,10 +103,10 @@ def _lock(data: BridgeData) -> AbstractContextManager[None]:
     return host_lock.hold_lock(f"the archives of {data.bridge} in {data.directory}", data.stack)
 
 
-def _remove_unfinished(data: BridgeData, present: Optional[Path] = None) -> None:
+def _remove_unfinished(data: BridgeData) -> None:
     for path in Path(data.directory).glob(f".{data.bridge}-*.tar.gz{_UNFINISHED}"):
         stamp = path.name[len(data.bridge) + 2 : -len(f".tar.gz{_UNFINISHED}")]
-        if path != present and _STAMP.fullmatch(stamp):
+        if _STAMP.fullmatch(stamp):
             path.unlink()
             say(f"removed: {path}: a run that was killed had begun to write it")
 
@@ -134,8 +134,7 @@ def _make_unfinished(final: Path) -> Iterator[Path]:
 
 
 def _make_private_file(path: Path, made: list[Path]) -> Path:
-    """Make a file, or empty what a run that was killed has left there. `made` gets the directories that were missing,
-    outermost first."""
+    """Make an empty file. `made` gets the directories that were missing, outermost first."""
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):  # another bridge's step has removed one meanwhile
             for directory in reversed(path.parents):
@@ -144,7 +143,6 @@ def _make_private_file(path: Path, made: list[Path]) -> Path:
                         directory.mkdir(mode=0o700)
                         made.append(directory)
             check_directory(path.parent)
-            path.unlink(missing_ok=True)
             write_private_file(path, b"")
             return path
     raise FileNotFoundError(2, "goes away as often as it is made")
@@ -155,13 +153,13 @@ def _write(data: BridgeData, reason: str, stamp: str, noted: str, part: Path) ->
     with tempfile.TemporaryFile(dir=part.parent) as dump:  # without a name: it goes with this process
         dumps.make_dump(data.database, dump, *dump_restore.ARCHIVED)
         try:
-            schema, accounts = _try_restore(data, dump)
+            trial = _try_restore(data, dump)
         except ScriptError as error:
             raise ScriptError(f"{error}: an archive of it would be useless, so nothing was removed") from None
-        require_key(data.database, data.pickle_key, noted, accounts)
-        if schema.error:
+        require_key(data.database, data.pickle_key, noted, trial.accounts)
+        if why := trial.schema_unknown:
             name = data.database.database
-            say(f"note: {name}: its schema versions cannot be read, so the archive goes without them: {schema.error}")
+            say(f"note: {name}: its schema versions cannot be read, so the archive goes without them: {why}")
         own = part.stat()
         keys = json.dumps({"pickle_key": data.pickle_key}).encode()
         contents = {DATABASE: _Content(dump, own), KEYS: _Content(io.BytesIO(keys), own)}
@@ -181,12 +179,12 @@ def _write(data: BridgeData, reason: str, stamp: str, noted: str, part: Path) ->
             domain=data.domain,
             bridge=data.bridge,
             image=data.image,
-            schema=schema.versions,
+            schema=trial.schema,
             database=data.database.database,
             key=fingerprint_key(data.pickle_key),
             members=tuple(_describe_member(name, content) for name, content in contents.items()),
             missing=tuple(sorted(missing)),
-            schema_unknown=schema.error,
+            schema_unknown=trial.schema_unknown,
         )
         _write_tar(part, manifest, contents)
     with open_archive(part) as (_, checked):
@@ -203,23 +201,26 @@ class _Content:
 
 
 @dataclass(frozen=True)
-class _Schema:
-    """The versions of the database's schema by table, or why they are unknown: an archive may lack them."""
+class _Trial:
+    """What a dump holds: the versions of its schema by table, or why they are unknown (an archive may lack them), and
+    the accounts of `measure.ACCOUNTS`, none of a crypto store of another form."""
 
-    versions: dict[str, int] = field(default_factory=dict)
-    error: str = ""
+    schema: dict[str, int]
+    schema_unknown: str
+    accounts: tuple[bytes, ...]
 
 
-def _try_restore(data: BridgeData, dump: IO[bytes]) -> tuple[_Schema, tuple[bytes, ...]]:
-    """The schema of a dump, and the accounts in it, as a scratch database has them. ScriptError if it cannot be
-    restored."""
+def _try_restore(data: BridgeData, dump: IO[bytes]) -> _Trial:
+    """Restore the dump into a scratch database. ScriptError if that fails."""
     dump.seek(0)
     questions = (" ".join(measure.SCHEMA.split()), measure.ACCOUNTS)
     schema, accounts = dump_restore.try_restore(data.postgres, data.stack, data.database, dump, *questions)
-    found = measure.parse_accounts(accounts.stdout.splitlines()) if accounts.succeeded else ()
-    if schema.succeeded:
-        return _Schema({table: version for table, (version, _) in json.loads(schema.stdout).items()}), found
-    return _Schema(error=schema.stderr.strip().partition("\n")[0]), found
+    versions = json.loads(schema.stdout) if schema.succeeded else {}
+    return _Trial(
+        {table: version for table, (version, _) in versions.items()},
+        "" if schema.succeeded else schema.stderr.strip().partition("\n")[0],
+        measure.parse_accounts(accounts.stdout.splitlines()),
+    )
 
 
 def check_directory(path: Path) -> None:
@@ -350,10 +351,10 @@ def prove_archive(data: BridgeData, path: Path, fix: str) -> None:
                 f"nothing was restored; {fix}"
             )
         try:
-            _, accounts = _try_restore(data, open_member(tar, DATABASE))
+            trial = _try_restore(data, open_member(tar, DATABASE))
         except ScriptError as error:
             raise ScriptError(f"{path}: {error}: nothing was restored; {fix}") from None
-        if fault := find_key_fault(data.pickle_key, "", accounts):
+        if fault := find_key_fault(data.pickle_key, "", trial.accounts):
             raise ScriptError(f"{path}: {fault} than the one in the archive: nothing was restored; {fix}")
 
 
