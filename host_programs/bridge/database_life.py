@@ -212,11 +212,11 @@ def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
     data, database = arguments.data, arguments.data.database
     # A killed run may have left a container that the state does not know: it must not write any more.
     remove_container(arguments.container, data.stack)
+    archives.remove_unfinished(data)
     note: dict[str, Any] = {}
     with contextlib.suppress(ScriptError):  # a missing database is no reason to stop
         note = _read_note(database)
         if not _count_objects(database) and (note.get("restoring") or not note.get("began")):
-            archives.remove_unfinished(data)
             return WrittenArchive("")
     image = str(note.get("image", data.image))
     path = archives.write_archive(replace(data, image=image), "destroy", arguments.timestamp)
