@@ -6,8 +6,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass, field, fields
+import re
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
+
+from documents.fingerprint import fingerprint
 
 T = TypeVar("T")
 
@@ -58,6 +61,32 @@ class Seed:
     def _derive(self, purpose: str, name: str) -> str:
         text = hmac.digest(self.seed.encode(), purpose.encode(), "sha256").hex()
         return text[: SENDER_LENGTH if name == "sender_localpart" else LENGTH]
+
+
+@dataclass(frozen=True)
+class PermanentSeed(Seed):
+    """The seed of what is never rotated. `pickle_keys`: by bridge, the keys of databases that were there before it."""
+
+    pickle_keys: dict[str, str] = field(repr=False)
+
+    def derive_keys(self, bridge: str) -> Keys:
+        """Those of a bridge by name."""
+        keys = self.derive_secrets(Keys, bridge)
+        return replace(keys, pickle_key=self.pickle_keys.get(bridge, keys.pickle_key))
+
+
+_PICKLE_KEY = re.compile(r'^  pickle_key: "([^"\\\n]+)"$', re.MULTILINE)
+
+
+def find_pickle_key(config: str) -> str:
+    """The pickle key in the text of a config.yaml of ours (documents/bridge/config.py); "" in any other text."""
+    found = _PICKLE_KEY.search(config)
+    return found.group(1) if found else ""
+
+
+def fingerprint_key(pickle_key: str) -> str:
+    """What the comment on a database tells of its pickle key: it reveals nothing of it."""
+    return fingerprint(pickle_key)[:16]
 
 
 def scram_verifier(password: str, salt: bytes) -> str:
