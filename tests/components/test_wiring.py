@@ -505,8 +505,8 @@ def test_a_state_with_another_pickle_key_changes_nothing_that_lives(preview: boo
     resource = "secrets-permanent-seed" if archive == "none" else "mautrix-signal-archived-key"
     assert str(stopped.value) == (
         "database mautrix_signal: its keys are encrypted with another pickle key than this state's: was the state "
-        "lost, or made anew? Bring the old one back (`pulumi stack import`); if it is gone, `pulumi up --target-replace "
-        f"'**{resource}'` takes it from {CONFIG}"
+        "lost, or made anew? Bring the old one back (`pulumi stack import`); if it is gone, `pulumi up "
+        f"--target-replace '**{resource}'` takes it from {CONFIG}"
     )
     made = {request.name for request in stopped.value.registered if request.custom}
     assert {name for name in made if not name.startswith(("host-", "secrets-"))} <= {
