@@ -202,7 +202,7 @@ def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
     _require_key(data, note)
     image = str(note.get("image", data.image))
     path = archives.write_archive(replace(data, image=image), "destroy", arguments.timestamp)
-    claimed = database.names[1] in directory.read_claimed_names(Path(arguments.place))
+    claimed = database.names[1] in directory.read_claimed_names(Path(arguments.place), data.stack)
     if path and not explain_other_owner(content.comment, data.stack, claimed):
         _write_note(data, {**note, "archived": path})
     return WrittenArchive(path)

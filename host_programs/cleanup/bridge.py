@@ -79,7 +79,7 @@ def _remove_database(arguments: BridgeParts) -> None:
     """PUBLIC has back what it had; the database, the scratch database of the backup's proof and the role go, if they
     are this stack's; but not a role beside somebody else's database."""
     server, place, stack = arguments.postgres, arguments.database, arguments.stack
-    claimed = directory.read_claimed_names(Path(arguments.directory.path))
+    claimed = directory.read_claimed_names(Path(arguments.directory.path), stack)
     role, database = place.names
     comments = read_comments(server, f"the role {place.role} and the database {place.database}")
     by_database, by_role = comments["databases"], comments["roles"]

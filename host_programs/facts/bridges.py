@@ -30,7 +30,7 @@ def read_bridge(deployment: BridgeDeployment, containers: Mapping[str, Container
         image=has_image,
         directory=read_directory(place.directory),
         directory_writers=tuple(sorted(read_config_owners(directory))),
-        claimed=read_claimed_names(directory),
+        claimed=read_claimed_names(directory, deployment.stack),
         keys={name: str(path) for name, path in find_config_keys(directory).items()},
         registration=read_own_file(Path(deployment.registration_path)),
         ready_mark=read_text(directory / READY) or "",

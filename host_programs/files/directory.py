@@ -59,9 +59,9 @@ def claim_names(path: Path, names: Sequence[str]) -> None:
     safe_files.write_file(path / NAMES, "".join(f"{name}\n" for name in names).encode())
 
 
-def read_claimed_names(path: Path) -> tuple[str, ...]:
-    """What `claim_names` noted."""
-    noted = safe_files.read_file(path / NAMES, links=False)
+def read_claimed_names(path: Path, stack: str) -> tuple[str, ...]:
+    """What `claim_names` noted, if the directory is this stack's."""
+    noted = safe_files.read_file(path / NAMES, links=False) if _read_claim(path) == stack else None
     return tuple(noted.data.decode(errors="replace").splitlines()) if noted else ()
 
 

@@ -167,6 +167,9 @@ def test_an_empty_database_and_a_role_that_no_mark_and_no_claim_name_stay(box: B
     directory.claim_directory(box.arguments.directory)
     directory.claim_names(box.bridge, ["role another", "database another"])
     cleanup_bridge(box.arguments)
+    directory.claim_directory(replace(box.arguments.directory, stack="other/x"))
+    directory.claim_names(box.bridge, box.arguments.database.names)
+    cleanup_bridge(box.arguments)
     assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
 
 
