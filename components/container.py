@@ -128,8 +128,10 @@ class BridgeContainer(pulumi.ComponentResource):
             delete=database_life.archive_database,
             opts=child,
         )
-        # The state may not know a container of ours that has the name: Docker would refuse a second one for ever.
-        leftover = host.hook(f"{name}-make-way", ContainerName(place.container, bridge.stack), remove_leftover)
+        hooks = None
+        if found.container_exists:  # the state may not know it, and Docker would refuse its name for ever
+            leftover = host.hook(f"{name}-make-way", ContainerName(place.container, bridge.stack), remove_leftover)
+            hooks = pulumi.ResourceHookBinding(before_create=[leftover])
         container = docker.Container(
             f"{name}-container",
             name=place.container,
@@ -171,7 +173,7 @@ class BridgeContainer(pulumi.ComponentResource):
                 # The database's content: no value of it goes into the container, and none may, since what the step says
                 # is unknown at preview whenever it will run.
                 depends_on=[data.resource],
-                hooks=pulumi.ResourceHookBinding(before_create=[leftover]),
+                hooks=hooks,
             ),
         )
         proof = host.command(

@@ -540,9 +540,11 @@ def test_the_step_that_makes_keys_knows_those_of_the_databases_that_live() -> No
 
 def test_a_container_that_the_state_does_not_know_makes_way_for_the_next_one(plan: Recording) -> None:
     """Every `up` ended in `name … already in use`, for all bridges."""
-    hooks = plan["mautrix-signal-container"].options.hooks
+    name = "mautrix-signal-container"
+    hooks = record(facts.deployed(), facts.defaults())[name].options.hooks
     assert [*hooks.before_create] == ["mautrix-signal-make-way"]
     assert not [*hooks.before_delete], "a destroy needs no program"
+    assert not [*plan[name].options.hooks.before_create], "where there is none, none is looked for"
 
 
 def test_no_output_that_is_not_secret_holds_a_secret_and_tokens_are_secrets(plan: Recording, many: Recording) -> None:

@@ -44,7 +44,7 @@ def test_a_deployed_host_has_nothing_to_change() -> None:
     found = verdict(deployed())
     source = "/opt/matrix/mautrix-signal/config-0123456789ab/config.yaml"
     key = LivingKey("mautrix_signal", KEY, source, "/opt/matrix/mautrix-signal", "secrets-permanent-seed")
-    there = BridgeFindings(1, "none", role_exists=True, database_exists=True, key=key)
+    there = BridgeFindings(1, "none", role_exists=True, database_exists=True, container_exists=True, key=key)
     assert found == Findings((), found.warnings, (), (there,))
     assert not [warning for warning in found.warnings if "somebody removed it" in warning]
 

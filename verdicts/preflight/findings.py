@@ -26,13 +26,15 @@ class BridgeFindings:
 
     `attempt` is from `next_attempt`; `restore` is what the database begins with, or began with: none, or an archive's
     path, where the pickle key comes from, too; `role_exists` and `database_exists`: whether this stack has them
-    already, so that a state without them imports them; `key`: the pickle key that the database needs.
+    already, so that a state without them imports them; `container_exists`: whether it has the container, which the
+    state may not know; `key`: the pickle key that the database needs.
     """
 
     attempt: int
     restore: str
     role_exists: bool
     database_exists: bool
+    container_exists: bool
     key: LivingKey
 
 
@@ -125,5 +127,6 @@ def _summarize_bridge(bridge: ObservedBridge) -> BridgeFindings:
         restore=bridge.origin or (archive.path if archive else bridge.deployment.archive.restore),
         role_exists=bridge.role.is_ours,
         database_exists=bridge.database.is_ours,
+        container_exists=bridge.owns_container,
         key=find_living_key(bridge),
     )
