@@ -73,7 +73,7 @@ def read_postgres(
             *(_statement(database.role, database.database, CONTENT) for database in bridges),
         )
     except ScriptError as error:
-        return PostgresFacts(error=str(error))
+        return PostgresFacts(error=str(error).rpartition(f"psql as {server.superuser}: ")[2])
     if not first.succeeded:
         return PostgresFacts(error=(first.stderr.strip() or "psql failed").splitlines()[0])
     facts = from_json(PostgresFacts, json.loads(first.stdout), "Postgres' answer")
