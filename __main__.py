@@ -28,13 +28,13 @@ host = MatrixHost("host", MatrixHostArgs(machine, deployment, observed, parts, s
 bridges = {bridge.bridge.name: bridge for bridge in deployment.bridges}
 
 # Step 1. Passwords, tokens and keys.
-restores = {name: observed.bridges[bridge.key].restore for name, bridge in bridges.items()}
-secrets = StackSecrets("secrets", StackSecretsArgs(host, restores, settings.token_generation))
+secrets = StackSecrets("secrets", StackSecretsArgs(host, bridges, settings.token_generation))
 doublepuppet, tokens, keys = secrets.doublepuppet, secrets.tokens, secrets.keys
 
-# Steps 2 and 6. Each bridge's directory, role and database; its image, beside all that follows.
+# Steps 2 and 6. Each bridge's directory, role and database; its image, beside all that follows. What lives changes only
+# once each database has the key that it needs.
 databases = {
-    name: BridgeDatabase(name, BridgeDatabaseArgs(host, bridge, tokens[name], settings.isolated))
+    name: BridgeDatabase(name, BridgeDatabaseArgs(host, bridge, tokens[name], settings.isolated, after=secrets.judged))
     for name, bridge in bridges.items()
 }
 images = {name: bridge_image(name, host, bridge) for name, bridge in bridges.items()}

@@ -18,6 +18,7 @@ from documents.places import NO_ARCHIVE, BridgeDeployment
 from host_programs.backup.archives import BridgeData
 from host_programs.bridge import config, database_life, readiness, removal
 from host_programs.bridge.config import SettingsQuestion
+from host_programs.bridge.container import ContainerName, remove_leftover
 from host_programs.bridge.database_life import DatabaseOrigin
 from host_programs.files import directory
 from host_programs.files.files import OwnedFile
@@ -116,7 +117,7 @@ class BridgeContainer(pulumi.ComponentResource):
                         pickle_key=values[1].pickle_key,
                     ),
                     container=place.container,
-                    ready_mark=ready_mark,
+                    place=place.directory,
                     restore=found.restore,
                     go_back=bridge.archive.go_back,
                     keep=bridge.archive.keep,
@@ -128,6 +129,10 @@ class BridgeContainer(pulumi.ComponentResource):
             delete=database_life.archive_database,
             opts=child,
         )
+        hooks = None
+        if found.container_exists:  # the state may not know it, and Docker would refuse its name for ever
+            leftover = host.hook(f"{name}-make-way", ContainerName(place.container, bridge.stack), remove_leftover)
+            hooks = pulumi.ResourceHookBinding(before_create=[leftover])
         container = docker.Container(
             f"{name}-container",
             name=place.container,
@@ -169,6 +174,7 @@ class BridgeContainer(pulumi.ComponentResource):
                 # The database's content: no value of it goes into the container, and none may, since what the step says
                 # is unknown at preview whenever it will run.
                 depends_on=[data.resource],
+                hooks=hooks,
             ),
         )
         proof = host.command(

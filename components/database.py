@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_postgresql as postgresql
@@ -17,21 +18,23 @@ from host_programs.cleanup import bridge as cleanup
 
 @dataclass
 class BridgeDatabaseArgs:
-    """`tokens` hold the role's password; `isolated`: other databases that the role is kept out of."""
+    """`tokens` hold the role's password; `isolated`: other databases that the role is kept out of; `after`: what has to
+    be known before anything is changed."""
 
     host: MatrixHost
     bridge: BridgeDeployment
     tokens: pulumi.Input[Tokens]
     isolated: tuple[str, ...]
+    after: pulumi.Input[Any] = None
 
 
 class BridgeDatabase(pulumi.ComponentResource):
     """`mautrix:bridge:Database`: the bridge's own directory on the host, its role and its database.
 
-    Makes: the directory, whose mark says that role and database are this stack's; the role, which may log in and
-    nothing else; the database that it owns. The provider makes both and drops neither: the deletion of the directory,
-    the last of all, drops them with whatever else of the bridge is still there. If a killed run left a role or database
-    of ours that the state does not hold, it is imported.
+    Makes: the directory, which notes that a role and a database of these names are this stack's; the role, which may
+    log in and nothing else; the database that it owns. The provider makes both and drops neither: the deletion of the
+    directory, the last of all, drops them with whatever else of the bridge is still there. A role or a database of ours
+    that the state does not hold is imported.
     Outputs: `database`, its name; `url`, a secret.
     Errors: a directory, a role or a database that is somebody else's.
     """
@@ -44,7 +47,7 @@ class BridgeDatabase(pulumi.ComponentResource):
         place, found = args.bridge.place.database, args.host.observed.bridges[args.bridge.key]
         directory = args.host.command(
             f"{name}-directory",
-            bridge_parts(args.bridge, args.isolated),
+            pulumi.Output.from_input(args.after).apply(lambda _: bridge_parts(args.bridge, args.isolated)),
             create=cleanup.claim_directory,
             delete=cleanup.cleanup_bridge,
             # No trigger, also if the directory changes: a replaced one would clean up a bridge that lives.
@@ -57,7 +60,7 @@ class BridgeDatabase(pulumi.ComponentResource):
                 provider=args.host.postgres,
                 retain_on_delete=True,
                 import_=physical if exists else None,
-                depends_on=[directory.resource],  # its mark says whose they are, should the run be killed between them
+                depends_on=[directory.resource],  # its note says whose they are, should the run be killed between them
             )
 
         role = postgresql.Role(

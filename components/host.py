@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -163,6 +164,14 @@ class MatrixHost(pulumi.ComponentResource):
             opts=opts,
         )
         return HostCommand(command, result_of(create))
+
+    def hook(self, name: str, arguments: A, verb: Callable[[A], R]) -> pulumi.ResourceHook:
+        """What the engine has the host do right before it makes a resource; never at preview."""
+
+        async def run(_: pulumi.ResourceHookArgs) -> None:
+            await asyncio.to_thread(self._machine.run, verb, arguments)
+
+        return pulumi.ResourceHook(name, run)
 
     def record(self, deployment: Deployment) -> None:
         """Leave what is deployed in a file beside the program file, for its verb `status`."""

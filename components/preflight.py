@@ -62,7 +62,15 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     will change as diffs."""
     try:
         over_ssh, preview = settings.ssh is not None, pulumi.runtime.is_dry_run()
-        facts = machine.run(observe, FactsRequest(deployment, settings.isolated, over_ssh, health=preview))
+        request = FactsRequest(
+            deployment,
+            settings.isolated,
+            settings.synapse_database,
+            settings.postgres_password,
+            over_ssh,
+            health=preview,
+        )
+        facts = machine.run(observe, request)
         seen = facts.host
         findings = preflight(seen, settings, deployment)
         if findings.problems:
@@ -86,7 +94,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
         postgres=PostgresAccess(
             *postgres,
             superuser=settings.postgres_superuser,
-            password=pulumi.Output.secret(settings.postgres_password or seen.superuser_password),
+            password=pulumi.Output.secret(seen.postgres.superuser_password),
             sslmode=settings.postgres_sslmode,
         ),
         synapse_owner=_synapse_owner(seen),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -58,6 +58,18 @@ class Seed:
     def _derive(self, purpose: str, name: str) -> str:
         text = hmac.digest(self.seed.encode(), purpose.encode(), "sha256").hex()
         return text[: SENDER_LENGTH if name == "sender_localpart" else LENGTH]
+
+
+@dataclass(frozen=True)
+class PermanentSeed(Seed):
+    """The seed of what is never rotated. `pickle_keys`: by bridge, the keys of databases that were there before it."""
+
+    pickle_keys: dict[str, str] = field(repr=False)
+
+    def derive_keys(self, bridge: str) -> Keys:
+        """Those of a bridge by name."""
+        keys = self.derive_secrets(Keys, bridge)
+        return replace(keys, pickle_key=self.pickle_keys.get(bridge, keys.pickle_key))
 
 
 def scram_verifier(password: str, salt: bytes) -> str:

@@ -34,3 +34,14 @@ def parse_owner_comment(text: Optional[str]) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return values if isinstance(values, dict) and isinstance(values.get("stack"), str) else {}
+
+
+def explain_other_owner(comment: str, stack: str, claimed: bool) -> str:
+    """Why a role or a database with this comment is not the stack's; "" if it is.
+
+    `claimed`: the claim in the bridge's directory names it. This stack made it then, and may have been killed before it
+    could comment on it."""
+    owner = parse_owner_comment(comment).get("stack")
+    if owner == stack or (claimed and not comment):
+        return ""
+    return f"belongs to the stack {owner}" if owner else "was not made by this stack"

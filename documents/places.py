@@ -62,6 +62,11 @@ class Database:
     database: str
     role: str
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """Both as an error names them, and as the claim of the bridge's directory does."""
+        return f"role {self.role}", f"database {self.database}"
+
 
 @dataclass(frozen=True)
 class BridgePlace:

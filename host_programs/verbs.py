@@ -11,6 +11,7 @@ VERBS = {
     "programs install": "host_programs.files.programs:install_programs",
     "stack cleanup": "host_programs.cleanup.stack:cleanup_stack",
     "secrets make-seed": "host_programs.secrets:make_seed",
+    "secrets make-permanent": "host_programs.bridge.pickle_keys:make_permanent_seed",
     "directory claim": "host_programs.cleanup.bridge:claim_directory",
     "bridge cleanup": "host_programs.cleanup.bridge:cleanup_bridge",
     "public shut-out": "host_programs.postgres.isolation:shut_public_out",
@@ -26,7 +27,8 @@ VERBS = {
     "database prepare": "host_programs.bridge.database_life:prepare_database",
     "database archive": "host_programs.bridge.database_life:archive_database",
     "archive check": "host_programs.bridge.removal:check_before_removal",
-    "archive read-key": "host_programs.backup.archives:read_archived_key",
+    "archive read-key": "host_programs.bridge.pickle_keys:find_key",
+    "container make-way": "host_programs.bridge.container:remove_leftover",
     "bridge wait": "host_programs.bridge.readiness:wait_until_ready",
     "deployment record": "host_programs.status.deployed:record_deployment",
     # Inside of Synapse's container.

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from documents.backup import backup_script
-from documents.credentials import DoublePuppet, Keys, Seed, Tokens
+from documents.bridge.pickle_key import fingerprint_key
+from documents.credentials import DoublePuppet, Keys, PermanentSeed, Seed, Tokens
 from documents.homeserver.adding import add_entries
 from documents.homeserver.entries import Entries
 from documents.marks import owner_comment
@@ -109,6 +110,8 @@ def _directory(**changed: Any) -> Directory:
 SEED = Seed(f"secret-seed-{'x' * 52}")
 TOKENS, KEYS = SEED.derive_secrets(Tokens, "mautrix-signal"), SEED.derive_secrets(Keys, "mautrix-signal")
 DOUBLEPUPPET = SEED.derive_secrets(DoublePuppet, "")
+PERMANENT_SEED = PermanentSeed(f"secret-permanent-{'y' * 47}", {})
+KEY = fingerprint_key(PERMANENT_SEED.derive_keys("mautrix-signal").pickle_key)
 ARCHIVED_KEY = f"secret-pickle_key-{'x' * 46}"
 
 
@@ -119,6 +122,8 @@ def _met() -> BridgeFacts:
         image=False,
         directory=_directory(),
         directory_writers=(),
+        claimed=(),
+        keys={},
         registration=None,
         ready_mark="",
         config_refused=(),
@@ -145,7 +150,6 @@ def healthy(bridges: int = 1) -> HostFacts:
         mas_container=container("matrix-mas"),
         postgres_container=container("matrix-postgres"),
         network=True,
-        superuser_password="superuser-password",
         synapse=SynapseFacts(
             version="1.147.1", uid=991, gid=991, server_name="echo6.co", mas=True, files=("/data/homeserver.yaml",)
         ),
@@ -156,6 +160,8 @@ def healthy(bridges: int = 1) -> HostFacts:
             databases={"postgres": "", "synapse": "", "mas": ""},
             bytes={"postgres": 7_000_000, "synapse": 900_000_000, "mas": 20_000_000},
             locked_out={"synapse": ("mas",)},
+            superuser_password="superuser-password",
+            admin_exists=True,
         ),
         homeserver=File(text=HOMESERVER, writable=True),
         container_paths={
@@ -189,6 +195,7 @@ def deployed() -> HostFacts:
     """The host with this stack's bridge, ready."""
     host, plan = healthy(), whole()
     bridge = container("mautrix-signal", labels=LABELS)
+    place = plan.bridges[0].place.database
     script = backup_script.add_call(BACKUP_SCRIPT, backup_script.dump_call_of(plan))
     own = replace(
         _met(),
@@ -196,6 +203,8 @@ def deployed() -> HostFacts:
         ready_mark=f"{bridge.id} 1 {bridge.image}",
         directory=_directory(entries=(".ready", ".stack"), stack=STACK),
         directory_writers=(STACK,),
+        claimed=place.names,
+        keys={KEY: f"{plan.bridges[0].place.directory}/config-0123456789ab/config.yaml"},
         registration=OwnFile(STACK, 991, 991),
     )
     return changed(
@@ -207,8 +216,9 @@ def deployed() -> HostFacts:
             roles={**host.postgres.roles, "mautrix_signal": owner_comment(STACK, public={"synapse": ["CONNECT"]})},
             databases={
                 **host.postgres.databases,
-                "mautrix_signal": owner_comment(STACK, began="none", key="0123456789abcdef"),
+                "mautrix_signal": owner_comment(STACK, began="none", key=KEY),
             },
+            objects={"mautrix_signal": 40},
             bytes={**host.postgres.bytes, "mautrix_signal": 9_000_000},
             locked_out={},
         ),

@@ -8,6 +8,7 @@ restore it again; any other one has its content.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,19 +16,23 @@ from typing import Any, Optional
 
 from documents.bridge.kinds import image_tag
 from documents.bridge.pickle_key import fingerprint_key
-from documents.marks import STACK_LABEL, owner_comment, parse_owner_comment
+from documents.marks import STACK_LABEL, explain_other_owner, owner_comment, parse_owner_comment
 from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
 from host_programs.backup.archives import BridgeData
 from host_programs.docker import inspect_container, remove_container, remove_image, run_docker
+from host_programs.files import directory
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dump_restore, measure, psql
+from host_programs.wire import from_json
 from verdicts.host_facts.archive import Manifest, reason_before
 from verdicts.host_facts.docker import Container
 
-READ_COMMENT = (
-    "select coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where datname = current_database();"
-)
+READ_CONTENT = f"""
+select json_build_object('comment', coalesce(shobj_description(oid, 'pg_database'), ''),
+  'objects', ({measure.COUNT_OBJECTS.strip().rstrip(";")}))
+from pg_database where datname = current_database();
+"""
 NAME_ANOTHER = "name an archive of this deployment"
 
 
@@ -35,16 +40,15 @@ NAME_ANOTHER = "name an archive of this deployment"
 class DatabaseArguments:
     """`data`: the bridge's, with the image that will run.
 
-    `container`: the bridge's; `ready_mark`: the file that names the container that got ready; `attempt`: a changed one
-    replaces the container. `restore`: none, or the path of the archive with the first content. `go_back`: "", or the
-    path of the archive that replaces the content. Of the archives made before a change, the newest `keep` stay, and the
-    last one of each version. Of the images, the last two stay, or all with `keep_images`. `timestamp`: as of
-    `archives.write_archive`.
+    `container`: the bridge's; `place`: its directory; `attempt`: a changed one replaces the container. `restore`: none,
+    or the path of the archive with the first content. `go_back`: "", or the path of the archive that replaces it. Of
+    the archives made before a change, the newest `keep` stay, and the last one of each version. Of the images, the last
+    two stay, or all with `keep_images`. `timestamp`: as of `archives.write_archive`.
     """
 
     data: BridgeData
     container: str
-    ready_mark: str
+    place: str
     restore: str
     go_back: str
     keep: int
@@ -75,30 +79,27 @@ def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
     bridge and archive the database; to go back, restore an older archive.
 
     ScriptError, and the database is unchanged, if an archive is damaged, does not restore or is of another pickle key,
-    or if a database to restore into is not empty. ScriptError, and the bridge runs again, if the database cannot be
+    or if a database that should be new is not empty. ScriptError, and the bridge runs again, if the database cannot be
     archived before a change."""
-    _remove_unready_container(arguments)
-    archives.remove_unfinished(arguments.data)
-    data, key = arguments.data, fingerprint_key(arguments.data.pickle_key)
-    note = _read_note(data.database)
+    data, content = arguments.data, _read_content(arguments.data.database)
+    if reason := explain_other_owner(content.comment, data.stack, claimed=not content.objects):
+        raise ScriptError(f"database {data.database.database}: {reason}: nothing was changed")
+    archives.remove_unfinished(data)
+    note = content.note
     restoring = str(note.get("restoring", ""))
-    cut_off = restoring if restoring and not _count_objects(data.database) else ""
+    cut_off = restoring if restoring and not content.objects else ""
     if cut_off and note.get("back") != cut_off:
         note = {}  # it never began
+    _require_key(data, note)
     # Drop the notes of a destroy, a change or a restore that stopped on the way.
     settled = {name: value for name, value in note.items() if name not in ("archived", "changing", "restoring")}
     if not note.get("began"):
-        settled = {"began": arguments.restore, "key": key, "image": data.image}
+        _require_empty(data.database, content)
+        settled = {"began": arguments.restore, "key": fingerprint_key(data.pickle_key), "image": data.image}
         if arguments.restore == NO_ARCHIVE:
             _write_note(data, settled)
         else:
             _begin_with_archive(data, Path(arguments.restore), settled)
-    elif note.get("key") != key:
-        raise ScriptError(
-            f"{data.database.container}: the keys in the database {data.database.database} are encrypted with another "
-            "pickle key than this state's: was the state lost, or made anew? Bring the old one back (`pulumi stack "
-            "import`), or begin with an archive, which holds its key (setting restore)"
-        )
     elif cut_off or note.get("image") != data.image or arguments.go_back not in ("", note.get("back")):
         _change_image(arguments, settled, cut_off)
     elif settled != note:
@@ -113,23 +114,8 @@ def _find_own_container(arguments: DatabaseArguments) -> Optional[Container]:
     return container if container and container.labels.get(STACK_LABEL) == arguments.data.stack else None
 
 
-def _remove_unready_container(arguments: DatabaseArguments) -> None:
-    """Remove a container that never got ready: the next one needs its name. Pulumi's state may not know the container,
-    if the run that made it was killed."""
-    container, mark = _find_own_container(arguments), Path(arguments.ready_mark)
-    if container and (not mark.is_file() or mark.read_text().split()[:1] != [container.id]):
-        say(f"{container.name}: never got ready: it makes way for the next one")
-        run_docker("rm", "-f", "-v", container.id)
-
-
 def _begin_with_archive(data: BridgeData, path: Path, note: Mapping[str, object]) -> None:
     """Restore the archive into the empty database, and write the note."""
-    if objects := _count_objects(data.database):
-        raise ScriptError(
-            f"{data.database.container}: database {data.database.database} is not empty ({objects} tables, views, "
-            "types or functions), and an archive is restored into an empty one only: nothing was restored; set restore "
-            "to none to go on with what is there, or `pulumi destroy`, which archives it"
-        )
     archives.prove_archive(data, path, "`pulumi destroy`, then `pulumi up` with restore set")
     _restore_archive(data, path, note)
 
@@ -208,25 +194,45 @@ def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[
 
 def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
     """Archive the database, unless it is empty and never got its first content, or not the content of the archive that
-    was to be restored. ScriptError, before anything but the container is removed, if the archive cannot be complete."""
+    was to be restored, or another stack's. ScriptError, before anything but the container is removed, if the archive
+    cannot be complete, or its key is another one than the database's."""
     data, database = arguments.data, arguments.data.database
     # A killed run may have left a container that the state does not know: it must not write any more.
     remove_container(arguments.container, data.stack)
     archives.remove_unfinished(data)
-    note: dict[str, Any] = {}
+    content = _Content("", 1)
     with contextlib.suppress(ScriptError):  # a missing database is no reason to stop
-        note = _read_note(database)
-        if not _count_objects(database) and (note.get("restoring") or not note.get("began")):
-            return WrittenArchive("")
+        content = _read_content(database)
+    note = content.note
+    never_filled = not content.objects and (note.get("restoring") or not note.get("began"))
+    if content.owner not in ("", data.stack) or never_filled:
+        return WrittenArchive("")
+    _require_key(data, note)
     image = str(note.get("image", data.image))
     path = archives.write_archive(replace(data, image=image), "destroy", arguments.timestamp)
-    if path:
+    claimed = database.names[1] in directory.read_claimed_names(Path(arguments.place), data.stack)
+    if path and not explain_other_owner(content.comment, data.stack, claimed):
         _write_note(data, {**note, "archived": path})
     return WrittenArchive(path)
 
 
-def _count_objects(database: Database) -> int:
-    return measure.count_objects(database.container, database.role, database.database)
+def _require_key(data: BridgeData, note: Mapping[str, object]) -> None:
+    """ScriptError if the database is encrypted with another key than this state's."""
+    if note.get("began") and note.get("key") != fingerprint_key(data.pickle_key):
+        raise ScriptError(
+            f"{data.database.container}: the keys in the database {data.database.database} are encrypted with another "
+            "pickle key than this state's: `pulumi preview` says how to bring the right one back"
+        )
+
+
+def _require_empty(database: Database, content: _Content) -> None:
+    """ScriptError if a database that never began has content: nobody knows whose key and image it needs."""
+    if content.objects:
+        raise ScriptError(
+            f"{database.container}: database {database.database} is not empty ({content.objects} tables, views, types "
+            "or functions), and its comment does not say which key and image it needs: nothing was changed; `pulumi "
+            "preview` says how to go on"
+        )
 
 
 def _comment_statement(data: BridgeData, note: Mapping[str, object]) -> str:
@@ -238,12 +244,28 @@ def _write_note(data: BridgeData, note: Mapping[str, object]) -> None:
     _run_sql(data.database, _comment_statement(data, note))
 
 
-def _read_note(database: Database) -> dict[str, Any]:
-    """The values in the database's comment: `began`, the fingerprint of its `key`, the `image` that used it last, the
-    archive that was restored to go `back`, the image to which it is `changing`, the archive that is `restoring`, and
-    `archived` once it is archived."""
-    values = parse_owner_comment("\n".join(_run_sql(database, READ_COMMENT)))
-    return {key: value for key, value in values.items() if key != "stack"}
+@dataclass(frozen=True)
+class _Content:
+    """The database's `comment`, and how many `objects` are in it."""
+
+    comment: str
+    objects: int
+
+    @property
+    def owner(self) -> str:
+        """The stack that the comment names; "" if it names none."""
+        return str(parse_owner_comment(self.comment).get("stack", ""))
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """The values in the comment: `began`, the fingerprint of its `key`, the `image` that used it last, the archive
+        that was restored to go `back`, the image to which it is `changing`, the archive that is `restoring`, and
+        `archived` once it is archived."""
+        return {key: value for key, value in parse_owner_comment(self.comment).items() if key != "stack"}
+
+
+def _read_content(database: Database) -> _Content:
+    return from_json(_Content, json.loads("".join(_run_sql(database, READ_CONTENT))), "Postgres' answer")
 
 
 def _run_sql(database: Database, statement: str) -> list[str]:

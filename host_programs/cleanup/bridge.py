@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from documents.marks import parse_owner_comment
+from documents.marks import explain_other_owner, parse_owner_comment
 from documents.places import Database, Postgres
 from host_programs.backup import archives
 from host_programs.bridge.config import remove_config
@@ -47,8 +47,10 @@ class BridgeParts:
 
 
 def claim_directory(arguments: BridgeParts) -> ClaimedDirectory:
-    """The first step of a bridge: its directory is there and names this stack. ScriptError if it is somebody else's."""
+    """The first step of a bridge: its directory is there, names this stack, and notes the role and the database that
+    come next. ScriptError if it is somebody else's. Preflight has refused a role or a database that is."""
     directory.claim_directory(arguments.directory)
+    directory.claim_names(Path(arguments.directory.path), arguments.database.names)
     return arguments.directory
 
 
@@ -80,33 +82,35 @@ def read_comments(server: Postgres, subject: str) -> Mapping[str, Mapping[str, s
 
 def _remove_database(arguments: BridgeParts) -> bool:
     """PUBLIC has back what it had; the database, the scratch database of a proof and the role go, if they are this
-    stack's. A killed run may have made some before it could name them: an empty database and a role without comments
-    go, too; but not a role beside somebody else's database. Whether a database was dropped that held nothing to
+    stack's; but not a role beside somebody else's database. Whether a database was dropped that held nothing to
     archive."""
     server, place, stack = arguments.postgres, arguments.database, arguments.stack
+    claimed = directory.read_claimed_names(Path(arguments.directory.path), stack)
+    role, database = place.names
     comments = read_comments(server, f"the role {place.role} and the database {place.database}")
     by_database, by_role = comments["databases"], comments["roles"]
     if parse_owner_comment(by_role.get(place.role)).get("public"):
         isolation.give_public_back(isolation.Isolation(stack, server, (place,), arguments.isolated))
-    dropped = drop_database(server, stack, by_database, place.database, unnamed=True)
+    gone = drop_database(server, stack, by_database, place.database, database in claimed)
     drop_database(server, stack, by_database, name_scratch_database(place.database))
     if place.role in by_role:
-        is_gone = dropped or place.database not in by_database
-        _drop_role(server, stack, by_role[place.role], place.role, unnamed=is_gone)
-    return dropped and not parse_owner_comment(by_database[place.database]).get("archived")
+        _drop_role(server, stack, by_role[place.role], place.role, role in claimed and gone)
+    was_there = place.database in by_database
+    return was_there and gone and not parse_owner_comment(by_database[place.database]).get("archived")
 
 
-def drop_database(server: Postgres, stack: str, comments: Mapping[str, str], name: str, unnamed: bool = False) -> bool:
-    """Drop the database, whoever is connected, if it is there and the stack's; whether it was. `unnamed`: an empty one
-    without a comment, too. ScriptError if it was never archived."""
+def drop_database(server: Postgres, stack: str, comments: Mapping[str, str], name: str, claimed: bool = False) -> bool:
+    """Drop the database, whoever is connected, if it is the stack's; whether it is not there any more. `claimed`: as of
+    `explain_other_owner`. ScriptError if it has content that was never archived."""
     if name not in comments:
+        return True
+    reason = explain_other_owner(comments[name], stack, claimed)
+    if reason:
+        say(f"warning: database {name} stays: it {reason}")
         return False
-    comment = parse_owner_comment(comments[name])
-    is_empty = measure.count_objects(server.container, server.superuser, name) == 0
-    if comment.get("stack") != stack and not (unnamed and is_empty and not comments[name]):
-        say(f"warning: database {name} stays: {_describe_owner(comments[name])}")
-        return False
-    if comment.get("began") and not comment.get("archived") and not is_empty:
+    note = parse_owner_comment(comments[name])
+    needed = not note.get("archived") and not note.get("scratch")
+    if needed and measure.count_objects(server.container, server.superuser, name):
         raise ScriptError(
             f"database {name}: was never archived, so it stays, and all that is left with it: `pulumi up` and then "
             "`pulumi destroy` archive it"
@@ -116,17 +120,12 @@ def drop_database(server: Postgres, stack: str, comments: Mapping[str, str], nam
     return True
 
 
-def _drop_role(server: Postgres, stack: str, comment: str, name: str, unnamed: bool) -> None:
-    """Drop the role, if it is the stack's. `unnamed`: also without a comment."""
-    if parse_owner_comment(comment).get("stack") != stack and not (unnamed and not comment):
-        say(f"warning: role {name} stays: {_describe_owner(comment)}")
+def _drop_role(server: Postgres, stack: str, comment: str, name: str, claimed: bool) -> None:
+    """Drop the role, if it is the stack's."""
+    reason = explain_other_owner(comment, stack, claimed)
+    if reason:
+        say(f"warning: role {name} stays: it {reason}")
         return
     role = quote_identifier(name)
     run_as_superuser(server, f"drop owned by {role}; drop role {role};")
     say(f"removed: role {name}")
-
-
-def _describe_owner(comment: str) -> str:
-    """Why a thing with this comment stays."""
-    stack = parse_owner_comment(comment).get("stack")
-    return f"it belongs to the stack {stack}" if stack else "nothing in it says that this stack made it"

@@ -9,9 +9,10 @@ from typing import Optional
 from documents.places import NO_ARCHIVE, BridgeDeployment, Deployment
 from host_programs.backup import archives
 from host_programs.bridge.config import SettingsQuestion, find_refused_settings
+from host_programs.bridge.pickle_keys import find_config_keys
 from host_programs.docker import belongs_to_stack
 from host_programs.facts.files import read_directory, read_own_file, read_text
-from host_programs.files.directory import READY, read_config_owners
+from host_programs.files.directory import READY, read_claimed_names, read_config_owners
 from host_programs.messages import ScriptError
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
 from verdicts.host_facts.docker import Container
@@ -29,6 +30,8 @@ def read_bridge(deployment: BridgeDeployment, containers: Mapping[str, Container
         image=has_image,
         directory=read_directory(place.directory),
         directory_writers=tuple(sorted(read_config_owners(directory))),
+        claimed=read_claimed_names(directory, deployment.stack),
+        keys={name: str(path) for name, path in find_config_keys(directory).items()},
         registration=read_own_file(Path(deployment.registration_path)),
         ready_mark=read_text(directory / READY) or "",
         config_refused=refused,

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
@@ -36,11 +36,14 @@ READERS = 10  # at a time
 
 @dataclass(frozen=True)
 class FactsRequest:
-    """The places of one stack, and the databases that it isolates. `over_ssh`: Docker's provider comes as the SSH user,
-    whom sudo names. `health`: read how a stack that is deployed is, too."""
+    """The places of one stack, the databases that it isolates, and Synapse's. `postgres_password`: the setting, "" for
+    the one that Postgres' container has. `over_ssh`: Docker's provider comes as the SSH user, whom sudo names.
+    `health`: read how a stack that is deployed is, too."""
 
     deployment: Deployment
     isolated_databases: tuple[str, ...]
+    synapse_database: str
+    postgres_password: str = field(default="", repr=False)
     over_ssh: bool = False
     health: bool = False
 
@@ -65,11 +68,16 @@ def observe(request: FactsRequest) -> ObservedFacts:
     with ThreadPoolExecutor(max_workers=READERS) as pool:
         version = pool.submit(docker_facts.read_version)
         listed = pool.submit(docker.inspect_all_containers)
-        password = pool.submit(postgres_facts.read_superuser_password, postgres.container)
         network = pool.submit(docker.filter_existing, "network", [server.network])
         images = pool.submit(docker.filter_existing, "image", [bridge.place.image for bridge in deployment.bridges])
         inside = pool.submit(synapse.read_inside, deployment)
-        rights = pool.submit(postgres_facts.read_postgres, deployment, request.isolated_databases)
+        rights = pool.submit(
+            postgres_facts.read_postgres,
+            deployment,
+            request.isolated_databases,
+            request.postgres_password,
+            request.synapse_database,
+        )
         answer = pool.submit(synapse.read_answer, server)
         syntax = pool.submit(_check_syntax, deployment, script)
         workers = {name: pool.submit(inspect_worker, name, server) for name in server.workers}
@@ -98,7 +106,6 @@ def observe(request: FactsRequest) -> ObservedFacts:
             mas_container=containers.get(mas.container) if mas else None,
             postgres_container=containers.get(postgres.container),
             network=bool(network.result()),
-            superuser_password=password.result(),
             synapse=inside.result(),
             postgres=rights.result(),
             homeserver=read_file(server.homeserver_file),

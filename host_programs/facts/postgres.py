@@ -1,16 +1,18 @@
-"""Facts that Postgres tells: roles, databases, rights, the bridges' schemas."""
+"""Facts that Postgres tells: roles, databases, rights, the bridges' content, whether Pulumi's provider gets in."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from documents.places import Database, Deployment
 from host_programs.docker import read_variable, run_docker
 from host_programs.messages import ScriptError
-from host_programs.postgres.measure import SCHEMA
-from host_programs.postgres.psql import Statement, run_psql, run_sessions
+from host_programs.postgres.access import Login, explain_refusal, login_statement
+from host_programs.postgres.measure import COUNT_OBJECTS, SCHEMA
+from host_programs.postgres.psql import PsqlResult, Statement, quote_literal, run_sessions
 from host_programs.wire import from_json
 from verdicts.host_facts.host import PostgresFacts
 
@@ -24,11 +26,11 @@ select json_build_object(
     from pg_database where datallowconn and not datistemplate),
   'bytes', (select json_object_agg(datname, pg_database_size(oid))
     from pg_database where datallowconn and not datistemplate),
-  'locked_out', (select coalesce(json_object_agg(datname, roles), '{}') from (
+  'locked_out', (select coalesce(json_object_agg(datname, roles), '{{}}') from (
     select datname, json_agg(rolname order by rolname) as roles
     from pg_database, pg_roles
-    where datname = any(string_to_array(:'isolated', ',')) and rolcanlogin and not rolsuper
-      and rolname <> all(string_to_array(:'bridge_roles', ','))
+    where datname = any(string_to_array({isolated}, ',')) and rolcanlogin and not rolsuper
+      and rolname <> all(string_to_array({bridge_roles}, ','))
       and has_database_privilege(pg_roles.oid, pg_database.oid, 'CONNECT')
       and not exists (
         select from aclexplode(coalesce(datacl, acldefault('d', datdba))) as given
@@ -38,18 +40,67 @@ select json_build_object(
 """
 
 
-def read_postgres(deployment: Deployment, isolated_databases: tuple[str, ...]) -> PostgresFacts:
-    """As the superuser. Whatever Postgres says against it is `error`."""
+CONTENT = f"""
+select json_build_object('objects', ({COUNT_OBJECTS.strip().rstrip(";")}), 'schema', ({SCHEMA.strip().rstrip(";")}));
+"""
+# As the owner of Synapse's table, which may be a view: its functions would run with a superuser's rights.
+FIND_ADMIN = (
+    "select pg_get_userbyid(relowner) as owner from pg_class where oid = to_regclass('public.users') \\gset \\\\ "
+    '\\connect - :"owner" \\\\ '
+    "select count(*) from public.users where name ={admin};"
+)
+
+
+def read_postgres(
+    deployment: Deployment, isolated_databases: tuple[str, ...], password: str, synapse_database: str
+) -> PostgresFacts:
+    """In one `docker exec`. `password`: the setting's; "" takes the one of the container. Whatever Postgres says
+    against the superuser is `error`."""
     server, bridges = deployment.postgres, deployment.databases
-    done = run_psql(
-        server.container, server.superuser, "postgres", POSTGRES, timeout=30,
-        isolated=",".join(isolated_databases), bridge_roles=",".join(database.role for database in bridges),
-    )  # fmt: skip
-    if done.returncode:
-        return PostgresFacts(error=(done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0])
-    facts = from_json(PostgresFacts, json.loads(done.stdout), "Postgres' answer")
-    existing = [database for database in bridges if database.database in facts.databases]
-    return replace(facts, schemas=_read_schemas(existing))
+    password = password or read_superuser_password(server.container)
+    roles = [database.role for database in bridges]
+    query = POSTGRES.format(
+        isolated=quote_literal(",".join(isolated_databases)), bridge_roles=quote_literal(",".join(roles))
+    )
+    admin = FIND_ADMIN.format(admin=quote_literal(deployment.admin_user))
+    login = Login(server.superuser, password, "postgres")
+    try:
+        first, provider, user, *contents = run_sessions(
+            server.container,
+            _statement(server.superuser, "postgres", query),
+            login_statement(server, login),
+            _statement(server.superuser, synapse_database, admin),
+            *(_statement(database.role, database.database, CONTENT) for database in bridges),
+        )
+    except ScriptError as error:
+        return PostgresFacts(error=str(error).rpartition(f"psql as {server.superuser}: ")[2])
+    if not first.succeeded:
+        return PostgresFacts(error=(first.stderr.strip() or "psql failed").splitlines()[0])
+    facts = from_json(PostgresFacts, json.loads(first.stdout), "Postgres' answer")
+    found = dict(_read_contents(bridges, contents))
+    return replace(
+        facts,
+        superuser_password=password,
+        login_refused=explain_refusal(provider, login) if password else "",
+        admin_exists=None if not user.succeeded else user.stdout.strip() != "0",
+        objects={name: content["objects"] for name, content in found.items()},
+        schemas={
+            name: {part: (version, oldest) for part, (version, oldest) in content["schema"].items()}
+            for name, content in found.items()
+        },
+    )
+
+
+def _statement(user: str, database: str, text: str) -> Statement:
+    return Statement(user, database, " ".join(text.split()))
+
+
+def _read_contents(bridges: Sequence[Database], answers: Sequence[PsqlResult]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Asked as the database's own role: its tables may be views, whose functions would run with a superuser's rights.
+    No answer of a database that is not there, or that the role does not get into."""
+    for database, answer in zip(bridges, answers):
+        if answer.succeeded:
+            yield database.database, json.loads(answer.stdout)
 
 
 def read_superuser_password(container: str) -> str:
@@ -59,21 +110,3 @@ def read_superuser_password(container: str) -> str:
         return read_variable(container, "POSTGRES_PASSWORD")
     done = run_docker("exec", container, "cat", file, check=False, timeout=20)
     return "" if done.returncode else done.stdout.rstrip("\n")
-
-
-def _read_schemas(databases: Sequence[Database]) -> dict[str, dict[str, tuple[int, int]]]:
-    """Asked as the database's own role: its tables may be views, whose functions would run with a superuser's
-    rights."""
-    if not databases:
-        return {}
-    query = " ".join(SCHEMA.split())
-    lines = [Statement(database.role, database.database, query) for database in databases]
-    try:
-        answers = run_sessions(databases[0].container, *lines)
-    except ScriptError:
-        return {}
-    return {
-        database.database: {part: (version, oldest) for part, (version, oldest) in json.loads(answer.stdout).items()}
-        for database, answer in zip(databases, answers)
-        if answer.succeeded
-    }

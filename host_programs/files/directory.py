@@ -3,6 +3,7 @@ so a later run knows that the content is ours."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -14,13 +15,14 @@ from host_programs.messages import ScriptError, say
 CLAIM = ".stack"
 PROGRAMS = "mautrix-host-"  # the program files' names begin with it: program_file.py
 CONFIGS = "config-"  # a directory for each version of a bridge's config: its name begins with this
+NAMES = ".postgres"  # the bridge's role and database by name: cleanup/bridge.py has it written
 READY = ".ready"  # the id of the container that got ready: host_programs/bridge/readiness.py writes it
 JOURNAL = ".homeserver.json"  # an edit that is in progress: synapse/homeserver_journal.py writes it
 PROVEN = ".proven.json"  # the dumps that the proof made: host_programs/backup/proof.py writes it
 EVIDENCE = "stop-and-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
 DEPLOYED = "deployed.json"  # what is deployed, for the verb status: host_programs/status/deployed.py writes it
 NEWEST = "mautrix-host.pyz"  # a link to the newest program file, for a person: files/programs.py makes it
-OUR_FILES = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, NEWEST)
+OUR_FILES = (CLAIM, NAMES, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, NEWEST)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,18 @@ def claim_directory(arguments: ClaimedDirectory) -> None:
     safe_files.make_directory(path, 0o755)
     if owner is None:
         safe_files.write_file(path / CLAIM, f"{stack}\n".encode())
+
+
+def claim_names(path: Path, names: Sequence[str]) -> None:
+    """Note in the bridge's directory what this stack is about to make in Postgres, one a line: it gets its comment
+    only later."""
+    safe_files.write_file(path / NAMES, "".join(f"{name}\n" for name in names).encode())
+
+
+def read_claimed_names(path: Path, stack: str) -> tuple[str, ...]:
+    """What `claim_names` noted, if the directory is this stack's."""
+    noted = safe_files.read_file(path / NAMES, links=False) if _read_claim(path) == stack else None
+    return tuple(noted.data.decode(errors="replace").splitlines()) if noted else ()
 
 
 def _read_claim(path: Path) -> Optional[str]:

@@ -14,7 +14,7 @@ from documents.credentials import matches_verifier, scram_verifier
 from documents.masking import mask
 from documents.places import Database, Postgres
 from host_programs.messages import ScriptError
-from host_programs.postgres.psql import Statement, quote_identifier, run_as_superuser, run_sessions
+from host_programs.postgres.psql import PsqlResult, Statement, quote_identifier, run_as_superuser, run_sessions
 
 ROLES = """
 select coalesce(json_object_agg(rolname, json_build_object(
@@ -127,36 +127,52 @@ def _prove_connections(arguments: Access, catalogue: Catalogue) -> None:
 
 
 def _try_all(arguments: Access) -> dict[tuple[str, str], tuple[bool, str]]:
-    """By role and database: whether it connects with its password over the network's address, and what psql says.
-
-    The passwords are in `\\connect` lines on stdin: no process list, no environment, no file.
-    """
-    postgres = arguments.postgres
-    pairs = [
-        (access, database) for access in arguments.roles for database in (access.bridge.database, *arguments.databases)
+    """By role and database: whether it connects with its password over the network's address, and what psql says."""
+    logins = [
+        Login(access.role, access.password, database)
+        for access in arguments.roles
+        for database in (access.bridge.database, *arguments.databases)
     ]
-    lines = []
-    for access, database in pairs:
-        values = {
-            "host": postgres.container,
-            "port": str(postgres.port),
-            "user": access.role,
-            "password": access.password,
-            "dbname": database,
-            "sslmode": postgres.sslmode,
-            "connect_timeout": "10",
-        }
-        text = " ".join(f"{key}='{_escape_for_libpq(value)}'" for key, value in values.items())
-        line = f"\\connect '{_escape_for_psql(text)}' \\\\ select 'in as ' || current_user;"
-        lines.append(Statement(postgres.superuser, "postgres", line))
-    passwords = [access.password for access in arguments.roles]
-    return {
-        (access.role, database): (
-            f"in as {access.role}" in answer.stdout.splitlines(),
-            mask(f"{answer.stdout}{answer.stderr}", passwords).strip(),
-        )
-        for (access, database), answer in zip(pairs, run_sessions(postgres.container, *lines))
+    answers = run_sessions(
+        arguments.postgres.container, *(login_statement(arguments.postgres, login) for login in logins)
+    )
+    refusals = {(login.user, login.database): explain_refusal(answer, login) for login, answer in zip(logins, answers)}
+    return {pair: (not refusal, refusal) for pair, refusal in refusals.items()}
+
+
+@dataclass(frozen=True)
+class Login:
+    """A user who tries to get into a database with a password (a secret)."""
+
+    user: str
+    password: str = field(repr=False)
+    database: str
+
+
+def login_statement(postgres: Postgres, login: Login) -> Statement:
+    """Connects over the network's address, as everybody else does: at the local socket no password is asked for.
+
+    The password is in a `\\connect` line on stdin: no process list, no environment, no file.
+    """
+    values = {
+        "host": postgres.container,
+        "port": str(postgres.port),
+        "user": login.user,
+        "password": login.password,
+        "dbname": login.database,
+        "sslmode": postgres.sslmode,
+        "connect_timeout": "10",
     }
+    text = " ".join(f"{key}='{_escape_for_libpq(value)}'" for key, value in values.items())
+    line = f"\\connect '{_escape_for_psql(text)}' \\\\ select 'in as ' || current_user;"
+    return Statement(postgres.superuser, "postgres", line)
+
+
+def explain_refusal(answer: PsqlResult, login: Login) -> str:
+    """What psql says against the login, without the password; "" if the user is in."""
+    if f"in as {login.user}" in answer.stdout.splitlines():
+        return ""
+    return mask(f"{answer.stdout}{answer.stderr}", [login.password]).strip() or "no answer"
 
 
 def _escape_for_libpq(value: str) -> str:

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from documents.marks import owner_comment, parse_owner_comment
+from documents.marks import explain_other_owner, owner_comment, parse_owner_comment
 from documents.places import Database, Postgres
 from host_programs import host_lock
 from host_programs.messages import ScriptError, say
@@ -157,13 +157,10 @@ def _read_notes(arguments: Isolation) -> _Notes:
     by_role = {name: parse_owner_comment(text) for name, text in texts["roles"].items()}
     by_database = {name: parse_owner_comment(text) for name, text in texts["databases"].items()}
     for bridge in arguments.bridges:
-        for subject, comment in (
-            (f"role {bridge.role}", by_role.get(bridge.role)),
-            (f"database {bridge.database}", by_database.get(bridge.database)),
-        ):
-            if comment and comment.get("stack") != arguments.stack:
-                fix = "set another role and database for the bridge"
-                raise ScriptError(f"{subject}: belongs to the stack {comment.get('stack')}: {fix}")
+        comments = texts["roles"].get(bridge.role, ""), texts["databases"].get(bridge.database, "")
+        for subject, text in zip(bridge.names, comments):
+            if reason := explain_other_owner(text, arguments.stack, claimed=True):
+                raise ScriptError(f"{subject}: {reason}: set another role and database for the bridge")
     own_roles = [bridge.role for bridge in arguments.bridges if by_role.get(bridge.role)]
     ours: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}

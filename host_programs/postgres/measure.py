@@ -31,7 +31,8 @@ select coalesce(json_object_agg(table_name, json_build_array(version, coalesce(c
 from versions where version is not null;
 """
 
-_COUNT_OBJECTS = """
+# Tables, views, sequences, types and functions that Postgres did not make itself.
+COUNT_OBJECTS = """
 WITH ours AS (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname NOT IN ('pg_catalog', 'information_schema')
   AND nspname NOT LIKE 'pg\\_toast%' AND nspname NOT LIKE 'pg\\_temp%')
 SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace IN (SELECT oid FROM ours))
@@ -86,4 +87,4 @@ def parse_accounts(rows: Iterable[str]) -> tuple[bytes, ...]:
 
 def count_objects(container: str, user: str, database: str) -> int:
     """How many tables, views, sequences, types and functions there are that Postgres did not make itself."""
-    return int(psql.run_sql(container, user, database, _COUNT_OBJECTS)[0])
+    return int(psql.run_sql(container, user, database, COUNT_OBJECTS)[0])

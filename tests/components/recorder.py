@@ -22,7 +22,6 @@ from pulumi.runtime import mocks, rpc
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import ResourceRegistrationFailed, wait_for_rpcs
 
-from documents.credentials import Seed
 from host_programs.backup.archives import ArchivedKey
 from host_programs.backup.nightly_backup import ProvenBackup
 from host_programs.backup.proof import ProvenDump
@@ -39,7 +38,7 @@ from host_programs.synapse.appservices import SynapseChanges
 from host_programs.synapse.stop_and_check import StopAndCheckResult
 from host_programs.verbs import VERBS
 from host_programs.wire import to_json
-from tests.facts import ARCHIVED_KEY, SEED
+from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED
 from verdicts.host_facts.host import HostFacts
 from workstation.machine import Machine
 
@@ -48,7 +47,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # As Pulumi's own runner does: what waits for a failed resource is never asked.
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
-COMMAND, PERMANENT_SEED = "command:local:Command", Seed(f"secret-permanent-{'y' * 47}")
+COMMAND = "command:local:Command"
 
 ROLES = ("mautrix_signal", "mautrix_whatsapp", "mautrix_irc", "box_role")
 READY = Ready("mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot")
@@ -57,6 +56,7 @@ READY = Ready("mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot
 RESULTS: dict[str, Any] = {
     "programs install": Programs(ClaimedDirectory("", "", ""), "/opt/matrix/mautrix-bridges/mautrix-host.pyz", ""),
     "secrets make-seed": SEED,
+    "secrets make-permanent": PERMANENT_SEED,
     "archive read-key": ArchivedKey(ARCHIVED_KEY),
     "directory claim": ClaimedDirectory("", "", ""),
     "public shut-out": PublicRights({}),
@@ -88,8 +88,6 @@ class Answers(mocks.Mocks):
         outputs = dict(args.inputs)
         if args.typ == COMMAND and "create" in args.inputs:
             result = RESULTS[words_in(args.inputs["create"])]
-            if args.name == "secrets-permanent-seed":
-                result = PERMANENT_SEED
             will_run = self._unknown and re.search(self._unknown, args.name)
             outputs["stdout"] = rpc.UNKNOWN if will_run else json.dumps(to_json(result))
         if args.typ == "docker:index/remoteImage:RemoteImage":
@@ -222,6 +220,13 @@ async def _wait(failing: Collection[str]) -> None:
             pulumi.runtime.settings.SETTINGS.rpc_manager.unhandled_exception = None
 
 
+def _keep_hook(hook: pulumi.ResourceHook) -> asyncio.Future[None]:
+    """The mocks have no server for hooks; a request names its own."""
+    done: asyncio.Future[None] = asyncio.get_event_loop().create_future()
+    done.set_result(None)
+    return done
+
+
 class Stopped(Exception):
     """The program ended with a RunError, whose text this is; `registered` are the requests until then."""
 
@@ -274,6 +279,7 @@ def record(
             # What guard_program changes for good.
             patch("signal.signal"),
             patch.object(pulumi, "run"),
+            patch("pulumi.resource_hooks.register_resource_hook", _keep_hook),
             patch("pulumi.runtime.register_stack_transformation"),
             patch.object(pulumi.log, "error", tell),
             patch.object(pulumi.log, "debug", lambda *_, **__: None),
@@ -286,6 +292,8 @@ def record(
             asyncio.get_event_loop().run_until_complete(program())
         except pulumi.RunError as error:
             requests = [request for request in monitor.requests if request.type != "pulumi:pulumi:Stack"]
+            pulumi.runtime.settings.SETTINGS.outputs.clear()  # what waits for the failure would wait for ever
+            pulumi.runtime.settings.SETTINGS.rpc_manager.clear()
             raise Stopped(str(error), requests) from None
     requests = [request for request in monitor.requests if request.type != "pulumi:pulumi:Stack"]
     made = {_name(f"{request.type}::{request.name}"): _resource(request) for request in requests}

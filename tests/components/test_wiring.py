@@ -18,13 +18,15 @@ from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
 from documents.credentials import DoublePuppet, Keys, Tokens
+from documents.marks import owner_comment
 from host_programs.program_file import ProgramFile
 from host_programs.verbs import VERBS
 from tests import facts
-from tests.components.recorder import COMMAND, PERMANENT_SEED, Recording, Resource, Stopped, record
-from tests.facts import ARCHIVED_KEY, SEED
+from tests.components.recorder import COMMAND, Recording, Resource, Stopped, record
+from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
 from verdicts.host_facts.docker import IdRange
+from verdicts.host_facts.host import HostFacts
 
 WHATSAPP, CUSTOM = {"kind": "whatsapp"}, {
     "kind": "custom", "name": "irc", "network": "IRC", "image": "example.org/irc:v1.2.3", "port": 29343,
@@ -493,6 +495,69 @@ def test_a_secret_is_made_once_and_turns_with_its_generation_alone(plan: Recordi
     assert other["secrets-permanent-seed"].inputs["triggers"] == [], "the pickle key never turns"
 
 
+CONFIG = "/opt/matrix/mautrix-signal/config-0/config.yaml"
+OTHER_KEY = "0123456789abcdef"  # of the database that is there; the state's is another one
+
+
+def living(archive: str = "none", keys: Mapping[str, str] | None = None) -> HostFacts:
+    """A deployed host whose database has another key than this state."""
+    host, comment = facts.deployed(), owner_comment(facts.STACK, began=archive, key=OTHER_KEY)
+    postgres = replace(host.postgres, databases={**host.postgres.databases, "mautrix_signal": comment})
+    return facts.changed(host, {"keys": keys or {}}, postgres=postgres)
+
+
+@pytest.mark.parametrize("preview", [False, True])
+@pytest.mark.parametrize("archive", ["none", ARCHIVE.path])
+def test_a_state_with_another_pickle_key_changes_nothing_that_lives(preview: bool, archive: str) -> None:
+    """The role's password and Synapse's registrations were new by the time that the key was found to be a wrong one:
+    the bridge was dead, and the way back overwrote the last copy of the true key."""
+    with pytest.raises(Stopped) as stopped:
+        record(living(archive, {OTHER_KEY: CONFIG}), facts.defaults(), preview=preview)
+    resource = "secrets-permanent-seed" if archive == "none" else "mautrix-signal-archived-key"
+    assert str(stopped.value) == (
+        "database mautrix_signal: its keys are encrypted with another pickle key than this state's: was the state "
+        "lost, or made anew? Bring the old one back (`pulumi stack import`); if it is gone, `pulumi up "
+        f"--target-replace '**{resource}'` takes it from {CONFIG}"
+    )
+    made = {request.name for request in stopped.value.registered if request.custom}
+    assert {name for name in made if not name.startswith(("host-", "secrets-"))} <= {
+        "mautrix-signal-archived-key", "mautrix-signal-image", "deployment"
+    }  # fmt: skip
+
+
+def test_a_state_without_keys_says_at_preview_where_up_takes_them_from_or_stops() -> None:
+    """A lost state looked like a first `up`: all to be created, and no word of the database that lives."""
+    told = record(living(keys={OTHER_KEY: CONFIG}), facts.defaults(), preview=True, unknown="^secrets-").told
+    assert [line for line in told if f"does not hold its pickle key: was the state lost, or made anew? `up` takes the "
+            f"key from {CONFIG}" in line]  # fmt: skip
+    with pytest.raises(Stopped, match=r"if it is gone, put the bridge's config\.yaml, which each of its archives"):
+        record(living(), facts.defaults(), preview=True, unknown="^secrets-")
+    first = record(facts.healthy(), facts.defaults(), preview=True, unknown=".").told
+    assert not [line for line in first if "pickle key" in line], "a first `up` has nothing to lose"
+
+
+def test_the_step_that_makes_keys_knows_those_of_the_databases_that_live() -> None:
+    told = record(living(keys={OTHER_KEY: CONFIG}), facts.defaults(), preview=True, unknown="^secrets-")
+    assert arguments(told, "secrets-permanent-seed")["places"] == [
+        {
+            "bridge": "mautrix-signal",
+            "database": "mautrix_signal",
+            "fingerprint": OTHER_KEY,
+            "directory": "/opt/matrix/mautrix-signal",
+            "archive": "none",
+        }
+    ]
+
+
+def test_a_container_that_the_state_does_not_know_makes_way_for_the_next_one(plan: Recording) -> None:
+    """Every `up` ended in `name … already in use`, for all bridges."""
+    name = "mautrix-signal-container"
+    hooks = record(facts.deployed(), facts.defaults())[name].options.hooks
+    assert [*hooks.before_create] == ["mautrix-signal-make-way"]
+    assert not [*hooks.before_delete], "a destroy needs no program"
+    assert not [*plan[name].options.hooks.before_create], "where there is none, none is looked for"
+
+
 def test_no_output_that_is_not_secret_holds_a_secret_and_tokens_are_secrets(plan: Recording, many: Recording) -> None:
     tokens = {"asToken", "hsToken", "databaseUrl", "provisioningSecret"}
     of_bridges: list[Mapping[str, Any]] = [plan.outputs, *(many.outputs[key] for key in ("signal", "whatsapp", "irc"))]
@@ -648,7 +713,7 @@ def test_all_share_one_restart_one_isolation_one_backup_and_one_double_puppet(ma
     created = [step.verbs.get("create", "") for step in many.steps.values()]
     for words in ("synapse register", "public shut-out", "passwords prove", "backup install", "programs install"):
         assert created.count(words) == 1, words
-    assert created.count("secrets make-seed") == 2
+    assert created.count("secrets make-seed") == created.count("secrets make-permanent") == 1
     synapse = arguments(many, "synapse-appservices")
     wanted = [
         "registration.yaml", "mautrix-whatsapp-registration.yaml", "mautrix-irc-registration.yaml", "doublepuppet.yaml",

@@ -132,8 +132,8 @@ def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:
     ("database", "words"),
     [
         (owner_comment("other/x", began="none", archived="/a"), "it belongs to the stack other/x"),
-        ("of the operator", "nothing in it says that this stack made it"),
-        (None, "nothing in it says that this stack made it"),
+        ("of the operator", "it was not made by this stack"),
+        (None, "it was not made by this stack"),
     ],
 )
 def test_somebody_else_s_stays(box: Box, database: str | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,19 +152,46 @@ def test_a_role_without_a_comment_beside_a_database_of_somebody_else_s_stays(
     cleanup_bridge(box.arguments)
     assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
     said = capsys.readouterr().err
-    assert "warning: role mautrix_signal stays: nothing in it says that this stack made it" in said
+    assert "warning: role mautrix_signal stays: it was not made by this stack" in said
 
 
 def test_what_a_run_made_that_was_killed_before_it_could_name_it_goes(
     box: Box, capsys: pytest.CaptureFixture[str]
 ) -> None:
     box.server.sql(TABLES, "mautrix_signal")
+    claim_directory(box.arguments)
     cleanup_bridge(box.arguments)
     assert box.removed(capsys) == ["database mautrix_signal", "role mautrix_signal"]
 
 
+def test_an_empty_database_and_a_role_that_no_mark_and_no_claim_name_stay(box: Box) -> None:
+    """The settings named somebody else's once: a destroy dropped it."""
+    box.server.sql(TABLES, "mautrix_signal")
+    directory.claim_directory(box.arguments.directory)
+    directory.claim_names(box.bridge, ["role another", "database another"])
+    cleanup_bridge(box.arguments)
+    directory.claim_directory(replace(box.arguments.directory, stack="other/x"))
+    directory.claim_names(box.bridge, box.arguments.database.names)
+    cleanup_bridge(box.arguments)
+    assert box.roles() == {"mautrix_signal"} and "mautrix_signal" in box.server.databases()
+
+
+@pytest.mark.parametrize("comment", [owner_comment(STACK), owner_comment(STACK, began="none", key="k"), None])
+def test_content_that_is_in_no_archive_is_never_dropped(box: Box, comment: str | None) -> None:
+    """A database with our mark that had not begun, and still held tables, went without a word."""
+    claim_directory(box.arguments)
+    box.comments(comment, owner_comment(STACK, public={}))
+    said = "database mautrix_signal: was never archived, so it stays"
+    with pytest.raises(ScriptError, match=said):
+        cleanup_bridge(box.arguments)
+    with pytest.raises(ScriptError, match=said):
+        cleanup_stack(box.stack)
+    assert "mautrix_signal" in box.server.databases() and box.bridge.exists()
+
+
 def test_a_scratch_database_of_a_killed_proof_goes(box: Box) -> None:
     box.server.sql("create database mautrix_signal_restore_check;")
+    box.server.sql("create table restored ();", "mautrix_signal_restore_check")
     box.server.sql(f"comment on database mautrix_signal_restore_check is '{owner_comment(STACK, scratch=True)}';")
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
     cleanup_bridge(box.arguments)

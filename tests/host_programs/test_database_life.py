@@ -81,7 +81,7 @@ class Box:
         self.arguments = DatabaseArguments(
             self.data,
             "mautrix-signal",
-            str(home / ".ready"),
+            str(home),
             restore="none",
             go_back="",
             keep=2,
@@ -98,7 +98,7 @@ class Box:
             as_token=TOKEN,
             doublepuppet_as_token=TOKEN,
             timeout=1.0,
-            mark=self.arguments.ready_mark,
+            mark=str(home / ".ready"),
             attempt=1,
             new_keys=False,
             stack=self.data.stack,
@@ -149,6 +149,10 @@ class Box:
         self.server.sql("DROP DATABASE mautrix_signal WITH (FORCE);")
         self.server.sql("CREATE DATABASE mautrix_signal OWNER mautrix_signal TEMPLATE template0;")
 
+    def mark(self, stack: str = "mautrix-signal/a") -> None:
+        """As the isolation does, before the database begins."""
+        self.server.sql(f"COMMENT ON DATABASE mautrix_signal IS '{owner_comment(stack)}';")
+
     def rows(self) -> list[str]:
         return self.server.sql("SELECT count(*), max(name) FROM portal;", "mautrix_signal", "mautrix_signal")
 
@@ -159,6 +163,7 @@ def box(tmp_path: Path, bridge_database: Postgres) -> Iterator[Box]:
 
 
 def test_an_archive_holds_all_and_is_private(box: Box) -> None:
+    box.mark()
     result = box.good(ARCHIVE)["path"]
     path = box.directory / f"mautrix-signal-{STAMP}.tar.gz"
     assert result == str(path)
@@ -281,13 +286,14 @@ def test_a_file_in_place_of_the_directory_is_named(box: Box) -> None:
 def test_a_database_that_is_not_empty_is_not_touched(box: Box) -> None:
     box.good(ARCHIVE)
     box.again()
+    box.mark()
     box.server.sql("CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1';", "mautrix_signal", "mautrix_signal")
-    assert box.bad(PREPARE, restore=str(box.path)) == (
-        "matrix-postgres: database mautrix_signal is not empty (1 tables, views, types or functions), and an archive "
-        "is "
-        "restored into an empty one only: nothing was restored; set restore to none to go on with what is there, or "
-        "`pulumi destroy`, which archives it"
-    )
+    for restore in (str(box.path), "none"):  # an archive is not mixed into it, and another key or image not tried on it
+        assert box.bad(PREPARE, restore=restore) == (
+            "matrix-postgres: database mautrix_signal is not empty (1 tables, views, types or functions), and its "
+            "comment does not say which key and image it needs: nothing was changed; `pulumi preview` says how to go on"
+        )
+        assert "began" not in box.began()
 
 
 def test_a_right_of_a_role_that_is_gone_does_not_stop_a_restore(box: Box) -> None:
@@ -363,10 +369,10 @@ def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_somethin
     assert box.good(ARCHIVE)["path"] == str(box.path), "it has begun: a bridge may have run"
 
 
-@pytest.mark.parametrize(
-    "comment", [owner_comment(STACK), "", "of a person, with a ' and a \\", owner_comment(STACK, x="y")]
-)
-def test_a_database_begins_whatever_its_comment_says(box: Box, monkeypatch: pytest.MonkeyPatch, comment: str) -> None:
+@pytest.mark.parametrize("comment", [owner_comment(STACK), "", owner_comment(STACK, x="y")])
+def test_an_empty_database_of_ours_begins_whatever_else_its_comment_says(
+    box: Box, monkeypatch: pytest.MonkeyPatch, comment: str
+) -> None:
     for key, value in box.server.environment().items():
         monkeypatch.setenv(key, value)
     box.again()
@@ -382,10 +388,25 @@ def test_a_state_with_another_key_than_the_database_s_goes_no_further(box: Box) 
     """The state was lost and made anew: the bridge would start with a key that reads nothing."""
     box.again()
     assert box.good(PREPARE)["began"] == "none"
-    assert "encrypted with another pickle key than this state's: was the state lost" in box.bad(
-        PREPARE, pickle_key="x" * 64
-    )
+    for verb in (PREPARE, ARCHIVE):  # an archive with this key would be of no use
+        assert "encrypted with another pickle key than this state's: `pulumi preview` says" in box.bad(
+            verb, pickle_key="x" * 64
+        )
+    assert not list(box.directory.glob("*"))
     assert box.good(PREPARE)["began"] == "none"
+
+
+@pytest.mark.parametrize("comment", ["of a person, with a ' and a \\", owner_comment("other/x", began="none")])
+def test_somebody_else_s_database_is_left_as_it_is(box: Box, comment: str) -> None:
+    """Its comment was written over with ours, and a destroy then dropped it."""
+    box.again()
+    box.server.sql(f"COMMENT ON DATABASE mautrix_signal IS {quote_literal(comment)};")
+    for number, tables in enumerate(("", "CREATE TABLE theirs ();")):
+        box.server.sql(tables, *ROLE)
+        assert box.bad(PREPARE).startswith("database mautrix_signal: ")
+        box.good(ARCHIVE, timestamp=f"20261124T12000{number}Z")
+        told = "select shobj_description(oid, 'pg_database') from pg_database where datname = 'mautrix_signal';"
+        assert box.server.sql(told) == [comment]
 
 
 def test_another_pickle_key_than_the_stack_s_is_refused_before_the_database_is_touched(box: Box) -> None:
@@ -765,8 +786,6 @@ class Running:
     def __init__(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
         self.box, self.stamp = box, 0
-        self.mark = Path(box.arguments.ready_mark)
-        self.mark.write_text(f"id-of-mautrix-signal 1 {OLD}\n")
         self.there = container("mautrix-signal", labels={"mautrix-bridge.stack": "mautrix-signal/a"})
         for key, value in box.server.environment().items():
             monkeypatch.setenv(key, value)
@@ -883,29 +902,6 @@ def test_a_way_back_that_is_cut_off_goes_on_with_the_next_up(bridge: Running, mo
     cut_off(str(newest))
     bridge.begin(NEW, go_back=str(newest))
     assert bridge.names() == ["new", "old"] and "restoring" not in bridge.box.began()
-
-
-@pytest.mark.parametrize("mark", ["", f"{'f' * 64} 1 an image\n"], ids=["never ready", "another one was ready"])
-def test_a_container_that_never_got_ready_makes_way_for_the_next_one(
-    bridge: Running, mark: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A run that was killed right after it made the container: the state does not know it, and its name is taken."""
-    bridge.mark.unlink()
-    if mark:
-        bridge.mark.write_text(mark)
-    bridge.begin(OLD)
-    assert bridge.calls == ["rm -f -v id-of-mautrix-signal"]
-    assert capsys.readouterr().err == "mautrix-signal: never got ready: it makes way for the next one\n"
-
-
-def test_one_that_was_ready_or_is_another_stack_s_or_is_not_there_makes_no_way(bridge: Running) -> None:
-    bridge.begin(OLD)
-    bridge.mark.unlink()
-    bridge.there = container("mautrix-signal", labels={"mautrix-bridge.stack": "other/x"})
-    bridge.begin(OLD)
-    bridge.there = container("mautrix-signal")
-    bridge.begin(OLD)
-    assert bridge.calls == []
 
 
 def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from host_programs import docker
-from host_programs.facts import postgres
+from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.synapse import find_renderers, writes_file
+from host_programs.postgres import psql
 from tests import facts
 from tests.host_programs.container_json import inspected
+from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
+from verdicts.host_facts.host import PostgresFacts
+
+__all__ = ["bridge_database", "postgres"]
 
 
 @pytest.mark.parametrize(
@@ -32,9 +38,71 @@ def test_the_superuser_s_password_is_found_as_the_image_finds_it(
         there = words[3] == "/run/secrets/postgres_password"
         return subprocess.CompletedProcess(words, 0 if there else 1, "in the file\n" if there else "", "")
 
-    monkeypatch.setattr(postgres, "run_docker", docker)
-    monkeypatch.setattr(postgres, "read_variable", lambda container, name: environment.get(name, ""))
-    assert postgres.read_superuser_password("matrix-postgres") == password
+    monkeypatch.setattr(postgres_facts, "run_docker", docker)
+    monkeypatch.setattr(postgres_facts, "read_variable", lambda container, name: environment.get(name, ""))
+    assert postgres_facts.read_superuser_password("matrix-postgres") == password
+
+
+def read(server: Postgres, monkeypatch: pytest.MonkeyPatch, **changed: str) -> PostgresFacts:
+    for key, value in server.environment().items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr(postgres_facts, "read_superuser_password", lambda container: "of the container")
+    return postgres_facts.read_postgres(facts.whole(None, **changed), ("synapse", "mas"), "", "synapse")
+
+
+def test_all_that_postgres_tells_comes_with_one_command(
+    bridge_database: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each `docker exec` more is felt with twenty bridges."""
+    calls = []
+
+    def count(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        calls.append(words)
+        return docker.run_docker(*words, **options)
+
+    monkeypatch.setattr(psql, "run_docker", count)
+    found = read(bridge_database, monkeypatch)
+    assert len(calls) == 1 and not found.error
+    assert not [word for word in calls[0] if "of the container" in word], "everybody reads a command line"
+    assert found.roles["mautrix_signal"] == found.databases["mautrix_signal"] == ""
+    assert found.superuser and found.locked_out == {"synapse": ("mas",)}
+    assert found.schemas == {"mautrix_signal": {"version": (25, 9), "crypto_version": (11, 11)}}
+    assert found.objects["mautrix_signal"] > 4
+    assert found.superuser_password == "of the container"
+    assert "matrix-postgres" in found.login_refused, "this one has no network"
+    bridge_database.sql("drop database mautrix_signal;")
+    found = read(bridge_database, monkeypatch)
+    assert (found.objects, found.schemas, found.error) == ({}, {}, "")
+
+
+def test_a_user_of_synapse_s_is_known_before_the_check_asks_for_it(
+    bridge_database: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A typo in adminUser was found after Synapse's restart."""
+    assert read(bridge_database, monkeypatch).admin_exists is True
+    assert read(bridge_database, monkeypatch, adminUser="@mat:echo6.co").admin_exists is False
+    bridge_database.sql("alter table users rename to people;", "synapse")
+    try:
+        assert read(bridge_database, monkeypatch).admin_exists is None, "it may be in another schema"
+        # Whoever owns what stands there must not get a superuser's rights by it.
+        bridge_database.sql(
+            "create table seen (name text); grant all on seen to public; grant all on schema public to mas;", "synapse"
+        )
+        bridge_database.sql(
+            "create function note() returns text language sql volatile as "
+            "$$ insert into seen select current_user returning '@matt:echo6.co' $$;"
+            "create view users as select note() as name;",
+            "synapse",
+            "mas",
+        )
+        read(bridge_database, monkeypatch)
+        assert bridge_database.sql("select distinct name from seen;", "synapse") == ["mas"]
+    finally:
+        for statement in (
+            "drop view if exists users; drop function if exists note; drop table if exists seen;",
+            "revoke all on schema public from mas; alter table people rename to users;",
+        ):
+            bridge_database.sql(statement, "synapse")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,26 @@ def pulumi(project: Path, env: Mapping[str, str], *words: str, fails: bool = Fal
     assert (done.returncode != 0) is fails, told
     assert not (fails and "Traceback" in told), told
     return told if fails else done.stdout
+
+
+@contextmanager
+def user_that_synapse_does_not_see(lab: Lab) -> Iterator[str]:
+    """A user in Synapse's table, and so for preflight, whom the stop-and-check then finds unknown: Synapse, which
+    connects as the role synapse, looks into the schema of that name first."""
+    user = "@nobody:echo6.co"
+    row = f'to_jsonb(known) || \'{{"name": "{user}"}}\''
+    lab.psql(
+        f"insert into users select made.* from users known, jsonb_populate_record(null::users, {row}) made "
+        "where known.name = '@matt:echo6.co'",
+        "synapse",
+    )
+    lab.psql("create schema synapse", "synapse")
+    lab.psql(f"create view synapse.users as select * from public.users where name <> '{user}'", "synapse")
+    try:
+        yield user
+    finally:
+        lab.psql("drop schema synapse cascade", "synapse")
+        lab.psql(f"delete from public.users where name = '{user}'", "synapse")
 
 
 @dataclass

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.box import Lab
-from tests.lab.conftest import Shared
+from tests.lab.conftest import Shared, user_that_synapse_does_not_see
 from tests.lab.test_program import ping
 
 pytestmark = pytest.mark.e2e
@@ -118,9 +118,10 @@ def test_an_update_that_fails_leaves_the_old_container_with_its_config_and_the_n
     (config,) = (deployed.host_dir / "signal-bridge").glob("config-*/config.yaml")
     kept = config.read_bytes()
 
-    deployed.write_config(adminUser="@nobody:echo6.co")  # a new config, and a user whom Synapse does not know
-    done = deployed.pulumi("up", "--yes", "--skip-preview", check=False)
-    assert done.returncode != 0 and "@nobody:echo6.co" in done.stdout + done.stderr
+    with user_that_synapse_does_not_see(deployed) as user:
+        deployed.write_config(adminUser=user)  # a new config, too
+        done = deployed.pulumi("up", "--yes", "--skip-preview", check=False)
+    assert done.returncode != 0 and "stop-and-check: FAIL" in done.stdout + done.stderr
     assert container_id(deployed) == running
     assert config.read_bytes() == kept
     deployed.docker("restart", "--time", "5", deployed.bridge)  # as after a reboot: it finds the config that it had
@@ -177,8 +178,9 @@ def test_a_rotation_that_fails_says_in_what_state_the_bridge_is_and_the_next_one
     assert f"tokenGeneration: 2, and {deployed.bridge} runs with 1: from the change of the role's password" in " ".join(
         told.split()
     )
-    deployed.write_config(tokenGeneration=2, adminUser="@nobody:echo6.co")
-    done = deployed.pulumi("up", "--yes", "--skip-preview", check=False)
+    with user_that_synapse_does_not_see(deployed) as user:
+        deployed.write_config(tokenGeneration=2, adminUser=user)
+        done = deployed.pulumi("up", "--yes", "--skip-preview", check=False)
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode != 0
     assert "still runs, but with the tokens of generation 1, which Synapse no longer knows" in said

@@ -17,7 +17,7 @@ import pytest
 
 from documents.credentials import DoublePuppet, Keys, Seed, Tokens
 from lab.box import Lab
-from tests.lab.conftest import REFRESH
+from tests.lab.conftest import REFRESH, user_that_synapse_does_not_see
 
 pytestmark = pytest.mark.e2e
 
@@ -85,8 +85,9 @@ def test_no_secret_is_anywhere_but_in_the_files_that_must_hold_it(lab: Lab) -> N
         state = (lab.dir / "state/.pulumi/stacks/mautrix-signal/lab.json").read_bytes()
         heard["inspect"] = json.dumps(lab.docker.inspect("container", [lab.bridge])).encode()
         heard["bridge log"] = logs(lab, lab.bridge)
-        lab.write_config(adminUser="@nobody:echo6.co")
-        run("failing up", "up", "--yes", "--skip-preview", "--diff", fails=True)
+        with user_that_synapse_does_not_see(lab) as user:
+            lab.write_config(adminUser=user)
+            run("failing up", "up", "--yes", "--skip-preview", "--diff", fails=True)
         heard["evidence"] = (lab.host_dir / "signal-bridge/stop-and-check-failed.json").read_bytes()
         lab.write_config()
         run("second up", "up", "--yes", "--skip-preview")
@@ -98,7 +99,8 @@ def test_no_secret_is_anywhere_but_in_the_files_that_must_hold_it(lab: Lab) -> N
     secrets: dict[str, str] = {}
     for resource in exported["deployment"]["resources"]:
         if resource["urn"].endswith(("-rotating-seed", "-permanent-seed")):
-            seed = Seed(**json.loads(json.loads(resource["outputs"]["stdout"]["plaintext"])))
+            made = json.loads(json.loads(resource["outputs"]["stdout"]["plaintext"]))
+            seed = Seed(made["seed"])
             name = resource["urn"].rpartition("::secrets-")[2]
             secrets[f"the {name}"] = seed.seed
             if name == "rotating-seed":

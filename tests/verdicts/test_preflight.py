@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from documents.marks import owner_comment
-from tests.facts import HOMESERVER, STACK, container, deployed, healthy, settings, whole
+from tests.facts import HOMESERVER, KEY, STACK, container, deployed, healthy, settings, whole
 from tests.facts import changed as but
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
 from verdicts.host_facts.host import HostFacts, OwnFile, PostgresFacts
 from verdicts.host_facts.synapse import Registration, SynapseFacts, Worker, WorkerFacts
 from verdicts.preflight.findings import BridgeFindings, Findings, preflight
+from verdicts.preflight.keys import LivingKey
 
 Change = Callable[[HostFacts], HostFacts]
 
@@ -41,7 +42,9 @@ def test_the_changes_are_what_up_will_write() -> None:
 
 def test_a_deployed_host_has_nothing_to_change() -> None:
     found = verdict(deployed())
-    there = BridgeFindings(1, "none", role_exists=True, database_exists=True)
+    source = "/opt/matrix/mautrix-signal/config-0123456789ab/config.yaml"
+    key = LivingKey("mautrix_signal", KEY, source, "/opt/matrix/mautrix-signal", "secrets-permanent-seed")
+    there = BridgeFindings(1, "none", role_exists=True, database_exists=True, container_exists=True, key=key)
     assert found == Findings((), found.warnings, (), (there,))
     assert not [warning for warning in found.warnings if "somebody removed it" in warning]
 
@@ -219,9 +222,18 @@ REFUSALS: list[tuple[Change, str]] = [
         'container matrix-postgres: psql as synapse: FATAL:  role "synapse" does not exist',
     ),
     (
-        _set("superuser_password", ""),
+        _set("postgres.superuser_password", ""),
         "postgresPassword: not set, and container matrix-postgres has no POSTGRES_PASSWORD (or _FILE): "
         "`pulumi config set --secret postgresPassword`",
+    ),
+    (
+        _set("postgres.login_refused", 'psql: error: connection to server failed: FATAL:  no\nFATAL:  password wrong'),
+        "postgresPassword: not set, and POSTGRES_PASSWORD (or _FILE) is not synapse's password over the network: "
+        "FATAL:  password wrong: `pulumi config set --secret postgresPassword`",
+    ),
+    (
+        _set("postgres.admin_exists", False),
+        "adminUser: Synapse has no user '@matt:echo6.co': correct it, or let that user log in once",
     ),
     (
         _add("postgres.roles", {"mautrix_signal": ""}),
@@ -582,7 +594,7 @@ def test_a_restore_without_effect_is_reported() -> None:
 
 
 def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
-    facts = _add("postgres.databases", {"mautrix_signal": owner_comment(STACK, began=PATH)})(deployed())
+    facts = _add("postgres.databases", {"mautrix_signal": owner_comment(STACK, began=PATH, key=KEY)})(deployed())
     facts = but(facts, {"archive": ArchiveFacts(error=f"{PATH}: no such file")})
     found = verdict(facts, {"restore": PATH})
     assert (found.problems, found.bridges[0].restore) == ((), PATH)
@@ -652,12 +664,53 @@ def test_another_directory_with_files_in_it_is_refused() -> None:
 
 @pytest.mark.parametrize("there", ["role", "database"])
 def test_what_a_killed_run_made_is_taken_over_and_what_somebody_else_made_is_not(there: str) -> None:
-    own = but(healthy(), {"directory": replace(deployed().bridges[0].directory, entries=(".stack",))})
-    made = _add(f"postgres.{there}s", {"mautrix_signal": ""})
-    found = verdict(made(own))
+    made = _set("postgres.objects", {"mautrix_signal": 0})(
+        _add(f"postgres.{there}s", {"mautrix_signal": ""})(healthy())
+    )
+    claimed = but(made, {"claimed": (f"{there} mautrix_signal",)})
+    found = verdict(claimed)
     of = found.bridges[0]
     assert (found.problems, of.role_exists, of.database_exists) == ((), there == "role", there == "database")
-    assert verdict(made(healthy())).problems != ()
+    other = but(made, {"claimed": (f"{there} another",)})
+    for host in (made, other, but(other, {"directory": deployed().bridges[0].directory})):
+        found = verdict(host)
+        line = f"{there} mautrix_signal: exists and was not made by this stack: set another bridges[0].{there}"
+        assert found.problems == (line,)
+        assert not (found.bridges[0].role_exists or found.bridges[0].database_exists), "nor is it imported"
+
+
+@pytest.mark.parametrize("kind", ["role", "database"])
+def test_another_name_on_a_deployed_stack_takes_over_nothing_of_somebody_else_s(kind: str) -> None:
+    """All that an earlier `up` had made was taken for a mark of whatever the settings named next."""
+    found = verdict(_add(f"postgres.{kind}s", {"grafana": ""})(deployed()), {kind: "grafana"})
+    assert found.problems == (f"{kind} grafana: exists and was not made by this stack: set another bridges[0].{kind}",)
+    assert not (found.bridges[0].role_exists if kind == "role" else found.bridges[0].database_exists)
+
+
+@pytest.mark.parametrize("comment", ["", owner_comment(STACK), owner_comment(STACK, image="x")])
+@pytest.mark.parametrize("objects", [{"mautrix_signal": 40}, {}])
+def test_a_database_with_content_whose_comment_is_lost_is_unknown_and_not_new(
+    comment: str, objects: dict[str, int]
+) -> None:
+    """Another image went in without an archive, and another pickle key was accepted."""
+    host = _set("postgres.objects", objects)(_add("postgres.databases", {"mautrix_signal": comment})(deployed()))
+    (problem,) = verdict(host).problems
+    lost = (
+        "database mautrix_signal: has content, and no comment that tells which pickle key and which image it needs (a "
+        "dump that was restored without it?): "
+    )
+    note = owner_comment(STACK, began="none", key=KEY, image="example/mautrix-signal:1")
+    assert problem == (
+        f"{lost}if it is what /opt/matrix/mautrix-signal/config-0123456789ab/config.yaml was made for and "
+        "example/mautrix-signal:1 used last, tell so: `docker exec matrix-postgres psql -U synapse -d postgres -c "
+        f"'comment on database \"mautrix_signal\" is $${note}$$'`; else set another bridges[0].database"
+    )
+    unknowns: list[dict[str, Any]] = [{"keys": {}}, {"keys": {KEY: "/a", "another": "/b"}}, {"ready_mark": ""}]
+    for unknown in unknowns:
+        fix = "set another bridges[0].database; begin that with an archive, if there is one"
+        assert verdict(but(host, unknown)).problems == (lost + fix,)
+    empty = _set("postgres.objects", {"mautrix_signal": 0})(host)
+    assert verdict(empty).problems == (), "a run was killed before it could say with what the database begins"
 
 
 def test_no_advice_ever_destroys() -> None:

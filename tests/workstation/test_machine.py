@@ -17,7 +17,8 @@ import pytest
 
 from documents.credentials import Seed
 from documents.ssh import SshAddress
-from host_programs.backup.archives import ArchivePath, read_archived_key
+from host_programs.backup.archives import ArchivePath
+from host_programs.bridge.pickle_keys import KeyPlace, find_key
 from host_programs.dispatch import Order
 from host_programs.program_file import ProgramFile, build_program_file
 from host_programs.secrets import NoArguments, make_seed
@@ -119,7 +120,7 @@ def test_a_verb_that_fails_says_why_in_one_line(client: Path, tmp_path: Path) ->
     program, missing = build_program_file("mautrix-signal/contabo"), str(tmp_path / "none.tar.gz")
     for reached in (local(tmp_path, program), behind_ssh(tmp_path, program)):
         with pytest.raises(MachineError) as failed:
-            reached.run(read_archived_key, ArchivePath(missing))
+            reached.run(find_key, KeyPlace("", "", "", str(tmp_path), missing))
         assert missing in str(failed.value) and len(str(failed.value).splitlines()) == 1
 
 

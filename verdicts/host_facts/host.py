@@ -47,7 +47,9 @@ class OwnFile:
 class BridgeFacts:
     """What belongs to one bridge. A thing that does not exist is None, False or empty.
 
-    `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory;
+    `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory; `claimed`
+    are "role NAME" and "database NAME" that this stack made, as its directory notes; `keys` maps the fingerprint of
+    each pickle key in a config there to that file's path;
     `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
     of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
     none), `going_back` the one that goBackTo names; `archives` maps an image to the newest archive that it left.
@@ -57,6 +59,8 @@ class BridgeFacts:
     image: bool
     directory: Directory
     directory_writers: tuple[str, ...]
+    claimed: tuple[str, ...]
+    keys: dict[str, str]
     registration: Optional[OwnFile]
     ready_mark: str
     config_refused: tuple[str, ...]
@@ -72,8 +76,14 @@ class PostgresFacts:
 
     `version` is server_version_num; `superuser`: whether the user is one; `roles` and `databases` are their comments
     (documents/marks.py) by name, `bytes` the sizes of the databases by name; `locked_out` maps a database to the roles
-    that connect to it through PUBLIC alone; `schemas` maps a bridge's database to the parts of its schema, each with
-    its version and the oldest version whose program can use it; `error` is why Postgres could not be asked.
+    that connect to it through PUBLIC alone; `error` is why Postgres could not be asked.
+
+    Of each bridge's database that its role gets into: `objects` is how many tables, views, types and functions are in
+    it; `schemas` are the parts of its schema, each with its version and the oldest version whose program can use it.
+
+    `superuser_password` is a secret, the setting's or the container's ("": neither has one); `login_refused` is what
+    Postgres says against it over the network ("": nothing); `admin_exists`: whether Synapse knows the user of the
+    setting adminUser (None: its database does not tell).
     """
 
     version: int = 0
@@ -82,7 +92,11 @@ class PostgresFacts:
     databases: dict[str, str] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
     locked_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    objects: dict[str, int] = field(default_factory=dict)
     schemas: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    superuser_password: str = field(default="", repr=False)
+    login_refused: str = ""
+    admin_exists: Optional[bool] = None
     error: str = ""
 
 
@@ -110,7 +124,7 @@ class HostFacts:
     is the stack that our dump script names ("": none; None: there is no such file); `dumps_path` is where the nightly
     dumps go ("": only the script knows; then `backup_dir` is the script's directory).
 
-    `superuser_password` is a secret, from Postgres' container; `directory` is the stack's own; `bridges` are in the
+    `directory` is the stack's own; `bridges` are in the
     settings' order; `leaving_containers` are containers of this stack whose bridge is no longer in the settings.
     """
 
@@ -127,7 +141,6 @@ class HostFacts:
     mas_container: Optional[Container]
     postgres_container: Optional[Container]
     network: bool
-    superuser_password: str = field(repr=False)
     synapse: SynapseFacts
     postgres: PostgresFacts
     homeserver: Optional[File]

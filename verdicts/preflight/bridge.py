@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL, parse_owner_comment
+from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL, owner_comment
 from documents.places import NO_ARCHIVE
 from settings.fields import Settings
 from verdicts.preflight.observed import ObservedBridge
@@ -21,21 +21,38 @@ def check_bridge(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
 
 def _check_owners(bridge: ObservedBridge) -> Iterator[str]:
     """Names that somebody else's thing has."""
-    place, facts, postgres, setting = bridge.deployment.place, bridge.facts, bridge.postgres, bridge.setting
+    place, facts, setting = bridge.deployment.place, bridge.facts, bridge.setting
     stack, registration = bridge.deployment.stack, facts.registration
-    for kind, name, comments in (
-        ("role", place.database.role, postgres.roles),
-        ("database", place.database.database, postgres.databases),
-    ):
-        owner = parse_owner_comment(comments.get(name)).get("stack", "") if name in comments else None
-        if owner or not bridge.owns_any:  # a killed run made it, and gave it no comment
-            yield from check_owner(f"{kind} {name}", owner, stack, f"{setting}.{kind}")
+    for thing, owned in zip(place.database.names, (bridge.role, bridge.database)):
+        if owned.other_owner:
+            yield f"{thing}: exists and {owned.other_owner}: set another {setting}.{thing.partition(' ')[0]}"
+    if bridge.has_unknown_content:
+        yield _explain_unknown_content(bridge)
     owner = facts.container.labels.get(STACK_LABEL, "") if facts.container else None
     yield from check_owner(f"container {place.container}", owner, stack, f"{setting}.container")
     if facts.directory.stack is not None or not bridge.owns_directory:
         yield from check_directory(place.directory, facts.directory, stack, f"{setting}.directory")
     owner = registration.stack if registration else None
     yield from check_owner(bridge.deployment.registration_path, owner, stack, f"{setting}.registrationFile")
+
+
+def _explain_unknown_content(bridge: ObservedBridge) -> str:
+    """How the operator gives the database the comment back that it lost. The config on the host has its key."""
+    place, server = bridge.deployment.place, bridge.deployment.postgres
+    name = place.database.database
+    lost = (
+        f"database {name}: has content, and no comment that tells which pickle key and which image it needs (a dump "
+        "that was restored without it?)"
+    )
+    keys, image = [*bridge.facts.keys], bridge.facts.ready_mark.partition(" ")[2].partition(" ")[2]
+    if len(keys) != 1 or not image:
+        return f"{lost}: set another {bridge.setting}.database; begin that with an archive, if there is one"
+    comment = owner_comment(bridge.deployment.stack, began=NO_ARCHIVE, key=keys[0], image=image)
+    return (
+        f"{lost}: if it is what {bridge.facts.keys[keys[0]]} was made for and {image} used last, tell so: "
+        f"`docker exec {server.container} psql -U {server.superuser} -d postgres -c "
+        f"'comment on database \"{name}\" is $${comment}$$'`; else set another {bridge.setting}.database"
+    )
 
 
 def _check_archive(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:

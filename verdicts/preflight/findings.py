@@ -10,6 +10,7 @@ from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.bridge import check_bridge, find_bridge_warnings, next_attempt
 from verdicts.preflight.disks import check_directories, find_full_disks
+from verdicts.preflight.keys import LivingKey, find_living_key
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
 from verdicts.preflight.postgres import check_postgres
@@ -25,13 +26,16 @@ class BridgeFindings:
 
     `attempt` is from `next_attempt`; `restore` is what the database begins with, or began with: none, or an archive's
     path, where the pickle key comes from, too; `role_exists` and `database_exists`: whether this stack has them
-    already, so that a state without them imports them.
+    already, so that a state without them imports them; `container_exists`: whether it has the container, which the
+    state may not know; `key`: the pickle key that the database needs.
     """
 
     attempt: int
     restore: str
     role_exists: bool
     database_exists: bool
+    container_exists: bool
+    key: LivingKey
 
 
 @dataclass(frozen=True)
@@ -117,10 +121,12 @@ def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[Ob
 
 
 def _summarize_bridge(bridge: ObservedBridge) -> BridgeFindings:
-    postgres, database, archive = bridge.postgres, bridge.deployment.place.database, bridge.facts.archive
+    archive = bridge.facts.archive
     return BridgeFindings(
         attempt=next_attempt(bridge),
         restore=bridge.origin or (archive.path if archive else bridge.deployment.archive.restore),
-        role_exists=database.role in postgres.roles and bridge.owns_any,
-        database_exists=database.database in postgres.databases and bridge.owns_any,
+        role_exists=bridge.role.is_ours,
+        database_exists=bridge.database.is_ours,
+        container_exists=bridge.owns_container,
+        key=find_living_key(bridge),
     )

@@ -7,9 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from documents.marks import STACK_LABEL, parse_owner_comment
+from documents.marks import STACK_LABEL, explain_other_owner, parse_owner_comment
 from documents.places import BridgeDeployment
 from verdicts.host_facts.host import BridgeFacts, PostgresFacts
+
+
+@dataclass(frozen=True)
+class Owned:
+    """Whose a role or a database is. `other_owner`: why it is not this stack's; "" if it is."""
+
+    exists: bool
+    other_owner: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        return self.exists and not self.other_owner
 
 
 @dataclass(frozen=True)
@@ -43,14 +55,31 @@ class ObservedBridge:
         return values if values.get("stack") == self.deployment.stack else {}
 
     @property
-    def owns_any(self) -> bool:
-        """Whether an earlier `up` of this stack made any part of it."""
-        stack, registration = self.deployment.stack, self.facts.registration
-        role = parse_owner_comment(self.postgres.roles.get(self.deployment.place.database.role)).get("stack")
-        written = registration is not None and registration.stack == stack
-        return self.owns_container or self.owns_directory or bool(self.comment) or role == stack or written
+    def role(self) -> Owned:
+        """Its role in Postgres."""
+        place = self.deployment.place.database
+        return self._find_owner(place.names[0], self.postgres.roles.get(place.role))
+
+    @property
+    def database(self) -> Owned:
+        """Its database."""
+        place = self.deployment.place.database
+        return self._find_owner(place.names[1], self.postgres.databases.get(place.database))
+
+    def _find_owner(self, name: str, comment: str | None) -> Owned:
+        if comment is None:
+            return Owned(exists=False)
+        return Owned(True, explain_other_owner(comment, self.deployment.stack, name in self.facts.claimed))
 
     @property
     def origin(self) -> str:
         """What its database began with, as the setting restore; "" before it has begun."""
         return str(self.comment.get("began", ""))
+
+    @property
+    def has_unknown_content(self) -> bool:
+        """Whether its database may hold something, and its comment does not tell with which key and image it was made:
+        a restore of a dump without the comment loses it."""
+        known = {"began", "key"} <= self.comment.keys()
+        empty = self.postgres.objects.get(self.deployment.place.database.database) == 0
+        return self.database.is_ours and not known and not empty

@@ -22,9 +22,15 @@ def check_postgres(facts: HostFacts, settings: Settings, deployment: Deployment)
         yield f"Postgres {postgres.version // 10000}: too old: this needs {OLDEST_POSTGRES} or newer"
     if not postgres.superuser:
         yield f"postgresSuperuser: {superuser!r} should be a superuser of Postgres"
-    if not settings.postgres_password and not facts.superuser_password:
-        fix = "`pulumi config set --secret postgresPassword`"
+    fix = "`pulumi config set --secret postgresPassword`"
+    if not postgres.superuser_password:
         yield f"postgresPassword: not set, and container {container} has no POSTGRES_PASSWORD (or _FILE): {fix}"
+    elif postgres.login_refused:
+        source = "it is" if settings.postgres_password else "not set, and POSTGRES_PASSWORD (or _FILE) is"
+        answer = postgres.login_refused.splitlines()[-1]
+        yield f"postgresPassword: {source} not {superuser}'s password over the network: {answer}: {fix}"
+    if postgres.admin_exists is False:
+        yield f"adminUser: Synapse has no user {settings.admin_user!r}: correct it, or let that user log in once"
     needed = [("synapseDatabase", settings.synapse_database)]
     needed += [("masDatabase", settings.mas_database)] if settings.has_mas else []
     for key, name in [*needed, *(("isolatedDatabases", name) for name in settings.isolated)]:
