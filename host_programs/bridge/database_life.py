@@ -207,7 +207,6 @@ def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
     never_filled = not content.objects and (note.get("restoring") or not note.get("began"))
     if content.owner not in ("", data.stack) or never_filled:
         return WrittenArchive("")
-    _require_key(data, note)
     image = str(note.get("image", data.image))
     path = archives.write_archive(replace(data, image=image), "destroy", arguments.timestamp)
     claimed = database.names[1] in directory.read_claimed_names(Path(arguments.place), data.stack)
