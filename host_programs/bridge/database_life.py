@@ -20,6 +20,7 @@ from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
 from host_programs.backup.archives import BridgeData
 from host_programs.docker import inspect_container, remove_container, remove_image, run_docker
+from host_programs.files import safe_files
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dump_restore, measure, psql
 from verdicts.host_facts.archive import Manifest, reason_before
@@ -112,8 +113,8 @@ def _find_own_container(arguments: DatabaseArguments) -> Optional[Container]:
 def _remove_unready_container(arguments: DatabaseArguments) -> None:
     """Remove a container that never got ready: the next one needs its name. Pulumi's state may not know the container,
     if the run that made it was killed."""
-    container, mark = _find_own_container(arguments), Path(arguments.ready_mark)
-    if container and (not mark.is_file() or mark.read_text().split()[:1] != [container.id]):
+    container, mark = _find_own_container(arguments), safe_files.read_file(Path(arguments.ready_mark), links=False)
+    if container and (not mark or mark.data.decode(errors="replace").split()[:1] != [container.id]):
         say(f"{container.name}: never got ready: it makes way for the next one")
         run_docker("rm", "-f", "-v", container.id)
 
@@ -194,7 +195,7 @@ def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[
     images: set[str] = set()
     for number, (path, manifest) in enumerate([*_list_earlier_archives(arguments.data)], start=1):
         if number > arguments.keep and manifest.image in images and str(path) not in used:
-            path.unlink()
+            safe_files.remove_file(path)
             say(f"removed: {path} ({manifest.reason}): keepArchives is {arguments.keep}")
         images.add(manifest.image)
     unused = set() if arguments.keep_images else images - {replaced, arguments.data.image}

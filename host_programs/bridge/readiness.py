@@ -25,7 +25,7 @@ from host_programs.docker import (
     request_in_container,
     run_docker,
 )
-from host_programs.files import directory, files, safe_files
+from host_programs.files import directory, safe_files
 from host_programs.messages import ScriptError, say
 from host_programs.postgres.psql import run_sql
 from host_programs.synapse import delivery
@@ -132,8 +132,8 @@ class Watch:
 
     def read_mark(self) -> list[str]:
         """Id, attempt and image of the container that got ready last."""
-        mark = Path(self.arguments.mark)
-        return mark.read_text().split() if mark.is_file() else []
+        mark = safe_files.read_file(Path(self.arguments.mark), links=False)
+        return mark.data.decode(errors="replace").split() if mark else []
 
     def ask_questions(self, seconds: float, ask_all: bool = False) -> bool:
         """Ask the four questions; whether all answers are good. After a bad answer the rest is skipped, unless
@@ -307,6 +307,6 @@ def _write_ready_mark(arguments: ReadinessArguments, container_id: str) -> None:
 
 
 def _remove_old_configs(arguments: ReadinessArguments) -> None:
-    for config in directory.list_configs(Path(arguments.bridge.directory)):
-        if str(config.parent) != arguments.config:
-            files.remove_own_file(arguments.stack, config)
+    for folder in directory.list_configs(Path(arguments.bridge.directory)):
+        if str(folder) != arguments.config:
+            directory.remove_config(folder, arguments.stack)

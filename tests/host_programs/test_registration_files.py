@@ -8,8 +8,7 @@ import os
 
 import pytest
 
-from host_programs.files import files
-from host_programs.files.files import OwnedFile, OwnedFiles
+from host_programs.synapse.registration_files import remove_registrations
 from tests.host_programs.synapse_host import MARK, STACK, TOKEN, Host, host
 
 __all__ = ["host"]
@@ -42,8 +41,9 @@ def test_the_files_are_there_before_the_restart_with_owner_and_mode(host: Host) 
 
 def erase(host: Host, name: str = "irc.yaml") -> tuple[str, ...]:
     """As the cleanup of a bridge that leaves: the paths that went."""
-    synapse, file = host.arguments.synapse, OwnedFile(str(host.path(name)), "", 0, 0)
-    return files.remove_files(OwnedFiles(STACK, (file,), synapse.homeserver_file, synapse.data_mount))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{host.synapse.folder}:{os.environ['PATH']}")
+        return remove_registrations(host.arguments.synapse, STACK, [str(host.path(name))])
 
 
 def test_the_file_of_a_bridge_that_leaves_goes_after_the_restart_and_not_before(two: Host) -> None:
