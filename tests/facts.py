@@ -194,7 +194,7 @@ def deployed() -> HostFacts:
         _met(),
         container=bridge,
         ready_mark=f"{bridge.id} 1 {bridge.image}",
-        directory=_directory(entries=(".ready", ".stack"), stack=STACK),
+        directory=_directory(entries=(".ready", ".stack"), stack=STACK, shared=plan.shared_directory),
         directory_writers=(STACK,),
         registration=OwnFile(STACK, 991, 991),
     )

@@ -32,7 +32,7 @@ def read_file(path: str) -> Optional[File]:
 
 
 def read_own_file(path: Path) -> Optional[OwnFile]:
-    """Who wrote a file in the place of one of ours in Synapse's directory. Anything but a file there is none of ours."""
+    """Who wrote a file in the place of one of ours in Synapse's directory; anything but a file is none of ours."""
     try:
         content = safe_files.read_file(path, links=False, foreign=True)
     except (ScriptError, OSError):

@@ -59,7 +59,8 @@ def claim_directory(arguments: ClaimedDirectory) -> None:
         raise ScriptError(f"{path}: holds files that this stack did not make: {fix}")
     safe_files.make_directory(path, 0o755)
     if claim is None:
-        safe_files.write_file(path / CLAIM, f"{stack}\n{arguments.shared}\n".encode())
+        lines = [f"{line}\n" for line in (stack, arguments.shared) if line]
+        safe_files.write_file(path / CLAIM, "".join(lines).encode())
 
 
 def read_claim(path: Path) -> Optional[Claim]:

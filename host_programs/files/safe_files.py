@@ -1,8 +1,8 @@
 """The door through which root reads, writes and removes files and directories on the host.
 
 A path is opened component by component. By default each directory of the path must be one that only root can change:
-root's own (or that of whoever runs this), and not writable for others; above the last one a sticky one, as /tmp, will do.
-Otherwise somebody could put anything in the place of what root is about to read, write or remove.
+root's own (or that of whoever runs this), and not writable for others; above the last one a sticky one, as /tmp, will
+do. Otherwise somebody could put anything in the place of what root is about to read, write or remove.
 
 `foreign=True` is for directories that may be another user's: Synapse's, and the operator's. Then that user decides what
 is there. A path there leads to no other place: root follows a link only if root made it.

@@ -20,7 +20,7 @@ from host_programs.verbs import words_of
 from host_programs.wire import from_json, result_of
 from verdicts.host_facts.docker import Container
 
-RESTRICTED = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges".split()
+RESTRICTED = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges"
 NOBODY, READING = ["--user", "65534:65534"], ["--user", "0:0", "--cap-add", "DAC_READ_SEARCH"]
 LIMIT = 300.0  # seconds
 
@@ -81,7 +81,7 @@ def run_with_yaml(
     if container and container.running:
         commands.append(["docker", "exec", "-i", container.name, "python3", *python])
     elif container:
-        options = [*RESTRICTED, *([*READING, "--volumes-from", f"{container.name}:ro"] if mounts else NOBODY)]
+        options = [*RESTRICTED.split(), *([*READING, "--volumes-from", f"{container.name}:ro"] if mounts else NOBODY)]
         commands.append(["docker", "run", *options, "--entrypoint", "python3", container.image_id, *python])
     if not container or (not container.running and not mounts):
         commands.append([sys.executable or "python3", *python])

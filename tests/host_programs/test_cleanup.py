@@ -208,12 +208,12 @@ def test_the_registration_for_double_puppeting_and_one_that_a_killed_run_left_go
 def test_a_registration_that_synapse_still_reads_stays(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     """Without it Synapse would not start again."""
     box.server.sql(TABLES, "mautrix_signal")
-    (registration,) = box.arguments.registration.files
-    files.write_files(OwnedFiles(STACK, (owned(registration.path),)))
+    registration = Path(box.arguments.registration)
+    files.write_files(OwnedFiles(STACK, (owned(registration),)))
     (box.synapse / "homeserver.yaml").write_text("app_service_config_files:\n  - /data/registration.yaml\n")
     cleanup_bridge(box.arguments)
-    assert Path(registration.path).exists()
-    assert f"warning: {registration.path} stays: {box.synapse}/homeserver.yaml lists it" in capsys.readouterr().err
+    assert registration.exists()
+    assert f"warning: {registration} stays: {box.synapse}/homeserver.yaml lists it" in capsys.readouterr().err
 
 
 def test_what_somebody_else_put_into_our_directories_stays(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,5 @@
-"""Any file of the host read, overwritten, given away or removed, since somebody else than root made a link, or swapped a
-directory; what a killed run leaves for ever."""
+"""Any file of the host read, overwritten, given away or removed, since somebody else than root made a link, or swapped
+a directory; what a killed run leaves for ever."""
 
 from __future__ import annotations
 
@@ -74,17 +74,18 @@ def test_a_link_of_theirs_is_not_followed(theirs: Path, tmp_path: Path) -> None:
     victim.write_text("root's")
     link.symlink_to(victim)
     give(link)
-    for act in (
-        lambda path: safe_files.read_file(path, foreign=True),
-        lambda path: safe_files.write_file(path, b"x", foreign=True),
-    ):
+    acts: list[Callable[[], object]] = [
+        lambda: safe_files.read_file(link, foreign=True),
+        lambda: safe_files.write_file(link, b"x", foreign=True),
+    ]
+    for act in acts:
         with pytest.raises(
             ScriptError, match=r"is a link that uid 991 made: it is not followed: set the path .*/victim$"
         ):
-            act(link)
-    with pytest.raises(ScriptError, match=r"is a link to .*victim, not a file of its own"):
-        with safe_files.open_file(link, foreign=True):
-            pass
+            act()
+    own = pytest.raises(ScriptError, match=r"is a link to .*victim, not a file of its own")
+    with own, safe_files.open_file(link, foreign=True):
+        pass
     safe_files.remove_file(link, foreign=True)
     assert victim.read_text() == "root's" and not link.is_symlink()
 
