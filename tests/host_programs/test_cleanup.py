@@ -41,6 +41,7 @@ class Box:
     def __init__(self, folder: Path, server: Postgres) -> None:
         self.server, self.synapse = server, folder / "synapse"
         self.synapse.mkdir()
+        os.chown(self.synapse, 991, 991)
         self.bridge, self.shared_directory = folder / "bridge", folder / "shared"
         plan = whole(
             {"directory": str(self.bridge)},
