@@ -8,16 +8,15 @@ from documents.places import BridgeDeployment, Deployment
 from host_programs.cleanup.bridge import BridgeParts
 from host_programs.cleanup.stack import StackParts
 from host_programs.files.directory import ClaimedDirectory
-from host_programs.files.files import OwnedFile, OwnedFiles
 
 
 def bridge_parts(bridge: BridgeDeployment, isolated: tuple[str, ...]) -> BridgeParts:
     """`isolated`: the databases that the bridge's role is kept out of."""
-    registration = OwnedFile(bridge.registration_path, "", 0, 0)
-    listed = bridge.synapse.homeserver_file, bridge.synapse.data_mount
     return BridgeParts(
         # Not the setting's path: its number changes when another bridge leaves the list.
-        directory=ClaimedDirectory(bridge.place.directory, bridge.stack, f"directory of {bridge.bridge.name}"),
+        directory=ClaimedDirectory(
+            bridge.place.directory, bridge.stack, f"directory of {bridge.bridge.name}", bridge.shared_directory
+        ),
         container=bridge.place.container,
         image="" if bridge.keep_images else bridge.place.image,
         archives=bridge.archive.directory,
@@ -26,7 +25,8 @@ def bridge_parts(bridge: BridgeDeployment, isolated: tuple[str, ...]) -> BridgeP
         postgres=bridge.postgres,
         database=bridge.place.database,
         isolated=isolated,
-        registration=OwnedFiles(bridge.stack, (registration,), *listed),
+        synapse=bridge.synapse,
+        registration=bridge.registration_path,
     )
 
 

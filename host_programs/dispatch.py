@@ -30,8 +30,9 @@ class Order:
 
 
 def main() -> NoReturn:
-    """Run the verb, print its result as JSON, exit 0. Otherwise exit 1 with a ScriptError's text, or with the traceback
-    of a defect of ours. SIGTERM and SIGHUP raise SystemExit, so that a verb takes back what it began."""
+    """Run the verb, print its result as JSON, exit 0. Otherwise exit 1 with a ScriptError's text, with one line of what
+    the host refused (a full disk), or with the traceback of a defect of ours. SIGTERM and SIGHUP raise SystemExit, so
+    that a verb takes back what it began."""
     words = " ".join(sys.argv[1:])
     if words == "status":  # for a person, on the host
         from host_programs.status import print_status
@@ -47,6 +48,10 @@ def main() -> NoReturn:
         result = _run(words)
     except (ScriptError, WireError) as error:
         say(str(error))
+        sys.exit(1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        say(f"{words}: {place}{error.strerror or error}: mend that on the host, then run this again")
         sys.exit(1)
     except Exception:
         say(traceback.format_exc().rstrip())

@@ -35,6 +35,7 @@ VERBS = {
     "inside-synapse read": "host_programs.synapse.inside.synapse_facts:read_synapse",
     "inside-synapse add": "host_programs.synapse.inside.homeserver_edit:add_entries",
     "inside-synapse remove": "host_programs.synapse.inside.homeserver_edit:remove_entries",
+    "inside-synapse find-listed": "host_programs.synapse.inside.registrations:find_listed",
     "inside-synapse read-worker": "host_programs.synapse.inside.synapse_facts:read_worker",
     "inside-synapse check-config": "host_programs.bridge.config:compare_config",
 }

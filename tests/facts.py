@@ -201,7 +201,7 @@ def deployed() -> HostFacts:
         _met(),
         container=bridge,
         ready_mark=f"{bridge.id} 1 {bridge.image}",
-        directory=_directory(entries=(".ready", ".stack"), stack=STACK),
+        directory=_directory(entries=(".ready", ".stack"), stack=STACK, shared=plan.shared_directory),
         directory_writers=(STACK,),
         claimed=place.names,
         keys={KEY: f"{plan.bridges[0].place.directory}/config-0123456789ab/config.yaml"},

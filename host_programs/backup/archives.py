@@ -224,13 +224,9 @@ def _try_restore(data: BridgeData, dump: IO[bytes]) -> _Trial:
 
 
 def check_directory(path: Path) -> None:
-    """ScriptError if the path is no directory, or if other users may write into it."""
-    if not path.is_dir() and path.exists():
-        raise ScriptError(f"{path}: is not a directory: {WRITABLE}")
-    if path.stat().st_mode & 0o022:
-        raise ScriptError(
-            f"{path}: others may write into it: chmod go-w, or set archiveDir to a directory of root's own"
-        )
+    """ScriptError if the path is no directory, or if others than root could change what is in it."""
+    if fault := safe_files.find_fault(path, makes_parents=True):
+        raise ScriptError(f"{fault} (setting archiveDir)")
 
 
 def write_private_file(path: Path, data: bytes) -> None:
@@ -274,7 +270,7 @@ def _sync(path: Path) -> None:
 def read_manifest(path: Path) -> Manifest:
     """The archive's manifest; its other members are not read. ScriptError if the file is no archive of a bridge."""
     try:
-        with tarfile.open(path, mode="r:gz") as tar:
+        with safe_files.open_file(path, foreign=True) as file, tarfile.open(fileobj=file, mode="r:gz") as tar:
             return _parse_manifest(path, tar)
     except _UNREADABLE as error:
         raise ScriptError(f"{path}: damaged, or no archive of a bridge: {error}") from error
@@ -284,9 +280,10 @@ def list_archives(directory: str, bridge: str, owner: Optional[str] = None) -> I
     """A bridge's archives in a directory, those of one deployment or all, the newest first by the timestamp in the
     name. An unreadable one is left out, with a note."""
     psql.check_name("bridge", bridge)
-    for path in sorted(Path(directory).glob(f"{bridge}-*.tar.gz"), reverse=True):
-        if not _STAMP.fullmatch(path.name[len(bridge) + 1 : -len(".tar.gz")]):
+    for name in reversed(safe_files.list_directory(Path(directory), foreign=True)):
+        if not re.fullmatch(rf"{re.escape(bridge)}-{_STAMP.pattern}\.tar\.gz", name):
             continue
+        path = Path(directory) / name
         try:
             manifest = read_manifest(path)
         except ScriptError as error:
@@ -375,7 +372,7 @@ def _parse_manifest(path: Path, tar: tarfile.TarFile) -> Manifest:
 def open_archive(path: Path) -> Iterator[tuple[tarfile.TarFile, Manifest]]:
     """Open an archive whose members all match their SHA-256 in the manifest; ScriptError if one does not."""
     try:
-        with tarfile.open(path, mode="r:gz") as tar:
+        with safe_files.open_file(path, foreign=True) as file, tarfile.open(fileobj=file, mode="r:gz") as tar:
             manifest = _parse_manifest(path, tar)
             listed = {member.name: member.sha256 for member in manifest.members}
             present = [info.name for info in tar.getmembers()]

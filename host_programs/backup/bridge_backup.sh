@@ -56,19 +56,31 @@ if ! mkdir -p -- "$directory"; then
     exit 1
 fi
 
+# Whoever owns the directory could put a link in the place of a file that is being written. So a dump is made inside of
+# a directory that only we can change, wherever that is moved to, and leaves it once it is whole.
+caller=$PWD
+find "$directory" -maxdepth 1 -type d -name ".$mark.*" -mmin +1440 -exec rm -rf -- {} + # of runs that were killed
+if ! private=$(mktemp -d -- "$directory/.$mark.XXXXXXXX") || ! cd -P -- "$private" ||
+    [ "$(stat -c '%u %a' .)" != "$EUID 700" ]; then
+    fail "$directory: cannot be written"
+    exit 1
+fi
+trap 'rm -f -- "$PWD/part"; cd /; rmdir -- "$private"' EXIT
+
 for pair in "${databases[@]}"; do
     database=${pair%%:*}
     stamp=$(date -u +%Y%m%dT%H%M%SZ)
-    file=$directory/${database}_$stamp.$mark.sql.gz$suffix
-    part=$file.$$.part
-    if dump "$database" "${pair#*:}" >"$part" && whole "$part" && chmod 600 "$part" && mv -f -- "$part" "$file"; then
-        printf '%s %s: %s: %s, %s bytes\n' "$(date -u +%FT%TZ)" "$name" "$database" "$file" "$(stat -c %s -- "$file")"
+    file=${database}_$stamp.$mark.sql.gz$suffix
+    if (cd -- "$caller" && dump "$database" "${pair#*:}") >part && whole part && chmod 600 part &&
+        bytes=$(stat -c %s part) && mv -fT -- part "../$file"; then
+        file=$directory/$file
+        printf '%s %s: %s: %s, %s bytes\n' "$(date -u +%FT%TZ)" "$name" "$database" "$file" "$bytes"
         [ -z "${MAUTRIX_BACKUP_RECORD:-}" ] || printf '%s %s\n' "$database" "$file" >>"$MAUTRIX_BACKUP_RECORD"
         digits='[0-9][0-9]'
         find "$directory" -maxdepth 1 -type f -mmin "+$((days * 1440))" \
             -name "${database}_$digits$digits$digits${digits}T$digits$digits${digits}Z.$mark.sql.gz*" -delete
     else
-        rm -f -- "$part"
+        rm -f -- part
         fail "$database: no whole dump could be made in $directory"
     fi
 done

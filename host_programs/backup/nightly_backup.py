@@ -8,9 +8,8 @@ stack's directory names the dumps of the proof, which stay until the removal.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Collection
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from documents.places import Database, Postgres
 from host_programs import host_lock
 from host_programs.backup import proof, scripts
 from host_programs.backup.proof import ProvenDump
-from host_programs.files.directory import PROVEN
+from host_programs.files import safe_files
+from host_programs.files.directory import PROVEN, WORK
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dump_restore, dumps
 
@@ -62,9 +62,7 @@ class ProvenBackup:
 def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
     """ScriptError: everything is as it was before, but for what others did meanwhile."""
     dump_script, script = Path(arguments.call.command), Path(arguments.script)
-    temporary = tempfile.TemporaryDirectory(prefix="mautrix-backup-")
-    with _lock(arguments), temporary as private_path, ExitStack() as undo:
-        private = Path(private_path)
+    with _lock(arguments), _make_workplace(arguments) as private, ExitStack() as undo:
         proof.read_note(arguments.note)  # an unreadable one stops this before anything is made
         scripts.install_dump_script(dump_script, arguments.dump_script, arguments.stack, undo)
         runs_script = bool(arguments.script)
@@ -78,7 +76,7 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
         is_kept = runs_script or target.startswith("/")  # a variable of the script's: only the script knows it
         new_directories = _list_missing(Path(target)) if target.startswith("/") else []
         record, begin = private / "record", private / "begin"
-        begin.touch()
+        safe_files.write_file(begin, b"")
         undo.callback(proof.remove_empty, new_directories)
         undo.callback(_delete_recorded, record)
         if runs_script:
@@ -91,7 +89,7 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
         container = arguments.postgres.container
         proven = [proof.prove_own_dump(name, path, container, arguments.filtered) for name, path in recorded]
         if runs_script:
-            folder, since = made[0].parent, begin.stat().st_mtime_ns
+            folder, since = made[0].parent, begin.stat().st_mtime_ns  # by the disk's clock, as the dumps' times
             proven += proof.prove_operators_dumps(folder, made, since, container, arguments.synapse_database)
         restorable = {bridge: by_name[bridge.database] for bridge in arguments.bridges}
         if arguments.filtered:  # unreadable for us: others are made
@@ -123,6 +121,19 @@ def _lock(arguments: NightlyBackup) -> AbstractContextManager[None]:
     return host_lock.hold_lock(arguments.script or arguments.call.command, arguments.stack)
 
 
+@contextmanager
+def _make_workplace(arguments: NightlyBackup) -> Iterator[Path]:
+    """A private directory (0700) for this run; dumps that nobody else may read are in it. What a run that was killed
+    left there goes first."""
+    place = Path(arguments.directory) / WORK
+    safe_files.remove_tree(place)
+    safe_files.make_directory(place, 0o700)
+    try:
+        yield place
+    finally:
+        safe_files.remove_tree(place)
+
+
 def _list_missing(directory: Path) -> list[Path]:
     """The directory and those above it that do not exist, innermost first."""
     return [path for path in (directory, *directory.parents) if not path.exists()]
@@ -130,7 +141,7 @@ def _list_missing(directory: Path) -> list[Path]:
 
 def _delete_recorded(record: Path) -> None:
     for _, path in scripts.read_record(record):
-        path.unlink(missing_ok=True)
+        safe_files.remove_file(path, foreign=True)
         say(f"{path}: deleted, since this run failed")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import stat
 from collections.abc import Sequence
@@ -33,7 +32,9 @@ class ProvenDump:
 def prove_own_dump(database: str, path: Path, container: str, filtered: bool) -> ProvenDump:
     """A dump that our dump script made. ScriptError unless it is whole, and for its owner alone. `filtered`: a command
     has made it unreadable for us."""
-    status = path.stat()
+    status = safe_files.inspect_file(path, foreign=True)
+    if status is None or not stat.S_ISREG(status.st_mode):
+        raise ScriptError(f"{path}: is no file: does something move the dumps away at once?")
     if stat.S_IMODE(status.st_mode) != 0o600:
         raise ScriptError(f"{path}: mode {stat.S_IMODE(status.st_mode):04o}: it should be 0600")
     if filtered:
@@ -53,10 +54,11 @@ def prove_operators_dumps(
     """Other dumps that are new in the folder since `begin` (ns), a file's time of change before the run. ScriptError if
     one is not whole; a note for what cannot be read. `database`: what the operator's script should dump."""
     proven = []
-    for path in sorted(folder.iterdir()):
-        status = path.lstat()
-        new = stat.S_ISREG(status.st_mode) and status.st_ctime_ns >= begin and path not in our_dumps
-        if not new or path.suffix in NO_DUMPS:
+    for path in (folder / name for name in safe_files.list_directory(folder, foreign=True)):
+        status = safe_files.inspect_file(path, foreign=True)
+        if status is None or not stat.S_ISREG(status.st_mode) or status.st_ctime_ns < begin:
+            continue
+        if path in our_dumps or path.suffix in NO_DUMPS:
             continue
         try:
             dumps.prove_dump(path, container)
@@ -93,7 +95,7 @@ def add_to_note(note: Path, made: Sequence[Path], new_directories: Sequence[Path
     """Note these, too; an earlier dump that is gone is noted no longer. ScriptError, and the note stays, if it cannot
     be read."""
     before = read_note(note)
-    files = {dump.path: dump for dump in before.files if os.path.lexists(dump.path)}
+    files = {dump.path: dump for dump in before.files if safe_files.inspect_file(Path(dump.path), foreign=True)}
     files |= {str(path): NotedDump(str(path), _hash_file(path)) for path in made}
     directories = dict.fromkeys([*map(str, new_directories), *before.directories])
     data = json.dumps(to_json(Note(tuple(files.values()), tuple(directories))), indent=1) + "\n"
@@ -103,9 +105,8 @@ def add_to_note(note: Path, made: Sequence[Path], new_directories: Sequence[Path
 def read_note(note: Path) -> Note:
     """ScriptError if it cannot be read: it alone tells which dumps are the proof's."""
     try:
-        return from_json(Note, json.loads(note.read_text()), note.name)
-    except FileNotFoundError:
-        return Note()
+        content = safe_files.read_file(note, links=False)
+        return from_json(Note, json.loads(content.data), note.name) if content else Note()
     except (OSError, ValueError, WireError) as error:
         raise ScriptError(
             f"{note}: cannot be read ({error}): it names the dumps of our proof, and without it they stay: repair it, "
@@ -114,7 +115,7 @@ def read_note(note: Path) -> Note:
 
 
 def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
+    with safe_files.open_file(path, foreign=True) as file:
         return dumps.hash_stream(file)
 
 
@@ -124,27 +125,26 @@ def remove_noted(note: Path, suffix: str) -> None:
     content, deleted = read_note(note), []
     for dump in content.files:
         path = Path(dump.path)
-        if not os.path.lexists(path):
+        status = safe_files.inspect_file(path, foreign=True)
+        if status is None:
             continue
-        if stat.S_ISREG(path.lstat().st_mode) and _hash_file(path) == dump.sha256:
-            path.unlink()
+        if stat.S_ISREG(status.st_mode) and _hash_file(path) == dump.sha256:
+            safe_files.remove_file(path, foreign=True)
             deleted.append(dump.path)
         else:
             say(f"note: {path} is not as our run made it: it stays")
     if deleted:
         say(f"deleted {len(deleted)} dumps of our proof: {', '.join(deleted)}")
     for folder in {Path(dump.path).parent for dump in content.files}:
-        later = list(folder.glob(f"*{suffix}"))
+        later = [name for name in safe_files.list_directory(folder, foreign=True) if name.endswith(suffix)]
         if later:
             say(f"note: {len(later)} dumps by later runs stay in {folder}: nothing deletes them now")
     remove_empty([Path(name) for name in content.directories])
-    note.unlink(missing_ok=True)
+    safe_files.remove_file(note)
 
 
 def remove_empty(directories: Sequence[Path]) -> None:
     """Remove the directories, innermost first, up to one that is not empty."""
     for directory in directories:
-        try:
-            directory.rmdir()
-        except OSError:
+        if not safe_files.remove_directory(directory, foreign=True):
             return

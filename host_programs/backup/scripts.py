@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -29,12 +30,13 @@ LIMIT = 6 * 3600.0  # seconds that a run may take
 
 def _put_back(path: Path, old: Optional[bytes], written: bytes) -> None:
     """Give a file that we have `written` its `old` content; None: it did not exist."""
-    if not path.exists() or path.read_bytes() != written:
+    content = safe_files.read_file(path, foreign=True)
+    if content is None or content.data != written:
         say(f"note: {path}: somebody changed it meanwhile, so it was not put back")
     elif old is None:
-        path.unlink()
+        safe_files.remove_file(path, foreign=True)
     else:
-        safe_files.rewrite_file(path, old)
+        safe_files.rewrite_file(path, old, foreign=True)
         say(f"{path}: put back as it was")
 
 
@@ -43,22 +45,25 @@ def install_dump_script(path: Path, text: str, stack: str, undo: ExitStack) -> N
     owner = read_dump_script_owner(path)
     if owner not in (None, stack):
         raise ScriptError(f"{path}: exists and is not this stack's: move it away, or set another sharedDir")
-    old, new = path.read_bytes() if owner else None, text.encode()
-    if old != new or stat.S_IMODE(path.stat().st_mode) != 0o700:
-        safe_files.write_file(path, new, mode=0o700)
-        undo.callback(_put_back, path, old, new)
+    old, new = safe_files.read_file(path, foreign=True) if owner else None, text.encode()
+    if old is None or old.data != new or stat.S_IMODE(old.status.st_mode) != 0o700:
+        safe_files.write_file(path, new, mode=0o700, foreign=True)
+        undo.callback(_put_back, path, old.data if old else None, new)
 
 
 def remove_dump_script(path: Path, stack: str) -> None:
     """Remove our dump script, if it is this stack's."""
     if read_dump_script_owner(path) == stack:
-        path.unlink()
+        safe_files.remove_file(path, foreign=True)
 
 
 def read_script(path: Path, errors: str = "strict") -> str:
     """The operator's script. `errors`: as of bytes.decode."""
     try:
-        return path.read_bytes().decode(errors=errors)
+        content = safe_files.read_file(path, foreign=True)
+        if content is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return content.data.decode(errors=errors)
     except OSError as error:
         raise ScriptError(f"{path}: cannot be read: {error.strerror}: check the setting backupScript") from None
     except UnicodeDecodeError:
@@ -74,7 +79,7 @@ def add_call(path: Path, text: str, call: DumpCall, undo: ExitStack) -> None:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     if error:
         raise ScriptError(f"{path}:{error}")
-    if safe_files.rewrite_file(path, new):
+    if safe_files.rewrite_file(path, new, foreign=True):
         undo.callback(_put_back, path, text.encode(), new)
         say(f"{path}: has the call")
 
@@ -82,7 +87,7 @@ def add_call(path: Path, text: str, call: DumpCall, undo: ExitStack) -> None:
 def remove_call(path: Path, stack: str) -> None:
     """Take our call out of the operator's script. ScriptError, and nothing changed, if only one of our marks stands in
     it."""
-    if not path.exists():
+    if safe_files.read_file(path, foreign=True) is None:
         say(f"warning: {path}: is gone, so there is nothing to take out")
         return
     text = read_script(path, errors="surrogateescape")  # whatever somebody wrote into it meanwhile
@@ -90,7 +95,7 @@ def remove_call(path: Path, stack: str) -> None:
         new = backup_script.remove_call(text, stack)
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
-    if safe_files.rewrite_file(path, new.encode(errors="surrogateescape")):
+    if safe_files.rewrite_file(path, new.encode(errors="surrogateescape"), foreign=True):
         say(f"{path}: the call of {stack} is out")
 
 
@@ -198,5 +203,6 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 def read_record(record: Path) -> list[tuple[str, Path]]:
     """The dumps that our dump script made, each behind its database's name."""
-    lines = record.read_text().splitlines() if record.exists() else []
+    content = safe_files.read_file(record, links=False)
+    lines = content.data.decode().splitlines() if content else []
     return [(database, Path(path)) for database, path in (line.split(" ", 1) for line in lines)]

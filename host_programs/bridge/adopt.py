@@ -30,6 +30,7 @@ from host_programs.docker import (
     read_variable,
     run_docker,
 )
+from host_programs.files import safe_files
 from host_programs.messages import ScriptError, say
 from host_programs.wire import from_json
 from verdicts.host_facts.docker import Container
@@ -118,7 +119,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        document = yaml.safe_load(path.read_text())
+        content = safe_files.read_file(path, foreign=True)
+        if content is None:
+            raise ScriptError(f"{path}: cannot be read: no such file")
+        document = yaml.safe_load(content.data)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ScriptError(f"{path}: cannot be read: {error}".splitlines()[0]) from None
     if not isinstance(document, dict):

@@ -7,18 +7,15 @@ and writes its config, and the two are compared where PyYAML is: in Synapse's co
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from documents.bridge.pickle_key import find_pickle_key, fingerprint_key
 from documents.places import BridgeDeployment
 from host_programs import program_file
 from host_programs.docker import run_docker
-from host_programs.files import files, safe_files
+from host_programs.files import files
 from host_programs.files.files import OwnedFile, OwnedFiles
-from host_programs.messages import ScriptError, say
+from host_programs.messages import ScriptError
 
 # Reads from stdin; `-g` has the bridge read its config, write it whole, and end.
 READ_CONFIG = (
@@ -90,20 +87,6 @@ def find_refused_settings(question: SettingsQuestion) -> tuple[str, ...]:
         return program_file.run_inside(question.synapse, compare_config, comparison, timeout=60).lines
     except program_file.InsideError as error:
         raise ScriptError(f"bridgeConfig cannot be compared: {error}") from None
-
-
-def remove_config(stack: str, path: Path, is_archived: Callable[[str], bool]) -> tuple[str, ...]:
-    """Remove a config with its directory; the removed paths. It stays, with a warning, if it has the last copy of a
-    pickle key: `is_archived` tells whether the key of that fingerprint is elsewhere, too."""
-    content = None if path.is_symlink() else safe_files.read_file(path)
-    key = find_pickle_key(content.data.decode(errors="replace")) if content else ""
-    if key and not is_archived(fingerprint_key(key)):
-        say(
-            f"warning: {path} stays: no archive holds its pickle key, and without it no dump of the bridge's database "
-            "is of use: delete it when you need none"
-        )
-        return ()
-    return files.remove_own_file(stack, path)
 
 
 @dataclass(frozen=True)

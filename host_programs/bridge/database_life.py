@@ -21,7 +21,7 @@ from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
 from host_programs.backup.archives import BridgeData
 from host_programs.docker import inspect_container, remove_container, remove_image, run_docker
-from host_programs.files import directory
+from host_programs.files import directory, safe_files
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dump_restore, measure, psql
 from host_programs.wire import from_json
@@ -184,7 +184,7 @@ def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[
     images: set[str] = set()
     for number, (path, manifest) in enumerate([*_list_earlier_archives(arguments.data)], start=1):
         if number > arguments.keep and manifest.image in images and str(path) not in used:
-            path.unlink()
+            safe_files.remove_file(path)
             say(f"removed: {path} ({manifest.reason}): keepArchives is {arguments.keep}")
         images.add(manifest.image)
     unused = set() if arguments.keep_images else images - {replaced, arguments.data.image}

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from documents.bridge.pickle_key import find_pickle_key, fingerprint_key
+from documents.bridge.pickle_key import fingerprint_key
 from documents.credentials import PermanentSeed
 from documents.places import NO_ARCHIVE
 from host_programs.backup.archives import ArchivedKey, ArchivePath, read_archived_key
-from host_programs.files.directory import list_configs
+from host_programs.files.directory import CONFIG, list_configs, read_config_key
 from host_programs.messages import ScriptError
 from host_programs.secrets import NoArguments, make_seed
 
@@ -68,5 +68,5 @@ def find_config_keys(directory: Path) -> dict[str, Path]:
 
 
 def _read_config_keys(directory: Path) -> dict[Path, str]:
-    keys = {path: find_pickle_key(path.read_text(errors="replace")) for path in list_configs(directory)}
+    keys = {folder / CONFIG: read_config_key(folder) for folder in list_configs(directory)}
     return {path: key for path, key in keys.items() if key}

@@ -18,7 +18,6 @@ from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
 from host_programs.backup import archives
 from host_programs.bridge.bridge_status import request_readiness
-from host_programs.bridge.config import remove_config
 from host_programs.docker import (
     find_temporary_file_error,
     inspect_container,
@@ -136,8 +135,8 @@ class Watch:
 
     def read_mark(self) -> list[str]:
         """Id, attempt and image of the container that got ready last."""
-        mark = Path(self.arguments.mark)
-        return mark.read_text().split() if mark.is_file() else []
+        mark = safe_files.read_file(Path(self.arguments.mark), links=False)
+        return mark.data.decode(errors="replace").split() if mark else []
 
     def ask_questions(self, seconds: float, ask_all: bool = False) -> bool:
         """Ask the four questions; whether all answers are good. After a bad answer the rest is skipped, unless
@@ -315,6 +314,6 @@ def _remove_old_configs(arguments: ReadinessArguments) -> None:
         own = fingerprint_key(arguments.pickle_key)  # in the present config
         return key == own or archives.is_key_archived(arguments.archives, arguments.program, key)
 
-    for config in directory.list_configs(Path(arguments.bridge.directory)):
-        if str(config.parent) != arguments.config:
-            remove_config(arguments.stack, config, is_archived)
+    for folder in directory.list_configs(Path(arguments.bridge.directory)):
+        if str(folder) != arguments.config:
+            directory.remove_config(folder, arguments.stack, is_archived)

@@ -24,8 +24,7 @@ def check_before_removal(arguments: ReadinessArguments) -> None:
         return
     archives.require_key(database, arguments.pickle_key, measured.key, measured.accounts)
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
-    if nearest == directory:
-        archives.check_directory(directory)
+    archives.check_directory(directory)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise ScriptError(f"{directory}: cannot be written: {archives.WRITABLE}")
     free = shutil.disk_usage(nearest).free

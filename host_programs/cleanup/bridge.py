@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from documents.marks import explain_other_owner, parse_owner_comment
-from documents.places import Database, Postgres
+from documents.places import Database, Postgres, Synapse
+from host_programs import host_lock
 from host_programs.backup import archives
-from host_programs.bridge.config import remove_config
 from host_programs.docker import remove_container, remove_image, require_running
-from host_programs.files import directory, files
+from host_programs.files import directory
 from host_programs.files.directory import ClaimedDirectory
-from host_programs.files.files import OwnedFiles
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import isolation, measure
 from host_programs.postgres.dump_restore import name_scratch_database
 from host_programs.postgres.psql import quote_identifier, run_as_superuser
+from host_programs.synapse.registration_files import remove_registrations
 
 
 @dataclass(frozen=True)
 class BridgeParts:
     """One bridge's places. `image` is the present one, "" if images stay; `archives` is the
     directory of the archives of `owner` (stack and domain) and `program`, which name earlier images. `isolated`: the
-    databases that its role is kept out of. `registration`: its file in Synapse's directory."""
+    databases that its role is kept out of. `registration`: the path of its file in Synapse's directory."""
 
     directory: ClaimedDirectory
     container: str
@@ -39,7 +39,8 @@ class BridgeParts:
     postgres: Postgres
     database: Database
     isolated: tuple[str, ...]
-    registration: OwnedFiles
+    synapse: Synapse
+    registration: str
 
     @property
     def stack(self) -> str:
@@ -63,10 +64,12 @@ def cleanup_bridge(arguments: BridgeParts) -> None:
     def is_archived(key: str) -> bool:
         return was_empty or archives.is_key_archived(arguments.archives, arguments.program, key)
 
-    files.remove_files(arguments.registration)
-    for config in directory.list_configs(Path(arguments.directory.path)):
-        for path in remove_config(arguments.stack, config, is_archived):
-            say(f"removed: {path}")
+    synapse = arguments.synapse
+    with host_lock.hold_lock(synapse.homeserver_file, arguments.stack):
+        remove_registrations(synapse, arguments.stack, [arguments.registration])
+    for folder in directory.list_configs(Path(arguments.directory.path)):
+        if directory.remove_config(folder, arguments.stack, is_archived):
+            say(f"removed: {folder / directory.CONFIG}")
     directory.release_directory(arguments.directory)
     if arguments.image:
         earlier = archives.list_earlier_archives(arguments.archives, arguments.program, arguments.owner)

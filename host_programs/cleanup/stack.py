@@ -13,6 +13,7 @@ from host_programs.files import directory, safe_files
 from host_programs.files.directory import ClaimedDirectory
 from host_programs.messages import say
 from host_programs.synapse import appservices
+from host_programs.synapse.registration_files import is_there
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,17 @@ def cleanup_stack(arguments: StackParts) -> None:
         if parse_owner_comment(comment).get("stack") == arguments.stack:
             drop_database(arguments.postgres, arguments.stack, comments, name)
     for name in (directory.JOURNAL, directory.PROVEN):  # what they note is done by now, or is gone
-        (Path(arguments.directory.path) / name).unlink(missing_ok=True)
+        safe_files.remove_file(Path(arguments.directory.path) / name)
     directory.release_directory(arguments.directory)
 
 
 def _clean_synapse(arguments: StackParts) -> None:
     """The lines first: Synapse does not start with a registration listed that is not there."""
     edit = arguments.synapse
-    text = safe_files.read_file(edit.homeserver_file)
+    text = safe_files.read_file(edit.homeserver_file, foreign=True)
     is_named = text is not None and edit.stack.encode() in text.data
     interrupted = safe_files.read_file(Path(edit.journal)) is not None
-    if is_named or interrupted or any(Path(file.path).exists() for file in edit.registrations):
+    if is_named or interrupted or any(is_there(Path(file.path)) for file in edit.registrations):
         unregistered = appservices.unregister_appservices(edit)
         for path in [*([edit.homeserver_file] if unregistered.changed else []), *unregistered.removed]:
             say(f"removed: {path}")

@@ -19,30 +19,50 @@ from verdicts.host_facts.docker import Container
 from verdicts.host_facts.host import BridgeFacts
 
 
-def read_bridge(deployment: BridgeDeployment, containers: Mapping[str, Container], has_image: bool) -> BridgeFacts:
-    """All facts about one bridge. `containers`: the host's, by name; `has_image`: whether Docker has its image."""
+def read_bridge(
+    deployment: BridgeDeployment,
+    containers: Mapping[str, Container],
+    has_image: bool,
+    recorded: Optional[BridgeDeployment],
+) -> BridgeFacts:
+    """All facts about one bridge. `containers`: the host's, by name; `has_image`: whether Docker has its image;
+    `recorded`: the bridge as the last `up` had it."""
     place, archive = deployment.place, deployment.archive
-    directory = Path(place.directory)
+    directory, own = Path(place.directory), read_directory(place.directory)
     # Without its image, the step that writes the config asks the bridge.
     refused = find_refused_settings(SettingsQuestion.of(deployment, place.image)) if has_image else ()
     return BridgeFacts(
         container=containers.get(place.container),
         image=has_image,
-        directory=read_directory(place.directory),
-        directory_writers=tuple(sorted(read_config_owners(directory))),
-        claimed=read_claimed_names(directory, deployment.stack),
-        keys={name: str(path) for name, path in find_config_keys(directory).items()},
+        directory=own,
+        directory_writers=() if own.fault else tuple(sorted(read_config_owners(directory))),
+        claimed=() if own.fault else read_claimed_names(directory, deployment.stack),
+        keys={} if own.fault else {name: str(path) for name, path in find_config_keys(directory).items()},
         registration=read_own_file(Path(deployment.registration_path)),
-        ready_mark=read_text(directory / READY) or "",
+        ready_mark=read_text(directory / READY),
         config_refused=refused,
-        archive_dir=read_directory(archive.directory),
+        archive_dir=read_directory(archive.directory, makes_parents=True),
         archive=find_archive(deployment),
         going_back=_read_archive(archive.go_back) if archive.go_back else None,
         archives={
             manifest.image: ArchiveFacts(str(path), manifest)
             for path, manifest in reversed([*_list_archives(deployment)])
         },
+        earlier_directory=_find_earlier_directory(deployment, recorded) if recorded else "",
+        earlier_archive_dir=_find_earlier_archives(deployment, recorded) if recorded else "",
     )
+
+
+def _find_earlier_directory(deployment: BridgeDeployment, recorded: BridgeDeployment) -> str:
+    earlier = recorded.place.directory
+    is_left = earlier != deployment.place.directory and read_directory(earlier).stack == deployment.stack
+    return earlier if is_left else ""
+
+
+def _find_earlier_archives(deployment: BridgeDeployment, recorded: BridgeDeployment) -> str:
+    earlier = recorded.archive.directory
+    is_left = earlier != deployment.archive.directory and any(_list_archives(recorded))
+    return earlier if is_left else ""
 
 
 def find_archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from host_programs.files import safe_files
-from host_programs.files.directory import CLAIM
+from host_programs.files.directory import read_claim
 from host_programs.files.files import parse_file_owner
 from host_programs.messages import ScriptError
 from verdicts.host_facts.host import Directory, File, OwnFile
@@ -18,7 +18,7 @@ def read_file(path: str) -> Optional[File]:
     """A file of the operator's: its text, None if it is no UTF-8, or why it cannot be read; None if it is missing."""
     file = Path(path)
     try:
-        content = safe_files.read_file(file)
+        content = safe_files.read_file(file, foreign=True)
     except (ScriptError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).partition(": ")[2]
         return File(error=str(reason))
@@ -32,22 +32,27 @@ def read_file(path: str) -> Optional[File]:
 
 
 def read_own_file(path: Path) -> Optional[OwnFile]:
-    """Who wrote a file in the place of one of ours. A link there is none of ours."""
-    if path.is_symlink():
+    """Who wrote a file in the place of one of ours in Synapse's directory; anything but a file is none of ours."""
+    try:
+        content = safe_files.read_file(path, links=False, foreign=True)
+    except (ScriptError, OSError):
         return OwnFile("", 0, 0)
-    content = safe_files.read_file(path)
     return OwnFile(parse_file_owner(content), content.status.st_uid, content.status.st_gid) if content else None
 
 
-def read_directory(path: str) -> Directory:
-    """The directory; whether it, or the nearest one above it, can be written to, and how much room is there."""
+def read_directory(path: str, foreign: bool = False, makes_parents: bool = False) -> Directory:
+    """A directory that root uses; `foreign` and `makes_parents` as of safe_files.py."""
     directory = Path(path)
     existing = find_existing(directory)
+    fault = "" if foreign else safe_files.find_fault(directory, makes_parents)
+    claim = None if foreign or fault else read_claim(directory)
     return Directory(
-        entries=tuple(sorted(entry.name for entry in directory.iterdir())) if directory.is_dir() else (),
-        stack=read_text(directory / CLAIM),
+        entries=() if fault else tuple(safe_files.list_directory(directory, foreign)),
+        stack=claim.stack if claim else None,
         writable=os.access(existing, os.W_OK),
         free=shutil.disk_usage(existing).free,
+        shared=claim.shared if claim else "",
+        fault=fault,
     )
 
 
@@ -58,6 +63,10 @@ def find_existing(path: Path) -> Path:
     return path
 
 
-def read_text(path: Path) -> Optional[str]:
-    """A file's text without white space around it; None if it is missing."""
-    return path.read_text().strip() if path.is_file() else None
+def read_text(path: Path) -> str:
+    """The text of a file of ours without white space around it; "" if it is missing, or others can change it."""
+    try:
+        content = safe_files.read_file(path, links=False)
+    except (ScriptError, OSError):
+        return ""
+    return content.data.decode(errors="replace").strip() if content else ""

@@ -15,7 +15,7 @@ from typing import Optional
 
 from documents.backup import backup_script
 from documents.backup.script_check import resolve_directory
-from documents.places import Deployment
+from documents.places import BridgeDeployment, Deployment
 from documents.refusal import Refused
 from host_programs import docker, host_lock
 from host_programs.backup import scripts
@@ -25,6 +25,8 @@ from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
 from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.files.files import read_dump_script_owner
+from host_programs.messages import ScriptError
+from host_programs.status.deployed import read_deployment
 from host_programs.status.read_status import StatusContext, read_health
 from host_programs.synapse.restart import inspect_worker
 from verdicts.host_facts.docker import Container
@@ -62,6 +64,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
     """Read all facts, side by side. ScriptError if Docker does not answer."""
     deployment = request.deployment
     deployed = (Path(deployment.shared_directory) / DEPLOYED).is_file()
+    recorded = _read_recorded_bridges(deployment)
     server, mas, postgres = deployment.synapse, deployment.mas, deployment.postgres
     script = read_file(deployment.backup.script) if deployment.backup.script else None
     dumps_path = resolve_directory((script and script.text) or "", deployment.backup.directory)
@@ -89,7 +92,9 @@ def observe(request: FactsRequest) -> ObservedFacts:
         status_context = StatusContext(containers, "", answer.result()[0], (script and script.text) or "")
         health = pool.submit(read_health, deployment, status_context) if request.health and deployed else None
         read_bridges = [
-            pool.submit(bridges.read_bridge, bridge, containers, bridge.place.image in images.result())
+            pool.submit(
+                bridges.read_bridge, bridge, containers, bridge.place.image in images.result(), recorded.get(bridge.key)
+            )
             for bridge in deployment.bridges
         ]
         host = HostFacts(
@@ -117,9 +122,13 @@ def observe(request: FactsRequest) -> ObservedFacts:
             backup_syntax=syntax.result(),
             dump_script_owner=read_dump_script_owner(Path(deployment.dump_script)),
             directory=read_directory(deployment.shared_directory),
-            synapse_dir=read_directory(server.directory),
+            synapse_dir=read_directory(server.directory, foreign=True),
             dumps_path=dumps_path,
-            backup_dir=read_directory(dumps_path or str(Path(deployment.backup.script).parent)),
+            backup_dir=(
+                read_directory(dumps_path, makes_parents=True)
+                if dumps_path
+                else read_directory(str(Path(deployment.backup.script).parent), foreign=True)
+            ),
             doublepuppet=read_own_file(Path(deployment.doublepuppet_path)),
             leaving_containers=bridges.list_leaving(containers, deployment),
             renderers=synapse.find_renderers(containers, server),
@@ -129,6 +138,15 @@ def observe(request: FactsRequest) -> ObservedFacts:
             bridges=tuple(bridge.result() for bridge in read_bridges),
         )
         return ObservedFacts(host, health.result() if health else None, _find_lost_program(request) if deployed else "")
+
+
+def _read_recorded_bridges(deployment: Deployment) -> dict[str, BridgeDeployment]:
+    """The bridges as the last `up` had them, by their keys; none if there was none, or another version wrote it."""
+    try:
+        recorded = read_deployment(Path(deployment.shared_directory) / DEPLOYED)
+    except ScriptError:
+        return {}
+    return {bridge.key: bridge for bridge in recorded.bridges} if recorded.stack == deployment.stack else {}
 
 
 def _find_lost_program(request: FactsRequest) -> str:

@@ -30,7 +30,5 @@ def install_programs(arguments: Programs) -> Programs:
         raise ScriptError(f"{path}: its SHA-256 should be {arguments.sha256}, and is {actual}: run this again")
     directory.claim_directory(arguments.claim)
     safe_files.write_file(path, data, mode=0o700)
-    link = path.with_name(directory.NEWEST)  # safe: only root writes into this directory
-    link.unlink(missing_ok=True)
-    link.symlink_to(path.name)
+    safe_files.make_link(path.with_name(directory.NEWEST), path.name)
     return arguments

@@ -8,7 +8,7 @@ import re
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,7 @@ from typing import IO
 from documents.backup.dump_script import CLOSING_LINE
 from documents.places import Database
 from host_programs.docker import run_docker, run_docker_bytes, stream_to_docker
+from host_programs.files import safe_files
 from host_programs.messages import ScriptError
 
 # Python's modules, imported when a file needs them: a Python that was built without its headers lacks some.
@@ -39,15 +40,23 @@ def hash_stream(stream: IO[bytes]) -> str:
 def open_dump(path: Path) -> Iterator[IO[bytes]]:
     """Open a dump, and unpack it as its first bytes demand. ScriptError if it cannot be unpacked (a cut or damaged
     file); NoDump if this Python cannot unpack such a file."""
-    with path.open("rb") as file:
+    with safe_files.open_file(path, foreign=True) as file:
         start = file.read(6)
-    name = next((name for magic, name in _UNPACKERS.items() if start.startswith(magic)), "io")
+        file.seek(0)
+        name = next((name for magic, name in _UNPACKERS.items() if start.startswith(magic)), "")
+        with _unpack(path, file, name) if name else nullcontext(file) as stream:
+            yield stream
+
+
+@contextmanager
+def _unpack(path: Path, file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
+    """The unpacked stream, by Python's module of that name."""
     try:
         module = import_module(name)
     except ImportError:
         raise NoDump(f"{path}: cannot be read: python3 on the host lacks its module {name}: install it") from None
     try:
-        with module.open(path, "rb") as stream:
+        with module.open(file, "rb") as stream:
             yield stream
     except (EOFError, OSError, zlib.error, getattr(module, "LZMAError", OSError)) as error:
         raise ScriptError(f"{path}: damaged: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import time
 from pathlib import Path
 from typing import Optional
@@ -11,6 +12,7 @@ from documents.backup.script_check import resolve_directory
 from documents.places import Database, Deployment
 from documents.timestamps import file_name_seconds
 from host_programs.backup.proof import read_note
+from host_programs.files import safe_files
 from host_programs.files.directory import PROVEN
 from host_programs.messages import ScriptError
 from host_programs.postgres import dumps
@@ -46,22 +48,25 @@ def read_last_dump(deployment: Deployment, database: Database, directory: str, s
 
 def _named_dumps(deployment: Deployment, database: Database, directory: str) -> list[tuple[float, Path]]:
     """Each with the time in its name, the newest first."""
-    if not directory or not Path(directory).is_dir():
+    if not directory:
         return []
-    name, mark = re.escape(database.database), re.escape(deployment.shared_name)
-    pattern = re.compile(rf"{name}_(\d{{8}}T\d{{6}}Z)\.{mark}\.sql\.gz(?!.*\.part$).*")
+    database_name, mark = re.escape(database.database), re.escape(deployment.shared_name)
+    pattern = re.compile(rf"{database_name}_(\d{{8}}T\d{{6}}Z)\.{mark}\.sql\.gz(?!.*\.part$).*")
     found = []
-    for path in Path(directory).iterdir():
-        match = pattern.fullmatch(path.name)
+    for name in safe_files.list_directory(Path(directory), foreign=True):
+        match = pattern.fullmatch(name)
         made_at = file_name_seconds(match[1]) if match else None
-        if made_at is not None and path.is_file():
-            found.append((made_at, path))
+        if made_at is not None:
+            found.append((made_at, Path(directory) / name))
     return sorted(found, reverse=True)
 
 
 def _prove(deployment: Deployment, path: Path, seconds: Optional[float]) -> str:
     """What proves that the dump is whole. ScriptError if it is not."""
-    if not path.stat().st_size:
+    status = safe_files.inspect_file(path, foreign=True)
+    if status is None or not stat.S_ISREG(status.st_mode):
+        raise ScriptError(f"{path}: is no file")
+    if not status.st_size:
         raise ScriptError(f"{path}: is empty")
     if seconds is None:
         return "by its name"

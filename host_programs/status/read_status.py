@@ -188,7 +188,7 @@ def _as_token(deployment: BridgeDeployment) -> tuple[str, str]:
     path = Path(deployment.registration_path)
 
     def read() -> tuple[str, str]:
-        content = safe_files.read_file(path)
+        content = safe_files.read_file(path, foreign=True)
         if content is None:
             return "", f"{path}: the registration is not there"
         token = _AS_TOKEN.search(content.data.decode(errors="replace"))
@@ -225,7 +225,7 @@ def _homeserver(deployment: Deployment, container: Optional[Container], seconds:
     path = deployment.synapse.homeserver_file
 
     def read() -> HomeserverEntries:
-        content = safe_files.read_file(Path(path))
+        content = safe_files.read_file(Path(path), foreign=True)
         if content is None:
             return HomeserverEntries(path, error="no such file: check the setting synapseDir")
         if container is None or not container.running:
@@ -242,7 +242,7 @@ def _script(path: str) -> tuple[str, str]:
     """The operator's backup script, and why it cannot be read; nothing if there is none in the settings."""
 
     def read() -> tuple[str, str]:
-        content = safe_files.read_file(Path(path))
+        content = safe_files.read_file(Path(path), foreign=True)
         return (content.data.decode(), "") if content else ("", "no such file: check the setting backupScript")
 
     return _answer_or_error(read, lambda error: ("", error)) if path else ("", "")

@@ -12,7 +12,6 @@ next run takes back what a killed run wrote.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from host_programs.synapse.exchange import Request, send_request
 from host_programs.synapse.inside import homeserver_edit
 from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
 from host_programs.synapse.registration_files import (
+    find_registrations,
     read_all_tokens,
     remove_registrations,
     restore_listed,
@@ -91,6 +91,7 @@ def register_appservices(arguments: Appservices) -> SynapseChanges:
 
 def _register(arguments: Appservices, tokens: Collection[str]) -> SynapseChanges:
     synapse, path = arguments.synapse, arguments.homeserver_file
+    safe_files.remove_unfinished(path, foreign=True)
     old, text = homeserver_file.read_text(path)
     if fault := restart.explain_unhealthy_synapse(synapse):
         raise ScriptError(f"{fault}, nothing was touched: start Synapse, then run this again")
@@ -124,8 +125,8 @@ def _register(arguments: Appservices, tokens: Collection[str]) -> SynapseChanges
 
 def _is_outdated(arguments: Appservices) -> bool:
     """Whether one of Synapse's processes is older than the files that it starts with."""
-    paths = [arguments.synapse.homeserver_file, *(file.path for file in arguments.registrations)]
-    newest = max(os.stat(path).st_mtime for path in paths)
+    paths = [arguments.homeserver_file, *(Path(file.path) for file in arguments.registrations)]
+    newest = max(content.status.st_mtime for path in paths if (content := safe_files.read_file(path, foreign=True)))
     return not restart.are_started_since([arguments.synapse.container, *arguments.synapse.workers], newest)
 
 
@@ -178,13 +179,15 @@ def unregister_appservices(arguments: Appservices) -> SynapseChanges:
     next run."""
     with host_lock.hold_lock(str(arguments.homeserver_file), arguments.stack):
         result = _unregister(arguments)
-        removed = remove_registrations(arguments.synapse, arguments.stack, arguments.registrations)
-        return replace(result, removed=removed)
+        named = [file.path for file in arguments.registrations]
+        paths = [*find_registrations(arguments.synapse, arguments.stack), *named]
+        return replace(result, removed=remove_registrations(arguments.synapse, arguments.stack, paths))
 
 
 def _unregister(arguments: Appservices) -> SynapseChanges:
     synapse, path = arguments.synapse, arguments.homeserver_file
-    if safe_files.read_file(path) is None:
+    safe_files.remove_unfinished(path, foreign=True)
+    if safe_files.read_file(path, foreign=True) is None:
         say(f"warning: {path}: is gone, so there is nothing to take out")
         return SynapseChanges(changed=False)
     interrupted = safe_files.read_file(Path(arguments.journal)) is not None  # the restart that was due is ours to do

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Optional
+from typing import Optional, TypeVar
 
 from documents.launcher import RUN_FROM_STDIN
 from documents.places import Synapse
@@ -17,17 +17,21 @@ from host_programs.files import safe_files
 from host_programs.messages import ScriptError
 from host_programs.synapse.inside.homeserver_edit import EditRequest, EditResult
 from host_programs.verbs import words_of
-from host_programs.wire import from_json
+from host_programs.wire import from_json, result_of
 from verdicts.host_facts.docker import Container
 
-RESTRICTED = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges --user 65534:65534"
+RESTRICTED = "--rm -i --network none --read-only --cap-drop ALL --security-opt no-new-privileges"
+NOBODY, READING = ["--user", "65534:65534"], ["--user", "0:0", "--cap-add", "DAC_READ_SEARCH"]
 LIMIT = 300.0  # seconds
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 def read_text(path: Path) -> tuple[safe_files.Content, str]:
     """The file and its text. ScriptError if it cannot be read, or is no UTF-8."""
     try:
-        content = safe_files.read_file(path)
+        content = safe_files.read_file(path, foreign=True)
     except OSError as error:
         raise ScriptError(f"{path}: cannot be read: {error.strerror or error}") from None
     if content is None:
@@ -43,7 +47,7 @@ def write_text(path: Path, old: bytes, new: str) -> None:
     """Replace the content `old` by the text `new`. ScriptError if the file holds anything else by now."""
     if read_text(path)[0].data != old:
         raise ScriptError(f"{path}: somebody changed it at this very moment: nothing was written, run it again")
-    safe_files.rewrite_file(path, new.encode())
+    safe_files.rewrite_file(path, new.encode(), foreign=True)
 
 
 def find_path_inside(synapse: Synapse, container: Optional[Container]) -> str:
@@ -58,15 +62,28 @@ def run_edit(
     verb: Callable[[EditRequest], EditResult],
     request: EditRequest,
 ) -> EditResult:
-    """Run a verb of inside/homeserver_edit.py in the first place that can: Synapse's running container; else a
+    """Run a verb of inside/homeserver_edit.py. ScriptError if it refuses the text, or can run nowhere."""
+    result = run_with_yaml(synapse, container, verb, request, mounts=False)
+    if result.refused:
+        raise ScriptError("\n".join(f"{synapse.homeserver_file}:{line}" for line in result.refused))
+    return result
+
+
+def run_with_yaml(
+    synapse: Synapse, container: Optional[Container], verb: Callable[[A], R], request: A, mounts: bool
+) -> R:
+    """Run a verb that needs PyYAML in the first place that can: the running `container` of Synapse's; else a
     short-lived one of its image, without network or rights; else this machine's own python3, if it has PyYAML.
-    ScriptError if the verb refuses the text, or can run nowhere."""
+    `mounts`: the verb reads Synapse's files, so this machine will do only if there is no container. ScriptError if the
+    verb can run nowhere."""
     python = ["-c", RUN_FROM_STDIN, *words_of(verb).split()]
+    commands: list[list[str]] = []
     if container and container.running:
-        commands = [["docker", "exec", "-i", synapse.container, "python3", *python]]
-    else:
-        in_image = ["docker", "run", *RESTRICTED.split(), "--entrypoint", "python3"]
-        commands = [[*in_image, container.image_id, *python]] if container else []
+        commands.append(["docker", "exec", "-i", container.name, "python3", *python])
+    elif container:
+        options = [*RESTRICTED.split(), *([*READING, "--volumes-from", f"{container.name}:ro"] if mounts else NOBODY)]
+        commands.append(["docker", "run", *options, "--entrypoint", "python3", container.image_id, *python])
+    if not container or (not container.running and not mounts):
         commands.append([sys.executable or "python3", *python])
     failures = []
     for command in commands:
@@ -79,10 +96,7 @@ def run_edit(
             failures.append(f"{place}: {error}")
             continue
         if done.returncode == 0:
-            result = from_json(EditResult, json.loads(done.stdout), "the edit")
-            if result.refused:
-                raise ScriptError("\n".join(f"{synapse.homeserver_file}:{line}" for line in result.refused))
-            return result
+            return from_json(result_of(verb), json.loads(done.stdout), words_of(verb))
         lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
         failures.append(f"{place}: {lines[-1]}")
     raise ScriptError(

@@ -35,7 +35,7 @@ def _hash(data: bytes) -> str:
 def journal_edit(file: Path, old: safe_files.Content, new: str) -> Iterator[Journal]:
     """Keep the journal in `file` while the body runs. It stays there only if this process dies in the body."""
     journal = Journal(old.data.decode(), (old.status.st_atime_ns, old.status.st_mtime_ns), _hash(new.encode()))
-    if file.parent.is_dir():  # removed by hand, at a destroy
+    if safe_files.inspect_file(file.parent):  # it may be removed by hand, at a destroy
         safe_files.write_file(file, json.dumps(to_json(journal)).encode())
     try:
         yield journal
@@ -54,7 +54,7 @@ def put_back(path: Path, journal: Journal) -> None:
     somebody edited the new text."""
     if _hash(read_text(path)[0].data) != journal.new:
         raise _Rewritten(f"{path}: somebody changed it meanwhile, so it was not put back")
-    safe_files.rewrite_file(path, journal.old.encode(), (journal.times[0], journal.times[1]))
+    safe_files.rewrite_file(path, journal.old.encode(), (journal.times[0], journal.times[1]), foreign=True)
 
 
 def undo_edit(synapse: Synapse, journal: Journal, failed: restart.Restart, secrets: Collection[str]) -> ScriptError:

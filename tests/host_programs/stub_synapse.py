@@ -76,7 +76,7 @@ def load_appservices(hostname, files):
 
 # `poison`: as the container's; `unwell`: what it answers then.
 WORKER = {"name": "synapse-worker", "status": "running", "started": time.time() - 60, "restarts": 0, "poison": None,
-          "unwell": "127.0.0.1 8083: connection refused"}  # fmt: skip
+          "lists": "", "unwell": "127.0.0.1 8083: connection refused"}  # fmt: skip
 
 
 class StubSynapse:
@@ -113,7 +113,7 @@ class StubSynapse:
             "crashes": 0, "restarts": 0, "poison": None, "watched": None, "image": "sha256:1",
             "python": python, "fails": None, "deaf": False, "broken_image": False, "loops": False, "forgets": None,
             "health": "/_matrix/client/versions", "worker": WORKER, "bridges": ["mautrix-signal"],
-            "log": "log of start {restarts}\n", "renders": None, "routed": False,
+            "log": "log of start {restarts}\n", "renders": None, "routed": False, "command": [], "processes": [],
         }  # fmt: skip
         self.set()
 
@@ -156,7 +156,8 @@ def _inspect(state: dict[str, Any]) -> str:
     inside = {"Status": state["status"], "Pid": 1, "StartedAt": _iso(state["started"]), "ExitCode": 1, "Error": "",
               "OOMKilled": False}  # fmt: skip
     whole = {"Id": "0123", "Name": f"/{state['container']}",
-             "Created": _iso(0), "State": inside, "Image": state["image"], "Config": {"Image": "x:1"},
+             "Created": _iso(0), "State": inside, "Image": state["image"],
+             "Config": {"Image": "x:1", "Cmd": state["command"]},
              "RestartCount": state["crashes"], "NetworkSettings": {"Networks": {}}, "Mounts": []}  # fmt: skip
     return json.dumps([whole])
 
@@ -165,6 +166,8 @@ def _play_worker(folder: Path, state: dict[str, Any], words: list[str]) -> int:
     worker = state["worker"]
     if words[:2] == ["container", "inspect"]:
         print(_inspect({**state, **worker, "container": worker["name"], "crashes": 0}))
+    elif words[0] == "exec" and words[-1] == "find-listed":
+        print(json.dumps({"files": {worker["lists"]: "/w.yaml"} if worker["lists"] else {}, "error": ""}))
     elif words[0] == "exec" and worker["status"] == "running":
         assert words[1:4] == ["-i", worker["name"], "python3"] and words[-2:] == ["inside-synapse", "read-worker"]
         poisoned = bool(worker["poison"]) and worker["poison"] in Path(state["watched"]).read_text()
@@ -204,15 +207,19 @@ def _restart(folder: Path, state: dict[str, Any]) -> int:
     return 0
 
 
-def _code(folder: Path, state: dict[str, Any], words: list[str]) -> int:
-    """As in a container: with processes of its own alone, so that no other Synapse on the machine is taken for it."""
+def _code(folder: Path, state: dict[str, Any], words: list[str], processes: list[list[str]]) -> int:
+    """As in a container: with processes of its own alone, so that no other Synapse on the machine is taken for it.
+    `processes`: the words of others in it."""
     # The first process must not look as if it named a configuration (-c): so a file, and the rest by variable.
     init = folder / "init"
-    init.write_text('eval "$RUN"\nexit $?\n')
+    init.write_text('eval "$BESIDE"\neval "$RUN"\nexit $?\n')
+    idle = folder / "idle"
+    idle.write_text("sleep 60\n")
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(folder / "site"),
         "RUN": shlex.join([state["python"], *words]),
+        "BESIDE": "".join(f"sh {shlex.join([str(idle), *process])} >/dev/null 2>&1 & " for process in processes),
     }
     alone = ["unshare", "--pid", "--fork", "--mount-proc", *(["--map-root-user"] if os.geteuid() else [])]
     return subprocess.run([*alone, "sh", str(init)], env=environment, check=False).returncode
@@ -236,12 +243,12 @@ def play(folder: Path, words: list[str]) -> int:
         print(_inspect(state))
         return 0
     if words[0] == "exec" and words[1:4] == ["-i", state["container"], "python3"] and state["status"] == "running":
-        return _code(folder, state, words[4:])
+        return _code(folder, state, words[4:], state["processes"])
     if words[0] == "run" and "--rm" in words and words[words.index("--network") + 1] == "none":
         if state["broken_image"]:
             print(f"docker: Error response from daemon: No such image: {state['image']}.", file=sys.stderr)
             return 125
-        return _code(folder, state, words[words.index(state["image"]) + 1 :])
+        return _code(folder, state, words[words.index(state["image"]) + 1 :], [])
     if words == ["restart", state["container"]]:
         return _restart(folder, state)
     if words == ["logs", "--tail", "50", state["container"]]:

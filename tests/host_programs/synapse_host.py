@@ -140,6 +140,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
     """Nothing of the stack is there; it wants one bridge's registration and the one for double puppeting."""
     tmp_path.chmod(0o755)
     (tmp_path / "host").mkdir()
+    os.chown(tmp_path / "host", 991, 991)  # Synapse's, as on a real host
     (tmp_path / "data").symlink_to("host")
     made = Host(tmp_path, _stub().StubSynapse(tmp_path / "bin", sys.executable))
     made.file.write_bytes(BEFORE.encode())

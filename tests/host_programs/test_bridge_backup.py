@@ -11,7 +11,9 @@ import os
 import re
 import stat
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -159,3 +161,81 @@ def test_a_relative_directory_is_the_caller_s(box: Box) -> None:
     record = box.home / "record"
     assert box.run("dumps", MAUTRIX_BACKUP_RECORD=str(record)).returncode == 0
     assert record.read_text().split(" ")[1].startswith(f"{box.home}/dumps/")
+
+
+OWNER = 1000  # of the directory for the dumps
+
+
+def _own(box: Box) -> None:
+    """The directory is another user's, and root makes the dumps."""
+    box.home.chmod(0o755)
+    box.dumps.mkdir()
+    os.chown(box.dumps, OWNER, OWNER)
+
+
+# What that user does when the first dump begins: his links in the place of all that he can guess, and of all that is
+# there.
+ATTACK = """
+import os, subprocess, sys, time
+from pathlib import Path
+dumps, caught = Path(sys.argv[1]), sys.argv[2]
+found = subprocess.run(["pgrep", "-f", "dump.sh"], capture_output=True, text=True).stdout.split()
+names = [*os.listdir(dumps), *(name + "/part" for name in os.listdir(dumps))]
+for second in range(10):
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() + second))
+    names += [f"mas_{stamp}.mautrix-bridges.sql.gz{end}" for end in ("", *(f".{pid}.part" for pid in found))]
+for name in names:
+    try:
+        if os.path.lexists(dumps / name):
+            os.rename(dumps / name, dumps / (name + ".moved"))
+        os.symlink(caught, dumps / name)
+    except OSError:
+        pass
+"""
+
+
+@pytest.fixture
+def reachable(bridge_database: Postgres) -> Iterator[Box]:
+    """As `box`, where other users get to; pytest's folder is root's alone."""
+    with tempfile.TemporaryDirectory() as home:
+        os.chmod(home, 0o755)
+        yield Box(Path(home), bridge_database)
+
+
+def test_the_owner_of_the_directory_cannot_read_a_dump_of_root_s(reachable: Box) -> None:
+    """Pins MAS' dump, with everybody's sessions, written through a link into a file of that user's."""
+    box = reachable
+    box.dumps.mkdir()
+    caught, tools = box.home / "caught", box.home / "tools"
+    caught.write_text("")
+    for path in (box.dumps, caught):
+        os.chown(path, 1000, 1000)
+    tools.mkdir()
+    (tools / "attack").write_text(ATTACK)
+    as_owner = "setpriv --reuid=1000 --regid=1000 --clear-groups"
+    attack = f"{as_owner} /usr/bin/python3 {tools}/attack {box.dumps} {caught}"
+    (tools / "docker").write_text(f'#!/bin/sh\n{attack}\nexec {box.server.tools}/docker "$@"\n')
+    (tools / "docker").chmod(0o755)
+    box.run(PATH=f"{tools}:{box.server.environment()['PATH']}")
+    assert caught.read_bytes() == b""
+    made = [path for path in box.dumps.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(made) == 2
+    assert all((path.stat().st_uid, stat.S_IMODE(path.stat().st_mode)) == (0, 0o600) for path in made)
+
+
+def test_what_a_killed_run_left_goes_and_a_run_that_is_at_work_stays(box: Box) -> None:
+    left, at_work = box.dumps / ".mautrix-bridges.x", box.dumps / ".mautrix-bridges.y"
+    for folder in (left, at_work):
+        folder.mkdir(parents=True)
+        (folder / "part").write_text("a dump")
+    then = time.time() - 2 * 86400
+    os.utime(left, (then, then))
+    assert box.run().returncode == 0
+    assert [name for name in box.names() if name.startswith(".")] == [at_work.name]
+
+
+def test_a_filter_runs_where_the_script_was_called(box: Box) -> None:
+    (box.home / "key").write_text("secret")
+    box.install(backupFilter="cat key -", backupFilterSuffix=".x")
+    assert box.run().returncode == 0
+    assert all((box.dumps / name).read_bytes().startswith(b"secret") for name in box.names())

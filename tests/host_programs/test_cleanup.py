@@ -44,6 +44,7 @@ class Box:
     def __init__(self, folder: Path, server: Postgres) -> None:
         self.server, self.synapse = server, folder / "synapse"
         self.synapse.mkdir()
+        os.chown(self.synapse, 991, 991)
         self.bridge, self.shared_directory = folder / "bridge", folder / "shared"
         plan = whole(
             {"directory": str(self.bridge)},
@@ -212,7 +213,8 @@ def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     directory.claim_directory(box.stack.directory)
     config = owned(box.bridge / "config-0123/config.yaml", own_directory=True)
     registration, doublepuppet = map(owned, box.registrations)
-    files.write_files(OwnedFiles(STACK, (config, registration, doublepuppet)))
+    files.write_files(OwnedFiles(STACK, (config,)))
+    files.write_files(OwnedFiles(STACK, (registration, doublepuppet), foreign=True))
     Path(doublepuppet.path).write_text("id: somebody-else-s\n")
     box.shared_directory.joinpath("shared_backup.sh").write_text(box.stack.backup.dump_script)
     (box.shared_directory / "mautrix-host-0123456789ab.pyz").write_text(OURS)
@@ -282,7 +284,7 @@ def test_the_registration_for_double_puppeting_and_one_that_a_killed_run_left_go
     box: Box, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It wrote them, and was killed before it put them into homeserver.yaml."""
-    files.write_files(OwnedFiles(STACK, tuple(map(owned, box.registrations))))
+    files.write_files(OwnedFiles(STACK, tuple(map(owned, box.registrations)), foreign=True))
     cleanup_stack(box.stack)
     assert sorted(box.removed(capsys)) == sorted(map(str, box.registrations))
     assert [*box.synapse.iterdir()] == []
@@ -291,12 +293,12 @@ def test_the_registration_for_double_puppeting_and_one_that_a_killed_run_left_go
 def test_a_registration_that_synapse_still_reads_stays(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     """Without it Synapse would not start again."""
     box.server.sql(TABLES, "mautrix_signal")
-    (registration,) = box.arguments.registration.files
-    files.write_files(OwnedFiles(STACK, (owned(registration.path),)))
+    registration = Path(box.arguments.registration)
+    files.write_files(OwnedFiles(STACK, (owned(registration),), foreign=True))
     (box.synapse / "homeserver.yaml").write_text("app_service_config_files:\n  - /data/registration.yaml\n")
     cleanup_bridge(box.arguments)
-    assert Path(registration.path).exists()
-    assert f"warning: {registration.path} stays: {box.synapse}/homeserver.yaml lists it" in capsys.readouterr().err
+    assert registration.exists()
+    assert f"warning: {registration} stays: {box.synapse}/homeserver.yaml lists it" in capsys.readouterr().err
 
 
 def test_what_somebody_else_put_into_our_directories_stays(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

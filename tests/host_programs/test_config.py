@@ -52,7 +52,7 @@ def test_it_is_written_for_the_bridge_alone_and_earlier_versions_stay(tmp_path: 
     for written in (first, second):
         path = Path(written.file.path)
         assert path.read_text() == TEXT and path.stat().st_mode & 0o777 == 0o600
-        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert path.parent.stat().st_mode & 0o777 == 0o755
     assert docker.calls == [], "with nothing in bridgeConfig the bridge is not asked"
 
 

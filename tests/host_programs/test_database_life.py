@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -274,7 +275,10 @@ def test_an_archive_is_never_written_over(box: Box) -> None:
 def test_a_directory_that_others_may_write_is_refused(box: Box) -> None:
     box.directory.mkdir(parents=True)
     box.directory.chmod(0o777)
-    assert box.bad(ARCHIVE).startswith(f"{box.directory}: others may write into it: chmod go-w")
+    assert box.bad(ARCHIVE).startswith(f"{box.directory}: others may write into it, and could change")
+    box.directory.chmod(0o755)
+    shutil.chown(box.directory, 1000)  # who could replace an archive by one of his
+    assert box.bad(ARCHIVE).startswith(f"{box.directory}: belongs to uid 1000, who could change what is in it: chown")
     assert list(box.directory.iterdir()) == []
 
 
@@ -733,7 +737,7 @@ def test_a_directory_that_another_step_removes_meanwhile_is_made_again(tmp_path:
 def test_a_destroy_that_could_not_archive_stops_before_the_container(box: Box, tmp_path: Path) -> None:
     box.directory.mkdir(parents=True)
     box.directory.chmod(0o770)
-    assert box.bad(CHECK).startswith(f"{box.directory}: others may write into it: chmod go-w")
+    assert box.bad(CHECK).startswith(f"{box.directory}: others may write into it, and could change")
     box.directory.rmdir()
     small = tmp_path / "small"
     small.mkdir()

@@ -111,6 +111,21 @@ def test_a_defect_of_ours_is_told_with_its_place() -> None:
     assert done.stderr.startswith("Traceback") and done.stderr.endswith("\nValueError: a defect\n")
 
 
+@pytest.mark.parametrize(
+    ("raised", "line"),
+    [
+        ('OSError(28, "No space left on device", "/opt/a")', "/opt/a: No space left on device"),
+        ('OSError(28, "No space left on device")', "No space left on device"),
+        ('OSError("cannot read")', "cannot read"),
+    ],
+)
+def test_what_the_host_refuses_is_one_line_and_no_traceback(raised: str, line: str) -> None:
+    """A full disk, a parent that is gone: nothing that a person should send us."""
+    done = dispatched(f"def verb(arguments: Any) -> dict: raise {raised}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"test verb: {line}: mend that on the host, then run this again\n"
+
+
 SECRET = "hunter2"
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from documents.places import BridgeDeployment
 from host_programs import docker
+from host_programs.facts import bridges
 from host_programs.facts import postgres as postgres_facts
+from host_programs.facts.files import read_directory, read_own_file
 from host_programs.facts.synapse import find_renderers, writes_file
 from host_programs.postgres import psql
 from tests import facts
@@ -139,3 +144,47 @@ def test_an_init_service_that_writes_the_file_is_found_by_its_command() -> None:
     assert "envsubst" not in repr(init), "a command may hold secrets"
     containers = {"init": init, "elsewhere": replace(init, mounts=()), "synapse": replace(init, command=("/start.py",))}
     assert find_renderers(containers, facts.deployment().synapse) == ("init",)
+
+
+def test_a_directory_that_others_can_change_is_told_and_not_looked_into(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/.stack").write_text("p/a\n/opt/shared\n")
+    found = read_directory(str(tmp_path / "shared"))
+    assert (found.stack, found.shared, found.entries, found.fault) == ("p/a", "/opt/shared", (".stack",), "")
+    os.chown(tmp_path / "shared", 1000, 1000)
+    found = read_directory(str(tmp_path / "shared"))
+    assert (found.stack, found.shared, found.entries) == (None, "", ())
+    assert found.fault.startswith(f"{tmp_path}/shared: belongs to uid 1000, who could change what is in it: chown root")
+    assert read_directory(str(tmp_path / "shared"), foreign=True).entries == (".stack",), "as Synapse's"
+
+
+def test_a_missing_parent_is_told_unless_it_is_made(tmp_path: Path) -> None:
+    path = f"{tmp_path}/no/shared"
+    assert read_directory(path).fault == f"{tmp_path}/no: no such directory: make it"
+    assert read_directory(path, makes_parents=True).fault == ""
+
+
+def test_anything_but_a_file_is_no_registration_of_ours(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")  # opened to be read, it would hold preview for ever
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    for name in ("fifo", "link"):
+        found = read_own_file(tmp_path / name)
+        assert found is not None and found.stack == ""
+    assert read_own_file(tmp_path / "none") is None
+
+
+def test_what_the_last_up_left_in_another_directory_is_seen(tmp_path: Path) -> None:
+    recorded = facts.deployment({"directory": f"{tmp_path}/old", "archiveDir": f"{tmp_path}/archives"})
+    now = facts.deployment({"directory": f"{tmp_path}/new", "archiveDir": f"{tmp_path}/elsewhere"})
+
+    def see(settings: BridgeDeployment, last: BridgeDeployment | None) -> tuple[str, str]:
+        found = bridges.read_bridge(settings, {}, has_image=False, recorded=last)
+        return found.earlier_directory, found.earlier_archive_dir
+
+    assert see(now, recorded) == ("", ""), "nothing is there"
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/.stack").write_text("other/x\n")
+    assert see(now, recorded) == ("", ""), "somebody else's"
+    (tmp_path / "old/.stack").write_text(f"{facts.STACK}\n")
+    assert see(now, recorded) == (f"{tmp_path}/old", "")
+    assert see(now, None) == see(recorded, recorded) == ("", "")

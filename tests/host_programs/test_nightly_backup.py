@@ -25,9 +25,10 @@ from documents.backup.dump_script import render_dump_script
 from documents.marks import owner_comment
 from documents.places import Database
 from documents.places import Postgres as Place
-from host_programs.backup import nightly_backup, scripts
+from host_programs.backup import nightly_backup, proof, scripts
 from host_programs.backup.nightly_backup import NightlyBackup
 from host_programs.messages import ScriptError
+from host_programs.postgres import dumps
 from tests.facts import whole
 from tests.host_programs import programs
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
@@ -593,3 +594,23 @@ def _can_write(directory: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_a_dump_that_a_killed_run_left_in_the_open_goes_with_the_next_run(box: Box) -> None:
+    """Beside a filter that encrypts, the proof makes dumps that anybody who finds them can read."""
+    box.config = {"backupFilter": "tr a-z A-Z", "backupFilterSuffix": ".x"}
+    left = box.bridge_dir / ".work"
+    left.mkdir()
+    (left / "mautrix_signal.sql").write_text("messages")
+    box.good(INSTALL)
+    assert not left.exists()
+
+
+def test_a_dump_of_ours_that_a_link_replaced_meanwhile_is_not_read(box: Box) -> None:
+    """Whoever owns the directory has root read, and name as a dump, whatever he likes."""
+    path = box.backups / "mas_20260101T000000Z.mautrix-bridges.sql.gz"
+    path.symlink_to("/etc/shadow")
+    with pytest.raises(ScriptError, match="is no file"):
+        proof.prove_own_dump("mas", path, "matrix-postgres", filtered=False)
+    with pytest.raises(ScriptError, match="is a link to /etc/shadow, not a file of its own"), dumps.open_dump(path):
+        pass

@@ -145,7 +145,7 @@ def test_another_file_than_the_one_that_was_meant_is_not_installed(host: Host) -
 
 def test_a_parent_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     own, running = ClaimedDirectory(str(tmp_path / "no/shared"), STACK, "sharedDir"), build_program_file("none").sha256
-    with pytest.raises(ScriptError, match=f"{tmp_path}/no: no such directory: make it or set another sharedDir"):
+    with pytest.raises(ScriptError, match=f"{tmp_path}/no: no such directory: make it \\(setting sharedDir"):
         install_programs(Programs(own, f"{own.path}/x.pyz", running))
     assert not (tmp_path / "no").exists()
 

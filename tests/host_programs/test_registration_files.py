@@ -8,8 +8,7 @@ import os
 
 import pytest
 
-from host_programs.files import files
-from host_programs.files.files import OwnedFile, OwnedFiles
+from host_programs.synapse.registration_files import remove_registrations
 from tests.host_programs.synapse_host import MARK, STACK, TOKEN, Host, host
 
 __all__ = ["host"]
@@ -42,8 +41,9 @@ def test_the_files_are_there_before_the_restart_with_owner_and_mode(host: Host) 
 
 def erase(host: Host, name: str = "irc.yaml") -> tuple[str, ...]:
     """As the cleanup of a bridge that leaves: the paths that went."""
-    synapse, file = host.arguments.synapse, OwnedFile(str(host.path(name)), "", 0, 0)
-    return files.remove_files(OwnedFiles(STACK, (file,), synapse.homeserver_file, synapse.data_mount))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{host.synapse.folder}:{os.environ['PATH']}")
+        return remove_registrations(host.arguments.synapse, STACK, [str(host.path(name))])
 
 
 def test_the_file_of_a_bridge_that_leaves_goes_after_the_restart_and_not_before(two: Host) -> None:
@@ -78,6 +78,78 @@ def test_a_line_of_somebody_else_s_keeps_the_file(two: Host) -> None:
     assert f"warning: {two.path('irc.yaml')} stays: {two.file} lists it, in a line that this stack" in done.stderr
     assert json.loads(done.stdout)["removed"] == [str(two.path(name)) for name in BOTH]
     assert two.registrations == ["irc.yaml"]
+
+
+ANOTHER = "app_service_config_files:\n  - {data}/irc.yaml\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "processes", "stopped"),
+    [
+        (ANOTHER, [["synapse.app.homeserver", "-c", "{data}/homeserver.yaml", "-c", "{data}/more.conf"]], False),
+        (ANOTHER, [["synapse.app.homeserver"], ["synapse.app.generic_worker", "-c", "{data}/more.conf"]], False),
+        (ANOTHER, [["python3", "-m", "synapse.app.homeserver", "--config-path={data}/more.conf"]], True),
+        (ANOTHER, [["sh", "-c", "sleep 1; python3 -m synapse.app.homeserver -c {data}/more.conf"]], True),
+        (
+            "app_service_config_files: ['{data}/more/../irc.yaml']",
+            [["synapse.app.homeserver", "-c{data}/more.conf"]],
+            False,
+        ),
+        ("{{app_service_config_files: [&x ./irc.yaml]}}", [["synapse.app.homeserver", "-c", "{data}/more.conf"]], True),
+        ('"app_service_config_files":\n- "\\x2f{data}/other.yaml"', [["x", "-c", "{data}/more.conf"]], True),
+    ],
+    ids=["second file", "worker", "stopped", "in a shell's text", "detour", "relative", "through a link"],
+)
+def test_what_any_part_of_the_configuration_lists_stays(
+    two: Host, capsys: pytest.CaptureFixture[str], text: str, processes: list[list[str]], stopped: bool
+) -> None:
+    """Pins a destroy after which Synapse does not start: entries in a template, in a second file, in a worker's."""
+    leave(two)
+    two.good(REGISTER)
+    data = str(two.folder / "data")
+    two.path("more.conf").write_text(text.format(data=data))
+    two.path("other.yaml").symlink_to("irc.yaml")
+    words = [[word.format(data=data) for word in process] for process in processes]
+    two.synapse.set(**({"status": "exited", "command": words[0]} if stopped else {"processes": words}))
+    assert erase(two) == () and "irc.yaml" in two.registrations
+    said = capsys.readouterr().err
+    assert f"warning: {two.path('irc.yaml')} stays: {data}/more.conf in matrix-synapse lists it, in a line" in said
+    two.path("more.conf").write_text("app_service_config_files: [/elsewhere/irc.yaml]\n")
+    assert erase(two) == (str(two.path("irc.yaml")),), "another file of that name is none of ours"
+
+
+def test_what_the_configuration_lists_is_asked_of_a_separate_worker_too(two: Host) -> None:
+    leave(two)
+    two.good(REGISTER)
+    two.server = {"workers": ("synapse-worker",)}
+    two.synapse.set_worker(lists=f"{two.folder}/data/irc.yaml")
+    assert erase(two) == () and "irc.yaml" in two.registrations
+    two.synapse.set_worker(lists="")
+    assert erase(two) == (str(two.path("irc.yaml")),)
+
+
+@pytest.mark.parametrize("broken", ["more.conf", "the image"])
+def test_a_file_stays_while_nobody_can_tell_whether_it_is_listed(
+    two: Host, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    leave(two)
+    two.good(REGISTER)
+    words = ["synapse.app.homeserver", "-c", str(two.path("more.conf"))]
+    two.path("more.conf").write_text("a: [")
+    two.synapse.set(status="exited", broken_image=broken == "the image", command=words)
+    assert erase(two) == () and "irc.yaml" in two.registrations
+    assert "irc.yaml stays: whether Synapse's configuration lists it is unknown: " in capsys.readouterr().err
+    two.path("more.conf").unlink()
+    two.synapse.set(broken_image=False)
+    assert erase(two) == (str(two.path("irc.yaml")),), "a file that is gone lists nothing"
+
+
+def test_what_a_killed_write_left_beside_them_goes(two: Host) -> None:
+    """Tokens, and the whole of homeserver.yaml."""
+    for name in ("homeserver.yaml", "irc.yaml"):
+        two.path(f".{name}.mautrix-unfinished").write_text("secret")
+    assert len(two.good(UNREGISTER)["removed"]) == 3
+    assert two.registrations == []
 
 
 def test_what_a_killed_run_left_goes_with_the_rest_and_others_stay(host: Host) -> None:

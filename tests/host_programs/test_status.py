@@ -110,6 +110,7 @@ class Host:
             },
         )
         bridge = self.deployment.bridges[0]
+        os.chown(self.synapse, 991, 991)  # as on a real host
         registration = Path(bridge.registration_path)
         registration.write_text(render_bridge_registration(bridge, TOKENS, KEYS))
         self.homeserver = Path(self.deployment.synapse.homeserver_file)

@@ -340,6 +340,22 @@ REFUSALS: list[tuple[Change, str]] = [
         "/opt/matrix/synapse: is read-only: make it writable for the user who runs this",
     ),
     (
+        _set("directory.fault", "/opt/matrix: belongs to uid 1000, who could change it: chown root /opt/matrix"),
+        "/opt/matrix: belongs to uid 1000, who could change it: chown root /opt/matrix (setting sharedDir)",
+    ),
+    (
+        _set("bridge.directory.fault", "/opt/no: no such directory: make it"),
+        "/opt/no: no such directory: make it (setting bridges[0].directory)",
+    ),
+    (
+        _set("bridge.archive_dir.fault", "/var/a: others may write into it: chmod go-w /var/a"),
+        "/var/a: others may write into it: chmod go-w /var/a (setting bridges[0].archiveDir)",
+    ),
+    (
+        _set("backup_dir.fault", "/opt/matrix/backups: is no directory: move it away"),
+        "/opt/matrix/backups: is no directory: move it away (setting backupDir)",
+    ),
+    (
         _set("docker_free", 50 * 2**20),
         "disk: 50 MiB free for Docker: the bridges' images and temporary files may need 2648: make room",
     ),
@@ -653,6 +669,36 @@ def test_without_its_mark_or_its_directory_the_deployment_is_still_ours(entries:
         assert "/opt/matrix/mautrix-signal: its mark, the file .stack, is missing: if somebody removed it" in told
     else:
         assert "/opt/matrix/mautrix-signal: is empty or missing: if somebody removed it, `pulumi config set" in told
+
+
+ANEW = "set it back; or `pulumi destroy` and then `pulumi up` with restore latest, which begin anew in the other one"
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            _set("bridge.earlier_directory", "/srv/old"),
+            f"bridges[0].directory: is /srv/old since the bridge's first `up`, and cannot be moved: {ANEW}",
+        ),
+        (
+            _set("bridge.directory.shared", "/srv/shared"),
+            f"sharedDir: is /srv/shared since the first `up` of this stack, and cannot be moved: {ANEW}",
+        ),
+    ],
+)
+def test_a_directory_of_a_stack_that_lives_is_not_moved(change: Change, line: str) -> None:
+    """Pins an old directory that stays with its secrets, after the move and after a destroy."""
+    assert verdict(change(deployed())).problems == (line,)
+
+
+def test_archives_that_stay_behind_are_told_of() -> None:
+    found = verdict(_set("bridge.earlier_archive_dir", "/srv/archives")(deployed()))
+    line = (
+        "bridges[0].archiveDir: the archives so far, and the keys in them, stay in /srv/archives, where nothing looks "
+        "for them any more: move them to /var/backups/mautrix-signal"
+    )
+    assert found.problems == () and line in found.warnings
 
 
 def test_another_directory_with_files_in_it_is_refused() -> None:

@@ -24,14 +24,18 @@ class File:
 class Directory:
     """A directory, which may not exist yet.
 
-    `entries` are the names in it; `stack` is its owner, by the file `.stack` in it (None if there is none). `writable`
-    and `free` (bytes) are those of the nearest directory above, if it does not exist.
+    `entries` are the names in it; `stack` is its owner, by the file `.stack` in it (None if there is none), and
+    `shared` is that stack's own directory, by the same file. `writable` and `free` (bytes) are those of the nearest
+    directory above, if it does not exist. `fault`: why root must not use it, and what mends that ("": nothing); then
+    it was not looked into.
     """
 
     entries: tuple[str, ...]
     stack: Optional[str]
     writable: bool
     free: int
+    shared: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class BridgeFacts:
     `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
     of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
     none), `going_back` the one that goBackTo names; `archives` maps an image to the newest archive that it left.
+    `earlier_directory` and `earlier_archive_dir` are those of the last `up`, if the settings name others now and it
+    left something there.
     """
 
     container: Optional[Container]
@@ -68,6 +74,8 @@ class BridgeFacts:
     archive: Optional[ArchiveFacts]
     going_back: Optional[ArchiveFacts]
     archives: dict[str, ArchiveFacts]
+    earlier_directory: str = ""
+    earlier_archive_dir: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Checks room on the host: writable directories and free disk space."""
+"""Checks directories on the host: whether root can use them, whether they were moved, free disk space."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SPARE_BYTES = 200 * MEBI
 
 
 def check_directories(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
-    """Directories that are read-only."""
-    bridges = zip(deployment.bridges, facts.bridges, strict=True)
+    """Directories that are read-only, that others than root could change, or that cannot be made."""
+    bridges = [*zip(deployment.bridges, facts.bridges, strict=True)]
     for path, directory in (
         (deployment.shared_directory, facts.directory),
         (deployment.synapse.directory, facts.synapse_dir),
@@ -24,6 +24,36 @@ def check_directories(facts: HostFacts, deployment: Deployment) -> Iterator[str]
     ):
         if not directory.writable:
             yield f"{path}: is read-only: make it writable for the user who runs this"
+    for key, directory in (
+        ("sharedDir", facts.directory),
+        ("backupDir", facts.backup_dir),
+        *((f"{bridge.setting}.directory", found.directory) for bridge, found in bridges),
+        *((f"{bridge.setting}.archiveDir", found.archive_dir) for bridge, found in bridges),
+    ):
+        if directory.fault:
+            yield f"{directory.fault} (setting {key})"
+
+
+def check_moves(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """Directories of ours that the settings now want elsewhere. What is in the old one would stay."""
+    fix = "set it back; or `pulumi destroy` and then `pulumi up` with restore latest, which begin anew in the other one"
+    shared = {found.directory.shared for found in facts.bridges if found.directory.stack == deployment.stack}
+    for earlier in sorted(shared - {"", deployment.shared_directory}):
+        yield f"sharedDir: is {earlier} since the first `up` of this stack, and cannot be moved: {fix}"
+    for bridge, found in zip(deployment.bridges, facts.bridges, strict=True):
+        if earlier := found.earlier_directory:
+            yield f"{bridge.setting}.directory: is {earlier} since the bridge's first `up`, and cannot be moved: {fix}"
+
+
+def find_left_archives(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """Archives in the directory that the settings named before."""
+    for bridge, found in zip(deployment.bridges, facts.bridges, strict=True):
+        if found.earlier_archive_dir:
+            yield (
+                f"{bridge.setting}.archiveDir: the archives so far, and the keys in them, stay in "
+                f"{found.earlier_archive_dir}, where nothing looks for them any more: move them to "
+                f"{bridge.archive.directory}"
+            )
 
 
 def find_full_disks(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[tuple[str, bool]]:

@@ -9,7 +9,7 @@ from documents.places import Deployment
 from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.bridge import check_bridge, find_bridge_warnings, next_attempt
-from verdicts.preflight.disks import check_directories, find_full_disks
+from verdicts.preflight.disks import check_directories, check_moves, find_full_disks, find_left_archives
 from verdicts.preflight.keys import LivingKey, find_living_key
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
@@ -71,12 +71,14 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *check_postgres(facts, settings, deployment),
             *(line for bridge in bridges for line in check_bridge(bridge, settings)),
             *check_directories(facts, deployment),
+            *check_moves(facts, deployment),
             *(f"{line}: make room" for line, certain in disks if certain),
             *(line for edit in edits for line in edit.problems),
         ),
         warnings=(
             *_find_interrupted_run(facts, deployment),
             *(line for bridge in bridges for line in find_bridge_warnings(bridge, settings)),
+            *find_left_archives(facts, deployment),
             *(line for line, certain in disks if not certain),
             *(line for edit in edits for line in edit.warnings),
             *(f"{removal}: if somebody removed it, {again}" for removal in removals),

@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,17 +35,17 @@ def load_registrations(text: str, inside_file: str, options: Sequence[str]) -> l
     """Load the configuration as Synapse does at its start, with `text` in the place of `inside_file`. The paths of the
     registrations that Synapse then has. LoadError if it would not start."""
     output = io.StringIO()
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # the text holds secrets
-    with tempfile.NamedTemporaryFile(prefix="homeserver.", suffix=".yaml", dir=memory) as file:
+    with os.fdopen(os.memfd_create("homeserver.yaml"), "wb") as file:  # the text holds secrets: no name, no trace
         file.write(text.encode())
         file.flush()
+        path = f"/proc/self/fd/{file.fileno()}"
         try:
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-                return _load(_replace_file(options, inside_file, file.name))
+                return _load(_replace_file(options, inside_file, path))
         except SystemExit:
             raise LoadError(output.getvalue().strip() or "it ended without a word") from None
         except Exception as error:  # whatever it is, Synapse would not start
-            raise LoadError(_describe_error(error).replace(file.name, inside_file)) from None
+            raise LoadError(_describe_error(error).replace(path, inside_file)) from None
 
 
 def _load(options: list[str]) -> list[str]:

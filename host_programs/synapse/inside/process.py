@@ -51,6 +51,11 @@ def read_options(process: Path, homeserver: str) -> list[str]:
         words = (process / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
     except OSError:
         words = []
+    return find_options(words, homeserver)
+
+
+def find_options(words: Sequence[str], homeserver: str) -> list[str]:
+    """The same of a command line."""
     found: list[str] = []
     for n, word in enumerate(words):
         name, equals, value = word.partition("=")
