@@ -17,18 +17,24 @@ from verdicts.host_facts.docker import id_on_host
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.findings import BridgeFindings, preflight
 from verdicts.status.evaluation import find_status_warnings
-from workstation.machine import PUT_BACK, DockerAddress, LocalMachine, Machine, MachineError, SshMachine
+from workstation.machine import (
+    PUT_BACK,
+    DockerAddress,
+    LocalMachine,
+    Machine,
+    MachineError,
+    PostgresAddress,
+    SshMachine,
+)
 
 
 @dataclass(frozen=True)
 class PostgresAccess:
     """Where Pulumi's provider reaches the server, and as which superuser. The password is a secret."""
 
-    address: str
-    port: int
+    address: PostgresAddress
     superuser: str
     password: pulumi.Output[str]
-    sslmode: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
             raise pulumi.RunError("\n".join([head, *(f"- {problem}" for problem in findings.problems)]))
         container = seen.postgres_container
         address = container.host_on(settings.network) if container else ""
-        postgres = machine.postgres(address, settings.postgres_port)
+        postgres = machine.postgres(PostgresAddress(address, settings.postgres_port, settings.postgres_sslmode))
     except MachineError as error:
         raise pulumi.RunError(str(error)) from None
     if pulumi.runtime.is_dry_run():
@@ -84,10 +90,9 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     return ObservedHost(
         docker=machine.docker(seen.docker_host),
         postgres=PostgresAccess(
-            *postgres,
+            postgres,
             superuser=settings.postgres_superuser,
             password=pulumi.Output.secret(settings.postgres_password or seen.superuser_password),
-            sslmode=settings.postgres_sslmode,
         ),
         synapse_owner=_synapse_owner(seen),
         bridge_owner=(id_on_host(UID, seen.uids), id_on_host(GID, seen.gids)),

@@ -269,7 +269,9 @@ def record(
         for patched in (
             patch("components.preflight.Path.cwd", lambda: Path(project)),
             patch.object(Machine, "run", run),
-            patch("workstation.machine.forward_port"),
+            patch("workstation.machine.bind_relay"),
+            patch("workstation.machine.start_relay"),
+            patch("workstation.machine.forward_socket"),
             patch("workstation.machine.make_control_directory"),
             # What guard_program changes for good.
             patch("signal.signal"),

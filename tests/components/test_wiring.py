@@ -399,7 +399,7 @@ def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> No
         assert differing <= {
             COMMAND: {"create", "update", "delete", "interpreter"},
             "pulumi:providers:docker": {"host", "sshOpts"},
-            "pulumi:providers:postgresql": {"host", "port"},
+            "pulumi:providers:postgresql": {"host", "port", "sslmode", "sslrootcert"},
         }.get(local.type, set()), name
         assert remote.verbs == local.verbs if local.is_step else True, name
         if local.is_step:
@@ -411,6 +411,7 @@ def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> No
     docker, postgres = other["host-docker"].inputs, other["host-postgres"].inputs
     assert docker["host"] == "ssh://matt@host:2222" and "StrictHostKeyChecking=yes" in docker["sshOpts"]
     assert (postgres["host"], postgres["port"]) == ("127.0.0.1", "23456")
+    assert (postgres["sslmode"], postgres["sslrootcert"]) == ("verify-ca", ".host-programs/postgres-23456.crt")
 
 
 def test_every_database_of_the_settings_is_isolated(plan: Recording) -> None:
