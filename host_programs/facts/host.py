@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -60,7 +60,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
     deployment = request.deployment
     deployed = (Path(deployment.shared_directory) / DEPLOYED).is_file()
     server, mas, postgres = deployment.synapse, deployment.mas, deployment.postgres
-    script = read_file(deployment.backup.script) if deployment.backup.script else None
+    script = _read_program(deployment.backup.script) if deployment.backup.script else None
     dumps_path = resolve_directory((script and script.text) or "", deployment.backup.directory)
     with ThreadPoolExecutor(max_workers=READERS) as pool:
         version = pool.submit(docker_facts.read_version)
@@ -122,6 +122,12 @@ def observe(request: FactsRequest) -> ObservedFacts:
             bridges=tuple(bridge.result() for bridge in read_bridges),
         )
         return ObservedFacts(host, health.result() if health else None, _find_lost_program(request) if deployed else "")
+
+
+def _read_program(path: str) -> Optional[File]:
+    """A program of the operator's, which root runs."""
+    file = read_file(path)
+    return file and replace(file, foreign=scripts.find_foreign_owner(Path(path)))
 
 
 def _find_lost_program(request: FactsRequest) -> str:

@@ -341,6 +341,10 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (_set("homeserver.text", None), "/opt/matrix/synapse/homeserver.yaml: is not UTF-8 text: convert it"),
     (
+        _set("backup_script.foreign", "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`"),
+        "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`",
+    ),
+    (
         _set("backup_script.writable", False),
         "/opt/matrix/scripts/pg_backup.sh: it or its directory is read-only: make it writable for the user who runs "
         "this",

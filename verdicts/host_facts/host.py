@@ -13,11 +13,13 @@ from verdicts.host_facts.synapse import SynapseFacts, Worker
 @dataclass(frozen=True)
 class File:
     """A file of the operator's. `text` is None if it is not UTF-8; `error` is why it cannot be read; `writable`:
-    whether it can be replaced in its directory."""
+    whether it can be replaced in its directory; `foreign`: who else than root can change a program that root runs, as a
+    line with its fix ("": nobody)."""
 
     text: Optional[str] = None
     error: str = ""
     writable: bool = False
+    foreign: str = ""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,8 @@ def check_backup_script_file(facts: HostFacts, deployment: Deployment) -> FileEd
     if file is None or file.text is None:
         return FileEdit(path, problems)
     check = check_backup_script(file.text, deployment)
+    if file.foreign:
+        problems = (*problems, file.foreign)
     if facts.backup_syntax:
         problems = (*problems, f"{path}:{facts.backup_syntax}")
     missing = () if check.has_call else ("the call of our dump script",)
