@@ -77,7 +77,7 @@ for name, bridge in bridges.items():
         # a replacement that `up` does not make.
         opts=pulumi.ResourceOptions(depends_on=[check.resource]),
     )
-    outputs[bridge.key] = bridge_outputs(bridge, check, container, databases[name], isolation, tokens[name])
+    outputs[bridge.key] = bridge_outputs(observed, bridge, check, container, databases[name], isolation, tokens[name])
 
 # Steps 19 and 20. What is left for the operator; on the host, what `status` needs to know.
 host.record(deployment)

@@ -29,8 +29,9 @@ class BridgeDatabase(pulumi.ComponentResource):
     """`mautrix:bridge:Database`: the bridge's own directory on the host, its role and its database.
 
     Makes: the directory, whose mark says that role and database are this stack's; the role, which may log in and
-    nothing else; the database that it owns. The provider makes both and drops neither: the deletion of the directory,
-    the last of all, drops them with whatever else of the bridge is still there. If a killed run left a role or database
+    nothing else; the database that it owns. The provider makes both, believes its state, and drops neither. So the
+    directory's step makes again what somebody removed (setting `reapply`), and its deletion, the last of all, drops
+    them with whatever else of the bridge is still there. If a killed run left a role or database
     of ours that the state does not hold, it is imported.
     Outputs: `database`, its name; `url`, a secret.
     Errors: a directory, a role or a database that is somebody else's.
@@ -46,6 +47,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             f"{name}-directory",
             bridge_parts(args.bridge, args.isolated),
             create=cleanup.claim_directory,
+            update=cleanup.renew_bridge,
             delete=cleanup.cleanup_bridge,
             # No trigger, also if the directory changes: a replaced one would clean up a bridge that lives.
             opts=pulumi.ResourceOptions(parent=self),

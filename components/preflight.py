@@ -16,7 +16,7 @@ from settings.fields import Settings
 from verdicts.host_facts.docker import id_on_host
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.findings import BridgeFindings, preflight
-from verdicts.status.evaluation import find_status_warnings
+from verdicts.status.evaluation import find_doubts, find_status_warnings
 from workstation.machine import (
     PUT_BACK,
     DockerAddress,
@@ -41,13 +41,16 @@ class PostgresAccess:
 class ObservedHost:
     """What the components need to know of the host. `synapse_owner`, `bridge_owner`: uid and gid that Synapse's process
     and a bridge's user have there; `bridges`: what was found of each, by its key; `deployed`: whether a bridge of this
-    stack has a database there already."""
+    stack has a database there already; `doubts`: by a bridge's key and an output's name, why a proof of the last `up`
+    cannot stand; `began`: when the look did (documents/timestamps.py, now)."""
 
     docker: DockerAddress
     postgres: PostgresAccess
     synapse_owner: tuple[int, int]
     bridge_owner: tuple[int, int]
     bridges: dict[str, BridgeFindings]
+    doubts: dict[str, dict[str, str]]
+    began: str
 
     @property
     def deployed(self) -> bool:
@@ -67,8 +70,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     """Raises pulumi.RunError, one line a problem, if the host is not ready. At preview it tells the warnings, and what
     will change as diffs."""
     try:
-        over_ssh, preview = settings.ssh is not None, pulumi.runtime.is_dry_run()
-        facts = machine.run(observe, FactsRequest(deployment, settings.isolated, over_ssh, health=preview))
+        facts = machine.run(observe, FactsRequest(deployment, settings.isolated, over_ssh=settings.ssh is not None))
         seen = facts.host
         findings = preflight(seen, settings, deployment)
         if findings.problems:
@@ -97,6 +99,14 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
         synapse_owner=_synapse_owner(seen),
         bridge_owner=(id_on_host(UID, seen.uids), id_on_host(GID, seen.gids)),
         bridges={bridge.key: found for bridge, found in zip(deployment.bridges, findings.bridges, strict=True)},
+        doubts={
+            bridge.key: {
+                **(find_doubts(facts.health, bridge.place.container) if facts.health else {}),
+                **found.doubts,
+            }
+            for bridge, found in zip(deployment.bridges, findings.bridges, strict=True)
+        },
+        began=facts.began,
     )
 
 

@@ -12,6 +12,7 @@ VERBS = {
     "stack cleanup": "host_programs.cleanup.stack:cleanup_stack",
     "secrets make-seed": "host_programs.secrets:make_seed",
     "directory claim": "host_programs.cleanup.bridge:claim_directory",
+    "bridge renew": "host_programs.cleanup.bridge:renew_bridge",
     "bridge cleanup": "host_programs.cleanup.bridge:cleanup_bridge",
     "public shut-out": "host_programs.postgres.isolation:shut_public_out",
     "public renew": "host_programs.postgres.isolation:renew_isolation",

@@ -119,6 +119,7 @@ def _met() -> BridgeFacts:
         image=False,
         directory=_directory(),
         directory_writers=(),
+        config=None,
         registration=None,
         ready_mark="",
         config_refused=(),
@@ -167,7 +168,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         host_paths={"/data/homeserver.yaml": "/opt/matrix/synapse/homeserver.yaml"},
         backup_script=File(text=BACKUP_SCRIPT, writable=True),
         backup_syntax="",
-        dump_script_owner=None,
+        dump_script=None,
         directory=_directory(),
         synapse_dir=_directory(entries=("homeserver.yaml",)),
         dumps_path="/opt/matrix/backups",
@@ -196,11 +197,12 @@ def deployed() -> HostFacts:
         ready_mark=f"{bridge.id} 1 {bridge.image}",
         directory=_directory(entries=(".ready", ".stack"), stack=STACK),
         directory_writers=(STACK,),
+        config=OwnFile(STACK, 1337, 1337),
         registration=OwnFile(STACK, 991, 991),
     )
     return changed(
         replace(host, bridges=(own,)),
-        directory=_directory(entries=(".stack",), stack=STACK),
+        directory=_directory(entries=(".proven.json", ".stack", "deployed.json"), stack=STACK),
         doublepuppet=OwnFile(STACK, 991, 991),
         postgres=replace(
             host.postgres,
@@ -214,7 +216,7 @@ def deployed() -> HostFacts:
         ),
         homeserver=File(text=add_entries(HOMESERVER, Entries.of(plan)), writable=True),
         backup_script=File(text=script, writable=True),
-        dump_script_owner=STACK,
+        dump_script=OwnFile(STACK, 0, 0),
     )
 
 

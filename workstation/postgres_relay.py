@@ -11,6 +11,7 @@ the program would go there: whoever listens on the port by then has no key for t
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
@@ -34,8 +35,8 @@ def bind_relay(port: int) -> socket.socket:
         return socket.create_server((LOOPBACK, port))
     except OSError as error:
         raise ForwardError(
-            f"{LOOPBACK}:{port}: {error.strerror}: Postgres behind SSH is to be reached through it: end what "
-            "listens on it (another run of this stack?), or set postgresLocalPort to a free port"
+            f"{LOOPBACK}:{port}: {os.strerror(error.errno or 0)}: Postgres behind SSH is to be reached through it: end "
+            "what listens on it (another run of this stack?), or set postgresLocalPort to a free port"
         ) from None
 
 

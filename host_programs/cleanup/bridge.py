@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from documents.bridge.config import names_database
 from documents.marks import parse_owner_comment
 from documents.places import Database, Postgres
 from host_programs.backup import archives
@@ -21,6 +22,7 @@ from host_programs.messages import ScriptError, say
 from host_programs.postgres import isolation, measure
 from host_programs.postgres.dump_restore import name_scratch_database
 from host_programs.postgres.psql import quote_identifier, run_as_superuser
+from host_programs.postgres.renewal import renew_database
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,16 @@ class BridgeParts:
 def claim_directory(arguments: BridgeParts) -> ClaimedDirectory:
     """The first step of a bridge: its directory is there and names this stack. ScriptError if it is somebody else's."""
     directory.claim_directory(arguments.directory)
+    return arguments.directory
+
+
+def renew_bridge(arguments: BridgeParts) -> ClaimedDirectory:
+    """`claim_directory` once more; and role and database, if somebody removed or changed them since: the provider
+    believes its state, in which they are there. A config of ours that names them shows that they were."""
+    directory.claim_directory(arguments.directory)
+    configs = directory.list_configs(Path(arguments.directory.path))
+    if any(names_database(config.read_text(errors="replace"), arguments.database) for config in configs):
+        renew_database(arguments.postgres, arguments.stack, arguments.database)
     return arguments.directory
 
 

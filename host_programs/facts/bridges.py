@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Optional
 
+from documents.bridge.kinds import CONFIG_PATH
 from documents.places import NO_ARCHIVE, BridgeDeployment, Deployment
 from host_programs.backup import archives
 from host_programs.bridge.config import SettingsQuestion, find_refused_settings
-from host_programs.docker import belongs_to_stack
+from host_programs.docker import belongs_to_stack, find_path_on_host
 from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, read_config_owners
 from host_programs.messages import ScriptError
@@ -21,14 +22,16 @@ from verdicts.host_facts.host import BridgeFacts
 def read_bridge(deployment: BridgeDeployment, containers: Mapping[str, Container], has_image: bool) -> BridgeFacts:
     """All facts about one bridge. `containers`: the host's, by name; `has_image`: whether Docker has its image."""
     place, archive = deployment.place, deployment.archive
-    directory = Path(place.directory)
+    directory, container = Path(place.directory), containers.get(place.container)
+    config = find_path_on_host(container, CONFIG_PATH) if container else None
     # Without its image, the step that writes the config asks the bridge.
     refused = find_refused_settings(SettingsQuestion.of(deployment, place.image)) if has_image else ()
     return BridgeFacts(
-        container=containers.get(place.container),
+        container=container,
         image=has_image,
         directory=read_directory(place.directory),
         directory_writers=tuple(sorted(read_config_owners(directory))),
+        config=read_own_file(Path(config)) if config else None,
         registration=read_own_file(Path(deployment.registration_path)),
         ready_mark=read_text(directory / READY) or "",
         config_refused=refused,

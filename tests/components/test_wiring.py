@@ -25,6 +25,7 @@ from tests.components.recorder import COMMAND, PERMANENT_SEED, Recording, Resour
 from tests.facts import ARCHIVED_KEY, SEED
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
 from verdicts.host_facts.docker import IdRange
+from verdicts.host_facts.host import OwnFile
 
 WHATSAPP, CUSTOM = {"kind": "whatsapp"}, {
     "kind": "custom", "name": "irc", "network": "IRC", "image": "example.org/irc:v1.2.3", "port": 29343,
@@ -682,3 +683,19 @@ def test_one_bridge_s_outputs_are_at_the_top_and_several_are_objects(plan: Recor
     assert value_of(plan.outputs["verdict"]) == "PASS"
     assert value_of(many.outputs["irc"]["bot"]) == "@ircbot:echo6.co"
     assert "`!wa login`" in value_of(many.outputs["whatsapp"]["nextSteps"])
+
+
+def test_a_proof_that_cannot_stand_is_not_shown_as_a_pass_unless_it_was_made_anew() -> None:
+    """Somebody changed a registration by hand: `verdict PASS`, and the bridge ended with exit code 16."""
+    assert facts.deployed().bridges[0].registration is not None
+    spoilt = facts.changed(facts.deployed(), {"registration": replace(OwnFile(facts.STACK, 991, 991), changed=True)})
+    shown = {
+        began: record(spoilt, facts.defaults(), began=began).outputs
+        for began in ("2026-11-24T14:12:35.123457+00:00", "2026-11-24T14:12:35.123455+00:00")  # after and before AT
+    }
+    stale, fresh = shown.values()
+    for name in ("verdict", "stopAndCheck", "ready"):
+        told = value_of(stale[name])
+        assert told.startswith("not proven now: /opt/matrix/synapse/registration.yaml: was changed since `up` wrote it")
+        assert value_of(fresh[name]) == value_of(record(facts.deployed(), facts.defaults()).outputs[name])
+    assert value_of(stale["isolation"]) == value_of(fresh["isolation"])

@@ -38,11 +38,13 @@ class Directory:
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A file that should be ours. `stack` is the one that its first line names ("": none); `uid` and `gid` own it."""
+    """A file that should be ours. `stack` is the one that it names as its writer ("": none); `uid` and `gid` own it;
+    `changed`: whether it is not as it was written (documents/marks.py, seal)."""
 
     stack: str
     uid: int
     gid: int
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class BridgeFacts:
     """What belongs to one bridge. A thing that does not exist is None, False or empty.
 
     `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory;
+    `config` is the one that the container has;
     `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
     of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
     none), `going_back` the one that goBackTo names; `archives` maps an image to the newest archive that it left.
@@ -59,6 +62,7 @@ class BridgeFacts:
     image: bool
     directory: Directory
     directory_writers: tuple[str, ...]
+    config: Optional[OwnFile]
     registration: Optional[OwnFile]
     ready_mark: str
     config_refused: tuple[str, ...]
@@ -108,8 +112,8 @@ class HostFacts:
     (both by name); `workers` are those of the settings, by name; `doublepuppet` is the registration for double
     puppeting.
 
-    Dumps: `backup_syntax` is the interpreter's error in the edited script, as `LINE: reason: fix`; `dump_script_owner`
-    is the stack that our dump script names ("": none; None: there is no such file); `dumps_path` is where the nightly
+    Dumps: `backup_syntax` is the interpreter's error in the edited script, as `LINE: reason: fix`; `dump_script`
+    is ours; `dumps_path` is where the nightly
     dumps go ("": only the script knows; then `backup_dir` is the script's directory).
 
     `superuser_password` is a secret, from Postgres' container; `directory` is the stack's own; `bridges` are in the
@@ -139,7 +143,7 @@ class HostFacts:
     synapse_silent: str
     backup_script: Optional[File]
     backup_syntax: str
-    dump_script_owner: Optional[str]
+    dump_script: Optional[OwnFile]
     directory: Directory
     synapse_dir: Directory
     dumps_path: str
