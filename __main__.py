@@ -37,7 +37,7 @@ databases = {
     name: BridgeDatabase(name, BridgeDatabaseArgs(host, bridge, tokens[name], settings.isolated))
     for name, bridge in bridges.items()
 }
-images = {name: bridge_image(name, host, bridge) for name, bridge in bridges.items()}
+images = {name: bridge_image(name, host, bridge, databases[name].claimed) for name, bridge in bridges.items()}
 database_names = pulumi.Output.all(*(database.database for database in databases.values()))
 
 # Steps 4 and 5. The nightly dumps with the bridges' among them, one run, every dump proven.

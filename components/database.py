@@ -33,10 +33,11 @@ class BridgeDatabase(pulumi.ComponentResource):
     directory's step makes again what somebody removed (setting `reapply`), and its deletion, the last of all, drops
     them with whatever else of the bridge is still there. If a killed run left a role or database
     of ours that the state does not hold, it is imported.
-    Outputs: `database`, its name; `url`, a secret.
+    Outputs: `claimed`, True once the directory is this stack's; `database`, its name; `url`, a secret.
     Errors: a directory, a role or a database that is somebody else's.
     """
 
+    claimed: pulumi.Output[bool]
     database: pulumi.Output[str]
     url: pulumi.Output[str]
 
@@ -81,7 +82,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             lc_ctype="C",
             opts=options(place.database, found.database_exists),
         )
-        self.database = database.name
+        self.claimed, self.database = directory.then(True), database.name
         both = pulumi.Output.all(database.name, args.tokens)
         self.url = pulumi.Output.secret(both.apply(lambda values: bridge_database_url(args.bridge, values[1])))
-        self.register_outputs({"database": self.database, "url": self.url})
+        self.register_outputs({"claimed": self.claimed, "database": self.database, "url": self.url})

@@ -14,6 +14,7 @@ from documents.bridge.config import names_database
 from documents.marks import parse_owner_comment
 from documents.places import Database, Postgres
 from host_programs.backup import archives
+from host_programs.bridge import images
 from host_programs.docker import remove_container, remove_image, require_running
 from host_programs.files import directory, files
 from host_programs.files.directory import ClaimedDirectory
@@ -48,15 +49,18 @@ class BridgeParts:
 
 
 def claim_directory(arguments: BridgeParts) -> ClaimedDirectory:
-    """The first step of a bridge: its directory is there and names this stack. ScriptError if it is somebody else's."""
+    """The first step of a bridge: its directory is there, names this stack, and notes whether its image is still to be
+    pulled. ScriptError if it is somebody else's."""
     directory.claim_directory(arguments.directory)
+    if arguments.image:
+        images.note_image(Path(arguments.directory.path), arguments.image)
     return arguments.directory
 
 
 def renew_bridge(arguments: BridgeParts) -> ClaimedDirectory:
     """`claim_directory` once more; and role and database, if somebody removed or changed them since: the provider
     believes its state, in which they are there. A config of ours that names them shows that they were."""
-    directory.claim_directory(arguments.directory)
+    claim_directory(arguments)
     configs = directory.list_configs(Path(arguments.directory.path))
     if any(names_database(config.read_text(errors="replace"), arguments.database) for config in configs):
         renew_database(arguments.postgres, arguments.stack, arguments.database)
@@ -68,15 +72,23 @@ def cleanup_bridge(arguments: BridgeParts) -> None:
     archived."""
     remove_container(arguments.container, arguments.stack)
     _remove_database(arguments)
+    unused = _list_images(arguments)
     files.remove_files(arguments.registration)
     for config in directory.list_configs(Path(arguments.directory.path)):
         for path in files.remove_own_file(arguments.stack, config):
             say(f"removed: {path}")
     directory.release_directory(arguments.directory)
-    if arguments.image:
-        earlier = archives.list_earlier_archives(arguments.archives, arguments.program, arguments.owner)
-        for image in sorted({arguments.image, *(manifest.image for _, manifest in earlier)}):
-            remove_image(image)
+    for image in unused:
+        remove_image(image)
+
+
+def _list_images(arguments: BridgeParts) -> list[str]:
+    """The bridge's image and earlier ones, if `up` pulled them."""
+    if not arguments.image:
+        return []
+    earlier = archives.list_earlier_archives(arguments.archives, arguments.program, arguments.owner)
+    names = {arguments.image, *(manifest.image for _, manifest in earlier)}
+    return images.list_pulled(Path(arguments.directory.path), names)
 
 
 def read_comments(server: Postgres, subject: str) -> Mapping[str, Mapping[str, str]]:

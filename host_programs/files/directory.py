@@ -19,8 +19,9 @@ JOURNAL = ".homeserver.json"  # an edit that is in progress: synapse/homeserver_
 PROVEN = ".proven.json"  # the dumps that the proof made: host_programs/backup/proof.py writes it
 EVIDENCE = "stop-and-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
 DEPLOYED = "deployed.json"  # what is deployed, for the verb status: host_programs/status/deployed.py writes it
+PULLED = ".pulled"  # the images that were not on the host before: host_programs/bridge/images.py writes it
 NEWEST = "mautrix-host.pyz"  # a link to the newest program file, for a person: files/programs.py makes it
-OUR_FILES = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, NEWEST)
+OUR_FILES = (CLAIM, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, PULLED, NEWEST)
 
 
 @dataclass(frozen=True)

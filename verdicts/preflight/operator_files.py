@@ -63,7 +63,7 @@ def check_backup_script_file(facts: HostFacts, deployment: Deployment) -> FileEd
     if facts.backup_syntax:
         problems = (*problems, f"{path}:{facts.backup_syntax}")
     missing = () if check.has_call else ("the call of our dump script",)
-    change = make_diff(file.text, check.edited, path) if check.edited else ""
+    change = make_diff(file.text, check.edited, path, ours=True) if check.edited else ""
     return FileEdit(path, (*problems, *check.problems), check.warnings, missing, change)
 
 
