@@ -177,10 +177,10 @@ def make_cron_environment() -> dict[str, str]:
     return {"PATH": CRON_PATH, **named, **language}
 
 
-def run_script(command: Sequence[str], record: Path) -> None:
-    """Run the script with its arguments as cron would, and show what it says. ScriptError if it is not root's alone;
-    with its last lines if it fails, or takes longer than LIMIT. Whatever it has started ends with it then, and when
-    this process is ended."""
+def run_script(command: Sequence[str], record: Path, secrets: Sequence[str] = ()) -> None:
+    """Run the script with its arguments as cron would, and show what it says, but the secrets. ScriptError if it is not
+    root's alone; with its last lines if it fails, or takes longer than LIMIT. Whatever it has started ends with it
+    then, and when this process is ended."""
     script, environment = Path(command[0]), make_cron_environment()
     if foreign := find_foreign_owner(script):
         raise ScriptError(foreign)
@@ -210,7 +210,7 @@ def run_script(command: Sequence[str], record: Path) -> None:
         assert process.stdout is not None
         try:
             for raw in process.stdout:
-                last.append(clean_log(raw.decode(errors="replace").rstrip("\n"), ()))
+                last.append(clean_log(raw.decode(errors="replace").rstrip("\n"), secrets))
                 say(f"  {script.name} | {last[-1]}")
             process.wait()
         except BaseException:

@@ -239,10 +239,11 @@ def record(
     preview: bool = False,
     unknown: str = "",
     began: str = "",
+    secret: Collection[str] = (),
 ) -> Recording:
     """Run `__main__.py` on a host that looks like `facts`, as it `began`; the resources of the names `failing`
     fail. At preview, a step whose name matches `unknown` will run again, so that what it prints is not known.
-    Raises Stopped."""
+    `secret`: settings that were set so. Raises Stopped."""
     asyncio.set_event_loop(asyncio.new_event_loop())
     monitor = Monitor(failing, unknown)
     told: list[str] = []
@@ -251,7 +252,7 @@ def record(
     names: dict[str, Any] = {}
     mocks.set_mocks(monitor.mocks, project="mautrix-signal", stack=stack, preview=preview, monitor=monitor)
     values = {f"mautrix-signal:{key}": value for key, value in config.items() if value is not None}
-    pulumi.runtime.set_all_config(values)
+    pulumi.runtime.set_all_config(values, [f"mautrix-signal:{key}" for key in secret])
 
     def tell(message: str, *_: Any, **__: Any) -> None:
         told.append(message)

@@ -445,6 +445,23 @@ def test_no_secret_is_outside_a_secret_input(plan: Recording) -> None:
     assert plan["host-postgres"].secret_inputs == {"password"}
 
 
+def test_a_setting_that_was_set_as_a_secret_is_in_secret_inputs_alone() -> None:
+    """A passphrase in backupFilter stood in the state in the clear."""
+    secret = {
+        "backupFilter": "gpg --passphrase hunter2-filter -c",
+        "postgresPassword": "hunter2-postgres",
+        "bridges": json.dumps([{"kind": "signal", "bridgeConfig": {"network": {"api_hash": "hunter2-hash"}}}]),
+    }
+    config = {**facts.defaults(), "backupFilterSuffix": ".gpg", **secret}
+    made = record(facts.healthy(), config, secret=secret)
+    for name, found in made.resources.items():
+        plain = {key: value for key, value in found.inputs.items() if key not in found.secret_inputs}
+        assert "hunter2" not in json.dumps([plain, found.registered], default=str), name
+    told = [made.told, *(value_of(output) for output in made.outputs.values() if not is_secret(output))]
+    assert "hunter2" not in json.dumps(told, default=str)
+    assert "hunter2-filter" in made["backup-script"].inputs["stdin"], "it is there, and this looks at the right place"
+
+
 def test_a_command_s_text_says_what_it_does_and_holds_no_argument(plan: Recording) -> None:
     path = arguments(plan, "host-programs")["path"]
     for name, step in plan.steps.items():

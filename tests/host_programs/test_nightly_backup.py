@@ -90,7 +90,7 @@ class Box:
                 Database("matrix-postgres", "mas", "mas"),
             ),
             bridges=(Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),),
-            filtered=bool(plan.backup.filter),
+            filter=plan.backup.filter,
             postgres=Place("matrix-postgres", 5432, "synapse"),
             synapse_database="synapse",
             directory=str(self.bridge_dir),
@@ -190,6 +190,12 @@ def test_no_secret_that_the_script_prints_is_shown(box: Box) -> None:
     box.write(SCRIPT.replace("\nfind", "\necho '+ PGPASSWORD=hunter2-hunter2'\nexit 3\nfind"))
     said = box.run(INSTALL).stderr
     assert "its run failed with exit code 3" in said and "hunter2" not in said
+
+
+def test_a_filter_that_a_shell_quotes_in_its_error_is_not_shown(box: Box) -> None:
+    box.config = {"backupFilter": "gpg --passphrase hunter2 |;", "backupFilterSuffix": ".gpg"}
+    said = box.bad()
+    assert "syntax error" in said and "hunter2" not in said
 
 
 def test_the_script_runs_in_the_environment_that_cron_gives_it(box: Box) -> None:
