@@ -90,6 +90,8 @@ def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
         else:
             fix = "`pulumi destroy`, then `pulumi up` with restore set"
             _restore_archive(data, Path(arguments.restore), fix, settled)
+        if running := _find_own_container(arguments):  # somebody dropped the database under it
+            run_docker("restart", "--time", "30", running.id, check=False)
     elif note.get("key") != key:
         raise ScriptError(
             f"{data.database.container}: the keys in the database {data.database.database} are encrypted with another "

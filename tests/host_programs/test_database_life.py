@@ -567,6 +567,7 @@ class Running:
         monkeypatch.setattr(database_life, "remove_image", self.remove_image)
         box.again()
         self.begin(OLD)
+        self.calls.clear()
         box.server.sql("CREATE TABLE portal (name text); INSERT INTO portal VALUES ('old');", *ROLE)
 
     def begin(self, image: str, **changed: Any) -> DatabaseOrigin:
@@ -588,6 +589,16 @@ ROLE = ("mautrix_signal", "mautrix_signal")
 @pytest.fixture
 def bridge(box: Box, monkeypatch: pytest.MonkeyPatch) -> Running:
     return Running(box, monkeypatch)
+
+
+def test_a_bridge_whose_database_somebody_dropped_starts_anew_with_the_new_one(bridge: Running) -> None:
+    """It went on with the old content in its memory: ready, pinged, and no event arrived."""
+    bridge.box.again()
+    bridge.begin(OLD)
+    assert bridge.calls[-1] == f"restart --time 30 {bridge.there.id}" and bridge.box.began()["began"] == "none"
+    calls = [*bridge.calls]
+    bridge.begin(OLD)
+    assert bridge.calls == calls
 
 
 def test_before_another_image_the_bridge_stops_and_its_database_is_archived(bridge: Running) -> None:
