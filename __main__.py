@@ -37,7 +37,7 @@ databases = {
     name: BridgeDatabase(name, BridgeDatabaseArgs(host, bridge, tokens[name], settings.isolated, after=secrets.judged))
     for name, bridge in bridges.items()
 }
-images = {name: bridge_image(name, host, bridge) for name, bridge in bridges.items()}
+images = {name: bridge_image(name, host, bridge, databases[name].claimed) for name, bridge in bridges.items()}
 database_names = pulumi.Output.all(*(database.database for database in databases.values()))
 
 # Steps 4 and 5. The nightly dumps with the bridges' among them, one run, every dump proven.
@@ -77,7 +77,7 @@ for name, bridge in bridges.items():
         # a replacement that `up` does not make.
         opts=pulumi.ResourceOptions(depends_on=[check.resource]),
     )
-    outputs[bridge.key] = bridge_outputs(bridge, check, container, databases[name], isolation, tokens[name])
+    outputs[bridge.key] = bridge_outputs(observed, bridge, check, container, databases[name], isolation, tokens[name])
 
 # Steps 19 and 20. What is left for the operator; on the host, what `status` needs to know.
 host.record(deployment)

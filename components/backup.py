@@ -30,7 +30,7 @@ def backup_arguments(deployment: Deployment, synapse_database: str) -> NightlyBa
         suffix=f".{deployment.shared_name}.sql.gz{plan.suffix}",
         databases=deployment.dumped_databases,
         bridges=deployment.databases,
-        filtered=bool(plan.filter),
+        filter=plan.filter,
         postgres=deployment.postgres,
         synapse_database=synapse_database,
         directory=deployment.shared_directory,

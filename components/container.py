@@ -52,13 +52,16 @@ def container_version(
     return pulumi.Output.unsecret(pulumi.Output.from_input(text).apply(lambda rendered: fingerprint(rendered, *parts)))
 
 
-def bridge_image(name: str, host: MatrixHost, bridge: BridgeDeployment) -> docker.RemoteImage:
+def bridge_image(
+    name: str, host: MatrixHost, bridge: BridgeDeployment, claimed: pulumi.Input[bool]
+) -> docker.RemoteImage:
     """The image, pulled while other resources are made. It is not part of the container's component, which waits for
-    the stop-and-check: by then the old bridge may be without its password, and must not wait for a download. The
-    image of the version before stays for the way back, until the next upgrade or until the bridge is removed."""
+    the stop-and-check: by then the old bridge may be without its password, and must not wait for a download. `claimed`:
+    the bridge's directory notes whether the image was there before. The image of the version before stays for the way
+    back, until the next upgrade or until the bridge is removed."""
     return docker.RemoteImage(
         f"{name}-image",
-        name=bridge.place.image,
+        name=pulumi.Output.from_input(claimed).apply(lambda _: bridge.place.image),
         keep_locally=True,
         opts=pulumi.ResourceOptions(provider=host.docker),
     )

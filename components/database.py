@@ -32,13 +32,15 @@ class BridgeDatabase(pulumi.ComponentResource):
     """`mautrix:bridge:Database`: the bridge's own directory on the host, its role and its database.
 
     Makes: the directory, which notes that a role and a database of these names are this stack's; the role, which may
-    log in and nothing else; the database that it owns. The provider makes both and drops neither: the deletion of the
-    directory, the last of all, drops them with whatever else of the bridge is still there. A role or a database of ours
-    that the state does not hold is imported.
+    log in and nothing else; the database that it owns. The provider makes both, believes its state, and drops neither.
+    So the directory's step makes again what somebody removed (setting `reapply`), and its deletion, the last of all,
+    drops them with whatever else of the bridge is still there. A role or a database of ours that the state does not
+    hold is imported.
     Outputs: `database`, its name; `url`, a secret.
     Errors: a directory, a role or a database that is somebody else's.
     """
 
+    claimed: pulumi.Output[bool]
     database: pulumi.Output[str]
     url: pulumi.Output[str]
 
@@ -49,6 +51,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             f"{name}-directory",
             pulumi.Output.from_input(args.after).apply(lambda _: bridge_parts(args.bridge, args.isolated)),
             create=cleanup.claim_directory,
+            update=cleanup.renew_bridge,
             delete=cleanup.cleanup_bridge,
             # No trigger, also if the directory changes: a replaced one would clean up a bridge that lives.
             opts=pulumi.ResourceOptions(parent=self),
@@ -82,7 +85,7 @@ class BridgeDatabase(pulumi.ComponentResource):
             lc_ctype="C",
             opts=options(place.database, found.database_exists),
         )
-        self.database = database.name
+        self.claimed, self.database = directory.then(True), database.name
         both = pulumi.Output.all(database.name, args.tokens)
         self.url = pulumi.Output.secret(both.apply(lambda values: bridge_database_url(args.bridge, values[1])))
-        self.register_outputs({"database": self.database, "url": self.url})
+        self.register_outputs({"claimed": self.claimed, "database": self.database, "url": self.url})

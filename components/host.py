@@ -118,12 +118,13 @@ class MatrixHost(pulumi.ComponentResource):
         access = observed.postgres
         self.postgres = postgresql.Provider(
             f"{name}-postgres",
-            host=access.address,
-            port=access.port,
+            host=access.address.host,
+            port=access.address.port,
             username=access.superuser,
             password=access.password,
             database="postgres",
-            sslmode=access.sslmode,
+            sslmode=access.address.sslmode,
+            sslrootcert=access.address.root_certificate or None,
             connect_timeout=15,
             superuser=False,  # it is one; so the provider does not ask for the role's password, which is not its own
             opts=child,

@@ -16,32 +16,41 @@ from settings.fields import Settings
 from verdicts.host_facts.docker import id_on_host
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.findings import BridgeFindings, preflight
-from verdicts.status.evaluation import find_status_warnings
-from workstation.machine import PUT_BACK, DockerAddress, LocalMachine, Machine, MachineError, SshMachine
+from verdicts.status.evaluation import find_doubts, find_status_warnings
+from workstation.machine import (
+    PUT_BACK,
+    DockerAddress,
+    LocalMachine,
+    Machine,
+    MachineError,
+    PostgresAddress,
+    SshMachine,
+)
 
 
 @dataclass(frozen=True)
 class PostgresAccess:
     """Where Pulumi's provider reaches the server, and as which superuser. The password is a secret."""
 
-    address: str
-    port: int
+    address: PostgresAddress
     superuser: str
     password: pulumi.Output[str]
-    sslmode: str
 
 
 @dataclass(frozen=True)
 class ObservedHost:
     """What the components need to know of the host. `synapse_owner`, `bridge_owner`: uid and gid that Synapse's process
     and a bridge's user have there; `bridges`: what was found of each, by its key; `deployed`: whether a bridge of this
-    stack has a database there already."""
+    stack has a database there already; `doubts`: by a bridge's key and an output's name, why a proof of the last `up`
+    cannot stand; `began`: when the look did (documents/timestamps.py, now)."""
 
     docker: DockerAddress
     postgres: PostgresAccess
     synapse_owner: tuple[int, int]
     bridge_owner: tuple[int, int]
     bridges: dict[str, BridgeFindings]
+    doubts: dict[str, dict[str, str]]
+    began: str
 
     @property
     def deployed(self) -> bool:
@@ -61,14 +70,12 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     """Raises pulumi.RunError, one line a problem, if the host is not ready. At preview it tells the warnings, and what
     will change as diffs."""
     try:
-        over_ssh, preview = settings.ssh is not None, pulumi.runtime.is_dry_run()
         request = FactsRequest(
             deployment,
             settings.isolated,
             settings.synapse_database,
             settings.postgres_password,
-            over_ssh,
-            health=preview,
+            over_ssh=settings.ssh is not None,
         )
         facts = machine.run(observe, request)
         seen = facts.host
@@ -79,7 +86,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
             raise pulumi.RunError("\n".join([head, *(f"- {problem}" for problem in findings.problems)]))
         container = seen.postgres_container
         address = container.host_on(settings.network) if container else ""
-        postgres = machine.postgres(address, settings.postgres_port)
+        postgres = machine.postgres(PostgresAddress(address, settings.postgres_port, settings.postgres_sslmode))
     except MachineError as error:
         raise pulumi.RunError(str(error)) from None
     if pulumi.runtime.is_dry_run():
@@ -92,14 +99,21 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
     return ObservedHost(
         docker=machine.docker(seen.docker_host),
         postgres=PostgresAccess(
-            *postgres,
+            postgres,
             superuser=settings.postgres_superuser,
             password=pulumi.Output.secret(seen.postgres.superuser_password),
-            sslmode=settings.postgres_sslmode,
         ),
         synapse_owner=_synapse_owner(seen),
         bridge_owner=(id_on_host(UID, seen.uids), id_on_host(GID, seen.gids)),
         bridges={bridge.key: found for bridge, found in zip(deployment.bridges, findings.bridges, strict=True)},
+        doubts={
+            bridge.key: {
+                **(find_doubts(facts.health, bridge.place.container) if facts.health else {}),
+                **found.doubts,
+            }
+            for bridge, found in zip(deployment.bridges, findings.bridges, strict=True)
+        },
+        began=facts.began,
     )
 
 

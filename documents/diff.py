@@ -1,36 +1,35 @@
 """The lines that an edit changes, for a screen or a CI log.
 
-homeserver.yaml and pg_backup.sh hold secrets. So a diff shows none of the lines around a change. A changed line of the
-operator's (a list or mapping in braces, which has to be split) may hold secrets too: they are shown as `…`.
+homeserver.yaml and pg_backup.sh hold secrets, in more forms than a search can know. So a diff shows our own lines and
+their numbers, and nothing of anybody else's: none of the lines around a change, and of a line of the operator's that is
+replaced (a list or mapping in braces, which has to be split) only our mark.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 
-from documents.masking import SECRET_NAME, looks_secret
+from documents.homeserver.positions import MARK
 
 HIDDEN = "…"
-_SHOWN = re.compile(r"(?i)(?:true|false|yes|no|on|off|null|~)\Z")
-_VALUE = r"(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*')(?=[\s,}\]]|\Z)|[^\s,}\]#]\S*?(?=[,}\]]*(?:\s|\Z))"
-_PAIR = re.compile(rf"(?i)\b({SECRET_NAME})([\"']?[ \t]*:[ \t]+)({_VALUE})")
-_ADDRESS = re.compile(r"(://[^\s:/@]*:)[^\s/@]+@")
 
 
-def hide_secrets(line: str) -> str:
-    """Hides the values whose keys look secret, and the passwords in addresses."""
-    return _ADDRESS.sub(rf"\1{HIDDEN}@", _PAIR.sub(_hide_value, line))
-
-
-def _hide_value(pair: re.Match[str]) -> str:
-    key, colon, value = pair.groups()
-    return f"{key}{colon}{HIDDEN}" if looks_secret(key) and not _SHOWN.match(value) else pair[0]
-
-
-def make_diff(old: str, new: str, name: str) -> str:
-    """The unified diff without context, secrets hidden; "" if no line differs. An end of line that the last line gets
-    is no difference."""
+def make_diff(old: str, new: str, name: str, ours: bool = False) -> str:
+    """The unified diff without context; "" if no line differs. An end of line that the last line gets is no difference.
+    `ours`: a line that is replaced is ours, too."""
     before, after = old.splitlines(), new.splitlines()
     lines = difflib.unified_diff(before, after, f"a/{name.lstrip('/')}", f"b/{name.lstrip('/')}", n=0, lineterm="")
-    return "".join(f"{hide_secrets(line)}\n" for line in lines)
+    shown, replaces, hidden = [], False, 0
+    for number, line in enumerate(lines):
+        if line.startswith("@@"):
+            replaces, hidden = False, 0
+        elif number > 1 and not ours and line.startswith("-"):
+            replaces, hidden = True, hidden + 1
+            line = f"-{HIDDEN}"
+        elif replaces:  # the first are what became of his lines, and what has no mark is the rest of one
+            mark = MARK.search(line)
+            if hidden or not mark:
+                line = f"+{HIDDEN}" + (f"  # pulumi stack {mark['owners']}" if mark else "")
+            hidden = max(hidden - 1, 0)
+        shown.append(f"{line}\n")
+    return "".join(shown)

@@ -3,6 +3,7 @@ file that we write."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ ATTEMPT_LABEL = "mautrix-bridge.attempt"  # a counter, see verdicts/preflight/br
 TOKENS_LABEL = "mautrix-bridge.tokens"  # the tokenGeneration that the container was made with
 
 _COMMENT = "mautrix-bridge: "
+_SEAL = "# as written: sha256 "
 _WRITTEN = re.compile(r"\A# .*\bwritten by the Pulumi stack (\S+)\.\r?(?:\n|\Z)")
 
 
@@ -20,6 +22,21 @@ def file_owner(text: str) -> str:
     """The stack that a file's first line names as its writer; "" if it names none."""
     match = _WRITTEN.match(text)
     return match.group(1) if match else ""
+
+
+def seal(text: str) -> str:
+    """The text with a last line, a comment, by which a later look sees whether somebody changed the file since."""
+    return f"{text}{_SEAL}{_hash(text)}\n"
+
+
+def is_sealed(text: str) -> bool:
+    """Whether the text is as `seal` made it."""
+    written, mark, digest = text.rpartition(_SEAL)
+    return bool(mark) and digest == f"{_hash(written)}\n"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def owner_comment(stack: str, **values: object) -> str:

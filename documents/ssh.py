@@ -23,6 +23,7 @@ _OPTIONS = (
     "ControlMaster=auto",
     f"ControlPath={CONTROL_DIRECTORY}/mautrix-%C",
     "ControlPersist=60",
+    "StreamLocalBindUnlink=yes",  # the way to Postgres is a socket, which a connection that was lost leaves behind
 )
 _ADDRESS = r"(?:([A-Za-z0-9_][A-Za-z0-9._-]*)@)?([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:]+\])(?::([0-9]{1,5}))?"
 

@@ -1,16 +1,21 @@
 """Times as Docker, the bridges' logs and our file names write them, in seconds since the epoch; None if the text is no
-such time."""
+such time. And the present one, as text."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Optional
 
 # Docker writes nine digits of a second; datetime.fromisoformat of Python 3.9 reads three or six, and no Z.
 _RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 _FILE_NAME = re.compile(r"\d{8}T\d{6}Z")
+
+
+def now() -> str:
+    """As 2026-11-24T14:12:35.123456+00:00: a later one is greater."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
 def rfc3339_seconds(text: str) -> Optional[float]:

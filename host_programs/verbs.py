@@ -13,6 +13,7 @@ VERBS = {
     "secrets make-seed": "host_programs.secrets:make_seed",
     "secrets make-permanent": "host_programs.bridge.pickle_keys:make_permanent_seed",
     "directory claim": "host_programs.cleanup.bridge:claim_directory",
+    "bridge renew": "host_programs.cleanup.bridge:renew_bridge",
     "bridge cleanup": "host_programs.cleanup.bridge:cleanup_bridge",
     "public shut-out": "host_programs.postgres.isolation:shut_public_out",
     "public renew": "host_programs.postgres.isolation:renew_isolation",

@@ -6,7 +6,7 @@ Each bad value is one line: the key, the value, and what it should be. A secret'
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -24,11 +24,13 @@ def read() -> Settings:
     import pulumi
 
     config = pulumi.Config()
+    texts = {key_of(field.name): config.get(key_of(field.name)) for field in fields(Settings)}
+    secret = {key for key in texts if pulumi.runtime.is_config_secret(config.full_key(key))}
     try:
-        settings = parse({key_of(field.name): config.get(key_of(field.name)) for field in fields(Settings)})
+        settings = parse(texts, secret)
     except BadSettings as bad:
         raise pulumi.RunError(str(bad)) from None
-    if settings.postgres_password and not pulumi.runtime.is_config_secret(config.full_key("postgresPassword")):
+    if settings.postgres_password and "postgresPassword" not in secret:
         raise pulumi.RunError(
             "postgresPassword: is in plain text in the stack's config; "
             "set it with `pulumi config set --secret postgresPassword`"
@@ -36,12 +38,13 @@ def read() -> Settings:
     return settings
 
 
-def parse(texts: Mapping[str, str | None]) -> Settings:
-    """Settings from config values by key, as Pulumi keeps them: text, lists and mappings as JSON.
+def parse(texts: Mapping[str, str | None], secret: Collection[str] = ()) -> Settings:
+    """Settings from config values by key, as Pulumi keeps them: text, lists and mappings as JSON; `secret` are the keys
+    that were set with --secret.
 
     Raises BadSettings with a line for each key that is missing or bad.
     """
-    parsed, problems = _check_fields(Settings, texts)
+    parsed, problems = _check_fields(Settings, texts, secret)
     for field in fields(Settings):
         key = key_of(field.name)
         if texts.get(key) == "" and field.metadata["empty"]:
@@ -50,7 +53,7 @@ def parse(texts: Mapping[str, str | None]) -> Settings:
             problems.append(f"{key}: not set; set it with `pulumi config set {key} …`")
     bridges: list[BridgeSettings] = []
     for number, entry in enumerate(parsed.pop("bridges", ())):
-        bridge, bad = _parse_entry(f"bridges[{number}]", entry)
+        bridge, bad = _parse_entry(f"bridges[{number}]", entry, entry if "bridges" in secret else ())
         problems += bad
         if bridge:
             bridges.append(bridge)
@@ -62,9 +65,11 @@ def parse(texts: Mapping[str, str | None]) -> Settings:
     return Settings(**parsed, bridges=tuple(bridges))
 
 
-def _parse_entry(setting: str, entry: Mapping[str, Any]) -> tuple[BridgeSettings | None, list[str]]:
+def _parse_entry(
+    setting: str, entry: Mapping[str, Any], secret: Collection[str]
+) -> tuple[BridgeSettings | None, list[str]]:
     """One entry of `bridges`: its settings, or None and a line for each bad key."""
-    parsed, problems = _check_fields(BridgeSettings, entry, f"{setting}.")
+    parsed, problems = _check_fields(BridgeSettings, entry, secret, f"{setting}.")
     keys = [key_of(field.name) for field in fields(BridgeSettings) if "check" in field.metadata]
     for key in sorted(entry.keys() - {*keys}):
         problems.append(f"{setting}.{key}: no such key: should be one of {', '.join(keys)}")
@@ -77,7 +82,9 @@ def _parse_entry(setting: str, entry: Mapping[str, Any]) -> tuple[BridgeSettings
     return BridgeSettings(setting=setting, bridge=bridge, **{**bridge_defaults(bridge), **parsed}), []
 
 
-def _check_fields(kind: type, texts: Mapping[str, Any], where: str = "") -> tuple[dict[str, Any], list[str]]:
+def _check_fields(
+    kind: type, texts: Mapping[str, Any], secret: Collection[str], where: str = ""
+) -> tuple[dict[str, Any], list[str]]:
     """The typed values by field, and a line for each bad one. What is empty is left out."""
     parsed: dict[str, Any] = {}
     problems = []
@@ -89,7 +96,7 @@ def _check_fields(kind: type, texts: Mapping[str, Any], where: str = "") -> tupl
         try:
             parsed[field.name] = field.metadata["check"](value if isinstance(value, str) else json.dumps(value))
         except ValueError as error:
-            secret = key in ("bridges", "bridgeConfig") or not isinstance(value, (str, int))  # it may hold one
-            shown = "" if secret else f"{value!r} "
+            may_hold_one = key in ("bridges", "bridgeConfig") or not isinstance(value, (str, int))
+            shown = "" if key in secret or may_hold_one else f"{value!r} "
             problems.append(f"{where}{key}: {shown}should be {error}")
     return parsed, problems

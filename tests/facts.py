@@ -124,6 +124,7 @@ def _met() -> BridgeFacts:
         directory_writers=(),
         claimed=(),
         keys={},
+        config=None,
         registration=None,
         ready_mark="",
         config_refused=(),
@@ -173,7 +174,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         host_paths={"/data/homeserver.yaml": "/opt/matrix/synapse/homeserver.yaml"},
         backup_script=File(text=BACKUP_SCRIPT, writable=True),
         backup_syntax="",
-        dump_script_owner=None,
+        dump_script=None,
         directory=_directory(),
         synapse_dir=_directory(entries=("homeserver.yaml",)),
         dumps_path="/opt/matrix/backups",
@@ -205,11 +206,12 @@ def deployed() -> HostFacts:
         directory_writers=(STACK,),
         claimed=place.names,
         keys={KEY: f"{plan.bridges[0].place.directory}/config-0123456789ab/config.yaml"},
+        config=OwnFile(STACK, 1337, 1337),
         registration=OwnFile(STACK, 991, 991),
     )
     return changed(
         replace(host, bridges=(own,)),
-        directory=_directory(entries=(".stack",), stack=STACK),
+        directory=_directory(entries=(".proven.json", ".stack", "deployed.json"), stack=STACK),
         doublepuppet=OwnFile(STACK, 991, 991),
         postgres=replace(
             host.postgres,
@@ -224,7 +226,7 @@ def deployed() -> HostFacts:
         ),
         homeserver=File(text=add_entries(HOMESERVER, Entries.of(plan)), writable=True),
         backup_script=File(text=script, writable=True),
-        dump_script_owner=STACK,
+        dump_script=OwnFile(STACK, 0, 0),
     )
 
 

@@ -295,6 +295,16 @@ def test_any_list_of_bridges_is_taken_or_refused_with_the_place(entries: list[di
         assert all(line.startswith("bridges") for line in str(bad).split("\n"))
 
 
+@pytest.mark.parametrize("text", [None, "no list", '[{"kind": "hunter2", "port": "hunter2"}]'])
+def test_a_value_that_was_set_as_a_secret_is_in_no_message(text: str | None) -> None:
+    """A backupFilter with a passphrase in it, and a line break at its end."""
+    every = dict.fromkeys(PROJECT["config"], "hunter2\n\tno value")
+    texts: dict[str, str | None] = {**defaults(), **every, "bridges": text or "hunter2"}
+    with pytest.raises(BadSettings) as bad:
+        parse(texts, every)
+    assert "backupFilter: should be" in str(bad.value) and "hunter2" not in str(bad.value)
+
+
 def test_the_password_is_never_in_a_message() -> None:
     told = lines(postgresPassword="hunter2-hunter2", domain="a b")
     assert not any("hunter2" in line for line in told)

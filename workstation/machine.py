@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 import subprocess
 import sys
 from abc import ABC, abstractmethod
@@ -18,7 +19,14 @@ from host_programs.program_file import ProgramFile
 from host_programs.verbs import words_of
 from host_programs.wire import from_json, result_of, to_json
 from verdicts.ssh_errors import explain_lost_connection, explain_refused_command
-from workstation.ssh_client import LOOPBACK, ForwardError, forward_port, make_control_directory, read_client_settings
+from workstation.postgres_relay import LOOPBACK, SSLMODE, bind_relay, open_tls, start_relay
+from workstation.ssh_client import (
+    ForwardError,
+    forward_socket,
+    make_control_directory,
+    open_socket,
+    read_client_settings,
+)
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -40,6 +48,17 @@ class DockerAddress:
 
     host: str
     ssh_opts: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class PostgresAddress:
+    """Postgres on that machine, as Pulumi's provider takes it. `sslmode`: disable, require, or verify-ca with the file
+    `root_certificate`, whose path is below the project."""
+
+    host: str
+    port: int
+    sslmode: str
+    root_certificate: str = ""
 
 
 def write_program_file(program: ProgramFile, project: Path) -> Path:
@@ -68,8 +87,9 @@ class Machine(ABC):
         """`address`: the daemon's on that machine."""
 
     @abstractmethod
-    def postgres(self, address: str, port: int) -> tuple[str, int]:
-        """Where Pulumi's provider reaches what the machine reaches at `address` and `port`. Raises MachineError."""
+    def postgres(self, address: PostgresAddress) -> PostgresAddress:
+        """Where Pulumi's provider reaches what the machine reaches at that address, until this program ends. Raises
+        MachineError."""
 
     @abstractmethod
     def step_command(self, path: str, words: str) -> str:
@@ -128,8 +148,8 @@ class LocalMachine(Machine):
     def docker(self, address: str) -> DockerAddress:
         return DockerAddress(address)
 
-    def postgres(self, address: str, port: int) -> tuple[str, int]:
-        return address, port
+    def postgres(self, address: PostgresAddress) -> PostgresAddress:
+        return address
 
     def step_command(self, path: str, words: str) -> str:
         return f"python3 -I {shlex.quote(path)} {words}"
@@ -155,13 +175,20 @@ class SshMachine(Machine):
     def docker(self, address: str) -> DockerAddress:
         return DockerAddress(self._address.docker_url(address), self._address.options)
 
-    def postgres(self, address: str, port: int) -> tuple[str, int]:
-        target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    def postgres(self, address: PostgresAddress) -> PostgresAddress:
+        certificate = BUILD / f"postgres-{self._local_port}.crt"
         try:
-            forward_port(self._address, self._local_port, target, self._project / BUILD / f"port-{self._local_port}")
+            listener = bind_relay(self._local_port)  # before anything is told of it
+            path = forward_socket(self._address, f"mautrix-{self._local_port}.sock", f"{address.host}:{address.port}")
+
+            def connect() -> socket.socket:
+                connection = open_socket(path)
+                return open_tls(connection) if address.sslmode == "require" else connection
+
+            start_relay(listener, connect, self._project / certificate)
         except ForwardError as error:
             raise MachineError(str(error)) from None
-        return LOOPBACK, self._local_port
+        return PostgresAddress(LOOPBACK, self._local_port, SSLMODE, str(certificate))
 
     def step_command(self, path: str, words: str) -> str:
         return self._address.shell_text(f"python3 -I {shlex.quote(path)} {words}")

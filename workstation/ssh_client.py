@@ -1,7 +1,6 @@
 """The OpenSSH client of this machine: its settings for a host, and the way to Postgres through its shared connection.
 
-The shared connection (`ControlMaster`) stays for a minute after the last command, so the port outlives the Pulumi
-program: the provider needs it until the operation ends. Nothing listens on the host.
+The shared connection (`ControlMaster`) stays for a minute after the last command. Nothing listens on the host.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ from pathlib import Path
 
 from documents.ssh import CONTROL_DIRECTORY, SshAddress
 
-LOOPBACK = "127.0.0.1"
 _ANSWER_SECONDS = 40.0
-_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 """What a Postgres client asks first. Any server answers it with one byte (PostgreSQL 15, protocol-message-formats)."""
 
 
@@ -35,36 +33,49 @@ def read_client_settings(address: SshAddress) -> dict[str, str]:
     return {key: value for key, _, value in (line.partition(" ") for line in lines)}
 
 
-def make_control_directory() -> None:
+def make_control_directory() -> Path:
     """The client does not make it. It is in the account's home, as the client takes `~`."""
-    Path(CONTROL_DIRECTORY.replace("~", pwd.getpwuid(os.getuid()).pw_dir)).mkdir(mode=0o700, exist_ok=True)
+    directory = Path(CONTROL_DIRECTORY.replace("~", pwd.getpwuid(os.getuid()).pw_dir))
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory
 
 
-def forward_port(address: SshAddress, port: int, target: str, note: Path) -> None:
-    """Have this machine's `port` lead to Postgres at `target` (HOST:PORT as the host sees it), and prove it by a
-    question. The client must have a shared connection already; a port that leads there already is fine. The file `note`
-    keeps the target: the client takes the way to an earlier one away only if it is named. Raises ForwardError."""
+def forward_socket(address: SshAddress, name: str, target: str) -> Path:
+    """Have a socket of this name lead to Postgres at `target` (HOST:PORT as the host sees it), and prove it by a
+    question. Nobody else can open it: it is in the control directory, with mode 0600 (StreamLocalBindMask). The client
+    must have a shared connection already. A file beside the socket keeps the target: the client takes the way to an
+    earlier one away only if it is named. Raises ForwardError."""
+    path = make_control_directory() / name
+    note = path.with_suffix(".target")
     if note.exists() and note.read_text() != target:
-        _run(address.words("-O", "cancel", "-L", f"{LOOPBACK}:{port}:{note.read_text()}"))
+        _run(address.words("-O", "cancel", "-L", f"{path}:{note.read_text()}"))
     note.write_text(target)
-    done = _run(address.words("-O", "forward", "-L", f"{LOOPBACK}:{port}:{target}"))
-    if "Port forwarding failed" in done.stderr:
-        raise ForwardError(
-            f"{LOOPBACK}:{port}: another program listens on it, and Postgres on {address.url} is to be reached through "
-            "it: end that, or set postgresLocalPort to a free port"
-        )
+    done = _run(address.words("-O", "forward", "-L", f"{path}:{target}"))
     if done.returncode:
         raise ForwardError(f"{address.url}: no shared connection: {_first_line(done.stderr)}: run this again")
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=_ANSWER_SECONDS) as connection:
-            connection.sendall(_SSL_REQUEST)
+        with open_socket(path) as connection:
+            connection.sendall(SSL_REQUEST)
             answer = connection.recv(1)
     except ConnectionError:
         answer = b""
     except OSError as error:
-        raise ForwardError(f"{LOOPBACK}:{port}: {error}") from None
+        raise ForwardError(f"{path}: {error}") from None
     if answer not in (b"S", b"N"):
         raise ForwardError(_explain(address, target))
+    return path
+
+
+def open_socket(path: Path) -> socket.socket:
+    """A connection to the socket. Raises OSError."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(_ANSWER_SECONDS)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _explain(address: SshAddress, target: str) -> str:

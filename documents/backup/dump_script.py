@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
+from documents.marks import seal
 from documents.places import Deployment
 
 CLOSING_LINE = "PostgreSQL database dump complete"  # how every whole dump of pg_dump ends
@@ -29,7 +30,7 @@ def render_dump_script(template: str, deployment: Deployment) -> str:
         f"suffix={shlex.quote(plan.suffix)}",
         *([f"export DOCKER_HOST={shlex.quote(deployment.docker_host)}"] if deployment.docker_host else ()),
     )
-    return _SETTINGS.sub(lambda _: "".join(f"{line}\n" for line in settings), template)
+    return seal(_SETTINGS.sub(lambda _: "".join(f"{line}\n" for line in settings), template))
 
 
 def parse_dump_script_owner(text: str) -> str:

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from documents.credentials import DoublePuppet, Keys, Tokens
+from documents.marks import seal
 from documents.places import BridgeDeployment, StackConfig
 from documents.yaml_text import render_yaml
 
@@ -72,8 +73,10 @@ def doublepuppet_sender(appservice_id: str) -> str:
 
 
 def _render(document: dict[str, Any], title: str, stack: str) -> str:
-    return render_yaml(
-        document,
-        f"{title}, written by the Pulumi stack {stack}.",
-        "Do not edit: the next `pulumi up` that changes it writes it anew. It holds secrets.",
+    return seal(
+        render_yaml(
+            document,
+            f"{title}, written by the Pulumi stack {stack}.",
+            "Do not edit: the next `pulumi up` that changes it writes it anew. It holds secrets.",
+        )
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from documents.backup.backup_script import DumpCall
@@ -29,8 +29,8 @@ from host_programs.postgres import dump_restore, dumps
 class NightlyBackup:
     """`script`: the operator's, "" if there is none; `dump_script`: the text of ours, which `call` runs; `suffix`:
     how the names of its dumps end. `databases`: what it dumps; the dumps of `bridges`, some of these, are restored as a
-    proof. `filtered`: each dump goes through a command that makes it unreadable for us. `synapse_database`: what the
-    operator's own dumps are of. `directory`: the stack's own."""
+    proof. `filter`: the command that makes each dump unreadable for us ("": none); it may hold a secret.
+    `synapse_database`: what the operator's own dumps are of. `directory`: the stack's own."""
 
     script: str
     call: DumpCall
@@ -38,7 +38,7 @@ class NightlyBackup:
     suffix: str
     databases: tuple[Database, ...]
     bridges: tuple[Database, ...]
-    filtered: bool
+    filter: str = field(repr=False)
     postgres: Postgres
     synapse_database: str
     directory: str
@@ -80,19 +80,20 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
         undo.callback(proof.remove_empty, new_directories)
         undo.callback(_delete_recorded, record)
         if runs_script:
-            scripts.run_script([str(script)], record)
+            scripts.run_script([str(script)], record, [arguments.filter])
         else:
-            scripts.run_script([str(dump_script), target if is_kept else f"{private}/dumps"], record)
+            directory = target if is_kept else f"{private}/dumps"
+            scripts.run_script([str(dump_script), directory], record, [arguments.filter])
         recorded = scripts.read_record(record)
         made, by_name = [path for _, path in recorded], dict(recorded)
         _require_all(arguments, by_name.keys(), script if runs_script else dump_script)
         container = arguments.postgres.container
-        proven = [proof.prove_own_dump(name, path, container, arguments.filtered) for name, path in recorded]
+        proven = [proof.prove_own_dump(name, path, container, bool(arguments.filter)) for name, path in recorded]
         if runs_script:
             folder, since = made[0].parent, begin.stat().st_mtime_ns  # by the disk's clock, as the dumps' times
             proven += proof.prove_operators_dumps(folder, made, since, container, arguments.synapse_database)
         restorable = {bridge: by_name[bridge.database] for bridge in arguments.bridges}
-        if arguments.filtered:  # unreadable for us: others are made
+        if arguments.filter:  # unreadable for us: others are made
             restorable = {bridge: private / f"{bridge.database}.sql" for bridge in arguments.bridges}
             for bridge, path in restorable.items():
                 with path.open("wb") as file:

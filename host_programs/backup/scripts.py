@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -26,6 +28,7 @@ from host_programs.messages import ScriptError, say
 RECORD = "MAUTRIX_BACKUP_RECORD"  # names a file: bridge_backup.sh writes a line `DATABASE PATH` there for each dump
 LAST_LINES = 20
 LIMIT = 6 * 3600.0  # seconds that a run may take
+CRON_PATH = "/usr/bin:/bin"  # crontab(5)
 
 
 def _put_back(path: Path, old: Optional[bytes], written: bytes) -> None:
@@ -149,10 +152,43 @@ def _find_line(error: str) -> int:
     return int(match[1]) if match else 1
 
 
-def run_script(command: Sequence[str], record: Path) -> None:
-    """Run the script with its arguments as cron would, and show what it says. ScriptError with its last lines if it
-    fails, or takes longer than LIMIT. Whatever it has started ends with it then, and when this process is ended."""
-    script, home = Path(command[0]), os.path.expanduser("~")
+def find_foreign_owner(path: Path) -> str:
+    """Who else than root can change the program, as a line with the command that mends it; "" if nobody can. Root must
+    not run it then."""
+    program, owners = Path(os.path.realpath(path)), (0, os.geteuid())
+    for place in dict.fromkeys([program, *program.parents, *path.absolute().parents]):
+        try:
+            status = place.stat()
+        except OSError:
+            return ""  # whoever reads it says so
+        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        others = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid else 0)
+        word = shlex.quote(str(place))
+        if status.st_uid not in owners:
+            return (
+                f"{place}: belongs to uid {status.st_uid}, who can change what root runs ({path}): `chown root {word}`"
+            )
+        if status.st_mode & others and not sticky:
+            return f"{place}: others may write into it, and change what root runs ({path}): `chmod go-w {word}`"
+    return ""
+
+
+def make_cron_environment() -> dict[str, str]:
+    """What cron gives a script of the user who runs this: nothing of this program's own, which may hold secrets, and
+    nothing that the nightly run does not have."""
+    account = pwd.getpwuid(os.geteuid())
+    named = {"HOME": account.pw_dir, "LOGNAME": account.pw_name, "USER": account.pw_name, "SHELL": "/bin/sh"}
+    language = {"LANG": os.environ["LANG"]} if "LANG" in os.environ else {}
+    return {"PATH": CRON_PATH, **named, **language}
+
+
+def run_script(command: Sequence[str], record: Path, secrets: Sequence[str] = ()) -> None:
+    """Run the script with its arguments as cron would, and show what it says, but the secrets. ScriptError if it is not
+    root's alone; with its last lines if it fails, or takes longer than LIMIT. Whatever it has started ends with it
+    then, and when this process is ended."""
+    script, environment = Path(command[0]), make_cron_environment()
+    if foreign := find_foreign_owner(script):
+        raise ScriptError(foreign)
     text = read_script(script, errors="replace")
     if not os.access(script, os.X_OK) or not text.startswith("#!"):
         command = [backup_script.find_interpreter(text), *command]
@@ -164,8 +200,8 @@ def run_script(command: Sequence[str], record: Path) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        cwd=home if os.path.isdir(home) else "/",
-        env={**os.environ, RECORD: str(record)},
+        cwd=environment["HOME"] if os.path.isdir(environment["HOME"]) else "/",
+        env={**environment, RECORD: str(record)},
         start_new_session=True,
     ) as process:
 
@@ -179,7 +215,7 @@ def run_script(command: Sequence[str], record: Path) -> None:
         assert process.stdout is not None
         try:
             for raw in process.stdout:
-                last.append(clean_log(raw.decode(errors="replace").rstrip("\n"), ()))
+                last.append(clean_log(raw.decode(errors="replace").rstrip("\n"), secrets))
                 say(f"  {script.name} | {last[-1]}")
             process.wait()
         except BaseException:

@@ -20,6 +20,7 @@ from documents.marks import STACK_LABEL, explain_other_owner, owner_comment, par
 from documents.places import NO_ARCHIVE, Database, archive_owner
 from host_programs.backup import archives
 from host_programs.backup.archives import BridgeData
+from host_programs.bridge import images
 from host_programs.docker import inspect_container, remove_container, remove_image, run_docker
 from host_programs.files import directory, safe_files
 from host_programs.messages import ScriptError, say
@@ -100,6 +101,8 @@ def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
             _write_note(data, settled)
         else:
             _begin_with_archive(data, Path(arguments.restore), settled)
+        if running := _find_own_container(arguments):  # somebody dropped the database under it
+            run_docker("restart", "--time", "30", running.id, check=False)
     elif cut_off or note.get("image") != data.image or arguments.go_back not in ("", note.get("back")):
         _change_image(arguments, settled, cut_off)
     elif settled != note:
@@ -180,15 +183,15 @@ def _list_earlier_archives(data: BridgeData) -> Iterator[tuple[Path, Manifest]]:
 
 
 def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[str]) -> None:
-    """Remove old archives, and all images but the present one and the one that it `replaced`."""
-    images: set[str] = set()
+    """Remove old archives, and all images that were pulled but the present one and the one that it `replaced`."""
+    seen: set[str] = set()
     for number, (path, manifest) in enumerate([*_list_earlier_archives(arguments.data)], start=1):
-        if number > arguments.keep and manifest.image in images and str(path) not in used:
+        if number > arguments.keep and manifest.image in seen and str(path) not in used:
             safe_files.remove_file(path)
             say(f"removed: {path} ({manifest.reason}): keepArchives is {arguments.keep}")
-        images.add(manifest.image)
-    unused = set() if arguments.keep_images else images - {replaced, arguments.data.image}
-    for image in sorted(unused):
+        seen.add(manifest.image)
+    unused = set() if arguments.keep_images else seen - {replaced, arguments.data.image}
+    for image in images.list_pulled(Path(arguments.place), unused):
         remove_image(image)
 
 

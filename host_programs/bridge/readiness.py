@@ -16,6 +16,7 @@ from urllib.parse import quote
 from documents.bridge.pickle_key import fingerprint_key
 from documents.masking import clean_log
 from documents.places import BridgePlace, Synapse
+from documents.timestamps import now
 from host_programs.backup import archives
 from host_programs.bridge.bridge_status import request_readiness
 from host_programs.docker import (
@@ -82,7 +83,8 @@ class ReadinessArguments:
 @dataclass(frozen=True)
 class Ready:
     """`ready_seconds`: how long it took; `restart_count`: restarts since the start; `ping_ms`: Synapse's ping of the
-    bridge; `event_ms`: an event's way to the bridge and back; `displayname`: the bot's."""
+    bridge; `event_ms`: an event's way to the bridge and back; `displayname`: the bot's; `at`: when (timestamps.py,
+    now)."""
 
     container_id: str
     ready_seconds: float
@@ -90,6 +92,7 @@ class Ready:
     ping_ms: float
     event_ms: int
     displayname: str
+    at: str
 
 
 class Watch:
@@ -187,6 +190,7 @@ class Watch:
             ping_ms=float(self.bodies["ping"]["duration_ms"]),
             event_ms=round(seconds * 1000),
             displayname=str(self.bodies["profile"].get("displayname", "")),
+            at=now(),
         )
 
     def write_report(self, failure: str) -> str:

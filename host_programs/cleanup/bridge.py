@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from documents.bridge.config import names_database
 from documents.marks import explain_other_owner, parse_owner_comment
 from documents.places import Database, Postgres, Synapse
 from host_programs import host_lock
 from host_programs.backup import archives
+from host_programs.bridge import images
 from host_programs.docker import remove_container, remove_image, require_running
 from host_programs.files import directory
 from host_programs.files.directory import ClaimedDirectory
@@ -21,6 +23,7 @@ from host_programs.messages import ScriptError, say
 from host_programs.postgres import isolation, measure
 from host_programs.postgres.dump_restore import name_scratch_database
 from host_programs.postgres.psql import quote_identifier, run_as_superuser
+from host_programs.postgres.renewal import renew_database
 from host_programs.synapse.registration_files import remove_registrations
 
 
@@ -49,9 +52,22 @@ class BridgeParts:
 
 def claim_directory(arguments: BridgeParts) -> ClaimedDirectory:
     """The first step of a bridge: its directory is there, names this stack, and notes the role and the database that
-    come next. ScriptError if it is somebody else's. Preflight has refused a role or a database that is."""
+    come next, and whether its image is still to be pulled. ScriptError if it is somebody else's. Preflight has refused
+    a role or a database that is."""
     directory.claim_directory(arguments.directory)
     directory.claim_names(Path(arguments.directory.path), arguments.database.names)
+    if arguments.image:
+        images.note_image(Path(arguments.directory.path), arguments.image)
+    return arguments.directory
+
+
+def renew_bridge(arguments: BridgeParts) -> ClaimedDirectory:
+    """`claim_directory` once more; and role and database, if somebody removed or changed them since: the provider
+    believes its state, in which they are there. A config of ours that names them shows that they were."""
+    claim_directory(arguments)
+    configs = map(directory.read_config, directory.list_configs(Path(arguments.directory.path)))
+    if any(names_database(config, arguments.database) for config in configs):
+        renew_database(arguments.postgres, arguments.stack, arguments.database)
     return arguments.directory
 
 
@@ -64,6 +80,7 @@ def cleanup_bridge(arguments: BridgeParts) -> None:
     def is_archived(key: str) -> bool:
         return was_empty or archives.is_key_archived(arguments.archives, arguments.program, key)
 
+    unused = _list_images(arguments)
     synapse = arguments.synapse
     with host_lock.hold_lock(synapse.homeserver_file, arguments.stack):
         remove_registrations(synapse, arguments.stack, [arguments.registration])
@@ -71,10 +88,17 @@ def cleanup_bridge(arguments: BridgeParts) -> None:
         if directory.remove_config(folder, arguments.stack, is_archived):
             say(f"removed: {folder / directory.CONFIG}")
     directory.release_directory(arguments.directory)
-    if arguments.image:
-        earlier = archives.list_earlier_archives(arguments.archives, arguments.program, arguments.owner)
-        for image in sorted({arguments.image, *(manifest.image for _, manifest in earlier)}):
-            remove_image(image)
+    for image in unused:
+        remove_image(image)
+
+
+def _list_images(arguments: BridgeParts) -> list[str]:
+    """The bridge's image and earlier ones, if `up` pulled them."""
+    if not arguments.image:
+        return []
+    earlier = archives.list_earlier_archives(arguments.archives, arguments.program, arguments.owner)
+    names = {arguments.image, *(manifest.image for _, manifest in earlier)}
+    return images.list_pulled(Path(arguments.directory.path), names)
 
 
 def read_comments(server: Postgres, subject: str) -> Mapping[str, Mapping[str, str]]:

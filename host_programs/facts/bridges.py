@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Optional
 
+from documents.bridge.kinds import CONFIG_PATH
 from documents.places import NO_ARCHIVE, BridgeDeployment, Deployment
 from host_programs.backup import archives
 from host_programs.bridge.config import SettingsQuestion, find_refused_settings
 from host_programs.bridge.pickle_keys import find_config_keys
-from host_programs.docker import belongs_to_stack
+from host_programs.docker import belongs_to_stack, find_path_on_host
 from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, read_claimed_names, read_config_owners
 from host_programs.messages import ScriptError
@@ -29,15 +30,18 @@ def read_bridge(
     `recorded`: the bridge as the last `up` had it."""
     place, archive = deployment.place, deployment.archive
     directory, own = Path(place.directory), read_directory(place.directory)
+    container = containers.get(place.container)
+    config = find_path_on_host(container, CONFIG_PATH) if container else None
     # Without its image, the step that writes the config asks the bridge.
     refused = find_refused_settings(SettingsQuestion.of(deployment, place.image)) if has_image else ()
     return BridgeFacts(
-        container=containers.get(place.container),
+        container=container,
         image=has_image,
         directory=own,
         directory_writers=() if own.fault else tuple(sorted(read_config_owners(directory))),
         claimed=() if own.fault else read_claimed_names(directory, deployment.stack),
         keys={} if own.fault else {name: str(path) for name, path in find_config_keys(directory).items()},
+        config=read_own_file(Path(config)) if config else None,
         registration=read_own_file(Path(deployment.registration_path)),
         ready_mark=read_text(directory / READY),
         config_refused=refused,

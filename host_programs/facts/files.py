@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
+from documents.marks import file_owner, is_sealed
 from host_programs.files import safe_files
 from host_programs.files.directory import read_claim
-from host_programs.files.files import parse_file_owner
 from host_programs.messages import ScriptError
 from verdicts.host_facts.host import Directory, File, OwnFile
 
@@ -31,13 +32,17 @@ def read_file(path: str) -> Optional[File]:
         return File(writable=writable)
 
 
-def read_own_file(path: Path) -> Optional[OwnFile]:
-    """Who wrote a file in the place of one of ours in Synapse's directory; anything but a file is none of ours."""
+def read_own_file(path: Path, parse_owner: Callable[[str], str] = file_owner) -> Optional[OwnFile]:
+    """Who wrote a file in the place of one of ours, and whether it is as it was written; anything but a file is none of
+    ours. The directory may be Synapse's."""
     try:
         content = safe_files.read_file(path, links=False, foreign=True)
     except (ScriptError, OSError):
         return OwnFile("", 0, 0)
-    return OwnFile(parse_file_owner(content), content.status.st_uid, content.status.st_gid) if content else None
+    if content is None:
+        return None
+    text = content.data.decode(errors="surrogateescape")
+    return OwnFile(parse_owner(text), content.status.st_uid, content.status.st_gid, changed=not is_sealed(text))
 
 
 def read_directory(path: str, foreign: bool = False, makes_parents: bool = False) -> Directory:

@@ -9,14 +9,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
 from documents.backup import backup_script
+from documents.backup.dump_script import parse_dump_script_owner
 from documents.backup.script_check import resolve_directory
 from documents.places import BridgeDeployment, Deployment
 from documents.refusal import Refused
+from documents.timestamps import now
 from host_programs import docker, host_lock
 from host_programs.backup import scripts
 from host_programs.facts import bridges, synapse
@@ -24,7 +26,6 @@ from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
 from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
-from host_programs.files.files import read_dump_script_owner
 from host_programs.messages import ScriptError
 from host_programs.status.deployed import read_deployment
 from host_programs.status.read_status import StatusContext, read_health
@@ -39,34 +40,33 @@ READERS = 10  # at a time
 @dataclass(frozen=True)
 class FactsRequest:
     """The places of one stack, the databases that it isolates, and Synapse's. `postgres_password`: the setting, "" for
-    the one that Postgres' container has. `over_ssh`: Docker's provider comes as the SSH user, whom sudo names.
-    `health`: read how a stack that is deployed is, too."""
+    the one that Postgres' container has. `over_ssh`: Docker's provider comes as the SSH user, whom sudo names."""
 
     deployment: Deployment
     isolated_databases: tuple[str, ...]
     synapse_database: str
     postgres_password: str = field(default="", repr=False)
     over_ssh: bool = False
-    health: bool = False
 
 
 @dataclass(frozen=True)
 class ObservedFacts:
-    """`health`: None if the stack is not deployed, or nobody asked. `lost_program_file`: where the stack's newest
-    program file should be, if the stack is deployed and the file is gone."""
+    """`began`: when, as documents/timestamps.py, now. `health`: None if the stack is not deployed. `lost_program_file`:
+    where the stack's newest program file should be, if the stack is deployed and the file is gone."""
 
     host: HostFacts
+    began: str = ""
     health: Optional[Health] = None
     lost_program_file: str = ""
 
 
 def observe(request: FactsRequest) -> ObservedFacts:
     """Read all facts, side by side. ScriptError if Docker does not answer."""
-    deployment = request.deployment
+    deployment, began = request.deployment, now()
     deployed = (Path(deployment.shared_directory) / DEPLOYED).is_file()
     recorded = _read_recorded_bridges(deployment)
     server, mas, postgres = deployment.synapse, deployment.mas, deployment.postgres
-    script = read_file(deployment.backup.script) if deployment.backup.script else None
+    script = _read_program(deployment.backup.script) if deployment.backup.script else None
     dumps_path = resolve_directory((script and script.text) or "", deployment.backup.directory)
     with ThreadPoolExecutor(max_workers=READERS) as pool:
         version = pool.submit(docker_facts.read_version)
@@ -90,7 +90,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
         containers = {container.name: container for container in listed.result()}
         main = containers.get(server.container)
         status_context = StatusContext(containers, "", answer.result()[0], (script and script.text) or "")
-        health = pool.submit(read_health, deployment, status_context) if request.health and deployed else None
+        health = pool.submit(read_health, deployment, status_context) if deployed else None
         read_bridges = [
             pool.submit(
                 bridges.read_bridge, bridge, containers, bridge.place.image in images.result(), recorded.get(bridge.key)
@@ -120,7 +120,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
             host_paths=_map_paths(docker.find_path_on_host, main, inside.result().files),
             backup_script=script,
             backup_syntax=syntax.result(),
-            dump_script_owner=read_dump_script_owner(Path(deployment.dump_script)),
+            dump_script=read_own_file(Path(deployment.dump_script), parse_dump_script_owner),
             directory=read_directory(deployment.shared_directory),
             synapse_dir=read_directory(server.directory, foreign=True),
             dumps_path=dumps_path,
@@ -137,7 +137,14 @@ def observe(request: FactsRequest) -> ObservedFacts:
             interrupted=(Path(deployment.shared_directory) / JOURNAL).is_file(),
             bridges=tuple(bridge.result() for bridge in read_bridges),
         )
-        return ObservedFacts(host, health.result() if health else None, _find_lost_program(request) if deployed else "")
+        lost = _find_lost_program(request) if deployed else ""
+        return ObservedFacts(host, began, health.result() if health else None, lost)
+
+
+def _read_program(path: str) -> Optional[File]:
+    """A program of the operator's, which root runs."""
+    file = read_file(path)
+    return file and replace(file, foreign=scripts.find_foreign_owner(Path(path)))
 
 
 def _read_recorded_bridges(deployment: Deployment) -> dict[str, BridgeDeployment]:

@@ -24,9 +24,10 @@ JOURNAL = ".homeserver.json"  # an edit that is in progress: synapse/homeserver_
 PROVEN = ".proven.json"  # the dumps that the proof made: host_programs/backup/proof.py writes it
 EVIDENCE = "stop-and-check-failed.json"  # left by a failed check: host_programs/synapse/stop_and_check.py writes it
 DEPLOYED = "deployed.json"  # what is deployed, for the verb status: host_programs/status/deployed.py writes it
+PULLED = ".pulled"  # the images that were not on the host before: host_programs/bridge/images.py writes it
 NEWEST = "mautrix-host.pyz"  # a link to the newest program file, for a person: files/programs.py makes it
 WORK = ".work"  # a directory for what one run needs: host_programs/backup/nightly_backup.py makes and removes it
-OUR_FILES = (CLAIM, NAMES, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, NEWEST)
+OUR_FILES = (CLAIM, NAMES, READY, JOURNAL, PROVEN, EVIDENCE, DEPLOYED, PULLED, NEWEST)
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,15 @@ def list_configs(path: Path) -> list[Path]:
     return [path / name for name in safe_files.list_directory(path) if name.startswith(CONFIGS)]
 
 
+def read_config(folder: Path) -> str:
+    """The text of this version of the config; "" if there is none."""
+    content = safe_files.read_file(folder / CONFIG, links=False)
+    return content.data.decode(errors="replace") if content else ""
+
+
 def read_config_key(folder: Path) -> str:
     """The pickle key in this version of the config; "" if there is none."""
-    content = safe_files.read_file(folder / CONFIG, links=False)
-    return find_pickle_key(content.data.decode(errors="replace")) if content else ""
+    return find_pickle_key(read_config(folder))
 
 
 def remove_config(folder: Path, stack: str, is_archived: Callable[[str], bool]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from documents.credentials import matches_verifier, scram_verifier
 from documents.masking import mask
 from documents.places import Database, Postgres
+from documents.timestamps import now
 from host_programs.messages import ScriptError
 from host_programs.postgres.psql import PsqlResult, Statement, quote_identifier, run_as_superuser, run_sessions
 
@@ -60,9 +61,10 @@ class RoleProof:
 
 @dataclass(frozen=True)
 class AccessProof:
-    """One for each role."""
+    """One for each role; `at`: when (documents/timestamps.py, now)."""
 
     roles: tuple[RoleProof, ...]
+    at: str
 
     def of(self, role: str) -> RoleProof:
         """That of the role."""
@@ -101,7 +103,8 @@ def prove_access(arguments: Access) -> AccessProof:
         tuple(
             RoleProof(access.role, (access.bridge.database,), arguments.databases, catalogue[access.role]["attributes"])
             for access in arguments.roles
-        )
+        ),
+        now(),
     )
 
 

@@ -7,20 +7,22 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, TypeVar
 
+from documents.backup.dump_script import parse_dump_script_owner
 from documents.backup.script_check import check_backup_script
 from documents.homeserver.entries import Entries
+from documents.marks import is_sealed
 from documents.places import AUTO, BridgeDeployment, Database, Deployment
 from documents.timestamps import file_name_seconds, rfc3339_seconds
 from host_programs import program_file
 from host_programs.backup import archives
 from host_programs.bridge.bridge_status import BridgeAddress, describe_error, read_bridge_status
 from host_programs.docker import inspect_containers, read_recent_log
+from host_programs.facts.files import read_own_file
 from host_programs.files import safe_files
-from host_programs.files.files import read_dump_script_owner
 from host_programs.status.last_dumps import dump_directory, read_last_dump
 from host_programs.status.rights import read_rights
 from host_programs.synapse.client import explain_silence, url_of
@@ -184,15 +186,17 @@ def _read_bridge(deployment: BridgeDeployment, context: StatusContext, dump: Fut
 
 
 def _as_token(deployment: BridgeDeployment) -> tuple[str, str]:
-    """Out of the registration in Synapse's directory; or "" and why."""
+    """Out of the registration in Synapse's directory; and what is wrong with that file."""
     path = Path(deployment.registration_path)
 
     def read() -> tuple[str, str]:
         content = safe_files.read_file(path, foreign=True)
         if content is None:
-            return "", f"{path}: the registration is not there"
-        token = _AS_TOKEN.search(content.data.decode(errors="replace"))
-        return (token[1], "") if token else ("", f"{path}: the registration holds no as_token")
+            return "", f"{path}: the registration is not there: Synapse does not start again without it"
+        text = content.data.decode(errors="replace")
+        token = _AS_TOKEN.search(text)
+        changed = f"{path}: the registration was changed since `up` wrote it: Synapse and the bridge read it at a start"
+        return token[1] if token else "", "" if is_sealed(text) else changed
 
     return _answer_or_error(read, lambda error: ("", error))
 
@@ -252,10 +256,12 @@ def _backup(deployment: Deployment, script_text: str, script_error: str) -> Back
     script, dump_script = deployment.backup.script, deployment.dump_script
 
     def read() -> BackupCall:
-        owner = read_dump_script_owner(Path(dump_script))
+        own = read_own_file(Path(dump_script), parse_dump_script_owner)
+        owner, changed = (own.stack, own.changed) if own else (None, False)
+        known = BackupCall(script, dump_script, owner, error=script_error, dump_script_changed=changed)
         if not script or script_error:
-            return BackupCall(script, dump_script, owner, error=script_error)
+            return known
         checked = check_backup_script(script_text, deployment)
-        return BackupCall(script, dump_script, owner, checked.has_call, () if checked.has_call else checked.problems)
+        return replace(known, calls=checked.has_call, problems=() if checked.has_call else checked.problems)
 
     return _answer_or_error(read, lambda error: BackupCall(script, dump_script, None, error=error))

@@ -16,10 +16,12 @@ select json_build_object(
       'comment', coalesce(shobj_description(pg_roles.oid, 'pg_authid'), ''),
       'attributes', (select coalesce(json_agg(name), '[]') from (values
         ('SUPERUSER', rolsuper), ('CREATEDB', rolcreatedb), ('CREATEROLE', rolcreaterole),
-        ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) as attribute (name, has) where has),
+        ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls), ('NOLOGIN', not rolcanlogin))
+        as attribute (name, has) where has),
       'connects', (select coalesce(json_agg(datname order by datname), '[]') from pg_database
         where datallowconn and has_database_privilege(pg_roles.oid, pg_database.oid, 'CONNECT')))), '{}')
     from pg_roles where rolname = any(string_to_array(:'roles', ','))),
+  'owners', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database),
   'public', (select coalesce(json_agg(datname order by datname), '[]') from pg_database
     where datallowconn and exists (
       select from aclexplode(coalesce(datacl, acldefault('d', datdba))) as entry

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from documents.marks import STACK_LABEL, TOKENS_LABEL
 from documents.places import BridgePlace, Synapse
+from documents.timestamps import now
 from host_programs.docker import inspect_container
 from host_programs.files import safe_files
 from host_programs.files.directory import EVIDENCE
@@ -58,10 +59,11 @@ class StopAndCheckArguments:
 
 @dataclass(frozen=True)
 class StopAndCheckResult:
-    """A PASS, and for a person the table of its steps."""
+    """A PASS, for a person the table of its steps, and when (documents/timestamps.py, now)."""
 
     verdict: str
     table: str
+    at: str
 
 
 def stop_and_check(arguments: StopAndCheckArguments) -> StopAndCheckResult:
@@ -72,7 +74,7 @@ def stop_and_check(arguments: StopAndCheckArguments) -> StopAndCheckResult:
         raise ScriptError(_write_report(arguments, verdict, exchanges))
     say(format_verdict(verdict))
     safe_files.remove_file(arguments.evidence)
-    return StopAndCheckResult(verdict.word, format_verdict(verdict))
+    return StopAndCheckResult(verdict.word, format_verdict(verdict), now())
 
 
 def _build_requests(arguments: StopAndCheckArguments) -> dict[str, Request]:

@@ -50,6 +50,7 @@ CONFIG: Schema = {
     "password": Prop(),
     "superuser": Prop("boolean", required=True, validate=not_implemented_unless(False)),
     "sslmode": Prop(validate=one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full")),
+    "sslrootcert": Prop(),
     "connectTimeout": Prop("integer", validate=at_least(-1)),
 }
 
@@ -89,6 +90,7 @@ class Server:
             "password": password,
             "dbname": self._config.get("database", "postgres"),
             "sslmode": self._config.get("sslmode"),
+            "sslrootcert": self._config.get("sslrootcert"),
             "connect_timeout": timeout if timeout > 0 else None,
             "fallback_application_name": "pulumi",
         }

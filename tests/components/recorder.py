@@ -50,7 +50,8 @@ logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 COMMAND = "command:local:Command"
 
 ROLES = ("mautrix_signal", "mautrix_whatsapp", "mautrix_irc", "box_role")
-READY = Ready("mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot")
+AT = "2026-11-24T14:12:35.123456+00:00"
+READY = Ready("mautrix-signal-container-id", 3.0, 0, 2.0, 30, "Signal bridge bot", AT)
 
 # What each verb returns, by its words, for the outputs that are made of it.
 RESULTS: dict[str, Any] = {
@@ -60,10 +61,10 @@ RESULTS: dict[str, Any] = {
     "archive read-key": ArchivedKey(ARCHIVED_KEY),
     "directory claim": ClaimedDirectory("", "", ""),
     "public shut-out": PublicRights({}),
-    "passwords prove": AccessProof(tuple(RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES)),
+    "passwords prove": AccessProof(tuple(RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES), AT),
     "backup install": ProvenBackup(dumps=(ProvenDump("mautrix_signal", "/opt/matrix/backups/x.sql.gz", 1, ""),)),
     "synapse register": SynapseChanges(changed=True, restarted=True),
-    "synapse stop-and-check": StopAndCheckResult(verdict="PASS", table="all well"),
+    "synapse stop-and-check": StopAndCheckResult(verdict="PASS", table="all well", at=AT),
     "config write": WrittenConfig("/opt/matrix/mautrix-signal/config/config.yaml"),
     "database prepare": DatabaseOrigin("none"),
     "bridge wait": READY,
@@ -242,9 +243,12 @@ def record(
     failing: Collection[str] = (),
     preview: bool = False,
     unknown: str = "",
+    began: str = "",
+    secret: Collection[str] = (),
 ) -> Recording:
-    """Run `__main__.py` on a host that looks like `facts`; the resources of the names `failing` fail. At preview, a
-    step whose name matches `unknown` will run again, so that what it prints is not known. Raises Stopped."""
+    """Run `__main__.py` on a host that looks like `facts`, as it `began`; the resources of the names `failing`
+    fail. At preview, a step whose name matches `unknown` will run again, so that what it prints is not known.
+    `secret`: settings that were set so. Raises Stopped."""
     asyncio.set_event_loop(asyncio.new_event_loop())
     monitor = Monitor(failing, unknown)
     told: list[str] = []
@@ -253,14 +257,14 @@ def record(
     names: dict[str, Any] = {}
     mocks.set_mocks(monitor.mocks, project="mautrix-signal", stack=stack, preview=preview, monitor=monitor)
     values = {f"mautrix-signal:{key}": value for key, value in config.items() if value is not None}
-    pulumi.runtime.set_all_config(values)
+    pulumi.runtime.set_all_config(values, [f"mautrix-signal:{key}" for key in secret])
 
     def tell(message: str, *_: Any, **__: Any) -> None:
         told.append(message)
 
     def run(_: Machine, verb: Callable[[Any], Any], arguments: Any) -> ObservedFacts:
         looks.append((verb.__name__, arguments))
-        return ObservedFacts(facts)
+        return ObservedFacts(facts, began)
 
     async def program() -> None:
         """As pulumi.runtime.run_in_stack does, without the stack's own resource."""
@@ -274,7 +278,9 @@ def record(
         for patched in (
             patch("components.preflight.Path.cwd", lambda: Path(project)),
             patch.object(Machine, "run", run),
-            patch("workstation.machine.forward_port"),
+            patch("workstation.machine.bind_relay"),
+            patch("workstation.machine.start_relay"),
+            patch("workstation.machine.forward_socket"),
             patch("workstation.machine.make_control_directory"),
             # What guard_program changes for good.
             patch("signal.signal"),

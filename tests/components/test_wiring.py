@@ -26,7 +26,7 @@ from tests.components.recorder import COMMAND, Recording, Resource, Stopped, rec
 from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
 from verdicts.host_facts.docker import IdRange
-from verdicts.host_facts.host import HostFacts
+from verdicts.host_facts.host import HostFacts, OwnFile
 
 WHATSAPP, CUSTOM = {"kind": "whatsapp"}, {
     "kind": "custom", "name": "irc", "network": "IRC", "image": "example.org/irc:v1.2.3", "port": 29343,
@@ -176,10 +176,13 @@ def test_nothing_is_made_before_what_cleans_it_up_nor_a_database_before_its_dire
 ) -> None:
     made = [found.name for found in plan.resources.values() if found.type.startswith(("postgresql:", "docker:index"))]
     assert len(made) == 4
-    for name in set(made) - {"mautrix-signal-image"}:
+    for name in made:
         assert {"mautrix-signal-directory", "host-programs"} <= plan.after(name), name
     steps = {name for name in plan.after("mautrix-signal-image") if plan[name].is_step}
-    assert steps == set(), "a pull takes its time: nothing that a running bridge needs is changed before it"
+    assert steps == {"host-cleanup", "host-programs", "mautrix-signal-directory"}, (
+        "the directory notes whether the image was there; a pull takes its time: nothing that a running bridge needs "
+        "is changed before it"
+    )
     own = arguments(plan, "mautrix-signal-directory")["directory"]
     assert own["path"] == "/opt/matrix/mautrix-signal" and own["stack"] == facts.STACK
     for name in ("mautrix-signal-role", "mautrix-signal-database"):
@@ -412,7 +415,7 @@ def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> No
         assert differing <= {
             COMMAND: {"create", "update", "delete", "interpreter"},
             "pulumi:providers:docker": {"host", "sshOpts"},
-            "pulumi:providers:postgresql": {"host", "port"},
+            "pulumi:providers:postgresql": {"host", "port", "sslmode", "sslrootcert"},
         }.get(local.type, set()), name
         assert remote.verbs == local.verbs if local.is_step else True, name
         if local.is_step:
@@ -424,6 +427,7 @@ def test_over_ssh_the_ways_are_others_and_nothing_else_is(plan: Recording) -> No
     docker, postgres = other["host-docker"].inputs, other["host-postgres"].inputs
     assert docker["host"] == "ssh://matt@host:2222" and "StrictHostKeyChecking=yes" in docker["sshOpts"]
     assert (postgres["host"], postgres["port"]) == ("127.0.0.1", "23456")
+    assert (postgres["sslmode"], postgres["sslrootcert"]) == ("verify-ca", ".host-programs/postgres-23456.crt")
 
 
 def test_every_database_of_the_settings_is_isolated(plan: Recording) -> None:
@@ -451,6 +455,23 @@ def test_no_secret_is_outside_a_secret_input(plan: Recording) -> None:
                 text = json.dumps(value, default=str)
                 assert not [secret for secret in SECRETS if secret in text], (name, key)
     assert plan["host-postgres"].secret_inputs == {"password"}
+
+
+def test_a_setting_that_was_set_as_a_secret_is_in_secret_inputs_alone() -> None:
+    """A passphrase in backupFilter stood in the state in the clear."""
+    secret = {
+        "backupFilter": "gpg --passphrase hunter2-filter -c",
+        "postgresPassword": "hunter2-postgres",
+        "bridges": json.dumps([{"kind": "signal", "bridgeConfig": {"network": {"api_hash": "hunter2-hash"}}}]),
+    }
+    config = {**facts.defaults(), "backupFilterSuffix": ".gpg", **secret}
+    made = record(facts.healthy(), config, secret=secret)
+    for name, found in made.resources.items():
+        plain = {key: value for key, value in found.inputs.items() if key not in found.secret_inputs}
+        assert "hunter2" not in json.dumps([plain, found.registered], default=str), name
+    told = [made.told, *(value_of(output) for output in made.outputs.values() if not is_secret(output))]
+    assert "hunter2" not in json.dumps(told, default=str)
+    assert "hunter2-filter" in made["backup-script"].inputs["stdin"], "it is there, and this looks at the right place"
 
 
 def test_a_command_s_text_says_what_it_does_and_holds_no_argument(plan: Recording) -> None:
@@ -757,3 +778,19 @@ def test_one_bridge_s_outputs_are_at_the_top_and_several_are_objects(plan: Recor
     assert value_of(plan.outputs["verdict"]) == "PASS"
     assert value_of(many.outputs["irc"]["bot"]) == "@ircbot:echo6.co"
     assert "`!wa login`" in value_of(many.outputs["whatsapp"]["nextSteps"])
+
+
+def test_a_proof_that_cannot_stand_is_not_shown_as_a_pass_unless_it_was_made_anew() -> None:
+    """Somebody changed a registration by hand: `verdict PASS`, and the bridge ended with exit code 16."""
+    assert facts.deployed().bridges[0].registration is not None
+    spoilt = facts.changed(facts.deployed(), {"registration": replace(OwnFile(facts.STACK, 991, 991), changed=True)})
+    shown = {
+        began: record(spoilt, facts.defaults(), began=began).outputs
+        for began in ("2026-11-24T14:12:35.123457+00:00", "2026-11-24T14:12:35.123455+00:00")  # after and before AT
+    }
+    stale, fresh = shown.values()
+    for name in ("verdict", "stopAndCheck", "ready"):
+        told = value_of(stale[name])
+        assert told.startswith("not proven now: /opt/matrix/synapse/registration.yaml: was changed since `up` wrote it")
+        assert value_of(fresh[name]) == value_of(record(facts.deployed(), facts.defaults()).outputs[name])
+    assert value_of(stale["isolation"]) == value_of(fresh["isolation"])

@@ -17,6 +17,7 @@ from documents.backup import backup_script
 from documents.backup.backup_script import DumpCall
 from documents.backup.dump_script import parse_dump_script_owner, render_dump_script
 from documents.backup.script_check import BackupScriptCheck, check_backup_script, find_uploads
+from documents.marks import is_sealed
 from documents.refusal import Refused
 from tests.facts import whole
 
@@ -110,7 +111,10 @@ def test_any_filter_comes_back_from_the_dump_script(command: str, days: int) -> 
     text = render_dump_script(TEMPLATE, replace(plan, backup=replace(plan.backup, filter=command)))
     rest = text.partition("\nfilter=")[2]
     assert rest.startswith(shlex.quote(command) + "\nsuffix=")
-    assert f"\ndays={days}\n" in text and made.partition("set -uo")[2] == text.partition("set -uo")[2]
+    assert (
+        f"\ndays={days}\n" in text
+        and made.partition("set -uo")[2].splitlines()[:-1] == (text.partition("set -uo")[2].splitlines()[:-1])
+    )
 
 
 # ---- the place
@@ -351,9 +355,9 @@ def test_the_settings_of_the_dump_script() -> None:
         "suffix=.age",
     ]
     assert parse_dump_script_owner(made) == "mautrix-signal/contabo"
-    assert re.sub(r"(?s)# --- settings.*settings\n", "", made) == re.sub(
-        r"(?s)# --- settings.*settings\n", "", TEMPLATE
-    )
+    assert is_sealed(made)
+    *lines, _ = re.sub(r"(?s)# --- settings.*settings\n", "", made).splitlines()
+    assert lines == re.sub(r"(?s)# --- settings.*settings\n", "", TEMPLATE).splitlines()
 
 
 @pytest.mark.parametrize("text", ["", "#!/bin/sh\n# owner: mautrix-signal/contabo\n", "#!/bin/bash\nrm x\n"])

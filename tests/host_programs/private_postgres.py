@@ -16,8 +16,9 @@ import pytest
 from tests.host_programs.container_json import inspected
 
 DOCKER = r"""#!/bin/bash
-# docker exec [-i] [-u 65534:65534] CONTAINER COMMAND…; FAIL_DUMP=database: pg_dump of it writes something and fails;
-# FAIL_RESTORE=database: pg_restore into it fails; SLOW=program: it takes for ever
+# docker exec [-i] [-u 65534:65534] CONTAINER COMMAND…; FAIL_DUMP=database, or that in the file fail_dump beside this:
+# pg_dump of it writes something and fails; FAIL_RESTORE=database: pg_restore into it fails; SLOW=program: it takes for
+# ever
 # docker container inspect matrix-postgres: STUB_STATUS, default running
 if [[ "$*" == "container inspect matrix-postgres" ]]; then
   sed "s/STATUS/${STUB_STATUS:-running}/" "${0%/*}/inspect.json"
@@ -37,7 +38,8 @@ if [[ $1 == -u && $2 == 65534:65534 ]]; then
 fi
 [[ $1 == matrix-postgres ]] || { echo "Error: No such container: $1" >&2; exit 1; }
 shift
-if [[ $1 == pg_dump && "${*: -1}" == "${FAIL_DUMP-}" ]]; then
+failing=${FAIL_DUMP-$(cat "${0%/*}/fail_dump" 2>/dev/null)}
+if [[ $1 == pg_dump && "${*: -1}" == "$failing" ]]; then
   echo "-- PostgreSQL database dump"
   echo "pg_dump: error: gone" >&2
   exit 1
@@ -47,7 +49,7 @@ if [[ $1 == pg_restore && "${*: -1}" == "${FAIL_RESTORE-}" ]]; then
   exit 1
 fi
 [[ $1 != "${SLOW-}" ]] || exec sleep 600
-export PGHOST="$STUB_PGHOST"
+export PGHOST="${STUB_PGHOST:-${0%/*}/..}"
 exec "${nobody[@]}" "$@"
 """
 

@@ -109,6 +109,14 @@ def test_a_filter_gets_each_dump_and_its_failure_is_one(box: Box) -> None:
         assert box.names() == before
 
 
+def test_a_filter_s_text_is_in_no_process_list(box: Box) -> None:
+    """Everybody on the host can read the words of a command, and a filter may hold a passphrase."""
+    look = f"grep -al 'hunter[2]' /proc/[0-9]*/cmdline >>{box.home}/seen"
+    box.install(backupFilter=f": hunter2; {look}; cat", backupFilterSuffix=".x")
+    assert box.run().returncode == 0 and len(box.names()) == 2
+    assert (box.home / "seen").read_text() == ""
+
+
 def test_old_dumps_of_ours_go_and_nobody_else_s(box: Box) -> None:
     ours = [
         box.old("mas_20250101T000000Z.mautrix-bridges.sql.gz", 15),

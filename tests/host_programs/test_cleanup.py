@@ -22,6 +22,7 @@ from components.cleanup import stack_parts
 from documents.bridge.pickle_key import fingerprint_key
 from documents.marks import owner_comment
 from host_programs.backup import archives, proof
+from host_programs.bridge import images
 from host_programs.cleanup import bridge as cleanup
 from host_programs.cleanup.bridge import claim_directory, cleanup_bridge
 from host_programs.cleanup.stack import cleanup_stack
@@ -103,20 +104,31 @@ def test_what_was_archived_is_dropped_and_public_has_its_rights_back(
     assert box.server.sql(sql) == ["t", "t"]
 
 
-def test_the_image_and_those_of_earlier_versions_go_unless_they_are_kept(
+def test_the_images_that_up_pulled_go_unless_they_are_kept_and_no_other(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A destroy took away images that were on the host before."""
     gone: list[str] = []
+    present = {"signal:there", "signal:b"}
+    monkeypatch.setattr(images, "filter_existing", lambda kind, names: {name for name in names if name in present})
+    for image in ("signal:a", "signal:there", "signal:c"):
+        claim_directory(replace(box.arguments, image=image))
+        present.add(image)
+        claim_directory(replace(box.arguments, image=image))  # it is pulled by now
+    assert (Path(box.arguments.directory.path) / ".pulled").read_text() == "signal:a\nsignal:c\n"
 
     monkeypatch.setattr(cleanup, "remove_image", gone.append)
     monkeypatch.setattr(directory, "release_directory", lambda _: gone.append("the directory"))
-    earlier = Manifest(4, "", "before a", STACK, "echo6.co", "mautrix-signal", "signal:a", {}, "m", "k", (), ())
-    monkeypatch.setattr(archives, "list_earlier_archives", lambda *_: iter([(Path("/a"), earlier)]))
+    earlier = [
+        Manifest(4, "", "before a", STACK, "echo6.co", "mautrix-signal", image, {}, "m", "k", (), ())
+        for image in ("signal:a", "signal:there", "signal:b")
+    ]
+    monkeypatch.setattr(archives, "list_earlier_archives", lambda *_: iter([(Path("/a"), each) for each in earlier]))
     box.comments(owner_comment(STACK, began="none", archived="/a"), owner_comment(STACK, public={}))
     cleanup_bridge(box.arguments)
     assert gone == ["the directory"]
-    cleanup_bridge(replace(box.arguments, image="signal:b"))
-    assert gone[1:] == ["the directory", "signal:a", "signal:b"], "once, and before an image that may not go"
+    cleanup_bridge(replace(box.arguments, image="signal:c"))
+    assert gone[1:] == ["the directory", "signal:a", "signal:c"], "once, and before an image that may not go"
 
 
 def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:

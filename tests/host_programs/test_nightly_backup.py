@@ -9,11 +9,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import pwd
 import re
 import signal
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ INSTALL, REMOVE = "install_and_prove_dumps", "remove_dumps"
 OWNER = "mautrix-signal/contabo"
 SCRIPT = r"""#!/bin/bash
 # Nightly backup
+PATH=@TOOLS:$PATH
 BACKUP_DIR="@HOME/backups"
 TIMESTAMP=$(date +%Y%m%d_%H%M%S)
 BACKUP_FILE="${BACKUP_DIR}/synapse_${TIMESTAMP}.sql.gz"
@@ -78,14 +81,17 @@ class Box:
         arguments = NightlyBackup(
             script=str(self.file),
             call=DumpCall(OWNER, str(self.ours), plan.backup.directory),
-            dump_script=render_dump_script(template, plan),
+            # cron's PATH does not lead to the stub
+            dump_script=render_dump_script(template, plan).replace(
+                "umask 077\n", f"umask 077\nPATH={self.tools}:$PATH\n"
+            ),
             suffix=f".mautrix-bridges.sql.gz{plan.backup.suffix}",
             databases=(
                 Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),
                 Database("matrix-postgres", "mas", "mas"),
             ),
             bridges=(Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),),
-            filtered=bool(plan.backup.filter),
+            filter=plan.backup.filter,
             postgres=Place("matrix-postgres", 5432, "synapse"),
             synapse_database="synapse",
             directory=str(self.bridge_dir),
@@ -93,15 +99,25 @@ class Box:
         return replace(arguments, **self.changed)
 
     def write(self, text: str) -> None:
-        self.file.write_text(text.replace("@HOME", str(self.home)))
+        self.file.write_text(text.replace("@HOME", str(self.home)).replace("@TOOLS", str(self.tools)))
         self.file.chmod(0o750)
 
-    def run(self, verb: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            programs.command_of(getattr(nightly_backup, verb), "-I"),
-            cwd="/", env=self.server.environment(**environment), input=programs.order_of(self.arguments()),
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+    @property
+    def tools(self) -> Path:
+        return self.server.tools
+
+    def run(self, verb: str, fail_dump: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """`fail_dump`: the database whose dump fails."""
+        fault = self.tools / "fail_dump"
+        fault.write_text(fail_dump)
+        try:
+            return subprocess.run(
+                programs.command_of(getattr(nightly_backup, verb), "-I"),
+                cwd="/", env=self.server.environment(**environment), input=programs.order_of(self.arguments()),
+                capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+        finally:
+            fault.unlink()
 
     def good(self, verb: str) -> Any:
         done = self.run(verb)
@@ -115,10 +131,10 @@ class Box:
         told = re.search(r"^deleted (\d+) dumps of our proof: ", done.stderr, re.MULTILINE)
         return int(told[1]) if told else 0
 
-    def bad(self, **environment: str) -> str:
+    def bad(self, fail_dump: str = "") -> str:
         """`apply` fails, and leaves nothing but what the operator's own script made: tree and databases as before."""
         before, databases = self.tree(), self.server.databases()
-        done = self.run(INSTALL, **environment)
+        done = self.run(INSTALL, fail_dump)
         assert (done.returncode, done.stdout) == (1, ""), done.stderr
         assert "Traceback" not in done.stderr
         assert self.tree() == before
@@ -177,9 +193,63 @@ def test_no_secret_that_the_script_prints_is_shown(box: Box) -> None:
     assert "its run failed with exit code 3" in said and "hunter2" not in said
 
 
+def test_a_filter_that_a_shell_quotes_in_its_error_is_not_shown(box: Box) -> None:
+    box.config = {"backupFilter": "gpg --passphrase hunter2 |;", "backupFilterSuffix": ".gpg"}
+    said = box.bad()
+    assert "syntax error" in said and "hunter2" not in said
+
+
+def test_the_script_runs_in_the_environment_that_cron_gives_it(box: Box) -> None:
+    """It had all that Pulumi's process has: the state's passphrase, and a PATH with which it works by day alone."""
+    box.write(SCRIPT.replace("PATH=@TOOLS", "env -0 >@HOME/bridge/seen; pwd >>@HOME/bridge/seen\nPATH=@TOOLS", 1))
+    done = box.run(INSTALL, PULUMI_CONFIG_PASSPHRASE="hunter2", DOCKER_HOST="unix:///nowhere", LANG="C.UTF-8")
+    assert done.returncode == 0, done.stderr
+    *seen, directory = (box.bridge_dir / "seen").read_text().split("\0")
+    variables = dict(variable.split("=", 1) for variable in seen)
+    account = pwd.getpwuid(os.geteuid())
+    assert {key: value for key, value in variables.items() if key not in ("_", "SHLVL", "PWD")} == {
+        "MAUTRIX_BACKUP_RECORD": variables["MAUTRIX_BACKUP_RECORD"],
+        "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LANG": "C.UTF-8",
+        "HOME": account.pw_dir, "LOGNAME": account.pw_name, "USER": account.pw_name,
+    }  # fmt: skip
+    assert directory.strip() == account.pw_dir
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda box: os.chown(box.file, 1000, 0), "{file}: belongs to uid 1000, .*: `chown root {file}`"),
+        (lambda box: box.file.chmod(0o757), "{file}: others may write into it, .*: `chmod go-w {file}`"),
+        (lambda box: os.chown(box.file.parent, 1000, 0), "{file.parent}: belongs to uid 1000, .*: `chown root "),
+        (
+            lambda box: subprocess.run(f"chgrp 1000 {box.home} && chmod 770 {box.home}", shell=True, check=True),
+            "{home}: others may write into it, .*: `chmod",
+        ),
+    ],
+)
+def test_a_program_that_somebody_else_can_change_is_not_run_by_root(
+    box: Box, spoil: Callable[[Box], object], told: str
+) -> None:
+    spoil(box)
+    expected = told.format(file=box.file, home=box.home)
+    assert re.match(expected, scripts.find_foreign_owner(box.file)), "as preview says it"
+    assert re.search(expected, box.bad())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_link_to_a_program_of_somebody_else_s_is_not_run_by_root(box: Box) -> None:
+    folder = box.home / "theirs"
+    folder.mkdir()
+    os.chown(folder, 1000, 1000)
+    box.file.rename(folder / "script")
+    box.file.symlink_to(folder / "script")
+    assert f"{folder}: belongs to uid 1000, who can change what root runs ({box.file}): " in box.bad()
+
+
 def test_another_job_s_new_file_stays_when_the_proof_fails_and_at_destroy(box: Box) -> None:
     box.write(SCRIPT.replace("\nfind", '\necho theirs > "${BACKUP_DIR}/other_job.tar"\nfind'))
-    done = box.run(INSTALL, FAIL_DUMP="mas")
+    done = box.run(INSTALL, fail_dump="mas")
     assert done.returncode == 1
     assert [path.name for path in box.backups.iterdir() if "synapse" not in path.name] == ["other_job.tar"]
     box.good(INSTALL)
@@ -277,10 +347,11 @@ def test_a_script_that_calls_ours_twice_leaves_nothing(box: Box) -> None:
 
 
 def test_the_operators_edits_in_between_stand(box: Box) -> None:
+    before = box.file.read_text()
     box.good(INSTALL)
     box.write(box.file.read_text().replace("# Nightly backup\n", "# Nightly backup, mine\n"))
     box.good(REMOVE)
-    assert box.file.read_text() == SCRIPT.replace("@HOME", str(box.home)).replace("backup\n", "backup, mine\n", 1)
+    assert box.file.read_text() == before.replace("backup\n", "backup, mine\n", 1)
 
 
 def test_an_edit_of_his_during_a_run_that_fails_is_not_lost(box: Box) -> None:
@@ -357,13 +428,13 @@ def test_a_run_that_a_signal_ends_is_taken_back_and_the_script_ends_with_it(box:
 
 @pytest.mark.parametrize("database", ["mas", "mautrix_signal"])
 def test_a_failed_dump_stops_and_leaves_nothing(box: Box, database: str) -> None:
-    said = box.bad(FAIL_DUMP=database)
+    said = box.bad(fail_dump=database)
     assert f"{box.file}: its run failed with exit code 1; its last lines:" in said
     assert f"{database}: no whole dump could be made in {box.backups}" in said.split("last lines:")[1]
 
 
 def test_a_failed_dump_of_the_script_s_own_which_it_calls_created_is_found_out(box: Box) -> None:
-    said = box.bad(FAIL_DUMP="synapse")
+    said = box.bad(fail_dump="synapse")
     assert "not a whole dump: pg_dump's closing line is not at its end" in said
 
 
@@ -464,7 +535,7 @@ def test_without_a_script_of_the_operator_s(box: Box) -> None:
     box.config["backupDir"] = str(box.home / "new/dumps")
     box.changed = {"script": ""}
     before = box.tree()
-    assert "no whole dump could be made" in box.bad(FAIL_DUMP="mas")
+    assert "no whole dump could be made" in box.bad(fail_dump="mas")
     result = box.good(INSTALL)
     assert [Path(dump["path"]).parent for dump in result["dumps"]] == [box.home / "new/dumps"] * 2
     assert stat.S_IMODE((box.home / "new/dumps").stat().st_mode) == 0o700

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from documents.places import Database
+from documents.timestamps import now
 from host_programs.bridge import readiness
 from host_programs.messages import ScriptError
 from host_programs.synapse import delivery
@@ -151,11 +152,12 @@ def test_ready(bridge: Bridge) -> None:
         server.on(PING, error(502, "M_CONNECTION_FAILED"), PONG, PONG)
         server.on(PROFILE, error(404, "M_NOT_FOUND"), SHOWN)
         delivers(server)
+        began = now()
         done = bridge.run(server.url)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert 0 < result.pop("ready_seconds") < 30
-    assert 0 <= result.pop("event_ms") < 30_000
+    assert 0 <= result.pop("event_ms") < 30_000 and result.pop("at") > began
     assert result == {
         "container_id": ID,
         "ping_ms": 2,

@@ -70,6 +70,7 @@ RIGHTS = {
             "connects": ["mautrix_signal"],
         }
     },
+    "owners": {"mautrix_signal": "mautrix_signal"},
     "public": ["postgres"],
 }
 
@@ -174,6 +175,11 @@ def host(tmp_path: Path, docker: StubDocker, server: ScriptedServer) -> Host:
 def silent_host(tmp_path: Path, docker: StubDocker, **settings: str) -> Host:
     (tmp_path / "host").mkdir()
     return Host(tmp_path / "host", docker, **{"synapseUrl": closed_port(), **settings})
+
+
+def append(path: str, text: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(text)
 
 
 def texts(report: StatusReport) -> list[str]:
@@ -300,7 +306,7 @@ def test_a_registration_that_is_gone_is_told_and_no_ping_asked(tmp_path: Path, d
     Path(host.deployment.bridges[0].registration_path).unlink()
     facts = read_status(host.deployment, 2)
     assert facts.bridges[0].status.ping == "not asked"
-    assert facts.bridges[0].registration_problem.endswith("registration.yaml: the registration is not there")
+    assert "registration.yaml: the registration is not there: " in facts.bridges[0].registration_problem
 
 
 @pytest.mark.parametrize(
@@ -313,6 +319,14 @@ def test_a_registration_that_is_gone_is_told_and_no_ping_asked(tmp_path: Path, d
         (lambda host: host.script.write_text(f"BACKUP_DIR={host.dumps}\n# >>> {STACK}\n"), "should be one pair"),
         (lambda host: Path(host.deployment.dump_script).unlink(), "our dump script is not there"),
         (lambda host: Path(host.deployment.dump_script).write_text("#!/bin/sh\n"), "but nobody's"),
+        (
+            lambda host: append(host.deployment.dump_script, "exit 0\n"),
+            "shared_backup.sh: was changed since `up` wrote it",
+        ),
+        (
+            lambda host: append(host.deployment.bridges[0].registration_path, "rate_limited: true\n"),
+            "registration.yaml: the registration was changed since `up` wrote it",
+        ),
         (
             lambda host: host.docker.on(PSQL, out(json.dumps({**RIGHTS, "public": ["synapse"]}))),
             "every role may connect to synapse again",

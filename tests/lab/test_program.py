@@ -59,6 +59,9 @@ def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
 
     lab.pulumi("destroy", "--yes", "--skip-preview")
     assert snapshot(lab) == before
+    assert not lab.docker("image", "inspect", lab.bridge_image, check=False).returncode, (
+        "it was there before, and no `up` pulled it"
+    )
 
 
 def test_the_container_is_what_the_design_says(deployed: Lab) -> None:

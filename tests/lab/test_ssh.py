@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from settings.reader import parse
 from tests.facts import defaults
 from tests.lab.conftest import Shared, deployment_of
 from tests.lab.test_program import ping, snapshot
+from workstation.ssh_client import SSL_REQUEST
 
 pytestmark = pytest.mark.e2e
 
@@ -219,8 +221,38 @@ def test_the_port_for_postgres_is_always_the_same_and_told_when_it_is_taken(lab:
     lab.write_config(**server.config(), postgresLocalPort=lab.notes().synapse_port)
     told = said(lab, "preview")
     assert (
-        f"127.0.0.1:{lab.notes().synapse_port}: another program listens on it" in told and "postgresLocalPort" in told
+        f"127.0.0.1:{lab.notes().synapse_port}: Address already in use: Postgres behind SSH is to be reached" in told
+        and "postgresLocalPort" in told
     )
+
+
+def test_a_refresh_without_the_program_tells_the_password_to_nobody(lab: Lab, server: SshServer) -> None:
+    """The state holds it, and a port of this machine, which by then may be another user's; or the way led on to an
+    address that another container has now."""
+    lab.pulumi(*UP)
+    port = parse(defaults(yaml.safe_load(lab.config_file.read_text())["config"])).local_port(here(lab))
+    heard: list[bytes] = []
+
+    def answer(listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                heard.append(client.recv(1024))
+                client.sendall(b"N")  # "no TLS here"
+                heard.append(client.recv(1024))
+
+    refresh = ("refresh", "--yes", "--skip-preview")
+    assert "error connecting to PostgreSQL" in said(lab, *refresh), "nobody listens"
+    with socket.create_server(("127.0.0.1", port)) as stranger:
+        threading.Thread(target=answer, args=(stranger,), daemon=True).start()
+        assert "error connecting to PostgreSQL" in said(lab, *refresh)
+        stranger.shutdown(socket.SHUT_RDWR)
+    assert heard and {*heard} == {SSL_REQUEST, b""}
+    lab.pulumi(*refresh, "--run-program", "--expect-no-changes")
+    lab.pulumi(*DESTROY)
 
 
 def test_a_destroy_without_the_program_needs_no_way_to_postgres(lab: Lab, server: SshServer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from documents.marks import owner_comment
-from tests.facts import HOMESERVER, KEY, STACK, container, deployed, healthy, settings, whole
+from tests.facts import BACKUP_SCRIPT, HOMESERVER, KEY, LABELS, STACK, container, deployed, healthy, settings, whole
 from tests.facts import changed as but
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
 from verdicts.host_facts.host import HostFacts, OwnFile, PostgresFacts
@@ -66,6 +66,18 @@ def _set(path: str, value: Any) -> Change:
         return replace(facts, **{name: change(getattr(facts, name), rest) if rest else value})
 
     return lambda facts: change(facts, path.split("."))
+
+
+def _drop(path: str, name: str) -> Change:
+    """Facts without one entry of the mapping at `path`."""
+
+    def change(facts: HostFacts) -> HostFacts:
+        there: Any = facts
+        for part in path.split("."):
+            there = getattr(there, part)
+        return _set(path, {key: value for key, value in there.items() if key != name})(facts)
+
+    return change
 
 
 def _add(path: str, more: dict[str, Any]) -> Change:
@@ -282,12 +294,12 @@ REFUSALS: list[tuple[Change, str]] = [
         "/opt/matrix/synapse/doublepuppet.yaml: exists and belongs to the stack other/x: set another doublepuppetFile",
     ),
     (
-        _set("dump_script_owner", ""),
+        _set("dump_script", OwnFile("", 0, 0)),
         "/opt/matrix/scripts/mautrix-bridges_backup.sh: exists and was not made by this stack: set another sharedDir, "
         "whose name it has",
     ),
     (
-        _set("dump_script_owner", "other/x"),
+        _set("dump_script", OwnFile("other/x", 0, 0)),
         "/opt/matrix/scripts/mautrix-bridges_backup.sh: exists and belongs to the stack other/x: set another "
         "sharedDir, whose name it has",
     ),
@@ -368,6 +380,10 @@ REFUSALS: list[tuple[Change, str]] = [
         "/opt/matrix/synapse/homeserver.yaml: no such file on the host: check the setting synapseDir",
     ),
     (_set("homeserver.text", None), "/opt/matrix/synapse/homeserver.yaml: is not UTF-8 text: convert it"),
+    (
+        _set("backup_script.foreign", "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`"),
+        "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`",
+    ),
     (
         _set("backup_script.writable", False),
         "/opt/matrix/scripts/pg_backup.sh: it or its directory is read-only: make it writable for the user who runs "
@@ -542,20 +558,107 @@ def test_a_removed_entry_is_reported_with_the_command_that_puts_it_back() -> Non
     assert told.endswith("`pulumi config set reapply 1` and `pulumi up` put it back")
 
 
-@pytest.mark.parametrize(
-    ("change", "path"),
-    [
-        (
-            _set("bridge.registration", None),
-            "/opt/matrix/synapse/registration.yaml",
-        ),
-        (_set("doublepuppet", None), "/opt/matrix/synapse/doublepuppet.yaml"),
-        (_set("dump_script_owner", None), "/opt/matrix/scripts/mautrix-bridges_backup.sh"),
-    ],
-)
-def test_a_removed_file_of_ours_is_reported(change: Change, path: str) -> None:
-    (told,) = [warning for warning in verdict(change(deployed())).warnings if "somebody removed it" in warning]
-    assert told.startswith(f"{path}: is missing: ")
+# what somebody changed since --------------------------------------------------------------------------------------
+
+BACK = "`pulumi config set reapply 1` and `pulumi up` put it back"
+WRITTEN = OwnFile(STACK, 991, 991)
+GONE, CHANGED = f"is missing: if somebody removed it, {BACK}", f"was changed since `up` wrote it: {BACK}"
+WITHOUT_ENTRIES = _set("homeserver.text", HOMESERVER)
+UNREADY = container("mautrix-signal", id="another", labels=LABELS)
+DRIFTS: list[tuple[Change, str, set[str]]] = [
+    (_drop("postgres.roles", "mautrix_signal"), f"role mautrix_signal: {GONE}", {"isolation", "ready"}),
+    (_drop("postgres.databases", "mautrix_signal"), f"database mautrix_signal: {GONE}, empty", {"isolation", "ready"}),
+    (_set("bridge.registration", None), f"/opt/matrix/synapse/registration.yaml: {GONE}", {"verdict", "ready"}),
+    (
+        _set("bridge.registration", replace(WRITTEN, changed=True)),
+        f"/opt/matrix/synapse/registration.yaml: {CHANGED}",
+        {"verdict", "ready"},
+    ),
+    (_set("doublepuppet", None), f"/opt/matrix/synapse/doublepuppet.yaml: {GONE}", {"verdict", "ready"}),
+    (
+        _set("doublepuppet", replace(WRITTEN, changed=True)),
+        f"/opt/matrix/synapse/doublepuppet.yaml: {CHANGED}",
+        {"verdict", "ready"},
+    ),
+    (
+        WITHOUT_ENTRIES,
+        "/opt/matrix/synapse/homeserver.yaml: no longer holds app_service_config_files: /data/registration.yaml",
+        {"verdict", "ready"},
+    ),
+    (_set("bridge.config", None), f"/opt/matrix/mautrix-signal: config.yaml: {GONE}", {"ready"}),
+    (
+        _set("bridge.config", replace(WRITTEN, changed=True)),
+        f"/opt/matrix/mautrix-signal: config.yaml: {CHANGED}",
+        {"ready"},
+    ),
+    (
+        _set("bridge.directory", replace(healthy().bridges[0].directory, stack=None)),
+        f"/opt/matrix/mautrix-signal: is empty or missing: if somebody removed it, {BACK}",
+        {"ready"},
+    ),
+    (_set("bridge.container", None), "container mautrix-signal: is gone: `up` replaces it", {"ready"}),
+    (_set("bridge.container.status", "exited"), "container mautrix-signal: is exited: `up` replaces it", {"ready"}),
+    (
+        _set("bridge.container", UNREADY),
+        "container mautrix-signal: is not the one that got ready last: `up` replaces it",
+        {"ready"},
+    ),
+    (
+        _set("bridge.container.networks", {}),
+        "container mautrix-signal: is not in the network matrix-net: `up` replaces it",
+        {"ready"},
+    ),
+    (_set("dump_script", None), f"/opt/matrix/scripts/mautrix-bridges_backup.sh: {GONE}", set()),
+    (
+        _set("dump_script", OwnFile(STACK, 0, 0, changed=True)),
+        f"/opt/matrix/scripts/mautrix-bridges_backup.sh: {CHANGED}",
+        set(),
+    ),
+    (
+        _set("backup_script.text", BACKUP_SCRIPT),
+        "/opt/matrix/scripts/pg_backup.sh: no longer holds the call of our dump script: if somebody removed it",
+        set(),
+    ),
+    (
+        _set("directory.entries", (".proven.json", ".stack")),
+        "/opt/matrix/mautrix-bridges/deployed.json: is missing, and `status` knows nothing without it",
+        set(),
+    ),
+    (
+        _set("directory.entries", (".stack", "deployed.json")),
+        "/opt/matrix/mautrix-bridges/.proven.json: is missing, and a destroy does not know the dumps of the proof",
+        set(),
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "text", "doubts"), DRIFTS, ids=[text[:60] for _, text, _ in DRIFTS])
+def test_what_is_no_longer_as_up_left_it_is_one_line_and_its_proofs_do_not_stand(
+    change: Change, text: str, doubts: set[str]
+) -> None:
+    """A bridge was in a restart loop without its role, or with another token, and all was `unchanged`, `verdict
+    PASS`."""
+    before, found = verdict(deployed()), verdict(change(deployed()))
+    assert (before.bridges[0].doubts, found.problems) == ({}, ())
+    (told,) = {*found.warnings} - {*before.warnings}
+    assert told.startswith(text)
+    assert found.bridges[0].doubts == dict.fromkeys(doubts, told)
+
+
+def test_of_a_bridge_that_is_still_to_be_made_nothing_is_missing() -> None:
+    """Neither of the first, nor of one beside a deployed one."""
+    assert not [line for line in verdict(healthy()).warnings if "missing" in line or "gone" in line]
+    facts, others = deployed(), [{"kind": "whatsapp"}]
+    facts = replace(facts, bridges=(*facts.bridges, *healthy().bridges))
+    found = preflight(facts, settings(None, others), whole(None, others))
+    assert not [line for line in found.warnings if "missing" in line or "no longer holds" in line]
+    assert [bridge.doubts for bridge in found.bridges] == [{}, {}]
+
+
+def test_a_bridge_of_which_only_the_database_is_left_was_deployed() -> None:
+    facts = replace(deployed(), bridges=healthy().bridges)
+    told = " ".join(verdict(facts).warnings)
+    assert "registration.yaml: is missing" in told and "container mautrix-signal: is gone" in told
 
 
 def test_a_container_that_never_got_ready_is_replaced_and_one_that_was_ready_is_not() -> None:

@@ -15,7 +15,7 @@ from documents.places import Database
 from verdicts.exit_codes import explain_exit_code
 from verdicts.host_facts.bridge import BridgeStatus
 from verdicts.status.dumps import rate_dump_age
-from verdicts.status.evaluation import evaluate_status, find_status_warnings, report_unreadable_status
+from verdicts.status.evaluation import evaluate_status, find_doubts, find_status_warnings, report_unreadable_status
 from verdicts.status.facts import (
     BackupCall,
     BridgeStatusFacts,
@@ -60,7 +60,8 @@ def bridge(**changed: Any) -> BridgeStatusFacts:
 def rights(**changed: Any) -> PostgresRights:
     note = owner_comment(STACK, public={"synapse": ["CONNECT"], "mas": ["CONNECT", "TEMPORARY"]})
     role = RoleRights(note, (), ("mautrix_signal", "postgres"))
-    return replace(PostgresRights({"mautrix_signal": role}, ("postgres",)), **changed)
+    owners = {"mautrix_signal": "mautrix_signal"}
+    return replace(PostgresRights({"mautrix_signal": role}, owners, ("postgres",)), **changed)
 
 
 def stack(**changed: Any) -> StatusFacts:
@@ -184,8 +185,8 @@ def test_a_bridge_that_ended_in_the_last_hour_warns_and_one_that_did_long_ago_do
 def test_a_registration_that_is_gone_is_critical_even_while_all_runs() -> None:
     """Synapse does not come up again when a registration that it lists is not there."""
     status = replace(RUNNING, ping="not asked")
-    ((level, text),) = of_bridge(status=status, registration_problem="/s/r.yaml: the registration is not there")
-    assert level is Level.CRITICAL and text.startswith("/s/r.yaml: the registration is not there: Synapse does not")
+    ((level, text),) = of_bridge(status=status, registration_problem="/s/r.yaml: the registration was changed")
+    assert level is Level.CRITICAL and text.startswith("/s/r.yaml: the registration was changed: raise the setting re")
 
 
 @pytest.mark.parametrize(
@@ -240,6 +241,16 @@ def test_the_cause_is_told_before_the_bridges_that_suffer_from_it() -> None:
     assert len(find_status_warnings(facts)) == 2, "preflight itself reports that Synapse does not answer"
 
 
+def test_a_bridge_that_keeps_ending_is_told_at_preview_and_its_proof_does_not_stand() -> None:
+    """Preview told of bridges that run, and of those that Docker starts no more: nobody told of a loop."""
+    looping = BridgeStatus(container="restarting", restart_count=9, exit_code=16, exit_meaning="the as_token is wrong")
+    facts = stack(bridges=(bridge(status=looping),), rights=rights(public=("synapse",)))
+    loop, opened = find_status_warnings(facts)
+    assert loop == "mautrix-signal: its container keeps ending: the as_token is wrong"
+    assert find_doubts(facts, "mautrix-signal") == {"ready": loop, "isolation": opened}
+    assert find_doubts(stack(), "mautrix-signal") == {}
+
+
 def test_a_bridge_that_is_still_to_be_made_is_no_warning_at_preview() -> None:
     new = Database("matrix-postgres", "mautrix_new", "mautrix_new")
     absent = bridge(
@@ -283,12 +294,23 @@ def test_a_docker_that_does_not_answer_is_told_first_and_the_bridges_are_no_less
         ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, "", True)}, 1, f"is not {STACK}'s, but nobody's"),
         ({"rights": PostgresRights(error="psql: refused")}, 2, "rights are not known: psql: refused"),
         (
+            {"backup": BackupCall(SCRIPT, DUMP_SCRIPT, STACK, True, dump_script_changed=True)},
+            1,
+            f"{DUMP_SCRIPT}: was changed since `up` wrote it: raise the setting reapply",
+        ),
+        (
             {"rights": rights(public=("mas", "postgres", "synapse"))},
             2,
-            'through PUBLIC: REVOKE CONNECT, TEMPORARY ON DATABASE "mas", "synapse" FROM PUBLIC;',
+            "every role may connect to mas, synapse again, through PUBLIC: raise the setting reapply by one",
         ),
         ({"rights": rights(public=("mautrix_signal",))}, 2, "every role may connect to mautrix_signal again"),
-        ({"rights": rights(roles={})}, 2, "role mautrix_signal: is not there"),
+        ({"rights": rights(roles={})}, 2, "role mautrix_signal: is not there: raise the setting reapply by one"),
+        ({"rights": rights(owners={})}, 2, "database mautrix_signal: is not there: raise the setting reapply by one"),
+        (
+            {"rights": rights(owners={"mautrix_signal": "synapse"})},
+            2,
+            "database mautrix_signal: belongs to synapse, should be mautrix_signal's: raise the setting reapply by one",
+        ),
     ],
 )
 def test_what_somebody_changed_after_up_is_told(changed: dict[str, Any], level: int, text: str) -> None:
@@ -314,7 +336,7 @@ def role(**changed: Any) -> PostgresRights:
         (
             role(attributes=("SUPERUSER", "CREATEDB")),
             2,
-            'has SUPERUSER, CREATEDB, should have none: ALTER ROLE "mautrix_signal" NOSUPERUSER NOCREATEDB;',
+            "has SUPERUSER, CREATEDB, should have none: raise the setting reapply by one",
         ),
         (role(comment=""), 1, f"its comment no longer names {STACK}"),
         (role(comment=owner_comment("p/x")), 1, f"its comment no longer names {STACK}"),
@@ -332,7 +354,9 @@ def test_a_bridge_s_role_in_another_bridge_s_database_is_told() -> None:
         "mautrix_signal": RoleRights(noted, (), ("mautrix_signal", "mautrix_two")),
         "mautrix_two": RoleRights(noted, (), ("mautrix_two",)),
     }
-    ((_, text),) = findings(stack(bridges=(bridge(), other), rights=PostgresRights(roles)))
+    ((_, text),) = findings(
+        stack(bridges=(bridge(), other), rights=PostgresRights(roles, {role: role for role in roles}))
+    )
     assert "role mautrix_signal: may connect to mautrix_two" in text
 
 

@@ -29,6 +29,7 @@ from workstation.ssh_client import ForwardError
 
 ADDRESS = SshAddress("host.example.org", "matt", 2222)
 WORDS = "secrets make-seed"
+POSTGRES = machine.PostgresAddress("172.20.0.3", 5432, "disable")
 
 # Tells how it was run, in the place of a result.
 ECHO = ProgramFile(
@@ -281,20 +282,25 @@ def test_what_a_step_is_told_is_what_the_dispatcher_reads_and_the_same_each_time
 def test_the_providers_reach_this_machine_s_docker_and_postgres_as_they_are(tmp_path: Path) -> None:
     reached = local(tmp_path)
     assert reached.docker("unix:///var/run/docker.sock") == machine.DockerAddress("unix:///var/run/docker.sock")
-    assert reached.postgres("172.20.0.3", 5432) == ("172.20.0.3", 5432)
+    assert reached.postgres(POSTGRES) == POSTGRES
 
 
 def test_the_providers_reach_a_host_behind_ssh_through_the_client_s_options_and_a_local_port(tmp_path: Path) -> None:
     reached = behind_ssh(tmp_path)
     docker = reached.docker("unix:///var/run/docker.sock")
     assert docker.host == "ssh://matt@host.example.org:2222" and "StrictHostKeyChecking=yes" in docker.ssh_opts
-    with patch.object(machine, "forward_port") as forward_port:
-        assert reached.postgres("172.20.0.3", 5432) == ("127.0.0.1", 23456)
-        assert reached.postgres("fd00::3", 5432) == ("127.0.0.1", 23456)
-    wanted = [call.args for call in forward_port.call_args_list]
-    assert [words[:3] for words in wanted] == [
-        (ADDRESS, 23456, "172.20.0.3:5432"),
-        (ADDRESS, 23456, "[fd00::3]:5432"),
+    with (
+        patch.object(machine, "bind_relay"),
+        patch.object(machine, "start_relay"),
+        patch.object(machine, "forward_socket") as forward_socket,
+    ):
+        for address in (POSTGRES, machine.PostgresAddress("[fd00::3]", 5432, "require")):
+            assert reached.postgres(address) == machine.PostgresAddress(
+                "127.0.0.1", 23456, "verify-ca", ".host-programs/postgres-23456.crt"
+            )
+    assert [call.args for call in forward_socket.call_args_list] == [
+        (ADDRESS, "mautrix-23456.sock", "172.20.0.3:5432"),
+        (ADDRESS, "mautrix-23456.sock", "[fd00::3]:5432"),
     ]
 
 
@@ -302,10 +308,10 @@ def test_a_way_to_postgres_that_does_not_work_is_an_error_of_the_machine(tmp_pat
     """Which the preflight shows as one line; another exception would be a traceback."""
     reached = behind_ssh(tmp_path)
     with (
-        patch.object(machine, "forward_port", side_effect=ForwardError("127.0.0.1:23456: taken")),
+        patch.object(machine, "bind_relay", side_effect=ForwardError("127.0.0.1:23456: taken")),
         pytest.raises(MachineError, match=r"^127\.0\.0\.1:23456: taken$"),
     ):
-        reached.postgres("172.20.0.3", 5432)
+        reached.postgres(POSTGRES)
 
 
 def test_a_local_look_runs_with_the_python_that_runs_pulumi(tmp_path: Path) -> None:

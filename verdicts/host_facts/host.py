@@ -13,11 +13,13 @@ from verdicts.host_facts.synapse import SynapseFacts, Worker
 @dataclass(frozen=True)
 class File:
     """A file of the operator's. `text` is None if it is not UTF-8; `error` is why it cannot be read; `writable`:
-    whether it can be replaced in its directory."""
+    whether it can be replaced in its directory; `foreign`: who else than root can change a program that root runs, as a
+    line with its fix ("": nobody)."""
 
     text: Optional[str] = None
     error: str = ""
     writable: bool = False
+    foreign: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class Directory:
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A file that should be ours. `stack` is the one that its first line names ("": none); `uid` and `gid` own it."""
+    """A file that should be ours. `stack` is the one that it names as its writer ("": none); `uid` and `gid` own it;
+    `changed`: whether it is not as it was written (documents/marks.py, seal)."""
 
     stack: str
     uid: int
     gid: int
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class BridgeFacts:
 
     `image`: whether Docker has it; `directory_writers` are the stacks that wrote a config in its directory; `claimed`
     are "role NAME" and "database NAME" that this stack made, as its directory notes; `keys` maps the fingerprint of
-    each pickle key in a config there to that file's path;
+    each pickle key in a config there to that file's path; `config` is the one that the container has;
     `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
     of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
     none), `going_back` the one that goBackTo names; `archives` maps an image to the newest archive that it left.
@@ -67,6 +71,7 @@ class BridgeFacts:
     directory_writers: tuple[str, ...]
     claimed: tuple[str, ...]
     keys: dict[str, str]
+    config: Optional[OwnFile]
     registration: Optional[OwnFile]
     ready_mark: str
     config_refused: tuple[str, ...]
@@ -128,8 +133,8 @@ class HostFacts:
     (both by name); `workers` are those of the settings, by name; `doublepuppet` is the registration for double
     puppeting.
 
-    Dumps: `backup_syntax` is the interpreter's error in the edited script, as `LINE: reason: fix`; `dump_script_owner`
-    is the stack that our dump script names ("": none; None: there is no such file); `dumps_path` is where the nightly
+    Dumps: `backup_syntax` is the interpreter's error in the edited script, as `LINE: reason: fix`; `dump_script`
+    is ours; `dumps_path` is where the nightly
     dumps go ("": only the script knows; then `backup_dir` is the script's directory).
 
     `directory` is the stack's own; `bridges` are in the
@@ -158,7 +163,7 @@ class HostFacts:
     synapse_silent: str
     backup_script: Optional[File]
     backup_syntax: str
-    dump_script_owner: Optional[str]
+    dump_script: Optional[OwnFile]
     directory: Directory
     synapse_dir: Directory
     dumps_path: str

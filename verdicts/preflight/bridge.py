@@ -81,8 +81,6 @@ def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator
     container = bridge.facts.container
     if container is None or not bridge.owns_container:
         return
-    if container.stays_stopped:
-        yield f"container {container.name}: is {container.status}: `up` replaces it"
     generation = container.labels.get(TOKENS_LABEL)
     if generation is not None and generation != str(settings.token_generation):
         yield (
@@ -95,15 +93,17 @@ def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator
 def next_attempt(bridge: ObservedBridge) -> int:
     """The number for the container's label ATTEMPT_LABEL. Pulumi replaces the container when the number changes.
 
-    It changes if the container never got ready, if somebody removed or stopped it since, or if it is stopped for a
-    change of the database.
+    It changes if the container never got ready, if somebody removed it, stopped it or took it out of its network since,
+    or if it is stopped for a change of the database.
     """
-    container, mark = bridge.facts.container, bridge.facts.ready_mark if bridge.owns_directory else ""
+    place, container = bridge.deployment.place, bridge.facts.container
+    mark = bridge.facts.ready_mark if bridge.owns_directory else ""
     ready_container, number, *_ = [*mark.split(), "", ""]
     last = int(number) if number.isdigit() else 0
     if container is None or not bridge.owns_container:
         return last + 1
     current = int(container.labels.get(ATTEMPT_LABEL, "1"))
-    if ready_container == container.id and not container.stays_stopped and not stops_the_bridge(bridge):
+    fit = not container.stays_stopped and (not container.running or place.network in container.networks)
+    if ready_container == container.id and fit and not stops_the_bridge(bridge):
         return current
     return max(current, last) + 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from documents.places import Deployment
 from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.bridge import check_bridge, find_bridge_warnings, next_attempt
 from verdicts.preflight.disks import check_directories, check_moves, find_full_disks, find_left_archives
+from verdicts.preflight.drift import Drift, find_drift
 from verdicts.preflight.keys import LivingKey, find_living_key
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
@@ -27,7 +28,8 @@ class BridgeFindings:
     `attempt` is from `next_attempt`; `restore` is what the database begins with, or began with: none, or an archive's
     path, where the pickle key comes from, too; `role_exists` and `database_exists`: whether this stack has them
     already, so that a state without them imports them; `container_exists`: whether it has the container, which the
-    state may not know; `key`: the pickle key that the database needs.
+    state may not know; `key`: the pickle key that the database needs; `doubts`: why a proof of the last `up` cannot
+    stand now, by the output's name.
     """
 
     attempt: int
@@ -36,6 +38,7 @@ class BridgeFindings:
     database_exists: bool
     container_exists: bool
     key: LivingKey
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
     edits = [check_homeserver_file(facts, settings, deployment)]
     edits += [check_backup_script_file(facts, deployment)] if deployment.backup.script else []
     disks = list(find_full_disks(facts, settings, deployment))
-    removals = [*_find_removals(facts, deployment, bridges)]
-    if all(bridge.owns_container for bridge in bridges):  # a bridge that is new lacks its entries
-        removals += [f"{edit.path}: no longer holds {', '.join(edit.missing)}" for edit in edits if edit.missing]
-    again = f"`pulumi config set reapply {settings.reapply + 1}` and `pulumi up` put it back"
+    drift = [*find_drift(facts, deployment, bridges, edits, settings.reapply)]
     return Findings(
         problems=(
             *check_host(facts),
@@ -81,10 +81,10 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *find_left_archives(facts, deployment),
             *(line for line, certain in disks if not certain),
             *(line for edit in edits for line in edit.warnings),
-            *(f"{removal}: if somebody removed it, {again}" for removal in removals),
+            *(found.text for found in drift),
         ),
         changes=(*(edit.change for edit in edits if edit.change), *_describe_changes(facts, deployment, bridges)),
-        bridges=tuple(_summarize_bridge(bridge) for bridge in bridges),
+        bridges=tuple(_summarize_bridge(bridge, drift) for bridge in bridges),
     )
 
 
@@ -96,23 +96,8 @@ def _find_interrupted_run(facts: HostFacts, deployment: Deployment) -> Iterator[
         )
 
 
-def _find_removals(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:
-    """Files that an earlier `up` made and somebody removed since."""
-    deployed = [bridge for bridge in bridges if bridge.owns_container]
-    if deployed and facts.doublepuppet is None:
-        yield f"{deployment.doublepuppet_path}: is missing"
-    if deployed and facts.dump_script_owner is None:
-        yield f"{deployment.dump_script}: is missing"
-    for bridge in deployed:
-        directory, path = bridge.facts.directory, bridge.deployment.place.directory
-        if bridge.facts.registration is None:
-            yield f"{bridge.deployment.registration_path}: is missing"
-        if directory.stack is None:
-            yield f"{path}: {'its mark, the file .stack, is missing' if directory.entries else 'is empty or missing'}"
-
-
 def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:
-    if facts.dump_script_owner is None:
+    if facts.dump_script is None:
         yield f"a new file, {deployment.dump_script} (0700): makes the dumps"
     yield from filter(None, map(describe_change, bridges))
     for name in facts.leaving_containers:
@@ -122,7 +107,11 @@ def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[Ob
         )
 
 
-def _summarize_bridge(bridge: ObservedBridge) -> BridgeFindings:
+def _summarize_bridge(bridge: ObservedBridge, drift: list[Drift]) -> BridgeFindings:
+    doubts: dict[str, str] = {}
+    for found in drift:
+        if found.bridge in ("", bridge.deployment.key):
+            doubts = {**dict.fromkeys(found.doubts, found.text), **doubts}
     archive = bridge.facts.archive
     return BridgeFindings(
         attempt=next_attempt(bridge),
@@ -131,4 +120,5 @@ def _summarize_bridge(bridge: ObservedBridge) -> BridgeFindings:
         database_exists=bridge.database.is_ours,
         container_exists=bridge.owns_container,
         key=find_living_key(bridge),
+        doubts=doubts,
     )

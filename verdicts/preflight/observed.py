@@ -72,6 +72,16 @@ class ObservedBridge:
         return Owned(True, explain_other_owner(comment, self.deployment.stack, name in self.facts.claimed))
 
     @property
+    def ready_container(self) -> str:
+        """The id of the container that got ready last; "" if none did."""
+        return self.facts.ready_mark.partition(" ")[0] if self.owns_directory else ""
+
+    @property
+    def was_deployed(self) -> bool:
+        """Whether an earlier `up` of this stack got as far as its container, whatever is left of it."""
+        return self.owns_container or bool(self.ready_container) or bool(self.origin)
+
+    @property
     def origin(self) -> str:
         """What its database began with, as the setting restore; "" before it has begun."""
         return str(self.comment.get("began", ""))

@@ -58,10 +58,12 @@ def check_backup_script_file(facts: HostFacts, deployment: Deployment) -> FileEd
     if file is None or file.text is None:
         return FileEdit(path, problems)
     check = check_backup_script(file.text, deployment)
+    if file.foreign:
+        problems = (*problems, file.foreign)
     if facts.backup_syntax:
         problems = (*problems, f"{path}:{facts.backup_syntax}")
     missing = () if check.has_call else ("the call of our dump script",)
-    change = make_diff(file.text, check.edited, path) if check.edited else ""
+    change = make_diff(file.text, check.edited, path, ours=True) if check.edited else ""
     return FileEdit(path, (*problems, *check.problems), check.warnings, missing, change)
 
 

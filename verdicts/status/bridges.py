@@ -14,10 +14,9 @@ RESTARTED_RECENTLY = HOUR  # Docker never resets its count of restarts: an old o
 
 def build_bridge_row(bridge: BridgeStatusFacts, facts: StatusFacts) -> Row:
     status, archive, running = bridge.status, bridge.archive, bridge.status.container == "running"
-    findings = [*check_running_bridge(bridge, facts.read_at)] if running else [_check_stopped_bridge(bridge)]
+    findings = [*check_container(bridge, facts.read_at)]
     if bridge.registration_problem:
-        text = f"{bridge.registration_problem}: Synapse does not start again without it: {REAPPLY}"
-        findings.append(critical(text))
+        findings.append(critical(f"{bridge.registration_problem}: {REAPPLY}"))
     findings += check_dumps(bridge.dump, facts)
     if archive.error:
         findings.append(warning(f"{bridge.name}: its archives are not known: {archive.error}"))
@@ -52,7 +51,7 @@ def _describe_archive(archive: NewestArchive, now: float) -> str:
     return f"{archive.path}, {describe_age(now - archive.made_at)} old" if archive.path else "none"
 
 
-def _check_stopped_bridge(bridge: BridgeStatusFacts) -> Finding:
+def _check_stopped_bridge(bridge: BridgeHealth) -> Finding:
     name, status, state = bridge.name, bridge.status, bridge.status.container
     if state == "absent":
         return critical(f"{name}: there is no container of that name: `pulumi up` makes it anew")
@@ -65,7 +64,14 @@ def _check_stopped_bridge(bridge: BridgeStatusFacts) -> Finding:
     return critical(f"{name}: its container is {state}, not running: {fix}")
 
 
-def check_running_bridge(bridge: BridgeHealth, now: float) -> Iterator[Finding]:
+def check_container(bridge: BridgeHealth, now: float) -> Iterator[Finding]:
+    if bridge.status.container == "running":
+        yield from _check_running_bridge(bridge, now)
+    else:
+        yield _check_stopped_bridge(bridge)
+
+
+def _check_running_bridge(bridge: BridgeHealth, now: float) -> Iterator[Finding]:
     name, status = bridge.name, bridge.status
     if not status.ready:
         reason = f" ({status.problem})" if status.problem else ""

@@ -68,4 +68,6 @@ def build_backup_row(backup: BackupCall, stack: str) -> Row:
         findings.append(warning(f"{dump_script}: our dump script is not there: {REAPPLY}"))
     elif owner != stack:
         findings.append(warning(f"{dump_script}: is not {stack}'s, but {owner or 'nobody'}'s: {REAPPLY}"))
+    elif backup.dump_script_changed:
+        findings.append(warning(f"{dump_script}: was changed since `up` wrote it: {REAPPLY}"))
     return Row("backup script", (words,), tuple(findings))

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from documents.marks import parse_owner_comment
-from verdicts.status.bridges import build_bridge_row, check_running_bridge
+from verdicts.status.bridges import build_bridge_row, check_container
 from verdicts.status.dumps import build_backup_row, build_dump_row, check_dumps
-from verdicts.status.facts import Health, HomeserverEntries, StatusFacts
-from verdicts.status.report import REAPPLY, Finding, Row, StatusReport, critical, warning
+from verdicts.status.facts import BridgeHealth, Health, HomeserverEntries, StatusFacts
+from verdicts.status.report import REAPPLY, Finding, Level, Row, StatusReport, critical, warning
 
-__all__ = ["StatusReport", "evaluate_status", "find_status_warnings", "report_unreadable_status"]
+__all__ = ["StatusReport", "evaluate_status", "find_doubts", "find_status_warnings", "report_unreadable_status"]
 
 
 def evaluate_status(facts: StatusFacts) -> StatusReport:
@@ -29,15 +29,34 @@ def evaluate_status(facts: StatusFacts) -> StatusReport:
     )
 
 
+PREFLIGHTS = ("absent", "created", "exited", "dead")  # states of a container that preflight tells: `up` replaces it
+
+
 def find_status_warnings(facts: Health) -> tuple[str, ...]:
-    """The warnings that `pulumi preview` adds to preflight's own: running bridges that do not work, old dumps, and
-    Postgres' rights. One line for each, the worst first. A bridge that does not run is preflight's: `up` makes it."""
-    running = tuple(bridge for bridge in facts.bridges if bridge.status.container == "running")
-    findings = [finding for bridge in running for finding in check_running_bridge(bridge, facts.read_at)]
-    for dump in (*(bridge.dump for bridge in running), *facts.dumps):
+    """The warnings that `pulumi preview` adds to preflight's own: bridges that do not work, old dumps, and Postgres'
+    rights. One line for each, the worst first."""
+    deployed = tuple(bridge for bridge in facts.bridges if bridge.status.container != "absent")
+    findings = [finding for bridge in deployed for finding in _check_bridge(bridge, facts)]
+    for dump in (*(bridge.dump for bridge in deployed), *facts.dumps):
         findings += check_dumps(dump, facts)
-    findings += _check_rights(replace(facts, bridges=running))
+    findings += _check_rights(replace(facts, bridges=deployed))
     return tuple(finding.text for finding in sorted(findings, key=lambda finding: -finding.level))
+
+
+def find_doubts(facts: Health, name: str) -> dict[str, str]:
+    """Why a proof of the last `up` cannot stand now, by the output's name; of the bridge whose container is `name`."""
+    (bridge,) = (bridge for bridge in facts.bridges if bridge.name == name)
+    questions = {"isolation": _check_rights(facts), "ready": _check_bridge(bridge, facts)}
+    doubts = {}
+    for proof, findings in questions.items():
+        if text := next((finding.text for finding in findings if finding.level is Level.CRITICAL), ""):
+            doubts[proof] = text
+    return doubts
+
+
+def _check_bridge(bridge: BridgeHealth, facts: Health) -> Iterator[Finding]:
+    if bridge.status.container not in PREFLIGHTS:
+        yield from check_container(bridge, facts.read_at)
 
 
 def report_unreadable_status(reason: str) -> StatusReport:
@@ -70,11 +89,22 @@ def _build_homeserver_row(entries: HomeserverEntries) -> Row:
 
 
 def _build_rights_row(facts: StatusFacts) -> Row:
-    findings, error = tuple(_check_rights(facts)), facts.rights.error
+    findings, error = (*_check_missing(facts), *_check_rights(facts)), facts.rights.error
     if error:
         text = f"Postgres: the bridges' rights are not known: {error}: see that Postgres runs (docker logs)"
         return Row("Postgres' rights", ("not known",), (critical(text),))
     return Row("Postgres' rights", ("not as `up` left them" if findings else "as `up` left them",), findings)
+
+
+def _check_missing(facts: Health) -> Iterator[Finding]:
+    """Roles and databases that are gone; preflight tells them, too."""
+    for bridge in facts.bridges if not facts.rights.error else ():
+        for kind, name, present in (
+            ("role", bridge.database.role, facts.rights.roles),
+            ("database", bridge.database.database, facts.rights.owners),
+        ):
+            if name not in present:
+                yield critical(f"Postgres: {kind} {name}: is not there: {REAPPLY}")
 
 
 def _check_rights(facts: Health) -> Iterator[Finding]:
@@ -87,26 +117,24 @@ def _check_rights(facts: Health) -> Iterator[Finding]:
     for note in notes.values():
         taken = note.get("public")
         closed |= set(taken) if isinstance(taken, dict) else set()
-    opened = sorted(closed & {*rights.public})
-    if opened:
-        names = ", ".join(f'"{database}"' for database in opened)
-        fix = f"REVOKE CONNECT, TEMPORARY ON DATABASE {names} FROM PUBLIC;"
-        yield critical(f"Postgres: every role may connect to {', '.join(opened)} again, through PUBLIC: {fix}")
+    if opened := sorted(closed & {*rights.public}):
+        text = f"every role may connect to {', '.join(opened)} again, through PUBLIC"
+        yield critical(f"Postgres: {text}: {REAPPLY}")
     for bridge in facts.bridges:
         name, database = bridge.database.role, bridge.database.database
-        role, subject = rights.roles.get(name), f"Postgres: role {name}"
+        role, owner, subject = rights.roles.get(name), rights.owners.get(database), f"Postgres: role {name}"
         if role is None:
-            yield critical(f"{subject}: is not there: `pulumi up --refresh` makes it again")
             continue
         stray = sorted({*role.connects} & closed - {database, *opened})
         if stray:
             fix = "revoke what lets it in there (a grant of its own, or another role's)"
             yield critical(f"{subject}: may connect to {', '.join(stray)}: {fix}")
-        if database not in role.connects:
-            yield critical(f"{subject}: may not connect to its own database {database}: make it its owner")
+        if owner not in (None, name):
+            yield critical(f"Postgres: database {database}: belongs to {owner}, should be {name}'s: {REAPPLY}")
+        elif owner and database not in role.connects:
+            yield critical(f"{subject}: may not connect to its own database {database}: {REAPPLY}")
         if role.attributes:
-            fix = f'ALTER ROLE "{name}" {" ".join(f"NO{attribute}" for attribute in role.attributes)};'
-            yield critical(f"{subject}: has {', '.join(role.attributes)}, should have none: {fix}")
+            yield critical(f"{subject}: has {', '.join(role.attributes)}, should have none: {REAPPLY}")
         if notes[name].get("stack") != facts.stack:
             lost = "what PUBLIC could do before is lost with it"
             yield warning(f"{subject}: its comment no longer names {facts.stack}, and {lost}: {REAPPLY}")

@@ -41,8 +41,8 @@ class NewestArchive:
 
 @dataclass(frozen=True)
 class BridgeHealth:
-    """One bridge. `name`: its container's. `registration_problem`: why the registration in Synapse's directory tells no
-    as_token, "" if it does; without a token Synapse is not asked for its ping."""
+    """One bridge. `name`: its container's. `registration_problem`: what is wrong with the registration in Synapse's
+    directory, and what that means; without a token in it Synapse is not asked for its ping."""
 
     name: str
     database: Database
@@ -73,7 +73,7 @@ class HomeserverEntries:
 class BackupCall:
     """`calls`: whether the operator's `script` ("": there is none) calls our `dump_script`. `problems`: what prevents
     the call, as whole lines. `dump_script_owner`: the stack that our dump script names, None if the script does not
-    exist. `error`: why the operator's script cannot be read."""
+    exist; `dump_script_changed`: since `up` wrote it. `error`: why the operator's script cannot be read."""
 
     script: str
     dump_script: str
@@ -81,11 +81,13 @@ class BackupCall:
     calls: bool = False
     problems: tuple[str, ...] = ()
     error: str = ""
+    dump_script_changed: bool = False
 
 
 @dataclass(frozen=True)
 class RoleRights:
-    """A role: its comment, its special `attributes`, and the databases to which it may connect."""
+    """A role: its comment, its `attributes` that should not be (NOLOGIN among them), and the databases to which it may
+    connect."""
 
     comment: str
     attributes: tuple[str, ...]
@@ -94,10 +96,11 @@ class RoleRights:
 
 @dataclass(frozen=True)
 class PostgresRights:
-    """The bridges' roles by name, and the databases to which PUBLIC (every role) may connect. `error`: why Postgres
-    did not tell."""
+    """The bridges' roles by name, the owners of all databases, and the databases to which PUBLIC (every role) may
+    connect. `error`: why Postgres did not tell."""
 
     roles: dict[str, RoleRights] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
     public: tuple[str, ...] = ()
     error: str = ""
 
