@@ -6,6 +6,7 @@ its own, who is not root and may use Docker and sudo. The client's side is in .l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -58,7 +59,7 @@ class SshServer:
     def port(self) -> int:
         """TCP, of 127.0.0.1; the same for as long as the lab is there."""
         notes = self.place.notes()
-        if not notes.ssh_port or not (port_is_free(notes.ssh_port) or self._listener()):
+        if not notes.ssh_port or not (port_is_free(notes.ssh_port) or self.listener):
             self.place.note(ssh_port=free_port())
         return self.place.notes().ssh_port
 
@@ -91,7 +92,7 @@ class SshServer:
         self.trust(self.run_dir / "host_key.pub")
         write(self.client_config, _CLIENT.format(alias=ALIAS, known_hosts=self.known_hosts), 0o600)
         write(self.run_dir / "config", _SERVER.format(port=self.port, run=self.run_dir, user=self.user), 0o600)
-        if not self._listener():
+        if not self.listener:
             self.start_listening()
 
     def trust(self, public_key: Path) -> None:
@@ -100,7 +101,7 @@ class SshServer:
 
     def stop(self) -> None:
         """No connection goes on, and none is let in; what it had started on the host goes on."""
-        listener = self._listener()
+        listener = self.listener
         if listener is None:
             return
         servers = [listener, *_sessions(listener)]
@@ -144,10 +145,18 @@ class SshServer:
                 raise LabError(f"sshd does not listen: {last_lines(self.log.read_text(errors='replace'), 5)}")
             time.sleep(0.02)
 
-    def _listener(self) -> int | None:
+    @property
+    def listener(self) -> int | None:
         """Its process id, by its command line: a pid file may name a stranger after a reboot."""
         mine = f"-D -f {self.run_dir}/config"
         return next((process for process in _processes() if mine in _command_line(process)), None)
+
+
+def cut_sessions(listener: int) -> None:
+    """End all connections that this sshd has."""
+    for process in _sessions(listener):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _processes() -> list[int]:

@@ -115,10 +115,9 @@ class Watch:
         self.state: Optional[Container] = None
         self.exit: Optional[ExitCode] = None
 
-    def find_failure(self) -> str:
-        """Inspect the container: why it is useless to wait any longer; "" if waiting may help."""
-        before, now = self.state, inspect_container(self.arguments.container_id)
-        self.state = now
+    def find_failure(self, now: Optional[Container]) -> str:
+        """Why it is useless to wait any longer for the container, as it is `now`; "" if waiting may help."""
+        before, self.state = self.state, now
         if now is None:
             return "was removed" if before else "is not there"
         self.first = self.first or now
@@ -262,9 +261,9 @@ def wait_until_ready(arguments: ReadinessArguments) -> Ready:
     cannot help, else when the time is up."""
     started, pause = time.monotonic(), arguments.pause
     watch, new_keys = Watch(arguments), arguments.new_keys
-    _restart_unproven(watch)
+    container = _restart_unproven(watch)
     while True:
-        failure = watch.find_failure()
+        failure = watch.find_failure(container)
         left = started + arguments.timeout - time.monotonic()
         if not failure and watch.ask_questions(min(QUESTION_TIMEOUT, max(left, LAST_TIMEOUT))) and watch.state:
             result = watch.prove_delivery(watch.state, started)
@@ -274,22 +273,24 @@ def wait_until_ready(arguments: ReadinessArguments) -> Ready:
         if not failure and time.monotonic() + pause < started + arguments.timeout:
             time.sleep(pause)
             pause = min(pause * PAUSE_FACTOR, LONGEST_PAUSE)
+            container = inspect_container(arguments.container_id)
         elif new_keys and watch.exit and watch.exit.code == KEYS_LOST:
             _renew_keys(arguments)
             watch, new_keys = Watch(arguments), False
+            container = inspect_container(arguments.container_id)
         else:
             if not failure:
                 watch.ask_questions(LAST_TIMEOUT, ask_all=True)
             raise ScriptError(watch.write_report(failure or f"is not ready after {arguments.timeout:g} s"))
 
 
-def _restart_unproven(watch: Watch) -> None:
-    """Restart a container that kept ending before this wait: the reason may be gone, and Docker may wait for minutes
-    before the next try. A running container that got ready once is left alone: it is only checked again, because
-    another bridge was added."""
+def _restart_unproven(watch: Watch) -> Optional[Container]:
+    """The container; restarted, if it kept ending before this wait: the reason may be gone, and Docker may wait for
+    minutes before the next try. A running container that got ready once is left alone: it is only checked again,
+    because another bridge was added."""
     container = inspect_container(watch.arguments.container_id)
     if container is None:
-        return
+        return None
     is_unproven = container.running and container.restarts and watch.read_mark()[:1] != [container.id]
     if container.status == "restarting" or is_unproven:
         watch.state = container
@@ -297,6 +298,8 @@ def _restart_unproven(watch: Watch) -> None:
             say(f"{container.name}: has ended {container.restarts} times before: it is started anew")
             run_docker("restart", container.id, timeout=90)
         watch.state = None
+        container = inspect_container(container.id)
+    return container
 
 
 def _renew_keys(arguments: ReadinessArguments) -> None:

@@ -2,33 +2,42 @@
 
 LAB_FAULT_LOG names a file that gets a line for each such point: "create mautrix-signal-role". At the point that
 LAB_FAULT names, the Pulumi CLI that runs this plugin dies with SIGKILL, and so do its plugins and the program. What a
-command has started on the host goes on, as it would.
+command has started on the host goes on, as it would. In the operation that LAB_CUT names, all connections of the sshd
+whose process LAB_CUT_SSHD names are cut.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lab.ssh_server import cut_sessions
+
+CUT_AFTER = 0.05  # seconds from the operation's begin: Python has not even started then
 OPERATIONS = ("create", "update", "delete")
 _SCRIPT = "mautrix-host-"  # in the command line of each step of the product's on the host
 
 
 def watch(provider: Any) -> None:
     """Give the provider's operations their points."""
-    if os.environ.get("LAB_FAULT") or os.environ.get("LAB_FAULT_LOG"):
+    if {"LAB_FAULT", "LAB_FAULT_LOG", "LAB_CUT"} & os.environ.keys():
         for name in OPERATIONS:
             setattr(provider, name, _watched(name, getattr(provider, name)))
 
 
 def _watched(name: str, operation: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
     async def run(request: Any) -> Any:
+        point = f"{name} {request.urn.rpartition('::')[2]}"
+        if getattr(request, "preview", False):
+            return await operation(request)
+        if point == os.environ.get("LAB_CUT"):
+            threading.Timer(CUT_AFTER, cut_sessions, [int(os.environ["LAB_CUT_SSHD"])]).start()
         result = await operation(request)
-        if not getattr(request, "preview", False):
-            _reached(f"{name} {request.urn.rpartition('::')[2]}")
+        _reached(point)
         return result
 
     return run
