@@ -36,7 +36,7 @@ class BridgeDatabase(pulumi.ComponentResource):
     So the directory's step makes again what somebody removed (setting `reapply`), and its deletion, the last of all,
     drops them with whatever else of the bridge is still there. A role or a database of ours that the state does not
     hold is imported.
-    Outputs: `database`, its name; `url`, a secret.
+    Outputs: `claimed`, True once the directory is this stack's; `database`, its name; `url`, a secret.
     Errors: a directory, a role or a database that is somebody else's.
     """
 

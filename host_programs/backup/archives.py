@@ -165,7 +165,7 @@ def _write(data: BridgeData, reason: str, stamp: str, noted: str, part: Path) ->
         contents = {DATABASE: _Content(dump, own), KEYS: _Content(io.BytesIO(keys), own)}
         missing = []
         for name in data.files:
-            content = safe_files.read_file(Path(name))
+            content = safe_files.read_file(Path(name), foreign=True)
             if content is None:
                 missing.append(name)
                 say(f"note: {name}: is not there, so the archive goes without it")
