@@ -155,21 +155,17 @@ def _find_line(error: str) -> int:
 def find_foreign_owner(path: Path) -> str:
     """Who else than root can change the program, as a line with the command that mends it; "" if nobody can. Root must
     not run it then."""
-    program, owners = Path(os.path.realpath(path)), (0, os.geteuid())
-    for place in dict.fromkeys([program, *program.parents, *path.absolute().parents]):
-        try:
-            status = place.stat()
-        except OSError:
-            return ""  # whoever reads it says so
-        sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-        others = stat.S_IWOTH | (stat.S_IWGRP if status.st_gid else 0)
-        word = shlex.quote(str(place))
-        if status.st_uid not in owners:
-            return (
-                f"{place}: belongs to uid {status.st_uid}, who can change what root runs ({path}): `chown root {word}`"
-            )
-        if status.st_mode & others and not sticky:
-            return f"{place}: others may write into it, and change what root runs ({path}): `chmod go-w {word}`"
+    program = Path(os.path.realpath(path))
+    for folder in dict.fromkeys([program.parent, path.absolute().parent]):
+        if fault := safe_files.find_fault(folder):
+            return fault
+    status, word = safe_files.inspect_file(program), shlex.quote(str(program))
+    if status is None:
+        return ""  # whoever reads it says so
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{program}: belongs to uid {status.st_uid}, who can change what root runs: `chown root {word}`"
+    if status.st_mode & 0o022:
+        return f"{program}: others may write into it, and change what root runs: `chmod go-w {word}`"
     return ""
 
 

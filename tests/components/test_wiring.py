@@ -180,8 +180,8 @@ def test_nothing_is_made_before_what_cleans_it_up_nor_a_database_before_its_dire
         assert {"mautrix-signal-directory", "host-programs"} <= plan.after(name), name
     steps = {name for name in plan.after("mautrix-signal-image") if plan[name].is_step}
     assert steps == {"host-cleanup", "host-programs", "secrets-permanent-seed", "mautrix-signal-directory"}, (
-        "the directory notes whether the image was there, once the keys are judged; a pull takes its time: nothing that "
-        "a running bridge needs is changed before it"
+        "the directory notes whether the image was there, once the keys are judged; a pull takes its time: nothing "
+        "that a running bridge needs is changed before it"
     )
     own = arguments(plan, "mautrix-signal-directory")["directory"]
     assert own["path"] == "/opt/matrix/mautrix-signal" and own["stack"] == facts.STACK

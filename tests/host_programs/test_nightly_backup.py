@@ -221,10 +221,10 @@ def test_the_script_runs_in_the_environment_that_cron_gives_it(box: Box) -> None
     [
         (lambda box: os.chown(box.file, 1000, 0), "{file}: belongs to uid 1000, .*: `chown root {file}`"),
         (lambda box: box.file.chmod(0o757), "{file}: others may write into it, .*: `chmod go-w {file}`"),
-        (lambda box: os.chown(box.file.parent, 1000, 0), "{file.parent}: belongs to uid 1000, .*: `chown root "),
+        (lambda box: os.chown(box.file.parent, 1000, 0), "{file.parent}: belongs to uid 1000, .*: chown root "),
         (
             lambda box: subprocess.run(f"chgrp 1000 {box.home} && chmod 770 {box.home}", shell=True, check=True),
-            "{home}: others may write into it, .*: `chmod",
+            "{home}: others may write into it, .*: chmod",
         ),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_link_to_a_program_of_somebody_else_s_is_not_run_by_root(box: Box) -> 
     os.chown(folder, 1000, 1000)
     box.file.rename(folder / "script")
     box.file.symlink_to(folder / "script")
-    assert f"{folder}: belongs to uid 1000, who can change what root runs ({box.file}): " in box.bad()
+    assert f"{folder}: belongs to uid 1000, who could change what is in it: chown root" in box.bad()
 
 
 def test_another_job_s_new_file_stays_when_the_proof_fails_and_at_destroy(box: Box) -> None:
