@@ -64,7 +64,7 @@ bench: ## the speed table: by hand, pulumi up, preview, destroy, Synapse's outag
 	@tools/setup.sh all
 	@$(PYTHON_BIN) -m lab.bench --runs $(or $(RUNS),5) $(if $(JSON),--json '$(JSON)') $(if $(BEFORE),--before '$(BEFORE)')
 
-faults: ## the table of runs that are killed at every resource boundary (ONLY=word)
+faults: ## the table of runs killed at every resource boundary, and of mishaps (ONLY=word)
 	@tools/setup.sh all
 	@$(PYTHON_BIN) -m lab.faults --only '$(ONLY)'
 
