@@ -10,7 +10,6 @@ with the real bridge's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +17,7 @@ from urllib.parse import quote
 from documents.bridge.registrations import doublepuppet_sender
 from documents.credentials import DoublePuppet, Keys, Tokens
 from documents.marks import seal
-from documents.places import BridgeDeployment, Database
+from documents.places import BridgeDeployment
 from documents.yaml_text import render_yaml
 
 
@@ -50,12 +49,6 @@ def render_bridge_config(
             "Do not edit: the next `pulumi up` that changes it writes it anew. It holds secrets.",
         )
     )
-
-
-def names_database(config: str, database: Database) -> bool:
-    """Whether the text of a config.yaml of ours has the URL of this database, as this role."""
-    pattern = rf"postgres://{re.escape(database.role)}:[^@\s]*@[^/\s]*/{re.escape(database.database)}\?"
-    return re.search(pattern, config) is not None
 
 
 # Keys that this program sets, with all below them: safety or another part of the deployment depends on them.

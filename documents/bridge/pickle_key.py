@@ -10,25 +10,17 @@ from __future__ import annotations
 
 import base64
 import hmac
-import re
 from collections.abc import Iterable
 from typing import Optional
 
 from documents.fingerprint import fingerprint
 
 _MAC, _BLOCK = 8, 16  # bytes
-_SETTING = re.compile(r'^ +pickle_key: "([^"\\]+)"$', re.MULTILINE)  # as documents/yaml_text.py writes it
 
 
 def fingerprint_key(pickle_key: str) -> str:
     """A short name of the key, which reveals nothing of it: in the database's comment, and in archives."""
     return fingerprint(pickle_key)[:16]
-
-
-def find_pickle_key(config: str) -> str:
-    """The pickle key in the text of a config that we wrote; "" if there is none."""
-    found = _SETTING.search(config)
-    return found[1] if found else ""
 
 
 def find_key_fault(pickle_key: str, noted: str, pickles: Iterable[bytes]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from documents.bridge.config import names_database
+from documents.bridge.written_config import names_database
 from documents.marks import explain_other_owner, parse_owner_comment
 from documents.places import Database, Postgres, Synapse
 from host_programs import host_lock

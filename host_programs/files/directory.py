@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from documents.bridge.pickle_key import find_pickle_key, fingerprint_key
+from documents.bridge.pickle_key import fingerprint_key
+from documents.bridge.written_config import find_pickle_key
 from documents.marks import file_owner
 from host_programs.files import files, safe_files
 from host_programs.messages import ScriptError, say

@@ -6,7 +6,8 @@ import base64
 
 import pytest
 
-from documents.bridge.pickle_key import find_key_fault, find_pickle_key, fingerprint_key, opens_pickle
+from documents.bridge.pickle_key import find_key_fault, fingerprint_key, opens_pickle
+from documents.bridge.written_config import find_pickle_key
 from documents.yaml_text import render_yaml
 
 # An account of goolm's and one of libolm's, from mautrix-go's own tests (crypto/goolm/account/account_test.go).

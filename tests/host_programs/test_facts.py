@@ -95,7 +95,7 @@ def test_a_user_of_synapse_s_is_known_before_the_check_asks_for_it(
         )
         bridge_database.sql(
             "create function note() returns text language sql volatile as "
-            "$$ insert into seen select current_user returning '@matt:echo6.co' $$;"
+            "$$ insert into public.seen select current_user returning '@matt:echo6.co' $$;"
             "create view users as select note() as name;",
             "synapse",
             "mas",

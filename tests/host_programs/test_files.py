@@ -164,6 +164,8 @@ def test_a_bridge_s_directory_goes_with_its_configs_and_with_what_killed_runs_le
         (tmp_path / f"bridge/{name}.mautrix-unfinished").write_text("secret")
     (tmp_path / "bridge" / directory.WORK).mkdir()
     (tmp_path / "bridge" / directory.WORK / "bridge.sql").write_text("secret")
+    for folder in directory.list_configs(tmp_path / "bridge"):
+        directory.remove_config(folder, "p/a", lambda _: True)
     directory.release_directory(own)
     assert list(tmp_path.iterdir()) == []
 

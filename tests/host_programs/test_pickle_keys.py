@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from documents.bridge.config import render_bridge_config
-from documents.bridge.pickle_key import find_pickle_key, fingerprint_key
+from documents.bridge.pickle_key import fingerprint_key
+from documents.bridge.written_config import find_pickle_key
 from documents.credentials import Keys
 from host_programs.backup import archives
 from host_programs.backup.archives import ArchivedKey

@@ -35,7 +35,9 @@ def test_a_restore_that_ends_early_or_never_is_an_error(
     assert psql.run_unprivileged(Database("pg", "mine", "me"), [b"select 1;\n"] * 9999, timeout) == words
 
 
-def test_the_scratch_database_has_ten_minutes_to_be_made_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scratch_database_has_ten_minutes_to_be_made_and_dropped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Both had two: each waits for a checkpoint, and on a busy disk the proof of a sound dump failed."""
     asked: list[tuple[bool, float]] = []
 
@@ -45,7 +47,8 @@ def test_the_scratch_database_has_ten_minutes_to_be_made_and_dropped(monkeypatch
 
     monkeypatch.setattr(psql, "run_docker", answer)
     monkeypatch.setattr(dump_restore, "_try_plain_dump", lambda *_: None)
-    dump_restore.prove_restores(Place("pg", 5432, "synapse"), "p/a", {Database("pg", "mine", "me"): Path("/dev/null")})
+    (tmp_path / "dump").touch()
+    dump_restore.prove_restores(Place("pg", 5432, "synapse"), "p/a", {Database("pg", "mine", "me"): tmp_path / "dump"})
     assert asked == [(False, 120), (True, 600), (False, 120), (True, 600)]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from documents.bridge.config import bridge_database_url, names_database, render_bridge_config
+from documents.bridge.config import bridge_database_url, render_bridge_config
+from documents.bridge.written_config import names_database
 from documents.marks import owner_comment
 from documents.places import Database
 from documents.places import Postgres as Place
