@@ -34,6 +34,7 @@ class Mishaps:
         self.faults, self.lab = faults, faults.lab
         self.all: dict[str, Callable[[], str]] = {
             "the keys are made anew": self.renew_keys,
+            "the state is lost": self.lose_state,
             "the database's comment is lost": self.lose_comment,
             "the role is gone": self.remove_role,
             "PUBLIC is let in": self.let_public_in,
@@ -61,8 +62,16 @@ class Mishaps:
     # between two runs
 
     def renew_keys(self) -> str:
-        """As after a lost state: the seed of the keys is another one."""
-        return self._find_fault_of_refusal("pickle key", "up", "--replace", "**secrets-permanent-seed")
+        """The seed of the keys is made anew: the database's key must be in it all the same."""
+        self.lab.pulumi(*UP, "--replace", "**secrets-permanent-seed")
+        return ""
+
+    def lose_state(self) -> str:
+        """The next `up` takes the key from the host; tokens and passwords are new."""
+        self.lab.pulumi("stack", "rm", "--yes", "--force", "--preserve-config")
+        wrong = self._find_fault_of_preview("this state does not hold its pickle key")
+        self.lab.pulumi(*UP)
+        return wrong
 
     def lose_comment(self) -> str:
         comment = f"(select shobj_description(oid, 'pg_database') from pg_database where datname = '{DATABASE}')"
@@ -183,10 +192,9 @@ class Mishaps:
         self.lab.pulumi(*UP)
         return wrong
 
-    def _find_fault_of_refusal(self, words: str, *run: str) -> str:
-        """Of `up`, or of this `run`."""
+    def _find_fault_of_refusal(self, words: str) -> str:
         before = self.faults.snapshot()
-        code, told = self._say(*(run or ("up",)), "--yes", "--skip-preview")
+        code, told = self._say(*UP)
         if not code or words not in told:
             return f"`up`: exit code {code}, and {words!r} should be told: {told[-1500:]}"
         if self.faults.snapshot() != before:
