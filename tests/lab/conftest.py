@@ -60,22 +60,24 @@ def pulumi(project: Path, env: Mapping[str, str], *words: str, fails: bool = Fal
 
 @contextmanager
 def user_that_synapse_does_not_see(lab: Lab) -> Iterator[str]:
-    """A user in Synapse's table, and so for preflight, whom the stop-and-check then finds unknown: Synapse, which
-    connects as the role synapse, looks into the schema of that name first."""
+    """A user whom preflight, which asks with psql, finds in Synapse's table, and whom the stop-and-check then finds
+    unknown: to Synapse itself a view hides that row."""
     user = "@nobody:echo6.co"
     row = f'to_jsonb(known) || \'{{"name": "{user}"}}\''
     lab.psql(
         f"insert into users select made.* from users known, jsonb_populate_record(null::users, {row}) made "
-        "where known.name = '@matt:echo6.co'",
+        "where known.name = '@matt:echo6.co'; alter table users rename to all_users; "
+        f"create view users as select * from all_users where name <> '{user}' "
+        "or current_setting('application_name') = 'psql'",
         "synapse",
     )
-    lab.psql("create schema synapse", "synapse")
-    lab.psql(f"create view synapse.users as select * from public.users where name <> '{user}'", "synapse")
     try:
         yield user
     finally:
-        lab.psql("drop schema synapse cascade", "synapse")
-        lab.psql(f"delete from public.users where name = '{user}'", "synapse")
+        lab.psql(
+            f"drop view users; alter table all_users rename to users; delete from users where name = '{user}'",
+            "synapse",
+        )
 
 
 @dataclass
