@@ -32,7 +32,7 @@ class Mishaps:
 
     def __init__(self, faults: Faults, steps: list[str]) -> None:
         self.faults, self.lab = faults, faults.lab
-        self.all: dict[str, Callable[[], str]] = {
+        on_deployed: dict[str, Callable[[], str]] = {
             "the keys are made anew": self.renew_keys,
             "the state is lost": self.lose_state,
             "the database's comment is lost": self.lose_comment,
@@ -44,20 +44,27 @@ class Mishaps:
             "two runs at once": self.run_twice,
             "Postgres has another address": self.move_postgres,
             "the port for Postgres is taken": self.take_port,
-            **{f"SSH is cut in {step}": partial(self.cut_ssh, step) for step in steps if not step.endswith(NO_STEPS)},
+        }
+        remote = [step for step in steps if not step.endswith(NO_STEPS)]
+        self.all: dict[str, Callable[[], str]] = {
+            **{name: partial(self._happen_to_deployed, happen) for name, happen in on_deployed.items()},
+            **{f"SSH is cut in {step}": partial(self.cut_ssh, step) for step in remote},
         }
 
     def make_happen(self, name: str) -> str:
-        """One mishap, on a deployed stack; what was wrong with what came of it, "" if nothing."""
-        self.faults.start_deployed()
+        """One mishap; what was wrong with what came of it, "" if nothing."""
         try:
-            wrong = self.all[name]()
-            self.faults.configure()
-            return wrong or self.faults.find_fault_of_deployed()
+            return self.all[name]()
         except LabError as error:
             return str(error)
         finally:
             self.faults.configure()
+
+    def _happen_to_deployed(self, happen: Callable[[], str]) -> str:
+        self.faults.start_deployed()
+        wrong = happen()
+        self.faults.configure()
+        return wrong or self.faults.find_fault_of_deployed()
 
     # between two runs
 
@@ -106,15 +113,20 @@ class Mishaps:
             os.chown(parent, before.st_uid, before.st_gid)
 
     def move_postgres(self) -> str:
-        """Docker gives a container another address when it starts behind others."""
+        """Docker gives a container another address when others came first."""
         lab = self.lab
-        address = lab.docker.inspect("container", [lab.postgres])[lab.postgres]["NetworkSettings"]["Networks"]
-        before = address[lab.network]["IPAddress"]
-        other = f"{before.rpartition('.')[0]}.200"
         lab.docker("network", "disconnect", lab.network, lab.postgres)
-        lab.docker("network", "connect", "--ip", other, "--alias", lab.postgres, lab.network, lab.postgres)
-        lab.containers.wait_settled()
-        lab.pulumi(*UP)
+        first = [f"{lab.prefix}-first-{number}" for number in range(3)]
+        image = lab.docker.inspect("container", [lab.postgres])[lab.postgres]["Image"]
+        try:
+            for name in first:
+                lab.docker("run", "-d", "--name", name, "--network", lab.network, "--entrypoint", "sleep", image, "600")
+            lab.docker("network", "connect", "--alias", lab.postgres, lab.network, lab.postgres)
+            lab.docker("restart", lab.synapse, lab.bridge)
+            lab.wait_healthy()
+            lab.pulumi(*UP)
+        finally:
+            lab.docker("rm", "-f", *first)
         return ""
 
     def take_port(self) -> str:

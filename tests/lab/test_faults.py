@@ -9,6 +9,7 @@ import pytest
 
 from lab.box import Lab
 from lab.faults import Faults, Run, every, table
+from lab.mishaps import Mishaps
 from tests.lab.conftest import Shared
 
 pytestmark = [
@@ -38,6 +39,15 @@ def test_the_next_run_converges(lab: Lab, shared: Shared) -> None:
     faults = Faults(lab)
     runs = [faults.at(*each) for each in SAMPLE]
     assert not [run for run in runs if run.wrong], table(runs)
+
+
+@pytest.mark.parametrize(
+    "name", ["the keys are made anew", "the disk is full in one bridge's step", "SSH is cut in synapse-appservices"]
+)
+def test_what_may_happen_is_told_and_refused_or_mended(lab: Lab, shared: Shared, name: str) -> None:
+    shared.spoilt = True
+    mishaps = Mishaps(Faults(lab), ["synapse-appservices"])
+    assert mishaps.make_happen(name) == ""
 
 
 def test_the_table_counts_what_went_well() -> None:
