@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from host_programs.host_lock import list_running_steps
 from lab.engine import LabError, run
 from lab.ssh_server import SshServer
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 UP = ("up", "--yes", "--skip-preview")
 DATABASE = "mautrix_signal"
+SECONDS = 120.0  # for a step that was cut off
 NO_STEPS = ("-role", "-database", "-image", "-container", "-cleanup")  # no programs of ours run for them in an `up`
 
 
@@ -182,6 +184,9 @@ class Mishaps:
             told = " ".join((cut.stdout + cut.stderr).split())
             if not cut.returncode or "Traceback" in told:
                 return f"exit code {cut.returncode}, and not one line about the connection: {told[-1500:]}"
+            end = time.monotonic() + SECONDS
+            while list_running_steps(f"mautrix-signal/lab:{lab.host_dir}/bridges") and time.monotonic() < end:
+                time.sleep(0.1)  # it goes on to its end on the host, and preview tells of it
             lab.pulumi(*UP)
             wrong = self.faults.find_fault_of_deployed()
         lab.reset()
