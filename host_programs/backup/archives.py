@@ -303,25 +303,10 @@ def list_earlier_archives(directory: str, bridge: str, owner: str) -> Iterator[t
     return (item for item in list_archives(directory, bridge, owner) if item[1].before_a_change)
 
 
-@dataclass(frozen=True)
-class ArchivePath:
-    """`archive`: the path of the archive from which the database is restored."""
-
-    archive: str
-
-
-@dataclass(frozen=True)
-class ArchivedKey:
-    """The secret that decrypts the keys in the archived database."""
-
-    pickle_key: str = field(repr=False)
-
-
-def read_archived_key(arguments: ArchivePath) -> ArchivedKey:
-    """Read the archive's pickle key. ScriptError if the archive holds none."""
-    path = Path(arguments.archive)
+def read_archived_key(path: Path) -> str:
+    """The archive's pickle key, a secret. ScriptError if the archive holds none."""
     with open_archive(path) as (tar, _):
-        return ArchivedKey(extract_pickle_key(path, tar))
+        return extract_pickle_key(path, tar)
 
 
 def extract_pickle_key(path: Path, tar: tarfile.TarFile) -> str:

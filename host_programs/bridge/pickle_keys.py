@@ -5,13 +5,13 @@ host: a bridge's config.yaml holds its key, and the comment on its database tell
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from documents.bridge.pickle_key import fingerprint_key
 from documents.credentials import PermanentSeed
 from documents.places import NO_ARCHIVE
-from host_programs.backup.archives import ArchivedKey, ArchivePath, read_archived_key
+from host_programs.backup.archives import read_archived_key
 from host_programs.files.directory import CONFIG, list_configs, read_config_key
 from host_programs.messages import ScriptError
 from host_programs.secrets import NoArguments, make_seed
@@ -37,6 +37,13 @@ class KeyPlaces:
     places: tuple[KeyPlace, ...]
 
 
+@dataclass(frozen=True)
+class FoundKey:
+    """The key of a database, a secret."""
+
+    pickle_key: str = field(repr=False)
+
+
 def make_permanent_seed(arguments: KeyPlaces) -> PermanentSeed:
     """A new seed, and the keys of the databases that have content. ScriptError if one of these keys is not found: what
     is encrypted with it could never be read again."""
@@ -44,11 +51,11 @@ def make_permanent_seed(arguments: KeyPlaces) -> PermanentSeed:
     return PermanentSeed(make_seed(NoArguments()).seed, keys)
 
 
-def find_key(place: KeyPlace) -> ArchivedKey:
+def find_key(place: KeyPlace) -> FoundKey:
     """The key of the database; of one without content, the archive's. ScriptError if it is not found."""
     for key in _list_keys(place):
         if place.fingerprint in ("", fingerprint_key(key)):
-            return ArchivedKey(key)
+            return FoundKey(key)
     raise ScriptError(
         f"database {place.database}: its pickle key is neither in this state nor in a config.yaml in "
         f"{place.directory}: nothing was changed"
@@ -59,7 +66,7 @@ def _list_keys(place: KeyPlace) -> Iterator[str]:
     if place.fingerprint:
         yield from _read_config_keys(Path(place.directory)).values()
     if place.archive != NO_ARCHIVE:
-        yield read_archived_key(ArchivePath(place.archive)).pickle_key
+        yield read_archived_key(Path(place.archive))
 
 
 def find_config_keys(directory: Path) -> dict[str, Path]:

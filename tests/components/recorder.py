@@ -22,11 +22,11 @@ from pulumi.runtime import mocks, rpc
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import ResourceRegistrationFailed, wait_for_rpcs
 
-from host_programs.backup.archives import ArchivedKey
 from host_programs.backup.nightly_backup import ProvenBackup
 from host_programs.backup.proof import ProvenDump
 from host_programs.bridge.config import WrittenConfig
 from host_programs.bridge.database_life import DatabaseOrigin
+from host_programs.bridge.pickle_keys import FoundKey
 from host_programs.bridge.readiness import Ready
 from host_programs.facts.host import ObservedFacts
 from host_programs.files.directory import ClaimedDirectory
@@ -58,7 +58,7 @@ RESULTS: dict[str, Any] = {
     "programs install": Programs(ClaimedDirectory("", "", ""), "/opt/matrix/mautrix-bridges/mautrix-host.pyz", ""),
     "secrets make-seed": SEED,
     "secrets make-permanent": PERMANENT_SEED,
-    "archive read-key": ArchivedKey(ARCHIVED_KEY),
+    "archive read-key": FoundKey(ARCHIVED_KEY),
     "directory claim": ClaimedDirectory("", "", ""),
     "public shut-out": PublicRights({}),
     "passwords prove": AccessProof(tuple(RoleProof(role, (), ("synapse", "mas"), {}) for role in ROLES), AT),

@@ -34,7 +34,6 @@ from documents.places import Database
 from documents.places import Postgres as Server
 from host_programs.backup import archives
 from host_programs.backup.archives import (
-    ArchivePath,
     BridgeData,
     list_archives,
     read_archived_key,
@@ -360,7 +359,7 @@ def test_names_go_nowhere_unchecked(box: Box) -> None:
 def test_the_pickle_key_comes_out_of_the_archive(box: Box) -> None:
     box.config.unlink()
     box.good(ARCHIVE)
-    assert read_archived_key(ArchivePath(str(box.path))).pickle_key == KEY
+    assert read_archived_key(box.path) == KEY
 
 
 def test_a_database_that_never_began_leaves_an_archive_only_if_there_is_something_in_it(box: Box) -> None:

@@ -11,8 +11,6 @@ from documents.bridge.config import render_bridge_config
 from documents.bridge.pickle_key import fingerprint_key
 from documents.bridge.written_config import find_pickle_key
 from documents.credentials import Keys
-from host_programs.backup import archives
-from host_programs.backup.archives import ArchivedKey
 from host_programs.bridge.pickle_keys import KeyPlace, KeyPlaces, find_config_keys, find_key, make_permanent_seed
 from host_programs.messages import ScriptError
 from tests.facts import DOUBLEPUPPET, KEYS, TOKENS, deployment
@@ -61,10 +59,10 @@ def test_the_key_of_an_archive_is_taken_unless_the_database_has_another(
 ) -> None:
     """An archive that is gone does not matter to a database that began with it: its config has the key, too."""
 
-    def read(arguments: archives.ArchivePath) -> ArchivedKey:
-        if arguments.archive == "/gone":
+    def read(path: Path) -> str:
+        if str(path) == "/gone":
             raise ScriptError("/gone: damaged, or no archive of a bridge")
-        return ArchivedKey("archived")
+        return "archived"
 
     monkeypatch.setattr("host_programs.bridge.pickle_keys.read_archived_key", read)
     assert find_key(place(tmp_path, "", "/archive")).pickle_key == "archived"

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from documents.credentials import DoublePuppet, Keys, Seed, Tokens
 from host_programs import secrets
 from host_programs.backup import archives
-from host_programs.backup.archives import ArchivePath
 from host_programs.messages import ScriptError
 from host_programs.secrets import NoArguments
 from host_programs.verbs import words_of
@@ -49,4 +49,4 @@ def test_a_secret_is_the_same_whenever_it_is_made() -> None:
 def test_an_archive_that_is_not_there_is_an_error_and_no_new_key() -> None:
     """A new key beside an old database could not read it."""
     with pytest.raises(ScriptError, match=r"/no/such\.tar\.gz: damaged, or no archive of a bridge: .*No such file"):
-        archives.read_archived_key(ArchivePath("/no/such.tar.gz"))
+        archives.read_archived_key(Path("/no/such.tar.gz"))

@@ -17,7 +17,7 @@ import pytest
 
 from documents.credentials import Seed
 from documents.ssh import SshAddress
-from host_programs.backup.archives import ArchivePath
+from host_programs.bridge.container import ContainerName
 from host_programs.bridge.pickle_keys import KeyPlace, find_key
 from host_programs.dispatch import Order
 from host_programs.program_file import ProgramFile, build_program_file
@@ -267,13 +267,13 @@ def test_a_command_s_text_holds_neither_the_program_nor_an_argument(either: Mach
 def test_what_a_step_is_told_is_what_the_dispatcher_reads_and_the_same_each_time(tmp_path: Path) -> None:
     """Another order of the same keys would run every step again."""
     reached = local(tmp_path, docker_host="unix:///run/docker.sock")
-    text = reached.order(ArchivePath("/a.tar.gz"), "stack step", 2)
-    assert text == reached.order(ArchivePath("/a.tar.gz"), "stack step", 2)
+    text = reached.order(ContainerName("a", "p/a"), "stack step", 2)
+    assert text == reached.order(ContainerName("a", "p/a"), "stack step", 2)
     assert from_json(Order, json.loads(text)) == Order(
-        {"archive": "/a.tar.gz"}, "stack step", "unix:///run/docker.sock", 2
+        {"name": "a", "stack": "p/a"}, "stack step", "unix:///run/docker.sock", 2
     )
     assert [*json.loads(text)] == sorted(json.loads(text))
-    assert reached.order(ArchivePath("/a.tar.gz"), "stack step", 3) != text, "reapply runs the step again"
+    assert reached.order(ContainerName("a", "p/a"), "stack step", 3) != text, "reapply runs the step again"
 
 
 # what the providers get ------------------------------------------------------------------------------------------

@@ -67,16 +67,11 @@ def _check_shared_directory(facts: HostFacts, deployment: Deployment, again: str
 
 
 def _find_bridge_drift(bridge: ObservedBridge, again: str) -> Iterator[Drift]:
-    deployment, facts, postgres, key = bridge.deployment, bridge.facts, bridge.postgres, bridge.deployment.key
+    deployment, facts, key = bridge.deployment, bridge.facts, bridge.deployment.key
     place, container = deployment.place, facts.container
-    database = place.database
-    for kind, name, present in (
-        ("role", database.role, postgres.roles),
-        ("database", database.database, postgres.databases),
-    ):
-        if name not in present and not postgres.error:
-            loss = ", empty" if kind == "database" else ""
-            text = f"{kind} {name}: is missing: if somebody removed it, {again}{loss}"
+    for thing, owned, loss in zip(place.database.names, (bridge.role, bridge.database), ("", ", empty"), strict=True):
+        if not owned.exists and not bridge.postgres.error:
+            text = f"{thing}: is missing: if somebody removed it, {again}{loss}"
             yield Drift(text, (ISOLATION, READY), key)
     registration = _check_file(deployment.registration_path, facts.registration, again)
     yield from (Drift(line, (VERDICT, READY), key) for line in registration)
