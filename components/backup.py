@@ -20,19 +20,20 @@ from host_programs.wire import to_json
 DUMP_SCRIPT = Path(__file__).parents[1] / "host_programs/backup/bridge_backup.sh"
 
 
-def backup_arguments(deployment: Deployment, synapse_database: str) -> NightlyBackup:
-    """What the dumps are of, and where they go; `synapse_database` is what the operator's own dumps are of."""
+def backup_arguments(deployment: Deployment) -> NightlyBackup:
+    """What the dumps are of, and where they go."""
     plan = deployment.backup
     return NightlyBackup(
         script=plan.script,
+        proves_script=plan.proves_script,
         call=backup_script.dump_call_of(deployment),
         dump_script=render_dump_script(DUMP_SCRIPT.read_text(encoding="utf-8"), deployment),
+        records=deployment.dump_records,
         suffix=f".{deployment.shared_name}.sql.gz{plan.suffix}",
         databases=deployment.dumped_databases,
         bridges=deployment.databases,
         filter=plan.filter,
         postgres=deployment.postgres,
-        synapse_database=synapse_database,
         directory=deployment.shared_directory,
     )
 
@@ -49,8 +50,8 @@ class DatabaseBackupArgs:
 class DatabaseBackup(pulumi.ComponentResource):
     """`mautrix:stack:DatabaseBackup`: the bridges' databases in the nightly backup.
 
-    Makes: one step that installs our dump script, puts a call of it into the operator's script, runs the backup once,
-    and proves every dump. At the end call and dump script go; the dumps stay.
+    Makes: one step that installs our dump script, puts a call of it into the operator's script, makes the dumps once,
+    and proves each. At the end call and dump script go; the dumps stay.
     Outputs: `dumps`, what was seen of each; `proven`, True once they are.
     Errors: a dump that is not whole or does not restore. Then all is as before.
     """
@@ -66,8 +67,8 @@ class DatabaseBackup(pulumi.ComponentResource):
             pulumi.Output.from_input(args.databases).apply(lambda _: dumps),
             create=nightly_backup.install_and_prove_dumps,
             delete=nightly_backup.remove_dumps,
-            triggers=[dumps.script, dumps.call.command, dumps.directory],
-            # Two scripts in one directory share our dump script: the old call goes, and then the new one comes.
+            triggers=[dumps.script],  # the old one loses its call
+            # The removal takes our dump script, too: it comes before the new script gets its call.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.dumps, self.proven = step.result.apply(lambda seen: seen.dumps), step.then(True)

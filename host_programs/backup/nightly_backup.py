@@ -1,24 +1,24 @@
-"""The steps that make the bridges' databases part of the operator's nightly backup, and that take that back.
+"""The steps that make the bridges' databases part of the nightly backup, and that take that back.
 
-The operator's script gets a call of our dump script. Before go-live a real backup is made and proven: a new dump of
-every database of ours, whole, 0600; each bridge's restores into a scratch database. If any of it fails, both scripts
-are as before, and our dumps of that run are gone. If the operator's script uploads, only ours is run. A note in the
-stack's directory names the dumps of the proof, which stay until the removal.
+Our dump script is installed, and the operator's script gets a call of it. Before go-live the dumps are made once and
+proven: a new one of every database of ours, whole, 0600; each bridge's restores into a scratch database. It is our dump
+script that runs, or the operator's, if the settings say so. If any of it fails, both scripts are as before, and our
+dumps of that run are gone. A note in the stack's directory names the dumps of the proof, which stay until the removal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from documents.backup.backup_script import DumpCall
-from documents.backup.script_check import find_uploads
 from documents.places import Database, Postgres
 from host_programs import host_lock
-from host_programs.backup import proof, scripts
+from host_programs.backup import proof, records, scripts
 from host_programs.backup.proof import ProvenDump
+from host_programs.backup.records import DumpRecord
 from host_programs.files import safe_files
 from host_programs.files.directory import PROVEN, WORK
 from host_programs.messages import ScriptError, say
@@ -27,20 +27,21 @@ from host_programs.postgres import dump_restore, dumps
 
 @dataclass(frozen=True)
 class NightlyBackup:
-    """`script`: the operator's, "" if there is none; `dump_script`: the text of ours, which `call` runs; `suffix`:
-    how the names of its dumps end. `databases`: what it dumps; the dumps of `bridges`, some of these, are restored as a
-    proof. `filter`: the command that makes each dump unreadable for us ("": none); it may hold a secret.
-    `synapse_database`: what the operator's own dumps are of. `directory`: the stack's own."""
+    """`script`: the operator's, "" if there is none, which is run for the proof if `proves_script`; `dump_script`: the
+    text of ours, which `call` runs, and which notes in the directory `records` what it made; `suffix`: how the names of
+    its dumps end. `databases`: what it dumps; the dumps of `bridges`, some of these, are restored as a proof. `filter`:
+    the command that makes each dump unreadable for us ("": none), a secret. `directory`: the stack's own."""
 
     script: str
+    proves_script: bool
     call: DumpCall
     dump_script: str
+    records: str
     suffix: str
     databases: tuple[Database, ...]
     bridges: tuple[Database, ...]
     filter: str = field(repr=False)
     postgres: Postgres
-    synapse_database: str
     directory: str
 
     @property
@@ -62,49 +63,71 @@ class ProvenBackup:
 def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
     """ScriptError: everything is as it was before, but for what others did meanwhile."""
     dump_script, script = Path(arguments.call.command), Path(arguments.script)
-    with _lock(arguments), _make_workplace(arguments) as private, ExitStack() as undo:
+    with _lock(arguments), _make_workplace(arguments) as private, ExitStack() as always, ExitStack() as undo:
         proof.read_note(arguments.note)  # an unreadable one stops this before anything is made
         scripts.install_dump_script(dump_script, arguments.dump_script, arguments.stack, undo)
-        runs_script = bool(arguments.script)
-        if runs_script:
-            text = scripts.read_script(script)
-            scripts.add_call(script, text, arguments.call, undo)
-            for line, command in find_uploads(text)[:1]:
-                runs_script = False
-                say(f"{script}:{line}: uploads ({command}), so it is not run now: {dump_script.name} alone is")
+        if arguments.script:
+            scripts.add_call(script, scripts.read_script(script), arguments.call, undo)
         target = arguments.call.directory
-        is_kept = runs_script or target.startswith("/")  # a variable of the script's: only the script knows it
-        new_directories = _list_missing(Path(target)) if target.startswith("/") else []
-        record, begin = private / "record", private / "begin"
-        safe_files.write_file(begin, b"")
+        has_own_directory, runs_script = target.startswith("/"), bool(arguments.script) and arguments.proves_script
+        is_kept = runs_script or has_own_directory  # else only the script knows where its directory is
+        new_directories = _list_missing(Path(target)) if has_own_directory else []
         undo.callback(proof.remove_empty, new_directories)
-        undo.callback(_delete_recorded, record)
-        if runs_script:
-            scripts.run_script([str(script)], record, [arguments.filter])
-        else:
-            directory = target if is_kept else f"{private}/dumps"
-            scripts.run_script([str(dump_script), directory], record, [arguments.filter])
-        recorded = scripts.read_record(record)
-        made, by_name = [path for _, path in recorded], dict(recorded)
-        _require_all(arguments, by_name.keys(), script if runs_script else dump_script)
-        container = arguments.postgres.container
-        proven = [proof.prove_own_dump(name, path, container, bool(arguments.filter)) for name, path in recorded]
-        if runs_script:
-            folder, since = made[0].parent, begin.stat().st_mtime_ns  # by the disk's clock, as the dumps' times
-            proven += proof.prove_operators_dumps(folder, made, since, container, arguments.synapse_database)
-        restorable = {bridge: by_name[bridge.database] for bridge in arguments.bridges}
-        if arguments.filter:  # unreadable for us: others are made
+        made = _make_dumps(
+            arguments,
+            [str(script)] if runs_script else [str(dump_script), target if has_own_directory else f"{private}/dumps"],
+            undo if is_kept else always,
+        )
+        filtered = bool(arguments.filter)
+        proven = [proof.prove_dump(name, path, filtered) for name, path in made.items()]
+        restorable = {bridge: made[bridge.database] for bridge in arguments.bridges}
+        if filtered:  # unreadable for us: others are made
             restorable = {bridge: private / f"{bridge.database}.sql" for bridge in arguments.bridges}
             for bridge, path in restorable.items():
                 with path.open("wb") as file:
                     dumps.make_dump(bridge, file)
         dump_restore.prove_restores(arguments.postgres, arguments.stack, restorable)
         if is_kept:
-            proof.add_to_note(arguments.note, made, new_directories)
+            proof.add_to_note(arguments.note, [*made.values()], new_directories)
         else:
             proven = [replace(dump, path="", proof=f"{dump.proof}; not kept") for dump in proven]
+            say(
+                f"{script}: was not run, so nothing proves that our call is reached: run it once, and `pulumi preview` "
+                "tells of its dumps; or `pulumi config set proveBackupScript true`, and `up` runs it"
+            )
         undo.pop_all()  # nothing is taken back
         return ProvenBackup(tuple(proven))
+
+
+def _make_dumps(arguments: NightlyBackup, command: list[str], undo: ExitStack) -> dict[str, Path]:
+    """Run the command, and tell the dumps that our dump script made meanwhile, by database. ScriptError unless it made
+    all. With `undo`, they and what our dump script noted go."""
+    directory, names = Path(arguments.records), [database.database for database in arguments.databases]
+    files, before = records.read_all(directory), records.read_records(directory, names)
+
+    def take_back() -> None:
+        for path in _list_new(directory, before).values():
+            safe_files.remove_file(path, foreign=True)
+            say(f"{path}: deleted")
+        records.put_back(directory, files)
+
+    undo.callback(take_back)
+    scripts.run_script(command, [arguments.filter])
+    made = _list_new(directory, before)
+    missing = [name for name in names if name not in made]
+    if missing:
+        raise ScriptError(
+            f"{command[0]}: its run ended well and our dump script made no dump of {', '.join(missing)}: does it end "
+            f"before the call, or clear its environment? Put `# >>> {arguments.stack}` and "
+            f"`# <<< {arguments.stack}` where the call should stand"
+        )
+    return made
+
+
+def _list_new(directory: Path, before: Mapping[str, DumpRecord]) -> dict[str, Path]:
+    now = records.read_records(directory, before)
+    changed = {name: record for name, record in now.items() if record.noted_at != before[name].noted_at}
+    return {name: Path(record.path) for name, record in changed.items() if record.path}
 
 
 def remove_dumps(arguments: NightlyBackup) -> None:
@@ -116,6 +139,7 @@ def remove_dumps(arguments: NightlyBackup) -> None:
             scripts.remove_call(Path(arguments.script), arguments.stack)
         proof.remove_noted(arguments.note, arguments.suffix)
         scripts.remove_dump_script(Path(arguments.call.command), arguments.stack)
+        safe_files.remove_tree(Path(arguments.records))
 
 
 def _lock(arguments: NightlyBackup) -> AbstractContextManager[None]:
@@ -138,20 +162,3 @@ def _make_workplace(arguments: NightlyBackup) -> Iterator[Path]:
 def _list_missing(directory: Path) -> list[Path]:
     """The directory and those above it that do not exist, innermost first."""
     return [path for path in (directory, *directory.parents) if not path.exists()]
-
-
-def _delete_recorded(record: Path) -> None:
-    for _, path in scripts.read_record(record):
-        safe_files.remove_file(path, foreign=True)
-        say(f"{path}: deleted, since this run failed")
-
-
-def _require_all(arguments: NightlyBackup, made: Collection[str], script: Path) -> None:
-    """ScriptError unless our dump script made a dump of each database."""
-    missing = [database.database for database in arguments.databases if database.database not in made]
-    if missing:
-        raise ScriptError(
-            f"{script}: its run ended well and our dump script made no dump of {', '.join(missing)}: does it end "
-            f"before the call, or clear its environment? Put `# >>> {arguments.stack}` and "
-            f"`# <<< {arguments.stack}` where the call should stand"
-        )

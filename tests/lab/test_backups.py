@@ -104,7 +104,7 @@ def test_a_script_that_encrypts_and_uploads_is_told_with_every_line_and_ours_doe
         done = lab.pulumi("preview")
         told = "if it sends the dumps' directory, it sends our dumps in plain text"
         assert f"{file}:{len(was.splitlines()) + 1}: uploads (rclone): {told}" in done.stdout
-        assert '/bridges_backup.sh "${OUT-}"' in done.stdout
+        assert '/mautrix-backup.sh "${OUT-}"' in done.stdout
     finally:
         lab.write_config()
         file.write_text(was)

@@ -50,7 +50,7 @@ def spoil(lab: Lab) -> dict[str, str]:
         f"{synapse}/doublepuppet.yaml": changed,
         f"{synapse}/homeserver.yaml": "no longer holds app_service_config_files",
         f"{host}/signal-bridge: config.yaml": changed,
-        f"{scripts}/bridges_backup.sh": changed,
+        f"{shared}/mautrix-backup.sh": changed,
         f"{scripts}/pg_backup.sh": "no longer holds the call of our dump script",
         f"{shared}/.proven.json": gone,
         "role mautrix_signal": gone,

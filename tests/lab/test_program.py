@@ -42,7 +42,7 @@ def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
     preview = lab.pulumi("preview")
     assert snapshot(lab) == before, "a preview touches nothing"
     assert "+  - /data/registration.yaml  # pulumi stack mautrix-signal/lab" in preview.stdout
-    assert '/bridges_backup.sh "${BACKUP_DIR-}"' in preview.stdout
+    assert '/mautrix-backup.sh "${BACKUP_DIR-}"' in preview.stdout
 
     up = lab.pulumi("up", "--yes")
     assert "PASS" in up.stdout
