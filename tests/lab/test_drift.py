@@ -39,7 +39,7 @@ def spoil(lab: Lab) -> dict[str, str]:
     rewrite(synapse / "doublepuppet.yaml", r"\Z", "# mine\n")
     rewrite(synapse / "homeserver.yaml", r"(?m)^.*# pulumi stack mautrix-signal/lab\n", "")
     rewrite(config, "(?m)^  level: .*$|min_level: .*$", 'min_level: "trace"')
-    rewrite(scripts / "bridges_backup.sh", "days=14", "days=1")
+    rewrite(shared / "mautrix-backup.sh", "days=14", "days=1")
     rewrite(scripts / "pg_backup.sh", r"(?s)# >>> mautrix-signal/lab.*# <<< mautrix-signal/lab[^\n]*\n", "")
     (shared / ".proven.json").unlink()
     lab.psql("drop database mautrix_signal with (force);")

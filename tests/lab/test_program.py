@@ -101,7 +101,7 @@ def test_outputs_tell_all_and_mask_secrets(deployed: Lab) -> None:
     assert masked["verdict"] == "PASS"
     assert "!signal login" in masked["nextSteps"] and "@signalbot:echo6.co" in masked["nextSteps"]
     assert masked["servicesEntry"].startswith("## mautrix-signal")
-    assert {dump["database"] for dump in masked["backups"]} == {"synapse", "mas", "mautrix_signal"}
+    assert {dump["database"] for dump in masked["backups"]} == {"mas", "mautrix_signal"}
 
 
 def test_the_files_have_the_right_owner_and_mode(deployed: Lab) -> None:
