@@ -52,6 +52,15 @@ class NightlyBackup:
     def stack(self) -> str:
         return self.call.owner
 
+    @property
+    def runs_script(self) -> bool:
+        return bool(self.script) and self.proves_script
+
+    @property
+    def own_directory(self) -> str:
+        """Where the dumps go; "" where only the operator's script knows."""
+        return self.call.directory if self.call.directory.startswith("/") else ""
+
 
 @dataclass(frozen=True)
 class ProvenBackup:
@@ -62,26 +71,19 @@ class ProvenBackup:
 
 def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
     """ScriptError: everything is as it was before, but for what others did meanwhile."""
-    dump_script, script = Path(arguments.call.command), Path(arguments.script)
+    script, own_directory = Path(arguments.script), arguments.own_directory
+    is_kept = bool(own_directory) or arguments.runs_script
     with _lock(arguments), _make_workplace(arguments) as private, ExitStack() as always, ExitStack() as undo:
         proof.read_note(arguments.note)  # an unreadable one stops this before anything is made
-        scripts.install_dump_script(dump_script, arguments.dump_script, arguments.stack, undo)
+        scripts.install_dump_script(Path(arguments.call.command), arguments.dump_script, arguments.stack, undo)
         if arguments.script:
             scripts.add_call(script, scripts.read_script(script), arguments.call, undo)
-        target = arguments.call.directory
-        has_own_directory, runs_script = target.startswith("/"), bool(arguments.script) and arguments.proves_script
-        is_kept = runs_script or has_own_directory  # else only the script knows where its directory is
-        new_directories = _list_missing(Path(target)) if has_own_directory else []
+        new_directories = _list_missing(Path(own_directory)) if own_directory else []
         undo.callback(proof.remove_empty, new_directories)
-        made = _make_dumps(
-            arguments,
-            [str(script)] if runs_script else [str(dump_script), target if has_own_directory else f"{private}/dumps"],
-            undo if is_kept else always,
-        )
-        filtered = bool(arguments.filter)
-        proven = [proof.prove_dump(name, path, filtered) for name, path in made.items()]
+        made = _make_dumps(arguments, own_directory or f"{private}/dumps", undo if is_kept else always)
+        proven = [proof.prove_dump(name, path, bool(arguments.filter)) for name, path in made.items()]
         restorable = {bridge: made[bridge.database] for bridge in arguments.bridges}
-        if filtered:  # unreadable for us: others are made
+        if arguments.filter:  # unreadable for us: others are made
             restorable = {bridge: private / f"{bridge.database}.sql" for bridge in arguments.bridges}
             for bridge, path in restorable.items():
                 with path.open("wb") as file:
@@ -99,21 +101,22 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
         return ProvenBackup(tuple(proven))
 
 
-def _make_dumps(arguments: NightlyBackup, command: list[str], undo: ExitStack) -> dict[str, Path]:
-    """Run the command, and tell the dumps that our dump script made meanwhile, by database. ScriptError unless it made
-    all. With `undo`, they and what our dump script noted go."""
-    directory, names = Path(arguments.records), [database.database for database in arguments.databases]
-    files, before = records.read_all(directory), records.read_records(directory, names)
+def _make_dumps(arguments: NightlyBackup, directory: str, undo: ExitStack) -> dict[str, Path]:
+    """Run our dump script, or the operator's, as cron would; the dumps that ours made, by database. ScriptError unless
+    it made all. With `undo` they go, and our dump script's notes are what they were."""
+    noted, names = Path(arguments.records), [database.database for database in arguments.databases]
+    files, before = records.read_all(noted), records.read_records(noted, names)
 
     def take_back() -> None:
-        for path in _list_new(directory, before).values():
+        for path in _list_new(noted, before).values():
             safe_files.remove_file(path, foreign=True)
             say(f"{path}: deleted")
-        records.put_back(directory, files)
+        records.put_back(noted, files)
 
     undo.callback(take_back)
+    command = [arguments.script] if arguments.runs_script else [arguments.call.command, directory]
     scripts.run_script(command, [arguments.filter])
-    made = _list_new(directory, before)
+    made = _list_new(noted, before)
     missing = [name for name in names if name not in made]
     if missing:
         raise ScriptError(

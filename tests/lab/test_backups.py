@@ -110,7 +110,7 @@ def test_a_script_that_nothing_of_ours_should_depend_on(lab: Lab, shared: Shared
         done = lab.pulumi("preview", check=False)
         assert done.returncode != 0
         lines = [line.strip() for line in done.stdout.splitlines() if f"- {file}:" in line]
-        assert [line.partition(": ")[2].split(" ")[0] for line in lines] == ["takes", "encrypts"]
+        assert [line.partition(": ")[2].split(" ")[0] for line in lines] == ["encrypts", "takes"]
         assert snapshot(lab) == before
 
         lab.write_config(backupDir=str(own), proveBackupScript=False)
