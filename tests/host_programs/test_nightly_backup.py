@@ -495,12 +495,6 @@ def test_without_consent_the_script_is_not_run_and_ours_is_proven_alone(box: Box
     assert stat.S_IMODE((box.home / "own/dumps").stat().st_mode) == 0o700
     assert box.file.read_text().splitlines()[2].startswith(f"# >>> {OWNER}"), "behind the first comment"
     assert not (box.home / "ran").exists()
-    assert subprocess.run([str(box.file)], env=box.server.environment(), check=False).returncode == 0
-    (box.home / "ran").unlink()
-    assert len([*(box.home / "own/dumps").iterdir()]) in (2, 4), "his script makes ours; the names have seconds"
-    for path in (box.home / "own/dumps").iterdir():
-        if str(path) not in [dump["path"] for dump in dumps]:
-            path.unlink()
     box.good(REMOVE)
     assert box.tree() == before
 
