@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from documents.bridge.kinds import Bridge
 from documents.fingerprint import fingerprint
 from documents.places import (
+    AUTO,
     NO_ARCHIVE,
     ArchivePlan,
     BackupPlan,
@@ -97,7 +98,7 @@ class Settings:
     homeserver_file: str = checked_by(values.yaml_path, empty=True)
     accept_generated: bool = checked_by(values.boolean)
     synapse_url: str = checked_by(values.url_or_auto)
-    homeserver_address: str = checked_by(values.url)
+    homeserver_address: str = checked_by(values.url_or_auto)
     synapse_deadline: int = checked_by(values.integer(5, 3600))
     mas_container: str = checked_by(values.docker_name)  # or none
     mas_hosts: tuple[str, ...] = checked_by(
@@ -195,7 +196,11 @@ class Settings:
                 homeserver_file=self.homeserver_file or f"{self.synapse_dir}/homeserver.yaml",
                 network=self.network,
                 url=self.synapse_url,
-                address=self.homeserver_address,
+                address=(
+                    f"http://{self.synapse_container}:8008"
+                    if self.homeserver_address == AUTO
+                    else self.homeserver_address
+                ),
                 deadline=self.synapse_deadline,
                 workers=self.synapse_workers,
             ),

@@ -24,6 +24,7 @@ from host_programs.facts import bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
+from host_programs.files import safe_files
 from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.messages import ScriptError
 from host_programs.status.deployed import read_deployment
@@ -34,6 +35,7 @@ from verdicts.host_facts.host import File, HostFacts
 from verdicts.status.facts import Health
 
 READERS = 10  # at a time
+TEMPLATES = (".template", ".tmpl", ".tpl", ".j2", ".in")  # how the names of files end that others are made from
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
             network=bool(network.result()),
             synapse=inside.result(),
             postgres=rights.result(),
-            homeserver=read_file(server.homeserver_file),
+            homeserver=_read_homeserver(server.homeserver_file),
             container_paths=_map_paths(docker.find_path_in_container, main, (server.directory, server.homeserver_file)),
             synapse_url=answer.result()[0],
             synapse_silent=answer.result()[1],
@@ -143,6 +145,14 @@ def _read_program(path: str) -> Optional[File]:
     """A program of the operator's, which root runs."""
     file = read_file(path)
     return file and replace(file, foreign=scripts.find_foreign_owner(Path(path)))
+
+
+def _read_homeserver(path: str) -> Optional[File]:
+    """Synapse's configuration file that gets our entries."""
+    file, folder = read_file(path), Path(path).parent
+    names = safe_files.list_directory(folder, foreign=True) if file and not file.error else []
+    templates = [name for name in names if name in {f"{Path(path).name}{end}" for end in TEMPLATES}]
+    return file and replace(file, template=str(folder / templates[0]) if templates else "")
 
 
 def _read_recorded_bridges(deployment: Deployment) -> dict[str, BridgeDeployment]:

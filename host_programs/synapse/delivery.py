@@ -2,8 +2,10 @@
 from the process that pushes to appservices, which may be a worker that still has the old registrations.
 
 The sender of the double-puppet registration invites the bot into a room. It is nobody's account, and the bridge's
-config lets it do nothing, so the bot refuses. A bot that joins has received the event, too (mautrix-go:
-bridgev2/queue.go, matrixinvite.go). Both then leave the room and forget it. No person has seen it.
+config lets it do nothing, so the bot refuses. Where another config lets it in, the bot joins and says hello
+(mautrix-go: bridgev2/queue.go, matrixinvite.go). To join alone proves nothing: with auto_accept_invites Synapse joins
+the bot itself. The refusal, or the hello, came to Synapse from the bridge: so the other direction is proven, too. Both
+then leave the room and forget it. No person has seen it.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def _invite_bot(delivery: Delivery, room: str, deadline: float, pause: float) ->
     try:
         while True:
             membership = _read_membership(delivery, room)
-            if membership != "invite":
+            if membership == "leave" or (membership == "join" and _has_said_hello(delivery, room)):
                 return time.monotonic() - invited_at
             if time.monotonic() + pause >= deadline:
                 return None
@@ -78,6 +80,16 @@ def _read_membership(delivery: Delivery, room: str) -> str:
         return str(memberships.get(delivery.bot, "invite"))
 
     return _read_answer(delivery.url, Request("GET", f"{room}/members", delivery.sender_token), of_bot)
+
+
+def _has_said_hello(delivery: Delivery, room: str) -> bool:
+    """Whether the bot has written into the room."""
+
+    def of_bot(answer: Mapping[str, Any]) -> bool:
+        written = (event for event in answer["chunk"] if event["type"] in ("m.room.message", "m.room.encrypted"))
+        return any(event["sender"] == delivery.bot for event in written)
+
+    return _read_answer(delivery.url, Request("GET", f"{room}/messages?dir=b", delivery.sender_token), of_bot)
 
 
 def _take_out(url: str, room: str, as_token: str, *steps: str) -> None:

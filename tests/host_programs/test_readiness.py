@@ -194,6 +194,25 @@ def test_in_the_room_of_the_proof_nobody_stays() -> None:
         assert delivery.prove_delivery(proof(server.url), deadline=0.0, pause=0.0) is None
 
 
+@pytest.mark.parametrize(
+    ("events", "arrived"),
+    [
+        ([], False),
+        ([("m.room.member", "@signalbot:echo6.co"), ("m.room.message", "@_doublepuppet:echo6.co")], False),
+        ([("m.room.message", "@signalbot:echo6.co")], True),
+        ([("m.room.encrypted", "@signalbot:echo6.co")], True),
+    ],
+)
+def test_a_bot_that_joins_has_to_say_hello(events: list[tuple[str, str]], arrived: bool) -> None:
+    """With auto_accept_invites Synapse joins the bot: the events seemed to arrive with no bridge running."""
+    with ScriptedServer() as server:
+        delivers(server, "join")
+        chunk = [{"type": kind, "sender": sender} for kind, sender in events]
+        server.on(Call("GET", f"{ROOM}/messages?dir=b", PUPPET), reply(200, chunk=chunk))
+        seconds = delivery.prove_delivery(proof(server.url), deadline=0.0, pause=0.0)
+    assert (seconds is not None) == arrived
+
+
 def test_a_bot_that_synapse_does_not_show_yet_has_done_nothing_about_its_invitation() -> None:
     """A process of Synapse's that lags behind would make any bridge look as if events reached it."""
     with ScriptedServer() as server:

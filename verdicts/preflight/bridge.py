@@ -29,7 +29,8 @@ def _check_owners(bridge: ObservedBridge) -> Iterator[str]:
     if bridge.has_unknown_content:
         yield _explain_unknown_content(bridge)
     owner = facts.container.labels.get(STACK_LABEL, "") if facts.container else None
-    yield from check_owner(f"container {place.container}", owner, stack, f"{setting}.container")
+    for line in check_owner(f"container {place.container}", owner, stack, f"{setting}.container"):
+        yield f"{line}; or take that bridge over with its account: docs/operations.md#a-bridge-that-was-set-up-by-hand"
     if facts.directory.stack is not None or not bridge.owns_directory:
         yield from check_directory(place.directory, facts.directory, stack, f"{setting}.directory")
     owner = registration.stack if registration else None

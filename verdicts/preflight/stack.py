@@ -9,6 +9,7 @@ from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.ownership import check_directory, check_owner
 
+NAMELESS = ("host", "bridge", "none")  # networks of Docker's own, without a name server and aliases
 OLDEST_DOCKER = "20.10"  # older ones were never run with this program
 
 
@@ -37,6 +38,13 @@ def check_host(facts: HostFacts) -> Iterator[str]:
 def check_containers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     """The containers of the Matrix stack, and their network."""
     network = deployment.synapse.network
+    if network in NAMELESS:
+        yield (
+            f"network: {network!r} has no names, and the bridge is reached by its name: set it to a network that "
+            "Synapse, MAS and Postgres share: `docker network create matrix-net`, and for each of them `docker network "
+            f"connect matrix-net {deployment.synapse.container}`, or with compose"
+        )
+        return
     for key, name, container in (
         ("synapseContainer", deployment.synapse.container, facts.synapse_container),
         *(("synapseWorkers", name, worker.container) for name, worker in facts.workers.items()),

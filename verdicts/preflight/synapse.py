@@ -33,8 +33,9 @@ def check_synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         yield "masContainer: Synapse has matrix_authentication_service: set it to the name of MAS' container"
     if synapse.media:
         yield (
-            f"homeserverAddress: {deployment.synapse.address} has no media repository ({synapse.media}): set it to the "
-            "address of a proxy in the network that serves the whole client API"
+            f"homeserverAddress: {deployment.synapse.address} does not serve the client API with the media repository "
+            f"inside the network {deployment.synapse.network} ({synapse.media}): set it to http://{name}:8008, or, if "
+            "a worker has that, to a proxy in the network that serves the whole client API"
         )
     yield from _check_workers(facts, deployment)
     if not synapse.version:
@@ -52,7 +53,8 @@ def _check_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         pairs = ", ".join(f"{mount.source} as {mount.destination}" for mount in mounts) or "nothing of the host's"
         yield (
             f"synapseDir: container {name} does not have {synapse.directory}; it has {pairs}: "
-            "set synapseDir and synapseDataMount to the two names of one directory"
+            "set synapseDir and synapseDataMount to the two names of one directory. If there is none, mount one for "
+            "the registrations (`- ./bridges:/bridges` at its service): synapseDir …/bridges, synapseDataMount /bridges"
         )
     elif directory != synapse.data_mount:
         yield f"synapseDataMount: {synapse.data_mount!r} should be {directory!r}: there {name} has {synapse.directory}"

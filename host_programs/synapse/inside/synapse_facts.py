@@ -62,12 +62,12 @@ def read_synapse(request: SynapseRequest) -> SynapseFacts:
         decided_in=synapse_process.find_deciding_files(documents, KEYS),
         workers=len(synapse_process.find_processes(synapse_process.WORKER)),
         pusher=_to_text(config.get("notify_appservices_from_worker")),
-        media=_check_media(request.address) if config.get("enable_media_repo") is False else "",
+        media=_check_media(request.address),
     )
 
 
 def _check_media(address: str) -> str:
-    """What answers there in the place of a media repository; "" if one does."""
+    """What answers there in the place of the client API with its media repository; "" if that does."""
     exchange = send_request("media", address, Request("GET", MEDIA_CONFIG), 5)
     return "" if exchange.status in (200, 401) else summarize_answer(exchange)
 
