@@ -15,7 +15,7 @@ _SETTINGS = re.compile(
 )
 _OWNER = re.compile(r"^# owner: (\S+)$", re.MULTILINE)
 # A dump of any stack's, a directory in which one is being made, or what a file system has.
-_DUMP_NAME = re.compile(r"\w+_\d{8}T\d{6}Z\.[^/]+\.sql\.gz[^/]*|\.[^/]+\.\w{8}|lost\+found", re.ASCII)
+_DUMP_NAME = re.compile(r"[\w-]+_\d{8}T\d{6}Z\.[^/]+\.sql\.gz[^/]*|\.[^/]+\.\w{8}|lost\+found", re.ASCII)
 
 
 def render_dump_script(template: str, deployment: Deployment) -> str:

@@ -950,7 +950,8 @@ def test_the_disk_of_a_directory_of_their_own_is_measured_and_said() -> None:
 def test_a_directory_for_our_dumps_that_holds_other_files_is_refused(name: str) -> None:
     """Its owner's clean-up would count ours with his, and delete his."""
     own = "mas_20260101T030000Z.mautrix-bridges.sql.gz"
-    facts = _set("backup_dir.entries", (own, ".mautrix-bridges.a1B2c3D4", "lost+found"))(healthy())
+    dashed = "mautrix-signal_20260101T030000Z.mautrix-bridges.sql.gz.age"
+    facts = _set("backup_dir.entries", (own, dashed, ".mautrix-bridges.a1B2c3D4", "lost+found"))(healthy())
     assert verdict(facts, backupDir="/srv/dumps").problems == ()
     facts = _set("backup_dir.entries", (own, name))(healthy())
     (problem,) = verdict(facts, backupDir="/srv/dumps").problems
