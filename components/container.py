@@ -187,6 +187,7 @@ class BridgeContainer(pulumi.ComponentResource):
                     bridge=place,
                     container_id=values[0],
                     synapse=bridge.synapse,
+                    postgres=bridge.postgres,
                     bot=bridge.bot,
                     appservice_id=bridge.bridge.appservice_id,
                     as_token=values[2].as_token,

@@ -73,7 +73,6 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
         request = FactsRequest(
             deployment,
             settings.isolated,
-            settings.synapse_database,
             settings.postgres_password,
             over_ssh=settings.ssh is not None,
         )

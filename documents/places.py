@@ -17,7 +17,8 @@ class Synapse:
     """`directory` on the host is `data_mount` inside its container, and gets the registrations; `homeserver_file` is on
     the host; `network` is Docker's; `url` is its client-server API as the host reaches it (or auto), `address` as the
     bridge's container reaches it; `deadline` (seconds) is for a restart; `workers` are the containers of its other
-    processes."""
+    processes; `database` is its own; `skips_old_events`: with the first application service, instead of going through
+    them."""
 
     domain: str
     container: str
@@ -28,7 +29,9 @@ class Synapse:
     url: str
     address: str
     deadline: int
-    workers: tuple[str, ...] = ()
+    workers: tuple[str, ...]
+    database: str
+    skips_old_events: bool
 
     def path_inside(self, file: str) -> str:
         """The path of a file in `directory` as Synapse sees it."""

@@ -114,6 +114,7 @@ class Settings:
     postgres_sslmode: str = checked_by(values.matching("disable|require", "disable or require"))
     postgres_password: str = checked_by(str, empty=True)
     synapse_database: str = checked_by(values.postgres_name)
+    appservice_catch_up: str = checked_by(values.matching(r"wait|skip", "wait or skip"))
     mas_database: str = checked_by(values.postgres_name)
     mas_role: str = checked_by(values.postgres_name)
     isolated_databases: tuple[str, ...] = checked_by(values.list_of(values.postgres_name, "a list: names of databases"))
@@ -203,6 +204,8 @@ class Settings:
                 ),
                 deadline=self.synapse_deadline,
                 workers=self.synapse_workers,
+                database=self.synapse_database,
+                skips_old_events=self.appservice_catch_up == "skip",
             ),
             mas=Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role) if self.has_mas else None,
             postgres=Postgres(

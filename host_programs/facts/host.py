@@ -40,12 +40,11 @@ TEMPLATES = (".template", ".tmpl", ".tpl", ".j2", ".in")  # how the names of fil
 
 @dataclass(frozen=True)
 class FactsRequest:
-    """The places of one stack, the databases that it isolates, and Synapse's. `postgres_password`: the setting, "" for
-    the one that Postgres' container has. `over_ssh`: Docker's provider comes as the SSH user, whom sudo names."""
+    """The places of one stack, and the databases that it isolates. `postgres_password`: the setting, "" for the one
+    that Postgres' container has. `over_ssh`: Docker's provider comes as the SSH user, whom sudo names."""
 
     deployment: Deployment
     isolated_databases: tuple[str, ...]
-    synapse_database: str
     postgres_password: str = field(default="", repr=False)
     over_ssh: bool = False
 
@@ -79,7 +78,6 @@ def observe(request: FactsRequest) -> ObservedFacts:
             deployment,
             request.isolated_databases,
             request.postgres_password,
-            request.synapse_database,
         )
         answer = pool.submit(synapse.read_answer, server)
         edit = pool.submit(_edit_script, deployment, script)

@@ -93,6 +93,7 @@ class Box:
             bridge=replace(deployment().place, database=self.data.database),
             container_id="0123",
             synapse=deployment().synapse,
+            postgres=deployment().postgres,
             bot="@signalbot:example.org",
             appservice_id="signal",
             as_token=TOKEN,

@@ -52,7 +52,7 @@ def read(server: Postgres, monkeypatch: pytest.MonkeyPatch, **changed: str) -> P
     for key, value in server.environment().items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(postgres_facts, "read_superuser_password", lambda container: "of the container")
-    return postgres_facts.read_postgres(facts.whole(None, **changed), ("synapse", "mas"), "", "synapse")
+    return postgres_facts.read_postgres(facts.whole(None, **changed), ("synapse", "mas"), "")
 
 
 def test_all_that_postgres_tells_comes_with_one_command(

@@ -942,8 +942,8 @@ def test_the_archive_s_disk_is_looked_at_where_the_archive_goes() -> None:
 
 
 def test_the_disk_of_a_directory_of_their_own_is_measured_and_said() -> None:
-    found = verdict(_set("backup_dir.free", 300 * 2**20)(healthy()), backupDir="/var/backups/mautrix-bridges")
-    assert "disk: 300 MiB free in /var/backups/mautrix-bridges: the dumps may need 638" in found.warnings
+    found = verdict(_set("backup_dir.free", 150 * 2**20)(healthy()), backupDir="/var/backups/mautrix-bridges")
+    assert "disk: 150 MiB free in /var/backups/mautrix-bridges: the dumps may need 209" in found.warnings
 
 
 @pytest.mark.parametrize("name", ["synapse_20260101_030000.sql.gz", "notes.txt"])

@@ -99,7 +99,8 @@ class PostgresFacts:
 
     `superuser_password` is a secret, the setting's or the container's ("": neither has one); `login_refused` is what
     Postgres says against it over the network ("": nothing); `admin_exists`: whether Synapse knows the user of the
-    setting adminUser (None: its database does not tell).
+    setting adminUser (None: its database does not tell); `events_behind`: how many events Synapse has to go through for
+    its application services before the next one.
     """
 
     version: int = 0
@@ -113,6 +114,7 @@ class PostgresFacts:
     superuser_password: str = field(default="", repr=False)
     login_refused: str = ""
     admin_exists: Optional[bool] = None
+    events_behind: int = 0
     error: str = ""
 
 

@@ -23,7 +23,7 @@ from verdicts.preflight.operator_files import check_backup_script_file, check_ho
 from verdicts.preflight.postgres import check_postgres
 from verdicts.preflight.registrations import check_own_registrations, check_registrations
 from verdicts.preflight.stack import check_containers, check_host, check_own_files
-from verdicts.preflight.synapse import check_synapse
+from verdicts.preflight.synapse import check_synapse, find_old_events
 from verdicts.preflight.versions import describe_change
 
 
@@ -64,7 +64,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
     bridges = [ObservedBridge(bridge, found, facts.postgres) for bridge, found in observed]
     edits = [check_homeserver_file(facts, settings, deployment)]
     edits += [check_backup_script_file(facts, deployment)] if deployment.backup.script else []
-    disks = list(find_full_disks(facts, settings, deployment))
+    disks = list(find_full_disks(facts, deployment))
     drift = [*find_drift(facts, deployment, bridges, edits, settings.reapply)]
     return Findings(
         problems=(
@@ -86,6 +86,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *_find_interrupted_run(facts, deployment),
             *(line for bridge in bridges for line in find_bridge_warnings(bridge, settings)),
             *find_left_archives(facts, deployment),
+            *find_old_events(facts, deployment),
             *(line for line, certain in disks if not certain),
             *(line for edit in edits for line in edit.warnings),
             *(found.text for found in drift),

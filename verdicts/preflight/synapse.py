@@ -9,6 +9,8 @@ from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.stack import is_older
 
+MANY_EVENTS = 10_000  # that it has to go through: fewer take seconds
+EVENTS_PER_SECOND = 1200  # measured with Synapse 1.147.1 on two cores
 OLDEST_SYNAPSE = "1.121"  # MSC4190: https://github.com/element-hq/synapse/pull/17705
 
 
@@ -42,6 +44,24 @@ def check_synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         yield f"container {name}: holds no Synapse: correct the setting synapseContainer"
     elif deployment.mas and is_older(synapse.version, OLDEST_SYNAPSE):
         yield f"Synapse {synapse.version}: too old for MSC4190: update it to {OLDEST_SYNAPSE} or newer"
+
+
+def find_old_events(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """What Synapse has to go through before it hands an event to a bridge: with its first application service, all."""
+    behind, skips = facts.postgres.events_behind, deployment.synapse.skips_old_events
+    if behind < MANY_EVENTS:
+        return
+    head = f"Synapse goes through {behind} old events for its application services before a bridge gets a new one"
+    minutes = f"about {max(round(behind / EVENTS_PER_SECOND / 60), 1)} min, at {EVENTS_PER_SECOND} a second"
+    if facts.synapse.registrations:
+        yield f"{head} ({minutes}): `up` waits as long as it goes on"
+    elif skips:
+        yield f"appserviceCatchUp: skip: {behind} old events go to no bridge: `up` has Synapse begin behind them"
+    else:
+        yield (
+            f"{head} ({minutes}), since this is its first: `up` waits as long as it goes on; or `pulumi config set "
+            "appserviceCatchUp skip`, and it begins behind them"
+        )
 
 
 def _check_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
