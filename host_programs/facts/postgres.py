@@ -20,6 +20,7 @@ from verdicts.host_facts.host import PostgresFacts
 POSTGRES = """
 select json_build_object(
   'version', current_setting('server_version_num')::int,
+  'connections', current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
   'superuser', (select rolsuper from pg_roles where rolname = current_user),
   'roles', (select json_object_agg(rolname, coalesce(shobj_description(oid, 'pg_authid'), ''))
     from pg_roles where rolname !~ '^pg_'),

@@ -516,6 +516,42 @@ def test_a_template_beside_the_file_is_told() -> None:
     assert [line for line in found.warnings if "homeserver.yaml.j2 lies beside it: if it is made from that" in line]
 
 
+def test_connections_that_are_fewer_than_all_may_take_are_told_with_the_number() -> None:
+    facts = _set("postgres.connections", 97)(_set("synapse.connections", 10)(_set("synapse.workers", 2)(healthy())))
+    assert not [line for line in verdict(facts).warnings if "max_connections" in line]
+    others = [{"kind": "whatsapp"}, *({"kind": "signal", "name": f"s{n}"} for n in range(11))]
+    many = replace(facts, bridges=facts.bridges * 13)
+    found = preflight(many, settings(None, others), whole(None, others))
+    (line,) = [line for line in found.warnings if "max_connections" in line]
+    assert line == (
+        "Postgres: has 97 connections (max_connections, without those for superusers); Synapse may take 30, MAS 10, the "
+        "bridges 65, and whoever comes last finds none: raise max_connections by 8, and restart Postgres"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {},
+            "old events for its application services before a bridge gets a new one (about 25 min, at 1200 a second), ",
+        ),
+        (
+            {"appserviceCatchUp": "skip"},
+            "appserviceCatchUp: skip: 1834220 old events go to no bridge: `up` has Synapse",
+        ),
+    ],
+)
+def test_the_first_bridge_of_a_grown_homeserver_is_told_what_it_waits_for(changed: dict[str, str], words: str) -> None:
+    """`up` did everything, failed after 90 s, and blamed a back-off."""
+    facts = _set("postgres.events_behind", 1_834_220)(healthy())
+    assert [words in line for line in verdict(facts, **changed).warnings if "old events" in line] == [True]
+    other = _set("synapse.registrations", (Registration("/data/irc.yaml", "irc"),))(facts)
+    (line,) = [line for line in verdict(other, **changed).warnings if "old events" in line]
+    assert line.endswith("`up` waits as long as it goes on") and "skip" not in line
+    assert not [line for line in verdict(_set("postgres.events_behind", 900)(healthy())).warnings if "old ev" in line]
+
+
 @pytest.mark.parametrize("network", ["host", "bridge", "none"])
 def test_a_network_without_names_is_refused_with_the_commands_that_make_one(network: str) -> None:
     """The container failed at `up`, after the database, the registrations and Synapse's restart."""

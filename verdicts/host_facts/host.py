@@ -90,9 +90,10 @@ class BridgeFacts:
 class PostgresFacts:
     """What Postgres tells the setting postgresSuperuser.
 
-    `version` is server_version_num; `superuser`: whether the user is one; `roles` and `databases` are their comments
-    (documents/marks.py) by name, `bytes` the sizes of the databases by name; `locked_out` maps a database to the roles
-    that connect to it through PUBLIC alone; `error` is why Postgres could not be asked.
+    `version` is server_version_num; `connections`: how many it has for all but superusers; `superuser`: whether the
+    user is one; `roles` and `databases` are their comments (documents/marks.py) by name, `bytes` the sizes of the
+    databases by name; `locked_out` maps a database to the roles that connect to it through PUBLIC alone; `error` is why
+    Postgres could not be asked.
 
     Of each bridge's database that its role gets into: `objects` is how many tables, views, types and functions are in
     it; `schemas` are the parts of its schema, each with its version and the oldest version whose program can use it.
@@ -104,6 +105,7 @@ class PostgresFacts:
     """
 
     version: int = 0
+    connections: int = 0
     superuser: bool = False
     roles: dict[str, str] = field(default_factory=dict)
     databases: dict[str, str] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from verdicts.preflight.drift import Drift, find_drift
 from verdicts.preflight.keys import LivingKey, find_living_key
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
-from verdicts.preflight.postgres import check_postgres
+from verdicts.preflight.postgres import check_postgres, find_full_connections
 from verdicts.preflight.registrations import check_own_registrations, check_registrations
 from verdicts.preflight.stack import check_containers, check_host, check_own_files
 from verdicts.preflight.synapse import check_synapse, find_old_events
@@ -87,6 +87,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *(line for bridge in bridges for line in find_bridge_warnings(bridge, settings)),
             *find_left_archives(facts, deployment),
             *find_old_events(facts, deployment),
+            *find_full_connections(facts, deployment),
             *(line for line, certain in disks if not certain),
             *(line for edit in edits for line in edit.warnings),
             *(found.text for found in drift),
