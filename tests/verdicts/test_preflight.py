@@ -524,8 +524,8 @@ def test_connections_that_are_fewer_than_all_may_take_are_told_with_the_number()
     found = preflight(many, settings(None, others), whole(None, others))
     (line,) = [line for line in found.warnings if "max_connections" in line]
     assert line == (
-        "Postgres: has 97 connections (max_connections, without those for superusers); Synapse may take 30, MAS 10, the "
-        "bridges 65, and whoever comes last finds none: raise max_connections by 8, and restart Postgres"
+        "Postgres: has 97 connections (max_connections, without those for superusers); Synapse may take 30, MAS 10, "
+        "the bridges 65, and whoever comes last finds none: raise max_connections by 8, and restart Postgres"
     )
 
 
