@@ -143,6 +143,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         uids=(IdRange(0, 0, 2**32 - 1),),
         gids=(IdRange(0, 0, 2**32 - 1),),
         docker_free=80 * 2**30,
+        selinux=False,
         root=True,
         user_without_docker="",
         running_steps=(),

@@ -83,7 +83,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
         edit = pool.submit(_edit_script, deployment, script)
         workers = {name: pool.submit(inspect_worker, name, server) for name in server.workers}
         context = pool.submit(docker.run_docker, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
-        data_root = pool.submit(docker.run_docker, "info", "--format", "{{.DockerRootDir}}")
+        daemon = pool.submit(docker_facts.read_daemon)
         docker_version = version.result()  # first: if Docker is gone, this says so best
         containers = {container.name: container for container in listed.result()}
         main = containers.get(server.container)
@@ -100,7 +100,8 @@ def observe(request: FactsRequest) -> ObservedFacts:
             docker_host=context.result().stdout.strip(),
             uids=docker_facts.read_id_map(containers, deployment, "uid_map"),
             gids=docker_facts.read_id_map(containers, deployment, "gid_map"),
-            docker_free=shutil.disk_usage(find_existing(Path(data_root.result().stdout.strip()))).free,
+            docker_free=shutil.disk_usage(find_existing(Path(daemon.result()[0]))).free,
+            selinux=daemon.result()[1],
             root=os.geteuid() == 0,
             user_without_docker=docker_facts.find_user_without_docker() if request.over_ssh else "",
             running_steps=host_lock.list_running_steps(deployment.deployment_id),

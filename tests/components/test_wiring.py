@@ -652,6 +652,17 @@ def test_a_new_container_is_made_after_the_old_one_is_gone_and_keeps_the_config_
     assert config_of(other)["path"] != config_of(plan)["path"], "the running container's config stays as it is"
 
 
+def test_where_docker_enforces_selinux_the_config_s_directory_gets_the_label_that_lets_a_container_read_it(
+    plan: Recording,
+) -> None:
+    def volume(recording: Recording) -> dict[str, Any]:
+        volumes = recording["mautrix-signal-container"].inputs["volumes"]
+        return next(each for each in volumes if "hostPath" in each)
+
+    confined = record(replace(facts.healthy(), selinux=True), facts.defaults())
+    assert volume(confined) == {**volume(plan), "selinuxRelabel": "z"} and "selinuxRelabel" not in volume(plan)
+
+
 def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:
     other = record(facts.healthy(), {**facts.defaults(), "reapply": "1"})
     assert [name for name, step in plan.steps.items() if step.inputs["stdin"] == other[name].inputs["stdin"]] == []

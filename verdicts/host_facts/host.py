@@ -124,7 +124,8 @@ class PostgresFacts:
 class HostFacts:
     """All facts of the host. A thing that does not exist is None, False or empty.
 
-    Docker: `docker` is the server's version, `docker_host` its address, `docker_free` the bytes free for it;
+    Docker: `docker` is the server's version, `docker_host` its address, `docker_free` the bytes free for it; `selinux`:
+    whether it confines containers by that;
     `user_without_docker` is the SSH user, if he may not use Docker; `uids` and `gids` map a container's ids to the
     host's, which differ where Docker runs without root or with userns-remap; `network`: whether the setting's network
     exists.
@@ -151,6 +152,7 @@ class HostFacts:
     docker: str
     docker_host: str
     docker_free: int
+    selinux: bool
     uids: tuple[IdRange, ...]
     gids: tuple[IdRange, ...]
     root: bool
