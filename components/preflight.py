@@ -40,14 +40,16 @@ class PostgresAccess:
 @dataclass(frozen=True)
 class ObservedHost:
     """What the components need to know of the host. `synapse_owner`, `bridge_owner`: uid and gid that Synapse's process
-    and a bridge's user have there; `bridges`: what was found of each, by its key; `deployed`: whether a bridge of this
-    stack has a database there already; `doubts`: by a bridge's key and an output's name, why a proof of the last `up`
-    cannot stand; `began`: when the look did (documents/timestamps.py, now)."""
+    and a bridge's user have there; `scheduler`: what runs programs by the clock there (documents/backup/schedule.py);
+    `bridges`: what was found of each, by its key; `deployed`: whether a bridge of this stack has a database there
+    already; `doubts`: by a bridge's key and an output's name, why a proof of the last `up` cannot stand; `began`: when
+    the look did (documents/timestamps.py, now)."""
 
     docker: DockerAddress
     postgres: PostgresAccess
     synapse_owner: tuple[int, int]
     bridge_owner: tuple[int, int]
+    scheduler: str
     bridges: dict[str, BridgeFindings]
     doubts: dict[str, dict[str, str]]
     began: str
@@ -105,6 +107,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
         ),
         synapse_owner=_synapse_owner(seen),
         bridge_owner=(id_on_host(UID, seen.uids), id_on_host(GID, seen.gids)),
+        scheduler=seen.schedule.scheduler,
         bridges={bridge.key: found for bridge, found in zip(deployment.bridges, findings.bridges, strict=True)},
         doubts={
             bridge.key: {

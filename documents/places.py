@@ -87,11 +87,13 @@ class BridgePlace:
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """`script` is the operator's ("": none); `directory` is an absolute path, or an expression of that script, like
-    ${BACKUP_DIR}; dumps older than `days` are deleted; each dump is piped through the command `filter` ("": none) and
-    gets `suffix` behind its name; `accept_plain`: whether dumps may be plain beside the operator's encrypted ones."""
+    """`script` is the operator's ("": none; then the host makes the dumps each night at `time`, HH:MM by its clock);
+    `directory` is an absolute path, or an expression of that script, like ${BACKUP_DIR}; dumps older than `days` are
+    deleted; each dump is piped through the command `filter` ("": none) and gets `suffix` behind its name;
+    `accept_plain`: whether dumps may be plain beside the operator's encrypted ones."""
 
     script: str
+    time: str
     directory: str
     days: int
     filter: str

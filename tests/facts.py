@@ -21,7 +21,7 @@ from documents.places import BridgeDeployment, Deployment
 from settings.fields import Settings
 from settings.reader import parse
 from verdicts.host_facts.docker import Container, IdRange, Mount
-from verdicts.host_facts.host import BridgeFacts, Directory, File, HostFacts, OwnFile, PostgresFacts
+from verdicts.host_facts.host import BridgeFacts, Directory, File, HostFacts, OwnFile, PostgresFacts, ScheduleFacts
 from verdicts.host_facts.synapse import SynapseFacts
 
 ROOT = Path(__file__).parent.parent
@@ -175,6 +175,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         backup_script=File(text=BACKUP_SCRIPT, writable=True),
         backup_syntax="",
         dump_script=None,
+        schedule=ScheduleFacts(),
         directory=_directory(),
         synapse_dir=_directory(entries=("homeserver.yaml",)),
         dumps_path="/opt/matrix/backups",

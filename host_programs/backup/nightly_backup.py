@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from documents.backup.backup_script import DumpCall
+from documents.backup.schedule import ScheduleFile
 from documents.backup.script_check import find_uploads
 from documents.places import Database, Postgres
 from host_programs import host_lock
-from host_programs.backup import proof, scripts
+from host_programs.backup import proof, schedule_files, scripts
 from host_programs.backup.proof import ProvenDump
 from host_programs.files import safe_files
 from host_programs.files.directory import PROVEN, WORK
@@ -30,7 +31,8 @@ class NightlyBackup:
     """`script`: the operator's, "" if there is none; `dump_script`: the text of ours, which `call` runs; `suffix`:
     how the names of its dumps end. `databases`: what it dumps; the dumps of `bridges`, some of these, are restored as a
     proof. `filter`: the command that makes each dump unreadable for us ("": none); it may hold a secret.
-    `synapse_database`: what the operator's own dumps are of. `directory`: the stack's own."""
+    `synapse_database`: what the operator's own dumps are of. `directory`: the stack's own. `schedule`: the files by
+    which the host runs our dump script, if no script calls it."""
 
     script: str
     call: DumpCall
@@ -42,6 +44,7 @@ class NightlyBackup:
     postgres: Postgres
     synapse_database: str
     directory: str
+    schedule: tuple[ScheduleFile, ...]
 
     @property
     def note(self) -> Path:
@@ -99,6 +102,7 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
                 with path.open("wb") as file:
                     dumps.make_dump(bridge, file)
         dump_restore.prove_restores(arguments.postgres, arguments.stack, restorable)
+        schedule_files.install_schedule(arguments.schedule, arguments.stack, undo)
         if is_kept:
             proof.add_to_note(arguments.note, made, new_directories)
         else:
@@ -108,12 +112,13 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
 
 
 def remove_dumps(arguments: NightlyBackup) -> None:
-    """Take out our call, and remove our dump script and the dumps of the proof. ScriptError, and nothing is removed, if
-    only one of our marks stands in the operator's script, or if the note of the dumps cannot be read."""
+    """Take out our call, and remove the schedule, our dump script and the dumps of the proof. ScriptError, and nothing
+    is removed, if only one of our marks stands in the operator's script, or if the note of the dumps cannot be read."""
     with _lock(arguments):
         proof.read_note(arguments.note)
         if arguments.script:
             scripts.remove_call(Path(arguments.script), arguments.stack)
+        schedule_files.remove_schedule(arguments.schedule, arguments.stack)
         proof.remove_noted(arguments.note, arguments.suffix)
         scripts.remove_dump_script(Path(arguments.call.command), arguments.stack)
 

@@ -25,6 +25,7 @@ from host_programs.facts import bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
+from host_programs.facts.scheduler import read_schedule
 from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.messages import ScriptError
 from host_programs.status.deployed import read_deployment
@@ -83,6 +84,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
         )
         answer = pool.submit(synapse.read_answer, server)
         syntax = pool.submit(_check_syntax, deployment, script)
+        schedule = pool.submit(read_schedule, deployment)
         workers = {name: pool.submit(inspect_worker, name, server) for name in server.workers}
         context = pool.submit(docker.run_docker, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
         data_root = pool.submit(docker.run_docker, "info", "--format", "{{.DockerRootDir}}")
@@ -121,6 +123,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
             backup_script=script,
             backup_syntax=syntax.result(),
             dump_script=read_own_file(Path(deployment.dump_script), parse_dump_script_owner),
+            schedule=schedule.result(),
             directory=read_directory(deployment.shared_directory),
             synapse_dir=read_directory(server.directory, foreign=True),
             dumps_path=dumps_path,

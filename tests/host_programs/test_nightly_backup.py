@@ -24,6 +24,7 @@ import pytest
 
 from documents.backup.backup_script import DumpCall
 from documents.backup.dump_script import render_dump_script
+from documents.backup.schedule import render_schedule
 from documents.marks import owner_comment
 from documents.places import Database
 from documents.places import Postgres as Place
@@ -95,6 +96,9 @@ class Box:
             postgres=Place("matrix-postgres", 5432, "synapse"),
             synapse_database="synapse",
             directory=str(self.bridge_dir),
+            schedule=tuple(
+                replace(file, path=str(self.home / file.path.lstrip("/"))) for file in render_schedule(plan, "cron")
+            ),
         )
         return replace(arguments, **self.changed)
 

@@ -52,6 +52,17 @@ class OwnFile:
 
 
 @dataclass(frozen=True)
+class ScheduleFacts:
+    """What runs our dump script each night, if no script of the operator's calls it. `scheduler`: cron, systemd, or ""
+    (documents/backup/schedule.py); `files`: those in the places of ours, by path; `stopped`: the state of our timer, if
+    systemd will not start its service ("": it will, or there is none)."""
+
+    scheduler: str = ""
+    files: dict[str, OwnFile] = field(default_factory=dict)
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
 class BridgeFacts:
     """What belongs to one bridge. A thing that does not exist is None, False or empty.
 
@@ -134,7 +145,7 @@ class HostFacts:
     puppeting.
 
     Dumps: `backup_syntax` is the interpreter's error in the edited script, as `LINE: reason: fix`; `dump_script`
-    is ours; `dumps_path` is where the nightly
+    is ours, and `schedule` is what runs it; `dumps_path` is where the nightly
     dumps go ("": only the script knows; then `backup_dir` is the script's directory).
 
     `directory` is the stack's own; `bridges` are in the
@@ -164,6 +175,7 @@ class HostFacts:
     backup_script: Optional[File]
     backup_syntax: str
     dump_script: Optional[OwnFile]
+    schedule: ScheduleFacts
     directory: Directory
     synapse_dir: Directory
     dumps_path: str

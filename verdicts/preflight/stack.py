@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.ownership import check_directory, check_owner
+from verdicts.schedule import check_schedule_owners
 
 OLDEST_DOCKER = "20.10"  # older ones were never run with this program
 
@@ -59,5 +60,6 @@ def check_own_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     yield from check_directory(deployment.shared_directory, facts.directory, stack, "sharedDir")
     owner = facts.dump_script.stack if facts.dump_script else None
     yield from check_owner(deployment.dump_script, owner, stack, "sharedDir, whose name it has")
+    yield from check_schedule_owners(facts.schedule, deployment)
     owner = registration.stack if registration else None
     yield from check_owner(deployment.doublepuppet_path, owner, stack, "doublepuppetFile")

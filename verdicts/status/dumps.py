@@ -55,7 +55,8 @@ def build_backup_row(backup: BackupCall, stack: str) -> Row:
     script, dump_script = backup.script, backup.dump_script
     findings, words = list[Finding](), f"calls {dump_script}"
     if not script:
-        words = f"none of yours: cron runs {dump_script}"
+        words = f"none of yours: {backup.schedule or 'nothing of ours'} runs {dump_script}"
+        findings += map(warning, backup.problems)
     elif backup.error:
         words = "not known"
         findings.append(warning(f"{script}: {backup.error}: the databases are not dumped at night"))
