@@ -23,7 +23,7 @@ settings = read()
 deployment = settings.deployment(f"{pulumi.get_project()}/{pulumi.get_stack()}")
 machine = machine_of(settings, deployment)
 observed = observe_host(machine, settings, deployment)
-parts = stack_parts(deployment, settings.isolated, settings.synapse_database, observed.scheduler)
+parts = stack_parts(deployment, settings.isolated, observed.scheduler)
 host = MatrixHost("host", MatrixHostArgs(machine, deployment, observed, parts, settings.reapply))
 bridges = {bridge.bridge.name: bridge for bridge in deployment.bridges}
 

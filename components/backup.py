@@ -21,20 +21,21 @@ from host_programs.wire import to_json
 DUMP_SCRIPT = Path(__file__).parents[1] / "host_programs/backup/bridge_backup.sh"
 
 
-def backup_arguments(deployment: Deployment, synapse_database: str, scheduler: str) -> NightlyBackup:
-    """What the dumps are of, where they go and what makes them; `synapse_database` is what the operator's own dumps are
-    of, `scheduler` what the host has (documents/backup/schedule.py)."""
+def backup_arguments(deployment: Deployment, scheduler: str) -> NightlyBackup:
+    """What the dumps are of, where they go and what makes them; `scheduler`: what the host has for it
+    (documents/backup/schedule.py)."""
     plan = deployment.backup
     return NightlyBackup(
         script=plan.script,
+        proves_script=plan.proves_script,
         call=backup_script.dump_call_of(deployment),
         dump_script=render_dump_script(DUMP_SCRIPT.read_text(encoding="utf-8"), deployment),
+        records=deployment.dump_records,
         suffix=f".{deployment.shared_name}.sql.gz{plan.suffix}",
         databases=deployment.dumped_databases,
         bridges=deployment.databases,
         filter=plan.filter,
         postgres=deployment.postgres,
-        synapse_database=synapse_database,
         directory=deployment.shared_directory,
         schedule=render_schedule(deployment, scheduler),
     )
@@ -53,7 +54,7 @@ class DatabaseBackup(pulumi.ComponentResource):
     """`mautrix:stack:DatabaseBackup`: the bridges' databases in the nightly backup.
 
     Makes: one step that installs our dump script, puts a call of it into the operator's script (or has the host run it
-    each night), runs the backup once, and proves every dump. At the end all of it goes; the dumps stay.
+    each night), makes the dumps once, and proves each. At the end all of it goes; the dumps stay.
     Outputs: `dumps`, what was seen of each; `proven`, True once they are.
     Errors: a dump that is not whole or does not restore. Then all is as before.
     """
@@ -69,8 +70,8 @@ class DatabaseBackup(pulumi.ComponentResource):
             pulumi.Output.from_input(args.databases).apply(lambda _: dumps),
             create=nightly_backup.install_and_prove_dumps,
             delete=nightly_backup.remove_dumps,
-            triggers=[dumps.script, dumps.call.command, dumps.directory],
-            # Two scripts in one directory share our dump script: the old call goes, and then the new one comes.
+            triggers=[dumps.script],  # the old one loses its call
+            # The removal takes our dump script, too: it comes before the new script gets its call.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.dumps, self.proven = step.result.apply(lambda seen: seen.dumps), step.then(True)

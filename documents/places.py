@@ -9,6 +9,7 @@ from documents.bridge.kinds import Bridge
 
 AUTO = "auto"  # the setting synapseUrl: ask Docker
 NO_ARCHIVE = "none"  # the setting restore: begin with an empty database
+DUMP_SCRIPT, DUMP_RECORDS = "mautrix-backup.sh", "dumps"  # names in the stack's own directory
 
 
 @dataclass(frozen=True)
@@ -87,18 +88,24 @@ class BridgePlace:
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """`script` is the operator's ("": none; then the host makes the dumps each night at `time`, HH:MM by its clock);
-    `directory` is an absolute path, or an expression of that script, like ${BACKUP_DIR}; dumps older than `days` are
-    deleted; each dump is piped through the command `filter` ("": none) and gets `suffix` behind its name;
-    `accept_plain`: whether dumps may be plain beside the operator's encrypted ones."""
+    """`script` is the operator's, which `up` runs once if `proves_script`; "": none, and the host runs our dump script
+    each night at `time`, HH:MM by its clock. `directory` is an absolute path, or an expression of that script, like
+    ${BACKUP_DIR}; dumps older than `days` are deleted; each dump is piped through the command `filter` ("": none) and
+    gets `suffix` behind its name; `accept_plain`: whether dumps may be plain although the operator's are encrypted."""
 
     script: str
     time: str
+    proves_script: bool
     directory: str
     days: int
     filter: str
     suffix: str
     accept_plain: bool
+
+    @property
+    def has_own_directory(self) -> bool:
+        """Whether the dumps have a directory of their own, and do not lie among those of the operator's script."""
+        return self.directory.startswith("/")
 
 
 @dataclass(frozen=True)
@@ -153,14 +160,18 @@ class StackConfig:
 
     @property
     def shared_name(self) -> str:
-        """The part that the names of this stack's dump script and dumps have in common."""
+        """The part that the names of this stack's dumps have in common."""
         return self.shared_directory.rpartition("/")[2]
 
     @property
     def dump_script(self) -> str:
-        """Our dump script on the host: beside the operator's script, else in the stack's own directory."""
-        directory = self.backup.script.rpartition("/")[0] if self.backup.script else self.shared_directory
-        return f"{directory}/{self.shared_name}_backup.sh"
+        """Our dump script on the host."""
+        return f"{self.shared_directory}/{DUMP_SCRIPT}"
+
+    @property
+    def dump_records(self) -> str:
+        """The directory with what our dump script notes of each database: host_programs/backup/records.py reads it."""
+        return f"{self.shared_directory}/{DUMP_RECORDS}"
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ class Place:
             "masHosts": [f"{self.mas}:8080", "matrix.echo6.co"],
             "postgresContainer": self.postgres,
             "backupScript": str(self.host_dir / "scripts/pg_backup.sh"),
+            "backupDir": str(self.host_root / "var/backups/mautrix-bridges"),
             "sharedDir": str(self.host_dir / "bridges"),
             **FLAVOURS[self.flavour].config(self.host_dir, self.prefix),
         }

@@ -136,6 +136,7 @@ class Settings:
     )
     backup_filter_suffix: str = checked_by(values.matching(r"\.[A-Za-z0-9.]+", "a suffix like .age"), empty=True)
     accept_plain_dumps: bool = checked_by(values.boolean)
+    prove_backup_script: bool = checked_by(values.boolean)
     keep_archives: int = checked_by(values.integer(1, 1000))
     accept_archive_of: str = checked_by(
         values.matching(r"[^\s@]+/[^\s@]+@[^\s@]+", "the owner of an archive, as PROJECT/STACK@DOMAIN"), empty=True
@@ -208,6 +209,7 @@ class Settings:
             backup=BackupPlan(
                 script="" if self.backup_script == "none" else self.backup_script,
                 time=self.backup_time,
+                proves_script=self.prove_backup_script,
                 directory=self.backup_dir,
                 days=self.backup_days,
                 filter=self.backup_filter,

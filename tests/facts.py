@@ -173,12 +173,12 @@ def healthy(bridges: int = 1) -> HostFacts:
         synapse_silent="",
         host_paths={"/data/homeserver.yaml": "/opt/matrix/synapse/homeserver.yaml"},
         backup_script=File(text=BACKUP_SCRIPT, writable=True),
+        backup_edited=backup_script.add_call(BACKUP_SCRIPT, backup_script.dump_call_of(whole())),
         backup_syntax="",
         dump_script=None,
         schedule=ScheduleFacts(),
         directory=_directory(),
         synapse_dir=_directory(entries=("homeserver.yaml",)),
-        dumps_path="/opt/matrix/backups",
         backup_dir=_directory(),
         doublepuppet=None,
         leaving_containers=(),
@@ -227,6 +227,7 @@ def deployed() -> HostFacts:
         ),
         homeserver=File(text=add_entries(HOMESERVER, Entries.of(plan)), writable=True),
         backup_script=File(text=script, writable=True),
+        backup_edited=script,
         dump_script=OwnFile(STACK, 0, 0),
     )
 

@@ -39,7 +39,9 @@ def test_every_default_is_a_good_value_and_one_person_s_domain_is_none() -> None
     assert not [key for key, value in PROJECT["config"].items() if "echo6" in str(value.get("default"))]
     named = {"mautrix-signal:domain": "example.org", "mautrix-signal:adminUser": "@me:example.org"}
     assert parse(defaults(named)).domain == "example.org"
-    assert {key.partition(":")[2] for key in PLAN} == {"domain", "adminUser", "masHosts"}
+    assert {key.partition(":")[2] for key in PLAN} == {
+        "domain", "adminUser", "masHosts", "backupDir", "proveBackupScript",
+    }  # fmt: skip
 
 
 def test_the_defaults_are_the_plan() -> None:
@@ -54,7 +56,7 @@ def test_the_defaults_are_the_plan() -> None:
         "/opt/matrix/synapse/registration.yaml",
         "/opt/matrix/synapse/doublepuppet.yaml",
     )
-    assert deployment().dump_script == "/opt/matrix/scripts/mautrix-bridges_backup.sh"
+    assert deployment().dump_script == "/opt/matrix/mautrix-bridges/mautrix-backup.sh"
     assert (plan.backup_dir, plan.backup_days, plan.mas_hosts) == (
         "${BACKUP_DIR}", 14, ("matrix-mas:8080", "matrix.echo6.co"),
     )  # fmt: skip

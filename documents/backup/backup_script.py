@@ -1,8 +1,10 @@
 """The call of our dump script in the operator's nightly backup script: three lines in, three lines out.
 
-The lines are a mark, the call and a mark. They go in at a place that a person would choose. The script's own
-interpreter says whether the place is valid (host_programs/backup/scripts.py). If the place does not suit the
-operator, he moves the marks, and they stay where he put them.
+The lines are a mark, the call and a mark. Where our dumps have a directory of their own, they stand at the head of the
+script: nothing can end it before the call. Where the directory is an expression of the script's, they stand behind its
+last dump, at the margin. The script's own interpreter says whether the place is valid
+(host_programs/backup/scripts.py). If the place does not suit the operator, he moves the marks, and they stay where he
+put them.
 
 Laws: `remove_call` gives back, byte for byte, the text before `add_call`. A second `add_call` changes nothing. The
 calls of two owners come and go in any order.
@@ -10,33 +12,23 @@ calls of two owners come and go in any order.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from documents.backup.script_commands import CALL, CLEAN_UP, EXIT_TRAP, UPLOAD, search_code
 from documents.places import Deployment
 from documents.refusal import Problem, Refused
 
-CALL = "mautrix_status=$?;"  # how the line of every owner's call begins
-
-# A command's first word, wherever a command may begin, with a path or variables before it.
-_BEGIN = (
-    r"(?:^|[|;&(`!]|\b(?:if|then|do|else|elif|while|sudo|exec|nice|xargs|command(?:\s+-v)?))\s*(?:\w+=\S*\s+)*(?:\S*/)?"
-)
-UPLOAD = re.compile(
-    _BEGIN + r"(?P<word>rclone|aws|rsync|scp|sftp|lftp|restic|borg|borgmatic|kopia|duplicity|s3cmd|s5cmd|gsutil|gcloud"
-    r"|azcopy|b2|mc|curl(?=.*\s(?:-T|--upload-file|-F|--form)\b))(?=[\s;|&)]|$)"
-)
-ENCRYPTION = re.compile(_BEGIN + r"(?P<word>gpg2?|age|rage|openssl(?=\s+(?:enc|smime|cms|pkeyutl)\b))(?=\s|$)")
-CLEAN_UP = re.compile(_BEGIN + r"(?:find|tmpwatch|tmpreaper|ls\s+(?:-\S+\s+)*-\w*t)(?=\w*\s|\w*$)")
-EXIT_TRAP = re.compile(r"\btrap\s+(?!-\s).*\s(?:EXIT|0)\b")
 SHELLS = ("bash", "sh", "dash", "ash", "ksh", "zsh")
 
 _ADDED = " (added by Pulumi)"  # marks with these words are ours and are removed with the call; the operator's stay
 _MARK = re.compile(r"[ \t]*# (?P<way>>>>|<<<) (?P<owner>\S+)(?P<added> \(added by Pulumi\))?[ \t]*")
 _DUMP = re.compile(r"\b(?:pg_dump|pg_dumpall|pg_basebackup)\b")
 _FUNCTION = re.compile(r"\s*(?:function\s+\S+|[\w-]+\s*\(\s*\))")
+_COMMENT = re.compile(r"\s*#")
+_SET = re.compile(r"\s*set(?:\s+[-+][\w-]+(?:\s+[a-z]+)?)+\s*(?:#.*)?\n?\Z")
 
 
 @dataclass(frozen=True)
@@ -62,13 +54,16 @@ class _Marks:
     added: bool
 
 
-def add_call(text: str, call: DumpCall) -> str:
-    """The script with the call.
+def add_call(text: str, call: DumpCall, at_end: bool = False) -> str:
+    """The script with the call; `at_end`: behind all the rest, where no place above will do.
 
     Raises Refused if only one mark exists, if anything but a call stands between the two, or if the line before the
     place goes on in the next.
     """
-    lines, marks = split_lines(text), _find_marks(text, call.owner)
+    marks = _find_marks(text, call.owner)
+    if marks and marks.added and _is_at_head(text, marks) not in (None, call.directory.startswith("/")):
+        text, marks = remove_call(text, call.owner), None  # ours, and for another kind of place
+    lines = split_lines(text)
     if marks:
         for number in range(marks.begin + 1, marks.end):
             if not _is_call(lines[number]):
@@ -77,7 +72,7 @@ def add_call(text: str, call: DumpCall) -> str:
         margin = re.match(r"[ \t]*", lines[marks.begin])
         lines[marks.begin + 1 : marks.end] = [f"{margin[0] if margin else ''}{_call_line(text, call)}\n"]
         return "".join(lines)
-    place = _choose_place(lines)
+    place = _find_head(lines) if call.directory.startswith("/") else len(lines) if at_end else _choose_place(lines)
     if place and re.search(r"(?<!\\)(?:\\\\)*\\\n\Z", lines[place - 1]):
         fix = f"put the two lines `# >>> {call.owner}` and `# <<< {call.owner}` where the call should stand"
         raise Refused([Problem(place, "goes on in the next line, before which the call would stand", fix)])
@@ -114,13 +109,18 @@ def find_interpreter(text: str) -> str:
 
     Raises Refused if the interpreter is no shell.
     """
-    first = split_lines(text)[0].strip() if text else ""
+    first = split_lines(text)[0] if text else ""
+    if first.startswith("\ufeff"):
+        raise Refused([Problem(1, "begins with a byte order mark, so no shell reads its first line", "take that out")])
+    if first.endswith("\r\n"):
+        raise Refused([Problem(1, "has carriage returns, so no shell runs it", "`sed -i 's/\\r$//'` takes them out")])
+    first = first.strip()
     if not first.startswith("#!"):
         return "sh"
     words = [word.rpartition("/")[2] for word in first[2:].split() if not word.startswith("-")]
     name = next((word for word in words if word != "env" and "=" not in word), "")
     if name not in SHELLS:
-        fix = "set backupScript to none: the host runs our dump script by itself then"
+        fix = "set backupScript to none: the host then runs our dump script by itself"
         raise Refused([Problem(1, f"is a script for {name or first}, and the call is for a shell", fix)])
     return name
 
@@ -139,15 +139,34 @@ def _find_marks(text: str, owner: str) -> _Marks | None:
     return _Marks(marks[0][0], marks[1][0], marks[0][2])
 
 
+def _find_head(lines: list[str]) -> int:
+    """The index of the line before which the call goes at the head: behind the `set` lines there, or else behind the
+    first comment, which `#!` begins. Another stack's marks are no comment."""
+
+    def is_comment(line: str) -> bool:
+        return line.lstrip().startswith("#") and not _MARK.fullmatch(line.rstrip("\n"))
+
+    head = list(itertools.takewhile(lambda line: not line.strip() or is_comment(line) or _SET.match(line), lines))
+    sets = [n for n, line in enumerate(head, 1) if _SET.match(line)]
+    return sets[-1] if sets else len(list(itertools.takewhile(is_comment, head)))
+
+
 def _choose_place(lines: list[str]) -> int:
-    """The index of the line before which the call goes: behind the last dump, before a clean-up, an upload or exit."""
-    dumps = [n for n, line in enumerate(lines) if not line.lstrip().startswith("#") and _DUMP.search(line)]
+    """The index of the line before which the call goes among the script's own dumps: behind the last of them, before a
+    clean-up, an upload or an exit."""
+    dumps = [n for n, line in enumerate(lines) if not _COMMENT.match(line) and _DUMP.search(line)]
     for n in range(dumps[-1] + 1, len(lines)) if dumps else ():
         at_margin = not re.match(r"[\s#]", lines[n]) and not _FUNCTION.match(lines[n])
         if at_margin and (CLEAN_UP.search(lines[n]) or UPLOAD.search(lines[n])):
             return n
-    commands = [n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
+    commands = [n for n, line in enumerate(lines) if line.strip() and not _COMMENT.match(line)]
     return commands[-1] if commands and re.match(r"exit\b", lines[commands[-1]]) else len(lines)
+
+
+def _is_at_head(text: str, marks: _Marks) -> bool | None:
+    """Whether the call between the marks was made for a directory of its own; None if there is no call."""
+    calls = [line for line in split_lines(text)[marks.begin + 1 : marks.end] if _is_call(line)]
+    return re.search(r' "/[^"]*" \|\|', calls[0]) is not None if len(calls) == 1 else None
 
 
 def _is_call(line: str) -> bool:
@@ -163,24 +182,6 @@ def _call_line(text: str, call: DumpCall) -> str:
     return f'{CALL} {shlex.quote(call.command)} "{directory}" || {on_failure}; (exit "$mautrix_status") && :'
 
 
-# lines of the script, which is not parsed as shell ---------------------------------------------------------------
-
-
 def split_lines(text: str) -> list[str]:
     """The lines with their line breaks."""
     return re.findall(r"[^\n]*\n|[^\n]+\Z", text)
-
-
-def code_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines with their number (from 1), without comments, calls of dump scripts, and text that is only printed."""
-    for number, line in enumerate(text.split("\n"), 1):
-        if not re.match(rf"\s*(?:#|{re.escape(CALL)}|(?:echo|printf)\s(?!.*[|]))", line):
-            yield number, line
-
-
-def search_code(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, str]]:
-    """The code lines that match, by number, with the word that matched."""
-    for number, line in code_lines(text):
-        match = pattern.search(line)
-        if match:
-            yield number, match.groupdict().get("word") or match[0].strip()

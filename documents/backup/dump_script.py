@@ -14,6 +14,8 @@ _SETTINGS = re.compile(
     r"(?<=# --- settings, written by Pulumi: do not edit\n).*(?=# --- end of the settings\n)", re.DOTALL
 )
 _OWNER = re.compile(r"^# owner: (\S+)$", re.MULTILINE)
+# A dump of any stack's, a directory in which one is being made, or what a file system has.
+_DUMP_NAME = re.compile(r"[\w-]+_\d{8}T\d{6}Z\.[^/]+\.sql\.gz[^/]*|\.[^/]+\.\w{8}|lost\+found", re.ASCII)
 
 
 def render_dump_script(template: str, deployment: Deployment) -> str:
@@ -28,6 +30,7 @@ def render_dump_script(template: str, deployment: Deployment) -> str:
         f"days={plan.days}",
         f"filter={shlex.quote(plan.filter)}",
         f"suffix={shlex.quote(plan.suffix)}",
+        f"records={shlex.quote(deployment.dump_records)}",
         *([f"export DOCKER_HOST={shlex.quote(deployment.docker_host)}"] if deployment.docker_host else ()),
     )
     return seal(_SETTINGS.sub(lambda _: "".join(f"{line}\n" for line in settings), template))
@@ -38,3 +41,8 @@ def parse_dump_script_owner(text: str) -> str:
     settings = _SETTINGS.search(text)
     owner = _OWNER.search(settings[0]) if settings else None
     return owner[1] if owner else ""
+
+
+def is_dump_name(name: str) -> bool:
+    """Whether a file of that name is a dump script's of ours, of any stack."""
+    return _DUMP_NAME.fullmatch(name) is not None

@@ -1,102 +1,163 @@
-"""Checks the operator's backup script for preview: what prevents the edit, what to know, and the edited text."""
+"""Checks the operator's backup script for preview: what prevents the edit, what our dumps would do to his or his script
+to ours, and what to know."""
 
 from __future__ import annotations
 
+import fnmatch
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
-from documents.backup.backup_script import (
-    ENCRYPTION,
-    EXIT_TRAP,
-    UPLOAD,
-    add_call,
-    code_lines,
-    dump_call_of,
-    find_interpreter,
-    search_code,
-)
+from documents.backup.backup_script import add_call, dump_call_of, find_interpreter
+from documents.backup.script_commands import ENCRYPTION, EXIT_TRAP, STOP, UPLOAD, list_commands, search_code
 from documents.places import Deployment
 from documents.refusal import Problem, Refused
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
 _ASSIGNED = re.compile(r"^\s*(?:(?:export|readonly|local|declare)\s+)?([A-Za-z_]\w*)=(.*/.*)$", re.MULTILINE)
-_PLAIN_VALUE = re.compile(
-    r"""\s*(?:export\s+|readonly\s+|local\s+)?(?P<name>\w+)=(?P<quote>["']?)(?P<value>[\w/.:${}-]*)(?P=quote)\s*(?:[;#].*)?\Z"""
-)
-_REFERENCE = re.compile(r"\$\{(\w+)(?::?-([\w/.-]*))?\}|\$(\w+)")
+_BY_NUMBER = re.compile(r"\b(?:ls|find|stat|sort)\b.*\|.*\b(?:head|tail|sed|awk)\b|\bls\b.*\|.*\bwc\b")
+_TAKES = re.compile(r"\brm\b|\bxargs\b|=[\"']?(?:\$\(|`)|\b(?:while|until|for|cp|mv)\b|-delete\b")
+_PACKS = re.compile(r"\b(?:tar|zip|7z[ar]?|mksquashfs)\b")
+_REMOVES = re.compile(r"\brm\s+-\w*[rR]")
 
 
 @dataclass(frozen=True)
 class BackupScriptCheck:
-    """`problems` and `warnings` are whole lines; `edited` is the script as `up` will write it ("" if it cannot);
-    `has_call`: whether the script holds the call already."""
+    """`problems` and `warnings` are whole lines; `has_call`: whether the script holds the call already."""
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
-    edited: str
     has_call: bool
 
 
 def check_backup_script(text: str, deployment: Deployment) -> BackupScriptCheck:
     """Everything there is to report about the operator's script."""
-    plan, path, edited = deployment.backup, deployment.backup.script, ""
+    plan, has_call = deployment.backup, False
     problems: list[Problem] = []
     try:
         find_interpreter(text)
     except Refused as refused:
         problems += refused.problems
     try:
-        edited = add_call(text, dump_call_of(deployment))
+        has_call = add_call(text, dump_call_of(deployment)) == text
     except Refused as refused:
         problems += refused.problems
-    problems += _check_directory(text, plan.directory)
-    filtered = "through backupFilter" if plan.filter else "in plain text"
+    warnings = [*_describe_proof(text)] if plan.proves_script else []
+    if plan.has_own_directory:
+        warnings += _check_beside(text, deployment)
+    else:
+        problems += _check_among(text, deployment)
+        filtered = "through backupFilter" if plan.filter else "in plain text"
+        sent = f"{{word}}: sends our dumps ({filtered}), too, if it sends the directory {plan.directory}"
+        warnings += _describe_each_tool(text, UPLOAD, sent)
+    no_status = "sets an EXIT trap of its own, which decides the script's exit status"
+    warnings += _describe_each_tool(
+        text, EXIT_TRAP, f"{no_status}: a failed dump of ours is told by `status` and on stderr"
+    )
+    return BackupScriptCheck(
+        Refused(problems).lines(plan.script), tuple(f"{plan.script}:{w}" for w in warnings), has_call
+    )
+
+
+def _describe_each_tool(text: str, pattern: re.Pattern[str], words: str) -> Iterator[str]:
+    """One line for each tool that the pattern finds, with its first place. `words` may hold {word}, the tool."""
+    found: dict[str, int] = {}
+    for number, word in search_code(text, pattern):
+        found.setdefault(word, number)
+    for word, number in found.items():
+        told = words.replace("{word}", word)
+        yield f"{number}: {told}"
+
+
+def _describe_proof(text: str) -> Iterator[str]:
+    """What happens when `up` runs the script."""
+    for pattern, does in ((UPLOAD, "uploads"), (STOP, "stops a service"), (ENCRYPTION, "encrypts")):
+        yield from _describe_each_tool(
+            text, pattern, f"{{word}}: {does}, and `up` runs this script once (proveBackupScript)"
+        )
+
+
+def _check_beside(text: str, deployment: Deployment) -> Iterator[str]:
+    """What to know where our dumps have a directory of their own."""
+    plan = deployment.backup
+    if not plan.filter and not plan.accept_plain:
+        fix = "set backupFilter and backupFilterSuffix (as `age -r …` and .age), or acceptPlainDumps true"
+        yield from _describe_each_tool(
+            text, ENCRYPTION, f"encrypts ({{word}}), and our dumps in {plan.directory} are plain: {fix}"
+        )
+    code = "\n".join(line for _, line in list_commands(text))
+    above = (str(path) for path in (PurePosixPath(plan.directory), *PurePosixPath(plan.directory).parents[:-1]))
+    if not any(re.search(rf"(?<![\w./-]){re.escape(path)}/?(?![\w./-])", code) for path in above):
+        kept = f"{plan.directory} is not among what it sends, so our dumps stay on this host alone: add that path"
+        yield from [*_describe_each_tool(text, UPLOAD, f"uploads ({{word}}), and {kept}")][:1]
+
+
+# our dumps among the script's own --------------------------------------------------------------------------------
+
+
+def _check_among(text: str, deployment: Deployment) -> Iterator[Problem]:
+    """What would happen to our dumps, or through them to his, in the directory that the script names."""
+    plan = deployment.backup
+    commands = [*list_commands(text)]
+    for name in _VARIABLE.findall(plan.directory):
+        yield from _check_variable(commands, name, plan.directory)
+        yield from _check_scratch(commands, name)
+    if variable := re.fullmatch(r"\$\{?([A-Za-z_]\w*)\}?", plan.directory):
+        yield from _check_order(commands, variable[1], deployment)
     if not plan.filter and not plan.accept_plain:
         fix = "set backupFilter and backupFilterSuffix (as `age -r …` and .age), or accept it: acceptPlainDumps true"
         reason = "encrypts its dumps, and ours would lie beside them in plain text"
-        problems += [Problem(number, f"{reason} ({word})", fix) for number, word in search_code(text, ENCRYPTION)]
-    warnings = [
-        f"{path}:{number}: uploads ({word}): if it sends the dumps' directory, it sends our dumps {filtered}, too; if "
-        "it sends one file, our dumps stay on the host; the proof runs our dump script, not this script"
-        for number, word in find_uploads(text)
+        yield from (Problem(number, f"{reason} ({word})", fix) for number, word in search_code(text, ENCRYPTION))
+
+
+OWN = "give ours a directory of their own: `pulumi config rm backupDir`"
+
+
+def _check_variable(commands: list[tuple[int, str]], name: str, directory: str) -> Iterator[Problem]:
+    """A variable that the script does not have where the call stands."""
+    code = "\n".join(line for _, line in commands)
+    if not re.search(rf"(?<!\w){name}(?!\w)", code):
+        names = dict.fromkeys(match[0] for match in _ASSIGNED.findall(code))
+        hint = f" (it sets {', '.join(names)})" if names else ""
+        fix = "set backupDir to the variable that it has, as '${DIR}', or to an absolute path"
+        yield Problem(1, f"backupDir is {directory}, and the script has no {name}{hint}", fix)
+    sets = [(number, line) for number, line in commands if re.search(rf"(?<![\w$]){name}=", line)]
+    local = [number for number, line in sets if re.search(rf"\b(?:local|typeset)\b.*(?<!\w){name}=", line)]
+    if local and len(local) == len(sets):
+        yield Problem(local[0], f"{name} (backupDir) is local to a function, so our call would not see it", OWN)
+
+
+def _check_scratch(commands: list[tuple[int, str]], name: str) -> Iterator[Problem]:
+    """A directory for one run: what is put there later is in no archive, or removed."""
+    variable = rf"[\"']?\$\{{?{name}(?:\}}|(?!\w))[\"']?"
+    whole = re.compile(rf"{variable}/?(?:\*|\.)?[\"']?(?=[\s;|&)]|$)")
+    a_file_of_it = re.compile(rf"-C\s*{variable}/?\s+(?=[\"']?[$\w])")  # tar's: not the whole
+    for number, line in commands:
+        if re.search(rf"(?<!\w){name}=.*\bmktemp\b", line):
+            yield Problem(number, f"makes {name} (backupDir) anew for each run", OWN)
+        elif whole.search(a_file_of_it.sub("", line)):
+            does = "removes" if _REMOVES.search(line) else "packs" if _PACKS.search(line) else ""
+            lost = f"{does} the directory {name} (backupDir): our dumps would be in no archive, or lost"
+            yield from [Problem(number, lost, OWN)] if does else []
+
+
+def _check_order(commands: list[tuple[int, str]], name: str, deployment: Deployment) -> Iterator[Problem]:
+    """A clean-up by number, or a copy of the newest file: with our dumps in the directory it takes others."""
+    plan, stamp = deployment.backup, "20260131T235959Z"
+    ours = [
+        f"{database.database}_{stamp}.{deployment.shared_name}.sql.gz{plan.suffix}"
+        for database in deployment.dumped_databases
     ]
-    warnings += [
-        f"{path}:{number}: sets an EXIT trap of its own, which decides the script's exit status: "
-        "a failed dump of ours is reported on stderr only"
-        for number, _ in search_code(text, EXIT_TRAP)
-    ]
-    return BackupScriptCheck(Refused(problems).lines(path), tuple(warnings), edited, edited == text)
-
-
-def find_uploads(text: str) -> list[tuple[int, str]]:
-    """Lines (from 1) that send something elsewhere, with the program that does."""
-    return list(search_code(text, UPLOAD))
-
-
-def _check_directory(text: str, directory: str) -> Iterator[Problem]:
-    code = "\n".join(line for _, line in code_lines(text))
-    for name in _VARIABLE.findall(directory):
-        if not re.search(rf"(?<!\w){name}(?!\w)", code):
-            names = dict.fromkeys(match[0] for match in _ASSIGNED.findall(code))
-            hint = f" (it sets {', '.join(names)})" if names else ""
-            fix = "set backupDir to the variable that it has, as '${DIR}', or to an absolute path"
-            yield Problem(1, f"backupDir is {directory}, and the script has no {name}{hint}", fix)
-
-
-def resolve_directory(text: str, directory: str) -> str:
-    """The absolute path of `directory`, a path or an expression of the script's, by the script's plain assignments.
-
-    "" if they do not tell.
-    """
-    values: dict[str, str] = {}
-    for _, line in code_lines(text):
-        match = _PLAIN_VALUE.match(line)
-        if match:
-            values[match["name"]] = _expand(match["value"], values)
-    path = _expand(directory, values)
-    return path if path.startswith("/") and "$" not in path else ""
-
-
-def _expand(value: str, values: Mapping[str, str]) -> str:
-    return _REFERENCE.sub(lambda name: values.get(name[1] or name[3], name[2] or name[0]), value)
+    variable = rf"\$\{{?{name}(?:\}}|(?!\w))[\"']?"
+    for number, line in commands:
+        listed = line.partition("|")[0]
+        elsewhere = not re.search(variable, line) and re.search(r"[$/]\w", re.sub(r"\$\(", "", listed))
+        if elsewhere or not (_BY_NUMBER.search(line) and _TAKES.search(line)):
+            continue
+        patterns = re.findall(rf"{variable}/([^\s\"'|);&]+)", line) + re.findall(r"-i?name\s+[\"']?([^\s\"']+)", line)
+        globs = [re.sub(r"\$\{?\w+\}?", "*", pattern) for pattern in patterns]
+        if globs and not any(fnmatch.fnmatchcase(dump, glob) for dump in ours for glob in globs):
+            continue
+        reason = f"takes files of {name} (backupDir) by their number or order: with ours among them it takes others"
+        yield Problem(number, reason, f"{OWN}, or `pulumi config set backupDir '${{{name}}}/mautrix'`")

@@ -1,25 +1,25 @@
-"""The steps that make the bridges' databases part of the operator's nightly backup, and that take that back.
+"""The steps that make the bridges' databases part of the nightly backup, and that take that back.
 
-The operator's script gets a call of our dump script. Before go-live a real backup is made and proven: a new dump of
-every database of ours, whole, 0600; each bridge's restores into a scratch database. If any of it fails, both scripts
-are as before, and our dumps of that run are gone. If the operator's script uploads, only ours is run. A note in the
-stack's directory names the dumps of the proof, which stay until the removal.
+Our dump script is installed, and the operator's script gets a call of it. Before go-live the dumps are made once and
+proven: a new one of every database of ours, whole, 0600; each bridge's restores into a scratch database. It is our dump
+script that runs, or the operator's, if the settings say so. If any of it fails, both scripts are as before, and our
+dumps of that run are gone. A note in the stack's directory names the dumps of the proof, which stay until the removal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from documents.backup.backup_script import DumpCall
 from documents.backup.schedule import ScheduleFile
-from documents.backup.script_check import find_uploads
 from documents.places import Database, Postgres
 from host_programs import host_lock
-from host_programs.backup import proof, schedule_files, scripts
+from host_programs.backup import proof, records, schedule_files, scripts
 from host_programs.backup.proof import ProvenDump
+from host_programs.backup.records import DumpRecord
 from host_programs.files import safe_files
 from host_programs.files.directory import PROVEN, WORK
 from host_programs.messages import ScriptError, say
@@ -28,21 +28,22 @@ from host_programs.postgres import dump_restore, dumps
 
 @dataclass(frozen=True)
 class NightlyBackup:
-    """`script`: the operator's, "" if there is none; `dump_script`: the text of ours, which `call` runs; `suffix`:
-    how the names of its dumps end. `databases`: what it dumps; the dumps of `bridges`, some of these, are restored as a
-    proof. `filter`: the command that makes each dump unreadable for us ("": none); it may hold a secret.
-    `synapse_database`: what the operator's own dumps are of. `directory`: the stack's own. `schedule`: the files by
-    which the host runs our dump script, if no script calls it."""
+    """`script`: the operator's, "" if there is none, which is run for the proof if `proves_script`; `dump_script`: the
+    text of ours, which `call` runs, and which notes in the directory `records` what it made; `suffix`: how the names of
+    its dumps end. `databases`: what it dumps; the dumps of `bridges`, some of these, are restored as a proof. `filter`:
+    the command that makes each dump unreadable for us ("": none), a secret. `directory`: the stack's own. `schedule`:
+    the files by which the host runs our dump script, if no script calls it."""
 
     script: str
+    proves_script: bool
     call: DumpCall
     dump_script: str
+    records: str
     suffix: str
     databases: tuple[Database, ...]
     bridges: tuple[Database, ...]
     filter: str = field(repr=False)
     postgres: Postgres
-    synapse_database: str
     directory: str
     schedule: tuple[ScheduleFile, ...]
 
@@ -54,6 +55,15 @@ class NightlyBackup:
     def stack(self) -> str:
         return self.call.owner
 
+    @property
+    def runs_script(self) -> bool:
+        return bool(self.script) and self.proves_script
+
+    @property
+    def own_directory(self) -> str:
+        """Where the dumps go; "" where only the operator's script knows."""
+        return self.call.directory if self.call.directory.startswith("/") else ""
+
 
 @dataclass(frozen=True)
 class ProvenBackup:
@@ -64,38 +74,18 @@ class ProvenBackup:
 
 def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
     """ScriptError: everything is as it was before, but for what others did meanwhile."""
-    dump_script, script = Path(arguments.call.command), Path(arguments.script)
-    with _lock(arguments), _make_workplace(arguments) as private, ExitStack() as undo:
+    script, own_directory = Path(arguments.script), arguments.own_directory
+    is_kept = bool(own_directory) or arguments.runs_script
+    with _lock(arguments), _make_workplace(arguments) as private, ExitStack() as always, ExitStack() as undo:
         proof.read_note(arguments.note)  # an unreadable one stops this before anything is made
-        scripts.install_dump_script(dump_script, arguments.dump_script, arguments.stack, undo)
-        runs_script = bool(arguments.script)
-        if runs_script:
-            text = scripts.read_script(script)
-            scripts.add_call(script, text, arguments.call, undo)
-            for line, command in find_uploads(text)[:1]:
-                runs_script = False
-                say(f"{script}:{line}: uploads ({command}), so it is not run now: {dump_script.name} alone is")
-        target = arguments.call.directory
-        is_kept = runs_script or target.startswith("/")  # a variable of the script's: only the script knows it
-        new_directories = _list_missing(Path(target)) if target.startswith("/") else []
-        record, begin = private / "record", private / "begin"
-        safe_files.write_file(begin, b"")
+        scripts.install_dump_script(Path(arguments.call.command), arguments.dump_script, arguments.stack, undo)
+        if arguments.script:
+            scripts.add_call(script, scripts.read_script(script), arguments.call, undo)
+        new_directories = _list_missing(Path(own_directory)) if own_directory else []
         undo.callback(proof.remove_empty, new_directories)
-        undo.callback(_delete_recorded, record)
-        if runs_script:
-            scripts.run_script([str(script)], record, [arguments.filter])
-        else:
-            directory = target if is_kept else f"{private}/dumps"
-            scripts.run_script([str(dump_script), directory], record, [arguments.filter])
-        recorded = scripts.read_record(record)
-        made, by_name = [path for _, path in recorded], dict(recorded)
-        _require_all(arguments, by_name.keys(), script if runs_script else dump_script)
-        container = arguments.postgres.container
-        proven = [proof.prove_own_dump(name, path, container, bool(arguments.filter)) for name, path in recorded]
-        if runs_script:
-            folder, since = made[0].parent, begin.stat().st_mtime_ns  # by the disk's clock, as the dumps' times
-            proven += proof.prove_operators_dumps(folder, made, since, container, arguments.synapse_database)
-        restorable = {bridge: by_name[bridge.database] for bridge in arguments.bridges}
+        made = _make_dumps(arguments, own_directory or f"{private}/dumps", undo if is_kept else always)
+        proven = [proof.prove_dump(name, path, bool(arguments.filter)) for name, path in made.items()]
+        restorable = {bridge: made[bridge.database] for bridge in arguments.bridges}
         if arguments.filter:  # unreadable for us: others are made
             restorable = {bridge: private / f"{bridge.database}.sql" for bridge in arguments.bridges}
             for bridge, path in restorable.items():
@@ -104,11 +94,47 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
         dump_restore.prove_restores(arguments.postgres, arguments.stack, restorable)
         schedule_files.install_schedule(arguments.schedule, arguments.stack, undo)
         if is_kept:
-            proof.add_to_note(arguments.note, made, new_directories)
+            proof.add_to_note(arguments.note, [*made.values()], new_directories)
         else:
             proven = [replace(dump, path="", proof=f"{dump.proof}; not kept") for dump in proven]
+            say(
+                f"{script}: was not run, so nothing proves that our call is reached: run it once, and `pulumi preview` "
+                "tells of its dumps; or `pulumi config set proveBackupScript true`, and `up` runs it"
+            )
         undo.pop_all()  # nothing is taken back
         return ProvenBackup(tuple(proven))
+
+
+def _make_dumps(arguments: NightlyBackup, directory: str, undo: ExitStack) -> dict[str, Path]:
+    """Run our dump script, or the operator's, as cron would; the dumps that ours made, by database. ScriptError unless
+    it made all. With `undo` they go, and our dump script's notes are what they were."""
+    noted, names = Path(arguments.records), [database.database for database in arguments.databases]
+    files, before = records.read_all(noted), records.read_records(noted, names)
+
+    def take_back() -> None:
+        for path in _list_new(noted, before).values():
+            safe_files.remove_file(path, foreign=True)
+            say(f"{path}: deleted")
+        records.put_back(noted, files)
+
+    undo.callback(take_back)
+    command = [arguments.script] if arguments.runs_script else [arguments.call.command, directory]
+    scripts.run_script(command, [arguments.filter])
+    made = _list_new(noted, before)
+    missing = [name for name in names if name not in made]
+    if missing:
+        raise ScriptError(
+            f"{command[0]}: its run ended well and our dump script made no dump of {', '.join(missing)}: does it end "
+            f"before the call, or clear its environment? Put `# >>> {arguments.stack}` and "
+            f"`# <<< {arguments.stack}` where the call should stand"
+        )
+    return made
+
+
+def _list_new(directory: Path, before: Mapping[str, DumpRecord]) -> dict[str, Path]:
+    now = records.read_records(directory, before)
+    changed = {name: record for name, record in now.items() if record.noted_at != before[name].noted_at}
+    return {name: Path(record.path) for name, record in changed.items() if record.path}
 
 
 def remove_dumps(arguments: NightlyBackup) -> None:
@@ -121,6 +147,7 @@ def remove_dumps(arguments: NightlyBackup) -> None:
         schedule_files.remove_schedule(arguments.schedule, arguments.stack)
         proof.remove_noted(arguments.note, arguments.suffix)
         scripts.remove_dump_script(Path(arguments.call.command), arguments.stack)
+        safe_files.remove_tree(Path(arguments.records))
 
 
 def _lock(arguments: NightlyBackup) -> AbstractContextManager[None]:
@@ -143,20 +170,3 @@ def _make_workplace(arguments: NightlyBackup) -> Iterator[Path]:
 def _list_missing(directory: Path) -> list[Path]:
     """The directory and those above it that do not exist, innermost first."""
     return [path for path in (directory, *directory.parents) if not path.exists()]
-
-
-def _delete_recorded(record: Path) -> None:
-    for _, path in scripts.read_record(record):
-        safe_files.remove_file(path, foreign=True)
-        say(f"{path}: deleted, since this run failed")
-
-
-def _require_all(arguments: NightlyBackup, made: Collection[str], script: Path) -> None:
-    """ScriptError unless our dump script made a dump of each database."""
-    missing = [database.database for database in arguments.databases if database.database not in made]
-    if missing:
-        raise ScriptError(
-            f"{script}: its run ended well and our dump script made no dump of {', '.join(missing)}: does it end "
-            f"before the call, or clear its environment? Put `# >>> {arguments.stack}` and "
-            f"`# <<< {arguments.stack}` where the call should stand"
-        )

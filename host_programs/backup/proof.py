@@ -15,13 +15,11 @@ from host_programs.postgres import dumps
 from host_programs.wire import WireError, from_json, to_json
 
 WHOLE = "unpacks, and is whole"
-NO_DUMPS = (".part", ".log", ".txt", ".md5", ".sha256", ".tmp")  # how the names of files end that are none
 
 
 @dataclass(frozen=True)
 class ProvenDump:
-    """A dump of the proof. `database` is "" where a name does not tell it, `path` where it was not kept; `proof` says
-    what was seen."""
+    """A dump of the proof. `path` is "" where it was not kept; `proof` says what was seen."""
 
     database: str
     path: str
@@ -29,7 +27,7 @@ class ProvenDump:
     proof: str
 
 
-def prove_own_dump(database: str, path: Path, container: str, filtered: bool) -> ProvenDump:
+def prove_dump(database: str, path: Path, filtered: bool) -> ProvenDump:
     """A dump that our dump script made. ScriptError unless it is whole, and for its owner alone. `filtered`: a command
     has made it unreadable for us."""
     status = safe_files.inspect_file(path, foreign=True)
@@ -42,39 +40,10 @@ def prove_own_dump(database: str, path: Path, container: str, filtered: bool) ->
             raise ScriptError(f"{path}: is empty: does the command in backupFilter write to its stdout?")
         proof = "made and filtered without an error"
     else:
-        dumps.prove_dump(path, container)
+        dumps.prove_dump(path)
         proof = WHOLE
     say(f"proven: {database}: {path.name}, {status.st_size} bytes: {proof}")
     return ProvenDump(database, str(path), status.st_size, proof)
-
-
-def prove_operators_dumps(
-    folder: Path, our_dumps: Sequence[Path], begin: int, container: str, database: str
-) -> list[ProvenDump]:
-    """Other dumps that are new in the folder since `begin` (ns), a file's time of change before the run. ScriptError if
-    one is not whole; a note for what cannot be read. `database`: what the operator's script should dump."""
-    proven = []
-    for path in (folder / name for name in safe_files.list_directory(folder, foreign=True)):
-        status = safe_files.inspect_file(path, foreign=True)
-        if status is None or not stat.S_ISREG(status.st_mode) or status.st_ctime_ns < begin:
-            continue
-        if path in our_dumps or path.suffix in NO_DUMPS:
-            continue
-        try:
-            dumps.prove_dump(path, container)
-        except ScriptError as error:
-            is_promised = database in path.name and dumps.promises_dump(path)
-            if isinstance(error, dumps.NoDump) and not is_promised:
-                say(f"note: {path.name}: new in {folder}, and nothing that we can read: not proven")
-                continue
-            raise ScriptError(f"{error} (if another job writes it at this moment, run this again)") from None
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            say(f"note: {path.name} has mode {stat.S_IMODE(status.st_mode):04o}: others on the host can read it")
-        say(f"proven: {path.name}, {status.st_size} bytes: {WHOLE}")
-        proven.append(ProvenDump(database if database in path.name else "", str(path), status.st_size, WHOLE))
-    if not any(dump.database for dump in proven):
-        say(f"note: no new dump of {database} is in {folder}: look where your script leaves it")
-    return proven
 
 
 @dataclass(frozen=True)

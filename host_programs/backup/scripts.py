@@ -25,7 +25,6 @@ from host_programs.files import safe_files
 from host_programs.files.files import read_dump_script_owner
 from host_programs.messages import ScriptError, say
 
-RECORD = "MAUTRIX_BACKUP_RECORD"  # names a file: bridge_backup.sh writes a line `DATABASE PATH` there for each dump
 LAST_LINES = 20
 LIMIT = 6 * 3600.0  # seconds that a run may take
 CRON_PATH = "/usr/bin:/bin"  # crontab(5)
@@ -47,17 +46,17 @@ def install_dump_script(path: Path, text: str, stack: str, undo: ExitStack) -> N
     """Write our dump script. ScriptError if somebody else's file is in its place."""
     owner = read_dump_script_owner(path)
     if owner not in (None, stack):
-        raise ScriptError(f"{path}: exists and is not this stack's: move it away, or set another sharedDir")
-    old, new = safe_files.read_file(path, foreign=True) if owner else None, text.encode()
+        raise ScriptError(f"{path}: exists and is not this stack's: move it away")
+    old, new = safe_files.read_file(path) if owner else None, text.encode()
     if old is None or old.data != new or stat.S_IMODE(old.status.st_mode) != 0o700:
-        safe_files.write_file(path, new, mode=0o700, foreign=True)
+        safe_files.write_file(path, new, mode=0o700)
         undo.callback(_put_back, path, old.data if old else None, new)
 
 
 def remove_dump_script(path: Path, stack: str) -> None:
     """Remove our dump script, if it is this stack's."""
     if read_dump_script_owner(path) == stack:
-        safe_files.remove_file(path, foreign=True)
+        safe_files.remove_file(path)
 
 
 def read_script(path: Path, errors: str = "strict") -> str:
@@ -76,14 +75,13 @@ def read_script(path: Path, errors: str = "strict") -> str:
 def add_call(path: Path, text: str, call: DumpCall, undo: ExitStack) -> None:
     """Have the operator's script, whose text this is, call ours."""
     try:
-        error = check_call(text, call)
-        new = backup_script.add_call(text, call).encode()
+        new, error = edit(text, call)
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
     if error:
         raise ScriptError(f"{path}:{error}")
-    if safe_files.rewrite_file(path, new, foreign=True):
-        undo.callback(_put_back, path, text.encode(), new)
+    if safe_files.rewrite_file(path, new.encode(), foreign=True):
+        undo.callback(_put_back, path, text.encode(), new.encode())
         say(f"{path}: has the call")
 
 
@@ -106,19 +104,27 @@ def remove_call(path: Path, stack: str) -> None:
 _UNFINISHED = "\n)\n"
 
 
-def check_call(text: str, call: DumpCall) -> str:
-    """What is wrong with the script once it has the call, as `LINE: reason: fix`; "" if nothing is.
-
-    The text above the call must be complete by itself, and the whole must be valid. Raises Refused as
-    documents/backup/backup_script.py does.
-    """
+def edit(text: str, call: DumpCall) -> tuple[str, str]:
+    """The script with the call, and what is wrong with it then, as `LINE: reason: fix` ("": nothing). Where the place
+    among the script's own dumps will not do, the call is at the end. Raises Refused as
+    documents/backup/backup_script.py does."""
     shell = backup_script.find_interpreter(text)
     edited = backup_script.add_call(text, call)
+    if (error := _find_error(shell, backup_script.remove_call(text, call.owner))) is not None:
+        return edited, f"{_find_line(error)}: {shell} cannot read the script as it is: {error}: repair it"
+    wrong = _check_place(shell, edited, call)
+    if wrong:
+        at_end = backup_script.add_call(text, call, at_end=True)
+        if not _check_place(shell, at_end, call):
+            return at_end, ""
+    return edited, wrong
+
+
+def _check_place(shell: str, edited: str, call: DumpCall) -> str:
+    """What is wrong with the place of the call: the text above must be complete by itself, and the whole valid."""
     above = backup_script.text_above_call(edited, call.owner)
     place = above.count("\n") + 1
     fix = f"put the two lines `# >>> {call.owner}` and `# <<< {call.owner}` where it should stand, at the margin"
-    if (error := _find_error(shell, backup_script.remove_call(text, call.owner))) is not None:
-        return f"{_find_line(error)}: {shell} cannot read the script as it is: {error}: repair it"
     if _find_error(shell, above) is not None or _find_error(shell, above + _UNFINISHED) is None:
         return f"{place}: our call would stand inside of something that is not closed there: {fix}"
     if (error := _find_error(shell, edited)) is not None:
@@ -178,7 +184,7 @@ def make_cron_environment() -> dict[str, str]:
     return {"PATH": CRON_PATH, **named, **language}
 
 
-def run_script(command: Sequence[str], record: Path, secrets: Sequence[str] = ()) -> None:
+def run_script(command: Sequence[str], secrets: Sequence[str] = ()) -> None:
     """Run the script with its arguments as cron would, and show what it says, but the secrets. ScriptError if it is not
     root's alone; with its last lines if it fails, or takes longer than LIMIT. Whatever it has started ends with it
     then, and when this process is ended."""
@@ -197,7 +203,7 @@ def run_script(command: Sequence[str], record: Path, secrets: Sequence[str] = ()
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=environment["HOME"] if os.path.isdir(environment["HOME"]) else "/",
-        env={**environment, RECORD: str(record)},
+        env=environment,
         start_new_session=True,
     ) as process:
 
@@ -231,10 +237,3 @@ def run_script(command: Sequence[str], record: Path, secrets: Sequence[str] = ()
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def read_record(record: Path) -> list[tuple[str, Path]]:
-    """The dumps that our dump script made, each behind its database's name."""
-    content = safe_files.read_file(record, links=False)
-    lines = content.data.decode().splitlines() if content else []
-    return [(database, Path(path)) for database, path in (line.split(" ", 1) for line in lines)]

@@ -15,7 +15,6 @@ from typing import Optional
 
 from documents.backup import backup_script
 from documents.backup.dump_script import parse_dump_script_owner
-from documents.backup.script_check import resolve_directory
 from documents.places import BridgeDeployment, Deployment
 from documents.refusal import Refused
 from documents.timestamps import now
@@ -68,7 +67,6 @@ def observe(request: FactsRequest) -> ObservedFacts:
     recorded = _read_recorded_bridges(deployment)
     server, mas, postgres = deployment.synapse, deployment.mas, deployment.postgres
     script = _read_program(deployment.backup.script) if deployment.backup.script else None
-    dumps_path = resolve_directory((script and script.text) or "", deployment.backup.directory)
     with ThreadPoolExecutor(max_workers=READERS) as pool:
         version = pool.submit(docker_facts.read_version)
         listed = pool.submit(docker.inspect_all_containers)
@@ -83,7 +81,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
             request.synapse_database,
         )
         answer = pool.submit(synapse.read_answer, server)
-        syntax = pool.submit(_check_syntax, deployment, script)
+        edit = pool.submit(_edit_script, deployment, script)
         schedule = pool.submit(read_schedule, deployment)
         workers = {name: pool.submit(inspect_worker, name, server) for name in server.workers}
         context = pool.submit(docker.run_docker, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
@@ -91,7 +89,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
         docker_version = version.result()  # first: if Docker is gone, this says so best
         containers = {container.name: container for container in listed.result()}
         main = containers.get(server.container)
-        status_context = StatusContext(containers, "", answer.result()[0], (script and script.text) or "")
+        status_context = StatusContext(containers, "", answer.result()[0])
         health = pool.submit(read_health, deployment, status_context) if deployed else None
         read_bridges = [
             pool.submit(
@@ -121,15 +119,15 @@ def observe(request: FactsRequest) -> ObservedFacts:
             synapse_silent=answer.result()[1],
             host_paths=_map_paths(docker.find_path_on_host, main, inside.result().files),
             backup_script=script,
-            backup_syntax=syntax.result(),
+            backup_edited=edit.result()[0],
+            backup_syntax=edit.result()[1],
             dump_script=read_own_file(Path(deployment.dump_script), parse_dump_script_owner),
             schedule=schedule.result(),
             directory=read_directory(deployment.shared_directory),
             synapse_dir=read_directory(server.directory, foreign=True),
-            dumps_path=dumps_path,
             backup_dir=(
-                read_directory(dumps_path, makes_parents=True)
-                if dumps_path
+                read_directory(deployment.backup.directory, makes_parents=True)
+                if deployment.backup.has_own_directory
                 else read_directory(str(Path(deployment.backup.script).parent), foreign=True)
             ),
             doublepuppet=read_own_file(Path(deployment.doublepuppet_path)),
@@ -172,11 +170,12 @@ def _map_paths(
     return {path: other for path, other in found.items() if other}
 
 
-def _check_syntax(deployment: Deployment, script: Optional[File]) -> str:
-    """What the interpreter of the operator's script says against our edit; "" if nothing, or if there is no edit."""
+def _edit_script(deployment: Deployment, script: Optional[File]) -> tuple[str, str]:
+    """The operator's script as `up` will write it, and what its interpreter says against that; "" both if there is no
+    edit."""
     if script is None or script.text is None:
-        return ""
+        return "", ""
     try:
-        return scripts.check_call(script.text, backup_script.dump_call_of(deployment))
+        return scripts.edit(script.text, backup_script.dump_call_of(deployment))
     except Refused:
-        return ""  # preflight says it
+        return "", ""  # preflight says it

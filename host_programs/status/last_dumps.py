@@ -1,70 +1,43 @@
-"""The last good dump of a database, among those that our dump script (host_programs/backup/bridge_backup.sh) made."""
+"""The newest dump of a database, as our dump script (host_programs/backup/bridge_backup.sh) noted it."""
 
 from __future__ import annotations
 
 import re
 import stat
-import time
 from pathlib import Path
 from typing import Optional
 
-from documents.backup.script_check import resolve_directory
 from documents.places import Database, Deployment
 from documents.timestamps import file_name_seconds
-from host_programs.backup.proof import read_note
+from host_programs.backup.records import read_records
 from host_programs.files import safe_files
-from host_programs.files.directory import PROVEN
 from host_programs.messages import ScriptError
 from host_programs.postgres import dumps
-from verdicts.status.facts import DumpFacts, GoodDump
-
-TRIES = 3  # dumps that are read; one that is older than so many damaged ones needs a person anyhow
+from verdicts.status.facts import DumpFacts
 
 
-def dump_directory(deployment: Deployment, script_text: str) -> str:
-    """Where the nightly dumps go: as the setting and the operator's script tell it, else where the proof's went; ""
-    if neither does."""
-    if told := resolve_directory(script_text, deployment.backup.directory):
-        return told
-    proven = read_note(Path(deployment.shared_directory) / PROVEN).files
-    return str(Path(proven[-1].path).parent) if proven else ""
-
-
-def read_last_dump(deployment: Deployment, database: Database, directory: str, seconds: Optional[float]) -> DumpFacts:
-    """The newest whole dump. One that cannot be read to its end in `seconds` (None: none is read) counts: our dump
-    script gives a file its name only once it is whole. Raises OSError if the directory cannot be read."""
-    damaged: list[str] = []
-    deadline = time.monotonic() + (seconds or 0)
-    for made_at, path in _named_dumps(deployment, database, directory)[:TRIES]:
-        try:
-            left = None if seconds is None else max(deadline - time.monotonic(), 0)
-            proof = _prove(deployment, path, left)
-        except (ScriptError, OSError) as error:
-            damaged.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-            continue
-        return DumpFacts(database.database, directory, GoodDump(str(path), made_at, proof), tuple(damaged))
-    return DumpFacts(database.database, directory, None, tuple(damaged))
-
-
-def _named_dumps(deployment: Deployment, database: Database, directory: str) -> list[tuple[float, Path]]:
-    """Each with the time in its name, the newest first."""
-    if not directory:
-        return []
-    database_name, mark = re.escape(database.database), re.escape(deployment.shared_name)
-    pattern = re.compile(rf"{database_name}_(\d{{8}}T\d{{6}}Z)\.{mark}\.sql\.gz(?!.*\.part$).*")
-    found = []
-    for name in safe_files.list_directory(Path(directory), foreign=True):
-        match = pattern.fullmatch(name)
-        made_at = file_name_seconds(match[1]) if match else None
-        if made_at is not None:
-            found.append((made_at, Path(directory) / name))
-    return sorted(found, reverse=True)
+def read_last_dump(deployment: Deployment, database: Database, seconds: Optional[float]) -> DumpFacts:
+    """`seconds`: to read the dump to its end; without that, or if it takes longer, it counts as whole: our dump script
+    notes a dump only once it is. Raises OSError or ScriptError if the note cannot be read."""
+    name = database.database
+    record = read_records(Path(deployment.dump_records), [name])[name]
+    if not record.path:
+        return DumpFacts(name, failed=record.failed)
+    stamp = re.search(r"_(\d{8}T\d{6}Z)\.", Path(record.path).name)
+    made_at = (file_name_seconds(stamp[1]) if stamp else None) or record.noted_at / 1e9
+    try:
+        proof, fault = _prove(deployment, Path(record.path), seconds), ""
+    except (ScriptError, OSError) as error:
+        proof, fault = "", str(error) if record.path in str(error) else f"{record.path}: {error}"
+    return DumpFacts(name, record.path, made_at, proof, fault, record.failed)
 
 
 def _prove(deployment: Deployment, path: Path, seconds: Optional[float]) -> str:
     """What proves that the dump is whole. ScriptError if it is not."""
     status = safe_files.inspect_file(path, foreign=True)
-    if status is None or not stat.S_ISREG(status.st_mode):
+    if status is None:
+        raise ScriptError(f"{path}: is gone: somebody deleted it")
+    if not stat.S_ISREG(status.st_mode):
         raise ScriptError(f"{path}: is no file")
     if not status.st_size:
         raise ScriptError(f"{path}: is empty")
@@ -73,7 +46,7 @@ def _prove(deployment: Deployment, path: Path, seconds: Optional[float]) -> str:
     if deployment.backup.filter or not path.name.endswith(".sql.gz"):
         return "filtered: only that it is not empty can be told"
     try:
-        dumps.prove_dump(path, deployment.postgres.container, seconds)
+        dumps.prove_dump(path, seconds)
     except dumps.DumpTooSlow:
         return f"too large to be read again in {seconds:.0f} s"
     return "unpacks, and is whole"

@@ -24,7 +24,7 @@ from host_programs.docker import inspect_containers, read_recent_log
 from host_programs.facts.files import read_own_file
 from host_programs.facts.scheduler import read_schedule
 from host_programs.files import safe_files
-from host_programs.status.last_dumps import dump_directory, read_last_dump
+from host_programs.status.last_dumps import read_last_dump
 from host_programs.status.rights import read_rights
 from host_programs.synapse.client import explain_silence, url_of
 from host_programs.synapse.inside import homeserver_edit
@@ -57,26 +57,24 @@ _AS_TOKEN = re.compile(r"^as_token: *[\"']?([^\s\"']+)", re.MULTILINE)
 @dataclass(frozen=True)
 class StatusContext:
     """What was seen before the bridges are asked: containers by name, or why they are not known; Synapse's URL, "" if
-    that is not known; the text of the operator's backup script. `seconds`: for each question. `reads_dumps`: whether
-    the newest dumps are read to their end, or believed by their name, which our dump script gives to whole ones."""
+    that is not known. `seconds`: for each question. `reads_dumps`: whether the newest dumps are read to their end, or
+    believed, since our dump script notes whole ones alone."""
 
     containers: dict[str, Container]
     docker_error: str
     synapse_url: str
-    script_text: str
     seconds: float = LIMIT
     reads_dumps: bool = False
 
 
 def read_health(deployment: Deployment, context: StatusContext) -> Health:
     """What a preview warns of; nothing raises. Docker is asked where DOCKER_HOST says."""
-    directory = _answer_or_error(lambda: dump_directory(deployment, context.script_text), lambda _: "")
 
     def read_dump(database: Database) -> DumpFacts:
         seconds = context.seconds if context.reads_dumps else None
         return _answer_or_error(
-            lambda: read_last_dump(deployment, database, directory, seconds),
-            lambda error: DumpFacts(database.database, directory, error=error),
+            lambda: read_last_dump(deployment, database, seconds),
+            lambda error: DumpFacts(database.database, error=error),
         )
 
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
@@ -108,7 +106,7 @@ def read_status(deployment: Deployment, seconds: float = LIMIT) -> StatusFacts:
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
         homeserver = pool.submit(_homeserver, deployment, synapse, seconds)
         synapse_url, synapse_silent = _synapse(deployment, synapse, docker_error, seconds)
-        context = StatusContext(containers, docker_error, synapse_url, script_text, seconds, reads_dumps=True)
+        context = StatusContext(containers, docker_error, synapse_url, seconds, reads_dumps=True)
         health = pool.submit(read_health, deployment, context)
         events = [pool.submit(_last_event, bridge, context) for bridge in deployment.bridges]
         bridges = [

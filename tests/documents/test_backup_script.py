@@ -7,6 +7,7 @@ That a shell runs the result as it should is tested in tests/host_programs/test_
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,23 @@ from hypothesis import strategies as st
 from documents.backup import backup_script
 from documents.backup.backup_script import DumpCall
 from documents.backup.dump_script import parse_dump_script_owner, render_dump_script
-from documents.backup.script_check import BackupScriptCheck, check_backup_script, find_uploads
+from documents.backup.script_check import BackupScriptCheck, check_backup_script
+from documents.backup.script_commands import ENCRYPTION, STOP, UPLOAD, search_code
 from documents.marks import is_sealed
 from documents.refusal import Refused
 from tests.facts import whole
 
-CORPUS = {path.name: path.read_text() for path in Path(__file__).parent.glob("corpus/*/*.sh")}
-CASES = {path.stem.split("-")[0]: path.read_text() for path in Path(__file__).parent.glob("corpus/backup_cases/*.sh")}
-SIGNAL = DumpCall("mautrix-signal/contabo", "/opt/matrix/scripts/mautrix-bridges_backup.sh", "${BACKUP_DIR}")
-WHATSAPP = DumpCall("mautrix-whatsapp/contabo", "/opt/matrix/scripts/mautrix-whatsapp_backup.sh", "/srv/dumps")
+CORPUS = {path.name: path.read_bytes().decode() for path in Path(__file__).parent.glob("corpus/*/*.sh")}
+CASES = {
+    path.stem.split("-")[0] if path.stem[0] == "B" else path.stem: path.read_bytes().decode()
+    for path in Path(__file__).parent.glob("corpus/backup_cases/*.sh")
+}
+OWN = "/var/backups/mautrix-bridges"
+SIGNAL = DumpCall("mautrix-signal/contabo", "/opt/matrix/mautrix-bridges/mautrix-backup.sh", "${BACKUP_DIR}")
+WHATSAPP = DumpCall("mautrix-whatsapp/contabo", "/opt/matrix/mautrix-whatsapp/mautrix-backup.sh", "/srv/dumps")
 TEMPLATE = (Path(backup_script.__file__).parents[2] / "host_programs/backup/bridge_backup.sh").read_text()
 CALL = (
-    "mautrix_status=$?; /opt/matrix/scripts/mautrix-bridges_backup.sh \"${BACKUP_DIR-}\" || trap 'exit 1' EXIT; "
+    "mautrix_status=$?; /opt/matrix/mautrix-bridges/mautrix-backup.sh \"${BACKUP_DIR-}\" || trap 'exit 1' EXIT; "
     '(exit "$mautrix_status") && :'
 )
 ADDED = [
@@ -38,7 +44,7 @@ ADDED = [
 
 
 def test_the_corpus_is_not_empty() -> None:
-    assert len(CORPUS) == 18 and len(CASES) == 10
+    assert len(CORPUS) == 37 and len(CASES) == 29
 
 
 # ---- laws
@@ -58,19 +64,22 @@ scripts = st.one_of(
 )
 
 
-@given(scripts)
-@example("")
-@example("\n")
-@example("a")
-def test_taken_out_it_is_the_script_byte_for_byte_and_a_second_time_changes_nothing(text: str) -> None:
+@given(scripts, st.sampled_from([SIGNAL, replace(SIGNAL, directory=OWN)]), st.booleans())
+@example("", SIGNAL, False)
+@example("\n", SIGNAL, False)
+@example("a", SIGNAL, False)
+@example("#!/bin/sh", replace(SIGNAL, directory=OWN), False)
+def test_taken_out_it_is_the_script_byte_for_byte_and_a_second_time_changes_nothing(
+    text: str, call: DumpCall, at_end: bool
+) -> None:
     try:
-        done = backup_script.add_call(text, SIGNAL)
+        done = backup_script.add_call(text, call, at_end)
     except Refused as refused:
         assert refused.problems[0].reason.startswith("goes on in the next line")
         return
-    assert backup_script.remove_call(done, SIGNAL.owner) == text
-    assert backup_script.add_call(done, SIGNAL) == done
-    assert backup_script.remove_call(text, SIGNAL.owner) == text
+    assert backup_script.remove_call(done, call.owner) == text
+    assert backup_script.add_call(done, call) == done
+    assert backup_script.remove_call(text, call.owner) == text
 
 
 @given(scripts, st.booleans())
@@ -106,8 +115,6 @@ def test_any_filter_comes_back_from_the_dump_script(command: str, days: int) -> 
 
     made = render_dump_script(TEMPLATE, whole())
     plan = whole(backupDays=str(days))
-    from dataclasses import replace
-
     text = render_dump_script(TEMPLATE, replace(plan, backup=replace(plan.backup, filter=command)))
     rest = text.partition("\nfilter=")[2]
     assert rest.startswith(shlex.quote(command) + "\nsuffix=")
@@ -145,6 +152,28 @@ def placed(text: str, call: DumpCall = SIGNAL) -> tuple[str, str]:
 )
 def test_it_goes_where_a_person_would_put_it(text: str, before: str, after: str) -> None:
     assert placed(text) == (before, after)
+
+
+@pytest.mark.parametrize(
+    ("head", "rest"),
+    [
+        ("#!/bin/bash\n", "pg_dump a\nexit 0\n"),
+        ("#!/bin/bash\n# Nightly.\nset -euo pipefail\n", "\n# where\nDIR=x\n"),
+        ("#!/bin/sh\n\nset -e\n# why\nset -o nounset # all\n", "main() {\nexit\n}\nmain\n"),
+        ("#!/bin/bash\n# Nightly.\n#\n", "\n# where\nDIR=x\nset -e\n"),
+        ("#!/bin/bash\n", "set -- $(cat list)\n"),
+        ("", "pg_dump a\n"),
+        ("", ": <<'END'\n# no comment\nEND\n"),
+        ("#!/bin/bash\n# all\n", ""),
+    ],
+)
+def test_with_a_directory_of_its_own_it_stands_at_the_head_where_nothing_can_end_before_it(
+    head: str, rest: str
+) -> None:
+    """Behind `main`, which exits, it was never reached; behind a `tar` of a scratch directory it was in no archive."""
+    done = backup_script.add_call(head + rest, replace(SIGNAL, directory=OWN))
+    call = CALL.replace("${BACKUP_DIR-}", OWN)
+    assert done == "\n".join([*head.splitlines(), ADDED[0], call, ADDED[2], rest])
 
 
 def test_a_block_or_an_empty_pair_that_stands_somewhere_stays_there_and_so_do_the_operator_s_own_marks() -> None:
@@ -212,7 +241,7 @@ def test_the_first_line_tells_the_shell_and_anything_else_is_refused(first: str,
 
 @pytest.mark.parametrize("first", ["#!/usr/bin/python3", "#!/usr/bin/env perl", "#!/usr/bin/fish", "#!"])
 def test_what_is_no_shell_script_is_refused_with_the_way_out(first: str) -> None:
-    with pytest.raises(Refused, match=r"^1: is a script for .*: set backupScript to none, and have cron run our dump"):
+    with pytest.raises(Refused, match=r"^1: is a script for .*: set backupScript to none: cron then runs our dump"):
         backup_script.find_interpreter(f"{first}\n")
 
 
@@ -223,13 +252,48 @@ def judged(text: str, **config: str) -> BackupScriptCheck:
     return check_backup_script(text, whole(**config))
 
 
-def told(lines: tuple[str, ...]) -> list[str]:
-    """The lines of a judgement, without the script's path and with their line's number and first words."""
+def told(lines: tuple[str, ...], *begin: str) -> bool:
+    """Whether these lines are told, each without the script's path and as far as it is given."""
+    path = "/opt/matrix/scripts/pg_backup.sh:"
+    texts = [line.removeprefix(path) for line in lines]
+    assert all(line.startswith(path) for line in lines) and len(texts) == len(begin), texts
+    return all(text.startswith(words) for text, words in zip(texts, begin, strict=True))
+
+
+def numbers(lines: tuple[str, ...]) -> list[int]:
     assert all(line.startswith("/opt/matrix/scripts/pg_backup.sh:") for line in lines)
-    return [" ".join(line.removeprefix("/opt/matrix/scripts/pg_backup.sh:").split(" ")[:3]) for line in lines]
+    return [int(line.split(":")[1]) for line in lines]
 
 
-DIRECTORY, ENCRYPTS = "1: backupDir is", "encrypts its"
+DIRECTORY, ENCRYPTS = "1: backupDir is", "encrypts its dumps,"
+
+
+@pytest.mark.parametrize("case", sorted(set(CASES) - {"N01-crlf", "N01-bom"}))
+def test_with_a_directory_of_its_own_every_healthy_script_will_do(case: str) -> None:
+    """What a script does with its own dumps and directory is nothing to ours then."""
+    found = judged(CASES[case], backupDir=OWN, proveBackupScript="false")
+    assert found.problems == ()
+    expected = {
+        "B04": ["12: encrypts (gpg), and", "14: uploads (rclone), and"],
+        "B15": ["5: encrypts (age), and", "7: uploads (rclone), and"],
+        "B20": ["9: uploads (aws), and"],
+        "N07-pg_backup": ["6: uploads (aws), and"],
+        "N09-curl-on-several-lines": ["6: uploads (curl), and"],
+    }
+    assert told(found.warnings, *expected.get(case, []))
+
+
+@pytest.mark.parametrize(
+    ("case", "problem"),
+    [
+        ("N01-crlf", "1: has carriage returns, so no shell runs it: `sed -i 's/\\r$//'` takes them out"),
+        ("N01-bom", "1: begins with a byte order mark, so no shell reads its first line: take that out"),
+    ],
+)
+def test_a_script_that_runs_for_nobody_is_refused(case: str, problem: str) -> None:
+    """`up` ended with a traceback."""
+    for directory in (OWN, "${BACKUP_DIR}"):
+        assert judged(CASES[case], backupDir=directory).problems == (f"/opt/matrix/scripts/pg_backup.sh:{problem}",)
 
 
 @pytest.mark.parametrize(
@@ -240,39 +304,127 @@ DIRECTORY, ENCRYPTS = "1: backupDir is", "encrypts its"
         # The dump's directory is a work place. Ours go where the operator says, here among the archives.
         ("B02", "$STORE", [DIRECTORY], []),
         # All at once: the directory, the encryption and the upload. Ways out: backupFilter, or accept.
-        ("B04", "$KEEP_DIR", [DIRECTORY, f"12: {ENCRYPTS}"], ["14: uploads (rclone):"]),
+        ("B04", "$KEEP_DIR", [DIRECTORY, f"12: {ENCRYPTS}"], ["14: rclone: sends"]),
         # Everything in functions: the call stands behind `main`.
         ("B06", "$BACKUP_DIR", [], []),
         # POSIX sh: the call is one.
         ("B08", "$DIR", [DIRECTORY], []),
-        # No first line: it is read as cron's sh reads it; there is no variable, so backupDir is a path.
-        ("B09", "/opt/matrix/backups", [DIRECTORY], []),
         ("B12", "${OUT}", [DIRECTORY], []),
-        ("B15", "$DIR", [DIRECTORY, f"5: {ENCRYPTS}"], ["7: uploads (rclone):"]),
-        # Kept by number: ours are kept by days, in files of their own names, which this rotation does not touch.
+        ("B15", "$DIR", [DIRECTORY, f"5: {ENCRYPTS}"], ["7: rclone: sends"]),
+        # Kept by number, with a pattern that ours do not match.
         ("B17", "$BACKUP_DIR", [], []),
-        ("B20", "$BACKUP_DIR", [], ["9: uploads (aws):", "10: uploads (aws):"]),
+        ("B20", "$BACKUP_DIR", [], ["9: aws: sends"]),
+        ("N07-pg_backup", "$BACKUP_DIR", [], ["6: aws: sends"]),
     ],
 )
-def test_healthy_scripts_of_all_kinds(case: str, directory: str, problems: list[str], warnings: list[str]) -> None:
+def test_healthy_scripts_with_ours_among_their_dumps(
+    case: str, directory: str, problems: list[str], warnings: list[str]
+) -> None:
     """What each case expects is in the comments. They were written for a block that read directory, time stamp and
     retention out of the script; this one is told its directory (backupDir), and keeps its dumps by days."""
     text = CASES[case]
-    first = judged(text)
-    assert (told(first.problems), told(first.warnings)) == (problems, warnings)
-    accepted = judged(text, backupDir=directory, acceptPlainDumps="true")
-    assert accepted.problems == () and backup_script.remove_call(accepted.edited, SIGNAL.owner) == text
-    filtered = judged(text, backupDir=directory, backupFilter="age -r age1x", backupFilterSuffix=".age")
+    first = judged(text, proveBackupScript="false")
+    assert told(first.problems, *problems) and told(first.warnings, *warnings)
+    accepted = judged(text, backupDir=directory, acceptPlainDumps="true", proveBackupScript="false")
+    assert accepted.problems == ()
+    filtered = judged(
+        text, backupDir=directory, backupFilter="age -r age1x", backupFilterSuffix=".age", proveBackupScript="false"
+    )
     assert filtered.problems == ()
-    assert all("it sends our dumps through backupFilter, too" in line for line in filtered.warnings)
+    assert all("sends our dumps (through backupFilter), too" in line for line in filtered.warnings)
 
 
-def test_where_the_call_stands_in_the_cases() -> None:
-    after = {case: placed(text)[1].split(" ")[0] for case, text in CASES.items()}
-    assert after == {
-        "B01": "find", "B02": "", "B04": "if", "B06": "", "B08": "find", "B09": "", "B12": "", "B15": "rclone",
-        "B17": "ls", "B20": "if",
-    }  # fmt: skip
+ORDER, PACKS, REMOVES = "takes files of", "packs the directory", "removes the directory"
+
+
+@pytest.mark.parametrize(
+    ("case", "problems"),
+    [
+        ("N03-scratch", [f"7: {PACKS}", f"8: {REMOVES}"]),
+        ("N03-dated", [f"7: {PACKS}", f"8: {REMOVES}"]),
+        ("N24-newest-seven", [f"5: {ORDER}"]),
+        ("N24-by-name", [f"5: {ORDER}"]),
+        ("N24-while-more-than", [f"5: {ORDER}"]),
+        ("N25-newest-copied", [f"5: {ORDER}"]),
+    ],
+)
+def test_a_script_that_ours_would_harm_or_that_would_lose_ours_is_refused_with_the_way_out(
+    case: str, problems: list[str]
+) -> None:
+    """Seven dumps of Synapse became two, or none, a NAS got MAS' alone, ours were in no archive: all "proven"."""
+    found = judged(CASES[case])
+    assert told(found.problems, *problems)
+    assert all("`pulumi config rm backupDir`" in line for line in found.problems)
+    below = judged(CASES[case], backupDir="${BACKUP_DIR}/mautrix").problems
+    assert bool(below) == case.startswith("N03"), "in a directory below, ours are not among his"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'ls -t "$BACKUP_DIR"/synapse_*.sql.gz | tail -n +8 | xargs -r rm',
+        'find "$BACKUP_DIR" -name "synapse_*" | sort | head -n -7 | xargs rm -f',
+        "ls -t /srv/media/*.tar | tail -n +8 | xargs rm",
+        'ls -lh "$BACKUP_DIR" | tail -n 5',
+        'SIZE=$(du -sh "$BACKUP_DIR" | cut -f1)',
+        'rm -rf "$BACKUP_DIR/old"',
+        'tar czf "$BACKUP_DIR/media.tar.gz" /srv/media',
+        'rm -f "$BACKUP_DIR"/synapse_latest.sql.gz',
+    ],
+)
+def test_what_leaves_ours_alone_is_not_refused(line: str) -> None:
+    assert judged(f"BACKUP_DIR=/srv\npg_dump a\n{line}\n").problems == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('cd "$BACKUP_DIR" && ls -t | tail -n +8 | xargs rm', ORDER),
+        ('for f in $(ls -t ${BACKUP_DIR}/*.gz | sed 1,7d); do rm "$f"; done', ORDER),
+        ('zip -r x.zip "$BACKUP_DIR"/*', PACKS),
+        ("BACKUP_DIR=$(mktemp -d)", "makes BACKUP_DIR (backupDir)"),
+        ("trap 'rm -rf \"$BACKUP_DIR\"' EXIT", REMOVES),
+    ],
+)
+def test_other_ways_to_harm_ours_or_theirs(line: str, reason: str) -> None:
+    found = judged(f"BACKUP_DIR=/srv\npg_dump a\n{line}\n").problems
+    assert [problem.split(": ")[0][-2:] for problem in found] == [":3"] and reason in found[0].replace(":3: ", " ")
+
+
+def test_a_variable_that_is_local_to_a_function_is_refused() -> None:
+    """Preview said nothing, and `up` failed: the call had no directory."""
+    text = "main() {\n  local BACKUP_DIR=/srv/x\n  pg_dump a > $BACKUP_DIR/a\n}\nmain\n"
+    (problem,) = judged(text).problems
+    assert problem.startswith("/opt/matrix/scripts/pg_backup.sh:2: BACKUP_DIR (backupDir) is local to a function, so")
+    assert judged(f"BACKUP_DIR=/srv\n{text}").problems == ()
+
+
+def test_what_the_script_will_do_in_up_is_one_line_a_tool() -> None:
+    """Up to fourteen warnings for one script; and it was run at midday unasked."""
+    text = (
+        "BACKUP_DIR=/srv\npg_dump a\ndocker compose stop synapse\nrclone copy a b:\nrclone copy c b:\n"
+        "sudo -u backup gpg -c x\n"
+    )
+    run = [line for line in judged(text, acceptPlainDumps="true").warnings if "proveBackupScript" in line]
+    assert numbers(tuple(run)) == [4, 3, 6]
+    assert [line.split(": ")[1:3] for line in run] == [
+        ["rclone", "uploads, and `up` runs this script once (proveBackupScript)"],
+        ["docker compose stop", "stops a service, and `up` runs this script once (proveBackupScript)"],
+        ["gpg", "encrypts, and `up` runs this script once (proveBackupScript)"],
+    ]
+    assert not [line for line in judged(text, proveBackupScript="false").warnings if "runs this script" in line]
+
+
+@pytest.mark.parametrize(
+    ("line", "sends"),
+    [
+        ("restic backup /var/backups /etc", True), (f"rclone copy {OWN}/ r:", True), ("borg create ::a /var", True),
+        ("rclone copy /var/backups-old r:", False), ("rclone copy $BACKUP_DIR r:", False),
+    ],
+)  # fmt: skip
+def test_dumps_that_stay_on_a_dead_disk_are_told_with_the_path_to_add(line: str, sends: bool) -> None:
+    warnings = judged(f"pg_dump a\n{line}\n", backupDir=OWN, proveBackupScript="false").warnings
+    assert [OWN in warning and "add that path" in warning for warning in warnings] == ([] if sends else [True])
 
 
 def test_a_directory_that_the_script_does_not_name_is_told_with_the_names_that_it_has() -> None:
@@ -294,7 +446,28 @@ def test_a_directory_that_the_script_does_not_name_is_told_with_the_names_that_i
     ],
 )  # fmt: skip
 def test_a_command_that_uploads_is_found(line: str, word: str) -> None:
-    assert find_uploads(f"#!/bin/sh\n{line}\n") == [(2, word)]
+    assert [*search_code(f"#!/bin/sh\n{line}\n", UPLOAD)] == [(2, word)]
+
+
+UPLOADS = (Path(__file__).parent / "corpus/backup_cases/N09-lines.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("line", UPLOADS)
+def test_uploads_by_any_tool_and_through_others_are_seen(line: str) -> None:
+    """Fifteen of these were not."""
+    assert len([*search_code(line, UPLOAD)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "stops"),
+    [
+        ("docker stop matrix-synapse", True), ("cd /opt && docker compose -f x.yml down", True),
+        ("sudo systemctl stop synapse", True), ("docker-compose stop", True), ("service nginx restart", True),
+        ("docker exec x pg_dump stop", False), ("systemctl status x", False), ("# docker stop x", False),
+    ],
+)  # fmt: skip
+def test_a_command_that_stops_a_service_is_found(line: str, stops: bool) -> None:
+    assert bool([*search_code(line, STOP)]) == stops
 
 
 @pytest.mark.parametrize(
@@ -303,7 +476,7 @@ def test_a_command_that_uploads_is_found(line: str, word: str) -> None:
      "find /srv/aws -delete", "cd /srv/restic"],
 )  # fmt: skip
 def test_a_command_that_does_not_upload_is_not_taken_for_one(line: str) -> None:
-    assert find_uploads(f"#!/bin/sh\n{line}\n") == []
+    assert [*search_code(f"#!/bin/sh\n{line}\n", UPLOAD)] == []
 
 
 @pytest.mark.parametrize(
@@ -312,11 +485,14 @@ def test_a_command_that_does_not_upload_is_not_taken_for_one(line: str) -> None:
         ("pg_dump a | gzip | age -r x > y", True), ("gpg --batch -c x", True), ("openssl enc -aes256 -in x", True),
         ("tar c x | GNUPGHOME=y gpg2 -e -r z", True), ("openssl dgst x", False), ("age=14", False),
         ("find x -mtime +14 # age", False), ("echo gpg is not used", False), ("MAX_age 3", False),
+        ("openssl aes-256-cbc -in x", True), ("7z a -pX y z", True), ("zip -e a b", True), ("zip a b", False),
+        ("sudo -u backup gpg -c x", True),
     ],
 )  # fmt: skip
 def test_encryption_is_found_where_it_is_a_command(line: str, encrypts: bool) -> None:
-    problems = judged(f"BACKUP_DIR=/srv\npg_dump a\n{line}\n").problems
-    assert [problem.partition(": ")[0][-2:] for problem in problems] == ([":3"] if encrypts else [])
+    text = f"BACKUP_DIR=/srv\npg_dump a\n{line}\n"
+    assert bool([*search_code(text, ENCRYPTION)]) == encrypts
+    assert numbers(judged(text).problems) == ([3] if encrypts else [])
 
 
 def test_an_exit_trap_of_its_own_is_a_warning() -> None:
@@ -325,18 +501,16 @@ def test_an_exit_trap_of_its_own_is_a_warning() -> None:
 
 
 def test_the_line_of_a_warning_is_the_file_s_also_below_our_call() -> None:
-    first = judged(CASES["B20"])
-    assert told(first.warnings) == ["9: uploads (aws):", "10: uploads (aws):"]
-    assert told(judged(first.edited).warnings) == ["12: uploads (aws):", "13: uploads (aws):"]
-    assert str(first.edited.split("\n").index("if command -v aws >/dev/null; then") + 1) == "12"
+    edited = backup_script.add_call(CASES["B20"], SIGNAL)
+    assert numbers(judged(edited, proveBackupScript="false").warnings) == [12]
+    assert edited.split("\n").index("if command -v aws >/dev/null; then") + 1 == 12
 
 
 def test_a_script_that_has_the_call_needs_no_edit() -> None:
     text = CASES["B17"]
-    first = judged(text)
-    assert not first.has_call and judged(first.edited).has_call
-    assert not judged(first.edited, backupDir="/srv/other").has_call
-    assert judged(first.edited).problems == first.problems == ()
+    edited = backup_script.add_call(text, SIGNAL)
+    assert not judged(text).has_call and judged(edited).has_call
+    assert not judged(edited, backupDir="/srv/other").has_call
 
 
 # ---- our own script
@@ -353,6 +527,7 @@ def test_the_settings_of_the_dump_script() -> None:
         "days=14",
         "filter='age -r '\"'\"'x'\"'\"''",
         "suffix=.age",
+        "records=/opt/matrix/mautrix-bridges/dumps",
     ]
     assert parse_dump_script_owner(made) == "mautrix-signal/contabo"
     assert is_sealed(made)

@@ -82,9 +82,9 @@ SECRETS = [
 @pytest.mark.parametrize("secret", SECRETS)
 def test_what_stands_around_our_call_in_a_backup_script_is_not_shown(secret: str) -> None:
     old = f"#!/bin/bash\nD=/b\n{secret}\npg_dump x | gzip > $D/x.gz\n{secret}\nfind $D -mtime +7 -delete\n{secret}\n"
-    call = DumpCall("mautrix-signal/contabo", "/opt/matrix/scripts/mautrix-bridges_backup.sh", "$D")
+    call = DumpCall("mautrix-signal/contabo", "/opt/matrix/mautrix-bridges/mautrix-backup.sh", "$D")
     new = add_call(old, call)
     shown = diff.make_diff(old, new, "/s", ours=True)
     assert "XYZZY" not in shown and re.search(r"@@ -\d+,0 \+\d+,3 @@\n\+# >>> mautrix-signal/contabo", shown)
     moved = diff.make_diff(new, add_call(new, replace(call, directory="/other")), "/s", ours=True)
-    assert "XYZZY" not in moved and moved.count("mautrix-bridges_backup.sh") == 2, "our own line is shown"
+    assert "XYZZY" not in moved and moved.count("mautrix-backup.sh") == 2, "our own line is shown"

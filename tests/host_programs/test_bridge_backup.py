@@ -31,10 +31,14 @@ NAME = re.compile(r"(mas|mautrix_signal)_\d{8}T\d{6}Z\.mautrix-bridges\.sql\.gz"
 class Box:
     def __init__(self, home: Path, server: Postgres) -> None:
         self.home, self.server, self.script, self.dumps = home, server, home / "dump.sh", home / "dumps"
+        self.records = home / "shared/dumps"
         self.install()
 
     def install(self, **config: str) -> None:
-        self.script.write_text(render_dump_script(TEMPLATE.read_text(), whole(**config)))
+        plan = whole(sharedDir=str(self.home / "shared"), **config)
+        self.script.write_text(
+            render_dump_script(TEMPLATE.read_text(), plan).replace("mark=shared\n", "mark=mautrix-bridges\n")
+        )
         self.script.chmod(0o700)
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -61,8 +65,7 @@ def box(tmp_path: Path, bridge_database: Postgres) -> Box:
 
 
 def test_both_databases_whole_private_and_told(box: Box) -> None:
-    record = box.home / "record"
-    done = box.run(MAUTRIX_BACKUP_RECORD=str(record))
+    done = box.run()
     assert (done.returncode, done.stderr) == (0, "")
     names = box.names()
     assert [NAME.fullmatch(name) is not None for name in names] == [True, True]
@@ -75,7 +78,35 @@ def test_both_databases_whole_private_and_told(box: Box) -> None:
         assert line.endswith(f": {path}, {path.stat().st_size} bytes")
     text = gzip.decompress((box.dumps / names[1]).read_bytes()).decode()
     assert "COPY public.portal" in text and "-- PostgreSQL database dump complete\n" in text
-    assert [line.split(" ")[0] for line in record.read_text().splitlines()] == ["mautrix_signal", "mas"]
+    noted = {path.name: path.read_text() for path in box.records.iterdir()}
+    assert noted == {"mas.made": f"{box.dumps / names[0]}\n", "mautrix_signal.made": f"{box.dumps / names[1]}\n"}
+    assert stat.S_IMODE(box.records.stat().st_mode) == 0o700
+
+
+def test_a_night_that_failed_leaves_its_reason_and_the_next_good_one_takes_it_away(box: Box) -> None:
+    """Nobody knew of it but whoever reads cron's mail."""
+    assert box.run().returncode == 0
+    last = (box.records / "mautrix_signal.made").read_text()
+    assert box.run(FAIL_DUMP="mautrix_signal").returncode == 1
+    assert (box.records / "mautrix_signal.made").read_text() == last, "it is still the newest whole one"
+    reason = (box.records / "mautrix_signal.failed").read_text()
+    assert re.fullmatch(
+        rf"\d{{4}}-\S+Z: mautrix_signal: no whole dump could be made in {box.dumps}: pg_dump: error: gone\n", reason
+    )
+    assert not (box.records / "mas.failed").exists()
+    (box.home / "file").write_text("")
+    assert box.run(str(box.home / "file/dumps")).returncode == 1
+    assert "file/dumps: cannot be made\n" in (box.records / "mas.failed").read_text()
+    assert box.run().returncode == 0
+    assert sorted(path.name for path in box.records.iterdir()) == ["mas.made", "mautrix_signal.made"]
+
+
+def test_what_a_filter_says_is_not_noted(box: Box) -> None:
+    """A shell quotes it in its errors, and it may hold a passphrase; the note is shown."""
+    box.install(backupFilter="gpg --passphrase hunter2 |;", backupFilterSuffix=".gpg")
+    done = box.run()
+    assert done.returncode == 1 and "hunter2" in done.stderr
+    assert all("hunter2" not in path.read_text() for path in box.records.iterdir())
 
 
 def test_a_dump_that_fails_is_told_and_the_other_is_made(box: Box) -> None:
@@ -166,9 +197,8 @@ def test_a_directory_that_cannot_be_made(box: Box) -> None:
 
 
 def test_a_relative_directory_is_the_caller_s(box: Box) -> None:
-    record = box.home / "record"
-    assert box.run("dumps", MAUTRIX_BACKUP_RECORD=str(record)).returncode == 0
-    assert record.read_text().split(" ")[1].startswith(f"{box.home}/dumps/")
+    assert box.run("dumps").returncode == 0
+    assert (box.records / "mas.made").read_text().startswith(f"{box.home}/dumps/")
 
 
 OWNER = 1000  # of the directory for the dumps
@@ -242,8 +272,8 @@ def test_what_a_killed_run_left_goes_and_a_run_that_is_at_work_stays(box: Box) -
     assert [name for name in box.names() if name.startswith(".")] == [at_work.name]
 
 
-def test_a_filter_runs_where_the_script_was_called(box: Box) -> None:
-    (box.home / "key").write_text("secret")
-    box.install(backupFilter="cat key -", backupFilterSuffix=".x")
+def test_a_filter_runs_in_the_root_directory_whoever_calls(box: Box) -> None:
+    """By hand it found its key in the directory of that hand, and at night it did not."""
+    box.install(backupFilter="cat >/dev/null; pwd", backupFilterSuffix=".x")
     assert box.run().returncode == 0
-    assert all((box.dumps / name).read_bytes().startswith(b"secret") for name in box.names())
+    assert all((box.dumps / name).read_text() == "/\n" for name in box.names())

@@ -55,7 +55,7 @@ class Box:
             backupDir=str(folder / "dumps"),
         )
         self.isolation = isolation.Isolation(STACK, plan.postgres, plan.databases, ("synapse", "mas"))
-        parts = stack_parts(plan, ("synapse", "mas"), "synapse", "cron")
+        parts = stack_parts(plan, ("synapse", "mas"), "cron")
         self.arguments = replace(parts.bridges[0], image="", archives=str(folder / "archives"))
         self.stack = replace(parts, bridges=(self.arguments,))
         self.registrations = [Path(file.path) for file in parts.synapse.registrations]
@@ -228,7 +228,7 @@ def test_files_of_ours_go_and_others_stay(box: Box) -> None:
     files.write_files(OwnedFiles(STACK, (config,)))
     files.write_files(OwnedFiles(STACK, (registration, doublepuppet), foreign=True))
     Path(doublepuppet.path).write_text("id: somebody-else-s\n")
-    box.shared_directory.joinpath("shared_backup.sh").write_text(box.stack.backup.dump_script)
+    box.shared_directory.joinpath("mautrix-backup.sh").write_text(box.stack.backup.dump_script)
     (box.shared_directory / "mautrix-host-0123456789ab.pyz").write_text(OURS)
     cleanup_bridge(box.arguments)
     assert not box.bridge.exists()

@@ -67,8 +67,8 @@ class Box:
 
     def __init__(self, home: Path, server: Postgres) -> None:
         self.home, self.server = home, server
-        self.backups, self.bridge_dir = home / "backups", home / "bridge"
-        self.file, self.ours = home / "scripts/pg_backup.sh", home / "scripts/mautrix-bridges_backup.sh"
+        self.backups, self.bridge_dir = home / "backups", home / "mautrix-bridges"
+        self.file, self.ours = home / "scripts/pg_backup.sh", self.bridge_dir / "mautrix-backup.sh"
         self.note = self.bridge_dir / ".proven.json"
         for directory in (self.file.parent, self.bridge_dir, self.backups):
             directory.mkdir()
@@ -77,15 +77,17 @@ class Box:
         self.changed: dict[str, Any] = {}
 
     def arguments(self) -> NightlyBackup:
-        plan = whole(None, **self.config)
+        plan = whole(None, sharedDir=str(self.bridge_dir), **self.config)
         template = (CHECKOUT / "host_programs/backup/bridge_backup.sh").read_text()
         arguments = NightlyBackup(
             script=str(self.file),
+            proves_script=plan.backup.proves_script,
             call=DumpCall(OWNER, str(self.ours), plan.backup.directory),
             # cron's PATH does not lead to the stub
             dump_script=render_dump_script(template, plan).replace(
                 "umask 077\n", f"umask 077\nPATH={self.tools}:$PATH\n"
             ),
+            records=plan.dump_records,
             suffix=f".mautrix-bridges.sql.gz{plan.backup.suffix}",
             databases=(
                 Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),
@@ -94,7 +96,6 @@ class Box:
             bridges=(Database("matrix-postgres", "mautrix_signal", "mautrix_signal"),),
             filter=plan.backup.filter,
             postgres=Place("matrix-postgres", 5432, "synapse"),
-            synapse_database="synapse",
             directory=str(self.bridge_dir),
             schedule=tuple(
                 replace(file, path=str(self.home / file.path.lstrip("/"))) for file in render_schedule(plan, "cron")
@@ -162,12 +163,12 @@ def box(tmp_path: Path, bridge_database: Postgres) -> Box:
 def test_apply_installs_edits_runs_and_proves_and_remove_leaves_no_trace(box: Box) -> None:
     before, databases = box.tree(), box.server.databases()
     result = box.good(INSTALL)
-    assert [dump["database"] for dump in result["dumps"]] == ["mautrix_signal", "mas", "synapse"]
+    assert [dump["database"] for dump in result["dumps"]] == ["mautrix_signal", "mas"]
     for dump in result["dumps"]:
         path = Path(dump["path"])
         assert path.parent == box.backups and path.name.startswith(dump["database"] + "_2")
         assert (dump["bytes"], dump["proof"]) == (path.stat().st_size, "unpacks, and is whole")
-        assert (stat.S_IMODE(path.stat().st_mode) == 0o600) == (dump["database"] != "synapse")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "COPY public.portal" in gzip.decompress(Path(result["dumps"][0]["path"]).read_bytes()).decode()
     assert (stat.S_IMODE(box.file.stat().st_mode), stat.S_IMODE(box.ours.stat().st_mode)) == (0o750, 0o700)
     assert stat.S_IMODE(box.note.stat().st_mode) == 0o600
@@ -175,14 +176,13 @@ def test_apply_installs_edits_runs_and_proves_and_remove_leaves_no_trace(box: Bo
 
     assert box.deleted() == 2
     assert box.tree() == before
-    assert Path(result["dumps"][2]["path"]).exists(), "the operator's own dump is his"
+    assert len([*box.backups.glob("synapse_*")]) == 1, "the operator's own dump is his"
 
 
 def test_what_is_said_names_the_run_the_sizes_and_the_proof(box: Box) -> None:
     said = box.run(INSTALL).stderr
     assert "pg_backup.sh | Backup created: " in said
     assert "proven: mautrix_signal: mautrix_signal_" in said and "restores" in said
-    assert "synapse_" in said and "has mode 0644: others on the host can read it" in said
 
 
 def test_no_secret_that_the_script_prints_is_shown(box: Box) -> None:
@@ -201,18 +201,18 @@ def test_a_filter_that_a_shell_quotes_in_its_error_is_not_shown(box: Box) -> Non
     box.config = {"backupFilter": "gpg --passphrase hunter2 |;", "backupFilterSuffix": ".gpg"}
     said = box.bad()
     assert "syntax error" in said and "hunter2" not in said
+    assert not (box.bridge_dir / "dumps").exists(), "nor is it in a note"
 
 
 def test_the_script_runs_in_the_environment_that_cron_gives_it(box: Box) -> None:
     """It had all that Pulumi's process has: the state's passphrase, and a PATH with which it works by day alone."""
-    box.write(SCRIPT.replace("PATH=@TOOLS", "env -0 >@HOME/bridge/seen; pwd >>@HOME/bridge/seen\nPATH=@TOOLS", 1))
+    box.write(SCRIPT.replace("PATH=@TOOLS", "env -0 >@HOME/seen; pwd >>@HOME/seen\nPATH=@TOOLS", 1))
     done = box.run(INSTALL, PULUMI_CONFIG_PASSPHRASE="hunter2", DOCKER_HOST="unix:///nowhere", LANG="C.UTF-8")
     assert done.returncode == 0, done.stderr
-    *seen, directory = (box.bridge_dir / "seen").read_text().split("\0")
+    *seen, directory = (box.home / "seen").read_text().split("\0")
     variables = dict(variable.split("=", 1) for variable in seen)
     account = pwd.getpwuid(os.geteuid())
     assert {key: value for key, value in variables.items() if key not in ("_", "SHLVL", "PWD")} == {
-        "MAUTRIX_BACKUP_RECORD": variables["MAUTRIX_BACKUP_RECORD"],
         "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LANG": "C.UTF-8",
         "HOME": account.pw_dir, "LOGNAME": account.pw_name, "USER": account.pw_name,
     }  # fmt: skip
@@ -338,18 +338,6 @@ def test_what_is_no_utf_8_any_more_stops_no_destroy(box: Box) -> None:
     assert data.endswith(b"# caf\xe9\n") and b">>>" not in data
 
 
-def test_a_script_that_calls_ours_twice_leaves_nothing(box: Box) -> None:
-    before = box.tree()
-    again = f'\n"{box.ours}" "$BACKUP_DIR/second"\nfind'
-    box.write(SCRIPT.replace("\nfind", again))
-    text = box.file.read_text()
-    box.good(INSTALL)
-    assert box.deleted() == 4
-    (box.backups / "second").rmdir()
-    assert {**box.tree(), "scripts/pg_backup.sh": None} == {**before, "scripts/pg_backup.sh": None}
-    assert box.file.read_text() == text
-
-
 def test_the_operators_edits_in_between_stand(box: Box) -> None:
     before = box.file.read_text()
     box.good(INSTALL)
@@ -401,7 +389,7 @@ def test_a_script_that_never_ends_is_ended_with_what_it_started(
     script.chmod(0o700)
     monkeypatch.setattr(scripts, "LIMIT", 1.8)
     with pytest.raises(ScriptError) as raised:
-        scripts.run_script([str(script)], tmp_path / "record")
+        scripts.run_script([str(script)])
     assert str(raised.value) == (f"{script}: its run took over 0.0005 hours and was ended; its last lines:\n  begun")
     assert _has_ended(int((tmp_path / "pid").read_text()))
 
@@ -435,16 +423,6 @@ def test_a_failed_dump_stops_and_leaves_nothing(box: Box, database: str) -> None
     said = box.bad(fail_dump=database)
     assert f"{box.file}: its run failed with exit code 1; its last lines:" in said
     assert f"{database}: no whole dump could be made in {box.backups}" in said.split("last lines:")[1]
-
-
-def test_a_failed_dump_of_the_script_s_own_which_it_calls_created_is_found_out(box: Box) -> None:
-    said = box.bad(fail_dump="synapse")
-    assert "not a whole dump: pg_dump's closing line is not at its end" in said
-
-
-def test_words_in_place_of_the_script_s_own_dump_are_found_out(box: Box) -> None:
-    box.write(SCRIPT.replace("docker exec matrix-postgres pg_dump -U synapse -d synapse", "echo pg_dump: error: gone"))
-    assert "not a whole dump: it does not begin as one of Postgres" in box.bad()
 
 
 def test_a_failed_update_leaves_the_deployed_state(box: Box) -> None:
@@ -489,7 +467,8 @@ def test_our_scratch_database_of_a_killed_run_is_replaced(box: Box) -> None:
 
 
 def test_a_script_that_cannot_take_the_call_is_named_with_line_reason_and_fix(box: Box) -> None:
-    box.write(SCRIPT.replace("\nfind", "\nif true; then\nfind") + "fi\n")
+    marks = f"# >>> {OWNER}\n# <<< {OWNER}\n"
+    box.write(SCRIPT.replace("\nfind", f"\nif true; then\n{marks}find") + "fi\n")
     line = 1 + box.file.read_text().split("\n").index("if true; then") + 1
     assert (
         box.bad()
@@ -510,28 +489,57 @@ def test_a_script_that_ends_before_the_call_is_found_out(box: Box) -> None:
     assert "its run ended well and our dump script made no dump of mautrix_signal, mas: does it end" in box.bad()
 
 
-def test_a_script_that_uploads_is_not_run_by_us(box: Box) -> None:
-    box.write(SCRIPT + 'rclone copy "$BACKUP_DIR" remote:matrix\n')
+def test_without_consent_the_script_is_not_run_and_ours_is_proven_alone(box: Box) -> None:
+    """It uploaded, or stopped Synapse, at midday."""
+    box.write(SCRIPT + 'touch "@HOME/ran"\n')
+    box.config = {"backupDir": str(box.home / "own/dumps"), "proveBackupScript": "false"}
+    before = box.tree()
+    dumps = box.good(INSTALL)["dumps"]
+    assert [Path(dump["path"]).parent for dump in dumps] == [box.home / "own/dumps"] * 2
+    assert stat.S_IMODE((box.home / "own/dumps").stat().st_mode) == 0o700
+    assert box.file.read_text().splitlines()[2].startswith(f"# >>> {OWNER}"), "behind the first comment"
+    assert not (box.home / "ran").exists()
+    box.good(REMOVE)
+    assert box.tree() == before
+
+
+def test_without_consent_and_with_an_expression_nothing_is_kept_and_no_success_is_claimed_of_the_script(
+    box: Box,
+) -> None:
+    """`main` ended with `exit` before the call, the script uploads and was not run, and `up` said success: no dump,
+    ever."""
+    box.config["proveBackupScript"] = "false"
     before = box.tree()
     done = box.run(INSTALL)
     assert done.returncode == 0, done.stderr
-    assert "uploads (rclone), so it is not run now: mautrix-bridges_backup.sh alone is" in done.stderr
+    assert (
+        f"{box.file}: was not run, so nothing proves that our call is reached: run it once, and `pulumi" in done.stderr
+    )
     assert [(dump["database"], dump["path"], dump["proof"]) for dump in json.loads(done.stdout)["dumps"]] == [
         (name, "", "unpacks, and is whole; not kept") for name in ("mautrix_signal", "mas")
     ]
-    assert not list(box.backups.iterdir()), "nobody can tell where $BACKUP_DIR is but the script: a place of its own"
+    assert not [*box.backups.iterdir()], "only the script can tell where $BACKUP_DIR is"
+    assert not (box.bridge_dir / "dumps").exists(), "no dump is there that `status` could count"
     assert f"# >>> {OWNER}" in box.file.read_text()
     box.good(REMOVE)
     assert box.tree() == before
 
 
-def test_a_script_that_uploads_and_a_directory_of_the_setting(box: Box) -> None:
-    box.write(SCRIPT + 'rclone copy "$BACKUP_DIR" remote:matrix\n')
+def test_with_consent_the_script_is_run_with_ours_at_its_head(box: Box) -> None:
     box.config["backupDir"] = str(box.home / "own/dumps")
     before = box.tree()
     assert [Path(dump["path"]).parent for dump in box.good(INSTALL)["dumps"]] == [box.home / "own/dumps"] * 2
+    assert [*box.backups.iterdir()], "the script's own"
     box.good(REMOVE)
     assert box.tree() == before
+
+
+def test_a_proof_that_fails_leaves_what_was_noted_of_the_last_good_night(box: Box) -> None:
+    box.good(INSTALL)
+    noted = {path.name: path.read_bytes() for path in (box.bridge_dir / "dumps").iterdir()}
+    assert sorted(noted) == ["mas.made", "mautrix_signal.made"]
+    box.bad(fail_dump="mas")
+    assert {path.name: path.read_bytes() for path in (box.bridge_dir / "dumps").iterdir()} == noted
 
 
 def test_without_a_script_of_the_operator_s(box: Box) -> None:
@@ -559,54 +567,27 @@ def test_filtered_dumps_are_proven_by_size_and_the_restore_check_comes_before_th
     assert "no whole dump could be made" in box.run(INSTALL).stderr
 
 
-def test_what_the_operator_s_script_makes_and_we_cannot_read_is_told(box: Box) -> None:
-    box.write(SCRIPT.replace("\nfind", '\nhead -c 999 /dev/urandom > "${BACKUP_DIR}/keys.tar.gpg"\nfind'))
-    done = box.run(INSTALL)
-    assert done.returncode == 0, done.stderr
-    assert f"note: keys.tar.gpg: new in {box.backups}, and nothing that we can read: not proven" in done.stderr
-
-
-def test_an_encrypted_dump_and_what_lies_beside_a_dump_fail_no_run(box: Box) -> None:
-    """Their names hold the database's and `.sql`: `up` called each "not a whole dump", for ever."""
-    names = [f"synapse_1.sql.{end}" for end in ("gz.gpg", "gz.age", "gz.sha1", "gz.asc", "zst")]
-    made = "".join(f'\necho x > "${{BACKUP_DIR}}/{name}"; : > "${{BACKUP_DIR}}/empty_{name}"' for name in names)
+def test_what_lies_beside_ours_is_not_judged(box: Box) -> None:
+    """Dumps of other programs, encrypted ones, answers of psql: `up` called each "not a whole dump", for ever."""
+    names = ["wiki.sql.gz", "synapse_1.sql.gz.gpg", "synapse_1.sql.zst", "users.sql", "synapse_1.sql", "empty.dump"]
+    made = "".join(f'\necho x > "${{BACKUP_DIR}}/{name}"' for name in names)
     box.write(SCRIPT.replace("\nfind", f"{made}\nfind"))
-    done = box.run(INSTALL)
-    assert done.returncode == 0, done.stderr
-    for name in (*names, *(f"empty_{name}" for name in names)):
-        assert f"note: {name}: new in {box.backups}, and nothing that we can read: not proven" in done.stderr
-
-
-@pytest.mark.parametrize("end", ["sql", "sql.gz", "sql.xz", "sql.bz2", "dump", "pgdump", "pg_dump"])
-def test_a_name_that_promises_a_dump_that_we_can_read_is_held_to_it(box: Box, end: str) -> None:
-    box.write(SCRIPT.replace("\nfind", f'\necho "pg_dump: error: gone" > "${{BACKUP_DIR}}/synapse_1.{end}"\nfind'))
-    assert f"synapse_1.{end}: not a whole dump: it does not begin as one of Postgres" in box.bad()
-
-
-@pytest.mark.parametrize("text", ["-- MySQL dump 10.13\\n", "insert into t values (1);\\n"])
-def test_a_dump_of_another_program_is_not_held_against_postgres(box: Box, text: str) -> None:
-    box.write(SCRIPT.replace("\nfind", f'\nprintf \'%s\' "{text}" | gzip > "${{BACKUP_DIR}}/wiki.sql.gz"\nfind'))
-    done = box.run(INSTALL)
-    assert done.returncode == 0, done.stderr
-    assert f"note: wiki.sql.gz: new in {box.backups}, and nothing that we can read: not proven" in done.stderr
+    assert len(box.good(INSTALL)["dumps"]) == 2
 
 
 def test_a_dump_with_a_terminal_s_line_ends_is_whole(box: Box) -> None:
     """`docker exec -t` writes them."""
-    box.write(SCRIPT.replace("-d synapse | gzip", "-d synapse | sed 's/$/\\r/' | gzip"))
-    assert [dump["database"] for dump in box.good(INSTALL)["dumps"]] == ["mautrix_signal", "mas", "synapse"]
+    path = box.backups / "mas_20260101T000000Z.mautrix-bridges.sql.gz"
+    path.write_bytes(gzip.compress(b"--\r\n-- PostgreSQL database dump complete\r\n--\r\n"))
+    dumps.prove_dump(path)
+    path.write_bytes(gzip.compress(b"--\r\n-- PostgreSQL database dump com"))
+    with pytest.raises(ScriptError, match="not a whole dump: pg_dump's closing line is not at its end"):
+        dumps.prove_dump(path)
 
 
 def test_a_script_without_an_interpreter_s_line_is_run_as_cron_does(box: Box) -> None:
     box.write(SCRIPT.replace("#!/bin/bash\n", ""))
-    assert len(box.good(INSTALL)["dumps"]) == 3
-
-
-def test_no_new_dump_of_synapse_is_told(box: Box) -> None:
-    box.write("#!/bin/bash\nBACKUP_DIR=@HOME/backups\nfind /nowhere 2>/dev/null\ntrue\n")
-    done = box.run(INSTALL)
-    assert done.returncode == 0, done.stderr
-    assert f"note: no new dump of synapse is in {box.backups}: look where your script leaves it" in done.stderr
+    assert len(box.good(INSTALL)["dumps"]) == 2
 
 
 def test_a_dump_script_of_somebody_else_s_is_not_written_over(box: Box) -> None:
@@ -628,7 +609,7 @@ def test_one_mark_alone_stops_a_removal_before_anything_goes(box: Box) -> None:
 
 def test_a_script_without_the_executable_bit_is_run_by_its_shell(box: Box) -> None:
     box.file.chmod(0o640)
-    assert len(box.good(INSTALL)["dumps"]) == 3
+    assert len(box.good(INSTALL)["dumps"]) == 2
     assert stat.S_IMODE(box.file.stat().st_mode) == 0o640
 
 
@@ -686,6 +667,6 @@ def test_a_dump_of_ours_that_a_link_replaced_meanwhile_is_not_read(box: Box) -> 
     path = box.backups / "mas_20260101T000000Z.mautrix-bridges.sql.gz"
     path.symlink_to("/etc/shadow")
     with pytest.raises(ScriptError, match="is no file"):
-        proof.prove_own_dump("mas", path, "matrix-postgres", filtered=False)
+        proof.prove_dump("mas", path, filtered=False)
     with pytest.raises(ScriptError, match="is a link to /etc/shadow, not a file of its own"), dumps.open_dump(path):
         pass

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -34,7 +35,6 @@ from host_programs.docker import inspect_containers
 from host_programs.files import directory
 from host_programs.messages import ScriptError
 from host_programs.postgres import isolation
-from host_programs.status import last_dumps
 from host_programs.status.deployed import read_deployment, record_deployment
 from host_programs.status.last_dumps import read_last_dump
 from host_programs.status.print_status import main, read_report
@@ -124,8 +124,12 @@ class Host:
         record_deployment(self.deployment)
 
     def dump(self, database: str, age: float, data: bytes = gzip.compress(WHOLE), end: str = "shared.sql.gz") -> Path:
+        """A dump that our dump script has noted."""
         path = self.dumps / f"{database}_{stamp(age)}.{end}"
         path.write_bytes(data)
+        records = Path(self.deployment.dump_records)
+        records.mkdir(exist_ok=True)
+        (records / f"{database}.made").write_text(f"{path}\n")
         return path
 
     def report(self) -> StatusReport:
@@ -197,7 +201,7 @@ def test_a_host_as_up_left_it_is_well_and_stays_as_it_is(host: Host) -> None:
     (bridge,) = facts.bridges
     assert bridge.status.ready and bridge.status.ping == "200"
     assert bridge.last_event_at == 1795532400.0 and bridge.started_at and not bridge.archive.path
-    assert bridge.dump.good and bridge.dump.good.proof == "unpacks, and is whole"
+    assert bridge.dump.path and bridge.dump.proof == "unpacks, and is whole"
     assert [dump.database for dump in facts.dumps] == ["mas"]
     reading = ("container inspect ", f"exec {ID} curl ", "exec -i matrix-postgres psql ", "logs ")
     assert all(call.startswith(reading) for call in host.docker.calls), host.docker.calls
@@ -321,7 +325,7 @@ def test_a_registration_that_is_gone_is_told_and_no_ping_asked(tmp_path: Path, d
         (lambda host: Path(host.deployment.dump_script).write_text("#!/bin/sh\n"), "but nobody's"),
         (
             lambda host: append(host.deployment.dump_script, "exit 0\n"),
-            "shared_backup.sh: was changed since `up` wrote it",
+            "mautrix-backup.sh: was changed since `up` wrote it",
         ),
         (
             lambda host: append(host.deployment.bridges[0].registration_path, "rate_limited: true\n"),
@@ -345,16 +349,6 @@ def test_each_thing_that_somebody_changed_is_told_and_hides_no_other(
     assert len([row for row in report.rows if row.findings]) == 1
 
 
-def test_a_backup_script_that_cannot_be_read_leaves_the_proof_s_directory(host: Host) -> None:
-    """Where the dumps go only the script knew; the proof's are there."""
-    dump = next(host.dumps.glob("mas_*"))
-    note = {"files": [{"path": str(dump), "sha256": "of then"}], "directories": []}
-    (host.shared / directory.PROVEN).write_text(json.dumps(note))
-    host.script.unlink()
-    (told,) = texts(host.report())
-    assert told.startswith(f"{host.script}: no such file: check the setting backupScript")
-
-
 def test_the_entries_are_looked_for_by_the_program_that_runs_in_synapse_s_container(
     tmp_path: Path, docker: StubDocker
 ) -> None:
@@ -370,12 +364,12 @@ def test_the_entries_are_looked_for_by_the_program_that_runs_in_synapse_s_contai
 # dumps and archives ----------------------------------------------------------------------------------------------
 
 
-def last_dump(host: Host, deployment: Deployment | None = None, seconds: float = 5) -> tuple[str, str, list[str]]:
-    """The good dump's name, its proof, and the names of damaged ones."""
+def last_dump(host: Host, deployment: Deployment | None = None, seconds: float | None = 5) -> tuple[str, str, str]:
+    """The dump's name, its proof, and what is wrong with it."""
     plan = deployment or host.deployment
-    found = read_last_dump(plan, plan.databases[0], str(host.dumps), seconds)
-    damaged = [Path(text.partition(": ")[0]).name for text in found.damaged]
-    return Path(found.good.path if found.good else "").name, found.good.proof if found.good else "", damaged
+    found = read_last_dump(plan, plan.databases[0], seconds)
+    assert found.fault.startswith(found.path) or not found.fault
+    return Path(found.path).name, found.proof, found.fault.removeprefix(f"{found.path}: ")
 
 
 @pytest.fixture
@@ -383,36 +377,45 @@ def dumps_host(tmp_path: Path, docker: StubDocker) -> Host:
     return silent_host(tmp_path, docker)
 
 
-def test_the_newest_whole_dump_counts(dumps_host: Host) -> None:
+def test_the_dump_that_was_noted_last_counts_and_has_to_be_whole(dumps_host: Host) -> None:
     good = dumps_host.dump("mautrix_signal", 3600)
+    assert last_dump(dumps_host) == (good.name, "unpacks, and is whole", "")
     cut = dumps_host.dump("mautrix_signal", 60, gzip.compress(WHOLE)[:-12])
+    assert last_dump(dumps_host)[:2] == (cut.name, "") and last_dump(dumps_host)[2].startswith("damaged: ")
     half = dumps_host.dump("mautrix_signal", 30, gzip.compress(b"CREATE TABLE portal ();\n"))
-    assert last_dump(dumps_host) == (good.name, "unpacks, and is whole", [half.name, cut.name])
+    assert last_dump(dumps_host) == (half.name, "", "not a whole dump: pg_dump's closing line is not at its end")
 
 
-@pytest.mark.parametrize(
-    ("database", "end"),
-    [
-        ("mautrix_signal", "shared.sql.gz.4711.part"),
-        ("mautrix_signal", "another-stack.sql.gz"),
-        ("mautrix_signal_two", "shared.sql.gz"),
-        ("old_mautrix_signal", "shared.sql.gz"),
-    ],
-)
-def test_a_dump_of_somebody_else_s_or_half_of_one_is_not_taken_for_ours(
-    dumps_host: Host, database: str, end: str
-) -> None:
-    ours = next(dumps_host.dumps.glob("mautrix_signal_*"))
-    dumps_host.dump(database, 60, end=end)
-    assert last_dump(dumps_host)[0] == ours.name
-    ours.unlink()
-    assert last_dump(dumps_host) == ("", "", [])
+def test_a_dump_that_somebody_deleted_is_told_though_others_are_there(dumps_host: Host) -> None:
+    """A clean-up by number took ours each night."""
+    dumps_host.dump("mautrix_signal", 86400)
+    dumps_host.dump("mautrix_signal", 3600).unlink()
+    for seconds in (None, 5.0):
+        assert last_dump(dumps_host, seconds=seconds)[2] == "is gone: somebody deleted it"
+
+
+def test_a_night_that_failed_and_one_that_never_was(dumps_host: Host) -> None:
+    records = Path(dumps_host.deployment.dump_records)
+    (records / "mas.failed").write_text("2026-12-01T03:00:01Z: mas: no whole dump could be made in /b: pg_dump: gone\n")
+    (records / "mautrix_signal.made").unlink()
+    found = [finding for finding in dumps_host.report().findings if finding.text.startswith("dumps of")]
+    assert [finding.level for finding in found] == [1, 1]
+    told = [finding.text for finding in found]
+    none = f"dumps of mautrix_signal: none was made: run {dumps_host.script} once"
+    assert any(line.startswith(none) for line in told)
+    assert any("its last run made none: 2026-12-01T03:00:01Z: mas: no whole dump could" in line for line in told)
+
+
+def test_a_note_that_others_could_have_written_is_not_believed(dumps_host: Host) -> None:
+    os.chown(dumps_host.deployment.dump_records, 1000, 1000)
+    found = read_health(dumps_host.deployment, StatusContext({}, "", "")).dumps[0]
+    assert "belongs to uid 1000" in found.error
 
 
 def test_a_dump_that_is_too_large_to_be_read_counts_as_our_script_named_it(dumps_host: Host) -> None:
     """It gives a file its name only once it is whole; a warning for ever would be read by nobody."""
-    name, proof, damaged = last_dump(dumps_host, seconds=-1)
-    assert name and proof.startswith("too large to be read again") and not damaged
+    name, proof, fault = last_dump(dumps_host, seconds=-1)
+    assert name and proof.startswith("too large to be read again") and not fault
 
 
 def test_of_filtered_dumps_only_that_they_are_not_empty_is_told(dumps_host: Host) -> None:
@@ -420,14 +423,9 @@ def test_of_filtered_dumps_only_that_they_are_not_empty_is_told(dumps_host: Host
         dumps_host.deployment, backup=replace(dumps_host.deployment.backup, filter="age -r x", suffix=".age")
     )
     good = dumps_host.dump("mautrix_signal", 3600, b"\x00secret", end="shared.sql.gz.age")
-    empty = dumps_host.dump("mautrix_signal", 60, b"", end="shared.sql.gz.age")
-    assert last_dump(dumps_host, plan) == (good.name, "filtered: only that it is not empty can be told", [empty.name])
-
-
-def test_no_more_dumps_are_read_than_a_person_wants_to_wait_for(dumps_host: Host) -> None:
-    for age in range(10):
-        dumps_host.dump("mautrix_signal", age, b"no gzip")
-    assert len(last_dump(dumps_host)[2]) == last_dumps.TRIES
+    assert last_dump(dumps_host, plan) == (good.name, "filtered: only that it is not empty can be told", "")
+    dumps_host.dump("mautrix_signal", 60, b"", end="shared.sql.gz.age")
+    assert last_dump(dumps_host, plan)[2] == "is empty"
 
 
 def archive(host: Host, created: str, **changed: Any) -> Path:
@@ -554,6 +552,8 @@ def test_a_record_that_cannot_be_read_says_what_to_do(dumps_host: Host, text: st
 def test_the_directory_is_released_with_the_record_in_it(dumps_host: Host) -> None:
     own = directory.ClaimedDirectory(str(dumps_host.shared), STACK, "sharedDir")
     (dumps_host.shared / directory.CLAIM).write_text(f"{STACK}\n")
+    Path(dumps_host.deployment.dump_script).unlink()  # the backup's own removal comes before
+    shutil.rmtree(dumps_host.deployment.dump_records)
     directory.release_directory(own)
     assert not dumps_host.shared.exists()
 
@@ -564,7 +564,7 @@ def test_a_preview_reads_no_dump_and_asks_docker_for_each_bridge_s_log_alone(dum
     cut = dumps_host.dump("mas", 3600, gzip.compress(WHOLE)[:-8])
     calls = len(dumps_host.docker.calls)
     containers = inspect_containers("mautrix-signal", "matrix-synapse")
-    facts = read_health(dumps_host.deployment, StatusContext(containers, "", "", dumps_host.script.read_text()))
+    facts = read_health(dumps_host.deployment, StatusContext(containers, "", ""))
     assert [call.split()[0] for call in dumps_host.docker.calls[calls + 1 :]].count("logs") == 1
-    assert facts.bridges[0].dump.good and facts.dumps[0].good and facts.dumps[0].good.path == str(cut)
+    assert facts.bridges[0].dump.proof and (facts.dumps[0].path, facts.dumps[0].proof) == (str(cut), "by its name")
     assert facts == from_json(Health, json.loads(json.dumps(to_json(facts))))

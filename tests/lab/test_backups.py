@@ -45,7 +45,7 @@ def test_a_filter_makes_every_dump_of_ours_what_it_writes(lab: Lab, shared: Shar
     lab.write_config(backupFilter="gzip -dc | tr A-Za-z N-ZA-Mn-za-m", backupFilterSuffix=".rot13")
     try:
         lab.pulumi("up", "--yes", "--skip-preview")
-        ours = [dump for dump in lab.outputs()["backups"] if dump["database"] != "synapse"]
+        ours = lab.outputs()["backups"]
         assert [dump["proof"] for dump in ours] == ["made and filtered without an error"] * 2
         for dump in ours:
             assert dump["path"].endswith(".sql.gz.rot13")
@@ -56,10 +56,8 @@ def test_a_filter_makes_every_dump_of_ours_what_it_writes(lab: Lab, shared: Shar
         shared.spoilt = True
 
 
-def test_another_script_in_the_same_directory_gets_the_call_and_the_old_one_is_as_it_was(
-    lab: Lab, shared: Shared
-) -> None:
-    """Both call the one dump script there, which the old one's removal must not take away for good."""
+def test_another_script_gets_the_call_and_the_old_one_is_as_it_was(lab: Lab, shared: Shared) -> None:
+    """The old one's removal must not take away for good the dump script that the new one calls."""
     before = snapshot(lab)
     old = lab.host_dir / "scripts/pg_backup.sh"
     new = old.with_name("nightly.sh")
@@ -86,25 +84,77 @@ def test_another_script_in_the_same_directory_gets_the_call_and_the_old_one_is_a
         shared.spoilt = True
 
 
-def test_a_script_that_encrypts_and_uploads_is_told_with_every_line_and_ours_does_not_go_along(lab: Lab) -> None:
-    file = lab.host_dir / "scripts/pg_backup.sh"
+# It exits before its end, encrypts, uploads, stops Synapse and keeps the newest two of all dumps in its directory: in
+# that directory ours would be lost, or harm it; in their own they do not.
+HARD = r"""#!/bin/bash
+set -eu
+BACKUP_DIR=@HOST/backups
+touch @HOST/backups/synapse_ran
+docker stop @SYNAPSE
+pg_dump synapse | gpg -c > "$BACKUP_DIR/synapse_1.sql.gpg"
+rclone copy "$BACKUP_DIR" remote:matrix
+ls -t "$BACKUP_DIR"/*.gz | tail -n +3 | xargs -r rm -f
+exit 0
+"""
+
+
+def test_a_script_that_nothing_of_ours_should_depend_on(lab: Lab, shared: Shared) -> None:
+    file, own = lab.host_dir / "scripts/pg_backup.sh", lab.host_root / "var/backups/mautrix-bridges"
     was = file.read_text()
-    file.write_text(
-        was.replace("BACKUP_DIR", "OUT").replace("| gzip", "| gzip | gpg -e -r ops@example.org")
-        + 'rclone copy "$OUT" remote:matrix\n'
-    )
+    file.write_text(HARD.replace("@HOST", str(lab.host_dir)).replace("@SYNAPSE", lab.synapse))
+    theirs = [lab.host_dir / f"backups/synapse_{day}.sql.gz" for day in range(7)]
+    for path in theirs:
+        path.write_text("theirs")
     before = snapshot(lab)
     try:
         done = lab.pulumi("preview", check=False)
         assert done.returncode != 0
         lines = [line.strip() for line in done.stdout.splitlines() if f"- {file}:" in line]
-        assert [line.partition(": ")[2].split(" ")[0] for line in lines] == ["backupDir", "encrypts"]
+        assert [line.partition(": ")[2].split(" ")[0] for line in lines] == ["encrypts", "takes"]
         assert snapshot(lab) == before
-        lab.write_config(backupDir="${OUT}", acceptPlainDumps=True)
-        done = lab.pulumi("preview")
-        told = "if it sends the dumps' directory, it sends our dumps in plain text"
-        assert f"{file}:{len(was.splitlines()) + 1}: uploads (rclone): {told}" in done.stdout
-        assert '/bridges_backup.sh "${OUT-}"' in done.stdout
+
+        lab.write_config(backupDir=str(own), proveBackupScript=False)
+        preview = lab.pulumi("preview").stdout
+        assert f"{file}:7: uploads (rclone), and {own} is not among what it sends" in preview
+        assert f"{file}:6: encrypts (gpg), and our dumps in {own} are plain" in preview
+        lab.pulumi("up", "--yes", "--skip-preview")
+        assert [Path(dump["path"]).parent for dump in lab.outputs()["backups"]] == [own, own]
+        assert not (lab.host_dir / "backups/synapse_ran").exists(), "nothing of his was run"
+        assert all(path.exists() for path in theirs)
+        lines = file.read_text().splitlines()
+        assert lines[2].startswith("# >>> ") and "/mautrix-backup.sh" in lines[3], "first of all"
+        lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+        lab.pulumi("destroy", "--yes", "--skip-preview")
+        assert snapshot(lab) == before and not own.exists()
     finally:
-        lab.write_config()
         file.write_text(was)
+        for path in theirs:
+            path.unlink(missing_ok=True)
+        lab.write_config()
+        shared.spoilt = True
+
+
+def test_somebody_looks_at_the_nightly_dumps(lab: Lab, shared: Shared) -> None:
+    """A cron line that a reinstall removed, a night that failed: preview and status said nothing, for ever."""
+    try:
+        lab.pulumi("up", "--yes", "--skip-preview")
+        quiet = lab.pulumi("preview").stdout
+        assert "dumps of" not in quiet
+        records = lab.host_dir / "bridges/dumps"
+        for name in ("mautrix_signal", "mas"):
+            path = Path((records / f"{name}.made").read_text().strip())
+            old = path.with_name(f"{name}_20260101T030000Z.bridges.sql.gz")
+            path.rename(old)
+            (records / f"{name}.made").write_text(f"{old}\n")
+        (records / "mas.failed").write_text("2026-01-02T03:00:01Z: mas: no whole dump could be made: no room\n")
+        told = lab.pulumi("preview").stdout
+        assert "dumps of mautrix_signal: the newest is " in told and " days old (" in told
+        assert "its last run made none: 2026-01-02T03:00:01Z: mas: no whole dump could be made: no room" in told
+        program = lab.host_dir / "bridges/mautrix-host.pyz"
+        done = subprocess.run(["python3", "-I", program, "status"], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "dumps of mautrix_signal: the newest is " in done.stdout
+        for name in ("mautrix_signal", "mas"):
+            (lab.host_dir / f"backups/{name}_20260101T030000Z.bridges.sql.gz").unlink()
+        assert f"{name}_20260101T030000Z.bridges.sql.gz: is gone: somebody deleted it" in lab.pulumi("preview").stdout
+    finally:
+        shared.spoilt = True

@@ -39,7 +39,7 @@ def spoil(lab: Lab) -> dict[str, str]:
     rewrite(synapse / "doublepuppet.yaml", r"\Z", "# mine\n")
     rewrite(synapse / "homeserver.yaml", r"(?m)^.*# pulumi stack mautrix-signal/lab\n", "")
     rewrite(config, "(?m)^  level: .*$|min_level: .*$", 'min_level: "trace"')
-    rewrite(scripts / "bridges_backup.sh", "days=14", "days=1")
+    rewrite(shared / "mautrix-backup.sh", "days=14", "days=1")
     rewrite(scripts / "pg_backup.sh", r"(?s)# >>> mautrix-signal/lab.*# <<< mautrix-signal/lab[^\n]*\n", "")
     (shared / ".proven.json").unlink()
     lab.psql("drop database mautrix_signal with (force);")
@@ -50,7 +50,7 @@ def spoil(lab: Lab) -> dict[str, str]:
         f"{synapse}/doublepuppet.yaml": changed,
         f"{synapse}/homeserver.yaml": "no longer holds app_service_config_files",
         f"{host}/signal-bridge: config.yaml": changed,
-        f"{scripts}/bridges_backup.sh": changed,
+        f"{shared}/mautrix-backup.sh": changed,
         f"{scripts}/pg_backup.sh": "no longer holds the call of our dump script",
         f"{shared}/.proven.json": gone,
         "role mautrix_signal": gone,

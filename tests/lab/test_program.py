@@ -42,7 +42,7 @@ def test_up_deploys_and_destroy_takes_it_away_without_a_trace(lab: Lab) -> None:
     preview = lab.pulumi("preview")
     assert snapshot(lab) == before, "a preview touches nothing"
     assert "+  - /data/registration.yaml  # pulumi stack mautrix-signal/lab" in preview.stdout
-    assert '/bridges_backup.sh "${BACKUP_DIR-}"' in preview.stdout
+    assert '/mautrix-backup.sh "${BACKUP_DIR-}"' in preview.stdout
 
     up = lab.pulumi("up", "--yes")
     assert "PASS" in up.stdout
@@ -101,7 +101,7 @@ def test_outputs_tell_all_and_mask_secrets(deployed: Lab) -> None:
     assert masked["verdict"] == "PASS"
     assert "!signal login" in masked["nextSteps"] and "@signalbot:echo6.co" in masked["nextSteps"]
     assert masked["servicesEntry"].startswith("## mautrix-signal")
-    assert {dump["database"] for dump in masked["backups"]} == {"synapse", "mas", "mautrix_signal"}
+    assert {dump["database"] for dump in masked["backups"]} == {"mas", "mautrix_signal"}
 
 
 def test_the_files_have_the_right_owner_and_mode(deployed: Lab) -> None:

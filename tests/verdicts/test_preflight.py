@@ -33,11 +33,11 @@ def test_the_plan_s_host_has_no_problems() -> None:
 
 def test_the_changes_are_what_up_will_write() -> None:
     homeserver, script, new = verdict(healthy()).changes
-    assert new == "a new file, /opt/matrix/scripts/mautrix-bridges_backup.sh (0700): makes the dumps"
+    assert new == "a new file, /opt/matrix/mautrix-bridges/mautrix-backup.sh (0700): makes the dumps, in ${BACKUP_DIR}"
     assert "+++ " in homeserver and "/opt/matrix/synapse/homeserver.yaml" in homeserver
     assert any(line.startswith("+") and "- /data/registration.yaml" in line for line in homeserver.splitlines())
     assert not [line for line in homeserver.splitlines() if line.startswith("-") and not line.startswith("---")]
-    assert "/opt/matrix/scripts/pg_backup.sh" in script and "mautrix-bridges_backup.sh" in script
+    assert "/opt/matrix/scripts/pg_backup.sh" in script and "mautrix-backup.sh" in script
 
 
 def test_a_deployed_host_has_nothing_to_change() -> None:
@@ -294,16 +294,6 @@ REFUSALS: list[tuple[Change, str]] = [
         "/opt/matrix/synapse/doublepuppet.yaml: exists and belongs to the stack other/x: set another doublepuppetFile",
     ),
     (
-        _set("dump_script", OwnFile("", 0, 0)),
-        "/opt/matrix/scripts/mautrix-bridges_backup.sh: exists and was not made by this stack: set another sharedDir, "
-        "whose name it has",
-    ),
-    (
-        _set("dump_script", OwnFile("other/x", 0, 0)),
-        "/opt/matrix/scripts/mautrix-bridges_backup.sh: exists and belongs to the stack other/x: set another "
-        "sharedDir, whose name it has",
-    ),
-    (
         _other(id="signal"),
         "registration /data/irc.yaml: has the id signal too: Synapse would not start: remove one of the two"
         f"{ADOPTION_ADVICE}",
@@ -373,7 +363,7 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("backup_dir.free", 30 * 2**20),
-        "disk: 30 MiB free in /opt/matrix/backups: the dumps may need 638: make room",
+        "disk: 30 MiB free beside /opt/matrix/scripts/pg_backup.sh: the dumps may need 638: make room",
     ),
     (
         _set("homeserver", None),
@@ -382,7 +372,8 @@ REFUSALS: list[tuple[Change, str]] = [
     (_set("homeserver.text", None), "/opt/matrix/synapse/homeserver.yaml: is not UTF-8 text: convert it"),
     (
         _set("backup_script.foreign", "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`"),
-        "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`",
+        "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`; or `pulumi config set "
+        "backupScript none`, and cron runs our dump script instead",
     ),
     (
         _set("backup_script.writable", False),
@@ -447,10 +438,11 @@ def test_an_upload_in_the_backup_script_is_a_warning_with_its_line() -> None:
 
 
 def test_without_a_backup_script_there_is_nothing_to_edit() -> None:
-    found = verdict(_set("backup_script", None)(healthy()), backupScript="none", backupDir="/srv/dumps")
+    facts = replace(healthy(), backup_script=None, backup_edited="")
+    found = verdict(facts, backupScript="none", backupDir="/srv/dumps")
     assert found.problems == ()
     assert len(found.changes) == 2 and "homeserver.yaml" in found.changes[0]
-    assert "/opt/matrix/mautrix-bridges/mautrix-bridges_backup.sh" in found.changes[1]
+    assert "/opt/matrix/mautrix-bridges/mautrix-backup.sh" in found.changes[1]
 
 
 def test_all_problems_are_reported_together() -> None:
@@ -608,10 +600,10 @@ DRIFTS: list[tuple[Change, str, set[str]]] = [
         "container mautrix-signal: is not in the network matrix-net: `up` replaces it",
         {"ready"},
     ),
-    (_set("dump_script", None), f"/opt/matrix/scripts/mautrix-bridges_backup.sh: {GONE}", set()),
+    (_set("dump_script", None), f"/opt/matrix/mautrix-bridges/mautrix-backup.sh: {GONE}", set()),
     (
         _set("dump_script", OwnFile(STACK, 0, 0, changed=True)),
-        f"/opt/matrix/scripts/mautrix-bridges_backup.sh: {CHANGED}",
+        f"/opt/matrix/mautrix-bridges/mautrix-backup.sh: {CHANGED}",
         set(),
     ),
     (
@@ -890,7 +882,10 @@ def test_a_synapse_that_an_ended_run_left_down_does_not_stop_the_run_that_mends_
             _set("docker_free", 500 * 2**20),
             "disk: 500 MiB free for Docker: the bridges' images and temporary files may need 2648",
         ),
-        (_set("backup_dir.free", 300 * 2**20), "disk: 300 MiB free in /opt/matrix/backups: the dumps may need 638"),
+        (
+            _set("backup_dir.free", 300 * 2**20),
+            "disk: 300 MiB free beside /opt/matrix/scripts/pg_backup.sh: the dumps may need 638",
+        ),
     ],
 )
 def test_a_disk_that_may_be_too_small_is_reported_with_numbers(change: Change, line: str) -> None:
@@ -905,11 +900,22 @@ def test_the_archive_s_disk_is_looked_at_where_the_archive_goes() -> None:
     assert "disk:" not in " ".join(verdict(facts).warnings)
 
 
-def test_where_only_the_script_knows_its_directory_its_own_place_is_measured_and_said() -> None:
-    facts = replace(_set("backup_dir.free", 300 * 2**20)(healthy()), dumps_path="")
-    assert (
-        "disk: 300 MiB free beside /opt/matrix/scripts/pg_backup.sh: the dumps may need 638" in verdict(facts).warnings
-    )
+def test_the_disk_of_a_directory_of_their_own_is_measured_and_said() -> None:
+    found = verdict(_set("backup_dir.free", 300 * 2**20)(healthy()), backupDir="/var/backups/mautrix-bridges")
+    assert "disk: 300 MiB free in /var/backups/mautrix-bridges: the dumps may need 638" in found.warnings
+
+
+@pytest.mark.parametrize("name", ["synapse_20260101_030000.sql.gz", "notes.txt"])
+def test_a_directory_for_our_dumps_that_holds_other_files_is_refused(name: str) -> None:
+    """Its owner's clean-up would count ours with his, and delete his."""
+    own = "mas_20260101T030000Z.mautrix-bridges.sql.gz"
+    dashed = "mautrix-signal_20260101T030000Z.mautrix-bridges.sql.gz.age"
+    facts = _set("backup_dir.entries", (own, dashed, ".mautrix-bridges.a1B2c3D4", "lost+found"))(healthy())
+    assert verdict(facts, backupDir="/srv/dumps").problems == ()
+    facts = _set("backup_dir.entries", (own, name))(healthy())
+    (problem,) = verdict(facts, backupDir="/srv/dumps").problems
+    assert problem.startswith(f"backupDir: /srv/dumps holds files that are no dumps of ours ({name}): set one that is")
+    assert verdict(facts).problems == (), "beside the script's own dumps, others are what is there"
 
 
 # several bridges -------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ too old and not told, a monitoring program that is given another exit code than 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -14,13 +14,12 @@ from documents.marks import owner_comment
 from documents.places import Database
 from verdicts.exit_codes import explain_exit_code
 from verdicts.host_facts.bridge import BridgeStatus
-from verdicts.status.dumps import rate_dump_age
 from verdicts.status.evaluation import evaluate_status, find_doubts, find_status_warnings, report_unreadable_status
 from verdicts.status.facts import (
     BackupCall,
     BridgeStatusFacts,
     DumpFacts,
-    GoodDump,
+    Health,
     HomeserverEntries,
     NewestArchive,
     PostgresRights,
@@ -33,14 +32,13 @@ from verdicts.status.table import format_status
 STACK, NOW = "mautrix-signal/contabo", 1_800_000_000.0
 ARCHIVE = "/opt/matrix/archives/mautrix-signal-20270105T080000Z.tar.gz"
 HOMESERVER, SCRIPT = "/opt/matrix/synapse/homeserver.yaml", "/opt/matrix/scripts/pg_backup.sh"
-DUMP_SCRIPT = "/opt/matrix/scripts/mautrix-bridges_backup.sh"
+DUMP_SCRIPT = "/opt/matrix/mautrix-bridges/mautrix-backup.sh"
 RUNNING = BridgeStatus(container="running", ready=True, ping="200", image="example/signal:1")
 
 
 def dump(database: str, age: float = 7 * HOUR, **changed: Any) -> DumpFacts:
     path = f"/opt/matrix/backups/{database}_20270115T010000Z.mautrix-bridges.sql.gz"
-    good = GoodDump(path, NOW - age, "unpacks, and is whole")
-    return replace(DumpFacts(database, "/opt/matrix/backups", good), **changed)
+    return replace(DumpFacts(database, path, NOW - age, "unpacks, and is whole"), **changed)
 
 
 def bridge(**changed: Any) -> BridgeStatusFacts:
@@ -190,44 +188,44 @@ def test_a_registration_that_is_gone_is_critical_even_while_all_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "level"),
+    ("changed", "level", "text"),
     [
-        (0, 0), (-60, 0), (26 * HOUR, 0), (26 * HOUR + 1, 1), (3 * DAY, 1), (3 * DAY + 1, 2), (None, 2),
-    ],
-)  # fmt: skip
-def test_a_dump_warns_after_26_hours_and_is_critical_after_3_days_or_if_there_is_none(
-    age: float | None, level: int
-) -> None:
-    assert rate_dump_age(age) == level
-    found = dump("mautrix_signal", age) if age is not None else dump("mautrix_signal", good=None)
-    told = of_bridge(dump=found)
-    assert [each for each, _ in told] == [level] * bool(level)
-    assert all(text.startswith("dumps of mautrix_signal: ") and SCRIPT in text for _, text in told)
-    assert [each for each, _ in findings(stack(dumps=(replace(found, database="mas"),)))] == [level] * bool(level)
-
-
-@given(st.floats(0, 30 * DAY), st.floats(0, 30 * DAY))
-def test_an_older_dump_is_never_better(one: float, other: float) -> None:
-    assert rate_dump_age(min(one, other)) <= rate_dump_age(max(one, other)) <= rate_dump_age(None)
-
-
-def test_a_damaged_dump_is_told_beside_the_good_one_before_it() -> None:
-    ((level, text),) = of_bridge(dump=dump("mautrix_signal", damaged=("/b/new.sql.gz: not a whole dump",)))
-    assert level is Level.WARNING and "a newer one is not good: /b/new.sql.gz: not a whole dump" in text
-
-
-@pytest.mark.parametrize(
-    ("found", "text"),
-    [
-        (DumpFacts("mautrix_signal"), f"only {SCRIPT} knows its directory for them: set backupDir"),
-        (DumpFacts("mautrix_signal", "/b", error="/b: Permission denied"), "not known: /b: Permission denied"),
+        ({"age": 0}, 0, ""),
+        ({"age": -60}, 0, ""),
+        ({"age": 36 * HOUR}, 0, ""),
+        ({"age": 36 * HOUR + 1}, 1, "the newest is 36 h old (/opt/matrix/backups/"),
+        (
+            {"age": 20 * DAY},
+            1,
+            "the newest is 20 days old (/opt/matrix/backups/mautrix_signal_20270115T010000Z.",
+        ),
+        ({"path": ""}, 1, f"none was made: run {SCRIPT} once, see what it says, and whether cron runs it"),
+        ({"fault": "/b/x.sql.gz: is gone"}, 1, "the newest is not good: /b/x.sql.gz: is gone: run"),
+        (
+            {"failed": "2027-01-15T03:00:01Z: no room"},
+            1,
+            "7 h old; its last run made none: 2027-01-15T03:00:01Z: no",
+        ),
+        ({"failed": "2027: no room", "age": 3 * DAY}, 1, "3 days old (/opt"),
+        ({"error": "/b: Permission denied"}, 1, "not known: /b: Permission denied"),
     ],
 )
-def test_dumps_that_cannot_be_seen_are_a_warning_and_not_taken_for_none(found: DumpFacts, text: str) -> None:
-    ((level, told),) = of_bridge(dump=found)
-    assert level is Level.WARNING and text in told
+def test_a_dump_that_is_old_gone_or_was_not_made_is_a_warning_with_its_reason(
+    changed: dict[str, Any], level: int, text: str
+) -> None:
+    """A cron line that a reinstall removed: nobody knew for three weeks."""
+    found = dump("mautrix_signal", **changed)
+    told = of_bridge(dump=found)
+    assert [each for each, _ in told] == [level] * bool(level)
+    assert all(words.startswith("dumps of mautrix_signal: ") and text in words for _, words in told)
+    assert all(changed.get("failed", "") in words for _, words in told)
+    assert [each for each, _ in findings(stack(dumps=(replace(found, database="mas"),)))] == [level] * bool(level)
     (row,) = evaluate_status(stack(bridges=(bridge(dump=found),))).bridges
-    assert row.cells[4] == "not known"
+    assert row.level == level
+    if changed.get("error"):
+        assert row.cells[4] == "not known"
+    health = {field.name: getattr(stack(dumps=(found,)), field.name) for field in fields(Health)}
+    assert len([line for line in find_status_warnings(Health(**health)) if line.startswith("dumps of")]) == level
 
 
 def test_the_cause_is_told_before_the_bridges_that_suffer_from_it() -> None:

@@ -144,9 +144,9 @@ class HostFacts:
     (both by name); `workers` are those of the settings, by name; `doublepuppet` is the registration for double
     puppeting.
 
-    Dumps: `backup_syntax` is the interpreter's error in the edited script, as `LINE: reason: fix`; `dump_script`
-    is ours, and `schedule` is what runs it; `dumps_path` is where the nightly
-    dumps go ("": only the script knows; then `backup_dir` is the script's directory).
+    Dumps: `backup_edited` is the operator's script as `up` will write it ("": it cannot), `backup_syntax` its
+    interpreter's error in that, as `LINE: reason: fix`; `dump_script` is ours, and `schedule` runs it where no script
+    does; `backup_dir` is where the dumps go, or the script's directory where only the script knows.
 
     `directory` is the stack's own; `bridges` are in the
     settings' order; `leaving_containers` are containers of this stack whose bridge is no longer in the settings.
@@ -173,12 +173,12 @@ class HostFacts:
     synapse_url: str
     synapse_silent: str
     backup_script: Optional[File]
+    backup_edited: str
     backup_syntax: str
     dump_script: Optional[OwnFile]
     schedule: ScheduleFacts
     directory: Directory
     synapse_dir: Directory
-    dumps_path: str
     backup_dir: Directory
     doublepuppet: Optional[OwnFile]
     leaving_containers: tuple[str, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from documents.backup.dump_script import is_dump_name
 from documents.places import Deployment
 from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
@@ -32,6 +33,15 @@ def check_directories(facts: HostFacts, deployment: Deployment) -> Iterator[str]
     ):
         if directory.fault:
             yield f"{directory.fault} (setting {key})"
+
+
+def find_files_among_dumps(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """Files in the directory for our dumps that are none: somebody else may clean it up, and take ours for his."""
+    others = [name for name in facts.backup_dir.entries if not is_dump_name(name)]
+    if others and deployment.backup.has_own_directory:
+        names = f"{', '.join(others[:3])}{', …' if len(others) > 3 else ''}"
+        fix = "set one that is for our dumps alone, such as /var/backups/mautrix-bridges"
+        yield f"backupDir: {deployment.backup.directory} holds files that are no dumps of ours ({names}): {fix}"
 
 
 def check_moves(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
@@ -67,7 +77,8 @@ def find_full_disks(facts: HostFacts, settings: Settings, deployment: Deployment
     needs = [("for Docker", facts.docker_free, "the bridges' images and temporary files", size)]
     dumped = (settings.synapse_database, *(database.database for database in deployment.dumped_databases))
     size = sum(sizes.get(name, 0) for name in dumped)
-    place = f"in {facts.dumps_path}" if facts.dumps_path else f"beside {deployment.backup.script}"
+    backup = deployment.backup
+    place = f"in {backup.directory}" if backup.has_own_directory else f"beside {backup.script}"
     needs.append((place, facts.backup_dir.free, "the dumps", size // 2 + SPARE_BYTES))
     for bridge, found in bridges:
         size, place = sizes.get(bridge.place.database.database, 0), f"in {bridge.archive.directory}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from documents.backup.script_check import find_uploads
 from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts, OwnFile
 from verdicts.preflight.observed import ObservedBridge
@@ -57,8 +56,7 @@ def _check_file(path: str, file: OwnFile | None, again: str) -> Iterator[str]:
 def _check_shared_directory(facts: HostFacts, deployment: Deployment, again: str) -> Iterator[str]:
     directory = deployment.shared_directory
     names = {"deployed.json": "`status` knows nothing without it"}
-    uploads = find_uploads((facts.backup_script and facts.backup_script.text) or "")
-    if deployment.backup.directory.startswith("/") or not uploads:  # else the proof's dumps were not kept
+    if deployment.backup.has_own_directory or deployment.backup.proves_script:  # else the proof's dumps were not kept
         names[".proven.json"] = "a destroy does not know the dumps of the proof without it"
     if not facts.directory.entries:
         yield f"{directory}: is empty or missing: if somebody removed it, {again}"

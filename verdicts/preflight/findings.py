@@ -9,7 +9,13 @@ from documents.places import Deployment
 from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.bridge import check_bridge, find_bridge_warnings, next_attempt
-from verdicts.preflight.disks import check_directories, check_moves, find_full_disks, find_left_archives
+from verdicts.preflight.disks import (
+    check_directories,
+    check_moves,
+    find_files_among_dumps,
+    find_full_disks,
+    find_left_archives,
+)
 from verdicts.preflight.drift import Drift, find_drift
 from verdicts.preflight.keys import LivingKey, find_living_key
 from verdicts.preflight.observed import ObservedBridge
@@ -73,6 +79,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *(line for bridge in bridges for line in check_bridge(bridge, settings)),
             *check_directories(facts, deployment),
             *check_moves(facts, deployment),
+            *find_files_among_dumps(facts, deployment),
             *(f"{line}: make room" for line, certain in disks if certain),
             *(line for edit in edits for line in edit.problems),
         ),
@@ -100,7 +107,7 @@ def _find_interrupted_run(facts: HostFacts, deployment: Deployment) -> Iterator[
 
 def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:
     if facts.dump_script is None:
-        yield f"a new file, {deployment.dump_script} (0700): makes the dumps"
+        yield f"a new file, {deployment.dump_script} (0700): makes the dumps, in {deployment.backup.directory}"
     yield from describe_new_schedule(facts.schedule, deployment)
     yield from filter(None, map(describe_change, bridges))
     for name in facts.leaving_containers:

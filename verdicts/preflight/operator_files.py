@@ -59,18 +59,20 @@ def check_backup_script_file(facts: HostFacts, deployment: Deployment) -> FileEd
         return FileEdit(path, problems)
     check = check_backup_script(file.text, deployment)
     if file.foreign:
-        problems = (*problems, file.foreign)
+        fix = "or `pulumi config set backupScript none`, and cron runs our dump script instead"
+        problems = (*problems, f"{file.foreign}; {fix}")
     if facts.backup_syntax:
         problems = (*problems, f"{path}:{facts.backup_syntax}")
     missing = () if check.has_call else ("the call of our dump script",)
-    change = make_diff(file.text, check.edited, path, ours=True) if check.edited else ""
+    change = make_diff(file.text, facts.backup_edited, path, ours=True) if facts.backup_edited else ""
     return FileEdit(path, (*problems, *check.problems), check.warnings, missing, change)
 
 
 def _check_file(path: str, key: str, file: File | None) -> Iterator[str]:
     """Whether the file can be read and replaced. `key` is the setting that says where it is."""
     if file is None:
-        yield f"{path}: no such file on the host: check the setting {key}"
+        without = " (none: you have no such script)" if key == "backupScript" else ""
+        yield f"{path}: no such file on the host: check the setting {key}{without}"
     elif file.error:
         yield f"{path}: cannot be read: {file.error}: check the setting {key}"
     elif file.text is None:

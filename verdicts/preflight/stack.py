@@ -58,8 +58,6 @@ def check_own_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     """Somebody else's directory or file in the place of one that the bridges share."""
     stack, registration = deployment.stack, facts.doublepuppet
     yield from check_directory(deployment.shared_directory, facts.directory, stack, "sharedDir")
-    owner = facts.dump_script.stack if facts.dump_script else None
-    yield from check_owner(deployment.dump_script, owner, stack, "sharedDir, whose name it has")
     yield from check_schedule_owners(facts.schedule, deployment)
     owner = registration.stack if registration else None
     yield from check_owner(deployment.doublepuppet_path, owner, stack, "doublepuppetFile")

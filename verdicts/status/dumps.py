@@ -3,51 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Optional
 
 from verdicts.status.facts import BackupCall, DumpFacts, Health, StatusFacts
-from verdicts.status.report import DAY, HOUR, REAPPLY, Finding, Level, Row, critical, describe_age, warning
+from verdicts.status.report import HOUR, REAPPLY, Finding, Row, describe_age, warning
 
-DUMP_WARNING = 26 * HOUR  # a nightly dump is a day old before the next one, which may take its time
-DUMP_CRITICAL = 3 * DAY
+OLD = 36 * HOUR  # a nightly dump is a day old before the next one, which may take its time
 
 
 def build_dump_row(dump: DumpFacts, facts: StatusFacts) -> Row:
-    path = f": {dump.good.path}" if dump.good else ""
-    words = f"{describe_dump(dump, facts.read_at)}{path}"
+    words = f"{describe_dump(dump, facts.read_at)}{f': {dump.path}' if dump.path else ''}"
     return Row(f"dump of {dump.database}", (words,), tuple(check_dumps(dump, facts)))
 
 
 def describe_dump(dump: DumpFacts, now: float) -> str:
-    if dump.error or not dump.directory:
+    if dump.error:
         return "not known"
-    return f"{describe_age(now - dump.good.made_at)} old" if dump.good else "none"
-
-
-def rate_dump_age(age: Optional[float]) -> Level:
-    """How bad the age (seconds) of the last good dump is; None: there is no good dump."""
-    if age is None or age > DUMP_CRITICAL:
-        return Level.CRITICAL
-    return Level.WARNING if age > DUMP_WARNING else Level.OK
+    if dump.fault:
+        return "not good"
+    return f"{describe_age(now - dump.made_at)} old" if dump.path else "none"
 
 
 def check_dumps(dump: DumpFacts, facts: Health) -> Iterator[Finding]:
-    subject, script = f"dumps of {dump.database}", facts.nightly_script
+    """No more than a warning: nothing is dead yet."""
+    subject, script, age = f"dumps of {dump.database}", facts.nightly_script, facts.read_at - dump.made_at
+    reason = f"; its last run made none: {dump.failed}" if dump.failed else ""
     if dump.error:
         yield warning(f"{subject}: not known: {dump.error}")
-    elif not dump.directory:
-        fix = "set backupDir to an absolute path, and status watches them"
-        yield warning(f"{subject}: only {script} knows its directory for them: {fix}")
-    elif dump.good is None:
-        fix = f"run {script} and see what it says, then whether cron runs it"
-        yield critical(f"{subject}: no good one is in {dump.directory}: {fix}")
-    else:
-        age = facts.read_at - dump.good.made_at
-        level, fix = rate_dump_age(age), f"see whether cron runs {script}, and what that says"
-        if level is not Level.OK:
-            yield Finding(level, f"{subject}: the last good one is {describe_age(age)} old ({dump.good.path}): {fix}")
-    for damaged in dump.damaged:
-        yield warning(f"{subject}: a newer one is not good: {damaged}: make another, then remove it")
+    elif not dump.path:
+        yield warning(
+            f"{subject}: none was made{reason}: run {script} once, see what it says, and whether cron runs it"
+        )
+    elif dump.fault:
+        yield warning(f"{subject}: the newest is not good: {dump.fault}{reason}: run {script}, and see what changes it")
+    elif age > OLD:
+        fix = f"see whether cron runs {script}, and what that says"
+        yield warning(f"{subject}: the newest is {describe_age(age)} old ({dump.path}){reason}: {fix}")
+    elif reason:
+        yield warning(f"{subject}: the newest is {describe_age(age)} old{reason}: run {script}, and see what it says")
 
 
 def build_backup_row(backup: BackupCall, stack: str) -> Row:

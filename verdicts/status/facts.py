@@ -10,23 +10,17 @@ from verdicts.host_facts.bridge import BridgeStatus
 
 
 @dataclass(frozen=True)
-class GoodDump:
-    """The newest intact dump of a database. `proof`: what shows that it is intact."""
-
-    path: str
-    made_at: float
-    proof: str
-
-
-@dataclass(frozen=True)
 class DumpFacts:
-    """The dumps of one database in the `directory` where our dump script puts them ("": not known). `damaged`: newer
-    dumps than the good one that are not intact, as "PATH: why". `error`: why the dumps could not be read."""
+    """The newest dump of a database, as our dump script noted it. `path`: "" if it made none; `made_at`: by its name;
+    `fault`: why it is of no use now, `proof`: else what shows that it is whole. `failed`: time and reason of the last
+    run, if that made no dump. `error`: why nothing is known."""
 
     database: str
-    directory: str = ""
-    good: Optional[GoodDump] = None
-    damaged: tuple[str, ...] = ()
+    path: str = ""
+    made_at: float = 0.0
+    proof: str = ""
+    fault: str = ""
+    failed: str = ""
     error: str = ""
 
 
