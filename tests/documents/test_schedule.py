@@ -16,7 +16,7 @@ from documents.places import Deployment
 from tests.facts import STACK, whole
 
 OWN = {"backupScript": "none", "backupDir": "/var/backups/mautrix-bridges"}
-SCRIPT = "/opt/matrix/mautrix-bridges/mautrix-bridges_backup.sh"
+SCRIPT = "/opt/matrix/mautrix-bridges/mautrix-backup.sh"
 # What the settings sharedDir and backupDir may both hold, but the slash.
 NAMES = st.text(st.sampled_from("aZ0_-.%$#@+={}[]~!^é"), min_size=1).filter(lambda name: name not in (".", ".."))
 

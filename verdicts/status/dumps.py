@@ -31,12 +31,12 @@ def check_dumps(dump: DumpFacts, facts: Health) -> Iterator[Finding]:
         yield warning(f"{subject}: not known: {dump.error}")
     elif not dump.path:
         yield warning(
-            f"{subject}: none was made{reason}: run {script} once, see what it says, and whether cron runs it"
+            f"{subject}: none was made{reason}: run {script} once, see what it says, and whether it runs at night"
         )
     elif dump.fault:
         yield warning(f"{subject}: the newest is not good: {dump.fault}{reason}: run {script}, and see what changes it")
     elif age > OLD:
-        fix = f"see whether cron runs {script}, and what that says"
+        fix = f"see whether {script} runs at night, and what it says"
         yield warning(f"{subject}: the newest is {describe_age(age)} old ({dump.path}){reason}: {fix}")
     elif reason:
         yield warning(f"{subject}: the newest is {describe_age(age)} old{reason}: run {script}, and see what it says")
