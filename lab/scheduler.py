@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -23,10 +24,12 @@ from lab.place import Place
 CLONE_NEWNS = 0x00020000  # sched.h
 SYSTEMD = Path("/run/systemd")
 # Nothing of the machine's is run: its crontab and its users' are hidden, and so is the lock of the cron that it has.
-_CRON = (
-    "mount --bind /dev/null /etc/crontab && mount -t tmpfs tmpfs /var/spool/cron && mount -t tmpfs tmpfs /run && "
-    'mount -t tmpfs tmpfs /dev/shm && exec faketime -f "$0" cron -f'
-)
+# /dev/shm is where faketime notes the clock.
+_CRON = """
+mount --bind /dev/null /etc/crontab && mount -t tmpfs tmpfs /var/spool/cron && mount -t tmpfs tmpfs /dev/shm &&
+mount --bind /run /mnt && mount -t tmpfs tmpfs /run && ln -s /mnt/* /run && rm -f /run/crond.pid &&
+exec faketime -f "$0" cron -f
+"""
 
 
 @contextmanager
@@ -46,7 +49,7 @@ def private_cron_directory(place: Place) -> Iterator[Path]:
         _call("setns", old, CLONE_NEWNS)
         os.close(old)
         os.chdir(here)
-        directory.rmdir()
+        shutil.rmtree(directory)
 
 
 @contextmanager
