@@ -91,12 +91,13 @@ class BridgePlace:
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """`script` is the operator's ("": none), which `up` runs once if `proves_script`; `directory` is an absolute path,
-    or an expression of that script, like ${BACKUP_DIR}; dumps older than `days` are deleted; each dump is piped through
-    the command `filter` ("": none) and gets `suffix` behind its name; `accept_plain`: whether dumps may be plain
-    although the operator's are encrypted."""
+    """`script` is the operator's, which `up` runs once if `proves_script`; "": none, and the host runs our dump script
+    each night at `time`, HH:MM by its clock. `directory` is an absolute path, or an expression of that script, like
+    ${BACKUP_DIR}; dumps older than `days` are deleted; each dump is piped through the command `filter` ("": none) and
+    gets `suffix` behind its name; `accept_plain`: whether dumps may be plain although the operator's are encrypted."""
 
     script: str
+    time: str
     proves_script: bool
     directory: str
     days: int

@@ -124,6 +124,9 @@ class Settings:
         )
     )
     backup_script: str = checked_by(values.script_or_none)
+    backup_time: str = checked_by(
+        values.matching(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", "a time of the host's clock from 00:00 to 23:59, as 03:30")
+    )
     backup_dir: str = checked_by(
         values.matching(
             r"[/$][^\s\"'`\\;|&()<>*?]+", "an absolute path, or a variable of the backup script like ${BACKUP_DIR}"
@@ -213,6 +216,7 @@ class Settings:
             ),
             backup=BackupPlan(
                 script="" if self.backup_script == "none" else self.backup_script,
+                time=self.backup_time,
                 proves_script=self.prove_backup_script,
                 directory=self.backup_dir,
                 days=self.backup_days,

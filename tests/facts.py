@@ -21,7 +21,7 @@ from documents.places import BridgeDeployment, Deployment
 from settings.fields import Settings
 from settings.reader import parse
 from verdicts.host_facts.docker import Container, IdRange, Mount
-from verdicts.host_facts.host import BridgeFacts, Directory, File, HostFacts, OwnFile, PostgresFacts
+from verdicts.host_facts.host import BridgeFacts, Directory, File, HostFacts, OwnFile, PostgresFacts, ScheduleFacts
 from verdicts.host_facts.synapse import SynapseFacts
 
 ROOT = Path(__file__).parent.parent
@@ -177,6 +177,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         backup_edited=backup_script.add_call(BACKUP_SCRIPT, backup_script.dump_call_of(whole())),
         backup_syntax="",
         dump_script=None,
+        schedule=ScheduleFacts(),
         directory=_directory(),
         synapse_dir=_directory(entries=("homeserver.yaml",)),
         backup_dir=_directory(),

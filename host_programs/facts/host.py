@@ -24,6 +24,7 @@ from host_programs.facts import bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
+from host_programs.facts.scheduler import read_schedule
 from host_programs.files import safe_files
 from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.messages import ScriptError
@@ -81,6 +82,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
         )
         answer = pool.submit(synapse.read_answer, server)
         edit = pool.submit(_edit_script, deployment, script)
+        schedule = pool.submit(read_schedule, deployment)
         workers = {name: pool.submit(inspect_worker, name, server) for name in server.workers}
         context = pool.submit(docker.run_docker, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
         daemon = pool.submit(docker_facts.read_daemon)
@@ -121,6 +123,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
             backup_edited=edit.result()[0],
             backup_syntax=edit.result()[1],
             dump_script=read_own_file(Path(deployment.dump_script), parse_dump_script_owner),
+            schedule=schedule.result(),
             directory=read_directory(deployment.shared_directory),
             synapse_dir=read_directory(server.directory, foreign=True),
             backup_dir=(

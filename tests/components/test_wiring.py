@@ -26,7 +26,7 @@ from tests.components.recorder import COMMAND, Recording, Resource, Stopped, rec
 from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
 from verdicts.host_facts.docker import IdRange
-from verdicts.host_facts.host import HostFacts, OwnFile
+from verdicts.host_facts.host import HostFacts, OwnFile, ScheduleFacts
 
 WHATSAPP, CUSTOM = {"kind": "whatsapp"}, {
     "kind": "custom", "name": "irc", "network": "IRC", "image": "example.org/irc:v1.2.3", "port": 29343,
@@ -376,6 +376,34 @@ def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recor
     again = record(facts.deployed(), facts.defaults())
     for name in ("mautrix-signal-role", "mautrix-signal-database"):
         assert again[name].options.importId == "mautrix_signal", "ours, though no state holds it: taken over"
+
+
+def test_what_the_host_has_runs_the_dumps_and_no_line_is_left_to_the_operator() -> None:
+    """The output told him to add a line to cron, beside a file of ours that runs the same."""
+    config = {**facts.defaults(), "backupScript": "none", "backupDir": "/srv/dumps", "backupTime": "04:45"}
+    made = {
+        scheduler: record(replace(facts.healthy(), schedule=ScheduleFacts(scheduler)), config)
+        for scheduler in ("cron", "systemd", "")
+    }
+    for scheduler, names in (
+        ("cron", ["mautrix-bridges_backup"]),
+        ("systemd", ["mautrix-bridges_backup.service", "mautrix-bridges_backup.timer"]),
+        ("", []),
+    ):
+        for told in (
+            arguments(made[scheduler], "backup-script")["schedule"],
+            arguments(made[scheduler], "host-cleanup")["backup"]["schedule"],
+        ):
+            assert [file["path"].rpartition("/")[2] for file in told if file["text"]] == names
+            assert len(told) == 3, "a removal knows all of them, whatever the host has by then"
+    lines = {scheduler: value_of(found.outputs["backupCron"]) for scheduler, found in made.items()}
+    assert lines == {
+        "cron": "",
+        "systemd": "",
+        "": "45 4 * * * root /opt/matrix/mautrix-bridges/mautrix-backup.sh /srv/dumps >/dev/null",
+    }
+    beside = record(replace(facts.healthy(), schedule=ScheduleFacts()), facts.defaults())
+    assert value_of(beside.outputs["backupCron"]) == "", "his own script calls it"
 
 
 def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:

@@ -14,7 +14,7 @@ from documents.timestamps import rfc3339_seconds
 from tests.facts import BACKUP_SCRIPT, HOMESERVER, KEY, LABELS, STACK, container, deployed, healthy, settings, whole
 from tests.facts import changed as but
 from verdicts.host_facts.archive import ArchiveFacts, Manifest
-from verdicts.host_facts.host import HostFacts, OwnFile, PostgresFacts
+from verdicts.host_facts.host import HostFacts, OwnFile, PostgresFacts, ScheduleFacts
 from verdicts.host_facts.synapse import Registration, SynapseFacts, Worker, WorkerFacts
 from verdicts.preflight.findings import BridgeFindings, Findings, preflight
 from verdicts.preflight.keys import LivingKey
@@ -378,7 +378,7 @@ REFUSALS: list[tuple[Change, str]] = [
     (
         _set("backup_script.foreign", "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`"),
         "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`; or `pulumi config set "
-        "backupScript none`, and cron runs our dump script instead",
+        "backupScript none`, and the host runs our dump script by itself",
     ),
     (
         _set("backup_script.writable", False),
@@ -442,12 +442,71 @@ def test_an_upload_in_the_backup_script_is_a_warning_with_its_line() -> None:
     assert [told for told in found.warnings if told.startswith(f"/opt/matrix/scripts/pg_backup.sh:{line}: ")]
 
 
-def test_without_a_backup_script_there_is_nothing_to_edit() -> None:
-    facts = replace(healthy(), backup_script=None, backup_edited="")
-    found = verdict(facts, backupScript="none", backupDir="/srv/dumps")
+CRON_FILE = "/etc/cron.d/mautrix-bridges_backup"
+TIMER, SERVICE = (f"/etc/systemd/system/mautrix-bridges_backup.{kind}" for kind in ("timer", "service"))
+OURS = OwnFile(STACK, 0, 0)
+
+
+def without_script(
+    facts: HostFacts, scheduler: str, files: Mapping[str, OwnFile] | None = None, **more: Any
+) -> Findings:
+    """The verdict on a host without a script of the operator's, with what may run ours there."""
+    schedule = ScheduleFacts(scheduler, dict(files or {}), **more)
+    facts = replace(facts, backup_script=None, backup_edited="", schedule=schedule)
+    return verdict(facts, backupScript="none", backupDir="/srv/dumps")
+
+
+@pytest.mark.parametrize(("scheduler", "path"), [("cron", CRON_FILE), ("systemd", TIMER)])
+def test_without_a_backup_script_a_new_file_has_the_host_make_the_dumps(scheduler: str, path: str) -> None:
+    found = without_script(healthy(), scheduler)
     assert found.problems == ()
-    assert len(found.changes) == 2 and "homeserver.yaml" in found.changes[0]
-    assert "/opt/matrix/mautrix-bridges/mautrix-backup.sh" in found.changes[1]
+    homeserver, dump_script, schedule = found.changes
+    assert "homeserver.yaml" in homeserver
+    assert "/opt/matrix/mautrix-bridges/mautrix-backup.sh" in dump_script
+    assert schedule == f"a new file, {path}: the host makes the dumps each night at 03:30"
+    assert not [line for line in found.warnings if "dumps at night" in line]
+
+
+def test_without_anything_that_runs_them_the_line_is_told() -> None:
+    """`up` said success, and no dump was ever made again."""
+    found = without_script(healthy(), "")
+    assert found.problems == () and len(found.changes) == 2
+    (told,) = [line for line in found.warnings if line.startswith("backupScript: none, and neither a cron that reads")]
+    line = "30 3 * * * root /opt/matrix/mautrix-bridges/mautrix-backup.sh /srv/dumps >/dev/null"
+    assert told.endswith(f"nothing makes the dumps at night: have something there run what this line does: {line}")
+
+
+@pytest.mark.parametrize("path", [CRON_FILE, TIMER, SERVICE])
+@pytest.mark.parametrize("stack", ["", "other/x"])
+def test_a_file_of_somebody_else_s_in_the_place_of_the_schedule_is_refused(path: str, stack: str) -> None:
+    """Two stacks whose sharedDir have one name: the second would take the first one's nights."""
+    scheduler = "cron" if path == CRON_FILE else "systemd"
+    (told,) = without_script(healthy(), scheduler, {path: OwnFile(stack, 0, 0)}).problems
+    assert told.startswith(f"{path}: exists and ") and told.endswith("set another sharedDir, whose name it has")
+    assert without_script(healthy(), "", {path: OwnFile(stack, 0, 0)}).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "files", "stopped", "text"),
+    [
+        ("cron", {CRON_FILE: OURS}, "", ""),
+        ("systemd", {TIMER: OURS, SERVICE: OURS}, "", ""),
+        ("cron", {}, "", f"{CRON_FILE}: is missing: if somebody removed it, `pulumi config set reapply 1`"),
+        ("cron", {CRON_FILE: replace(OURS, changed=True)}, "", f"{CRON_FILE}: was changed since `up` wrote it: `pul"),
+        ("systemd", {TIMER: OURS}, "", f"{SERVICE}: is missing: if somebody removed it, "),
+        (
+            "systemd", {TIMER: OURS, SERVICE: OURS}, "inactive, disabled",
+            f"{TIMER}: systemd has it as inactive, disabled, so the dumps are not made at night: `pul",
+        ),
+        ("", {CRON_FILE: OURS}, "", f"{CRON_FILE}: nothing on the host reads it, so the dumps are not made at"),
+    ],
+)  # fmt: skip
+def test_a_schedule_that_is_no_longer_as_up_left_it_is_told(
+    scheduler: str, files: dict[str, OwnFile], stopped: str, text: str
+) -> None:
+    told = without_script(deployed(), scheduler, files, stopped=stopped).warnings
+    found = [line for line in told if line.startswith(("/etc/cron.d", "/etc/systemd"))]
+    assert len(found) == bool(text) and all(line.startswith(text) for line in found)
 
 
 def test_all_problems_are_reported_together() -> None:

@@ -55,6 +55,17 @@ class OwnFile:
 
 
 @dataclass(frozen=True)
+class ScheduleFacts:
+    """What runs our dump script each night, if no script of the operator's calls it. `scheduler`: cron, systemd, or ""
+    (documents/backup/schedule.py); `files`: those in the places of ours, by path; `stopped`: the state of our timer, if
+    systemd will not start its service ("": it will, or there is none)."""
+
+    scheduler: str = ""
+    files: dict[str, OwnFile] = field(default_factory=dict)
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
 class BridgeFacts:
     """What belongs to one bridge. A thing that does not exist is None, False or empty.
 
@@ -142,8 +153,8 @@ class HostFacts:
     puppeting.
 
     Dumps: `backup_edited` is the operator's script as `up` will write it ("": it cannot), `backup_syntax` its
-    interpreter's error in that, as `LINE: reason: fix`; `dump_script` is ours; `backup_dir` is where the dumps go, or
-    the script's directory where only the script knows.
+    interpreter's error in that, as `LINE: reason: fix`; `dump_script` is ours, and `schedule` runs it where no script
+    does; `backup_dir` is where the dumps go, or the script's directory where only the script knows.
 
     `directory` is the stack's own; `bridges` are in the
     settings' order; `leaving_containers` are containers of this stack whose bridge is no longer in the settings.
@@ -174,6 +185,7 @@ class HostFacts:
     backup_edited: str
     backup_syntax: str
     dump_script: Optional[OwnFile]
+    schedule: ScheduleFacts
     directory: Directory
     synapse_dir: Directory
     backup_dir: Directory

@@ -9,6 +9,7 @@ from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts, OwnFile
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import FileEdit
+from verdicts.schedule import find_schedule_faults
 
 VERDICT, ISOLATION, READY = "verdict", "isolation", "ready"  # what `up` proves, as the outputs call it
 
@@ -34,6 +35,7 @@ def find_drift(
     path = deployment.doublepuppet_path
     yield from (Drift(line, (VERDICT, READY)) for line in _check_file(path, facts.doublepuppet, again))
     yield from (Drift(line) for line in _check_file(deployment.dump_script, facts.dump_script, again))
+    yield from map(Drift, find_schedule_faults(facts.schedule, deployment, again))
     if len(deployed) == len(bridges):  # a new one lacks its entries
         for edit in edits:
             if edit.missing:

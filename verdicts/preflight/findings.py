@@ -25,6 +25,7 @@ from verdicts.preflight.registrations import check_own_registrations, check_regi
 from verdicts.preflight.stack import check_containers, check_host, check_own_files
 from verdicts.preflight.synapse import check_synapse, find_old_events
 from verdicts.preflight.versions import describe_change
+from verdicts.schedule import describe_new_schedule, find_missing_scheduler
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class BridgeFindings:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that preflight found. `changes` is what `up` will do to the operator's own files, as diffs, and the new file
+    """All that preflight found. `changes` is what `up` will do to the operator's own files, as diffs, and the new files
     beside them; `bridges` are in the settings' order."""
 
     problems: tuple[str, ...]
@@ -90,6 +91,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *find_full_connections(facts, deployment),
             *(line for line, certain in disks if not certain),
             *(line for edit in edits for line in edit.warnings),
+            *find_missing_scheduler(facts.schedule, deployment),
             *(found.text for found in drift),
         ),
         changes=(*(edit.change for edit in edits if edit.change), *_describe_changes(facts, deployment, bridges)),
@@ -108,6 +110,7 @@ def _find_interrupted_run(facts: HostFacts, deployment: Deployment) -> Iterator[
 def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:
     if facts.dump_script is None:
         yield f"a new file, {deployment.dump_script} (0700): makes the dumps, in {deployment.backup.directory}"
+    yield from describe_new_schedule(facts.schedule, deployment)
     yield from filter(None, map(describe_change, bridges))
     for name in facts.leaving_containers:
         yield (

@@ -73,7 +73,7 @@ def check_backup_script_file(facts: HostFacts, deployment: Deployment) -> FileEd
         return FileEdit(path, problems)
     check = check_backup_script(file.text, deployment)
     if file.foreign:
-        fix = "or `pulumi config set backupScript none`, and cron runs our dump script instead"
+        fix = "or `pulumi config set backupScript none`, and the host runs our dump script by itself"
         problems = (*problems, f"{file.foreign}; {fix}")
     if facts.backup_syntax:
         problems = (*problems, f"{path}:{facts.backup_syntax}")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.ownership import check_directory, check_owner
+from verdicts.schedule import check_schedule_owners
 
 NAMELESS = ("host", "bridge", "none")  # networks of Docker's own, without a name server and aliases
 OLDEST_DOCKER = "20.10"  # older ones were never run with this program
@@ -65,5 +66,6 @@ def check_own_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     """Somebody else's directory or file in the place of one that the bridges share."""
     stack, registration = deployment.stack, facts.doublepuppet
     yield from check_directory(deployment.shared_directory, facts.directory, stack, "sharedDir")
+    yield from check_schedule_owners(facts.schedule, deployment)
     owner = registration.stack if registration else None
     yield from check_owner(deployment.doublepuppet_path, owner, stack, "doublepuppetFile")
