@@ -39,9 +39,8 @@ def remove_schedule(files: Sequence[ScheduleFile], stack: str) -> None:
 
 
 def _apply(files: Sequence[ScheduleFile], stack: str, systemctl: Callable[..., object]) -> None:
-    old = {file.path: _read_own(file.path, stack) for file in files}
-    leaving = [file for file in files if not file.text and old[file.path] is not None]
-    changed = [file for file in files if file.text and file.text != old[file.path]]
+    leaving = [file for file in files if not file.text and _read_own(file.path, stack) is not None]
+    wanted = [file for file in files if file.text]
     is_booted = BOOTED.is_dir()
     for file in leaving:
         if is_booted and file.is_timer:
@@ -49,10 +48,10 @@ def _apply(files: Sequence[ScheduleFile], stack: str, systemctl: Callable[..., o
     for file in leaving:
         safe_files.remove_file(Path(file.path))
         say(f"{file.path}: removed")
-    for file in changed:
+    for file in wanted:  # also one that says it already: cron passes over it if others may write into it
         safe_files.write_file(Path(file.path), file.text.encode(errors="surrogateescape"), mode=0o644)
         say(f"{file.path}: written")
-    if is_booted and any(file.unit for file in (*leaving, *changed)):
+    if is_booted and any(file.unit for file in (*leaving, *wanted)):
         systemctl("daemon-reload")
     for file in leaving:
         if file.is_timer:
@@ -60,8 +59,8 @@ def _apply(files: Sequence[ScheduleFile], stack: str, systemctl: Callable[..., o
         elif is_booted and file.unit:
             with suppress(ScriptError):  # systemd knows the service no longer, unless its last run failed
                 run_systemctl("reset-failed", "--", file.unit)
-    for file in files:
-        if file.text and file.is_timer:
+    for file in wanted:
+        if file.is_timer:
             systemctl("enable", "--now", "--", file.unit)
 
 

@@ -213,7 +213,16 @@ def test_a_timer_that_somebody_stopped_is_started_again(host: Host) -> None:
     host.install(SYSTEMD)
     host.told()
     host.install(SYSTEMD)
-    assert host.told() == [f"enable --now -- {NAME}.timer"]
+    assert host.told() == ["daemon-reload", f"enable --now -- {NAME}.timer"]
+
+
+def test_a_file_that_others_may_write_into_is_closed_again(host: Host) -> None:
+    """cron passes over it."""
+    host.install(CRON)
+    before = host.tree()
+    (host.folder / f"etc/cron.d/{NAME}").chmod(0o666)
+    host.install(CRON)
+    assert host.tree() == before
 
 
 def test_a_host_that_gets_cron_has_the_dumps_made_once_a_night(host: Host) -> None:

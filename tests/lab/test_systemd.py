@@ -61,7 +61,8 @@ class Machine:
         """All that systemd keeps in files, and all that it has of our units."""
         files = self("find", "/etc/systemd", "/var/lib/systemd/timers", "-printf", r"%p %l\n")
         units = self("systemctl", "list-units", "--all", "--no-legend", "--plain", "*_backup*")
-        return f"{sorted(files.splitlines())}\n{units}\n{self('systemctl', '--failed', '--no-legend', '--plain')}"
+        failed = self("systemctl", "--failed", "--no-legend", "--plain")
+        return f"{sorted(map(str.strip, files.splitlines()))}\n{units}\n{failed}"
 
     def due(self) -> str:
         return self("systemctl", "show", "--property=NextElapseUSecRealtime", "--value", f"{NAME}.timer").split(" ")[2]
