@@ -129,7 +129,7 @@ def _met() -> BridgeFacts:
         ready_mark="",
         config_refused=(),
         archive_dir=_directory(),
-        archive=None,
+        restoring=None,
         going_back=None,
         archives={},
     )

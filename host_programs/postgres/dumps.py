@@ -38,14 +38,20 @@ def hash_stream(stream: IO[bytes]) -> str:
 
 @contextmanager
 def open_dump(path: Path) -> Iterator[IO[bytes]]:
-    """Open a dump, and unpack it as its first bytes demand. ScriptError if it cannot be unpacked (a cut or damaged
-    file); NoDump if this Python cannot unpack such a file."""
-    with safe_files.open_file(path, foreign=True) as file:
-        start = file.read(6)
-        file.seek(0)
-        name = next((name for magic, name in _UNPACKERS.items() if start.startswith(magic)), "")
-        with _unpack(path, file, name) if name else nullcontext(file) as stream:
-            yield stream
+    """Open a dump, and unpack it. Errors as of `unpack_dump`."""
+    with safe_files.open_file(path, foreign=True) as file, unpack_dump(path, file) as stream:
+        yield stream
+
+
+@contextmanager
+def unpack_dump(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Unpack an open dump as its first bytes demand. ScriptError if it cannot be unpacked (a cut or damaged file);
+    NoDump if this Python cannot unpack such a file."""
+    start = file.read(6)
+    file.seek(0)
+    name = next((name for magic, name in _UNPACKERS.items() if start.startswith(magic)), "")
+    with _unpack(path, file, name) if name else nullcontext(file) as stream:
+        yield stream
 
 
 @contextmanager

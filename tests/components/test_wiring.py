@@ -24,7 +24,7 @@ from host_programs.verbs import VERBS
 from tests import facts
 from tests.components.recorder import COMMAND, Recording, Resource, Stopped, record
 from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED
-from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.archive import Manifest, SourceFacts
 from verdicts.host_facts.docker import IdRange
 from verdicts.host_facts.host import HostFacts, OwnFile
 
@@ -314,7 +314,7 @@ def test_nothing_runs_on_the_host_outside_a_resource_but_one_look(plan: Recordin
 # restore, adoption, owners ---------------------------------------------------------------------------------------
 
 
-ARCHIVE = ArchiveFacts(
+ARCHIVE = SourceFacts(
     "/archives/one.tar.gz",
     Manifest(
         4,
@@ -335,11 +335,11 @@ ARCHIVE = ArchiveFacts(
 
 def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     """Data of one archive beside the key of another: nothing of it could be read again. So both are of one path."""
-    host = facts.changed(facts.healthy(), {"archive": ARCHIVE})
+    host = facts.changed(facts.healthy(), {"restoring": ARCHIVE})
     restored = record(host, facts.config({"restore": "latest"}))
     data = arguments(restored, "mautrix-signal-data")
-    assert data["restore"] == arguments(restored, "mautrix-signal-archived-key")["archive"] == ARCHIVE.path
-    key = restored["mautrix-signal-archived-key"]
+    assert data["restore"] == arguments(restored, "mautrix-signal-restored-key")["source"] == ARCHIVE.path
+    key = restored["mautrix-signal-restored-key"]
     assert key.inputs["triggers"] == [ARCHIVE.path] and key.parent == "secrets Secrets"
     assert data["data"]["pickle_key"] == ARCHIVED_KEY
     assert f'pickle_key: "{ARCHIVED_KEY}"' in config_of(restored)["content"]
@@ -348,11 +348,11 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
 
 
 def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_its_key(plan: Recording) -> None:
-    again = record(facts.changed(facts.deployed(), {"archive": ARCHIVE}), facts.config({"restore": "latest"}))
+    again = record(facts.changed(facts.deployed(), {"restoring": ARCHIVE}), facts.config({"restore": "latest"}))
     name = "mautrix-signal-data"
     assert arguments(again, name) == arguments(plan, name)
     assert arguments(plan, name)["data"]["pickle_key"] == KEYS.pickle_key
-    assert not {"mautrix-signal-archived-key"} & (again.resources.keys() | plan.resources.keys())
+    assert not {"mautrix-signal-restored-key"} & (again.resources.keys() | plan.resources.keys())
 
 
 def test_another_directory_or_file_cleans_up_nothing_that_lives(plan: Recording) -> None:
@@ -534,7 +534,7 @@ def test_a_state_with_another_pickle_key_changes_nothing_that_lives(preview: boo
     the bridge was dead, and the way back overwrote the last copy of the true key."""
     with pytest.raises(Stopped) as stopped:
         record(living(archive, {OTHER_KEY: CONFIG}), facts.defaults(), preview=preview)
-    resource = "secrets-permanent-seed" if archive == "none" else "mautrix-signal-archived-key"
+    resource = "secrets-permanent-seed" if archive == "none" else "mautrix-signal-restored-key"
     assert str(stopped.value) == (
         "database mautrix_signal: its keys are encrypted with another pickle key than this state's: was the state "
         "lost, or made anew? Bring the old one back (`pulumi stack import`); if it is gone, `pulumi up "
@@ -542,7 +542,7 @@ def test_a_state_with_another_pickle_key_changes_nothing_that_lives(preview: boo
     )
     made = {request.name for request in stopped.value.registered if request.custom}
     assert {name for name in made if not name.startswith(("host-", "secrets-"))} <= {
-        "mautrix-signal-archived-key", "mautrix-signal-image", "deployment"
+        "mautrix-signal-restored-key", "mautrix-signal-image", "deployment"
     }  # fmt: skip
 
 
@@ -565,7 +565,8 @@ def test_the_step_that_makes_keys_knows_those_of_the_databases_that_live() -> No
             "database": "mautrix_signal",
             "fingerprint": OTHER_KEY,
             "directory": "/opt/matrix/mautrix-signal",
-            "archive": "none",
+            "source": "none",
+            "state_key": "",
         }
     ]
 

@@ -42,7 +42,7 @@ from host_programs.backup.archives import (
 from host_programs.bridge import database_life, readiness
 from host_programs.bridge.database_life import DatabaseArguments, DatabaseOrigin
 from host_programs.docker import inspect_container
-from host_programs.facts.bridges import find_archive
+from host_programs.facts.bridges import find_source
 from host_programs.messages import ScriptError
 from host_programs.postgres import dump_restore, measure
 from host_programs.postgres.psql import quote_literal
@@ -531,7 +531,7 @@ def test_a_restore_that_fails_half_way_leaves_nothing(box: Box) -> None:
     with patch.dict(os.environ, box.server.environment()), archives.open_archive(box.path) as (tar, _):
         dump = archives.open_member(tar, archives.DATABASE)
         with pytest.raises(ScriptError, match="division by zero"):
-            dump_restore.restore_dump(box.data.database, dump)
+            dump_restore.restore_dump(box.data.database, dump_restore.Dump(dump, is_plain=False))
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
 
@@ -685,14 +685,14 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
     )
     for stamp, stack, domain in made[1:]:
         box.good(ARCHIVE, timestamp=stamp, stack=stack, domain=domain)
-    found = find_archive(plan)
+    found = find_source(plan)
     assert found is not None and found.manifest is None and plan.archive_owner in found.error
     box.good(ARCHIVE, timestamp=made[0][0], stack=STACK, domain="echo6.co")
-    found = find_archive(plan)
+    found = find_source(plan)
     assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
-    by_path = find_archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
+    by_path = find_source(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
     assert by_path is not None and "x.tar.gz: damaged, or no archive of a bridge" in by_path.error
-    assert find_archive(deployment()) is None
+    assert find_source(deployment()) is None
 
 
 # before the container goes ----------------------------------------------------------------------------------------

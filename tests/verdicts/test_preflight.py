@@ -12,7 +12,7 @@ import pytest
 from documents.marks import owner_comment
 from tests.facts import BACKUP_SCRIPT, HOMESERVER, KEY, LABELS, STACK, container, deployed, healthy, settings, whole
 from tests.facts import changed as but
-from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.archive import Manifest, SourceFacts
 from verdicts.host_facts.host import HostFacts, OwnFile, PostgresFacts
 from verdicts.host_facts.synapse import Registration, SynapseFacts, Worker, WorkerFacts
 from verdicts.preflight.findings import BridgeFindings, Findings, preflight
@@ -43,7 +43,7 @@ def test_the_changes_are_what_up_will_write() -> None:
 def test_a_deployed_host_has_nothing_to_change() -> None:
     found = verdict(deployed())
     source = "/opt/matrix/mautrix-signal/config-0123456789ab/config.yaml"
-    key = LivingKey("mautrix_signal", KEY, source, "/opt/matrix/mautrix-signal", "secrets-permanent-seed")
+    key = LivingKey("mautrix_signal", KEY, source, "/opt/matrix/mautrix-signal", "secrets-permanent-seed", exists=True)
     there = BridgeFindings(1, "none", role_exists=True, database_exists=True, container_exists=True, key=key)
     assert found == Findings((), found.warnings, (), (there,))
     assert not [warning for warning in found.warnings if "somebody removed it" in warning]
@@ -693,7 +693,7 @@ PATH = "/var/backups/mautrix-signal/mautrix-signal-20261124T120000Z.tar.gz"
 
 
 def _archived(**changed: Any) -> HostFacts:
-    return but(healthy(), {"archive": ArchiveFacts(PATH, replace(MANIFEST, **changed))})
+    return but(healthy(), {"restoring": SourceFacts(PATH, replace(MANIFEST, **changed))})
 
 
 def test_a_new_deployment_begins_with_the_archive_that_the_setting_means() -> None:
@@ -705,19 +705,19 @@ def test_a_new_deployment_begins_with_the_archive_that_the_setting_means() -> No
 def test_a_restore_without_effect_is_reported() -> None:
     """Who sets it on a running deployment believes that he gets the archive's data, and would get nothing; the key
     alone would be another one, and read nothing."""
-    found = verdict(but(deployed(), {"archive": ArchiveFacts(PATH, MANIFEST)}), LATEST)
+    found = verdict(but(deployed(), {"restoring": SourceFacts(PATH, MANIFEST)}), LATEST)
     assert found.bridges[0].restore == "none"
-    told = "bridges[0].restore: 'latest' counts at a bridge's first `up`"
+    told = "bridges[0].restore: 'latest' counts only where the database is new: to put it in place of the "
     assert [line for line in found.warnings if line.startswith(told)]
     assert not [line for line in verdict(_archived(), LATEST).warnings if ".restore:" in line]
 
 
 def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
     facts = _add("postgres.databases", {"mautrix_signal": owner_comment(STACK, began=PATH, key=KEY)})(deployed())
-    facts = but(facts, {"archive": ArchiveFacts(error=f"{PATH}: no such file")})
+    facts = but(facts, {"restoring": SourceFacts(error=f"{PATH}: no such file")})
     found = verdict(facts, {"restore": PATH})
     assert (found.problems, found.bridges[0].restore) == ((), PATH)
-    assert verdict(but(facts, {"archive": None})).bridges[0].restore == PATH
+    assert verdict(but(facts, {"restoring": None})).bridges[0].restore == PATH
 
 
 @pytest.mark.parametrize(
@@ -730,7 +730,7 @@ def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
 def test_another_deployment_s_archive_needs_consent_by_name(changed: dict[str, str], words: str) -> None:
     """Staging would start production's Signal session, and both would be thrown out."""
     facts = _archived(**changed)
-    own, archive = {"restore": PATH}, facts.bridges[0].archive
+    own, archive = {"restore": PATH}, facts.bridges[0].restoring
     (problem,) = verdict(facts, own).problems
     assert words in problem
     assert archive is not None and archive.manifest is not None
@@ -750,9 +750,10 @@ def test_another_bridge_s_archive_is_refused() -> None:
 
 
 def test_latest_without_one_of_ours_is_refused() -> None:
-    archive = ArchiveFacts(error="/a: holds no archive of us")
-    assert verdict(but(healthy(), {"archive": archive}), LATEST).problems == (
-        "bridges[0].restore: /a: holds no archive of us: set it to none, or to an archive's path",
+    archive = SourceFacts(error="/a: holds no archive of us")
+    assert verdict(but(healthy(), {"restoring": archive}), LATEST).problems == (
+        "bridges[0].restore: /a: holds no archive of us: set it to none, or to the path of an archive or a "
+        "nightly dump",
     )
 
 
