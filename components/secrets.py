@@ -49,7 +49,14 @@ class StackSecrets(pulumi.ComponentResource):
         host, child = args.host, pulumi.ResourceOptions(parent=self)
         found = {bridge: host.observed.bridges[deployment.key] for bridge, deployment in args.bridges.items()}
         places = {
-            bridge: KeyPlace(bridge, it.key.database, it.key.fingerprint, it.key.directory, it.restore)
+            bridge: KeyPlace(
+                bridge,
+                it.key.database,
+                it.key.fingerprint,
+                it.key.directory,
+                it.restore,
+                it.key.accounts if it.key.is_of_state else (),
+            )
             for bridge, it in found.items()
         }
         rotating = host.secret_once(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from documents.backup.plain_dump import is_nightly_dump
-from documents.bridge.pickle_key import fingerprint_key, opens_pickle
+from documents.bridge.pickle_key import find_key_fault, fingerprint_key, opens_pickle
 from documents.credentials import PermanentSeed
 from documents.places import NO_ARCHIVE
 from host_programs.backup.archives import read_archived_key
@@ -20,15 +20,17 @@ from host_programs.secrets import NoArguments, make_seed
 
 @dataclass(frozen=True)
 class KeyPlace:
-    """Where the key of a `bridge` (by name) may be: the configs in its `directory`, the `source` (a path, or none) that
-    its database begins or began with, if that is an archive, and the state, as `state_key` (a secret). `fingerprint`:
-    of the key that the `database` is encrypted with, or what it begins with; "" if that is not known."""
+    """Where the key of a `bridge` (by name) may be: the configs in its `directory`; the `source` (a path, or none) that
+    its database begins or began with, if that is an archive; if it is a nightly dump, the state, as `state_key` (a
+    secret), which has to open the `accounts` (hex) in the dump. `fingerprint`: of the key that the `database`, or what
+    it begins with, is encrypted with; "" if that is not known."""
 
     bridge: str
     database: str
     fingerprint: str
     directory: str
     source: str
+    accounts: tuple[str, ...] = ()
     state_key: str = field(default="", repr=False)
 
 
@@ -54,8 +56,8 @@ def make_permanent_seed(arguments: KeyPlaces) -> PermanentSeed:
 
 
 def find_key(place: KeyPlace) -> FoundKey:
-    """The key of the database; of one without content, the archive's, or that of the nightly dump. ScriptError if it is
-    not found. Whether the state's opens a dump is not asked here (verdicts/preflight/keys.py)."""
+    """The key of the database; of one without content, that of the archive or nightly dump. ScriptError if it is not
+    found."""
     for key in _list_keys(place):
         if place.fingerprint in ("", fingerprint_key(key)):
             return FoundKey(key)
@@ -69,7 +71,8 @@ def _list_keys(place: KeyPlace) -> Iterator[str]:
     if place.fingerprint:
         yield from _read_config_keys(Path(place.directory)).values()
     if is_nightly_dump(place.source):
-        yield place.state_key
+        if not find_key_fault(place.state_key, "", map(bytes.fromhex, place.accounts)):
+            yield place.state_key
     elif place.source != NO_ARCHIVE:
         yield read_archived_key(Path(place.source))
 

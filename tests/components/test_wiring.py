@@ -23,7 +23,7 @@ from host_programs.program_file import ProgramFile
 from host_programs.verbs import VERBS
 from tests import facts
 from tests.components.recorder import COMMAND, Recording, Resource, Stopped, record
-from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED
+from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED, pickled
 from verdicts.host_facts.archive import Manifest, SourceFacts
 from verdicts.host_facts.docker import IdRange
 from verdicts.host_facts.host import HostFacts, OwnFile
@@ -347,6 +347,39 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     assert new_keys is False, "its own cross-signing keys are in the archive"
 
 
+DUMP = "/var/backups/mautrix-bridges/mautrix_signal_20261124T120000Z.mautrix-bridges.sql.gz"
+
+
+def dumped(key: str, host: HostFacts | None = None) -> HostFacts:
+    """With a nightly dump that this pickle key opens, and no config on the host that has it."""
+    source = SourceFacts(DUMP, accounts=(pickled(key).hex(),))
+    return facts.changed(host or facts.healthy(), {"restoring": source, "going_back": source})
+
+
+def test_a_nightly_dump_gets_the_key_that_opens_it() -> None:
+    host = dumped(KEYS.pickle_key)
+    restored = record(host, facts.config({"restore": DUMP}))
+    key = arguments(restored, "mautrix-signal-restored-key")
+    assert (key["source"], key["state_key"], len(key["accounts"])) == (DUMP, KEYS.pickle_key, 1)
+    assert restored["mautrix-signal-restored-key"].inputs["triggers"] == [DUMP]
+    data = arguments(restored, "mautrix-signal-data")
+    assert (data["restore"], data["data"]["pickle_key"]) == (DUMP, ARCHIVED_KEY), "what the step found"
+    record(host, facts.config({"restore": DUMP}), preview=True, unknown="restored-key$")
+
+
+@pytest.mark.parametrize("preview", [False, True])
+@pytest.mark.parametrize("setting", ["restore", "goBackTo"])
+def test_a_dump_that_the_state_s_key_does_not_open_changes_nothing_that_lives(preview: bool, setting: str) -> None:
+    """The database was gone, and the bridge dead, by the time that the key was tried."""
+    host = dumped("another", facts.deployed() if setting == "goBackTo" else None)
+    with pytest.raises(Stopped, match=rf"^{DUMP}: its keys are encrypted with a(nother)? pickle key t") as stopped:
+        record(host, facts.config({setting: DUMP}), preview=preview, unknown="restored-key$")
+    made = {request.name for request in stopped.value.registered if request.custom}
+    assert {name for name in made if not name.startswith(("host-", "secrets-"))} <= {
+        "mautrix-signal-restored-key", "mautrix-signal-image", "deployment"
+    }  # fmt: skip
+
+
 def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_its_key(plan: Recording) -> None:
     again = record(facts.changed(facts.deployed(), {"restoring": ARCHIVE}), facts.config({"restore": "latest"}))
     name = "mautrix-signal-data"
@@ -566,6 +599,7 @@ def test_the_step_that_makes_keys_knows_those_of_the_databases_that_live() -> No
             "fingerprint": OTHER_KEY,
             "directory": "/opt/matrix/mautrix-signal",
             "source": "none",
+            "accounts": [],
             "state_key": "",
         }
     ]

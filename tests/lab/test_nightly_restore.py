@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.box import Lab
-from tests.host_programs.test_database_life import pickled
+from tests.facts import pickled
 from tests.lab.conftest import Shared, deployment_of
 from tests.lab.test_lost_state import UP, forget, lives, pickle_key, told
 from tests.lab.test_program import ping
@@ -83,6 +83,8 @@ def test_a_lost_database_comes_back_beside_a_stack_that_lives(deployed: Lab, sha
     lab.pulumi(*UP, "--expect-no-changes")
     dump.unlink()
     lab.write_config(reapply=1)
+    lab.pulumi(*UP)  # notes the settings for `status`
+    assert lab.psql(SEEN, "mautrix_signal") == "last night"
     lab.pulumi(*UP, "--expect-no-changes")
 
 

@@ -9,14 +9,27 @@ from typing import Any
 
 import pytest
 
+from documents.bridge.pickle_key import fingerprint_key
 from documents.marks import owner_comment
-from tests.facts import BACKUP_SCRIPT, HOMESERVER, KEY, LABELS, STACK, container, deployed, healthy, settings, whole
+from tests.facts import (
+    BACKUP_SCRIPT,
+    HOMESERVER,
+    KEY,
+    LABELS,
+    STACK,
+    container,
+    deployed,
+    healthy,
+    pickled,
+    settings,
+    whole,
+)
 from tests.facts import changed as but
 from verdicts.host_facts.archive import Manifest, SourceFacts
 from verdicts.host_facts.host import HostFacts, OwnFile, PostgresFacts
 from verdicts.host_facts.synapse import Registration, SynapseFacts, Worker, WorkerFacts
 from verdicts.preflight.findings import BridgeFindings, Findings, preflight
-from verdicts.preflight.keys import LivingKey
+from verdicts.preflight.keys import LivingKey, check_key, check_missing_key, describe_taken_key
 
 Change = Callable[[HostFacts], HostFacts]
 
@@ -755,6 +768,86 @@ def test_latest_without_one_of_ours_is_refused() -> None:
         "bridges[0].restore: /a: holds no archive of us: set it to none, or to the path of an archive or a "
         "nightly dump",
     )
+
+
+DUMP = "/var/backups/mautrix-bridges/mautrix_signal_20261124T120000Z.mautrix-bridges.sql.gz"
+PICKLES = (pickled("the bridge's").hex(),)
+
+
+def _dumped(host: HostFacts, **changed: Any) -> HostFacts:
+    source = SourceFacts(DUMP, **{"accounts": PICKLES, **changed})
+    return but(host, {"restoring": source, "going_back": source})
+
+
+def test_a_nightly_dump_is_what_a_lost_database_begins_with() -> None:
+    """It says nothing of whose it is: its key does."""
+    found = verdict(_dumped(healthy()), {"restore": DUMP})
+    assert (found.problems, found.bridges[0].restore) == ((), DUMP)
+    lost = but(deployed(), postgres=healthy().postgres)
+    told = [line for line in verdict(_dumped(lost), {"restore": DUMP}).warnings if "is missing" in line]
+    assert told[-1].startswith("database mautrix_signal: ") and told[-1].endswith(f", with the content of {DUMP}")
+    problems = verdict(_dumped(lost, error=f"{DUMP}: damaged"), {"restore": DUMP}).problems
+    assert problems == (
+        f"bridges[0].restore: {DUMP}: damaged: set it to none, or to the path of an archive or a nightly dump",
+    )
+
+
+def test_a_nightly_dump_in_the_place_of_the_content_that_is_there_is_told_and_wanted_once() -> None:
+    text = owner_comment(STACK, began="none", key=KEY, image=settings().bridges[0].image)
+    host = _dumped(_add("postgres.databases", {"mautrix_signal": text})(deployed()))
+    found = verdict(host, {"goBackTo": DUMP})
+    (change,) = found.changes
+    assert found.problems == () and f"replaced by {DUMP}, then" in change and "->" not in change
+    assert found.bridges[0].attempt == 2, "the container is replaced"
+    done = owner_comment(STACK, began="none", key=KEY, image=settings().bridges[0].image, back=DUMP)
+    assert verdict(_add("postgres.databases", {"mautrix_signal": done})(host), {"goBackTo": DUMP}).changes == ()
+    error = _dumped(host, error=f"{DUMP}: cannot be read")
+    (problem,) = verdict(error, {"goBackTo": DUMP}).problems
+    assert problem.startswith(f"bridges[0].goBackTo: {DUMP}: cannot be read: name an archive or a dump of this bridge")
+
+
+def test_the_key_of_a_dump_is_in_a_config_on_the_host_or_in_the_state_or_it_is_refused() -> None:
+    """Beside another key nothing in it could be read; the dump itself has none."""
+    directory = "/opt/matrix/mautrix-signal"
+
+    def key(host: HostFacts, setting: str = "restore") -> LivingKey:
+        return verdict(host, {setting: DUMP}).bridges[0].key
+
+    of_state = key(_dumped(healthy()))
+    refused = (
+        f"{DUMP}: its keys are encrypted with a pickle key that is neither in this state nor in a config.yaml in "
+        f"{directory}: if it is a dump of this bridge, put the bridge's config.yaml, which each of its archives holds, "
+        f"into {directory}/config-old, and run this again"
+    )
+    assert of_state.is_of_state
+    assert (check_key(of_state, "the bridge's"), check_key(of_state, "another")) == ("", refused)
+    assert check_missing_key(of_state) == refused and describe_taken_key(of_state) == ""
+    nothing_encrypted = key(_dumped(healthy(), accounts=()))
+    assert check_key(nothing_encrypted, "another") == check_missing_key(nothing_encrypted) == ""
+
+    fingerprint = fingerprint_key("the bridge's")
+    config = f"{directory}/config-old/config.yaml"
+    of_host = key(but(_dumped(healthy(), key=fingerprint), {"keys": {fingerprint: config}}))
+    assert (of_host.fingerprint, of_host.source, of_host.is_of_state) == (fingerprint, config, False)
+    assert check_missing_key(of_host) == describe_taken_key(of_host) == check_key(of_host, "the bridge's") == ""
+
+    text = owner_comment(STACK, began="none", key=fingerprint)
+    back = key(_add("postgres.databases", {"mautrix_signal": text})(_dumped(deployed())), "goBackTo")
+    assert (back.dump, back.is_of_state, check_key(back, "the bridge's")) == (DUMP, False, "")
+    other = replace(back, accounts=(pickled("another").hex(),))
+    assert check_key(other, "the bridge's") == (
+        f"{DUMP}: its keys are encrypted with another pickle key than the database mautrix_signal: name another dump, "
+        "or an archive, of this bridge"
+    )
+
+
+def test_what_began_with_a_dump_has_its_key_in_a_config() -> None:
+    """The dump was named as the place of the key."""
+    text = owner_comment(STACK, began=DUMP, key=KEY)
+    host = _add("postgres.databases", {"mautrix_signal": text})(deployed())
+    living = verdict(but(host, {"keys": {}})).bridges[0].key
+    assert (living.source, living.resource) == ("", "mautrix-signal-restored-key")
+    assert "/config-old, and run this again" in check_missing_key(living)
 
 
 # what is ours, whatever is lost ----------------------------------------------------------------------------------
