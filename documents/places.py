@@ -113,9 +113,9 @@ class BackupPlan:
 
 @dataclass(frozen=True)
 class ArchivePlan:
-    """Where a bridge's archives go. `restore`, for a new database, is none (start empty), latest or the path of an
-    archive; `go_back` is the path of the archive that replaces the database, or ""; `keep` is how many of the archives
-    made before a change stay."""
+    """Where a bridge's archives go. `restore`, for a new database, is none (start empty), latest (archive) or the path
+    of an archive or a nightly dump; `go_back` is the path of the one that replaces the database's content, or "";
+    `keep` is how many of the archives made before a change stay."""
 
     directory: str
     restore: str

@@ -62,7 +62,7 @@ class BridgeSettings:
     registration_file: str = checked_by(values.yaml_name, lambda bridge: bridge.registration_file)
     archive_dir: str = checked_by(values.directory, lambda bridge: f"/var/backups/{bridge.name}")
     restore: str = checked_by(values.restore, lambda bridge: NO_ARCHIVE)
-    go_back_to: str = checked_by(values.archive, lambda bridge: "")
+    go_back_to: str = checked_by(values.source, lambda bridge: "")
     bridge_config: Mapping[str, Any] = checked_by(values.config_sections, lambda bridge: {})
 
     @property

@@ -162,7 +162,11 @@ CUSTOM = {
         ({"container": "matrix-synapse"},
          "bridges[0].container: 'matrix-synapse' is the stack's, too: should be one of its own"),
         ({"restore": "yesterday"}, "bridges[0].restore: 'yesterday' should be none, latest or the absolute path of an "
-         "archive (.tar.gz)"),
+         "archive (.tar.gz) or of a nightly dump (.sql.gz; undo what backupFilter did to it, into a directory that "
+         "only root may enter)"),
+        ({"goBackTo": "/a_20260131T235959Z.b.sql.gz.age"}, "bridges[0].goBackTo: '/a_20260131T235959Z.b.sql.gz.age' "
+         "should be the absolute path of an archive (.tar.gz) or of a nightly dump (.sql.gz; undo what backupFilter "
+         "did to it, into a directory that only root may enter)"),
         ({"directory": "mautrix"}, "bridges[0].directory: 'mautrix' should be an absolute path on the host without a "
          "slash at its end, '..', quotes, ':' or spaces"),
         ({"bridgeConfig": {"appservice": {"port": 1}}}, "bridges[0].bridgeConfig.appservice.port: is not to be set: "

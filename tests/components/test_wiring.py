@@ -23,8 +23,8 @@ from host_programs.program_file import ProgramFile
 from host_programs.verbs import VERBS
 from tests import facts
 from tests.components.recorder import COMMAND, Recording, Resource, Stopped, record
-from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED
-from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED, pickled
+from verdicts.host_facts.archive import Manifest, SourceFacts
 from verdicts.host_facts.docker import IdRange
 from verdicts.host_facts.host import HostFacts, OwnFile, ScheduleFacts
 
@@ -314,7 +314,7 @@ def test_nothing_runs_on_the_host_outside_a_resource_but_one_look(plan: Recordin
 # restore, adoption, owners ---------------------------------------------------------------------------------------
 
 
-ARCHIVE = ArchiveFacts(
+ARCHIVE = SourceFacts(
     "/archives/one.tar.gz",
     Manifest(
         4,
@@ -335,11 +335,11 @@ ARCHIVE = ArchiveFacts(
 
 def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     """Data of one archive beside the key of another: nothing of it could be read again. So both are of one path."""
-    host = facts.changed(facts.healthy(), {"archive": ARCHIVE})
+    host = facts.changed(facts.healthy(), {"restoring": ARCHIVE})
     restored = record(host, facts.config({"restore": "latest"}))
     data = arguments(restored, "mautrix-signal-data")
-    assert data["restore"] == arguments(restored, "mautrix-signal-archived-key")["archive"] == ARCHIVE.path
-    key = restored["mautrix-signal-archived-key"]
+    assert data["restore"] == arguments(restored, "mautrix-signal-restored-key")["source"] == ARCHIVE.path
+    key = restored["mautrix-signal-restored-key"]
     assert key.inputs["triggers"] == [ARCHIVE.path] and key.parent == "secrets Secrets"
     assert data["data"]["pickle_key"] == ARCHIVED_KEY
     assert f'pickle_key: "{ARCHIVED_KEY}"' in config_of(restored)["content"]
@@ -347,12 +347,45 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     assert new_keys is False, "its own cross-signing keys are in the archive"
 
 
+DUMP = "/var/backups/mautrix-bridges/mautrix_signal_20261124T120000Z.mautrix-bridges.sql.gz"
+
+
+def dumped(key: str, host: HostFacts | None = None) -> HostFacts:
+    """With a nightly dump that this pickle key opens, and no config on the host that has it."""
+    source = SourceFacts(DUMP, accounts=(pickled(key).hex(),))
+    return facts.changed(host or facts.healthy(), {"restoring": source, "going_back": source})
+
+
+def test_a_nightly_dump_gets_the_key_that_opens_it() -> None:
+    host = dumped(KEYS.pickle_key)
+    restored = record(host, facts.config({"restore": DUMP}))
+    key = arguments(restored, "mautrix-signal-restored-key")
+    assert (key["source"], key["state_key"], len(key["accounts"])) == (DUMP, KEYS.pickle_key, 1)
+    assert restored["mautrix-signal-restored-key"].inputs["triggers"] == [DUMP]
+    data = arguments(restored, "mautrix-signal-data")
+    assert (data["restore"], data["data"]["pickle_key"]) == (DUMP, ARCHIVED_KEY), "what the step found"
+    record(host, facts.config({"restore": DUMP}), preview=True, unknown="restored-key$")
+
+
+@pytest.mark.parametrize("preview", [False, True])
+@pytest.mark.parametrize("setting", ["restore", "goBackTo"])
+def test_a_dump_that_the_state_s_key_does_not_open_changes_nothing_that_lives(preview: bool, setting: str) -> None:
+    """The database was gone, and the bridge dead, by the time that the key was tried."""
+    host = dumped("another", facts.deployed() if setting == "goBackTo" else None)
+    with pytest.raises(Stopped, match=rf"^{DUMP}: its keys are encrypted with a(nother)? pickle key t") as stopped:
+        record(host, facts.config({setting: DUMP}), preview=preview, unknown="restored-key$")
+    made = {request.name for request in stopped.value.registered if request.custom}
+    assert {name for name in made if not name.startswith(("host-", "secrets-"))} <= {
+        "mautrix-signal-restored-key", "mautrix-signal-image", "deployment"
+    }  # fmt: skip
+
+
 def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_its_key(plan: Recording) -> None:
-    again = record(facts.changed(facts.deployed(), {"archive": ARCHIVE}), facts.config({"restore": "latest"}))
+    again = record(facts.changed(facts.deployed(), {"restoring": ARCHIVE}), facts.config({"restore": "latest"}))
     name = "mautrix-signal-data"
     assert arguments(again, name) == arguments(plan, name)
     assert arguments(plan, name)["data"]["pickle_key"] == KEYS.pickle_key
-    assert not {"mautrix-signal-archived-key"} & (again.resources.keys() | plan.resources.keys())
+    assert not {"mautrix-signal-restored-key"} & (again.resources.keys() | plan.resources.keys())
 
 
 def test_another_directory_or_file_cleans_up_nothing_that_lives(plan: Recording) -> None:
@@ -562,7 +595,7 @@ def test_a_state_with_another_pickle_key_changes_nothing_that_lives(preview: boo
     the bridge was dead, and the way back overwrote the last copy of the true key."""
     with pytest.raises(Stopped) as stopped:
         record(living(archive, {OTHER_KEY: CONFIG}), facts.defaults(), preview=preview)
-    resource = "secrets-permanent-seed" if archive == "none" else "mautrix-signal-archived-key"
+    resource = "secrets-permanent-seed" if archive == "none" else "mautrix-signal-restored-key"
     assert str(stopped.value) == (
         "database mautrix_signal: its keys are encrypted with another pickle key than this state's: was the state "
         "lost, or made anew? Bring the old one back (`pulumi stack import`); if it is gone, `pulumi up "
@@ -570,7 +603,7 @@ def test_a_state_with_another_pickle_key_changes_nothing_that_lives(preview: boo
     )
     made = {request.name for request in stopped.value.registered if request.custom}
     assert {name for name in made if not name.startswith(("host-", "secrets-"))} <= {
-        "mautrix-signal-archived-key", "mautrix-signal-image", "deployment"
+        "mautrix-signal-restored-key", "mautrix-signal-image", "deployment"
     }  # fmt: skip
 
 
@@ -593,7 +626,9 @@ def test_the_step_that_makes_keys_knows_those_of_the_databases_that_live() -> No
             "database": "mautrix_signal",
             "fingerprint": OTHER_KEY,
             "directory": "/opt/matrix/mautrix-signal",
-            "archive": "none",
+            "source": "none",
+            "accounts": [],
+            "state_key": "",
         }
     ]
 

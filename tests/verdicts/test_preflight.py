@@ -9,15 +9,28 @@ from typing import Any
 
 import pytest
 
+from documents.bridge.pickle_key import fingerprint_key
 from documents.marks import owner_comment
 from documents.timestamps import rfc3339_seconds
-from tests.facts import BACKUP_SCRIPT, HOMESERVER, KEY, LABELS, STACK, container, deployed, healthy, settings, whole
+from tests.facts import (
+    BACKUP_SCRIPT,
+    HOMESERVER,
+    KEY,
+    LABELS,
+    STACK,
+    container,
+    deployed,
+    healthy,
+    pickled,
+    settings,
+    whole,
+)
 from tests.facts import changed as but
-from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.archive import Manifest, SourceFacts
 from verdicts.host_facts.host import HostFacts, OwnFile, PostgresFacts, ScheduleFacts
 from verdicts.host_facts.synapse import Registration, SynapseFacts, Worker, WorkerFacts
 from verdicts.preflight.findings import BridgeFindings, Findings, preflight
-from verdicts.preflight.keys import LivingKey
+from verdicts.preflight.keys import LivingKey, check_key, check_missing_key, describe_taken_key
 
 Change = Callable[[HostFacts], HostFacts]
 
@@ -44,7 +57,7 @@ def test_the_changes_are_what_up_will_write() -> None:
 def test_a_deployed_host_has_nothing_to_change() -> None:
     found = verdict(deployed())
     source = "/opt/matrix/mautrix-signal/config-0123456789ab/config.yaml"
-    key = LivingKey("mautrix_signal", KEY, source, "/opt/matrix/mautrix-signal", "secrets-permanent-seed")
+    key = LivingKey("mautrix_signal", KEY, source, "/opt/matrix/mautrix-signal", "secrets-permanent-seed", exists=True)
     there = BridgeFindings(1, "none", role_exists=True, database_exists=True, container_exists=True, key=key)
     assert found == Findings((), found.warnings, (), (there,))
     assert not [warning for warning in found.warnings if "somebody removed it" in warning]
@@ -821,7 +834,7 @@ PATH = "/var/backups/mautrix-signal/mautrix-signal-20261124T120000Z.tar.gz"
 
 
 def _archived(**changed: Any) -> HostFacts:
-    return but(healthy(), {"archive": ArchiveFacts(PATH, replace(MANIFEST, **changed))})
+    return but(healthy(), {"restoring": SourceFacts(PATH, replace(MANIFEST, **changed))})
 
 
 def test_a_new_deployment_begins_with_the_archive_that_the_setting_means() -> None:
@@ -833,19 +846,19 @@ def test_a_new_deployment_begins_with_the_archive_that_the_setting_means() -> No
 def test_a_restore_without_effect_is_reported() -> None:
     """Who sets it on a running deployment believes that he gets the archive's data, and would get nothing; the key
     alone would be another one, and read nothing."""
-    found = verdict(but(deployed(), {"archive": ArchiveFacts(PATH, MANIFEST)}), LATEST)
+    found = verdict(but(deployed(), {"restoring": SourceFacts(PATH, MANIFEST)}), LATEST)
     assert found.bridges[0].restore == "none"
-    told = "bridges[0].restore: 'latest' counts at a bridge's first `up`"
+    told = "bridges[0].restore: 'latest' counts only where the database is new: to put it in place of the "
     assert [line for line in found.warnings if line.startswith(told)]
     assert not [line for line in verdict(_archived(), LATEST).warnings if ".restore:" in line]
 
 
 def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
     facts = _add("postgres.databases", {"mautrix_signal": owner_comment(STACK, began=PATH, key=KEY)})(deployed())
-    facts = but(facts, {"archive": ArchiveFacts(error=f"{PATH}: no such file")})
+    facts = but(facts, {"restoring": SourceFacts(error=f"{PATH}: no such file")})
     found = verdict(facts, {"restore": PATH})
     assert (found.problems, found.bridges[0].restore) == ((), PATH)
-    assert verdict(but(facts, {"archive": None})).bridges[0].restore == PATH
+    assert verdict(but(facts, {"restoring": None})).bridges[0].restore == PATH
 
 
 @pytest.mark.parametrize(
@@ -858,7 +871,7 @@ def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
 def test_another_deployment_s_archive_needs_consent_by_name(changed: dict[str, str], words: str) -> None:
     """Staging would start production's Signal session, and both would be thrown out."""
     facts = _archived(**changed)
-    own, archive = {"restore": PATH}, facts.bridges[0].archive
+    own, archive = {"restore": PATH}, facts.bridges[0].restoring
     (problem,) = verdict(facts, own).problems
     assert words in problem
     assert archive is not None and archive.manifest is not None
@@ -878,10 +891,91 @@ def test_another_bridge_s_archive_is_refused() -> None:
 
 
 def test_latest_without_one_of_ours_is_refused() -> None:
-    archive = ArchiveFacts(error="/a: holds no archive of us")
-    assert verdict(but(healthy(), {"archive": archive}), LATEST).problems == (
-        "bridges[0].restore: /a: holds no archive of us: set it to none, or to an archive's path",
+    archive = SourceFacts(error="/a: holds no archive of us")
+    assert verdict(but(healthy(), {"restoring": archive}), LATEST).problems == (
+        "bridges[0].restore: /a: holds no archive of us: set it to none, or to the path of an archive or a "
+        "nightly dump",
     )
+
+
+DUMP = "/var/backups/mautrix-bridges/mautrix_signal_20261124T120000Z.mautrix-bridges.sql.gz"
+PICKLES = (pickled("the bridge's").hex(),)
+
+
+def _dumped(host: HostFacts, **changed: Any) -> HostFacts:
+    source = SourceFacts(DUMP, **{"accounts": PICKLES, **changed})
+    return but(host, {"restoring": source, "going_back": source})
+
+
+def test_a_nightly_dump_is_what_a_lost_database_begins_with() -> None:
+    """It says nothing of whose it is: its key does."""
+    found = verdict(_dumped(healthy()), {"restore": DUMP})
+    assert (found.problems, found.bridges[0].restore) == ((), DUMP)
+    lost = but(deployed(), postgres=healthy().postgres)
+    told = [line for line in verdict(_dumped(lost), {"restore": DUMP}).warnings if "is missing" in line]
+    assert told[-1].startswith("database mautrix_signal: ") and told[-1].endswith(f", with the content of {DUMP}")
+    problems = verdict(_dumped(lost, error=f"{DUMP}: damaged"), {"restore": DUMP}).problems
+    assert problems == (
+        f"bridges[0].restore: {DUMP}: damaged: set it to none, or to the path of an archive or a nightly dump",
+    )
+
+
+def test_a_nightly_dump_in_the_place_of_the_content_that_is_there_is_told_and_wanted_once() -> None:
+    text = owner_comment(STACK, began="none", key=KEY, image=settings().bridges[0].image)
+    host = _dumped(_add("postgres.databases", {"mautrix_signal": text})(deployed()))
+    found = verdict(host, {"goBackTo": DUMP})
+    (change,) = found.changes
+    assert found.problems == () and f"replaced by {DUMP}, then" in change and "->" not in change
+    assert found.bridges[0].attempt == 2, "the container is replaced"
+    done = owner_comment(STACK, began="none", key=KEY, image=settings().bridges[0].image, back=DUMP)
+    assert verdict(_add("postgres.databases", {"mautrix_signal": done})(host), {"goBackTo": DUMP}).changes == ()
+    error = _dumped(host, error=f"{DUMP}: cannot be read")
+    (problem,) = verdict(error, {"goBackTo": DUMP}).problems
+    assert problem.startswith(f"bridges[0].goBackTo: {DUMP}: cannot be read: name an archive or a dump of this bridge")
+
+
+def test_the_key_of_a_dump_is_in_a_config_on_the_host_or_in_the_state_or_it_is_refused() -> None:
+    """Beside another key nothing in it could be read; the dump itself has none."""
+    directory = "/opt/matrix/mautrix-signal"
+
+    def key(host: HostFacts, setting: str = "restore") -> LivingKey:
+        return verdict(host, {setting: DUMP}).bridges[0].key
+
+    of_state = key(_dumped(healthy()))
+    refused = (
+        f"{DUMP}: its keys are encrypted with a pickle key that is neither in this state nor in a config.yaml in "
+        f"{directory}: if it is a dump of this bridge, put the bridge's config.yaml, which each of its archives holds, "
+        f"into {directory}/config-old, and run this again"
+    )
+    assert of_state.is_of_state
+    assert (check_key(of_state, "the bridge's"), check_key(of_state, "another")) == ("", refused)
+    assert check_missing_key(of_state) == refused and describe_taken_key(of_state) == ""
+    nothing_encrypted = key(_dumped(healthy(), accounts=()))
+    assert check_key(nothing_encrypted, "another") == check_missing_key(nothing_encrypted) == ""
+
+    fingerprint = fingerprint_key("the bridge's")
+    config = f"{directory}/config-old/config.yaml"
+    of_host = key(but(_dumped(healthy(), key=fingerprint), {"keys": {fingerprint: config}}))
+    assert (of_host.fingerprint, of_host.source, of_host.is_of_state) == (fingerprint, config, False)
+    assert check_missing_key(of_host) == describe_taken_key(of_host) == check_key(of_host, "the bridge's") == ""
+
+    text = owner_comment(STACK, began="none", key=fingerprint)
+    back = key(_add("postgres.databases", {"mautrix_signal": text})(_dumped(deployed())), "goBackTo")
+    assert (back.dump, back.is_of_state, check_key(back, "the bridge's")) == (DUMP, False, "")
+    other = replace(back, accounts=(pickled("another").hex(),))
+    assert check_key(other, "the bridge's") == (
+        f"{DUMP}: its keys are encrypted with another pickle key than the database mautrix_signal: name another dump, "
+        "or an archive, of this bridge"
+    )
+
+
+def test_what_began_with_a_dump_has_its_key_in_a_config() -> None:
+    """The dump was named as the place of the key."""
+    text = owner_comment(STACK, began=DUMP, key=KEY)
+    host = _add("postgres.databases", {"mautrix_signal": text})(deployed())
+    living = verdict(but(host, {"keys": {}})).bridges[0].key
+    assert (living.source, living.resource) == ("", "mautrix-signal-restored-key")
+    assert "/config-old, and run this again" in check_missing_key(living)
 
 
 # what is ours, whatever is lost ----------------------------------------------------------------------------------

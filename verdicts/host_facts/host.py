@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from verdicts.host_facts.archive import ArchiveFacts
+from verdicts.host_facts.archive import SourceFacts
 from verdicts.host_facts.docker import Container, IdRange
 from verdicts.host_facts.synapse import SynapseFacts, Worker
 
@@ -73,8 +73,8 @@ class BridgeFacts:
     are "role NAME" and "database NAME" that this stack made, as its directory notes; `keys` maps the fingerprint of
     each pickle key in a config there to that file's path; `config` is the one that the container has;
     `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
-    of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
-    none), `going_back` the one that goBackTo names; `archives` maps an image to the newest archive that it left.
+    of bridgeConfig that the bridge rejects, as `KEY: why`; `restoring` is what restore names (None: it names nothing),
+    `going_back` what goBackTo names; `archives` maps an image to the newest archive that it left.
     `earlier_directory` and `earlier_archive_dir` are those of the last `up`, if the settings name others now and it
     left something there.
     """
@@ -90,9 +90,9 @@ class BridgeFacts:
     ready_mark: str
     config_refused: tuple[str, ...]
     archive_dir: Directory
-    archive: Optional[ArchiveFacts]
-    going_back: Optional[ArchiveFacts]
-    archives: dict[str, ArchiveFacts]
+    restoring: Optional[SourceFacts]
+    going_back: Optional[SourceFacts]
+    archives: dict[str, SourceFacts]
     earlier_directory: str = ""
     earlier_archive_dir: str = ""
 

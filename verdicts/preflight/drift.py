@@ -69,7 +69,9 @@ def _check_shared_directory(facts: HostFacts, deployment: Deployment, again: str
 def _find_bridge_drift(bridge: ObservedBridge, again: str) -> Iterator[Drift]:
     deployment, facts, key = bridge.deployment, bridge.facts, bridge.deployment.key
     place, container = deployment.place, facts.container
-    for thing, owned, loss in zip(place.database.names, (bridge.role, bridge.database), ("", ", empty"), strict=True):
+    source = bridge.pending_source
+    content = f", with the content of {source.path}" if source and source.path else ", empty"
+    for thing, owned, loss in zip(place.database.names, (bridge.role, bridge.database), ("", content), strict=True):
         if not owned.exists and not bridge.postgres.error:
             text = f"{thing}: is missing: if somebody removed it, {again}{loss}"
             yield Drift(text, (ISOLATION, READY), key)

@@ -32,11 +32,11 @@ from verdicts.schedule import describe_new_schedule, find_missing_scheduler
 class BridgeFindings:
     """What the plan needs to know of one bridge.
 
-    `attempt` is from `next_attempt`; `restore` is what the database begins with, or began with: none, or an archive's
-    path, where the pickle key comes from, too; `role_exists` and `database_exists`: whether this stack has them
-    already, so that a state without them imports them; `container_exists`: whether it has the container, which the
-    state may not know; `key`: the pickle key that the database needs; `doubts`: why a proof of the last `up` cannot
-    stand now, by the output's name.
+    `attempt` is from `next_attempt`; `restore` is what the database begins with, or began with: none, or the path of an
+    archive, where the pickle key comes from, too, or of a nightly dump; `role_exists` and `database_exists`: whether
+    this stack has them already, so that a state without them imports them; `container_exists`: whether it has the
+    container, which the state may not know; `key`: the pickle key that the database needs; `doubts`: why a proof of the
+    last `up` cannot stand now, by the output's name.
     """
 
     attempt: int
@@ -124,10 +124,10 @@ def _summarize_bridge(bridge: ObservedBridge, drift: list[Drift]) -> BridgeFindi
     for found in drift:
         if found.bridge in ("", bridge.deployment.key):
             doubts = {**dict.fromkeys(found.doubts, found.text), **doubts}
-    archive = bridge.facts.archive
+    source = bridge.facts.restoring
     return BridgeFindings(
         attempt=next_attempt(bridge),
-        restore=bridge.origin or (archive.path if archive else bridge.deployment.archive.restore),
+        restore=bridge.origin or (source.path if source else bridge.deployment.archive.restore),
         role_exists=bridge.role.is_ours,
         database_exists=bridge.database.is_ours,
         container_exists=bridge.owns_container,
