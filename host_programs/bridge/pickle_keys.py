@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from documents.backup.plain_dump import is_nightly_dump
-from documents.bridge.pickle_key import find_key_fault, fingerprint_key, opens_pickle
+from documents.bridge.pickle_key import explain_missing_key, find_key_fault, fingerprint_key, opens_pickle
 from documents.credentials import PermanentSeed
 from documents.places import NO_ARCHIVE
 from host_programs.backup.archives import read_archived_key
@@ -61,10 +61,8 @@ def find_key(place: KeyPlace) -> FoundKey:
     for key in _list_keys(place):
         if place.fingerprint in ("", fingerprint_key(key)):
             return FoundKey(key)
-    raise ScriptError(
-        f"database {place.database}: its pickle key is neither in this state nor in a config.yaml in "
-        f"{place.directory}: nothing was changed"
-    )
+    content = f"database {place.database}" if place.fingerprint else place.source
+    raise ScriptError(explain_missing_key(content, place.directory))
 
 
 def _list_keys(place: KeyPlace) -> Iterator[str]:

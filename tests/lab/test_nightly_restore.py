@@ -70,7 +70,7 @@ def test_a_lost_database_comes_back_beside_a_stack_that_lives(deployed: Lab, sha
     lose_database(lab)
     lab.write_config({"restore": str(with_other_key(dump))}, reapply=1)
     said = refused(lab)
-    assert "its keys are encrypted with a pickle key that is neither in this state nor in a config.yaml in" in said
+    assert "its pickle key is neither in this state nor in a config.yaml in" in said
     assert not lab.psql("select datname from pg_database where datname = 'mautrix_signal'")
 
     lab.write_config({"restore": str(dump)}, reapply=1)

@@ -943,9 +943,9 @@ def test_the_key_of_a_dump_is_in_a_config_on_the_host_or_in_the_state_or_it_is_r
 
     of_state = key(_dumped(healthy()))
     refused = (
-        f"{DUMP}: its keys are encrypted with a pickle key that is neither in this state nor in a config.yaml in "
-        f"{directory}: if it is a dump of this bridge, put the bridge's config.yaml, which each of its archives holds, "
-        f"into {directory}/config-old, and run this again"
+        f"{DUMP}: its pickle key is neither in this state nor in a config.yaml in {directory}: nothing was changed; if "
+        "it is this bridge's, put the bridge's config.yaml, which each of its archives holds, into "
+        f"{directory}/config-old, and run this again"
     )
     assert of_state.is_of_state
     assert (check_key(of_state, "the bridge's"), check_key(of_state, "another")) == ("", refused)

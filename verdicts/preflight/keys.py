@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from documents.backup.plain_dump import is_nightly_dump
-from documents.bridge.pickle_key import find_key_fault, fingerprint_key
+from documents.bridge.pickle_key import explain_missing_key, explain_put_back, find_key_fault, fingerprint_key
 from documents.places import NO_ARCHIVE
 from verdicts.preflight.observed import ObservedBridge
 
@@ -61,7 +61,7 @@ def check_key(living: LivingKey, pickle_key: str) -> str:
         fix = (
             f"`pulumi up --target-replace '**{living.resource}'` takes it from {living.source}"
             if living.source
-            else _put_back(living)
+            else explain_put_back(living.directory)
         )
         return (
             f"database {living.database}: its keys are encrypted with another pickle key than this state's: was the "
@@ -80,7 +80,7 @@ def check_missing_key(living: LivingKey) -> str:
         return ""
     return (
         f"database {living.database}: this state does not hold its pickle key: was the state lost, or made anew? Bring "
-        f"the old one back (`pulumi stack import`); if it is gone, {_put_back(living)}"
+        f"the old one back (`pulumi stack import`); if it is gone, {explain_put_back(living.directory)}"
     )
 
 
@@ -101,14 +101,4 @@ def _refuse_dump(living: LivingKey) -> str:
             f"{living.dump}: its keys are encrypted with another pickle key than the database {living.database}: name "
             "another dump, or an archive, of this bridge"
         )
-    return (
-        f"{living.dump}: its keys are encrypted with a pickle key that is neither in this state nor in a config.yaml "
-        f"in {living.directory}: if it is a dump of this bridge, {_put_back(living)}"
-    )
-
-
-def _put_back(living: LivingKey) -> str:
-    return (
-        f"put the bridge's config.yaml, which each of its archives holds, into {living.directory}/config-old, and run "
-        "this again"
-    )
+    return explain_missing_key(living.dump, living.directory)
