@@ -27,7 +27,7 @@ def make_dump(lab: Lab) -> Path:
     """A dump of the bridge's database, with content that a test knows, by our dump script."""
     lab.psql("insert into kv_store values ('', 'seen', 'last night')", "mautrix_signal")
     directory = lab.host_dir / "nightly"
-    subprocess.run([lab.host_dir / "scripts/bridges_backup.sh", directory], check=True, env=lab.env())
+    subprocess.run([lab.host_dir / "bridges/mautrix-backup.sh", directory], check=True, env=lab.env())
     (dump,) = directory.glob("mautrix_signal_*.bridges.sql.gz")
     return dump
 
