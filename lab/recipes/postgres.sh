@@ -46,7 +46,10 @@ for program in /usr/lib/postgresql/15/bin/* "$home"/bin/*; do
 done
 [ "$(postgres --version | sed 's/.* \([0-9]*\)\..*/\1/')" = "$POSTGRES_VERSION" ]
 sed -ri "s/^#?listen_addresses = .*/listen_addresses = '*'/" "$sample"
+# Where these programs and Debian's look for it.
+sed -ri "s#^\#?unix_socket_directories = .*#unix_socket_directories = '/var/run/postgresql,/tmp'#" "$sample"
 grep -q "^listen_addresses = '\*'" "$sample"
+grep -q "^unix_socket_directories = '/var/run/postgresql,/tmp'" "$sample"
 
 install -d -o postgres -g postgres -m 0700 /var/lib/postgresql/data
 install -d -o postgres -g postgres -m 2777 /var/run/postgresql
