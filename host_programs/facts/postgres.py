@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from documents.places import Database, Deployment
 from host_programs.docker import read_variable, run_docker
@@ -42,9 +41,7 @@ select json_build_object(
 """
 
 
-CONTENT = f"""
-select json_build_object('objects', ({COUNT_OBJECTS.strip().rstrip(";")}), 'schema', ({SCHEMA.strip().rstrip(";")}));
-"""
+CONTENT = f"{COUNT_OBJECTS} {SCHEMA}"
 FIND_ADMIN = f"{AS_OWNER}select count(*) from public.users where name ={{admin}};"
 
 
@@ -81,11 +78,8 @@ def read_postgres(deployment: Deployment, isolated_databases: tuple[str, ...], p
         login_refused=explain_refusal(provider, login) if password else "",
         admin_exists=None if not user.succeeded else user.stdout.strip() != "0",
         events_behind=position.behind if position else 0,
-        objects={name: content["objects"] for name, content in found.items()},
-        schemas={
-            name: {part: (version, oldest) for part, (version, oldest) in content["schema"].items()}
-            for name, content in found.items()
-        },
+        objects={name: objects for name, (objects, _) in found.items()},
+        schemas={name: schema for name, (_, schema) in found.items()},
     )
 
 
@@ -93,12 +87,18 @@ def _statement(user: str, database: str, text: str) -> Statement:
     return Statement(user, database, " ".join(text.split()))
 
 
-def _read_contents(bridges: Sequence[Database], answers: Sequence[PsqlResult]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Asked as the database's own role: its tables may be views, whose functions would run with a superuser's rights.
+def _read_contents(
+    bridges: Sequence[Database], answers: Sequence[PsqlResult]
+) -> Iterator[tuple[str, tuple[int, dict[str, tuple[int, int]]]]]:
+    """By database: how many objects it has, and the versions of its schema.
+
+    Asked as the database's own role: its tables may be views, whose functions would run with a superuser's rights.
     No answer of a database that is not there, or that the role does not get into."""
     for database, answer in zip(bridges, answers):
         if answer.succeeded:
-            yield database.database, json.loads(answer.stdout)
+            objects, schema = answer.stdout.splitlines()
+            versions = {part: (version, oldest) for part, (version, oldest) in json.loads(schema).items()}
+            yield database.database, (int(objects), versions)
 
 
 def read_superuser_password(container: str) -> str:

@@ -1,4 +1,5 @@
-"""Sets the passwords of the bridges' roles, and proves where each role gets in and where it is refused.
+"""Sets the passwords of the bridges' roles, and proves where each role gets in and where it is refused, and that it
+alone may create in its database.
 
 A query across databases fails whatever the rights are, so the proof connects, as the role, over the network's address.
 """
@@ -25,6 +26,11 @@ select coalesce(json_object_agg(rolname, json_build_object(
   'may_connect', (select json_agg(datname) from pg_database
     where has_database_privilege(pg_authid.oid, pg_database.oid, 'CONNECT')))), '{}')
 from pg_authid where rolname = any(string_to_array(:'roles', ','));
+"""
+# Asked by the role, in its own database.
+CREATORS = """
+select concat_ws(' ', 'may create:', case when has_schema_privilege('public', 'CREATE') then 'the role' end,
+  case when has_schema_privilege('public', 'public', 'CREATE') then 'PUBLIC' end);
 """
 
 
@@ -73,8 +79,8 @@ class AccessProof:
 
 def prove_access(arguments: Access) -> AccessProof:
     """Set the passwords that are not set yet, and prove the rest. ScriptError unless each role then has no special
-    attribute, gets into its own database, and is refused by each of the others. Postgres gets SCRAM verifiers alone:
-    whatever it logs holds no password."""
+    attribute, gets into its own database, may create there as PUBLIC may not, and is refused by each of the others.
+    Postgres gets SCRAM verifiers alone: whatever it logs holds no password."""
     names = ",".join(access.role for access in arguments.roles)
     catalogue: Catalogue = json.loads(run_as_superuser(arguments.postgres, ROLES, roles=names)[0])
     for access in arguments.roles:
@@ -112,35 +118,46 @@ Catalogue = dict[str, dict[str, Any]]  # what ROLES reads, by role
 
 
 def _prove_connections(arguments: Access, catalogue: Catalogue) -> None:
-    """ScriptError unless each role gets into its own database, and is refused by each of the others."""
+    """ScriptError unless each role gets into its own database, may create there as PUBLIC may not, and is refused by
+    each of the others."""
     answers = _try_all(arguments)
     for access in arguments.roles:
         role, own_database = access.role, access.bridge.database
-        connected, answer = answers[role, own_database]
-        if not connected:
-            raise ScriptError(f"role {role}: cannot connect to its own database {own_database}: {answer}")
+        answer, refusal = answers[role, own_database]
+        if refusal:
+            raise ScriptError(f"role {role}: cannot connect to its own database {own_database}: {refusal}")
+        if "may create: the role" not in answer.stdout.splitlines():
+            seen = f"{answer.stdout}{answer.stderr}".strip().splitlines()[-1]
+            raise ScriptError(
+                f"role {role}: it alone should create in the schema public of its database {own_database}: {seen}: "
+                "raise the setting reapply, and `pulumi up` makes it so"
+            )
         for database in arguments.databases:
-            connected, answer = answers[role, database]
-            if connected:
+            _, refusal = answers[role, database]
+            if not refusal:
                 raise ScriptError(
                     f"role {role}: can connect to the database {database}: the bridge is not isolated from it"
                 )
             if database in catalogue[role]["may_connect"]:
-                raise ScriptError(f"role {role}: {database} neither let it in nor refused it: {answer}")
+                raise ScriptError(f"role {role}: {database} neither let it in nor refused it: {refusal}")
 
 
-def _try_all(arguments: Access) -> dict[tuple[str, str], tuple[bool, str]]:
-    """By role and database: whether it connects with its password over the network's address, and what psql says."""
+def _try_all(arguments: Access) -> dict[tuple[str, str], tuple[PsqlResult, str]]:
+    """By role and database: what psql says as it connects with its password over the network's address, and why it is
+    not in, or ""."""
     logins = [
         Login(access.role, access.password, database)
         for access in arguments.roles
         for database in (access.bridge.database, *arguments.databases)
     ]
-    answers = run_sessions(
-        arguments.postgres.container, *(login_statement(arguments.postgres, login) for login in logins)
+    own = {access.bridge.database for access in arguments.roles}
+    statements = (
+        login_statement(arguments.postgres, login, CREATORS if login.database in own else "") for login in logins
     )
-    refusals = {(login.user, login.database): explain_refusal(answer, login) for login, answer in zip(logins, answers)}
-    return {pair: (not refusal, refusal) for pair, refusal in refusals.items()}
+    answers = run_sessions(arguments.postgres.container, *statements)
+    return {
+        (login.user, login.database): (answer, explain_refusal(answer, login)) for login, answer in zip(logins, answers)
+    }
 
 
 @dataclass(frozen=True)
@@ -152,8 +169,9 @@ class Login:
     database: str
 
 
-def login_statement(postgres: Postgres, login: Login) -> Statement:
-    """Connects over the network's address, as everybody else does: at the local socket no password is asked for.
+def login_statement(postgres: Postgres, login: Login, question: str = "") -> Statement:
+    """Connects over the network's address, as everybody else does: at the local socket no password is asked for. Then
+    asks the `question`, in SQL.
 
     The password is in a `\\connect` line on stdin: no process list, no environment, no file.
     """
@@ -167,7 +185,7 @@ def login_statement(postgres: Postgres, login: Login) -> Statement:
         "connect_timeout": "10",
     }
     text = " ".join(f"{key}='{_escape_for_libpq(value)}'" for key, value in values.items())
-    line = f"\\connect '{_escape_for_psql(text)}' \\\\ select 'in as ' || current_user;"
+    line = f"\\connect '{_escape_for_psql(text)}' \\\\ select 'in as ' || current_user; {' '.join(question.split())}"
     return Statement(postgres.superuser, "postgres", line)
 
 

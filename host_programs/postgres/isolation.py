@@ -5,6 +5,9 @@ A plain LOGIN role may connect to every database, since Postgres grants CONNECT 
 
 The transaction that takes PUBLIC's rights in a database notes them in the comment on the bridge's role. Every stack
 that isolates a database has this note. The last of them to go gives the rights back.
+
+Before Postgres 15 PUBLIC may also create in the schema public. In a bridge's database that schema becomes as Postgres
+15 makes it: of the database's owner, and closed to PUBLIC. A dump of such a database restores into any Postgres.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from documents.marks import explain_other_owner, owner_comment, parse_owner_comm
 from documents.places import Database, Postgres
 from host_programs import host_lock
 from host_programs.messages import ScriptError, say
-from host_programs.postgres.psql import quote_identifier, run_as_superuser
+from host_programs.postgres.psql import in_database, quote_identifier, run_as_superuser
 
 PUBLIC = """
 select json_object_agg(datname, array(
@@ -32,6 +35,8 @@ select json_build_object(
   'databases', (select json_object_agg(datname, coalesce(shobj_description(oid, 'pg_database'), '')) from pg_database),
   'roles', (select json_object_agg(rolname, coalesce(shobj_description(oid, 'pg_authid'), '')) from pg_roles));
 """
+# As Postgres 15 makes it; there, nothing changes.
+CLOSE_SCHEMA = "alter schema public owner to pg_database_owner; revoke create on schema public from public;"
 DEFAULT = ["CONNECT", "TEMPORARY"]
 
 
@@ -55,7 +60,8 @@ class PublicRights:
 
 def shut_public_out(arguments: Isolation) -> PublicRights:
     """In one transaction: name the stack on each role and its database; take CONNECT and TEMPORARY from PUBLIC in
-    `databases` and in the bridges' own, and note what it had; give it back in those that are no longer named."""
+    `databases` and in the bridges' own, and note what it had; give it back in those that are no longer named. Then
+    close the schema public of the bridges' own."""
     return _isolate(arguments, first=True)
 
 
@@ -92,7 +98,9 @@ def _isolate(arguments: Isolation, first: bool) -> PublicRights:
         names = ", ".join(map(quote_identifier, closed))
         statements.append(f"revoke connect, temporary on database {names} from public;")
         statements += _grant_statements(returned)
-        run_as_superuser(arguments.postgres, f"begin; {' '.join(statements)} commit;", **values)
+        lines = [f"begin; {' '.join(statements)} commit;"]
+        lines += [in_database(bridge.database, CLOSE_SCHEMA) for bridge in arguments.bridges]
+        run_as_superuser(arguments.postgres, "\n".join(lines), **values)
     return PublicRights({database: tuple(rights) for database, rights in public.items()})
 
 

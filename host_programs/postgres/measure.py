@@ -15,20 +15,20 @@ from host_programs.postgres import psql
 # Reads the versions of the bridge's schema. go.mau.fi/util/dbutil keeps a table for each part of the schema: its
 # version, and the oldest version whose program can still use it. Such a table has these two columns, or the first
 # alone. A table of data may have such a name, too (WhatsApp's whatsmeow_app_state_version): it has more columns.
+# Postgres writes the query that reads them, and psql runs it: not every Postgres has XML, which does both in one.
 SCHEMA = """
-with parts as (
-  select table_name, query_to_xml(format('select * from public.%I limit 1', table_name), true, false, '') as rows
+select format($$
+  select coalesce(json_object_agg(part, json_build_array(version, oldest)), '{}')
+  from (%s) as parts (part, version, oldest) where version is not null$$,
+  coalesce(string_agg(query, ' union all '), 'select null, null, null'))
+from (
+  select format('(select %L::text, version, %s from public.%I limit 1)', table_name,
+    case count(*) when 2 then 'coalesce(compat, version)' else 'version' end, table_name) as query
   from information_schema.columns
   where table_schema = 'public' and (table_name = 'version' or table_name like '%\\_version')
   group by table_name
   having array_agg(column_name::text order by column_name) in (array['version'], array['compat', 'version'])
-    and bool_and(data_type in ('smallint', 'integer', 'bigint'))),
-versions as (
-  select table_name, (xpath('/table/row/version/text()', rows))[1]::text::int as version,
-    (xpath('/table/row/compat/text()', rows))[1]::text::int as compat
-  from parts)
-select coalesce(json_object_agg(table_name, json_build_array(version, coalesce(compat, version))), '{}')
-from versions where version is not null;
+    and bool_and(data_type in ('smallint', 'integer', 'bigint'))) as tables \\gexec
 """
 
 # Tables, views, sequences, types and functions that Postgres did not make itself.

@@ -68,6 +68,11 @@ def run_as_superuser(server: Postgres, statements: str, /, **variables: str) -> 
     return run_sql(server.container, server.superuser, "postgres", statements, timeout=120, **variables)
 
 
+def in_database(database: str, statements: str) -> str:
+    """Lines for the same psql: go on in another database, and run SQL there."""
+    return f"\\connect {quote_identifier(database)}\n{_SEARCH_PATH}{statements}"
+
+
 def run_unprivileged(database: Database, pieces: Iterable[bytes], timeout: float) -> str:
     """Run SQL that comes in pieces, and psql's own commands, as the database's role and the container's user nobody;
     why it failed, or ""."""

@@ -34,6 +34,7 @@ PASSWORD = "hunter2-hunter2-hunter2"
 NONE = {"rolsuper": False, "rolcreatedb": False, "rolcreaterole": False, "rolreplication": False, "rolbypassrls": False}
 REFUSED = 'FATAL:  permission denied for database "synapse"\nDETAIL:  User does not have CONNECT privilege.'
 IN = "in as bridge\n"
+OWN = f"{IN}may create: the role\n"
 ROLE = RolePassword(Database("pg", "bridge_db", "bridge"), PASSWORD)
 ACCESS = Access(Place("pg", 5432, "synapse"), (ROLE,), ("synapse", "mas"))
 PASSED = RoleProof("bridge", ("bridge_db",), ("synapse", "mas"), NONE)
@@ -46,7 +47,7 @@ class Server:
         self, attributes: dict[str, bool] | None = None, may: tuple[str, ...] = (), verifier: str = "", **answers: str
     ) -> None:
         self.attributes, self.may, self.verifier = attributes, may, verifier
-        self.answers = {"bridge_db": IN, "synapse": REFUSED, "mas": REFUSED, **answers}
+        self.answers = {"bridge_db": OWN, "synapse": REFUSED, "mas": REFUSED, **answers}
         self.asked: list[str] = []
 
     def sql(self, server: Place, statement: str, /, **_: object) -> list[str]:
@@ -63,7 +64,7 @@ class Server:
         texts = [each.sql for each in lines]
         self.asked += texts
         said = [next(answer for name, answer in self.answers.items() if f"dbname=''{name}''" in line) for line in texts]
-        return [PsqlResult(answer, "", True) if answer == IN else PsqlResult("", answer, False) for answer in said]
+        return [PsqlResult(text, "", True) if text.startswith(IN) else PsqlResult("", text, False) for text in said]
 
 
 Play = Callable[[Server], Server]
@@ -97,6 +98,11 @@ def test_the_least_privileged_role_passes(play: Play) -> None:
             Server(bridge_db='FATAL:  password authentication failed for user "bridge"'),
             "role bridge: cannot connect to its own database bridge_db: FATAL:  password authentication failed for "
             'user "bridge"',
+        ),
+        (
+            Server(bridge_db=f"{IN}may create: the role PUBLIC\n"),
+            "role bridge: it alone should create in the schema public of its database bridge_db: may create: the role "
+            "PUBLIC: raise the setting reapply, and `pulumi up` makes it so",
         ),
         (
             Server(mas="FATAL:  sorry, too many clients already", may=("mas",)),

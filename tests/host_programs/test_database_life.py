@@ -255,15 +255,11 @@ def test_a_table_of_data_that_is_called_like_one_of_versions_is_none(box: Box, r
 
 
 def test_versions_that_cannot_be_read_are_noted_and_keep_nothing_from_being_archived(box: Box) -> None:
-    box.server.sql(
-        "CREATE TABLE big_version (version bigint); INSERT INTO big_version VALUES (99999999999);",
-        "mautrix_signal",
-        "mautrix_signal",
-    )
+    box.server.sql("CREATE VIEW broken_version AS SELECT 1 / 0 AS version;", "mautrix_signal", "mautrix_signal")
     done = box.run(ARCHIVE)
     assert done.returncode == 0 and "so the archive goes without them" in done.stderr, done.stderr
     manifest = archives.read_manifest(box.path)
-    assert manifest.schema == {} and "out of range" in manifest.schema_unknown
+    assert manifest.schema == {} and "division by zero" in manifest.schema_unknown
 
 
 def test_an_archive_is_never_written_over(box: Box) -> None:

@@ -76,6 +76,9 @@ def test_all_that_postgres_tells_comes_with_one_command(
     assert found.objects["mautrix_signal"] > 4
     assert found.superuser_password == "of the container"
     assert "matrix-postgres" in found.login_refused, "this one has no network"
+    bridge_database.sql("drop owned by mautrix_signal;", "mautrix_signal", "mautrix_signal")
+    found = read(bridge_database, monkeypatch)
+    assert (found.objects, found.schemas) == ({"mautrix_signal": 0}, {"mautrix_signal": {}})
     bridge_database.sql("drop database mautrix_signal;")
     found = read(bridge_database, monkeypatch)
     assert (found.objects, found.schemas, found.error) == ({}, {}, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -12,7 +13,7 @@ from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
 from documents.places import Postgres as Place
 from host_programs.messages import ScriptError
-from host_programs.postgres import isolation
+from host_programs.postgres import access, dump_restore, dumps, isolation
 from host_programs.postgres.isolation import Isolation
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 
@@ -145,6 +146,40 @@ def test_a_database_that_is_gone_stops_no_destroy(server: Postgres) -> None:
     server.sql("DROP DATABASE other;")
     isolation.give_public_back(replace(FIRST, databases=("synapse", "other")))
     assert public(server, "synapse") == DEFAULT
+
+
+AS_BEFORE_15 = "alter schema public owner to synapse; grant create on schema public to public;"
+AS_FROM_15 = "pg_database_owner|{pg_database_owner=UC/pg_database_owner,=U/pg_database_owner}"
+SCHEMA = "select pg_get_userbyid(nspowner), nspacl from pg_namespace where nspname = 'public';"
+
+
+def may_create(server: Postgres, role: str) -> str:
+    return server.sql(access.CREATORS, "mautrix_signal", role)[0]
+
+
+def test_before_15_public_may_no_longer_create_and_a_dump_restores(server: Postgres) -> None:
+    """There the role may create as everybody else may. It goes on, through a restore too, and nobody else does; no dump
+    holds what another Postgres would refuse."""
+    server.sql(AS_BEFORE_15, "mautrix_signal")
+    server.sql("grant connect on database mautrix_signal to mautrix_two;")
+    assert may_create(server, "mautrix_signal") == "may create: the role PUBLIC"
+    isolation.shut_public_out(FIRST)
+    assert may_create(server, "mautrix_signal") == "may create: the role"
+    assert may_create(server, "mautrix_two") == "may create:"
+    assert server.sql(SCHEMA, "mautrix_signal") == [AS_FROM_15]
+    with TemporaryFile() as dump:
+        dumps.make_dump(ONE, dump, *dump_restore.ARCHIVED)
+        server.sql(dump_restore.DROP_CONTENT, "mautrix_signal", "mautrix_signal")
+        dump.seek(0)
+        dump_restore.restore_dump(ONE, dump_restore.Dump(dump, is_plain=False))
+    assert server.sql("select count(*) from portal;", "mautrix_signal") == ["500"]
+    server.sql("drop owned by mautrix_two;")
+
+
+def test_from_15_on_the_schema_public_stays_as_it_is(server: Postgres) -> None:
+    made = server.sql(SCHEMA, "mautrix_signal")
+    isolation.shut_public_out(BOTH)
+    assert server.sql(SCHEMA, "mautrix_signal") == server.sql(SCHEMA, "mautrix_two") == made
 
 
 @pytest.mark.parametrize("renewed", [False, True])

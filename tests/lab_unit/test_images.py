@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab import bridge_build, images
+from lab.engine import LabError
 
 
 @pytest.fixture
@@ -29,6 +30,20 @@ def test_tags_are_stable_and_say_the_version() -> None:
     assert tags()["postgres"].startswith("mxlab/postgres:15-")
     assert tags()["synapse"].startswith("mxlab/synapse:1.147.1-")
     assert tags()["bridge"].startswith("mxlab/bridge:v0.2603.0-")
+
+
+def test_other_versions_have_tags_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tags()
+    monkeypatch.setenv("LAB_SYNAPSE", "1.163.2")
+    for version in images.POSTGRES_VERSIONS:
+        monkeypatch.setenv("LAB_POSTGRES", version)
+        made = tags()
+        assert made["postgres"].startswith(f"mxlab/postgres:{version}-")
+        assert made["synapse"].startswith("mxlab/synapse:1.163.2-")
+        assert (made["bridge"], made["bridge-next"]) == (before["bridge"], before["bridge-next"])
+    monkeypatch.setenv("LAB_POSTGRES", "9")
+    with pytest.raises(LabError, match="LAB_POSTGRES=9: should be one of 15, 14, 16, 18"):
+        images.recipes()
 
 
 def test_every_file_of_a_recipe_is_in_its_tag(recipes_copy: Path) -> None:

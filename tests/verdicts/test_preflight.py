@@ -243,7 +243,11 @@ REFUSALS: list[tuple[Change, str]] = [
         _set("synapse", SynapseFacts(error="ScannerError: line 3")),
         "container matrix-synapse: its homeserver.yaml cannot be checked: ScannerError: line 3",
     ),
-    (_set("postgres.version", 110004), "Postgres 11: too old: this needs 15 or newer"),
+    (
+        _set("postgres.version", 130020),
+        "Postgres 13: too old: this and Synapse need 14 or newer: dump, a new container, restore: docs/operations.md, "
+        "`A newer Postgres`",
+    ),
     (_set("postgres.superuser", False), "postgresSuperuser: 'synapse' should be a superuser of Postgres"),
     (
         _set("postgres", PostgresFacts(error='FATAL:  role "synapse" does not exist')),

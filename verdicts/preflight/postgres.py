@@ -9,7 +9,7 @@ from documents.places import Deployment
 from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
 
-OLDEST_POSTGRES = 15  # older ones were never run with this program
+OLDEST_POSTGRES = 14  # Synapse 1.163.2 says so, too (synapse/storage/engines/postgres.py)
 
 
 MAS_CONNECTIONS = 10  # its default: docs/reference/configuration.md, database.max_connections
@@ -39,7 +39,10 @@ def check_postgres(facts: HostFacts, settings: Settings, deployment: Deployment)
         yield f"container {container}: psql as {superuser}: {postgres.error}"
         return
     if postgres.version // 10000 < OLDEST_POSTGRES:
-        yield f"Postgres {postgres.version // 10000}: too old: this needs {OLDEST_POSTGRES} or newer"
+        yield (
+            f"Postgres {postgres.version // 10000}: too old: this and Synapse need {OLDEST_POSTGRES} or newer: dump, a "
+            "new container, restore: docs/operations.md, `A newer Postgres`"
+        )
     if not postgres.superuser:
         yield f"postgresSuperuser: {superuser!r} should be a superuser of Postgres"
     fix = "`pulumi config set --secret postgresPassword`"
