@@ -23,7 +23,7 @@ settings = read()
 deployment = settings.deployment(f"{pulumi.get_project()}/{pulumi.get_stack()}")
 machine = machine_of(settings, deployment)
 observed = observe_host(machine, settings, deployment)
-parts = stack_parts(deployment, settings.isolated)
+parts = stack_parts(deployment, settings.isolated, observed.scheduler)
 host = MatrixHost("host", MatrixHostArgs(machine, deployment, observed, parts, settings.reapply))
 bridges = {bridge.bridge.name: bridge for bridge in deployment.bridges}
 
@@ -81,4 +81,4 @@ for name, bridge in bridges.items():
 
 # Steps 19 and 20. What is left for the operator; on the host, what `status` needs to know.
 host.record(deployment)
-export(deployment, outputs, backup, puppet_token)
+export(observed, deployment, outputs, backup, puppet_token)

@@ -11,6 +11,7 @@ import pulumi
 from components.host import MatrixHost
 from documents.backup import backup_script
 from documents.backup.dump_script import render_dump_script
+from documents.backup.schedule import render_schedule
 from documents.places import Deployment
 from host_programs.backup import nightly_backup
 from host_programs.backup.nightly_backup import NightlyBackup
@@ -20,8 +21,9 @@ from host_programs.wire import to_json
 DUMP_SCRIPT = Path(__file__).parents[1] / "host_programs/backup/bridge_backup.sh"
 
 
-def backup_arguments(deployment: Deployment) -> NightlyBackup:
-    """What the dumps are of, and where they go."""
+def backup_arguments(deployment: Deployment, scheduler: str) -> NightlyBackup:
+    """What the dumps are of, where they go and what makes them; `scheduler`: what the host has for it
+    (documents/backup/schedule.py)."""
     plan = deployment.backup
     return NightlyBackup(
         script=plan.script,
@@ -35,6 +37,7 @@ def backup_arguments(deployment: Deployment) -> NightlyBackup:
         filter=plan.filter,
         postgres=deployment.postgres,
         directory=deployment.shared_directory,
+        schedule=render_schedule(deployment, scheduler),
     )
 
 
@@ -50,8 +53,8 @@ class DatabaseBackupArgs:
 class DatabaseBackup(pulumi.ComponentResource):
     """`mautrix:stack:DatabaseBackup`: the bridges' databases in the nightly backup.
 
-    Makes: one step that installs our dump script, puts a call of it into the operator's script, makes the dumps once,
-    and proves each. At the end call and dump script go; the dumps stay.
+    Makes: one step that installs our dump script, puts a call of it into the operator's script (or has the host run it
+    each night), makes the dumps once, and proves each. At the end all of it goes; the dumps stay.
     Outputs: `dumps`, what was seen of each; `proven`, True once they are.
     Errors: a dump that is not whole or does not restore. Then all is as before.
     """

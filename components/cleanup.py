@@ -30,12 +30,12 @@ def bridge_parts(bridge: BridgeDeployment, isolated: tuple[str, ...]) -> BridgeP
     )
 
 
-def stack_parts(deployment: Deployment, isolated: tuple[str, ...]) -> StackParts:
-    """`isolated` as of `bridge_parts`."""
+def stack_parts(deployment: Deployment, isolated: tuple[str, ...], scheduler: str) -> StackParts:
+    """`isolated` as of `bridge_parts`, `scheduler` as of `backup_arguments`."""
     return StackParts(
         directory=ClaimedDirectory(deployment.shared_directory, deployment.stack, "sharedDir"),
         postgres=deployment.postgres,
-        backup=backup_arguments(deployment),
+        backup=backup_arguments(deployment, scheduler),
         synapse=homeserver_edit(deployment),
         bridges=tuple(bridge_parts(bridge, isolated) for bridge in deployment.bridges),
     )

@@ -151,7 +151,13 @@ class BridgeContainer(pulumi.ComponentResource):
             security_opts=["no-new-privileges:true"],
             networks_advanced=[docker.ContainerNetworksAdvancedArgs(name=place.network, aliases=[place.container])],
             volumes=[
-                docker.ContainerVolumeArgs(host_path=folder, container_path="/data", read_only=True),
+                docker.ContainerVolumeArgs(
+                    host_path=folder,
+                    container_path="/data",
+                    read_only=True,
+                    # Without the label SELinux lets no container read it.
+                    selinux_relabel="z" if host.observed.selinux else None,
+                ),
                 # Without a name: on Docker's disk, and removed with the container.
                 docker.ContainerVolumeArgs(container_path=TEMPORARY_PATH),
             ],
@@ -187,6 +193,7 @@ class BridgeContainer(pulumi.ComponentResource):
                     bridge=place,
                     container_id=values[0],
                     synapse=bridge.synapse,
+                    postgres=bridge.postgres,
                     bot=bridge.bot,
                     appservice_id=bridge.bridge.appservice_id,
                     as_token=values[2].as_token,

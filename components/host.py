@@ -186,7 +186,7 @@ class MatrixHost(pulumi.ComponentResource):
     def secret_once(
         self,
         name: str,
-        arguments: A,
+        arguments: pulumi.Input[A],
         create: Callable[[A], R],
         triggers: list[Any],
         opts: pulumi.ResourceOptions | None = None,

@@ -14,6 +14,7 @@ from components.host import HostCommand
 from components.isolation import DatabaseIsolation
 from components.preflight import ObservedHost
 from documents import operator
+from documents.backup.schedule import format_cron_line
 from documents.credentials import Tokens
 from documents.places import BridgeDeployment, Deployment
 from host_programs.synapse.stop_and_check import StopAndCheckResult
@@ -67,6 +68,7 @@ def bridge_outputs(
 
 
 def export(
+    observed: ObservedHost,
     deployment: Deployment,
     outputs: Mapping[str, Mapping[str, Any]],
     backup: DatabaseBackup,
@@ -82,4 +84,4 @@ def export(
             pulumi.export(key, bridge)
     pulumi.export("doublepuppetAsToken", pulumi.Output.secret(doublepuppet_as_token))
     pulumi.export("backups", backup.dumps)
-    pulumi.export("backupCron", operator.format_cron_line(deployment))
+    pulumi.export("backupCron", "" if deployment.backup.script or observed.scheduler else format_cron_line(deployment))

@@ -40,14 +40,18 @@ class PostgresAccess:
 @dataclass(frozen=True)
 class ObservedHost:
     """What the components need to know of the host. `synapse_owner`, `bridge_owner`: uid and gid that Synapse's process
-    and a bridge's user have there; `bridges`: what was found of each, by its key; `deployed`: whether a bridge of this
-    stack has a database there already; `doubts`: by a bridge's key and an output's name, why a proof of the last `up`
-    cannot stand; `began`: when the look did (documents/timestamps.py, now)."""
+    and a bridge's user have there; `selinux`: whether Docker confines containers by that; `scheduler`: what runs
+    programs by the clock there (documents/backup/schedule.py); `bridges`: what was found of each, by its key;
+    `deployed`: whether a bridge of this stack has a database there already; `doubts`: by a bridge's key and an
+    output's name, why a proof of the last `up` cannot stand; `began`: when the look did (documents/timestamps.py,
+    now)."""
 
     docker: DockerAddress
     postgres: PostgresAccess
     synapse_owner: tuple[int, int]
     bridge_owner: tuple[int, int]
+    selinux: bool
+    scheduler: str
     bridges: dict[str, BridgeFindings]
     doubts: dict[str, dict[str, str]]
     began: str
@@ -73,7 +77,6 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
         request = FactsRequest(
             deployment,
             settings.isolated,
-            settings.synapse_database,
             settings.postgres_password,
             over_ssh=settings.ssh is not None,
         )
@@ -105,6 +108,8 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
         ),
         synapse_owner=_synapse_owner(seen),
         bridge_owner=(id_on_host(UID, seen.uids), id_on_host(GID, seen.gids)),
+        selinux=seen.selinux,
+        scheduler=seen.schedule.scheduler,
         bridges={bridge.key: found for bridge, found in zip(deployment.bridges, findings.bridges, strict=True)},
         doubts={
             bridge.key: {

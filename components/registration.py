@@ -24,6 +24,7 @@ def homeserver_edit(deployment: Deployment, registrations: Iterable[OwnedFile] =
     paths = (OwnedFile(path, "", 0, 0) for path in deployment.registration_paths)
     return Appservices(
         synapse=deployment.synapse,
+        postgres=deployment.postgres,
         stack=deployment.stack,
         registrations=tuple(registrations) or tuple(paths),
         experimental_features=Entries.of(deployment).experimental_features,

@@ -32,8 +32,8 @@ class StackSecrets(pulumi.ComponentResource):
     """`mautrix:stack:Secrets`: two random seeds, of which every secret is made (documents/credentials.py).
 
     Makes: the seed of the tokens, which the generation rotates; the seed of the keys, which never rotates; for a bridge
-    whose database begins with an archive, the pickle key out of that. What is made anew beside a database that lives
-    takes that database's key from the host.
+    whose database begins with an archive or a nightly dump, the pickle key that this needs. What is made anew beside a
+    database that lives takes that database's key from the host.
     Outputs, secret: `doublepuppet`; `tokens` and `keys` of each bridge, by its name. `judged`: True once each key is
     that of its database; nothing that lives may change before.
     Errors: another pickle key than a database's, or none on the host either; at preview, too.
@@ -49,7 +49,14 @@ class StackSecrets(pulumi.ComponentResource):
         host, child = args.host, pulumi.ResourceOptions(parent=self)
         found = {bridge: host.observed.bridges[deployment.key] for bridge, deployment in args.bridges.items()}
         places = {
-            bridge: KeyPlace(bridge, it.key.database, it.key.fingerprint, it.key.directory, it.restore)
+            bridge: KeyPlace(
+                bridge,
+                it.key.database,
+                it.key.fingerprint,
+                it.key.directory,
+                it.restore,
+                it.key.accounts if it.key.is_of_state else (),
+            )
             for bridge, it in found.items()
         }
         rotating = host.secret_once(
@@ -60,16 +67,25 @@ class StackSecrets(pulumi.ComponentResource):
         ).secret
         self.doublepuppet = rotating.apply(lambda seed: seed.derive_secrets(DoublePuppet, ""))
         self.tokens = {bridge: _derive_tokens(rotating, bridge) for bridge in places}
-        self.keys = {bridge: _derive_keys(permanent, bridge) for bridge in places}
+        of_state = {bridge: _derive_keys(permanent, bridge) for bridge in places}
+        self.keys = dict(of_state)
         for bridge, place in places.items():
-            if place.archive != NO_ARCHIVE:
-                archived = host.secret_once(
-                    f"{bridge}-archived-key", place, find_key, triggers=[place.archive], opts=child
+            if place.source != NO_ARCHIVE:
+                restored = host.secret_once(
+                    f"{bridge}-restored-key",
+                    _with_state_key(place, of_state[bridge]),
+                    find_key,
+                    triggers=[place.source],
+                    opts=child,
                 ).secret
-                self.keys[bridge] = pulumi.Output.all(self.keys[bridge], archived).apply(
+                self.keys[bridge] = pulumi.Output.all(of_state[bridge], restored).apply(
                     lambda both: replace(both[0], pickle_key=both[1].pickle_key)
                 )
-        judged = [_judge(self.keys[bridge], it.key) for bridge, it in found.items()]
+        judged = [
+            # What finds the key is unknown at preview. If no file on the host has it, it can only be the state's.
+            _judge(of_state[bridge] if it.key.is_of_state else self.keys[bridge], it.key)
+            for bridge, it in found.items()
+        ]
         self.judged = pulumi.Output.unsecret(pulumi.Output.all(*judged)).apply(all)
         self.register_outputs(
             {
@@ -87,6 +103,10 @@ def _derive_tokens(seed: pulumi.Output[Seed], bridge: str) -> pulumi.Output[Toke
 
 def _derive_keys(seed: pulumi.Output[PermanentSeed], bridge: str) -> pulumi.Output[Keys]:
     return seed.apply(lambda value: value.derive_keys(bridge))
+
+
+def _with_state_key(place: KeyPlace, keys: pulumi.Output[Keys]) -> pulumi.Output[KeyPlace]:
+    return keys.apply(lambda value: replace(place, state_key=value.pickle_key))
 
 
 def _judge(keys: pulumi.Output[Keys], living: LivingKey) -> pulumi.Output[bool]:

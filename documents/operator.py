@@ -1,8 +1,8 @@
-"""What the operator reads or copies: next steps, lines for cron and for a services.md, commands."""
+"""What the operator reads or copies: next steps, an entry for a services.md, commands."""
 
 from __future__ import annotations
 
-from documents.places import BridgeDeployment, StackConfig
+from documents.places import BridgeDeployment
 
 
 def describe_next_steps(deployment: BridgeDeployment) -> str:
@@ -12,13 +12,6 @@ def describe_next_steps(deployment: BridgeDeployment) -> str:
         f"As {deployment.admin_user}, start a chat with {deployment.bot} and send `{prefix} login`; "
         f"{bridge.login_hint}. `{prefix} help` lists the rest."
     )
-
-
-def format_cron_line(deployment: StackConfig) -> str:
-    """The line for /etc/cron.d that runs our dump script; "" if the operator's backup script calls it."""
-    if deployment.backup.script:
-        return ""
-    return f"17 3 * * * root {deployment.dump_script} {deployment.backup.directory}"
 
 
 def format_services_entry(deployment: BridgeDeployment) -> str:

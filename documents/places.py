@@ -17,7 +17,8 @@ class Synapse:
     """`directory` on the host is `data_mount` inside its container, and gets the registrations; `homeserver_file` is on
     the host; `network` is Docker's; `url` is its client-server API as the host reaches it (or auto), `address` as the
     bridge's container reaches it; `deadline` (seconds) is for a restart; `workers` are the containers of its other
-    processes."""
+    processes; `database` is its own; `skips_old_events`: with the first application service, instead of going through
+    them."""
 
     domain: str
     container: str
@@ -28,7 +29,9 @@ class Synapse:
     url: str
     address: str
     deadline: int
-    workers: tuple[str, ...] = ()
+    workers: tuple[str, ...]
+    database: str
+    skips_old_events: bool
 
     def path_inside(self, file: str) -> str:
         """The path of a file in `directory` as Synapse sees it."""
@@ -88,12 +91,13 @@ class BridgePlace:
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """`script` is the operator's ("": none), which `up` runs once if `proves_script`; `directory` is an absolute path,
-    or an expression of that script, like ${BACKUP_DIR}; dumps older than `days` are deleted; each dump is piped through
-    the command `filter` ("": none) and gets `suffix` behind its name; `accept_plain`: whether dumps may be plain
-    although the operator's are encrypted."""
+    """`script` is the operator's, which `up` runs once if `proves_script`; "": none, and the host runs our dump script
+    each night at `time`, HH:MM by its clock. `directory` is an absolute path, or an expression of that script, like
+    ${BACKUP_DIR}; dumps older than `days` are deleted; each dump is piped through the command `filter` ("": none) and
+    gets `suffix` behind its name; `accept_plain`: whether dumps may be plain although the operator's are encrypted."""
 
     script: str
+    time: str
     proves_script: bool
     directory: str
     days: int
@@ -109,9 +113,9 @@ class BackupPlan:
 
 @dataclass(frozen=True)
 class ArchivePlan:
-    """Where a bridge's archives go. `restore`, for a new database, is none (start empty), latest or the path of an
-    archive; `go_back` is the path of the archive that replaces the database, or ""; `keep` is how many of the archives
-    made before a change stay."""
+    """Where a bridge's archives go. `restore`, for a new database, is none (start empty), latest (archive) or the path
+    of an archive or a nightly dump; `go_back` is the path of the one that replaces the database's content, or "";
+    `keep` is how many of the archives made before a change stay."""
 
     directory: str
     restore: str

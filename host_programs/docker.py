@@ -120,6 +120,13 @@ def belongs_to_stack(container: Container, stack: str, network: str) -> bool:
     return container.labels.get(STACK_LABEL) == stack and network in container.networks
 
 
+def stop_container(name: str, stack: str) -> None:
+    """Stop the container of that name, if it is this stack's."""
+    container = inspect_container(name)
+    if container and container.labels.get(STACK_LABEL) == stack and not container.stays_stopped:
+        run_docker("stop", "--time", "30", container.id)
+
+
 def remove_container(name: str, stack: str) -> None:
     """Stop and remove the container of that name, if it is this stack's."""
     container = inspect_container(name)

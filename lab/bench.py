@@ -390,7 +390,7 @@ def by_hand_environment(lab: Lab) -> dict[str, str]:
         "SYNAPSE_CONTAINER": lab.synapse,
         "SYNAPSE_DIR": config["synapseDir"],
         "SYNAPSE_URL": lab.synapse_url,
-        "HOMESERVER_ADDRESS": config["homeserverAddress"],
+        "HOMESERVER_ADDRESS": f"http://{config['synapseContainer']}:8008",
         "POSTGRES_CONTAINER": lab.postgres,
         "BACKUP_SCRIPT": config["backupScript"],
         "IMAGE": str(lab.own_bridge["image"]),

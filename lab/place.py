@@ -107,7 +107,6 @@ class Place:
             "network": self.network,
             "synapseContainer": self.synapse,
             "synapseDir": str(self.host_dir / "synapse"),
-            "homeserverAddress": f"http://{self.synapse}:8008",
             "masContainer": self.mas,
             "masHosts": [f"{self.mas}:8080", "matrix.echo6.co"],
             "postgresContainer": self.postgres,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from documents.bridge.kinds import Bridge
 from documents.fingerprint import fingerprint
 from documents.places import (
+    AUTO,
     NO_ARCHIVE,
     ArchivePlan,
     BackupPlan,
@@ -61,7 +62,7 @@ class BridgeSettings:
     registration_file: str = checked_by(values.yaml_name, lambda bridge: bridge.registration_file)
     archive_dir: str = checked_by(values.directory, lambda bridge: f"/var/backups/{bridge.name}")
     restore: str = checked_by(values.restore, lambda bridge: NO_ARCHIVE)
-    go_back_to: str = checked_by(values.archive, lambda bridge: "")
+    go_back_to: str = checked_by(values.source, lambda bridge: "")
     bridge_config: Mapping[str, Any] = checked_by(values.config_sections, lambda bridge: {})
 
     @property
@@ -97,7 +98,7 @@ class Settings:
     homeserver_file: str = checked_by(values.yaml_path, empty=True)
     accept_generated: bool = checked_by(values.boolean)
     synapse_url: str = checked_by(values.url_or_auto)
-    homeserver_address: str = checked_by(values.url)
+    homeserver_address: str = checked_by(values.url_or_auto)
     synapse_deadline: int = checked_by(values.integer(5, 3600))
     mas_container: str = checked_by(values.docker_name)  # or none
     mas_hosts: tuple[str, ...] = checked_by(
@@ -113,6 +114,7 @@ class Settings:
     postgres_sslmode: str = checked_by(values.matching("disable|require", "disable or require"))
     postgres_password: str = checked_by(str, empty=True)
     synapse_database: str = checked_by(values.postgres_name)
+    appservice_catch_up: str = checked_by(values.matching(r"wait|skip", "wait or skip"))
     mas_database: str = checked_by(values.postgres_name)
     mas_role: str = checked_by(values.postgres_name)
     isolated_databases: tuple[str, ...] = checked_by(values.list_of(values.postgres_name, "a list: names of databases"))
@@ -122,6 +124,9 @@ class Settings:
         )
     )
     backup_script: str = checked_by(values.script_or_none)
+    backup_time: str = checked_by(
+        values.matching(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", "a time of the host's clock from 00:00 to 23:59, as 03:30")
+    )
     backup_dir: str = checked_by(
         values.matching(
             r"[/$][^\s\"'`\\;|&()<>*?]+", "an absolute path, or a variable of the backup script like ${BACKUP_DIR}"
@@ -195,9 +200,15 @@ class Settings:
                 homeserver_file=self.homeserver_file or f"{self.synapse_dir}/homeserver.yaml",
                 network=self.network,
                 url=self.synapse_url,
-                address=self.homeserver_address,
+                address=(
+                    f"http://{self.synapse_container}:8008"
+                    if self.homeserver_address == AUTO
+                    else self.homeserver_address
+                ),
                 deadline=self.synapse_deadline,
                 workers=self.synapse_workers,
+                database=self.synapse_database,
+                skips_old_events=self.appservice_catch_up == "skip",
             ),
             mas=Mas(self.mas_container, self.mas_hosts, self.mas_database, self.mas_role) if self.has_mas else None,
             postgres=Postgres(
@@ -205,6 +216,7 @@ class Settings:
             ),
             backup=BackupPlan(
                 script="" if self.backup_script == "none" else self.backup_script,
+                time=self.backup_time,
                 proves_script=self.prove_backup_script,
                 directory=self.backup_dir,
                 days=self.backup_days,

@@ -113,8 +113,14 @@ yaml_path = matching(
     rf"(?=.*\.ya?ml$){_PATH}",
     "an absolute path on the host that ends in .yaml, without '..', quotes, ':' or spaces; or empty",
 )
-archive = matching(r"/.*\.tar\.gz", "the absolute path of an archive (.tar.gz)")
-restore = matching(r"none|latest|/.*\.tar\.gz", "none, latest or the absolute path of an archive (.tar.gz)")
+# What a database's content comes from. What backupFilter made of a dump, nobody but the operator can undo.
+_SOURCE = r"/.*\.(?:tar|sql)\.gz"
+_SOURCE_EXPECTED = (
+    "the absolute path of an archive (.tar.gz) or of a nightly dump (.sql.gz; undo what backupFilter did to it, into a "
+    "directory that only root may enter)"
+)
+source = matching(_SOURCE, _SOURCE_EXPECTED)
+restore = matching(f"none|latest|{_SOURCE}", f"none, latest or {_SOURCE_EXPECTED}")
 
 # Of an entry of `bridges`.
 kind = matching("|".join([*KINDS, CUSTOM]), f"one of {', '.join(KINDS)}, {CUSTOM}")

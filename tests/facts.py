@@ -3,7 +3,10 @@ plan's settings; tests change what they are about, with dataclasses.replace."""
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +24,7 @@ from documents.places import BridgeDeployment, Deployment
 from settings.fields import Settings
 from settings.reader import parse
 from verdicts.host_facts.docker import Container, IdRange, Mount
-from verdicts.host_facts.host import BridgeFacts, Directory, File, HostFacts, OwnFile, PostgresFacts
+from verdicts.host_facts.host import BridgeFacts, Directory, File, HostFacts, OwnFile, PostgresFacts, ScheduleFacts
 from verdicts.host_facts.synapse import SynapseFacts
 
 ROOT = Path(__file__).parent.parent
@@ -115,6 +118,13 @@ KEY = fingerprint_key(PERMANENT_SEED.derive_keys("mautrix-signal").pickle_key)
 ARCHIVED_KEY = f"secret-pickle_key-{'x' * 46}"
 
 
+def pickled(key: str) -> bytes:
+    """An account that mautrix-go would have encrypted with the pickle key."""
+    secret, data = hmac.digest(bytes(32), key.encode(), "sha256"), os.urandom(64)
+    mac_key = hmac.digest(secret, hmac.digest(secret, b"Pickle\x01", "sha256") + b"Pickle\x02", "sha256")
+    return base64.b64encode(data + hmac.digest(mac_key, data, "sha256")[:8]).rstrip(b"=")
+
+
 def _met() -> BridgeFacts:
     """A bridge before its first `up`."""
     return BridgeFacts(
@@ -129,7 +139,7 @@ def _met() -> BridgeFacts:
         ready_mark="",
         config_refused=(),
         archive_dir=_directory(),
-        archive=None,
+        restoring=None,
         going_back=None,
         archives={},
     )
@@ -143,6 +153,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         uids=(IdRange(0, 0, 2**32 - 1),),
         gids=(IdRange(0, 0, 2**32 - 1),),
         docker_free=80 * 2**30,
+        selinux=False,
         root=True,
         user_without_docker="",
         running_steps=(),
@@ -176,6 +187,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         backup_edited=backup_script.add_call(BACKUP_SCRIPT, backup_script.dump_call_of(whole())),
         backup_syntax="",
         dump_script=None,
+        schedule=ScheduleFacts(),
         directory=_directory(),
         synapse_dir=_directory(entries=("homeserver.yaml",)),
         backup_dir=_directory(),

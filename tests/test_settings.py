@@ -97,6 +97,11 @@ def test_the_defaults_are_the_plan() -> None:
          "a name in Docker: letters, digits, '_', '.', '-'"),
         ("synapseWorkers", '["mautrix-signal"]',
          "bridges[0].container: 'mautrix-signal' is the stack's, too: should be one of its own"),
+        *(
+            ("backupTime", time,
+             f"backupTime: {time!r} should be a time of the host's clock from 00:00 to 23:59, as 03:30")
+            for time in ("3:30", "24:00", "03:60", "0330", "03:30:00", "12600", "03:30 ")
+        ),
         ("backupScript", "none", "backupDir: '${BACKUP_DIR}' should be an absolute path, since backupScript is none"),
         ("backupScript", "pg_backup.sh", "backupScript: 'pg_backup.sh' should be none, or the absolute path of a "
          "script on the host, without '..', quotes, ':' or spaces"),
@@ -157,7 +162,11 @@ CUSTOM = {
         ({"container": "matrix-synapse"},
          "bridges[0].container: 'matrix-synapse' is the stack's, too: should be one of its own"),
         ({"restore": "yesterday"}, "bridges[0].restore: 'yesterday' should be none, latest or the absolute path of an "
-         "archive (.tar.gz)"),
+         "archive (.tar.gz) or of a nightly dump (.sql.gz; undo what backupFilter did to it, into a directory that "
+         "only root may enter)"),
+        ({"goBackTo": "/a_20260131T235959Z.b.sql.gz.age"}, "bridges[0].goBackTo: '/a_20260131T235959Z.b.sql.gz.age' "
+         "should be the absolute path of an archive (.tar.gz) or of a nightly dump (.sql.gz; undo what backupFilter "
+         "did to it, into a directory that only root may enter)"),
         ({"directory": "mautrix"}, "bridges[0].directory: 'mautrix' should be an absolute path on the host without a "
          "slash at its end, '..', quotes, ':' or spaces"),
         ({"bridgeConfig": {"appservice": {"port": 1}}}, "bridges[0].bridgeConfig.appservice.port: is not to be set: "

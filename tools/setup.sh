@@ -81,11 +81,14 @@ wanted_packages() { # lab | dev
     [ "$1" = dev ] || return 0
     have shellcheck || echo shellcheck
     have curl || echo curl
+    have cron || echo cron
+    have faketime || echo faketime # the tests show cron another time
+    have systemd-analyze || echo systemd
     installed busybox-static || echo busybox-static # copied into containers that have no libc
     [ -x /usr/lib/postgresql/15/bin/initdb ] || echo postgresql-15 # the tests start servers of their own
 }
 
-# Installing must start nothing and leave nothing enabled: no PostgreSQL cluster, no sshd, no docker service.
+# Installing must start nothing and leave nothing enabled: no PostgreSQL cluster, no sshd, no cron, no docker service.
 install_packages() {
     local policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.d/mautrix-lab.conf made=() file
     if [ ! -e "$policy" ]; then
@@ -106,6 +109,7 @@ install_packages() {
     if command -v systemctl >/dev/null 2>&1; then
         for file in "$@"; do
             case $file in
+                cron) systemctl disable cron.service || true ;;
                 openssh-server) systemctl disable ssh.service ssh.socket || true ;;
                 postgresql-15) systemctl disable postgresql.service || true ;;
             esac

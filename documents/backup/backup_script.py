@@ -120,7 +120,7 @@ def find_interpreter(text: str) -> str:
     words = [word.rpartition("/")[2] for word in first[2:].split() if not word.startswith("-")]
     name = next((word for word in words if word != "env" and "=" not in word), "")
     if name not in SHELLS:
-        fix = "set backupScript to none: cron then runs our dump script by itself"
+        fix = "set backupScript to none: the host then runs our dump script by itself"
         raise Refused([Problem(1, f"is a script for {name or first}, and the call is for a shell", fix)])
     return name
 

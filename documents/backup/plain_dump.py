@@ -1,7 +1,8 @@
-"""Checks that a plain dump of the nightly backup holds no commands for psql itself, before psql restores it as a proof.
+"""Reads a plain dump of the nightly backup: whose it is, by its name; what the bridge's pickle key encrypts in it; and
+that it holds no commands for psql itself, before psql restores it.
 
-These dumps are our own dump script's, of a moment ago; what they hold is the bridge's. Archives need none of this: they
-hold dumps in pg_dump's custom format (host_programs/postgres/dump_restore.py). Once the nightly dumps do, this goes.
+These dumps are our own dump script's; what they hold is the bridge's. Archives need none of this: they hold dumps in
+pg_dump's custom format (host_programs/postgres/dump_restore.py). Once the nightly dumps do, this goes.
 
 psql takes a backslash outside of quotes, comments and COPY's data as a command of its own: a shell, a file, another
 user. The boundaries here are those of psql's scanner (src/fe_utils/psqlscan.l). A dump is refused, too, where a
@@ -14,7 +15,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Optional
 
+from documents.backup.dump_script import CLOSING_LINE
 from documents.refusal import Problem, Refused
+from documents.timestamps import file_name_seconds
 
 _TOKEN = re.compile(
     rb"--[^\r\n]*|/\*|\*/|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*|\$[0-9]+|\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$"
@@ -22,6 +25,57 @@ _TOKEN = re.compile(
 )
 _RESTRICT = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\r?\n?\Z")  # pg_dump's own, around all that it writes
 _END_OF_DATA = re.compile(rb"\\\.\r?\n?\Z")
+_ACCOUNTS = re.compile(rb"COPY public\.crypto_account \(([a-z_, ]+)\) FROM stdin;")
+_BYTES = re.compile(rb"\\\\x((?:[0-9a-f]{2})*)")
+_FIRST_LINES = (b"--", b"-- PostgreSQL database dump")
+_NOT_OURS = "it should be a whole dump of our dump script; if backupFilter changed it, undo that first"
+
+
+def is_nightly_dump(path: str) -> bool:
+    """Whether the path, of a setting, names a nightly dump; else it names an archive."""
+    return path.endswith(".sql.gz")
+
+
+def name_dump(database: str, mark: str, time: str) -> str:
+    """What our dump script calls a dump that it made; `mark`: StackConfig.shared_name."""
+    return f"{database}_{time}.{mark}.sql.gz"
+
+
+def is_dump_of(name: str, database: str, mark: str) -> bool:
+    """Whether a file of this name is a dump of the database by the dump script of that mark."""
+    time = name[len(database) + 1 :][:16]
+    return name == name_dump(database, mark, time) and file_name_seconds(time) is not None
+
+
+def read_accounts(lines: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The accounts in a whole dump that its bridge's pickle key encrypts (documents/bridge/pickle_key.py); none of a
+    form that we do not know.
+
+    Raises Refused if it is no whole dump of pg_dump's, and as `check_dump_lines`.
+    """
+    reader, accounts, column, is_whole = _Reader(), list[bytes](), -1, False
+    for number, line in enumerate(lines):
+        text = line.rstrip(b"\r\n")
+        if number < len(_FIRST_LINES) and text != _FIRST_LINES[number]:
+            raise Refused([Problem(number + 1, "it does not begin as a dump of pg_dump's", _NOT_OURS)])
+        was_data, was_inside = reader.is_data, reader.is_inside
+        reader.read(line)
+        if not was_data and reader.is_data:
+            match = _ACCOUNTS.fullmatch(text)
+            columns = match[1].split(b", ") if match else []
+            column = columns.index(b"account") if b"account" in columns else -1
+        elif reader.is_data and column >= 0:
+            accounts.extend(_parse_bytes(text.split(b"\t")[column : column + 1]))
+        is_whole = is_whole or (not was_inside and text == f"-- {CLOSING_LINE}".encode())
+    if not is_whole or reader.is_inside:
+        raise reader.refuse("pg_dump's closing line is not at its end", _NOT_OURS)
+    return tuple(accounts)
+
+
+def _parse_bytes(fields: Iterable[bytes]) -> Iterator[bytes]:
+    """Values of type bytea in COPY's data, as pg_dump writes them; none of another form."""
+    for match in filter(None, (_BYTES.fullmatch(field) for field in fields)):
+        yield bytes.fromhex(match[1].decode())
 
 
 def check_dump_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -49,6 +103,10 @@ class _Reader:
         self._data = self._in_statement = False
         self._quote = b""
         self._words: list[bytes] = []
+
+    @property
+    def is_data(self) -> bool:
+        return self._data
 
     @property
     def is_inside(self) -> bool:

@@ -127,9 +127,13 @@ def _type_name(value: object) -> str:
     return "empty" if value is None else kinds.get(type(value), "a mapping")
 
 
-# Defaults of this program that differ from the bridge's own example. bridgeConfig may change them.
+MAX_CONNECTIONS = 5  # to Postgres
+
+# Defaults of this program that differ from the bridge's own. bridgeConfig may change them.
 PROGRAM_DEFAULTS: dict[str, dict[str, Any]] = {
     "homeserver": {"software": "standard"},
+    # The example's. Without them the bridge takes as many of Postgres' connections as it likes.
+    "database": {"max_open_conns": MAX_CONNECTIONS, "max_idle_conns": 1},
     "public_media": {"enabled": False},
     # The example names a server of its own here, which a merge would keep.
     "double_puppet": {"servers": {}, "allow_discovery": False},

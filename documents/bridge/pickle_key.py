@@ -32,6 +32,21 @@ def find_key_fault(pickle_key: str, noted: str, pickles: Iterable[bytes]) -> str
     return "" if noted in ("", fingerprint_key(pickle_key)) else "it began with another pickle key"
 
 
+def explain_missing_key(content: str, directory: str) -> str:
+    """That the pickle key of the `content` (a database, a dump) is not at hand, and how it gets into the bridge's
+    directory."""
+    return (
+        f"{content}: its pickle key is neither in this state nor in a config.yaml in {directory}: nothing was changed; "
+        f"if it is this bridge's, {explain_put_back(directory)}"
+    )
+
+
+def explain_put_back(directory: str) -> str:
+    """How a key gets into the bridge's directory."""
+    place = f"{directory}/config-old"
+    return f"put the bridge's config.yaml, which each of its archives holds, into {place}, and run this again"
+
+
 def opens_pickle(pickle_key: str, pickle: bytes) -> Optional[bool]:
     """Whether the key decrypts the pickle; None if it is no pickle of this form."""
     try:

@@ -153,7 +153,8 @@ def _write(data: BridgeData, reason: str, stamp: str, noted: str, part: Path) ->
     with tempfile.TemporaryFile(dir=part.parent) as dump:  # without a name: it goes with this process
         dumps.make_dump(data.database, dump, *dump_restore.ARCHIVED)
         try:
-            trial = _try_restore(data, dump)
+            dump.seek(0)
+            trial = try_restore(data, dump_restore.Dump(dump, is_plain=False))
         except ScriptError as error:
             raise ScriptError(f"{error}: an archive of it would be useless, so nothing was removed") from None
         require_key(data.database, data.pickle_key, noted, trial.accounts)
@@ -201,7 +202,7 @@ class _Content:
 
 
 @dataclass(frozen=True)
-class _Trial:
+class Trial:
     """What a dump holds: the versions of its schema by table, or why they are unknown (an archive may lack them), and
     the accounts of `measure.ACCOUNTS`, none of a crypto store of another form."""
 
@@ -210,13 +211,12 @@ class _Trial:
     accounts: tuple[bytes, ...]
 
 
-def _try_restore(data: BridgeData, dump: IO[bytes]) -> _Trial:
+def try_restore(data: BridgeData, dump: dump_restore.Dump) -> Trial:
     """Restore the dump into a scratch database. ScriptError if that fails."""
-    dump.seek(0)
     questions = (" ".join(measure.SCHEMA.split()), measure.ACCOUNTS)
     schema, accounts = dump_restore.try_restore(data.postgres, data.stack, data.database, dump, *questions)
     versions = json.loads(schema.stdout) if schema.succeeded else {}
-    return _Trial(
+    return Trial(
         {table: version for table, (version, _) in versions.items()},
         "" if schema.succeeded else schema.stderr.strip().partition("\n")[0],
         measure.parse_accounts(accounts.stdout.splitlines()),
@@ -321,23 +321,6 @@ def open_member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     stream = tar.extractfile(name)
     assert stream is not None
     return stream
-
-
-def prove_archive(data: BridgeData, path: Path, fix: str) -> None:
-    """ScriptError, with the `fix`, unless the archive is whole and has this pickle key, its dump restores, and the key
-    opens what the dump holds."""
-    with open_archive(path) as (tar, _):
-        if extract_pickle_key(path, tar) != data.pickle_key:
-            raise ScriptError(
-                f"{path}: its keys are encrypted with another pickle key than this stack's, which was made before: "
-                f"nothing was restored; {fix}"
-            )
-        try:
-            trial = _try_restore(data, open_member(tar, DATABASE))
-        except ScriptError as error:
-            raise ScriptError(f"{path}: {error}: nothing was restored; {fix}") from None
-        if fault := find_key_fault(data.pickle_key, "", trial.accounts):
-            raise ScriptError(f"{path}: {fault} than the one in the archive: nothing was restored; {fix}")
 
 
 _UNREADABLE = (tarfile.TarError, EOFError, OSError, KeyError, WireError, ValueError)

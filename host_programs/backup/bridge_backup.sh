@@ -85,8 +85,9 @@ trap 'rm -f -- part errors; cd /; rmdir -- "$private"' EXIT
 
 for pair in "${databases[@]}"; do
     database=${pair%%:*}
-    stamp=$(date -u +%Y%m%dT%H%M%SZ)
-    file=${database}_$stamp.$mark.sql.gz$suffix
+    while file=${database}_$(date -u +%Y%m%dT%H%M%SZ).$mark.sql.gz$suffix && [ -e "../$file" ]; do
+        sleep 1 # another run made that one in this second
+    done
     : >errors
     if dump "$database" "${pair#*:}" >part && whole part && chmod 600 part &&
         bytes=$(stat -c %s part) && mv -fT -- part "../$file"; then

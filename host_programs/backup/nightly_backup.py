@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from documents.backup.backup_script import DumpCall
+from documents.backup.schedule import ScheduleFile
 from documents.places import Database, Postgres
 from host_programs import host_lock
-from host_programs.backup import proof, records, scripts
+from host_programs.backup import proof, records, schedule_files, scripts
 from host_programs.backup.proof import ProvenDump
 from host_programs.backup.records import DumpRecord
 from host_programs.files import safe_files
@@ -30,7 +31,8 @@ class NightlyBackup:
     """`script`: the operator's, "" if there is none, which is run for the proof if `proves_script`; `dump_script`: the
     text of ours, which `call` runs, and which notes in the directory `records` what it made; `suffix`: how the names of
     its dumps end. `databases`: what it dumps; the dumps of `bridges`, some of these, are restored as a proof. `filter`:
-    the command that makes each dump unreadable for us ("": none), a secret. `directory`: the stack's own."""
+    the command that makes each dump unreadable for us ("": none), a secret. `directory`: the stack's own. `schedule`:
+    the files by which the host runs our dump script, if no script calls it."""
 
     script: str
     proves_script: bool
@@ -43,6 +45,7 @@ class NightlyBackup:
     filter: str = field(repr=False)
     postgres: Postgres
     directory: str
+    schedule: tuple[ScheduleFile, ...]
 
     @property
     def note(self) -> Path:
@@ -89,6 +92,7 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
                 with path.open("wb") as file:
                     dumps.make_dump(bridge, file)
         dump_restore.prove_restores(arguments.postgres, arguments.stack, restorable)
+        schedule_files.install_schedule(arguments.schedule, arguments.stack, undo)
         if is_kept:
             proof.add_to_note(arguments.note, [*made.values()], new_directories)
         else:
@@ -134,12 +138,13 @@ def _list_new(directory: Path, before: Mapping[str, DumpRecord]) -> dict[str, Pa
 
 
 def remove_dumps(arguments: NightlyBackup) -> None:
-    """Take out our call, and remove our dump script and the dumps of the proof. ScriptError, and nothing is removed, if
-    only one of our marks stands in the operator's script, or if the note of the dumps cannot be read."""
+    """Take out our call, and remove the schedule, our dump script and the dumps of the proof. ScriptError, and nothing
+    is removed, if only one of our marks stands in the operator's script, or if the note of the dumps cannot be read."""
     with _lock(arguments):
         proof.read_note(arguments.note)
         if arguments.script:
             scripts.remove_call(Path(arguments.script), arguments.stack)
+        schedule_files.remove_schedule(arguments.schedule, arguments.stack)
         proof.remove_noted(arguments.note, arguments.suffix)
         scripts.remove_dump_script(Path(arguments.call.command), arguments.stack)
         safe_files.remove_tree(Path(arguments.records))

@@ -1,8 +1,9 @@
 """The life of the bridge's database: its first content, the changes of the image, and the archive at its end.
 
-The database's comment says what it began with, which image used it last, and which archive was restored to go back.
-While an archive is restored, the comment names it. If the run is killed then, an empty database tells the next one to
-restore it again; any other one has its content.
+Content comes from a source: an archive, or a nightly dump (host_programs/backup/sources.py). The database's comment
+says what it began with, which image used it last, and which source was restored to go back. While one is restored, the
+comment names it. If the run is killed then, an empty database tells the next one to restore it again; any other one has
+its content.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from documents.bridge.kinds import image_tag
 from documents.bridge.pickle_key import fingerprint_key
 from documents.marks import STACK_LABEL, explain_other_owner, owner_comment, parse_owner_comment
 from documents.places import NO_ARCHIVE, Database, archive_owner
-from host_programs.backup import archives
+from host_programs.backup import archives, sources
 from host_programs.backup.archives import BridgeData
 from host_programs.bridge import images
 from host_programs.docker import inspect_container, remove_container, remove_image, run_docker
@@ -34,7 +35,7 @@ select json_build_object('comment', coalesce(shobj_description(oid, 'pg_database
   'objects', ({measure.COUNT_OBJECTS.strip().rstrip(";")}))
 from pg_database where datname = current_database();
 """
-NAME_ANOTHER = "name an archive of this deployment"
+NAME_ANOTHER = "name an archive or a nightly dump of this deployment"
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class DatabaseArguments:
     """`data`: the bridge's, with the image that will run.
 
     `container`: the bridge's; `place`: its directory; `attempt`: a changed one replaces the container. `restore`: none,
-    or the path of the archive with the first content. `go_back`: "", or the path of the archive that replaces it. Of
-    the archives made before a change, the newest `keep` stay, and the last one of each version. Of the images, the last
-    two stay, or all with `keep_images`. `timestamp`: as of `archives.write_archive`.
+    or the path of the source of the first content. `go_back`: "", or the path of the source that replaces it. Of the
+    archives made before a change, the newest `keep` stay, and the last one of each version. Of the images, the last two
+    stay, or all with `keep_images`. `timestamp`: as of `archives.write_archive`.
     """
 
     data: BridgeData
@@ -60,7 +61,7 @@ class DatabaseArguments:
 
 @dataclass(frozen=True)
 class DatabaseOrigin:
-    """`began`: none, or the archive with the database's first content. `previous`: the newest archive that was made
+    """`began`: none, or the source of the database's first content. `previous`: the newest archive that was made
     before a change, and the image that had used the database; both "" if there is none."""
 
     began: str
@@ -76,11 +77,11 @@ class WrittenArchive:
 
 
 def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
-    """Leave a new database empty, or restore it from an archive. Before a container of another image starts, stop the
-    bridge and archive the database; to go back, restore an older archive.
+    """Leave a new database empty, or restore its content. Before a container of another image starts, stop the bridge
+    and archive the database; to go back, restore older content.
 
-    ScriptError, and the database is unchanged, if an archive is damaged, does not restore or is of another pickle key,
-    or if a database that should be new is not empty. ScriptError, and the bridge runs again, if the database cannot be
+    ScriptError, and the database is unchanged, if a source is damaged, does not restore or is of another pickle key, or
+    if a database that should be new is not empty. ScriptError, and the bridge runs again, if the database cannot be
     archived before a change."""
     data, content = arguments.data, _read_content(arguments.data.database)
     if reason := explain_other_owner(content.comment, data.stack, claimed=not content.objects):
@@ -100,7 +101,8 @@ def prepare_database(arguments: DatabaseArguments) -> DatabaseOrigin:
         if arguments.restore == NO_ARCHIVE:
             _write_note(data, settled)
         else:
-            _begin_with_archive(data, Path(arguments.restore), settled)
+            sources.prove_source(data, Path(arguments.restore), "name another in restore")
+            _restore_source(data, Path(arguments.restore), settled)
         if running := _find_own_container(arguments):  # somebody dropped the database under it
             run_docker("restart", "--time", "30", running.id, check=False)
     elif cut_off or note.get("image") != data.image or arguments.go_back not in ("", note.get("back")):
@@ -117,41 +119,34 @@ def _find_own_container(arguments: DatabaseArguments) -> Optional[Container]:
     return container if container and container.labels.get(STACK_LABEL) == arguments.data.stack else None
 
 
-def _begin_with_archive(data: BridgeData, path: Path, note: Mapping[str, object]) -> None:
-    """Restore the archive into the empty database, and write the note."""
-    archives.prove_archive(data, path, "`pulumi destroy`, then `pulumi up` with restore set")
-    _restore_archive(data, path, note)
-
-
-def _restore_archive(data: BridgeData, path: Path, note: Mapping[str, object]) -> None:
-    """Put the content of a proven archive in the place of the present content, and write the note. ScriptError, and the
+def _restore_source(data: BridgeData, path: Path, note: Mapping[str, object]) -> None:
+    """Put the content of a proven source in the place of the present content, and write the note. ScriptError, and the
     database is empty, if it cannot be restored all the same: the next run tries it again."""
     restoring = _comment_statement(data, {**note, "restoring": str(path)})
     place = data.database
     psql.run_sql(place.container, place.role, place.database, f"begin; {dump_restore.DROP_CONTENT} {restoring} commit;")
-    with archives.open_archive(path) as (tar, manifest):
-        try:
-            dump_restore.restore_dump(data.database, archives.open_member(tar, archives.DATABASE))
-        except ScriptError as error:
-            raise ScriptError(f"{error}: {data.database.database} is empty: `pulumi up` tries it again") from None
+    try:
+        sources.restore_source(place, path)
+    except ScriptError as error:
+        raise ScriptError(f"{error}: {place.database} is empty: `pulumi up` tries it again") from None
     _write_note(data, note)
-    say(f"restored: {path.name} of {manifest.created} into {data.database.database}")
+    say(f"restored: {path.name} into {place.database}")
 
 
 def _change_image(arguments: DatabaseArguments, note: Mapping[str, Any], cut_off: str) -> None:
     """Hand the database from one image to another: stop the bridge and archive the database first. `cut_off`: the
-    archive whose restore was cut off and left the database empty; "" if none was."""
+    source whose restore was cut off and left the database empty; "" if none was."""
     data = arguments.data
     back = cut_off if arguments.go_back in ("", note.get("back")) else arguments.go_back
     old, new = str(note.get("image", data.image)), data.image
     reason = reason_before(f"going back to {Path(back).name}" if back else f"{image_tag(old)} to {image_tag(new)}")
     if back:  # before anything stops
-        archives.prove_archive(data, Path(back), NAME_ANOTHER)
+        sources.prove_source(data, Path(back), NAME_ANOTHER)
     if not cut_off:
         _stop_and_archive(arguments, note, old, reason)
     changed = {**note, "image": new}
     if back:
-        _restore_archive(data, Path(back), {**changed, "back": back})
+        _restore_source(data, Path(back), {**changed, "back": back})
     else:
         _write_note(data, changed)
     _remove_old_archives(arguments, old, {str(note["began"]), back, str(note.get("back"))})
@@ -196,8 +191,8 @@ def _remove_old_archives(arguments: DatabaseArguments, replaced: str, used: set[
 
 
 def archive_database(arguments: DatabaseArguments) -> WrittenArchive:
-    """Archive the database, unless it is empty and never got its first content, or not the content of the archive that
-    was to be restored, or another stack's. ScriptError, before anything but the container is removed, if the archive
+    """Archive the database, unless it is empty and never got its first content, or not the content that was to be
+    restored, or another stack's. ScriptError, before anything but the container is removed, if the archive
     cannot be complete, or its key is another one than the database's."""
     data, database = arguments.data, arguments.data.database
     # A killed run may have left a container that the state does not know: it must not write any more.
@@ -260,8 +255,8 @@ class _Content:
 
     @property
     def note(self) -> dict[str, Any]:
-        """The values in the comment: `began`, the fingerprint of its `key`, the `image` that used it last, the archive
-        that was restored to go `back`, the image to which it is `changing`, the archive that is `restoring`, and
+        """The values in the comment: `began`, the fingerprint of its `key`, the `image` that used it last, the source
+        that was restored to go `back`, the image to which it is `changing`, the source that is `restoring`, and
         `archived` once it is archived."""
         return {key: value for key, value in parse_owner_comment(self.comment).items() if key != "stack"}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -15,7 +16,7 @@ from urllib.parse import quote
 
 from documents.bridge.pickle_key import fingerprint_key
 from documents.masking import clean_log
-from documents.places import BridgePlace, Synapse
+from documents.places import BridgePlace, Postgres, Synapse
 from documents.timestamps import now
 from host_programs.backup import archives
 from host_programs.bridge.bridge_status import request_readiness
@@ -32,6 +33,7 @@ from host_programs.messages import ScriptError, say
 from host_programs.postgres.psql import run_sql
 from host_programs.synapse import delivery
 from host_programs.synapse.client import SynapseClient
+from host_programs.synapse.event_position import EventPosition, read_position
 from host_programs.synapse.exchange import MEDIA_CONFIG, Request, ping_request
 from verdicts.answers import Exchange, is_still_starting, summarize_answer
 from verdicts.exit_codes import NEEDS_A_CHANGE, ExitCode, explain_exit_code
@@ -48,6 +50,8 @@ DELIVERY_PAUSE = 0.05  # seconds between two checks whether an event has arrived
 PAUSE_FACTOR = 1.25  # each pause is longer than the last: many bridges may start at the same time
 LONGEST_PAUSE = 2.0  # seconds
 QUESTION_TIMEOUT = 5.0  # seconds for one question
+PROGRESS_SECONDS = 10.0  # between two looks at how far Synapse is
+MANY_EVENTS = 1000  # to go through: a busy Synapse is always some behind
 LAST_TIMEOUT = 2.0  # and for one question of the last round, after the time is up
 
 
@@ -57,12 +61,13 @@ class ReadinessArguments:
     between the first two rounds of questions. `mark`: the path of a file, which will hold "CONTAINER_ID ATTEMPT IMAGE"
     of the container that got ready. `new_keys`: the bot may get new cross-signing keys, since the database is empty and
     Synapse still has those of an earlier bot. `config`: the directory of the container's config, of this `stack`.
-    `archives`: the directory of the archives of `archive_owner` (stack and domain) and `program`. `pickle_key`: what
-    parts of the database are encrypted with."""
+    `postgres` has Synapse's database. `archives`: the directory of the archives of `archive_owner` (stack and domain)
+    and `program`. `pickle_key`: what parts of the database are encrypted with."""
 
     bridge: BridgePlace
     container_id: str
     synapse: Synapse
+    postgres: Postgres
     bot: str
     appservice_id: str
     as_token: str = field(repr=False)
@@ -95,6 +100,38 @@ class Ready:
     at: str
 
 
+class Patience:
+    """How long an event is waited for: until `deadline` (of time.monotonic), and on as long as Synapse goes through
+    many older ones. `seen`: how far it was at the last look."""
+
+    def __init__(self, arguments: ReadinessArguments, deadline: float) -> None:
+        self.arguments, self.deadline = arguments, deadline
+        self.next_look = time.monotonic() + PROGRESS_SECONDS / 2
+        self.seen: Optional[EventPosition] = None
+
+    @property
+    def behind(self) -> int:
+        """How many events Synapse has to go through first; 0 if they are few."""
+        return self.seen.behind if self.seen and self.seen.behind >= MANY_EVENTS else 0
+
+    def ends_before(self, moment: float) -> bool:
+        now = time.monotonic()
+        if now >= self.next_look:
+            self.next_look = now + PROGRESS_SECONDS
+            self._look(now)
+        return moment >= self.deadline
+
+    def _look(self, now: float) -> None:
+        before, self.seen = self.seen, None
+        with suppress(ScriptError):  # Postgres does not answer: the deadline decides
+            self.seen = read_position(self.arguments.postgres, self.arguments.synapse.database)
+        passed = self.seen.position - before.position if self.seen and before else 0
+        if self.behind and passed > 0:
+            left = round(self.behind / passed * PROGRESS_SECONDS)
+            say(f"Synapse goes through old events first: {self.behind} left, about {left} s")
+            self.deadline = max(self.deadline, now + self.arguments.timeout)
+
+
 class Watch:
     """One wait: the container's state, and the last answer to each question."""
 
@@ -114,6 +151,7 @@ class Watch:
         self.first: Optional[Container] = None
         self.state: Optional[Container] = None
         self.exit: Optional[ExitCode] = None
+        self.behind = 0  # events that Synapse has still to go through, and does not
 
     def find_failure(self, now: Optional[Container]) -> str:
         """Why it is useless to wait any longer for the container, as it is `now`; "" if waiting may help."""
@@ -172,15 +210,16 @@ class Watch:
         self.answers["files"] = find_temporary_file_error(container.id)
         if self.answers["files"]:
             raise ScriptError(self.write_report("cannot write temporary files"))
-        deadline = max(started + arguments.timeout, time.monotonic() + LAST_TIMEOUT)
+        patience = Patience(arguments, max(started + arguments.timeout, time.monotonic() + LAST_TIMEOUT))
         tokens = [arguments.as_token, arguments.doublepuppet_as_token]
         proof = delivery.Delivery(self.client.url, arguments.doublepuppet_as_token, arguments.bot, arguments.as_token)
         try:
-            seconds = delivery.prove_delivery(proof, deadline, min(arguments.pause, DELIVERY_PAUSE))
+            seconds = delivery.prove_delivery(proof, patience.ends_before, min(arguments.pause, DELIVERY_PAUSE))
         except ScriptError as error:
             raise ScriptError(clean_log(str(error), tokens)) from None
         if seconds is None:
             self.answers["event"] = "an invitation of the bot was not handed over"
+            self.behind = patience.behind
             raise ScriptError(self.write_report(f"is not handed events within {arguments.timeout:g} s"))
         return Ready(
             container_id=container.id,
@@ -240,6 +279,11 @@ class Watch:
             )
         if self.answers.get("ready") != "200":
             return "the bridge runs but does not get as far as it should: the log's last lines say what it waits for"
+        if self.behind:
+            return (
+                f"Synapse has {self.behind} old events to go through for its application services, and stands still: "
+                "its log tells what stops it (docker logs)"
+            )
         if "event" in self.answers:
             return (
                 "Synapse pings the bridge and delivers nothing to it: restart the process of Synapse that pushes to "

@@ -67,7 +67,7 @@ def renew_bridge(arguments: BridgeParts) -> ClaimedDirectory:
     claim_directory(arguments)
     configs = map(directory.read_config, directory.list_configs(Path(arguments.directory.path)))
     if any(names_database(config, arguments.database) for config in configs):
-        renew_database(arguments.postgres, arguments.stack, arguments.database)
+        renew_database(arguments.postgres, arguments.stack, arguments.database, arguments.container)
     return arguments.directory
 
 

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Optional
 
+from documents.backup.plain_dump import is_dump_of, is_nightly_dump, name_dump
 from documents.bridge.kinds import CONFIG_PATH
 from documents.places import NO_ARCHIVE, BridgeDeployment, Deployment
-from host_programs.backup import archives
+from host_programs.backup import archives, sources
 from host_programs.bridge.config import SettingsQuestion, find_refused_settings
-from host_programs.bridge.pickle_keys import find_config_keys
+from host_programs.bridge.pickle_keys import find_config_keys, find_key_of_accounts
 from host_programs.docker import belongs_to_stack, find_path_on_host
 from host_programs.facts.files import read_directory, read_own_file, read_text
 from host_programs.files.directory import READY, read_claimed_names, read_config_owners
 from host_programs.messages import ScriptError
-from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from verdicts.host_facts.archive import Manifest, SourceFacts
 from verdicts.host_facts.docker import Container
 from verdicts.host_facts.host import BridgeFacts
 
@@ -46,10 +47,10 @@ def read_bridge(
         ready_mark=read_text(directory / READY),
         config_refused=refused,
         archive_dir=read_directory(archive.directory, makes_parents=True),
-        archive=find_archive(deployment),
-        going_back=_read_archive(archive.go_back) if archive.go_back else None,
+        restoring=find_source(deployment),
+        going_back=_read_source(deployment, archive.go_back) if archive.go_back else None,
         archives={
-            manifest.image: ArchiveFacts(str(path), manifest)
+            manifest.image: SourceFacts(str(path), manifest)
             for path, manifest in reversed([*_list_archives(deployment)])
         },
         earlier_directory=_find_earlier_directory(deployment, recorded) if recorded else "",
@@ -69,22 +70,34 @@ def _find_earlier_archives(deployment: BridgeDeployment, recorded: BridgeDeploym
     return earlier if is_left else ""
 
 
-def find_archive(deployment: BridgeDeployment) -> Optional[ArchiveFacts]:
-    """The archive that the setting `restore` names, None if it names none; `latest` is the newest of this stack, this
-    domain and this bridge."""
+def find_source(deployment: BridgeDeployment) -> Optional[SourceFacts]:
+    """The archive or nightly dump that the setting `restore` names, None if it names none; `latest` is the newest
+    archive of this stack, this domain and this bridge."""
     wanted = deployment.archive.restore
     if wanted != "latest":
-        return None if wanted == NO_ARCHIVE else _read_archive(wanted)
+        return None if wanted == NO_ARCHIVE else _read_source(deployment, wanted)
     for path, manifest in _list_archives(deployment):
-        return ArchiveFacts(str(path), manifest)
-    return ArchiveFacts(error=f"{deployment.archive.directory}: holds no archive of {deployment.archive_owner}")
+        return SourceFacts(str(path), manifest)
+    return SourceFacts(error=f"{deployment.archive.directory}: holds no archive of {deployment.archive_owner}")
 
 
-def _read_archive(path: str) -> ArchiveFacts:
+def _read_source(deployment: BridgeDeployment, path: str) -> SourceFacts:
+    database, mark = deployment.place.database.database, deployment.shared_name
     try:
-        return ArchiveFacts(path, archives.read_manifest(Path(path)))
+        if not is_nightly_dump(path):
+            return SourceFacts(path, archives.read_manifest(Path(path)))
+        if not is_dump_of(Path(path).name, database, mark):
+            expected = name_dump(database, mark, "20260131T235959Z")
+            return SourceFacts(error=f"{path}: a dump of this bridge's database is called as {expected}")
+        accounts = sources.read_nightly_dump(Path(path))
+        directory = Path(deployment.place.directory)
+        return SourceFacts(
+            path,
+            accounts=tuple(account.hex() for account in accounts),
+            key="" if read_directory(str(directory)).fault else find_key_of_accounts(directory, accounts),
+        )
     except ScriptError as error:
-        return ArchiveFacts(error=str(error))
+        return SourceFacts(error=str(error))
 
 
 def _list_archives(deployment: BridgeDeployment) -> Iterator[tuple[Path, Manifest]]:

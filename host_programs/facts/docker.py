@@ -27,6 +27,13 @@ def read_version() -> str:
     return done.stdout.strip()
 
 
+def read_daemon() -> tuple[str, bool]:
+    """The daemon's directory, and whether it confines containers by SELinux."""
+    done = run_docker("info", "--format", "{{.DockerRootDir}}\t{{.SecurityOptions}}")
+    directory, _, options = done.stdout.strip().partition("\t")
+    return directory, "name=selinux" in options
+
+
 def find_user_without_docker() -> str:
     """The user that sudo names, if only sudo lets him use Docker; "" else."""
     name = os.environ.get("SUDO_USER", "")

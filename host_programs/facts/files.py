@@ -27,7 +27,7 @@ def read_file(path: str) -> Optional[File]:
         return None
     writable = os.access(file.resolve().parent, os.W_OK) and os.access(file, os.W_OK)
     try:
-        return File(content.data.decode(), writable=writable)
+        return File(content.data.decode(), writable=writable, changed_at=content.status.st_mtime)
     except UnicodeDecodeError:
         return File(writable=writable)
 

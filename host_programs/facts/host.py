@@ -24,6 +24,8 @@ from host_programs.facts import bridges, synapse
 from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import find_existing, read_directory, read_file, read_own_file
+from host_programs.facts.scheduler import read_schedule
+from host_programs.files import safe_files
 from host_programs.files.directory import DEPLOYED, JOURNAL, NEWEST
 from host_programs.messages import ScriptError
 from host_programs.status.deployed import read_deployment
@@ -34,16 +36,16 @@ from verdicts.host_facts.host import File, HostFacts
 from verdicts.status.facts import Health
 
 READERS = 10  # at a time
+TEMPLATES = (".template", ".tmpl", ".tpl", ".j2", ".in")  # how the names of files end that others are made from
 
 
 @dataclass(frozen=True)
 class FactsRequest:
-    """The places of one stack, the databases that it isolates, and Synapse's. `postgres_password`: the setting, "" for
-    the one that Postgres' container has. `over_ssh`: Docker's provider comes as the SSH user, whom sudo names."""
+    """The places of one stack, and the databases that it isolates. `postgres_password`: the setting, "" for the one
+    that Postgres' container has. `over_ssh`: Docker's provider comes as the SSH user, whom sudo names."""
 
     deployment: Deployment
     isolated_databases: tuple[str, ...]
-    synapse_database: str
     postgres_password: str = field(default="", repr=False)
     over_ssh: bool = False
 
@@ -77,13 +79,13 @@ def observe(request: FactsRequest) -> ObservedFacts:
             deployment,
             request.isolated_databases,
             request.postgres_password,
-            request.synapse_database,
         )
         answer = pool.submit(synapse.read_answer, server)
         edit = pool.submit(_edit_script, deployment, script)
+        schedule = pool.submit(read_schedule, deployment)
         workers = {name: pool.submit(inspect_worker, name, server) for name in server.workers}
         context = pool.submit(docker.run_docker, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
-        data_root = pool.submit(docker.run_docker, "info", "--format", "{{.DockerRootDir}}")
+        daemon = pool.submit(docker_facts.read_daemon)
         docker_version = version.result()  # first: if Docker is gone, this says so best
         containers = {container.name: container for container in listed.result()}
         main = containers.get(server.container)
@@ -100,7 +102,8 @@ def observe(request: FactsRequest) -> ObservedFacts:
             docker_host=context.result().stdout.strip(),
             uids=docker_facts.read_id_map(containers, deployment, "uid_map"),
             gids=docker_facts.read_id_map(containers, deployment, "gid_map"),
-            docker_free=shutil.disk_usage(find_existing(Path(data_root.result().stdout.strip()))).free,
+            docker_free=shutil.disk_usage(find_existing(Path(daemon.result()[0]))).free,
+            selinux=daemon.result()[1],
             root=os.geteuid() == 0,
             user_without_docker=docker_facts.find_user_without_docker() if request.over_ssh else "",
             running_steps=host_lock.list_running_steps(deployment.deployment_id),
@@ -111,7 +114,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
             network=bool(network.result()),
             synapse=inside.result(),
             postgres=rights.result(),
-            homeserver=read_file(server.homeserver_file),
+            homeserver=_read_homeserver(server.homeserver_file),
             container_paths=_map_paths(docker.find_path_in_container, main, (server.directory, server.homeserver_file)),
             synapse_url=answer.result()[0],
             synapse_silent=answer.result()[1],
@@ -120,6 +123,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
             backup_edited=edit.result()[0],
             backup_syntax=edit.result()[1],
             dump_script=read_own_file(Path(deployment.dump_script), parse_dump_script_owner),
+            schedule=schedule.result(),
             directory=read_directory(deployment.shared_directory),
             synapse_dir=read_directory(server.directory, foreign=True),
             backup_dir=(
@@ -143,6 +147,14 @@ def _read_program(path: str) -> Optional[File]:
     """A program of the operator's, which root runs."""
     file = read_file(path)
     return file and replace(file, foreign=scripts.find_foreign_owner(Path(path)))
+
+
+def _read_homeserver(path: str) -> Optional[File]:
+    """Synapse's configuration file that gets our entries."""
+    file, folder = read_file(path), Path(path).parent
+    names = safe_files.list_directory(folder, foreign=True) if file and not file.error else []
+    templates = [name for name in names if name in {f"{Path(path).name}{end}" for end in TEMPLATES}]
+    return file and replace(file, template=str(folder / templates[0]) if templates else "")
 
 
 def _read_recorded_bridges(deployment: Deployment) -> dict[str, BridgeDeployment]:

@@ -12,12 +12,14 @@ from host_programs.messages import ScriptError
 from host_programs.postgres.access import Login, explain_refusal, login_statement
 from host_programs.postgres.measure import COUNT_OBJECTS, SCHEMA
 from host_programs.postgres.psql import PsqlResult, Statement, quote_literal, run_sessions
+from host_programs.synapse.event_position import AS_OWNER, READ, EventPosition
 from host_programs.wire import from_json
 from verdicts.host_facts.host import PostgresFacts
 
 POSTGRES = """
 select json_build_object(
   'version', current_setting('server_version_num')::int,
+  'connections', current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
   'superuser', (select rolsuper from pg_roles where rolname = current_user),
   'roles', (select json_object_agg(rolname, coalesce(shobj_description(oid, 'pg_authid'), ''))
     from pg_roles where rolname !~ '^pg_'),
@@ -40,17 +42,10 @@ select json_build_object(
 
 
 CONTENT = f"{COUNT_OBJECTS} {SCHEMA}"
-# As the owner of Synapse's table, which may be a view: its functions would run with a superuser's rights.
-FIND_ADMIN = (
-    "select pg_get_userbyid(relowner) as owner from pg_class where oid = to_regclass('public.users') \\gset \\\\ "
-    '\\connect - :"owner" \\\\ '
-    "select count(*) from public.users where name ={admin};"
-)
+FIND_ADMIN = f"{AS_OWNER}select count(*) from public.users where name ={{admin}};"
 
 
-def read_postgres(
-    deployment: Deployment, isolated_databases: tuple[str, ...], password: str, synapse_database: str
-) -> PostgresFacts:
+def read_postgres(deployment: Deployment, isolated_databases: tuple[str, ...], password: str) -> PostgresFacts:
     """In one `docker exec`. `password`: the setting's; "" takes the one of the container. Whatever Postgres says
     against the superuser is `error`."""
     server, bridges = deployment.postgres, deployment.databases
@@ -62,11 +57,12 @@ def read_postgres(
     admin = FIND_ADMIN.format(admin=quote_literal(deployment.admin_user))
     login = Login(server.superuser, password, "postgres")
     try:
-        first, provider, user, *contents = run_sessions(
+        first, provider, user, events, *contents = run_sessions(
             server.container,
             _statement(server.superuser, "postgres", query),
             login_statement(server, login),
-            _statement(server.superuser, synapse_database, admin),
+            _statement(server.superuser, deployment.synapse.database, admin),
+            _statement(server.superuser, deployment.synapse.database, READ),
             *(_statement(database.role, database.database, CONTENT) for database in bridges),
         )
     except ScriptError as error:
@@ -75,11 +71,13 @@ def read_postgres(
         return PostgresFacts(error=(first.stderr.strip() or "psql failed").splitlines()[0])
     facts = from_json(PostgresFacts, json.loads(first.stdout), "Postgres' answer")
     found = dict(_read_contents(bridges, contents))
+    position = from_json(EventPosition, json.loads(events.stdout), "Postgres' answer") if events.succeeded else None
     return replace(
         facts,
         superuser_password=password,
         login_refused=explain_refusal(provider, login) if password else "",
         admin_exists=None if not user.succeeded else user.stdout.strip() != "0",
+        events_behind=position.behind if position else 0,
         objects={name: objects for name, (objects, _) in found.items()},
         schemas={name: schema for name, (_, schema) in found.items()},
     )

@@ -75,6 +75,14 @@ def open_file(path: Path, foreign: bool = False) -> Iterator[IO[bytes]]:
         yield file
 
 
+@contextmanager
+def open_own_file(path: Path) -> Iterator[IO[bytes]]:
+    """As `open_file`. ScriptError, too, if somebody else than root could change the file itself."""
+    with open_file(path) as file:
+        _check_owner(path, file.fileno(), is_last=True)
+        yield file
+
+
 def inspect_file(path: Path, foreign: bool = False) -> Optional[os.stat_result]:
     """What is there, of whatever kind: a link is not followed. None if nothing is."""
     try:

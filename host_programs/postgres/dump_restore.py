@@ -4,14 +4,14 @@ A dump is not trusted. It is restored as the bridge's role, which is no superuse
 dump of an archive is in pg_dump's custom format: pg_restore sends its SQL to Postgres in the one session that it opened
 as the role, and knows no commands of its own that a dump could hold. So a dump can do in its database what the bridge
 can, and nothing else. A plain dump of the nightly backup goes through psql, which has such commands: a shell, another
-user.
+user. It is checked on its way, and with such a command nothing of it is restored (documents/backup/plain_dump.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -34,23 +34,33 @@ _RESTORE = (
 )  # fmt: skip
 
 
-def restore_dump(database: Database, stream: IO[bytes]) -> None:
-    """Restore a dump of an archive in one transaction, as the database's role. If it fails, or this process ends on the
-    way, nothing has changed; ScriptError."""
+@dataclass(frozen=True)
+class Dump:
+    """What is in an open dump. `is_plain`: it is SQL, as the nightly backup makes it; else in pg_dump's custom format,
+    as in an archive."""
+
+    stream: IO[bytes]
+    is_plain: bool
+
+
+def restore_dump(database: Database, dump: Dump) -> None:
+    """Restore a dump in one transaction, as the database's role. If it fails, or this process ends on the way, nothing
+    has changed; ScriptError."""
+    if dump.is_plain:
+        _restore_plain(database, dump.stream, b"COMMIT;\n")
+        return
     words = ("exec", "-i", "-u", psql.NOBODY, database.container, *_RESTORE, "-U", database.role)
-    pieces = iter(lambda: stream.read(dumps.CHUNK), b"")
-    error = stream_to_docker(*words, "-d", database.database, pieces=pieces, timeout=dumps.DUMP_TIMEOUT)
-    if error:
-        raise ScriptError(f"the dump cannot be restored into {database.database}: {error}")
+    pieces = iter(lambda: dump.stream.read(dumps.CHUNK), b"")
+    _require_success(
+        database, stream_to_docker(*words, "-d", database.database, pieces=pieces, timeout=dumps.DUMP_TIMEOUT)
+    )
 
 
-def try_restore(
-    server: Postgres, stack: str, database: Database, stream: IO[bytes], *questions: str
-) -> list[psql.PsqlResult]:
-    """Restore a dump of an archive into a scratch database, and drop that. The answers to `questions`, lines of SQL
-    that the role asks there. ScriptError if the dump cannot be restored."""
+def try_restore(server: Postgres, stack: str, database: Database, dump: Dump, *questions: str) -> list[psql.PsqlResult]:
+    """Restore a dump into a scratch database, and drop that. The answers to `questions`, lines of SQL that the role
+    asks there. ScriptError if the dump cannot be restored."""
     with _scratch_database(server, stack, database) as scratch:
-        restore_dump(scratch, stream)
+        restore_dump(scratch, dump)
         statements = [psql.Statement(scratch.role, scratch.database, question) for question in questions]
         return psql.run_sessions(server.container, *statements)
 
@@ -69,23 +79,27 @@ def prove_restores(server: Postgres, stack: str, paths: Mapping[Database, Path])
             name, role = psql.quote_identifier(own.database), psql.quote_identifier(own.role)
             psql.run_as_superuser(server, f"ALTER DATABASE {name} OWNER TO {role};")
             with dumps.open_dump(path) as stream:
-                _try_plain_dump(own, stream)
+                _restore_plain(own, stream, b"ROLLBACK;\n")
             say(f"proven: {database.database}: {path.name} restores")
 
 
-def _try_plain_dump(database: Database, stream: IO[bytes]) -> None:
+def _restore_plain(database: Database, stream: IO[bytes], end: bytes) -> None:
+    """Restore a plain dump in one transaction, which ends with the statement `end`."""
+
     def make_pieces() -> Iterator[bytes]:
         yield b"\\o /dev/null\nBEGIN;\n"
         yield from check_dump_lines(stream)
-        yield b"\nSET CONSTRAINTS ALL IMMEDIATE;\nROLLBACK;\n"
+        yield b"\nSET CONSTRAINTS ALL IMMEDIATE;\n" + end
 
-    name = database.database
     try:
-        error = psql.run_unprivileged(database, make_pieces(), dumps.DUMP_TIMEOUT)
+        _require_success(database, psql.run_unprivileged(database, make_pieces(), dumps.DUMP_TIMEOUT))
     except Refused as refused:
-        raise ScriptError(f"nothing was restored into {name}: {'; '.join(refused.lines())}") from None
+        raise ScriptError(f"nothing was restored into {database.database}: {'; '.join(refused.lines())}") from None
+
+
+def _require_success(database: Database, error: str) -> None:
     if error:
-        raise ScriptError(f"the dump cannot be restored into {name}: {error}")
+        raise ScriptError(f"the dump cannot be restored into {database.database}: {error}")
 
 
 @contextmanager

@@ -33,18 +33,24 @@ def hash_stream(stream: IO[bytes]) -> str:
 
 @contextmanager
 def open_dump(path: Path) -> Iterator[IO[bytes]]:
-    """Open a dump, and unpack it if it is compressed. ScriptError if it cannot be unpacked (a cut or damaged file)."""
-    with safe_files.open_file(path, foreign=True) as file:
-        is_packed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        if not is_packed:
-            yield file
-            return
-        try:
-            with gzip.open(file) as stream:
-                yield cast(IO[bytes], stream)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ScriptError(f"{path}: damaged: {error}") from None
+    """Open a dump, and unpack it. Errors as of `unpack_dump`."""
+    with safe_files.open_file(path, foreign=True) as file, unpack_dump(path, file) as stream:
+        yield stream
+
+
+@contextmanager
+def unpack_dump(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Unpack an open dump if it is compressed. ScriptError if it cannot be unpacked (a cut or damaged file)."""
+    is_packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    if not is_packed:
+        yield file
+        return
+    try:
+        with gzip.open(file) as stream:
+            yield cast(IO[bytes], stream)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ScriptError(f"{path}: damaged: {error}") from None
 
 
 def make_dump(database: Database, file: IO[bytes], *options: str) -> None:

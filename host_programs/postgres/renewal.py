@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from documents.marks import parse_owner_comment
 from documents.places import Database, Postgres
+from host_programs.docker import stop_container
 from host_programs.messages import say
 from host_programs.postgres.psql import quote_identifier, run_as_superuser
 
@@ -25,10 +26,15 @@ select json_build_object(
 ATTRIBUTES = "login nosuperuser nocreatedb nocreaterole noreplication nobypassrls"
 
 
-def renew_database(server: Postgres, stack: str, place: Database) -> None:
+def renew_database(server: Postgres, stack: str, place: Database, container: str) -> None:
     """Make the role and the database again, if they are gone. Take from a role of this stack what it has too much, and
-    give it its database back."""
+    give it its database back.
+
+    Before a database is made again, the bridge's `container` is stopped, which Docker would start again and again: it
+    would fill the database before that has its first content. Who fills it starts the container."""
     present = json.loads(run_as_superuser(server, PRESENT, role=place.role, database=place.database)[0])
+    if present["database"] is None:
+        stop_container(container, stack)
     for subject, statement in _list_statements(stack, place, present):
         run_as_superuser(server, statement)
         say(f"{subject}: is as `up` made it again")

@@ -22,6 +22,7 @@ from host_programs.backup import archives
 from host_programs.bridge.bridge_status import BridgeAddress, describe_error, read_bridge_status
 from host_programs.docker import inspect_containers, read_recent_log
 from host_programs.facts.files import read_own_file
+from host_programs.facts.scheduler import read_schedule
 from host_programs.files import safe_files
 from host_programs.status.last_dumps import read_last_dump
 from host_programs.status.rights import read_rights
@@ -30,6 +31,7 @@ from host_programs.synapse.inside import homeserver_edit
 from verdicts.bridge_log import last_event_time
 from verdicts.host_facts.bridge import BridgeStatus
 from verdicts.host_facts.docker import Container
+from verdicts.schedule import find_schedule_faults, list_wanted
 from verdicts.status.facts import (
     BackupCall,
     BridgeHealth,
@@ -41,6 +43,7 @@ from verdicts.status.facts import (
     PostgresRights,
     StatusFacts,
 )
+from verdicts.status.report import REAPPLY
 
 LIMIT = 5.0  # seconds for each question
 LOG_LINES = 2000  # are searched for the last event
@@ -257,7 +260,15 @@ def _backup(deployment: Deployment, script_text: str, script_error: str) -> Back
         own = read_own_file(Path(dump_script), parse_dump_script_owner)
         owner, changed = (own.stack, own.changed) if own else (None, False)
         known = BackupCall(script, dump_script, owner, error=script_error, dump_script_changed=changed)
-        if not script or script_error:
+        if not script:
+            schedule = read_schedule(deployment)
+            files = list_wanted(schedule, deployment)
+            return replace(
+                known,
+                schedule=files[0].path if files else "",
+                problems=tuple(find_schedule_faults(schedule, deployment, REAPPLY)),
+            )
+        if script_error:
             return known
         checked = check_backup_script(script_text, deployment)
         return replace(known, calls=checked.has_call, problems=() if checked.has_call else checked.problems)

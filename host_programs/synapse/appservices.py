@@ -19,13 +19,13 @@ from typing import Optional
 
 from documents.homeserver.entries import Entries
 from documents.masking import clean_log
-from documents.places import Synapse
+from documents.places import Postgres, Synapse
 from host_programs import host_lock
 from host_programs.docker import inspect_container, list_running_containers, run_docker
 from host_programs.files import safe_files
 from host_programs.files.files import OwnedFile
 from host_programs.messages import ScriptError, say
-from host_programs.synapse import homeserver_file, homeserver_journal, restart
+from host_programs.synapse import event_position, homeserver_file, homeserver_journal, restart
 from host_programs.synapse.client import find_url
 from host_programs.synapse.exchange import Request, send_request
 from host_programs.synapse.inside import homeserver_edit
@@ -46,9 +46,11 @@ class Appservices:
 
     `registrations`: files in Synapse's directory on the host, each with its text (secret) and owner.
     `experimental_features`: flags that must be true. `journal`: a file's path on the host. `bridges`: names of the
-    stack's containers: another one that runs is leaving, and is stopped before Synapse forgets it."""
+    stack's containers: another one that runs is leaving, and is stopped before Synapse forgets it. `postgres` has
+    Synapse's database."""
 
     synapse: Synapse
+    postgres: Postgres
     stack: str
     registrations: tuple[OwnedFile, ...]
     experimental_features: tuple[str, ...]
@@ -106,12 +108,15 @@ def _register(arguments: Appservices, tokens: Collection[str]) -> SynapseChanges
         if edited.problem:
             raise ScriptError(f"{path}: nothing was touched: {clean_log(edited.problem, secrets)}")
     others = {path: token for path, token in edited.as_tokens.items() if path not in arguments.listed}
-    must_be_loaded = {*_list_loaded(synapse, others), *arguments.listed}
+    loaded = _list_loaded(synapse, others)
+    must_be_loaded = {*loaded, *arguments.listed}
     journal = homeserver_journal.journal_edit(Path(arguments.journal), old, edited.text)
     with _stop_leaving(arguments), journal as edit_in_progress:
         if changed:
             homeserver_file.write_text(path, old.data, edited.text)
             say(f"{path}: the entries of {arguments.stack} are in it")
+        if synapse.skips_old_events and not loaded:
+            event_position.skip_old_events(arguments.postgres, synapse.database)
         done = restart.restart_synapse(synapse, synapse.workers)
         if not done.fault:
             lost = must_be_loaded - _list_loaded(synapse, edited.as_tokens)

@@ -2,8 +2,10 @@
 from the process that pushes to appservices, which may be a worker that still has the old registrations.
 
 The sender of the double-puppet registration invites the bot into a room. It is nobody's account, and the bridge's
-config lets it do nothing, so the bot refuses. A bot that joins has received the event, too (mautrix-go:
-bridgev2/queue.go, matrixinvite.go). Both then leave the room and forget it. No person has seen it.
+config lets it do nothing, so the bot refuses. Where another config lets it in, the bot joins and says hello
+(mautrix-go: bridgev2/queue.go, matrixinvite.go). To join alone proves nothing: with auto_accept_invites Synapse joins
+the bot itself. The refusal, or the hello, came to Synapse from the bridge: so the other direction is proven, too. Both
+then leave the room and forget it. No person has seen it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from verdicts.answers import summarize_answer
 API = "/_matrix/client/v3"
 LIMIT = 10.0  # seconds for one request
 SLOWER = 1.5  # each pause is longer than the one before
+LONGEST_PAUSE = 2.0  # seconds
 PRIVATE = {"preset": "private_chat", "creation_content": {"m.federate": False}}
 
 R = TypeVar("R")
@@ -38,19 +41,19 @@ class Delivery:
     as_token: str = field(repr=False)
 
 
-def prove_delivery(delivery: Delivery, deadline: float, pause: float) -> Optional[float]:
-    """Seconds from the invitation until the bridge has acted on it; None if it has not by `deadline` (of
-    time.monotonic). `pause`: seconds between the first two looks. ScriptError if Synapse does not let the sender make a
-    room, invite or look at its members."""
+def prove_delivery(delivery: Delivery, ends_before: Callable[[float], bool], pause: float) -> Optional[float]:
+    """Seconds from the invitation until the bridge has acted on it; None if it has not when the wait `ends_before` the
+    next look (a moment of time.monotonic). `pause`: seconds between the first two looks. ScriptError if Synapse does
+    not let the sender make a room, invite or look at its members."""
     creation = Request("POST", f"{API}/createRoom", delivery.sender_token, PRIVATE)
     room = f"{API}/rooms/{_read_answer(delivery.url, creation, lambda made: quote(made['room_id'], safe=''))}"
     try:
-        return _invite_bot(delivery, room, deadline, pause)
+        return _invite_bot(delivery, room, ends_before, pause)
     finally:
         _take_out(delivery.url, room, delivery.sender_token, "leave", "forget")
 
 
-def _invite_bot(delivery: Delivery, room: str, deadline: float, pause: float) -> Optional[float]:
+def _invite_bot(delivery: Delivery, room: str, ends_before: Callable[[float], bool], pause: float) -> Optional[float]:
     invited_at = time.monotonic()
     invitation = Request("POST", f"{room}/invite", delivery.sender_token, {"user_id": delivery.bot})
     _read_answer(delivery.url, invitation, lambda _: None)
@@ -58,12 +61,12 @@ def _invite_bot(delivery: Delivery, room: str, deadline: float, pause: float) ->
     try:
         while True:
             membership = _read_membership(delivery, room)
-            if membership != "invite":
+            if membership == "leave" or (membership == "join" and _has_said_hello(delivery, room)):
                 return time.monotonic() - invited_at
-            if time.monotonic() + pause >= deadline:
+            if ends_before(time.monotonic() + pause):
                 return None
             time.sleep(pause)
-            pause *= SLOWER
+            pause = min(pause * SLOWER, LONGEST_PAUSE)
     finally:
         as_bot = f"?user_id={quote(delivery.bot, safe='')}"
         leaving = () if membership == "leave" else (f"leave{as_bot}",)
@@ -78,6 +81,16 @@ def _read_membership(delivery: Delivery, room: str) -> str:
         return str(memberships.get(delivery.bot, "invite"))
 
     return _read_answer(delivery.url, Request("GET", f"{room}/members", delivery.sender_token), of_bot)
+
+
+def _has_said_hello(delivery: Delivery, room: str) -> bool:
+    """Whether the bot has written into the room."""
+
+    def of_bot(answer: Mapping[str, Any]) -> bool:
+        written = (event for event in answer["chunk"] if event["type"] in ("m.room.message", "m.room.encrypted"))
+        return any(event["sender"] == delivery.bot for event in written)
+
+    return _read_answer(delivery.url, Request("GET", f"{room}/messages?dir=b", delivery.sender_token), of_bot)
 
 
 def _take_out(url: str, room: str, as_token: str, *steps: str) -> None:

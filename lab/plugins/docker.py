@@ -203,6 +203,7 @@ _CONTAINER: Schema = {
                 "containerPath": Prop(required=True),
                 "hostPath": Prop(validate=_absolute),
                 "readOnly": Prop("boolean"),
+                "selinuxRelabel": Prop(validate=one_of("z", "Z")),
             },
         ),
     ),
@@ -248,7 +249,8 @@ def container_config(inputs: Mapping[str, Any]) -> dict[str, Any]:
     anonymous: dict[str, Any] = {}
     for volume in inputs.get("volumes", []):
         if source := volume.get("hostPath"):
-            binds.append(f"{source}:{volume['containerPath']}:{'ro' if volume.get('readOnly') else 'rw'}")
+            options = ["ro" if volume.get("readOnly") else "rw", *filter(None, [volume.get("selinuxRelabel")])]
+            binds.append(f"{source}:{volume['containerPath']}:{','.join(options)}")
         else:
             anonymous[volume["containerPath"]] = {}
     config: dict[str, Any] = {

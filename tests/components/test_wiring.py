@@ -23,10 +23,10 @@ from host_programs.program_file import ProgramFile
 from host_programs.verbs import VERBS
 from tests import facts
 from tests.components.recorder import COMMAND, Recording, Resource, Stopped, record
-from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED
-from verdicts.host_facts.archive import ArchiveFacts, Manifest
+from tests.facts import ARCHIVED_KEY, PERMANENT_SEED, SEED, pickled
+from verdicts.host_facts.archive import Manifest, SourceFacts
 from verdicts.host_facts.docker import IdRange
-from verdicts.host_facts.host import HostFacts, OwnFile
+from verdicts.host_facts.host import HostFacts, OwnFile, ScheduleFacts
 
 WHATSAPP, CUSTOM = {"kind": "whatsapp"}, {
     "kind": "custom", "name": "irc", "network": "IRC", "image": "example.org/irc:v1.2.3", "port": 29343,
@@ -314,7 +314,7 @@ def test_nothing_runs_on_the_host_outside_a_resource_but_one_look(plan: Recordin
 # restore, adoption, owners ---------------------------------------------------------------------------------------
 
 
-ARCHIVE = ArchiveFacts(
+ARCHIVE = SourceFacts(
     "/archives/one.tar.gz",
     Manifest(
         4,
@@ -335,11 +335,11 @@ ARCHIVE = ArchiveFacts(
 
 def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     """Data of one archive beside the key of another: nothing of it could be read again. So both are of one path."""
-    host = facts.changed(facts.healthy(), {"archive": ARCHIVE})
+    host = facts.changed(facts.healthy(), {"restoring": ARCHIVE})
     restored = record(host, facts.config({"restore": "latest"}))
     data = arguments(restored, "mautrix-signal-data")
-    assert data["restore"] == arguments(restored, "mautrix-signal-archived-key")["archive"] == ARCHIVE.path
-    key = restored["mautrix-signal-archived-key"]
+    assert data["restore"] == arguments(restored, "mautrix-signal-restored-key")["source"] == ARCHIVE.path
+    key = restored["mautrix-signal-restored-key"]
     assert key.inputs["triggers"] == [ARCHIVE.path] and key.parent == "secrets Secrets"
     assert data["data"]["pickle_key"] == ARCHIVED_KEY
     assert f'pickle_key: "{ARCHIVED_KEY}"' in config_of(restored)["content"]
@@ -347,12 +347,45 @@ def test_an_archive_brings_its_database_and_its_pickle_key() -> None:
     assert new_keys is False, "its own cross-signing keys are in the archive"
 
 
+DUMP = "/var/backups/mautrix-bridges/mautrix_signal_20261124T120000Z.mautrix-bridges.sql.gz"
+
+
+def dumped(key: str, host: HostFacts | None = None) -> HostFacts:
+    """With a nightly dump that this pickle key opens, and no config on the host that has it."""
+    source = SourceFacts(DUMP, accounts=(pickled(key).hex(),))
+    return facts.changed(host or facts.healthy(), {"restoring": source, "going_back": source})
+
+
+def test_a_nightly_dump_gets_the_key_that_opens_it() -> None:
+    host = dumped(KEYS.pickle_key)
+    restored = record(host, facts.config({"restore": DUMP}))
+    key = arguments(restored, "mautrix-signal-restored-key")
+    assert (key["source"], key["state_key"], len(key["accounts"])) == (DUMP, KEYS.pickle_key, 1)
+    assert restored["mautrix-signal-restored-key"].inputs["triggers"] == [DUMP]
+    data = arguments(restored, "mautrix-signal-data")
+    assert (data["restore"], data["data"]["pickle_key"]) == (DUMP, ARCHIVED_KEY), "what the step found"
+    record(host, facts.config({"restore": DUMP}), preview=True, unknown="restored-key$")
+
+
+@pytest.mark.parametrize("preview", [False, True])
+@pytest.mark.parametrize("setting", ["restore", "goBackTo"])
+def test_a_dump_that_the_state_s_key_does_not_open_changes_nothing_that_lives(preview: bool, setting: str) -> None:
+    """The database was gone, and the bridge dead, by the time that the key was tried."""
+    host = dumped("another", facts.deployed() if setting == "goBackTo" else None)
+    with pytest.raises(Stopped, match=rf"^{DUMP}: its (pickle key is neither|keys are encrypted with)") as stopped:
+        record(host, facts.config({setting: DUMP}), preview=preview, unknown="restored-key$")
+    made = {request.name for request in stopped.value.registered if request.custom}
+    assert {name for name in made if not name.startswith(("host-", "secrets-"))} <= {
+        "mautrix-signal-restored-key", "mautrix-signal-image", "deployment"
+    }  # fmt: skip
+
+
 def test_a_restore_reaches_an_existing_database_neither_with_its_data_nor_with_its_key(plan: Recording) -> None:
-    again = record(facts.changed(facts.deployed(), {"archive": ARCHIVE}), facts.config({"restore": "latest"}))
+    again = record(facts.changed(facts.deployed(), {"restoring": ARCHIVE}), facts.config({"restore": "latest"}))
     name = "mautrix-signal-data"
     assert arguments(again, name) == arguments(plan, name)
     assert arguments(plan, name)["data"]["pickle_key"] == KEYS.pickle_key
-    assert not {"mautrix-signal-archived-key"} & (again.resources.keys() | plan.resources.keys())
+    assert not {"mautrix-signal-restored-key"} & (again.resources.keys() | plan.resources.keys())
 
 
 def test_another_directory_or_file_cleans_up_nothing_that_lives(plan: Recording) -> None:
@@ -376,6 +409,34 @@ def test_role_and_database_outlive_the_provider_and_are_dropped_last(plan: Recor
     again = record(facts.deployed(), facts.defaults())
     for name in ("mautrix-signal-role", "mautrix-signal-database"):
         assert again[name].options.importId == "mautrix_signal", "ours, though no state holds it: taken over"
+
+
+def test_what_the_host_has_runs_the_dumps_and_no_line_is_left_to_the_operator() -> None:
+    """The output told him to add a line to cron, beside a file of ours that runs the same."""
+    config = {**facts.defaults(), "backupScript": "none", "backupDir": "/srv/dumps", "backupTime": "04:45"}
+    made = {
+        scheduler: record(replace(facts.healthy(), schedule=ScheduleFacts(scheduler)), config)
+        for scheduler in ("cron", "systemd", "")
+    }
+    for scheduler, names in (
+        ("cron", ["mautrix-bridges_backup"]),
+        ("systemd", ["mautrix-bridges_backup.service", "mautrix-bridges_backup.timer"]),
+        ("", []),
+    ):
+        for told in (
+            arguments(made[scheduler], "backup-script")["schedule"],
+            arguments(made[scheduler], "host-cleanup")["backup"]["schedule"],
+        ):
+            assert [file["path"].rpartition("/")[2] for file in told if file["text"]] == names
+            assert len(told) == 3, "a removal knows all of them, whatever the host has by then"
+    lines = {scheduler: value_of(found.outputs["backupCron"]) for scheduler, found in made.items()}
+    assert lines == {
+        "cron": "",
+        "systemd": "",
+        "": "45 4 * * * root /opt/matrix/mautrix-bridges/mautrix-backup.sh /srv/dumps >/dev/null",
+    }
+    beside = record(replace(facts.healthy(), schedule=ScheduleFacts()), facts.defaults())
+    assert value_of(beside.outputs["backupCron"]) == "", "his own script calls it"
 
 
 def test_owners_are_those_that_the_host_sees(plan: Recording) -> None:
@@ -534,7 +595,7 @@ def test_a_state_with_another_pickle_key_changes_nothing_that_lives(preview: boo
     the bridge was dead, and the way back overwrote the last copy of the true key."""
     with pytest.raises(Stopped) as stopped:
         record(living(archive, {OTHER_KEY: CONFIG}), facts.defaults(), preview=preview)
-    resource = "secrets-permanent-seed" if archive == "none" else "mautrix-signal-archived-key"
+    resource = "secrets-permanent-seed" if archive == "none" else "mautrix-signal-restored-key"
     assert str(stopped.value) == (
         "database mautrix_signal: its keys are encrypted with another pickle key than this state's: was the state "
         "lost, or made anew? Bring the old one back (`pulumi stack import`); if it is gone, `pulumi up "
@@ -542,7 +603,7 @@ def test_a_state_with_another_pickle_key_changes_nothing_that_lives(preview: boo
     )
     made = {request.name for request in stopped.value.registered if request.custom}
     assert {name for name in made if not name.startswith(("host-", "secrets-"))} <= {
-        "mautrix-signal-archived-key", "mautrix-signal-image", "deployment"
+        "mautrix-signal-restored-key", "mautrix-signal-image", "deployment"
     }  # fmt: skip
 
 
@@ -565,7 +626,9 @@ def test_the_step_that_makes_keys_knows_those_of_the_databases_that_live() -> No
             "database": "mautrix_signal",
             "fingerprint": OTHER_KEY,
             "directory": "/opt/matrix/mautrix-signal",
-            "archive": "none",
+            "source": "none",
+            "accounts": [],
+            "state_key": "",
         }
     ]
 
@@ -650,6 +713,17 @@ def test_a_new_container_is_made_after_the_old_one_is_gone_and_keeps_the_config_
     assert config_of(plan)["path"] == f"{volume['hostPath']}/config.yaml"
     other = record(facts.healthy(), {**facts.defaults(), "homeserverAddress": "http://synapse:8008"})
     assert config_of(other)["path"] != config_of(plan)["path"], "the running container's config stays as it is"
+
+
+def test_where_docker_enforces_selinux_the_config_s_directory_gets_the_label_that_lets_a_container_read_it(
+    plan: Recording,
+) -> None:
+    def volume(recording: Recording) -> dict[str, Any]:
+        volumes = recording["mautrix-signal-container"].inputs["volumes"]
+        return next(each for each in volumes if "hostPath" in each)
+
+    confined = record(replace(facts.healthy(), selinux=True), facts.defaults())
+    assert volume(confined) == {**volume(plan), "selinuxRelabel": "z"} and "selinuxRelabel" not in volume(plan)
 
 
 def test_reapply_reaches_every_step_on_the_host(plan: Recording) -> None:

@@ -241,7 +241,7 @@ def test_the_first_line_tells_the_shell_and_anything_else_is_refused(first: str,
 
 @pytest.mark.parametrize("first", ["#!/usr/bin/python3", "#!/usr/bin/env perl", "#!/usr/bin/fish", "#!"])
 def test_what_is_no_shell_script_is_refused_with_the_way_out(first: str) -> None:
-    with pytest.raises(Refused, match=r"^1: is a script for .*: set backupScript to none: cron then runs our dump"):
+    with pytest.raises(Refused, match=r"^1: is a script for .*: set backupScript to none: the host then runs our dump"):
         backup_script.find_interpreter(f"{first}\n")
 
 

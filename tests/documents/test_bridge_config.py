@@ -70,6 +70,8 @@ def test_the_whole_document_of_the_plan() -> None:
             "permissions": {"*": "relay", "echo6.co": "user", "@matt:echo6.co": "admin", SENDER: "block"},
         },
         "database": {
+            "max_open_conns": 5,
+            "max_idle_conns": 1,
             "type": "postgres",
             "uri": "postgres://mautrix_signal:pa55@matrix-postgres:5432/mautrix_signal?sslmode=disable",
         },
@@ -233,6 +235,7 @@ def test_all_that_we_write_is_either_ours_or_free_to_choose() -> None:
     """A new setting of ours needs a decision."""
     free = {
         "bridge.command_prefix", "bridge.permissions", "homeserver.software", "public_media.enabled",
+        "database.max_open_conns", "database.max_idle_conns",
         "double_puppet.servers", "double_puppet.allow_discovery", "encryption.allow", "encryption.default",
         "encryption.require", "encryption.allow_key_sharing", "logging.min_level",
     }  # fmt: skip

@@ -4,6 +4,7 @@ refused."""
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from documents.backup.plain_dump import check_dump_lines
+from documents.backup.plain_dump import check_dump_lines, is_dump_of, read_accounts
 from documents.refusal import Refused
 from tests.host_programs.private_postgres import Postgres, postgres
 
@@ -136,3 +137,65 @@ def test_what_passes_runs_nothing_in_the_real_psql(
         input=b"create temp table t (x text);\n" + b"".join(lines), capture_output=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert not (tmp_path / "ran").exists(), text
+
+
+# what a dump tells of itself -------------------------------------------------------------------------------------
+
+NAME = "mautrix_signal_20260131T235959Z.mautrix-bridges.sql.gz"
+ACCOUNTS = b"""COPY public.crypto_account (account_id, device_id, account, key_backup_version) FROM stdin;
+\tABC\t\\\\x616263\t
+\tDEF\t\\\\x\t\\N
+\\.
+"""
+END = b"--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict zX9\n\n"
+
+
+def dump(*parts: bytes) -> io.BytesIO:
+    return io.BytesIO(HONEST.replace(b"\\unrestrict zX9\n", b"") + b"".join(parts))
+
+
+@pytest.mark.parametrize(
+    ("parts", "accounts"),
+    [
+        ((ACCOUNTS, END), (b"abc", b"")),
+        ((END,), ()),
+        ((ACCOUNTS.replace(b"\\\\x61", b"\\\\x6"), END), (b"",)),  # another form of bytes
+        ((ACCOUNTS.replace(b"account,", b"acc,"), END), ()),
+        ((b"COPY public.note (text) FROM stdin;\n", ACCOUNTS, END), ()),  # somebody's text, in data
+    ],
+)
+def test_a_dump_tells_what_its_key_opens(parts: tuple[bytes, ...], accounts: tuple[bytes, ...]) -> None:
+    """The dump of a bridge with another key was restored, and nothing in it could be read."""
+    assert read_accounts(dump(*parts)) == accounts
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (dump(ACCOUNTS).getvalue(), "pg_dump's closing line is not at its end"),
+        (dump(b"select '\n", END).getvalue(), "pg_dump's closing line is not at its end"),
+        (dump(b"COPY public.note (text) FROM stdin;\n", END, b"\\.\n").getvalue(), "pg_dump's closing line is not at"),
+        (b"\x00age-encryption.org\n", "it does not begin as a dump of pg_dump's"),
+        (b"", "pg_dump's closing line is not at its end"),
+        (dump(b"\\! sh\n", END).getvalue(), "a command of psql's"),
+    ],
+)
+def test_what_is_no_whole_dump_is_refused_with_its_line(text: bytes, words: str) -> None:
+    with pytest.raises(Refused, match=rf"^\d+: {re.escape(words)}"):
+        read_accounts(io.BytesIO(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "database", "mark", "is_its"),
+    [
+        (NAME, "mautrix_signal", "mautrix-bridges", True),
+        (NAME, "mautrix_signal", "bridges", False),
+        (NAME, "mautrix", "mautrix-bridges", False),
+        (NAME.replace("signal", "whatsapp"), "mautrix_signal", "mautrix-bridges", False),
+        (NAME.replace("31T", "32T"), "mautrix_signal", "mautrix-bridges", False),
+        ("synapse_20260131_235959.sql.gz", "synapse", "mautrix-bridges", False),
+    ],
+)
+def test_a_dump_s_name_tells_whose_it_is(name: str, database: str, mark: str, is_its: bool) -> None:
+    """Another bridge's messages in this one's database."""
+    assert is_dump_of(name, database, mark) is is_its

@@ -69,6 +69,7 @@ class Host:
         owner = os.geteuid(), os.getegid()
         arguments = Appservices(
             synapse=replace(server, **self.server),
+            postgres=facts.deployment().postgres,
             stack=STACK,
             registrations=tuple(OwnedFile(str(self.path(name)), text, *owner) for name, text in self.texts.items()),
             experimental_features=("msc3202_transaction_extensions",),

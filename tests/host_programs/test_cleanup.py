@@ -55,7 +55,7 @@ class Box:
             backupDir=str(folder / "dumps"),
         )
         self.isolation = isolation.Isolation(STACK, plan.postgres, plan.databases, ("synapse", "mas"))
-        parts = stack_parts(plan, ("synapse", "mas"))
+        parts = stack_parts(plan, ("synapse", "mas"), "cron")
         self.arguments = replace(parts.bridges[0], image="", archives=str(folder / "archives"))
         self.stack = replace(parts, bridges=(self.arguments,))
         self.registrations = [Path(file.path) for file in parts.synapse.registrations]

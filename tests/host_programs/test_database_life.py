@@ -6,9 +6,8 @@ others can read, and a restore that mixes an old database into a new one.
 
 from __future__ import annotations
 
-import base64
+import gzip
 import hashlib
-import hmac
 import io
 import json
 import os
@@ -28,7 +27,8 @@ from unittest.mock import patch
 
 import pytest
 
-from documents.bridge.pickle_key import fingerprint_key
+from documents.bridge.config import render_bridge_config
+from documents.bridge.pickle_key import fingerprint_key, opens_pickle
 from documents.marks import owner_comment, parse_owner_comment
 from documents.places import Database
 from documents.places import Postgres as Server
@@ -42,14 +42,15 @@ from host_programs.backup.archives import (
 from host_programs.bridge import database_life, readiness
 from host_programs.bridge.database_life import DatabaseArguments, DatabaseOrigin
 from host_programs.docker import inspect_container
-from host_programs.facts.bridges import find_archive
+from host_programs.facts.bridges import find_source
 from host_programs.messages import ScriptError
 from host_programs.postgres import dump_restore, measure
 from host_programs.postgres.psql import quote_literal
 from host_programs.wire import to_json
-from tests.facts import STACK, container, deployment
+from tests.facts import DOUBLEPUPPET, KEYS, STACK, TOKENS, container, deployment, pickled
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
 from tests.host_programs.steps import PYTHON, program_path, run_step
+from verdicts.host_facts.archive import SourceFacts
 
 __all__ = ["bridge_database", "postgres"]
 
@@ -93,6 +94,7 @@ class Box:
             bridge=replace(deployment().place, database=self.data.database),
             container_id="0123",
             synapse=deployment().synapse,
+            postgres=deployment().postgres,
             bot="@signalbot:example.org",
             appservice_id="signal",
             as_token=TOKEN,
@@ -452,13 +454,6 @@ def toc_string(text: str) -> str:
     return f"\0{chr(len(text))}\0\0\0{text}"
 
 
-def pickled(key: str) -> bytes:
-    """An account that mautrix-go would have encrypted with the pickle key."""
-    secret, data = hmac.digest(bytes(32), key.encode(), "sha256"), os.urandom(64)
-    mac_key = hmac.digest(secret, hmac.digest(secret, b"Pickle\x01", "sha256") + b"Pickle\x02", "sha256")
-    return base64.b64encode(data + hmac.digest(mac_key, data, "sha256")[:8]).rstrip(b"=")
-
-
 def test_an_archive_of_another_version_is_said(box: Box) -> None:
     box.good(ARCHIVE)
     forge(box.path, manifest=replaced('"version": 4\n', '"version": 1\n'))
@@ -527,7 +522,7 @@ def test_a_restore_that_fails_half_way_leaves_nothing(box: Box) -> None:
     with patch.dict(os.environ, box.server.environment()), archives.open_archive(box.path) as (tar, _):
         dump = archives.open_member(tar, archives.DATABASE)
         with pytest.raises(ScriptError, match="division by zero"):
-            dump_restore.restore_dump(box.data.database, dump)
+            dump_restore.restore_dump(box.data.database, dump_restore.Dump(dump, is_plain=False))
     assert box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal") == ["0"]
 
 
@@ -586,6 +581,121 @@ def test_an_archive_whose_key_does_not_open_its_dump_is_not_restored(box: Box) -
 
 def measure_tables(box: Box) -> list[str]:
     return box.server.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal")
+
+
+# nightly dumps ----------------------------------------------------------------------------------------------------
+
+NIGHTLY = "mautrix_signal_20261124T120000Z.mautrix-bridges.sql.gz"
+
+
+def dump_nightly(box: Box, change: Callable[[bytes], bytes] = lambda text: text) -> Path:
+    """As our dump script makes it."""
+    words = ["pg_dump", "-h", str(box.server.socket), "-U", "mautrix_signal", "-d", "mautrix_signal"]
+    text = subprocess.run(words, capture_output=True, check=True).stdout
+    box.directory.mkdir(parents=True, exist_ok=True)
+    path = box.directory / NIGHTLY
+    path.write_bytes(gzip.compress(change(text)))
+    path.chmod(0o600)
+    return path
+
+
+def test_what_was_dumped_at_night_comes_back(box: Box) -> None:
+    encrypt(box, pickled(KEY))
+    before, path = box.rows(), dump_nightly(box)
+    box.again()
+    assert box.good(PREPARE, restore=str(path))["began"] == str(path)
+    assert box.rows() == before == ["500|a\\b", "99"]
+    assert box.began()["began"] == str(path) and "restoring" not in box.began()
+    owners = box.server.sql("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public';", "mautrix_signal")
+    assert owners == ["mautrix_signal"]
+    path.unlink()
+    assert box.good(PREPARE, restore=str(path))["began"] == str(path), "it began; the dump may go"
+
+
+END_OF_DUMP = b"--\n-- PostgreSQL database dump complete\n"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "{path}: damaged: "),
+        (lambda path: rewrite(path, lambda text: text[: len(text) // 2]), "{path}:"),
+        (lambda path: rewrite(path, lambda text: text.partition(END_OF_DUMP)[0]), "{path}:"),
+        (lambda path: path.write_text("of age"), "{path}:1: it does not begin as a dump of pg_dump's: "),
+        (lambda path: rewrite(path, with_end(b"\\! touch /tmp/ran\n")), "{path}:"),
+        (lambda path: rewrite(path, with_end(b"SELECT 1/0;\n")), "{path}: the dump cannot be restored into "),
+        (lambda path: rewrite(path, with_end(b"SET ROLE synapse;\n")), "{path}: the dump cannot be restored into "),
+        (lambda path: path.chmod(0o606), "{path}: others may write into it, and could change"),
+        (lambda path: path.parent.chmod(0o777), "{path.parent}: others may write into it, and could change"),
+        (lambda path: path.unlink(), "{path}: cannot be read: No such file or directory"),
+        (lambda path: path.symlink_to(path.rename(f"{path}.x")), "{path}: is a link to "),
+    ],
+)
+def test_a_dump_that_is_not_sound_is_refused_before_the_database_is_touched(
+    box: Box, spoil: Callable[[Path], object], words: str
+) -> None:
+    path = dump_nightly(box)
+    box.again()
+    spoil(path)
+    said = box.bad(PREPARE, restore=str(path))
+    assert said.startswith(words.format(path=path)), said
+    assert measure_tables(box) == ["0"] and "began" not in box.began()
+    assert "mautrix_signal_restore_check" not in box.server.databases()
+
+
+def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()))))
+
+
+def with_end(more: bytes) -> Callable[[bytes], bytes]:
+    """A change that puts more before the end of a dump."""
+    return lambda text: text.replace(END_OF_DUMP, more + END_OF_DUMP)
+
+
+def test_a_dump_of_another_key_is_not_restored(box: Box) -> None:
+    encrypt(box, pickled("another"))
+    path = dump_nightly(box)
+    box.again()
+    said = box.bad(PREPARE, restore=str(path))
+    assert said.startswith(
+        f"{path}: its keys are encrypted with another pickle key than this stack's: nothing was restored"
+    )
+    assert measure_tables(box) == ["0"] and "began" not in box.began()
+
+
+def test_a_restore_of_a_dump_that_was_cut_off_is_done_again(box: Box) -> None:
+    only_there = b"SELECT 1 / (current_database() <> 'mautrix_signal')::int;\n"
+    good = gzip.decompress(dump_nightly(box).read_bytes())
+    path = dump_nightly(box, with_end(only_there))
+    box.again()
+    said = box.bad(PREPARE, restore=str(path))
+    assert "division by zero: mautrix_signal is empty: `pulumi up` tries it again" in said
+    assert measure_tables(box) == ["0"] and box.began()["restoring"] == str(path)
+    path.write_bytes(gzip.compress(good))
+    assert box.good(PREPARE, restore=str(path))["began"] == str(path)
+    assert box.rows() == ["500|a\\b", "99"] and "restoring" not in box.began()
+
+
+def test_a_nightly_dump_is_known_by_its_name_and_by_the_key_that_opens_it(box: Box, tmp_path: Path) -> None:
+    encrypt(box, pickled(KEY))
+    path = dump_nightly(box)
+    home = tmp_path / "signal-bridge"
+    (home / "config-old").mkdir(parents=True)
+
+    def found(path: Path) -> SourceFacts:
+        source = find_source(deployment({"restore": str(path), "directory": str(home)}))
+        assert source is not None
+        return source
+
+    (account,) = found(path).accounts
+    assert opens_pickle(KEY, bytes.fromhex(account)) and found(path).key == ""
+    config = render_bridge_config(deployment(), "x", TOKENS, replace(KEYS, pickle_key=KEY), DOUBLEPUPPET)
+    (home / "config-old/config.yaml").write_text(config)
+    assert found(path) == SourceFacts(str(path), accounts=(account,), key=fingerprint_key(KEY))
+    other = path.rename(path.with_name(path.name.replace("signal", "slack")))
+    expected = "mautrix_signal_20260131T235959Z.mautrix-bridges.sql.gz"
+    assert found(other) == SourceFacts(error=f"{other}: a dump of this bridge's database is called as {expected}")
+    assert found(path).error == f"{path}: cannot be read: No such file or directory"
 
 
 # runs that are killed ---------------------------------------------------------------------------------------------
@@ -681,14 +791,14 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
     )
     for stamp, stack, domain in made[1:]:
         box.good(ARCHIVE, timestamp=stamp, stack=stack, domain=domain)
-    found = find_archive(plan)
+    found = find_source(plan)
     assert found is not None and found.manifest is None and plan.archive_owner in found.error
     box.good(ARCHIVE, timestamp=made[0][0], stack=STACK, domain="echo6.co")
-    found = find_archive(plan)
+    found = find_source(plan)
     assert found is not None and found.path.endswith("-20260101T000000Z.tar.gz")
-    by_path = find_archive(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
+    by_path = find_source(deployment({"archiveDir": str(box.directory), "restore": str(box.directory / "x.tar.gz")}))
     assert by_path is not None and "x.tar.gz: damaged, or no archive of a bridge" in by_path.error
-    assert find_archive(deployment()) is None
+    assert find_source(deployment()) is None
 
 
 # before the container goes ----------------------------------------------------------------------------------------
@@ -911,6 +1021,18 @@ def test_a_way_back_that_is_cut_off_goes_on_with_the_next_up(bridge: Running, mo
     cut_off(str(newest))
     bridge.begin(NEW, go_back=str(newest))
     assert bridge.names() == ["new", "old"] and "restoring" not in bridge.box.began()
+
+
+def test_last_night_s_dump_replaces_the_database_once_and_that_is_archived_first(bridge: Running) -> None:
+    path = str(dump_nightly(bridge.box))
+    bridge.box.server.sql("UPDATE portal SET name = 'wrong';", *ROLE)
+    begun = bridge.begin(OLD, go_back=path)
+    assert bridge.calls[0] == "stop --time 30 id-of-mautrix-signal" and bridge.names() == ["old"]
+    assert read_manifest(Path(begun.previous)).reason == f"before going back to {NIGHTLY}"
+    assert bridge.box.began()["back"] == path
+    bridge.box.server.sql("INSERT INTO portal VALUES ('later');", *ROLE)
+    bridge.begin(OLD, go_back=path)
+    assert bridge.names() == ["later", "old"], "once"
 
 
 def test_a_container_of_somebody_else_s_is_left_alone(bridge: Running) -> None:

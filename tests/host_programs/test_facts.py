@@ -14,6 +14,7 @@ import pytest
 from documents.places import BridgeDeployment
 from host_programs import docker
 from host_programs.facts import bridges
+from host_programs.facts import docker as docker_facts
 from host_programs.facts import postgres as postgres_facts
 from host_programs.facts.files import read_directory, read_own_file
 from host_programs.facts.synapse import find_renderers, writes_file
@@ -52,7 +53,7 @@ def read(server: Postgres, monkeypatch: pytest.MonkeyPatch, **changed: str) -> P
     for key, value in server.environment().items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(postgres_facts, "read_superuser_password", lambda container: "of the container")
-    return postgres_facts.read_postgres(facts.whole(None, **changed), ("synapse", "mas"), "", "synapse")
+    return postgres_facts.read_postgres(facts.whole(None, **changed), ("synapse", "mas"), "")
 
 
 def test_all_that_postgres_tells_comes_with_one_command(
@@ -111,6 +112,21 @@ def test_a_user_of_synapse_s_is_known_before_the_check_asks_for_it(
             "revoke all on schema public from mas; alter table people rename to users;",
         ):
             bridge_database.sql(statement, "synapse")
+
+
+@pytest.mark.parametrize(
+    ("said", "selinux"),
+    [
+        ("/var/lib/docker\t[name=apparmor name=seccomp,profile=builtin]\n", False),
+        ("/var/lib/docker\t[name=seccomp,profile=builtin name=selinux]\n", True),
+        ("/var/lib/docker\t[]\n", False),
+    ],
+)
+def test_whether_docker_enforces_selinux(monkeypatch: pytest.MonkeyPatch, said: str, selinux: bool) -> None:
+    """The bridge could not read its config, and ended."""
+    done = subprocess.CompletedProcess[str]([], 0, said, "")
+    monkeypatch.setattr(docker_facts, "run_docker", lambda *words: done)
+    assert docker_facts.read_daemon() == ("/var/lib/docker", selinux)
 
 
 @pytest.mark.parametrize(

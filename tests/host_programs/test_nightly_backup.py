@@ -24,6 +24,7 @@ import pytest
 
 from documents.backup.backup_script import DumpCall
 from documents.backup.dump_script import render_dump_script
+from documents.backup.schedule import render_schedule
 from documents.marks import owner_comment
 from documents.places import Database
 from documents.places import Postgres as Place
@@ -68,7 +69,7 @@ class Box:
         self.home, self.server = home, server
         self.backups, self.bridge_dir = home / "backups", home / "mautrix-bridges"
         self.file, self.ours = home / "scripts/pg_backup.sh", self.bridge_dir / "mautrix-backup.sh"
-        self.note = self.bridge_dir / ".proven.json"
+        self.note, self.cron_d = self.bridge_dir / ".proven.json", home / "etc/cron.d"
         for directory in (self.file.parent, self.bridge_dir, self.backups):
             directory.mkdir()
         self.write(SCRIPT)
@@ -96,6 +97,9 @@ class Box:
             filter=plan.backup.filter,
             postgres=Place("matrix-postgres", 5432, "synapse"),
             directory=str(self.bridge_dir),
+            schedule=tuple(
+                replace(file, path=str(self.home / file.path.lstrip("/"))) for file in render_schedule(plan, "cron")
+            ),
         )
         return replace(arguments, **self.changed)
 
@@ -540,15 +544,50 @@ def test_a_proof_that_fails_leaves_what_was_noted_of_the_last_good_night(box: Bo
 
 def test_without_a_script_of_the_operator_s(box: Box) -> None:
     box.file.unlink()
-    box.config["backupDir"] = str(box.home / "new/dumps")
+    box.config |= {"backupScript": "none", "backupDir": str(box.home / "new/dumps"), "backupTime": "04:45"}
     box.changed = {"script": ""}
+    box.cron_d.mkdir(parents=True)
     before = box.tree()
     assert "no whole dump could be made" in box.bad(fail_dump="mas")
     result = box.good(INSTALL)
     assert [Path(dump["path"]).parent for dump in result["dumps"]] == [box.home / "new/dumps"] * 2
     assert stat.S_IMODE((box.home / "new/dumps").stat().st_mode) == 0o700
-    assert box.deleted() == 2
+    (file,) = box.cron_d.iterdir()
+    assert f"\n45 4 * * * root {box.ours} {box.home}/new/dumps >/dev/null\n" in file.read_text()
+    box.config["backupTime"] = "05:00"
+    assert "no whole dump could be made" in box.run(INSTALL, fail_dump="mas").stderr
+    assert "\n45 4 " in file.read_text(), "a run that failed changes no time"
+    box.good(INSTALL)
+    assert "\n0 5 " in file.read_text()
+    assert box.deleted() == 4
     assert box.tree() == before
+
+
+def test_a_schedule_that_cannot_be_installed_takes_all_back(box: Box) -> None:
+    """The dumps are proven by then, and would stay; and the dump script, which nothing runs."""
+    box.file.unlink()
+    box.config |= {"backupScript": "none", "backupDir": str(box.home / "new/dumps")}
+    box.changed = {"script": ""}
+    box.cron_d.mkdir(parents=True)
+    file = box.cron_d / "mautrix-bridges_backup"
+    file.write_text("# mine\n")
+    assert f"{file}: exists and was not made by this stack: move it away, or set another sharedDir" in box.bad()
+    file.unlink()
+    box.cron_d.chmod(0o777)
+    assert f"{box.cron_d}: others may write into it, and could change what is in it" in box.bad()
+
+
+def test_a_script_of_the_operator_s_takes_the_schedule_s_place(box: Box) -> None:
+    """Both would make the dumps, twice a night."""
+    box.config |= {"backupDir": str(box.home / "new/dumps"), "backupScript": "none"}
+    box.changed = {"script": ""}
+    box.cron_d.mkdir(parents=True)
+    box.good(INSTALL)
+    assert len([*box.cron_d.iterdir()]) == 1
+    del box.config["backupScript"]
+    box.changed = {}
+    box.good(INSTALL)
+    assert not [*box.cron_d.iterdir()]
 
 
 def test_filtered_dumps_are_proven_by_size_and_the_restore_check_comes_before_the_filter(box: Box) -> None:

@@ -11,9 +11,16 @@ from documents.bridge.config import render_bridge_config
 from documents.bridge.pickle_key import fingerprint_key
 from documents.bridge.written_config import find_pickle_key
 from documents.credentials import Keys
-from host_programs.bridge.pickle_keys import KeyPlace, KeyPlaces, find_config_keys, find_key, make_permanent_seed
+from host_programs.bridge.pickle_keys import (
+    KeyPlace,
+    KeyPlaces,
+    find_config_keys,
+    find_key,
+    find_key_of_accounts,
+    make_permanent_seed,
+)
 from host_programs.messages import ScriptError
-from tests.facts import DOUBLEPUPPET, KEYS, TOKENS, deployment
+from tests.facts import DOUBLEPUPPET, KEYS, TOKENS, deployment, pickled
 
 KEY = fingerprint_key(KEYS.pickle_key)
 
@@ -73,3 +80,20 @@ def test_the_key_of_an_archive_is_taken_unless_the_database_has_another(
     assert find_key(place(tmp_path, KEY, "/gone")).pickle_key == KEYS.pickle_key
     with pytest.raises(ScriptError, match=r"^/gone: damaged"):
         find_key(place(tmp_path, "", "/gone"))
+
+
+def test_a_nightly_dump_has_no_key_and_gets_that_of_the_host_or_the_state(tmp_path: Path) -> None:
+    """A key that was made anew was kept for a dump that it does not open, and stayed in the state."""
+    dump, account = "/a.sql.gz", pickled(KEYS.pickle_key)
+    unknown = replace(place(tmp_path, "", dump), accounts=(account.hex(),))
+    assert find_key(replace(unknown, state_key=KEYS.pickle_key)).pickle_key == KEYS.pickle_key
+    with pytest.raises(ScriptError, match="pickle key is neither in this state nor in a config"):
+        find_key(replace(unknown, state_key="another"))
+    assert find_key(replace(unknown, accounts=(), state_key="another")).pickle_key == "another", "nothing is encrypted"
+
+    write_config(tmp_path, "a", replace(KEYS, pickle_key="another"))
+    assert find_key_of_accounts(tmp_path, [account]) == ""
+    write_config(tmp_path, "old")
+    assert find_key_of_accounts(tmp_path, [b"of another form", account]) == KEY
+    known = replace(place(tmp_path, KEY, dump), state_key="another")
+    assert find_key(known).pickle_key == KEYS.pickle_key

@@ -47,7 +47,7 @@ class Host:
         )
         self.path = self.shared / BUILT.name
         self.programs = Programs(ClaimedDirectory(str(self.shared), STACK, "sharedDir"), str(self.path), BUILT.sha256)
-        self.parts = stack_parts(plan, ("synapse", "mas"))
+        self.parts = stack_parts(plan, ("synapse", "mas"), "cron")
 
     def run(self, words: str, file: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         """Out of the `file`, the project's if none is named."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
 import subprocess
 import sys
 from pathlib import Path
@@ -56,22 +55,14 @@ def test_a_python_without_lzma_and_bz2_can_still_make_and_prove_dumps(tmp_path: 
     """One that was built without their headers could run no step that dumps."""
     dump = tmp_path / "a.sql"
     dump.write_text("-- PostgreSQL database dump\n-- PostgreSQL database dump complete\n")
-    (tmp_path / "a.sql.xz").write_bytes(lzma.compress(dump.read_bytes()))
     program = f"""
 import pathlib, sys
 sys.modules["lzma"] = sys.modules["bz2"] = None
 from host_programs.postgres import dumps
-dumps.prove_dump(pathlib.Path({str(dump)!r}), "pg")
-try:
-    dumps.prove_dump(pathlib.Path({f"{dump}.xz"!r}), "pg")
-except dumps.NoDump as error:
-    print(error)
+dumps.prove_dump(pathlib.Path({str(dump)!r}))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.stderr, done.stdout) == (
-        "",
-        f"{dump}.xz: cannot be read: python3 on the host lacks its module lzma: install it\n",
-    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_statement_runs_in_a_session_of_its_own_also_when_another_one_fails(

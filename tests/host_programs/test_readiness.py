@@ -17,6 +17,7 @@ from documents.timestamps import now
 from host_programs.bridge import readiness
 from host_programs.messages import ScriptError
 from host_programs.synapse import delivery
+from host_programs.synapse.event_position import EventPosition
 from tests import facts
 from tests.host_programs.container_json import EVENTS, ID, inspected
 from tests.host_programs.scripted_server import (
@@ -111,6 +112,7 @@ class Bridge:
             bridge=place,
             container_id=ID,
             synapse=replace(facts.deployment().synapse, url=url),
+            postgres=facts.deployment().postgres,
             bot="@signalbot:echo6.co",
             appservice_id="signal",
             as_token=TOKEN,
@@ -184,6 +186,49 @@ def test_a_bridge_that_synapse_pings_and_tells_nothing_is_not_ready(
     assert not bridge.mark.exists()
 
 
+def test_an_event_is_waited_for_as_long_as_synapse_goes_through_older_ones(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first bridge of a homeserver with 1.8 million events: `up` failed after 90 s."""
+    positions = [EventPosition(at, 50_000) for at in (1000, 21_000, 41_000, 49_900, 49_950)]
+    looks = iter(positions)
+    monkeypatch.setattr(readiness, "read_position", lambda server, database: next(looks))
+    now = 1000.0
+    monkeypatch.setattr("host_programs.bridge.readiness.time.monotonic", lambda: now)
+    patience = readiness.Patience(bridge.arguments("http://x"), now + 30)
+    assert not patience.ends_before(now + 29) and patience.seen is None, "no look in the first seconds"
+    ended = []
+    for now in (1006.0, 1017.0, 1028.0, 1039.0, 1050.0, 1058.0):
+        ended.append(patience.ends_before(now + 1))
+    assert ended == [False, False, False, False, False, True], "30 s behind the last of many"
+    assert capsys.readouterr().err.splitlines() == [
+        "Synapse goes through old events first: 29000 left, about 14 s",
+        "Synapse goes through old events first: 9000 left, about 4 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        [EventPosition(1000, 50_000)] * 9,  # it stands still
+        [EventPosition(49_000 + n, 49_900 + n) for n in range(9)],  # a busy one, which is not behind
+    ],
+)
+def test_a_synapse_that_stands_still_or_is_just_busy_is_not_waited_for(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, looks: list[EventPosition]
+) -> None:
+    left = iter(looks)
+    monkeypatch.setattr(readiness, "read_position", lambda server, database: next(left))
+    now = 1000.0
+    monkeypatch.setattr("host_programs.bridge.readiness.time.monotonic", lambda: now)
+    patience = readiness.Patience(bridge.arguments("http://x"), now + 30)
+    for now in (1006.0, 1017.0, 1028.0):
+        assert not patience.ends_before(now + 1)
+    now = 1030.0
+    assert patience.ends_before(now)
+    assert patience.behind == (49_000 if looks[0].position == 1000 else 0)
+
+
 def proof(url: str) -> delivery.Delivery:
     return delivery.Delivery(url, PUPPET, "@signalbot:echo6.co", TOKEN)
 
@@ -191,7 +236,26 @@ def proof(url: str) -> delivery.Delivery:
 def test_in_the_room_of_the_proof_nobody_stays() -> None:
     with ScriptedServer() as server:
         delivers(server, "invite")
-        assert delivery.prove_delivery(proof(server.url), deadline=0.0, pause=0.0) is None
+        assert delivery.prove_delivery(proof(server.url), lambda _: True, pause=0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("events", "arrived"),
+    [
+        ([], False),
+        ([("m.room.member", "@signalbot:echo6.co"), ("m.room.message", "@_doublepuppet:echo6.co")], False),
+        ([("m.room.message", "@signalbot:echo6.co")], True),
+        ([("m.room.encrypted", "@signalbot:echo6.co")], True),
+    ],
+)
+def test_a_bot_that_joins_has_to_say_hello(events: list[tuple[str, str]], arrived: bool) -> None:
+    """With auto_accept_invites Synapse joins the bot: the events seemed to arrive with no bridge running."""
+    with ScriptedServer() as server:
+        delivers(server, "join")
+        chunk = [{"type": kind, "sender": sender} for kind, sender in events]
+        server.on(Call("GET", f"{ROOM}/messages?dir=b", PUPPET), reply(200, chunk=chunk))
+        seconds = delivery.prove_delivery(proof(server.url), lambda _: True, pause=0.0)
+    assert (seconds is not None) == arrived
 
 
 def test_a_bot_that_synapse_does_not_show_yet_has_done_nothing_about_its_invitation() -> None:
@@ -199,7 +263,7 @@ def test_a_bot_that_synapse_does_not_show_yet_has_done_nothing_about_its_invitat
     with ScriptedServer() as server:
         delivers(server, "invite")
         server.on(Call("GET", f"{ROOM}/members", PUPPET), reply(200, chunk=[]))
-        assert delivery.prove_delivery(proof(server.url), deadline=0.0, pause=0.0) is None
+        assert delivery.prove_delivery(proof(server.url), lambda _: True, pause=0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -212,7 +276,7 @@ def test_a_bot_that_may_not_be_invited_is_named_and_the_room_is_left(answer: Ans
         for step in ("leave", "forget"):
             server.on(Call("POST", f"{ROOM}/{step}", PUPPET, {}), reply(200))
         with pytest.raises(ScriptError, match=f"could not be seen: POST .*/invite: {words}"):
-            delivery.prove_delivery(proof(server.url), deadline=0.0, pause=0.0)
+            delivery.prove_delivery(proof(server.url), lambda _: True, pause=0.0)
 
 
 def test_a_synapse_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +284,7 @@ def test_a_synapse_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch)
     with ScriptedServer() as server:
         server.on(MAKE, Raw(silent))
         with pytest.raises(ScriptError, match=r"could not be seen: POST /_matrix/client/v3/createRoom: "):
-            delivery.prove_delivery(proof(server.url), deadline=0.0, pause=0.0)
+            delivery.prove_delivery(proof(server.url), lambda _: True, pause=0.0)
 
 
 def test_a_room_that_cannot_be_left_is_told_and_fails_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,7 +292,7 @@ def test_a_room_that_cannot_be_left_is_told_and_fails_nothing(capsys: pytest.Cap
     with ScriptedServer() as server:
         delivers(server)
         server.on(Call("POST", f"{ROOM}/leave", PUPPET, {}), error(500, "M_UNKNOWN"))
-        assert delivery.prove_delivery(proof(server.url), deadline=0.0, pause=0.0) is not None
+        assert delivery.prove_delivery(proof(server.url), lambda _: True, pause=0.0) is not None
     assert capsys.readouterr().err == f"note: the room of the proof, {ROOM}: leave: 500 M_UNKNOWN\n"
 
 
@@ -264,6 +328,8 @@ def test_whatever_the_bridge_does_about_the_invitation_shows_that_it_came(bridge
     with ScriptedServer() as server:
         knows_the_bot(server)
         delivers(server, "invite", "invite", acts)
+        chunk = [{"type": "m.room.message", "sender": "@signalbot:echo6.co"}]
+        server.on(Call("GET", f"{ROOM}/messages?dir=b", PUPPET), *[reply(200, chunk=chunk)] * (acts == "join"))
         done = bridge.run(server.url)
         assert done.returncode == 0 and "note:" not in done.stderr, done.stderr
 

@@ -15,6 +15,7 @@ from documents.places import Database
 from documents.places import Postgres as Place
 from host_programs.cleanup.bridge import BridgeParts, renew_bridge
 from host_programs.files.directory import ClaimedDirectory
+from host_programs.postgres import renewal
 from host_programs.postgres.renewal import renew_database
 from tests.facts import DOUBLEPUPPET, KEYS, STACK, TOKENS, deployment
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
@@ -50,7 +51,7 @@ def present(server: Postgres) -> tuple[list[str], list[str]]:
 
 
 def test_what_is_as_up_made_it_stays_as_it_is(server: Postgres, capsys: pytest.CaptureFixture[str]) -> None:
-    renew_database(SERVER, STACK, PLACE)
+    renew_database(SERVER, STACK, PLACE, "mautrix-signal")
     assert present(server) == AS_MADE and server.sql("select count(*) from portal;", "mautrix_signal") == ["500"]
     assert capsys.readouterr().err == ""
 
@@ -60,8 +61,23 @@ def test_what_is_gone_is_made_again_as_the_provider_makes_it(server: Postgres, b
     server.sql("drop database mautrix_signal;")
     if both:
         server.sql("drop role mautrix_signal;")
-    renew_database(SERVER, STACK, PLACE)
+    renew_database(SERVER, STACK, PLACE, "mautrix-signal")
     assert present(server) == AS_MADE
+
+
+def test_the_bridge_is_stopped_before_its_database_is_made_again(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker started it again and again: it filled the new database before last night's content could come."""
+    stopped: list[tuple[str, str, list[str]]] = []
+    monkeypatch.setattr(
+        renewal, "stop_container", lambda name, stack: stopped.append((name, stack, server.sql(DATABASE)))
+    )
+    renew_database(SERVER, STACK, PLACE, "mautrix-signal")
+    assert stopped == [], "it lives"
+    server.sql("drop database mautrix_signal;")
+    renew_database(SERVER, STACK, PLACE, "mautrix-signal")
+    assert stopped == [("mautrix-signal", STACK, [])]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +90,7 @@ def test_what_is_gone_is_made_again_as_the_provider_makes_it(server: Postgres, b
 )
 def test_what_was_changed_is_changed_back(server: Postgres, change: str) -> None:
     server.sql(change)
-    renew_database(SERVER, STACK, PLACE)
+    renew_database(SERVER, STACK, PLACE, "mautrix-signal")
     assert present(server) == AS_MADE
     allowed = "select has_database_privilege('mautrix_signal', 'mautrix_signal', 'CONNECT');"
     assert server.sql(allowed) == ["t"]
@@ -83,7 +99,7 @@ def test_what_was_changed_is_changed_back(server: Postgres, change: str) -> None
 def test_what_is_not_known_as_ours_is_not_changed(server: Postgres) -> None:
     server.sql("alter role mautrix_signal createdb; comment on role mautrix_signal is null;")
     server.sql("alter database mautrix_signal owner to synapse; comment on database mautrix_signal is 'mine';")
-    renew_database(SERVER, STACK, PLACE)
+    renew_database(SERVER, STACK, PLACE, "mautrix-signal")
     assert present(server) == (["t|f|t|f"], ["synapse|UTF8|C|C"])
 
 

@@ -181,6 +181,18 @@ def test_nor_where_others_may_write(tmp_path: Path, act: Callable[[Path], object
                 act(open_to_all / "a")
 
 
+def test_a_file_that_others_can_change_is_not_read_as_ours(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    with safe_files.open_own_file(file) as stream:
+        assert stream.read() == b"x"
+    for owner, mode, words in ((0, 0o620, "others may write into it"), (OTHER, 0o600, f"belongs to uid {OTHER}, who")):
+        give(file, owner)
+        file.chmod(mode)
+        with pytest.raises(ScriptError, match=f"^{file}: {words}"), safe_files.open_own_file(file):
+            pass
+
+
 def test_a_sticky_directory_above_is_no_fault(tmp_path: Path) -> None:
     """As /tmp: what root made there, nobody else can move."""
     (tmp_path / "sticky/own").mkdir(parents=True)

@@ -32,6 +32,7 @@ from documents.places import Deployment
 from host_programs import program_file
 from host_programs.backup import archives
 from host_programs.docker import inspect_containers
+from host_programs.facts import scheduler
 from host_programs.files import directory
 from host_programs.messages import ScriptError
 from host_programs.postgres import isolation
@@ -568,3 +569,20 @@ def test_a_preview_reads_no_dump_and_asks_docker_for_each_bridge_s_log_alone(dum
     assert [call.split()[0] for call in dumps_host.docker.calls[calls + 1 :]].count("logs") == 1
     assert facts.bridges[0].dump.proof and (facts.dumps[0].path, facts.dumps[0].proof) == (str(cut), "by its name")
     assert facts == from_json(Health, json.loads(json.dumps(to_json(facts))))
+
+
+def test_without_a_script_of_the_operator_s_it_is_told_what_runs_ours(
+    tmp_path: Path, docker: StubDocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status` called it well, whatever ran at night, or did not."""
+    host = silent_host(tmp_path, docker, backupScript="none", backupDir=str(tmp_path / "host/backups"))
+    monkeypatch.setattr(scheduler, "find_scheduler", lambda: "")
+    backup = read_status(host.deployment, 2).backup
+    assert (backup.schedule, backup.problems) == ("", ())
+    monkeypatch.setattr(scheduler, "find_scheduler", lambda: "cron")
+    backup = read_status(host.deployment, 2).backup
+    assert backup.schedule == "/etc/cron.d/shared_backup"
+    assert backup.problems == (
+        "/etc/cron.d/shared_backup: is missing: if somebody removed it, raise the setting reapply by one, then "
+        "`pulumi up`",
+    )

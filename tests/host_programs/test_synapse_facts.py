@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,21 @@ def test_what_a_homeserver_behind_mas_says(tmp_path: Path) -> None:
         "namespaces: {users: [{regex: '@irc_.*', exclusive: true}, {regex: '@x', exclusive: false}], aliases: []}\n"
     )
     text = "server_name: echo6.co\nmatrix_authentication_service: {enabled: true}\n"
-    assert read(tmp_path, f"{text}app_service_config_files: [{bridge}]\n") == SynapseFacts(
+    facts = read(tmp_path, f"{text}app_service_config_files: [{bridge}]\n")
+    assert facts.media == "connection refused", "nobody answers at homeserverAddress, whoever has the media repository"
+    assert replace(facts, media="") == SynapseFacts(
         "1.147.1", 991, 992, "echo6.co", True, (Registration(str(bridge), "irc", ("@irc_.*",)),),
         (str(tmp_path / "homeserver.yaml"),),
         {"app_service_config_files": str(tmp_path / "homeserver.yaml")},
+        connections=5,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("args", "connections"), [("{cp_max: 20}", 20), ("{cp_max: many}", 5), ("", 5), ("{user: synapse}", 5)]
+)
+def test_the_connections_that_a_process_may_take(tmp_path: Path, args: str, connections: int) -> None:
+    assert read(tmp_path, f"database: {{name: psycopg2, args: {args or '{}'}}}\n").connections == connections
 
 
 def test_several_files_count_as_synapse_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,41 +4,102 @@ that ours must not go along with.
 
 from __future__ import annotations
 
+import re
 import stat
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lab.box import Lab
+from lab.scheduler import private_cron_directory, running_cron
+from lab.ssh_server import host_over_ssh
 from tests.lab.conftest import Shared
 from tests.lab.test_program import snapshot
 
 pytestmark = pytest.mark.e2e
 
 
-def test_without_a_script_of_the_operator_s_ours_is_installed_proven_and_told_to_cron(lab: Lab, shared: Shared) -> None:
-    before = snapshot(lab)
-    dumps = lab.host_dir / "dumps"
+HERE = pytest.mark.skipif(host_over_ssh(), reason="the lab's SSH server is in no mount namespace of a test's")
+CRON_LINE = r"30 3 \* \* \* root (\S+) (\S+) >/dev/null"
+
+
+@HERE
+def test_without_a_script_of_the_operator_s_cron_runs_ours_each_night(lab: Lab, shared: Shared) -> None:
+    """The real cron, at the time of the setting by a clock of its own."""
+    before, dumps = snapshot(lab), lab.host_dir / "dumps"
     lab.write_config(backupScript="none", backupDir=str(dumps))
     try:
-        preview = lab.pulumi("preview").stdout
-        assert "+++" in preview and "pg_backup.sh" not in preview, "homeserver.yaml alone is edited"
-        lab.pulumi("up", "--yes", "--skip-preview")
-        told = lab.outputs()
-        assert [dump["database"] for dump in told["backups"]] == ["mautrix_signal", "mas"]
-        script = Path(told["backupCron"].split(" root ")[1].split(" ")[0])
-        assert stat.S_IMODE(script.stat().st_mode) == 0o700
-        done = subprocess.run([str(script), str(dumps)], capture_output=True, text=True, check=False)
-        assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), "as cron runs it"
-        for path in dumps.iterdir():
-            if str(path) not in [dump["path"] for dump in told["backups"]]:
+        with private_cron_directory(lab) as directory:
+            with running_cron("2026-11-24 12:00:00"):
+                preview = lab.pulumi("preview").stdout
+                assert "+++" in preview and "pg_backup.sh" not in preview, "homeserver.yaml alone is edited"
+                assert "a new file, /etc/cron.d/bridges_backup: the host makes the dumps each night at 03:30" in preview
+                lab.pulumi("up", "--yes", "--skip-preview")
+                told = lab.outputs()
+                assert [dump["database"] for dump in told["backups"]] == ["mautrix_signal", "mas"]
+                assert told["backupCron"] == "", "there is nothing to add"
+                (file,) = directory.iterdir()
+                assert (stat.S_IMODE(file.stat().st_mode), file.stat().st_uid) == (0o644, 0)
+                assert re.search(f"^{CRON_LINE}$", file.read_text(), re.MULTILINE)
+                lab.pulumi("up", "--yes", "--skip-preview", "--expect-no-changes")
+                lab.write_config(backupScript="none", backupDir=str(dumps), backupTime="04:45")
+                lab.pulumi("up", "--yes", "--skip-preview")
+                assert "\n45 4 * * * root " in file.read_text()
+            proven = {Path(dump["path"]) for dump in lab.outputs()["backups"]}
+            made = {*dumps.iterdir()}
+            with running_cron("2026-11-24 04:44:58"):
+                _wait(lambda: len({*dumps.glob("*.sql.gz")} - made) == 2)
+            for path in {*dumps.iterdir()} - made:
                 path.unlink()  # this night's; the proof's own go by themselves
-        lab.pulumi("destroy", "--yes", "--skip-preview")
+            assert proven <= made
+            file.unlink()
+            with running_cron("2026-11-24 12:00:00"):
+                preview = lab.pulumi("preview").stdout
+                assert "/etc/cron.d/bridges_backup: is missing: if somebody removed it, `pulumi" in preview
+                lab.write_config(backupScript="none", backupDir=str(dumps), backupTime="04:45", reapply=1)
+                lab.pulumi("up", "--yes", "--skip-preview")
+                assert file.exists()
+            lab.pulumi("destroy", "--yes", "--skip-preview")
+            assert not [*directory.iterdir()]
         assert snapshot(lab) == before
     finally:
         lab.write_config()
         shared.spoilt = True
+
+
+@HERE
+def test_without_anything_that_runs_it_at_night_the_line_is_left_to_the_operator(lab: Lab, shared: Shared) -> None:
+    before, dumps = snapshot(lab), lab.host_dir / "dumps"
+    lab.write_config(backupScript="none", backupDir=str(dumps))
+    try:
+        with private_cron_directory(lab) as directory:
+            preview = lab.pulumi("preview").stdout
+            assert "neither a cron that reads /etc/cron.d nor systemd runs on the host: nothing makes" in preview
+            lab.pulumi("up", "--yes", "--skip-preview")
+            assert not [*directory.iterdir()]
+            told = lab.outputs()
+            line = re.fullmatch(CRON_LINE, told["backupCron"])
+            assert line
+            done = subprocess.run([line[1], line[2]], capture_output=True, text=True, check=False)
+            assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+            for path in dumps.iterdir():
+                if str(path) not in [dump["path"] for dump in told["backups"]]:
+                    path.unlink()
+            lab.pulumi("destroy", "--yes", "--skip-preview")
+        assert snapshot(lab) == before
+    finally:
+        lab.write_config()
+        shared.spoilt = True
+
+
+def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.2)
 
 
 def test_a_filter_makes_every_dump_of_ours_what_it_writes(lab: Lab, shared: Shared) -> None:

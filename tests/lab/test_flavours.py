@@ -56,7 +56,7 @@ REFUSED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         (
             "-worker: runs a worker of mxlab-",
             "`pulumi config set --path 'synapseWorkers[0]' mxlab-",
-            "homeserverAddress: http://synapse:8008 has no media repository (404",
+            "homeserverAddress: http://synapse:8008 does not serve the client API with the media repository inside",
         ),
     ),
     "conf.d": (

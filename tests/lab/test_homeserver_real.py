@@ -57,6 +57,7 @@ class Stack:
     def run(self, verb: str, deadline: int = 60) -> subprocess.CompletedProcess[str]:
         arguments = Appservices(
             synapse=replace(deployment_of(self.lab).synapse, data_mount=self.data_mount, deadline=deadline),
+            postgres=deployment_of(self.lab).postgres,
             stack=f"mautrix-{self.name}/lab",
             registrations=(OwnedFile(str(self.path), self.content, *self.owner),),
             experimental_features=FLAGS,

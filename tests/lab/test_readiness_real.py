@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from host_programs.bridge import bridge_status, readiness
 from host_programs.docker import inspect_container
+from host_programs.synapse import delivery
 from host_programs.wire import to_json
 from lab.box import Lab
 from tests.host_programs.steps import run_step
@@ -47,6 +49,7 @@ class Bridge:
             bridge=replace(plan.place, container=name),
             container_id=name,
             synapse=plan.synapse,
+            postgres=plan.postgres,
             bot=plan.bot,
             appservice_id="signal",
             as_token=self.token,
@@ -169,6 +172,30 @@ def test_the_token_was_changed_on_the_homeserver(bridge: Bridge) -> None:
     finally:
         file.write_text(was)
         bridge.lab.docker("restart", bridge.lab.synapse)
+
+
+def test_synapse_that_accepts_invitations_itself_is_not_taken_for_the_bridge(bridge: Bridge) -> None:
+    """With no bridge running the proof said "arrived" after 0.27 s."""
+    lab, file = bridge.lab, bridge.lab.host_dir / "synapse/homeserver.yaml"
+    was, puppet = file.read_text(), str(bridge.outputs["doublepuppetAsToken"])
+    proof = delivery.Delivery(lab.synapse_url, puppet, deployment_of(lab).bridges[0].bot, bridge.token)
+
+    def arrives(seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        return delivery.prove_delivery(proof, lambda moment: moment >= end, 0.2) is not None
+
+    try:
+        file.write_text(f"{was}auto_accept_invites:\n  enabled: true\n")
+        lab.docker("restart", lab.synapse)
+        lab.wait_healthy()
+        assert arrives(60), "it refuses, though Synapse has joined its bot"
+        lab.docker("stop", "--time", "5", lab.bridge)
+        assert not arrives(5)
+    finally:
+        file.write_text(was)
+        lab.docker("restart", lab.synapse)
+        lab.wait_healthy()
+        lab.docker("start", lab.bridge)
 
 
 def test_the_database_was_lost(bridge: Bridge) -> None:

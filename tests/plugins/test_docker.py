@@ -42,7 +42,8 @@ def image(direct: Any) -> Any:
         ({"command": "a b"}, "command is a string; it should be a list"),
         ({"labels": [{"label": "a"}]}, "labels[0].value is required and missing"),
         ({"volumes": [{"hostPath": "data", "containerPath": "/data"}]}, "volumes[0].hostPath is 'data'; it should be"),
-        ({"volumes": [{"containerPath": "/data", "selinuxRelabel": "z"}]}, "volumes[0].selinuxRelabel is not impl"),
+        ({"volumes": [{"containerPath": "/data", "selinuxRelabel": "x"}]}, "volumes[0].selinuxRelabel"),
+        ({"volumes": [{"containerPath": "/data", "fromContainer": "x"}]}, "volumes[0].fromContainer is not impl"),
         ({"networksAdvanced": [{"name": "n", "macAddress": "x"}]}, "networksAdvanced[0].macAddress is not implemented"),
         ({"restart": "sometimes"}, "restart is 'sometimes'; it should be one of: no, on-failure, always, unless"),
         ({"healthcheck": {"interval": "soon"}}, "healthcheck.interval is 'soon'; it should be a duration like"),
@@ -212,7 +213,7 @@ def test_a_container_is_made_read_changed_and_taken_away(container: Any, sandbox
         user="1337:1337",
         readOnly=True,
         networksAdvanced=[{"name": sandbox.network, "aliases": ["the-bridge"]}],
-        volumes=[{"hostPath": str(tmp_path), "containerPath": "/data", "readOnly": True}],
+        volumes=[{"hostPath": str(tmp_path), "containerPath": "/data", "readOnly": True, "selinuxRelabel": "z"}],
         labels=[{"label": "who", "value": "test"}],
         logDriver="json-file",
         logOpts={"max-size": "10m", "max-file": "3"},
@@ -232,7 +233,7 @@ def test_a_container_is_made_read_changed_and_taken_away(container: Any, sandbox
     assert "the-bridge" in found["NetworkSettings"]["Networks"][sandbox.network]["Aliases"]
     assert (config["User"], config["Labels"]["who"]) == ("1337:1337", "test")
     assert (host["ReadonlyRootfs"], host["CapDrop"]) == (True, ["ALL"])
-    assert host["SecurityOpt"] == ["no-new-privileges:true"] and host["Binds"] == [f"{tmp_path}:/data:ro"]
+    assert host["SecurityOpt"] == ["no-new-privileges:true"] and host["Binds"] == [f"{tmp_path}:/data:ro,z"]
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
     assert state["healthcheck"]["startPeriod"] == "0s"
     assert container.diff(state, inputs).detailed_diff == {}

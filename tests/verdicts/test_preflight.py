@@ -9,14 +9,28 @@ from typing import Any
 
 import pytest
 
+from documents.bridge.pickle_key import fingerprint_key
 from documents.marks import owner_comment
-from tests.facts import BACKUP_SCRIPT, HOMESERVER, KEY, LABELS, STACK, container, deployed, healthy, settings, whole
+from documents.timestamps import rfc3339_seconds
+from tests.facts import (
+    BACKUP_SCRIPT,
+    HOMESERVER,
+    KEY,
+    LABELS,
+    STACK,
+    container,
+    deployed,
+    healthy,
+    pickled,
+    settings,
+    whole,
+)
 from tests.facts import changed as but
-from verdicts.host_facts.archive import ArchiveFacts, Manifest
-from verdicts.host_facts.host import HostFacts, OwnFile, PostgresFacts
+from verdicts.host_facts.archive import Manifest, SourceFacts
+from verdicts.host_facts.host import HostFacts, OwnFile, PostgresFacts, ScheduleFacts
 from verdicts.host_facts.synapse import Registration, SynapseFacts, Worker, WorkerFacts
 from verdicts.preflight.findings import BridgeFindings, Findings, preflight
-from verdicts.preflight.keys import LivingKey
+from verdicts.preflight.keys import LivingKey, check_key, check_missing_key, describe_taken_key
 
 Change = Callable[[HostFacts], HostFacts]
 
@@ -43,7 +57,7 @@ def test_the_changes_are_what_up_will_write() -> None:
 def test_a_deployed_host_has_nothing_to_change() -> None:
     found = verdict(deployed())
     source = "/opt/matrix/mautrix-signal/config-0123456789ab/config.yaml"
-    key = LivingKey("mautrix_signal", KEY, source, "/opt/matrix/mautrix-signal", "secrets-permanent-seed")
+    key = LivingKey("mautrix_signal", KEY, source, "/opt/matrix/mautrix-signal", "secrets-permanent-seed", exists=True)
     there = BridgeFindings(1, "none", role_exists=True, database_exists=True, container_exists=True, key=key)
     assert found == Findings((), found.warnings, (), (there,))
     assert not [warning for warning in found.warnings if "somebody removed it" in warning]
@@ -177,8 +191,9 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("synapse.media", "404 M_UNRECOGNIZED"),
-        "homeserverAddress: http://matrix-synapse:8008 has no media repository (404 M_UNRECOGNIZED): set it to the "
-        "address of a proxy in the network that serves the whole client API",
+        "homeserverAddress: http://matrix-synapse:8008 does not serve the client API with the media repository inside "
+        "the network matrix-net (404 M_UNRECOGNIZED): set it to http://matrix-synapse:8008, or, if a worker has "
+        "that, to a proxy in the network that serves the whole client API",
     ),
     (
         _set("synapse_silent", "connection refused"),
@@ -188,7 +203,8 @@ REFUSALS: list[tuple[Change, str]] = [
     (
         _set("container_paths", {"/opt/matrix/synapse/homeserver.yaml": "/data/homeserver.yaml"}),
         "synapseDir: container matrix-synapse does not have /opt/matrix/synapse; it has /opt/matrix/synapse as /data: "
-        "set synapseDir and synapseDataMount to the two names of one directory",
+        "set synapseDir and synapseDataMount to the two names of one directory. If there is none, mount one for the "
+        "registrations (`- ./bridges:/bridges` at its service): synapseDir …/bridges, synapseDataMount /bridges",
     ),
     (
         _add("container_paths", {"/opt/matrix/synapse": "/var/lib/synapse"}),
@@ -274,11 +290,13 @@ REFUSALS: list[tuple[Change, str]] = [
     ),
     (
         _set("bridge.container", container("x", labels={"mautrix-bridge.stack": "other/x"})),
-        "container mautrix-signal: exists and belongs to the stack other/x: set another bridges[0].container",
+        "container mautrix-signal: exists and belongs to the stack other/x: set another bridges[0].container; "
+        "or take that bridge over with its account: docs/operations.md#a-bridge-that-was-set-up-by-hand",
     ),
     (
         _set("bridge.container", container("x")),
-        "container mautrix-signal: exists and was not made by this stack: set another bridges[0].container",
+        "container mautrix-signal: exists and was not made by this stack: set another bridges[0].container; "
+        "or take that bridge over with its account: docs/operations.md#a-bridge-that-was-set-up-by-hand",
     ),
     (
         _set("bridge.directory.stack", "other/x"),
@@ -377,7 +395,7 @@ REFUSALS: list[tuple[Change, str]] = [
     (
         _set("backup_script.foreign", "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`"),
         "/opt/matrix/scripts: belongs to uid 1000, …: `chown root /opt/matrix/scripts`; or `pulumi config set "
-        "backupScript none`, and cron runs our dump script instead",
+        "backupScript none`, and the host runs our dump script by itself",
     ),
     (
         _set("backup_script.writable", False),
@@ -441,12 +459,71 @@ def test_an_upload_in_the_backup_script_is_a_warning_with_its_line() -> None:
     assert [told for told in found.warnings if told.startswith(f"/opt/matrix/scripts/pg_backup.sh:{line}: ")]
 
 
-def test_without_a_backup_script_there_is_nothing_to_edit() -> None:
-    facts = replace(healthy(), backup_script=None, backup_edited="")
-    found = verdict(facts, backupScript="none", backupDir="/srv/dumps")
+CRON_FILE = "/etc/cron.d/mautrix-bridges_backup"
+TIMER, SERVICE = (f"/etc/systemd/system/mautrix-bridges_backup.{kind}" for kind in ("timer", "service"))
+OURS = OwnFile(STACK, 0, 0)
+
+
+def without_script(
+    facts: HostFacts, scheduler: str, files: Mapping[str, OwnFile] | None = None, **more: Any
+) -> Findings:
+    """The verdict on a host without a script of the operator's, with what may run ours there."""
+    schedule = ScheduleFacts(scheduler, dict(files or {}), **more)
+    facts = replace(facts, backup_script=None, backup_edited="", schedule=schedule)
+    return verdict(facts, backupScript="none", backupDir="/srv/dumps")
+
+
+@pytest.mark.parametrize(("scheduler", "path"), [("cron", CRON_FILE), ("systemd", TIMER)])
+def test_without_a_backup_script_a_new_file_has_the_host_make_the_dumps(scheduler: str, path: str) -> None:
+    found = without_script(healthy(), scheduler)
     assert found.problems == ()
-    assert len(found.changes) == 2 and "homeserver.yaml" in found.changes[0]
-    assert "/opt/matrix/mautrix-bridges/mautrix-backup.sh" in found.changes[1]
+    homeserver, dump_script, schedule = found.changes
+    assert "homeserver.yaml" in homeserver
+    assert "/opt/matrix/mautrix-bridges/mautrix-backup.sh" in dump_script
+    assert schedule == f"a new file, {path}: the host makes the dumps each night at 03:30"
+    assert not [line for line in found.warnings if "dumps at night" in line]
+
+
+def test_without_anything_that_runs_them_the_line_is_told() -> None:
+    """`up` said success, and no dump was ever made again."""
+    found = without_script(healthy(), "")
+    assert found.problems == () and len(found.changes) == 2
+    (told,) = [line for line in found.warnings if line.startswith("backupScript: none, and neither a cron that reads")]
+    line = "30 3 * * * root /opt/matrix/mautrix-bridges/mautrix-backup.sh /srv/dumps >/dev/null"
+    assert told.endswith(f"nothing makes the dumps at night: have something there run what this line does: {line}")
+
+
+@pytest.mark.parametrize("path", [CRON_FILE, TIMER, SERVICE])
+@pytest.mark.parametrize("stack", ["", "other/x"])
+def test_a_file_of_somebody_else_s_in_the_place_of_the_schedule_is_refused(path: str, stack: str) -> None:
+    """Two stacks whose sharedDir have one name: the second would take the first one's nights."""
+    scheduler = "cron" if path == CRON_FILE else "systemd"
+    (told,) = without_script(healthy(), scheduler, {path: OwnFile(stack, 0, 0)}).problems
+    assert told.startswith(f"{path}: exists and ") and told.endswith("set another sharedDir, whose name it has")
+    assert without_script(healthy(), "", {path: OwnFile(stack, 0, 0)}).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "files", "stopped", "text"),
+    [
+        ("cron", {CRON_FILE: OURS}, "", ""),
+        ("systemd", {TIMER: OURS, SERVICE: OURS}, "", ""),
+        ("cron", {}, "", f"{CRON_FILE}: is missing: if somebody removed it, `pulumi config set reapply 1`"),
+        ("cron", {CRON_FILE: replace(OURS, changed=True)}, "", f"{CRON_FILE}: was changed since `up` wrote it: `pul"),
+        ("systemd", {TIMER: OURS}, "", f"{SERVICE}: is missing: if somebody removed it, "),
+        (
+            "systemd", {TIMER: OURS, SERVICE: OURS}, "inactive, disabled",
+            f"{TIMER}: systemd has it as inactive, disabled, so the dumps are not made at night: `pul",
+        ),
+        ("", {CRON_FILE: OURS}, "", f"{CRON_FILE}: nothing on the host reads it, so the dumps are not made at"),
+    ],
+)  # fmt: skip
+def test_a_schedule_that_is_no_longer_as_up_left_it_is_told(
+    scheduler: str, files: dict[str, OwnFile], stopped: str, text: str
+) -> None:
+    told = without_script(deployed(), scheduler, files, stopped=stopped).warnings
+    found = [line for line in told if line.startswith(("/etc/cron.d", "/etc/systemd"))]
+    assert len(found) == bool(text) and all(line.startswith(text) for line in found)
 
 
 def test_all_problems_are_reported_together() -> None:
@@ -474,6 +551,9 @@ def test_without_mas_nothing_of_it_is_asked_for() -> None:
         "\n# {{ ansible_managed }}: Ansible managed\n",
         "# Generated by nix\n",
         "#\n# DO NOT EDIT: changes are lost\n",
+        "# homeserver.yaml - rendered from template by scripts/bootstrap.sh\n",
+        "# This file is a template - run scripts/setup.sh to generate homeserver.yaml\n",
+        "# Values replaced from .env using envsubst\n",
     ],
 )
 def test_a_file_that_a_program_rewrites_is_edited_only_with_consent(head: str) -> None:
@@ -487,6 +567,75 @@ def test_a_file_that_a_program_rewrites_is_edited_only_with_consent(head: str) -
     assert problem.endswith("; or `pulumi config set acceptGenerated true`")
     agreed = verdict(host, acceptGenerated="true")
     assert agreed.problems == () and problem.partition("; or")[0] in agreed.warnings
+
+
+@pytest.mark.parametrize(("seconds", "refused"), [(-1, False), (0, True), (2.4, True), (30, True), (31, False)])
+def test_a_file_that_is_as_old_as_the_start_of_its_container_is_edited_only_with_consent(
+    seconds: float, refused: bool
+) -> None:
+    """An image's entrypoint wrote it anew: each `up` restarted a live Synapse, which dropped our entries."""
+    container = healthy().synapse_container
+    started = rfc3339_seconds(container.started) if container else None
+    assert started
+    host = _set("homeserver.changed_at", started + seconds)(healthy())
+    problems = verdict(host).problems
+    assert [f"was written {seconds:.0f} s after container matrix-synapse started" in line for line in problems] == (
+        [True] * refused
+    )
+    assert verdict(host, acceptGenerated="true").problems == ()
+    assert verdict(_set("homeserver.changed_at", started + seconds)(deployed())).problems == (), "no edit, no question"
+
+
+def test_a_template_beside_the_file_is_told() -> None:
+    found = verdict(_set("homeserver.template", "/opt/matrix/synapse/homeserver.yaml.j2")(healthy()))
+    assert found.problems == ()
+    assert [line for line in found.warnings if "homeserver.yaml.j2 lies beside it: if it is made from that" in line]
+
+
+def test_connections_that_are_fewer_than_all_may_take_are_told_with_the_number() -> None:
+    facts = _set("postgres.connections", 97)(_set("synapse.connections", 10)(_set("synapse.workers", 2)(healthy())))
+    assert not [line for line in verdict(facts).warnings if "max_connections" in line]
+    others = [{"kind": "whatsapp"}, *({"kind": "signal", "name": f"s{n}"} for n in range(11))]
+    many = replace(facts, bridges=facts.bridges * 13)
+    found = preflight(many, settings(None, others), whole(None, others))
+    (line,) = [line for line in found.warnings if "max_connections" in line]
+    assert line == (
+        "Postgres: has 97 connections (max_connections, without those for superusers); Synapse may take 30, MAS 10, "
+        "the bridges 65, and whoever comes last finds none: raise max_connections by 8, and restart Postgres"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {},
+            "old events for its application services before a bridge gets a new one (about 25 min, at 1200 a second), ",
+        ),
+        (
+            {"appserviceCatchUp": "skip"},
+            "appserviceCatchUp: skip: 1834220 old events go to no bridge: `up` has Synapse",
+        ),
+    ],
+)
+def test_the_first_bridge_of_a_grown_homeserver_is_told_what_it_waits_for(changed: dict[str, str], words: str) -> None:
+    """`up` did everything, failed after 90 s, and blamed a back-off."""
+    facts = _set("postgres.events_behind", 1_834_220)(healthy())
+    assert [words in line for line in verdict(facts, **changed).warnings if "old events" in line] == [True]
+    other = _set("synapse.registrations", (Registration("/data/irc.yaml", "irc"),))(facts)
+    (line,) = [line for line in verdict(other, **changed).warnings if "old events" in line]
+    assert line.endswith("`up` waits as long as it goes on") and "skip" not in line
+    assert not [line for line in verdict(_set("postgres.events_behind", 900)(healthy())).warnings if "old ev" in line]
+
+
+@pytest.mark.parametrize("network", ["host", "bridge", "none"])
+def test_a_network_without_names_is_refused_with_the_commands_that_make_one(network: str) -> None:
+    """The container failed at `up`, after the database, the registrations and Synapse's restart."""
+    facts = healthy()
+    for part in ("synapse", "mas", "postgres"):
+        facts = _set(f"{part}_container.networks", {network: ""})(facts)
+    (problem,) = verdict(facts, network=network).problems
+    assert problem.startswith(f"network: '{network}' has no names") and "docker network connect" in problem
 
 
 def test_a_registration_of_ours_that_is_gone_and_keeps_synapse_down_is_named() -> None:
@@ -689,7 +838,7 @@ PATH = "/var/backups/mautrix-signal/mautrix-signal-20261124T120000Z.tar.gz"
 
 
 def _archived(**changed: Any) -> HostFacts:
-    return but(healthy(), {"archive": ArchiveFacts(PATH, replace(MANIFEST, **changed))})
+    return but(healthy(), {"restoring": SourceFacts(PATH, replace(MANIFEST, **changed))})
 
 
 def test_a_new_deployment_begins_with_the_archive_that_the_setting_means() -> None:
@@ -701,19 +850,19 @@ def test_a_new_deployment_begins_with_the_archive_that_the_setting_means() -> No
 def test_a_restore_without_effect_is_reported() -> None:
     """Who sets it on a running deployment believes that he gets the archive's data, and would get nothing; the key
     alone would be another one, and read nothing."""
-    found = verdict(but(deployed(), {"archive": ArchiveFacts(PATH, MANIFEST)}), LATEST)
+    found = verdict(but(deployed(), {"restoring": SourceFacts(PATH, MANIFEST)}), LATEST)
     assert found.bridges[0].restore == "none"
-    told = "bridges[0].restore: 'latest' counts at a bridge's first `up`"
+    told = "bridges[0].restore: 'latest' counts only where the database is new: to put it in place of the "
     assert [line for line in found.warnings if line.startswith(told)]
     assert not [line for line in verdict(_archived(), LATEST).warnings if ".restore:" in line]
 
 
 def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
     facts = _add("postgres.databases", {"mautrix_signal": owner_comment(STACK, began=PATH, key=KEY)})(deployed())
-    facts = but(facts, {"archive": ArchiveFacts(error=f"{PATH}: no such file")})
+    facts = but(facts, {"restoring": SourceFacts(error=f"{PATH}: no such file")})
     found = verdict(facts, {"restore": PATH})
     assert (found.problems, found.bridges[0].restore) == ((), PATH)
-    assert verdict(but(facts, {"archive": None})).bridges[0].restore == PATH
+    assert verdict(but(facts, {"restoring": None})).bridges[0].restore == PATH
 
 
 @pytest.mark.parametrize(
@@ -726,7 +875,7 @@ def test_what_it_began_with_counts_also_when_the_archive_is_gone() -> None:
 def test_another_deployment_s_archive_needs_consent_by_name(changed: dict[str, str], words: str) -> None:
     """Staging would start production's Signal session, and both would be thrown out."""
     facts = _archived(**changed)
-    own, archive = {"restore": PATH}, facts.bridges[0].archive
+    own, archive = {"restore": PATH}, facts.bridges[0].restoring
     (problem,) = verdict(facts, own).problems
     assert words in problem
     assert archive is not None and archive.manifest is not None
@@ -746,10 +895,91 @@ def test_another_bridge_s_archive_is_refused() -> None:
 
 
 def test_latest_without_one_of_ours_is_refused() -> None:
-    archive = ArchiveFacts(error="/a: holds no archive of us")
-    assert verdict(but(healthy(), {"archive": archive}), LATEST).problems == (
-        "bridges[0].restore: /a: holds no archive of us: set it to none, or to an archive's path",
+    archive = SourceFacts(error="/a: holds no archive of us")
+    assert verdict(but(healthy(), {"restoring": archive}), LATEST).problems == (
+        "bridges[0].restore: /a: holds no archive of us: set it to none, or to the path of an archive or a "
+        "nightly dump",
     )
+
+
+DUMP = "/var/backups/mautrix-bridges/mautrix_signal_20261124T120000Z.mautrix-bridges.sql.gz"
+PICKLES = (pickled("the bridge's").hex(),)
+
+
+def _dumped(host: HostFacts, **changed: Any) -> HostFacts:
+    source = SourceFacts(DUMP, **{"accounts": PICKLES, **changed})
+    return but(host, {"restoring": source, "going_back": source})
+
+
+def test_a_nightly_dump_is_what_a_lost_database_begins_with() -> None:
+    """It says nothing of whose it is: its key does."""
+    found = verdict(_dumped(healthy()), {"restore": DUMP})
+    assert (found.problems, found.bridges[0].restore) == ((), DUMP)
+    lost = but(deployed(), postgres=healthy().postgres)
+    told = [line for line in verdict(_dumped(lost), {"restore": DUMP}).warnings if "is missing" in line]
+    assert told[-1].startswith("database mautrix_signal: ") and told[-1].endswith(f", with the content of {DUMP}")
+    problems = verdict(_dumped(lost, error=f"{DUMP}: damaged"), {"restore": DUMP}).problems
+    assert problems == (
+        f"bridges[0].restore: {DUMP}: damaged: set it to none, or to the path of an archive or a nightly dump",
+    )
+
+
+def test_a_nightly_dump_in_the_place_of_the_content_that_is_there_is_told_and_wanted_once() -> None:
+    text = owner_comment(STACK, began="none", key=KEY, image=settings().bridges[0].image)
+    host = _dumped(_add("postgres.databases", {"mautrix_signal": text})(deployed()))
+    found = verdict(host, {"goBackTo": DUMP})
+    (change,) = found.changes
+    assert found.problems == () and f"replaced by {DUMP}, then" in change and "->" not in change
+    assert found.bridges[0].attempt == 2, "the container is replaced"
+    done = owner_comment(STACK, began="none", key=KEY, image=settings().bridges[0].image, back=DUMP)
+    assert verdict(_add("postgres.databases", {"mautrix_signal": done})(host), {"goBackTo": DUMP}).changes == ()
+    error = _dumped(host, error=f"{DUMP}: cannot be read")
+    (problem,) = verdict(error, {"goBackTo": DUMP}).problems
+    assert problem.startswith(f"bridges[0].goBackTo: {DUMP}: cannot be read: name an archive or a dump of this bridge")
+
+
+def test_the_key_of_a_dump_is_in_a_config_on_the_host_or_in_the_state_or_it_is_refused() -> None:
+    """Beside another key nothing in it could be read; the dump itself has none."""
+    directory = "/opt/matrix/mautrix-signal"
+
+    def key(host: HostFacts, setting: str = "restore") -> LivingKey:
+        return verdict(host, {setting: DUMP}).bridges[0].key
+
+    of_state = key(_dumped(healthy()))
+    refused = (
+        f"{DUMP}: its pickle key is neither in this state nor in a config.yaml in {directory}: nothing was changed; if "
+        "it is this bridge's, put the bridge's config.yaml, which each of its archives holds, into "
+        f"{directory}/config-old, and run this again"
+    )
+    assert of_state.is_of_state
+    assert (check_key(of_state, "the bridge's"), check_key(of_state, "another")) == ("", refused)
+    assert check_missing_key(of_state) == refused and describe_taken_key(of_state) == ""
+    nothing_encrypted = key(_dumped(healthy(), accounts=()))
+    assert check_key(nothing_encrypted, "another") == check_missing_key(nothing_encrypted) == ""
+
+    fingerprint = fingerprint_key("the bridge's")
+    config = f"{directory}/config-old/config.yaml"
+    of_host = key(but(_dumped(healthy(), key=fingerprint), {"keys": {fingerprint: config}}))
+    assert (of_host.fingerprint, of_host.source, of_host.is_of_state) == (fingerprint, config, False)
+    assert check_missing_key(of_host) == describe_taken_key(of_host) == check_key(of_host, "the bridge's") == ""
+
+    text = owner_comment(STACK, began="none", key=fingerprint)
+    back = key(_add("postgres.databases", {"mautrix_signal": text})(_dumped(deployed())), "goBackTo")
+    assert (back.dump, back.is_of_state, check_key(back, "the bridge's")) == (DUMP, False, "")
+    other = replace(back, accounts=(pickled("another").hex(),))
+    assert check_key(other, "the bridge's") == (
+        f"{DUMP}: its keys are encrypted with another pickle key than the database mautrix_signal: name another dump, "
+        "or an archive, of this bridge"
+    )
+
+
+def test_what_began_with_a_dump_has_its_key_in_a_config() -> None:
+    """The dump was named as the place of the key."""
+    text = owner_comment(STACK, began=DUMP, key=KEY)
+    host = _add("postgres.databases", {"mautrix_signal": text})(deployed())
+    living = verdict(but(host, {"keys": {}})).bridges[0].key
+    assert (living.source, living.resource) == ("", "mautrix-signal-restored-key")
+    assert "/config-old, and run this again" in check_missing_key(living)
 
 
 # what is ours, whatever is lost ----------------------------------------------------------------------------------
@@ -905,8 +1135,8 @@ def test_the_archive_s_disk_is_looked_at_where_the_archive_goes() -> None:
 
 
 def test_the_disk_of_a_directory_of_their_own_is_measured_and_said() -> None:
-    found = verdict(_set("backup_dir.free", 300 * 2**20)(healthy()), backupDir="/var/backups/mautrix-bridges")
-    assert "disk: 300 MiB free in /var/backups/mautrix-bridges: the dumps may need 638" in found.warnings
+    found = verdict(_set("backup_dir.free", 150 * 2**20)(healthy()), backupDir="/var/backups/mautrix-bridges")
+    assert "disk: 150 MiB free in /var/backups/mautrix-bridges: the dumps may need 209" in found.warnings
 
 
 @pytest.mark.parametrize("name", ["synapse_20260101_030000.sql.gz", "notes.txt"])

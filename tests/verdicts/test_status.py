@@ -199,7 +199,7 @@ def test_a_registration_that_is_gone_is_critical_even_while_all_runs() -> None:
             1,
             "the newest is 20 days old (/opt/matrix/backups/mautrix_signal_20270115T010000Z.",
         ),
-        ({"path": ""}, 1, f"none was made: run {SCRIPT} once, see what it says, and whether cron runs it"),
+        ({"path": ""}, 1, f"none was made: run {SCRIPT} once, see what it says, and whether it runs at night"),
         ({"fault": "/b/x.sql.gz: is gone"}, 1, "the newest is not good: /b/x.sql.gz: is gone: run"),
         (
             {"failed": "2027-01-15T03:00:01Z: no room"},
@@ -287,6 +287,7 @@ def test_a_docker_that_does_not_answer_is_told_first_and_the_bridges_are_no_less
             f"{SCRIPT}:3: one mark: put it back",
         ),
         ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, STACK, error="no such file: check x")}, 1, f"{SCRIPT}: no such"),
+        ({"backup": BackupCall("", DUMP_SCRIPT, STACK, problems=("/etc/cron.d/x: is missing",))}, 1, "is missing"),
         ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, None, True)}, 1, f"{DUMP_SCRIPT}: our dump script is not there"),
         ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, "p/x", True)}, 1, f"is not {STACK}'s, but p/x's"),
         ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, "", True)}, 1, f"is not {STACK}'s, but nobody's"),
@@ -317,8 +318,9 @@ def test_what_somebody_changed_after_up_is_told(changed: dict[str, Any], level: 
 
 
 def test_no_backup_script_is_no_fault() -> None:
-    report = evaluate_status(stack(backup=BackupCall("", DUMP_SCRIPT, STACK)))
-    assert report.level == 0 and f"none of yours: cron runs {DUMP_SCRIPT}" in format_status(report)
+    for schedule, words in (("/etc/cron.d/x", "/etc/cron.d/x runs"), ("", "nothing of ours runs")):
+        report = evaluate_status(stack(backup=BackupCall("", DUMP_SCRIPT, STACK, schedule=schedule)))
+        assert report.level == 0 and f"none of yours: {words} {DUMP_SCRIPT}" in format_status(report)
 
 
 def role(**changed: Any) -> PostgresRights:

@@ -1,4 +1,4 @@
-"""Facts of an archive: what its manifest says of a bridge's data."""
+"""Facts of the sources of a database's content: a bridge's archives, and its nightly dumps."""
 
 from __future__ import annotations
 
@@ -63,9 +63,15 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class ArchiveFacts:
-    """An archive that a setting names. `error` is why there is none."""
+class SourceFacts:
+    """An archive, or a nightly dump, that a setting names. `error` is why it is not to be used.
+
+    `manifest`: of an archive, which brings its key. A dump brings none: `accounts` (hex) are what the right key opens
+    in it (documents/bridge/pickle_key.py), and `key` is that key's fingerprint, if a config on the host holds it.
+    """
 
     path: str = ""
     manifest: Optional[Manifest] = None
     error: str = ""
+    accounts: tuple[str, ...] = ()
+    key: str = ""

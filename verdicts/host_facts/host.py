@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
-from verdicts.host_facts.archive import ArchiveFacts
+from verdicts.host_facts.archive import SourceFacts
 from verdicts.host_facts.docker import Container, IdRange
 from verdicts.host_facts.synapse import SynapseFacts, Worker
 
@@ -14,12 +14,15 @@ from verdicts.host_facts.synapse import SynapseFacts, Worker
 class File:
     """A file of the operator's. `text` is None if it is not UTF-8; `error` is why it cannot be read; `writable`:
     whether it can be replaced in its directory; `foreign`: who else than root can change a program that root runs, as a
-    line with its fix ("": nobody)."""
+    line with its fix ("": nobody); `changed_at`: when it was written (seconds since the epoch); `template`: a file
+    beside it that it may be made from ("": none)."""
 
     text: Optional[str] = None
     error: str = ""
     writable: bool = False
     foreign: str = ""
+    changed_at: float = 0.0
+    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,17 @@ class OwnFile:
 
 
 @dataclass(frozen=True)
+class ScheduleFacts:
+    """What runs our dump script each night, if no script of the operator's calls it. `scheduler`: cron, systemd, or ""
+    (documents/backup/schedule.py); `files`: those in the places of ours, by path; `stopped`: the state of our timer, if
+    systemd will not start its service ("": it will, or there is none)."""
+
+    scheduler: str = ""
+    files: dict[str, OwnFile] = field(default_factory=dict)
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
 class BridgeFacts:
     """What belongs to one bridge. A thing that does not exist is None, False or empty.
 
@@ -59,8 +73,8 @@ class BridgeFacts:
     are "role NAME" and "database NAME" that this stack made, as its directory notes; `keys` maps the fingerprint of
     each pickle key in a config there to that file's path; `config` is the one that the container has;
     `ready_mark` is "CONTAINER_ID ATTEMPT IMAGE" of the container that got ready last; `config_refused` are the settings
-    of bridgeConfig that the bridge rejects, as `KEY: why`; `archive` is the one that restore names (None: it names
-    none), `going_back` the one that goBackTo names; `archives` maps an image to the newest archive that it left.
+    of bridgeConfig that the bridge rejects, as `KEY: why`; `restoring` is what restore names (None: it names nothing),
+    `going_back` what goBackTo names; `archives` maps an image to the newest archive that it left.
     `earlier_directory` and `earlier_archive_dir` are those of the last `up`, if the settings name others now and it
     left something there.
     """
@@ -76,9 +90,9 @@ class BridgeFacts:
     ready_mark: str
     config_refused: tuple[str, ...]
     archive_dir: Directory
-    archive: Optional[ArchiveFacts]
-    going_back: Optional[ArchiveFacts]
-    archives: dict[str, ArchiveFacts]
+    restoring: Optional[SourceFacts]
+    going_back: Optional[SourceFacts]
+    archives: dict[str, SourceFacts]
     earlier_directory: str = ""
     earlier_archive_dir: str = ""
 
@@ -87,19 +101,22 @@ class BridgeFacts:
 class PostgresFacts:
     """What Postgres tells the setting postgresSuperuser.
 
-    `version` is server_version_num; `superuser`: whether the user is one; `roles` and `databases` are their comments
-    (documents/marks.py) by name, `bytes` the sizes of the databases by name; `locked_out` maps a database to the roles
-    that connect to it through PUBLIC alone; `error` is why Postgres could not be asked.
+    `version` is server_version_num; `connections`: how many it has for all but superusers; `superuser`: whether the
+    user is one; `roles` and `databases` are their comments (documents/marks.py) by name, `bytes` the sizes of the
+    databases by name; `locked_out` maps a database to the roles that connect to it through PUBLIC alone; `error` is why
+    Postgres could not be asked.
 
     Of each bridge's database that its role gets into: `objects` is how many tables, views, types and functions are in
     it; `schemas` are the parts of its schema, each with its version and the oldest version whose program can use it.
 
     `superuser_password` is a secret, the setting's or the container's ("": neither has one); `login_refused` is what
     Postgres says against it over the network ("": nothing); `admin_exists`: whether Synapse knows the user of the
-    setting adminUser (None: its database does not tell).
+    setting adminUser (None: its database does not tell); `events_behind`: how many events Synapse has to go through for
+    its application services before the next one.
     """
 
     version: int = 0
+    connections: int = 0
     superuser: bool = False
     roles: dict[str, str] = field(default_factory=dict)
     databases: dict[str, str] = field(default_factory=dict)
@@ -110,6 +127,7 @@ class PostgresFacts:
     superuser_password: str = field(default="", repr=False)
     login_refused: str = ""
     admin_exists: Optional[bool] = None
+    events_behind: int = 0
     error: str = ""
 
 
@@ -117,7 +135,8 @@ class PostgresFacts:
 class HostFacts:
     """All facts of the host. A thing that does not exist is None, False or empty.
 
-    Docker: `docker` is the server's version, `docker_host` its address, `docker_free` the bytes free for it;
+    Docker: `docker` is the server's version, `docker_host` its address, `docker_free` the bytes free for it; `selinux`:
+    whether it confines containers by that;
     `user_without_docker` is the SSH user, if he may not use Docker; `uids` and `gids` map a container's ids to the
     host's, which differ where Docker runs without root or with userns-remap; `network`: whether the setting's network
     exists.
@@ -134,8 +153,8 @@ class HostFacts:
     puppeting.
 
     Dumps: `backup_edited` is the operator's script as `up` will write it ("": it cannot), `backup_syntax` its
-    interpreter's error in that, as `LINE: reason: fix`; `dump_script` is ours; `backup_dir` is where the dumps go, or
-    the script's directory where only the script knows.
+    interpreter's error in that, as `LINE: reason: fix`; `dump_script` is ours, and `schedule` runs it where no script
+    does; `backup_dir` is where the dumps go, or the script's directory where only the script knows.
 
     `directory` is the stack's own; `bridges` are in the
     settings' order; `leaving_containers` are containers of this stack whose bridge is no longer in the settings.
@@ -144,6 +163,7 @@ class HostFacts:
     docker: str
     docker_host: str
     docker_free: int
+    selinux: bool
     uids: tuple[IdRange, ...]
     gids: tuple[IdRange, ...]
     root: bool
@@ -165,6 +185,7 @@ class HostFacts:
     backup_edited: str
     backup_syntax: str
     dump_script: Optional[OwnFile]
+    schedule: ScheduleFacts
     directory: Directory
     synapse_dir: Directory
     backup_dir: Directory

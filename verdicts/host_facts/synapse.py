@@ -26,7 +26,8 @@ class SynapseFacts:
     `version` is the package's ("" if there is none); `uid` and `gid` are its process'. The rest is from its
     configuration: `files` are those of its command line, in order; `decided_in` maps each key that we edit to the last
     of these files that has it, which is the one that counts; `workers` is how many run in the same container; `pusher`
-    is the one that pushes events to appservices ("": the main process); `media` is "" if a media repository answers at
+    is the one that pushes events to appservices ("": the main process); `connections` is how many each process may have
+    to Postgres; `media` is "" if a media repository answers at
     the bridge's address, else what answers there. `error` is why the configuration could not be read.
     """
 
@@ -40,6 +41,7 @@ class SynapseFacts:
     decided_in: dict[str, str] = field(default_factory=dict)
     workers: int = 0
     pusher: str = ""
+    connections: int = 0
     media: str = ""
     error: str = ""
 

@@ -14,7 +14,7 @@ from verdicts.preflight.versions import check_versions, stops_the_bridge
 
 def check_bridge(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
     yield from _check_owners(bridge)
-    yield from _check_archive(bridge, settings)
+    yield from _check_source(bridge, settings)
     yield from check_versions(bridge)
     yield from (f"{bridge.setting}.{line}" for line in bridge.facts.config_refused)
 
@@ -29,7 +29,8 @@ def _check_owners(bridge: ObservedBridge) -> Iterator[str]:
     if bridge.has_unknown_content:
         yield _explain_unknown_content(bridge)
     owner = facts.container.labels.get(STACK_LABEL, "") if facts.container else None
-    yield from check_owner(f"container {place.container}", owner, stack, f"{setting}.container")
+    for line in check_owner(f"container {place.container}", owner, stack, f"{setting}.container"):
+        yield f"{line}; or take that bridge over with its account: docs/operations.md#a-bridge-that-was-set-up-by-hand"
     if facts.directory.stack is not None or not bridge.owns_directory:
         yield from check_directory(place.directory, facts.directory, stack, f"{setting}.directory")
     owner = registration.stack if registration else None
@@ -55,19 +56,22 @@ def _explain_unknown_content(bridge: ObservedBridge) -> str:
     )
 
 
-def _check_archive(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
-    """The archive that a new database begins with. The session in one of another stack or domain may be in use."""
-    archive, key, owner = bridge.facts.archive, f"{bridge.setting}.restore", bridge.deployment.archive_owner
-    if archive is None or bridge.origin:
+def _check_source(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
+    """What a new database begins with. The session in an archive of another stack or domain may be in use; a dump of
+    one is encrypted with another key."""
+    source, key, owner = bridge.facts.restoring, f"{bridge.setting}.restore", bridge.deployment.archive_owner
+    if source is None or bridge.origin:
         return
-    manifest, name = archive.manifest, bridge.deployment.bridge.name
-    if manifest is None:
-        yield f"{key}: {archive.error}: set it to none, or to an archive's path"
+    manifest, name = source.manifest, bridge.deployment.bridge.name
+    if source.error:
+        yield f"{key}: {source.error}: set it to none, or to the path of an archive or a nightly dump"
+    elif manifest is None:
+        return
     elif manifest.bridge != name:
-        yield f"{key}: {archive.path} is of the bridge {manifest.bridge}, and this is {name}: name one of {name}"
+        yield f"{key}: {source.path} is of the bridge {manifest.bridge}, and this is {name}: name one of {name}"
     elif manifest.archive_owner not in (owner, settings.accept_archive_of):
         yield (
-            f"{key}: {archive.path} is of {manifest.archive_owner}, and this is {owner}: two bridges with one "
+            f"{key}: {source.path} is of {manifest.archive_owner}, and this is {owner}: two bridges with one "
             f"{bridge.deployment.bridge.network_name} session log each other out, and messages are lost: if that one "
             f"is gone for good, `pulumi config set acceptArchiveOf {manifest.archive_owner}`"
         )
@@ -76,8 +80,8 @@ def _check_archive(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
 def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator[str]:
     place, restore = bridge.deployment.place, bridge.deployment.archive.restore
     if bridge.origin and restore not in (NO_ARCHIVE, bridge.origin):
-        fix = "to begin with the archive, destroy it first; else set it to none"
-        yield f"{bridge.setting}.restore: {restore!r} counts at a bridge's first `up` only: {fix}"
+        fix = "to put it in place of the present content, name its path in goBackTo; else set it to none"
+        yield f"{bridge.setting}.restore: {restore!r} counts only where the database is new: {fix}"
     container = bridge.facts.container
     if container is None or not bridge.owns_container:
         return

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from documents.backup.dump_script import is_dump_name
 from documents.places import Deployment
-from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
 
 MEBI = 2**20
@@ -66,7 +65,7 @@ def find_left_archives(facts: HostFacts, deployment: Deployment) -> Iterator[str
             )
 
 
-def find_full_disks(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[tuple[str, bool]]:
+def find_full_disks(facts: HostFacts, deployment: Deployment) -> Iterator[tuple[str, bool]]:
     """Disks with less room than may be needed, and whether it is certainly too little.
 
     The needs are estimates: at best, a tenth is enough.
@@ -75,9 +74,10 @@ def find_full_disks(facts: HostFacts, settings: Settings, deployment: Deployment
     images = {bridge.place.image for bridge, found in bridges if not found.image}
     size = len(images) * IMAGE_BYTES + TEMPORARY_BYTES
     needs = [("for Docker", facts.docker_free, "the bridges' images and temporary files", size)]
-    dumped = (settings.synapse_database, *(database.database for database in deployment.dumped_databases))
-    size = sum(sizes.get(name, 0) for name in dumped)
     backup = deployment.backup
+    dumped = [database.database for database in deployment.dumped_databases]
+    dumped += [] if backup.has_own_directory else [deployment.synapse.database]  # the operator's script dumps it there
+    size = sum(sizes.get(name, 0) for name in dumped)
     place = f"in {backup.directory}" if backup.has_own_directory else f"beside {backup.script}"
     needs.append((place, facts.backup_dir.free, "the dumps", size // 2 + SPARE_BYTES))
     for bridge, found in bridges:

@@ -9,6 +9,7 @@ from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts, OwnFile
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import FileEdit
+from verdicts.schedule import find_schedule_faults
 
 VERDICT, ISOLATION, READY = "verdict", "isolation", "ready"  # what `up` proves, as the outputs call it
 
@@ -34,6 +35,7 @@ def find_drift(
     path = deployment.doublepuppet_path
     yield from (Drift(line, (VERDICT, READY)) for line in _check_file(path, facts.doublepuppet, again))
     yield from (Drift(line) for line in _check_file(deployment.dump_script, facts.dump_script, again))
+    yield from map(Drift, find_schedule_faults(facts.schedule, deployment, again))
     if len(deployed) == len(bridges):  # a new one lacks its entries
         for edit in edits:
             if edit.missing:
@@ -67,7 +69,9 @@ def _check_shared_directory(facts: HostFacts, deployment: Deployment, again: str
 def _find_bridge_drift(bridge: ObservedBridge, again: str) -> Iterator[Drift]:
     deployment, facts, key = bridge.deployment, bridge.facts, bridge.deployment.key
     place, container = deployment.place, facts.container
-    for thing, owned, loss in zip(place.database.names, (bridge.role, bridge.database), ("", ", empty"), strict=True):
+    source = bridge.pending_source
+    content = f", with the content of {source.path}" if source and source.path else ", empty"
+    for thing, owned, loss in zip(place.database.names, (bridge.role, bridge.database), ("", content), strict=True):
         if not owned.exists and not bridge.postgres.error:
             text = f"{thing}: is missing: if somebody removed it, {again}{loss}"
             yield Drift(text, (ISOLATION, READY), key)

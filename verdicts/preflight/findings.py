@@ -20,22 +20,23 @@ from verdicts.preflight.drift import Drift, find_drift
 from verdicts.preflight.keys import LivingKey, find_living_key
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
-from verdicts.preflight.postgres import check_postgres
+from verdicts.preflight.postgres import check_postgres, find_full_connections
 from verdicts.preflight.registrations import check_own_registrations, check_registrations
 from verdicts.preflight.stack import check_containers, check_host, check_own_files
-from verdicts.preflight.synapse import check_synapse
+from verdicts.preflight.synapse import check_synapse, find_old_events
 from verdicts.preflight.versions import describe_change
+from verdicts.schedule import describe_new_schedule, find_missing_scheduler
 
 
 @dataclass(frozen=True)
 class BridgeFindings:
     """What the plan needs to know of one bridge.
 
-    `attempt` is from `next_attempt`; `restore` is what the database begins with, or began with: none, or an archive's
-    path, where the pickle key comes from, too; `role_exists` and `database_exists`: whether this stack has them
-    already, so that a state without them imports them; `container_exists`: whether it has the container, which the
-    state may not know; `key`: the pickle key that the database needs; `doubts`: why a proof of the last `up` cannot
-    stand now, by the output's name.
+    `attempt` is from `next_attempt`; `restore` is what the database begins with, or began with: none, or the path of an
+    archive, where the pickle key comes from, too, or of a nightly dump; `role_exists` and `database_exists`: whether
+    this stack has them already, so that a state without them imports them; `container_exists`: whether it has the
+    container, which the state may not know; `key`: the pickle key that the database needs; `doubts`: why a proof of the
+    last `up` cannot stand now, by the output's name.
     """
 
     attempt: int
@@ -49,7 +50,7 @@ class BridgeFindings:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that preflight found. `changes` is what `up` will do to the operator's own files, as diffs, and the new file
+    """All that preflight found. `changes` is what `up` will do to the operator's own files, as diffs, and the new files
     beside them; `bridges` are in the settings' order."""
 
     problems: tuple[str, ...]
@@ -64,7 +65,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
     bridges = [ObservedBridge(bridge, found, facts.postgres) for bridge, found in observed]
     edits = [check_homeserver_file(facts, settings, deployment)]
     edits += [check_backup_script_file(facts, deployment)] if deployment.backup.script else []
-    disks = list(find_full_disks(facts, settings, deployment))
+    disks = list(find_full_disks(facts, deployment))
     drift = [*find_drift(facts, deployment, bridges, edits, settings.reapply)]
     return Findings(
         problems=(
@@ -86,8 +87,11 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *_find_interrupted_run(facts, deployment),
             *(line for bridge in bridges for line in find_bridge_warnings(bridge, settings)),
             *find_left_archives(facts, deployment),
+            *find_old_events(facts, deployment),
+            *find_full_connections(facts, deployment),
             *(line for line, certain in disks if not certain),
             *(line for edit in edits for line in edit.warnings),
+            *find_missing_scheduler(facts.schedule, deployment),
             *(found.text for found in drift),
         ),
         changes=(*(edit.change for edit in edits if edit.change), *_describe_changes(facts, deployment, bridges)),
@@ -106,6 +110,7 @@ def _find_interrupted_run(facts: HostFacts, deployment: Deployment) -> Iterator[
 def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[ObservedBridge]) -> Iterator[str]:
     if facts.dump_script is None:
         yield f"a new file, {deployment.dump_script} (0700): makes the dumps, in {deployment.backup.directory}"
+    yield from describe_new_schedule(facts.schedule, deployment)
     yield from filter(None, map(describe_change, bridges))
     for name in facts.leaving_containers:
         yield (
@@ -119,10 +124,10 @@ def _summarize_bridge(bridge: ObservedBridge, drift: list[Drift]) -> BridgeFindi
     for found in drift:
         if found.bridge in ("", bridge.deployment.key):
             doubts = {**dict.fromkeys(found.doubts, found.text), **doubts}
-    archive = bridge.facts.archive
+    source = bridge.facts.restoring
     return BridgeFindings(
         attempt=next_attempt(bridge),
-        restore=bridge.origin or (archive.path if archive else bridge.deployment.archive.restore),
+        restore=bridge.origin or (source.path if source else bridge.deployment.archive.restore),
         role_exists=bridge.role.is_ours,
         database_exists=bridge.database.is_ours,
         container_exists=bridge.owns_container,

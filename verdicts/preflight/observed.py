@@ -9,6 +9,7 @@ from typing import Any
 
 from documents.marks import STACK_LABEL, explain_other_owner, parse_owner_comment
 from documents.places import BridgeDeployment
+from verdicts.host_facts.archive import SourceFacts
 from verdicts.host_facts.host import BridgeFacts, PostgresFacts
 
 
@@ -85,6 +86,20 @@ class ObservedBridge:
     def origin(self) -> str:
         """What its database began with, as the setting restore; "" before it has begun."""
         return str(self.comment.get("began", ""))
+
+    @property
+    def going_back(self) -> str:
+        """What `up` will put in place of the content that is there, as the setting goBackTo; "" if nothing. Each path
+        counts once."""
+        go_back = self.deployment.archive.go_back
+        return go_back if self.origin and go_back != self.comment.get("back") else ""
+
+    @property
+    def pending_source(self) -> SourceFacts | None:
+        """What `up` will put into its database, whether that can be used or not; None if nothing."""
+        if not self.origin:
+            return self.facts.restoring
+        return self.facts.going_back if self.going_back else None
 
     @property
     def has_unknown_content(self) -> bool:

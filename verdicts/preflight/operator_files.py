@@ -13,8 +13,11 @@ from documents.homeserver.meaning import find_missing_entries
 from documents.homeserver.reading import find_generated_mark
 from documents.places import Deployment
 from documents.refusal import Refused
+from documents.timestamps import rfc3339_seconds
 from settings.fields import Settings
 from verdicts.host_facts.host import File, HostFacts
+
+AT_START = 30  # seconds after a container's start: what its entrypoint writes is that old
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,24 @@ def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Depl
     head = find_generated_mark(file.text)
     writers = [f"{path}:{head.line}: {head.reason}"] if head else []
     writers += [f"{path}: container {name} rewrites it at each start, by its command" for name in facts.renderers]
+    writers += _find_rewrite(path, file, facts)
     if writers and edited != file.text:
         line = f"{'; '.join(writers)}, and drops our entries: put them into its template: {', '.join(missing)}"
         if settings.accept_generated:
             warnings = (line,)
         else:
             problems = (*problems, f"{line}; or `pulumi config set acceptGenerated true`")
+    elif file.template and edited != file.text:
+        warnings = (f"{path}: {file.template} lies beside it: if it is made from that, our entries have to be there",)
     return FileEdit(path, problems, warnings, missing, change=make_diff(file.text, edited, path))
+
+
+def _find_rewrite(path: str, file: File, facts: HostFacts) -> Iterator[str]:
+    """A sign that Synapse's container writes the file when it starts, as an image's own entrypoint may."""
+    container = facts.synapse_container
+    started = rfc3339_seconds(container.started) if container else None
+    if container and started is not None and 0 <= (seconds := file.changed_at - started) <= AT_START:
+        yield f"{path}: was written {seconds:.0f} s after container {container.name} started, so its start may write it"
 
 
 def check_backup_script_file(facts: HostFacts, deployment: Deployment) -> FileEdit:
@@ -59,7 +73,7 @@ def check_backup_script_file(facts: HostFacts, deployment: Deployment) -> FileEd
         return FileEdit(path, problems)
     check = check_backup_script(file.text, deployment)
     if file.foreign:
-        fix = "or `pulumi config set backupScript none`, and cron runs our dump script instead"
+        fix = "or `pulumi config set backupScript none`, and the host runs our dump script by itself"
         problems = (*problems, f"{file.foreign}; {fix}")
     if facts.backup_syntax:
         problems = (*problems, f"{path}:{facts.backup_syntax}")

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from documents.bridge.config import MAX_CONNECTIONS
 from documents.places import Deployment
 from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
 
 OLDEST_POSTGRES = 14  # Synapse 1.163.2 says so, too (synapse/storage/engines/postgres.py)
+
+
+MAS_CONNECTIONS = 10  # its default: docs/reference/configuration.md, database.max_connections
+
+
+def find_full_connections(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """Whether all together may take more connections than Postgres has."""
+    processes = 1 + facts.synapse.workers + len({*facts.worker_containers, *facts.workers})
+    synapse, mas = processes * facts.synapse.connections, MAS_CONNECTIONS if deployment.mas else 0
+    bridges = [
+        bridge.config.get("database", {}).get("max_open_conns", MAX_CONNECTIONS) for bridge in deployment.bridges
+    ]
+    needed, there = synapse + mas + sum(bridges), facts.postgres.connections
+    if there and facts.synapse.connections and needed > there:
+        yield (
+            f"Postgres: has {there} connections (max_connections, without those for superusers); Synapse may take "
+            f"{synapse}, MAS {mas}, the bridges {sum(bridges)}, and whoever comes last finds none: raise "
+            f"max_connections by {needed - there}, and restart Postgres"
+        )
 
 
 def check_postgres(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.ownership import check_directory, check_owner
+from verdicts.schedule import check_schedule_owners
 
+NAMELESS = ("host", "bridge", "none")  # networks of Docker's own, without a name server and aliases
 OLDEST_DOCKER = "20.10"  # older ones were never run with this program
 
 
@@ -37,6 +39,13 @@ def check_host(facts: HostFacts) -> Iterator[str]:
 def check_containers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     """The containers of the Matrix stack, and their network."""
     network = deployment.synapse.network
+    if network in NAMELESS:
+        yield (
+            f"network: {network!r} has no names, and the bridge is reached by its name: set it to a network that "
+            "Synapse, MAS and Postgres share: `docker network create matrix-net`, and for each of them `docker network "
+            f"connect matrix-net {deployment.synapse.container}`, or with compose"
+        )
+        return
     for key, name, container in (
         ("synapseContainer", deployment.synapse.container, facts.synapse_container),
         *(("synapseWorkers", name, worker.container) for name, worker in facts.workers.items()),
@@ -57,5 +66,6 @@ def check_own_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     """Somebody else's directory or file in the place of one that the bridges share."""
     stack, registration = deployment.stack, facts.doublepuppet
     yield from check_directory(deployment.shared_directory, facts.directory, stack, "sharedDir")
+    yield from check_schedule_owners(facts.schedule, deployment)
     owner = registration.stack if registration else None
     yield from check_owner(deployment.doublepuppet_path, owner, stack, "doublepuppetFile")

@@ -9,6 +9,8 @@ from documents.places import Deployment
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.stack import is_older
 
+MANY_EVENTS = 10_000  # that it has to go through: fewer take seconds
+EVENTS_PER_SECOND = 1200  # measured with Synapse 1.147.1 on two cores
 OLDEST_SYNAPSE = "1.121"  # MSC4190: https://github.com/element-hq/synapse/pull/17705
 
 
@@ -33,14 +35,33 @@ def check_synapse(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         yield "masContainer: Synapse has matrix_authentication_service: set it to the name of MAS' container"
     if synapse.media:
         yield (
-            f"homeserverAddress: {deployment.synapse.address} has no media repository ({synapse.media}): set it to the "
-            "address of a proxy in the network that serves the whole client API"
+            f"homeserverAddress: {deployment.synapse.address} does not serve the client API with the media repository "
+            f"inside the network {deployment.synapse.network} ({synapse.media}): set it to http://{name}:8008, or, if "
+            "a worker has that, to a proxy in the network that serves the whole client API"
         )
     yield from _check_workers(facts, deployment)
     if not synapse.version:
         yield f"container {name}: holds no Synapse: correct the setting synapseContainer"
     elif deployment.mas and is_older(synapse.version, OLDEST_SYNAPSE):
         yield f"Synapse {synapse.version}: too old for MSC4190: update it to {OLDEST_SYNAPSE} or newer"
+
+
+def find_old_events(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """What Synapse has to go through before it hands an event to a bridge: with its first application service, all."""
+    behind, skips = facts.postgres.events_behind, deployment.synapse.skips_old_events
+    if behind < MANY_EVENTS:
+        return
+    head = f"Synapse goes through {behind} old events for its application services before a bridge gets a new one"
+    minutes = f"about {max(round(behind / EVENTS_PER_SECOND / 60), 1)} min, at {EVENTS_PER_SECOND} a second"
+    if facts.synapse.registrations:
+        yield f"{head} ({minutes}): `up` waits as long as it goes on"
+    elif skips:
+        yield f"appserviceCatchUp: skip: {behind} old events go to no bridge: `up` has Synapse begin behind them"
+    else:
+        yield (
+            f"{head} ({minutes}), since this is its first: `up` waits as long as it goes on; or `pulumi config set "
+            "appserviceCatchUp skip`, and it begins behind them"
+        )
 
 
 def _check_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
@@ -52,7 +73,8 @@ def _check_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         pairs = ", ".join(f"{mount.source} as {mount.destination}" for mount in mounts) or "nothing of the host's"
         yield (
             f"synapseDir: container {name} does not have {synapse.directory}; it has {pairs}: "
-            "set synapseDir and synapseDataMount to the two names of one directory"
+            "set synapseDir and synapseDataMount to the two names of one directory. If there is none, mount one for "
+            "the registrations (`- ./bridges:/bridges` at its service): synapseDir …/bridges, synapseDataMount /bridges"
         )
     elif directory != synapse.data_mount:
         yield f"synapseDataMount: {synapse.data_mount!r} should be {directory!r}: there {name} has {synapse.directory}"

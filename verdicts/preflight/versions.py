@@ -15,20 +15,20 @@ from verdicts.preflight.observed import ObservedBridge
 
 
 def check_versions(bridge: ObservedBridge) -> Iterator[str]:
-    """An archive that may not replace this database, or an image that cannot read it."""
-    return _check_archive(bridge) if _find_pending_archive(bridge) else _check_image(bridge)
+    """Content that may not replace this database, or an image that cannot read it."""
+    return _check_source(bridge) if bridge.going_back else _check_image(bridge)
 
 
 def describe_change(bridge: ObservedBridge) -> str:
-    """What `up` will do for another image, or to go back to an archive; "" if nothing."""
-    deployment, going_back = bridge.deployment, bridge.facts.going_back
-    last, image, back = _last_image(bridge), deployment.place.image, _find_pending_archive(bridge)
+    """What `up` will do for another image, or to go back to older content; "" if nothing."""
+    deployment, back = bridge.deployment, bridge.going_back
+    last, image = _last_image(bridge), deployment.place.image
     if not last or (last == image and not back):
         return ""
-    manifest = going_back.manifest if back and going_back else None
-    replaced = f"replaced by {back} (of {manifest.created}), " if manifest else ""
+    change = image if last == image else f"{last} -> {image}"
+    replaced = f"replaced by {back}, " if back else ""
     return (
-        f"image {last} -> {image}: {deployment.place.container} stops, its database is archived into "
+        f"image {change}: {deployment.place.container} stops, its database is archived into "
         f"{deployment.archive.directory} as {image_tag(last)} left it (output previousVersion), {replaced}then the new "
         "container starts; messages wait in Synapse meanwhile"
     )
@@ -45,40 +45,37 @@ def _last_image(bridge: ObservedBridge) -> str:
     return str(bridge.comment.get("image", ""))
 
 
-def _find_pending_archive(bridge: ObservedBridge) -> str:
-    """The archive that `up` will put in place of the database; "" if there is none, or no database yet."""
-    go_back = bridge.deployment.archive.go_back
-    return go_back if bridge.origin and go_back != bridge.comment.get("back") else ""
-
-
 def _is_newer(image: str, than: str) -> bool:
     release, other = release_numbers(image), release_numbers(than)
     return release is not None and other is not None and release > other
 
 
-def _check_archive(bridge: ObservedBridge) -> Iterator[str]:
-    archive, deployment = bridge.facts.going_back, bridge.deployment
+def _check_source(bridge: ObservedBridge) -> Iterator[str]:
+    """A nightly dump does not tell which image made it."""
+    source, deployment = bridge.facts.going_back, bridge.deployment
     image, name, owner = deployment.place.image, deployment.bridge.name, deployment.archive_owner
-    key, manifest = f"{bridge.setting}.goBackTo", archive.manifest if archive else None
-    if archive is None or manifest is None:
-        error = archive.error if archive else "not looked at"
-        yield f"{key}: {error}: name an archive of this bridge, or `pulumi config rm --path '{key}'`"
+    key, manifest = f"{bridge.setting}.goBackTo", source.manifest if source else None
+    if source is None or source.error:
+        error = source.error if source else "not looked at"
+        yield f"{key}: {error}: name an archive or a dump of this bridge, or `pulumi config rm --path '{key}'`"
+    elif manifest is None:
+        return
     elif (manifest.archive_owner, manifest.bridge) != (owner, name):
         other = f"{manifest.bridge} of {manifest.archive_owner}"
-        yield f"{key}: {archive.path} is of {other}, and this is {name} of {owner}: name an archive of this bridge"
+        yield f"{key}: {source.path} is of {other}, and this is {name} of {owner}: name an archive of this bridge"
     elif manifest.image != image and not _is_newer(image, manifest.image):
         yield (
-            f"{key}: {archive.path} is the database of {manifest.image}, and image is {image}, which may not read "
+            f"{key}: {source.path} is the database of {manifest.image}, and image is {image}, which may not read "
             f"it: `{format_set_command(deployment, 'image', manifest.image)}`"
         )
 
 
 def _check_image(bridge: ObservedBridge) -> Iterator[str]:
-    image, archive, deployment = bridge.deployment.place.image, bridge.facts.archive, bridge.deployment
+    image, source, deployment = bridge.deployment.place.image, bridge.facts.restoring, bridge.deployment
     last, schema = _last_image(bridge), bridge.postgres.schemas.get(deployment.place.database.database, {})
-    if not last and archive and archive.manifest:  # the new database begins with it
-        last = archive.manifest.image
-        schema = {part: (version, version) for part, version in archive.manifest.schema.items()}
+    if not last and source and source.manifest:  # the new database begins with it
+        last = source.manifest.image
+        schema = {part: (version, version) for part, version in source.manifest.schema.items()}
     if last in ("", image):
         return
     left = bridge.facts.archives.get(image)

@@ -31,12 +31,12 @@ def check_dumps(dump: DumpFacts, facts: Health) -> Iterator[Finding]:
         yield warning(f"{subject}: not known: {dump.error}")
     elif not dump.path:
         yield warning(
-            f"{subject}: none was made{reason}: run {script} once, see what it says, and whether cron runs it"
+            f"{subject}: none was made{reason}: run {script} once, see what it says, and whether it runs at night"
         )
     elif dump.fault:
         yield warning(f"{subject}: the newest is not good: {dump.fault}{reason}: run {script}, and see what changes it")
     elif age > OLD:
-        fix = f"see whether cron runs {script}, and what that says"
+        fix = f"see whether {script} runs at night, and what it says"
         yield warning(f"{subject}: the newest is {describe_age(age)} old ({dump.path}){reason}: {fix}")
     elif reason:
         yield warning(f"{subject}: the newest is {describe_age(age)} old{reason}: run {script}, and see what it says")
@@ -47,7 +47,8 @@ def build_backup_row(backup: BackupCall, stack: str) -> Row:
     script, dump_script = backup.script, backup.dump_script
     findings, words = list[Finding](), f"calls {dump_script}"
     if not script:
-        words = f"none of yours: cron runs {dump_script}"
+        words = f"none of yours: {backup.schedule or 'nothing of ours'} runs {dump_script}"
+        findings += map(warning, backup.problems)
     elif backup.error:
         words = "not known"
         findings.append(warning(f"{script}: {backup.error}: the databases are not dumped at night"))

@@ -66,14 +66,16 @@ class HomeserverEntries:
 @dataclass(frozen=True)
 class BackupCall:
     """`calls`: whether the operator's `script` ("": there is none) calls our `dump_script`. `problems`: what prevents
-    the call, as whole lines. `dump_script_owner`: the stack that our dump script names, None if the script does not
-    exist; `dump_script_changed`: since `up` wrote it. `error`: why the operator's script cannot be read."""
+    the call, as whole lines. `schedule`: without such a script, the file by which the host runs ours ("": there is
+    none). `dump_script_owner`: the stack that our dump script names, None if the script does not exist;
+    `dump_script_changed`: since `up` wrote it. `error`: why the operator's script cannot be read."""
 
     script: str
     dump_script: str
     dump_script_owner: Optional[str]
     calls: bool = False
     problems: tuple[str, ...] = ()
+    schedule: str = ""
     error: str = ""
     dump_script_changed: bool = False
 

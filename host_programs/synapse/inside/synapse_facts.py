@@ -23,6 +23,7 @@ from verdicts.answers import summarize_answer
 from verdicts.host_facts.synapse import Registration, SynapseFacts, WorkerFacts
 
 SECONDS = 3  # for one answer
+DEFAULT_POOL = 5  # connections to Postgres of one process: cp_max of twisted.enterprise.adbapi
 ESTABLISHED = "01"  # proc(5), /proc/net/tcp
 EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -62,12 +63,19 @@ def read_synapse(request: SynapseRequest) -> SynapseFacts:
         decided_in=synapse_process.find_deciding_files(documents, KEYS),
         workers=len(synapse_process.find_processes(synapse_process.WORKER)),
         pusher=_to_text(config.get("notify_appservices_from_worker")),
-        media=_check_media(request.address) if config.get("enable_media_repo") is False else "",
+        connections=_read_connections(config),
+        media=_check_media(request.address),
     )
 
 
+def _read_connections(config: Mapping[Any, Any]) -> int:
+    """How many each process may have."""
+    size = _get_mapping(_get_mapping(config, "database"), "args").get("cp_max", DEFAULT_POOL)
+    return size if isinstance(size, int) else DEFAULT_POOL
+
+
 def _check_media(address: str) -> str:
-    """What answers there in the place of a media repository; "" if one does."""
+    """What answers there in the place of the client API with its media repository; "" if that does."""
     exchange = send_request("media", address, Request("GET", MEDIA_CONFIG), 5)
     return "" if exchange.status in (200, 401) else summarize_answer(exchange)
 
