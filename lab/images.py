@@ -69,8 +69,8 @@ class Recipe:
 
     `files`: those of recipes/ that the script or the image uses. `changes`: `docker commit --change` instructions.
     `arguments`: environment of the script. `download`: the command that puts what is only to be had on this machine
-    beside the files. `options`: of the build container's `docker run`. `extra`: more that
-    decides the content, for the hash. `core`: the bridge's, which goes into the image.
+    beside the files. `options`: of the build container's `docker run`. `extra`: more that decides the content, for the
+    hash. `core`: the bridge's, which goes into the image.
     """
 
     name: str

@@ -71,23 +71,24 @@ def open_lab(row: Row, home: Path = HOME, say: Say | None = None) -> Iterator[La
 
 
 def try_row(row: Row, lab: Lab) -> Result:
-    """There and back on the row's lab. LabError if the lab itself cannot be made."""
-    faults = Faults(lab)
-    if row.bridge == bridge_build.NEXT:
-        faults.image = lab.containers.make_next_bridge_image()
-    python = "import synapse; print(synapse.__version__)"
-    synapse = lab.docker("exec", lab.synapse, "python3", "-c", python).stdout.strip()
-    ran = lab.psql("show server_version").split()[0], synapse, row.bridge.tag
-    for step, generation in STEPS.items():
-        try:
+    """There and back on the row's lab."""
+    ran, step = (row.postgres, row.synapse, row.bridge.tag), "the lab"
+    try:
+        faults = Faults(lab)
+        if row.bridge == bridge_build.NEXT:
+            faults.image = lab.containers.make_next_bridge_image()
+        python = "import synapse; print(synapse.__version__)"
+        synapse = lab.docker("exec", lab.synapse, "python3", "-c", python).stdout.strip()
+        ran = lab.psql("show server_version").split()[0], synapse, row.bridge.tag
+        for step, generation in STEPS.items():
             faults.turn(generation)
             lab.pulumi(*(DESTROY if step == "destroy" else UP))
             # That of the deployed bridge runs `up` again, which has to find no change.
             wrong = faults.find_fault_of_gone() if step == "destroy" else faults.find_fault_of_deployed()
-        except LabError as error:
-            wrong = str(error)
-        if wrong:
-            return Result(ran, f"{step}: {wrong}")
+            if wrong:
+                return Result(ran, f"{step}: {wrong}")
+    except LabError as error:
+        return Result(ran, f"{step}: {error}")
     return Result(ran, "")
 
 

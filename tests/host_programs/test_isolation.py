@@ -157,7 +157,8 @@ def may_create(server: Postgres, role: str) -> str:
     return server.sql(access.CREATORS, "mautrix_signal", role)[0]
 
 
-def test_before_15_public_may_no_longer_create_and_a_dump_restores(server: Postgres) -> None:
+@pytest.mark.parametrize("plain", [False, True])
+def test_before_15_public_may_no_longer_create_and_a_dump_restores(server: Postgres, plain: bool) -> None:
     """There the role may create as everybody else may. It goes on, through a restore too, and nobody else does; no dump
     holds what another Postgres would refuse."""
     server.sql(AS_BEFORE_15, "mautrix_signal")
@@ -168,10 +169,10 @@ def test_before_15_public_may_no_longer_create_and_a_dump_restores(server: Postg
     assert may_create(server, "mautrix_two") == "may create:"
     assert server.sql(SCHEMA, "mautrix_signal") == [AS_FROM_15]
     with TemporaryFile() as dump:
-        dumps.make_dump(ONE, dump, *dump_restore.ARCHIVED)
+        dumps.make_dump(ONE, dump, *(() if plain else dump_restore.ARCHIVED))
         server.sql(dump_restore.DROP_CONTENT, "mautrix_signal", "mautrix_signal")
         dump.seek(0)
-        dump_restore.restore_dump(ONE, dump_restore.Dump(dump, is_plain=False))
+        dump_restore.restore_dump(ONE, dump_restore.Dump(dump, plain))
     assert server.sql("select count(*) from portal;", "mautrix_signal") == ["500"]
     server.sql("drop owned by mautrix_two;")
 
