@@ -45,7 +45,7 @@ def test_the_scratch_database_has_ten_minutes_to_be_made_and_dropped(
         return subprocess.CompletedProcess([], 0, "", "")
 
     monkeypatch.setattr(psql, "run_docker", answer)
-    monkeypatch.setattr(dump_restore, "_try_plain_dump", lambda *_: None)
+    monkeypatch.setattr(dump_restore, "_restore_plain", lambda *_: None)
     (tmp_path / "dump").touch()
     dump_restore.prove_restores(Place("pg", 5432, "synapse"), "p/a", {Database("pg", "mine", "me"): tmp_path / "dump"})
     assert asked == [(False, 120), (True, 600), (False, 120), (True, 600)]
