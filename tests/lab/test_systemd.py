@@ -61,8 +61,7 @@ class Machine:
         """All that systemd keeps in files, and all that it has of our units."""
         files = self("find", "/etc/systemd", "/var/lib/systemd/timers", "-printf", r"%p %l\n")
         units = self("systemctl", "list-units", "--all", "--no-legend", "--plain", "*_backup*")
-        failed = self("systemctl", "--failed", "--no-legend", "--plain")
-        return f"{sorted(map(str.strip, files.splitlines()))}\n{units}\n{failed}"
+        return f"{sorted(map(str.strip, files.splitlines()))}\n{units}"
 
     def due(self) -> str:
         return self("systemctl", "show", "--property=NextElapseUSecRealtime", "--value", f"{NAME}.timer").split(" ")[2]

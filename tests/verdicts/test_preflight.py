@@ -569,7 +569,9 @@ def test_a_file_that_a_program_rewrites_is_edited_only_with_consent(head: str) -
     assert agreed.problems == () and problem.partition("; or")[0] in agreed.warnings
 
 
-@pytest.mark.parametrize(("seconds", "refused"), [(-1, False), (0, True), (2.4, True), (30, True), (31, False)])
+@pytest.mark.parametrize(
+    ("seconds", "refused"), [(-1, False), (0, True), (1.6, True), (2, True), (2.1, False), (30, False)]
+)
 def test_a_file_that_is_as_old_as_the_start_of_its_container_is_edited_only_with_consent(
     seconds: float, refused: bool
 ) -> None:
