@@ -17,7 +17,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from documents.backup.script_commands import CALL, CLEAN_UP, EXIT_TRAP, UPLOAD, search_code
+from documents.backup.script_commands import CALL, CLEAN_UP, CONTINUED, EXIT_TRAP, UPLOAD, search_code
 from documents.places import Deployment
 from documents.refusal import Problem, Refused
 
@@ -40,6 +40,11 @@ class DumpCall:
     command: str
     directory: str
 
+    @property
+    def has_own_directory(self) -> bool:
+        """As of BackupPlan."""
+        return self.directory.startswith("/")
+
 
 def dump_call_of(deployment: Deployment) -> DumpCall:
     return DumpCall(deployment.stack, deployment.dump_script, deployment.backup.directory)
@@ -61,7 +66,7 @@ def add_call(text: str, call: DumpCall, at_end: bool = False) -> str:
     place goes on in the next.
     """
     marks = _find_marks(text, call.owner)
-    if marks and marks.added and _is_at_head(text, marks) not in (None, call.directory.startswith("/")):
+    if marks and marks.added and _is_at_head(text, marks) not in (None, call.has_own_directory):
         text, marks = remove_call(text, call.owner), None  # ours, and for another kind of place
     lines = split_lines(text)
     if marks:
@@ -72,8 +77,8 @@ def add_call(text: str, call: DumpCall, at_end: bool = False) -> str:
         margin = re.match(r"[ \t]*", lines[marks.begin])
         lines[marks.begin + 1 : marks.end] = [f"{margin[0] if margin else ''}{_call_line(text, call)}\n"]
         return "".join(lines)
-    place = _find_head(lines) if call.directory.startswith("/") else len(lines) if at_end else _choose_place(lines)
-    if place and re.search(r"(?<!\\)(?:\\\\)*\\\n\Z", lines[place - 1]):
+    place = _find_head(lines) if call.has_own_directory else len(lines) if at_end else _choose_place(lines)
+    if place and lines[place - 1].endswith("\n") and CONTINUED.search(lines[place - 1][:-1]):
         fix = f"put the two lines `# >>> {call.owner}` and `# <<< {call.owner}` where the call should stand"
         raise Refused([Problem(place, "goes on in the next line, before which the call would stand", fix)])
     added = [f"# >>> {call.owner}{_ADDED}\n", f"{_call_line(text, call)}\n", f"# <<< {call.owner}{_ADDED}\n"]
@@ -144,7 +149,7 @@ def _find_head(lines: list[str]) -> int:
     first comment, which `#!` begins. Another stack's marks are no comment."""
 
     def is_comment(line: str) -> bool:
-        return line.lstrip().startswith("#") and not _MARK.fullmatch(line.rstrip("\n"))
+        return _COMMENT.match(line) is not None and not _MARK.fullmatch(line.rstrip("\n"))
 
     head = list(itertools.takewhile(lambda line: not line.strip() or is_comment(line) or _SET.match(line), lines))
     sets = [n for n, line in enumerate(head, 1) if _SET.match(line)]

@@ -7,6 +7,7 @@ import shlex
 
 from documents.marks import seal
 from documents.places import Deployment
+from documents.timestamps import file_name_seconds
 
 CLOSING_LINE = "PostgreSQL database dump complete"  # how every whole dump of pg_dump ends
 
@@ -41,6 +42,17 @@ def parse_dump_script_owner(text: str) -> str:
     settings = _SETTINGS.search(text)
     owner = _OWNER.search(settings[0]) if settings else None
     return owner[1] if owner else ""
+
+
+def name_dump(database: str, mark: str, time: str) -> str:
+    """What our dump script calls a dump that it made, without a filter's suffix; `mark`: StackConfig.shared_name."""
+    return f"{database}_{time}.{mark}.sql.gz"
+
+
+def is_dump_of(name: str, database: str, mark: str) -> bool:
+    """Whether a file of this name is a dump of the database by the dump script of that mark."""
+    time = name[len(database) + 1 :][:16]
+    return name == name_dump(database, mark, time) and file_name_seconds(time) is not None
 
 
 def is_dump_name(name: str) -> bool:

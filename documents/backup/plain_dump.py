@@ -1,8 +1,8 @@
-"""Reads a plain dump of the nightly backup: whose it is, by its name; what the bridge's pickle key encrypts in it; and
-that it holds no commands for psql itself, before psql restores it.
+"""Reads a plain dump of the nightly backup: what the bridge's pickle key encrypts in it, and that it holds no commands
+for psql itself, before psql restores it.
 
 These dumps are our own dump script's; what they hold is the bridge's. Archives need none of this: they hold dumps in
-pg_dump's custom format (host_programs/postgres/dump_restore.py). Once the nightly dumps do, this goes.
+pg_dump's custom format (host_programs/postgres/dump_restore.py).
 
 psql takes a backslash outside of quotes, comments and COPY's data as a command of its own: a shell, a file, another
 user. The boundaries here are those of psql's scanner (src/fe_utils/psqlscan.l). A dump is refused, too, where a
@@ -17,7 +17,6 @@ from typing import Optional
 
 from documents.backup.dump_script import CLOSING_LINE
 from documents.refusal import Problem, Refused
-from documents.timestamps import file_name_seconds
 
 _TOKEN = re.compile(
     rb"--[^\r\n]*|/\*|\*/|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*|\$[0-9]+|\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$"
@@ -34,17 +33,6 @@ _NOT_OURS = "it should be a whole dump of our dump script; if backupFilter chang
 def is_nightly_dump(path: str) -> bool:
     """Whether the path, of a setting, names a nightly dump; else it names an archive."""
     return path.endswith(".sql.gz")
-
-
-def name_dump(database: str, mark: str, time: str) -> str:
-    """What our dump script calls a dump that it made; `mark`: StackConfig.shared_name."""
-    return f"{database}_{time}.{mark}.sql.gz"
-
-
-def is_dump_of(name: str, database: str, mark: str) -> bool:
-    """Whether a file of this name is a dump of the database by the dump script of that mark."""
-    time = name[len(database) + 1 :][:16]
-    return name == name_dump(database, mark, time) and file_name_seconds(time) is not None
 
 
 def read_accounts(lines: Iterable[bytes]) -> tuple[bytes, ...]:

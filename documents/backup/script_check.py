@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from documents.backup.backup_script import add_call, dump_call_of, find_interpreter
+from documents.backup.dump_script import name_dump
 from documents.backup.script_commands import ENCRYPTION, EXIT_TRAP, STOP, UPLOAD, list_commands, search_code
 from documents.places import Deployment
 from documents.refusal import Problem, Refused
@@ -128,9 +129,14 @@ def _check_variable(commands: list[tuple[int, str]], name: str, directory: str) 
         yield Problem(local[0], f"{name} (backupDir) is local to a function, so our call would not see it", OWN)
 
 
+def _mention(name: str) -> str:
+    """The pattern of a variable where the script uses it, in quotes or without."""
+    return rf"[\"']?\$\{{?{name}(?:\}}|(?!\w))[\"']?"
+
+
 def _check_scratch(commands: list[tuple[int, str]], name: str) -> Iterator[Problem]:
     """A directory for one run: what is put there later is in no archive, or removed."""
-    variable = rf"[\"']?\$\{{?{name}(?:\}}|(?!\w))[\"']?"
+    variable = _mention(name)
     whole = re.compile(rf"{variable}/?(?:\*|\.)?[\"']?(?=[\s;|&)]|$)")
     a_file_of_it = re.compile(rf"-C\s*{variable}/?\s+(?=[\"']?[$\w])")  # tar's: not the whole
     for number, line in commands:
@@ -144,12 +150,11 @@ def _check_scratch(commands: list[tuple[int, str]], name: str) -> Iterator[Probl
 
 def _check_order(commands: list[tuple[int, str]], name: str, deployment: Deployment) -> Iterator[Problem]:
     """A clean-up by number, or a copy of the newest file: with our dumps in the directory it takes others."""
-    plan, stamp = deployment.backup, "20260131T235959Z"
     ours = [
-        f"{database.database}_{stamp}.{deployment.shared_name}.sql.gz{plan.suffix}"
+        name_dump(database.database, deployment.shared_name, "20260131T235959Z") + deployment.backup.suffix
         for database in deployment.dumped_databases
     ]
-    variable = rf"\$\{{?{name}(?:\}}|(?!\w))[\"']?"
+    variable = _mention(name)
     for number, line in commands:
         listed = line.partition("|")[0]
         elsewhere = not re.search(variable, line) and re.search(r"[$/]\w", re.sub(r"\$\(", "", listed))

@@ -32,7 +32,7 @@ STOP = re.compile(
 )
 CLEAN_UP = re.compile(_BEGIN + r"(?:find|tmpwatch|tmpreaper|ls\s+(?:-\S+\s+)*-\w*t)(?=\w*\s|\w*$)")
 EXIT_TRAP = re.compile(r"\btrap\s+(?!-\s).*\s(?:EXIT|0)\b")
-_CONTINUED = re.compile(r"(?<!\\)(?:\\\\)*\\\Z")
+CONTINUED = re.compile(r"(?<!\\)(?:\\\\)*\\\Z")
 
 
 def list_commands(text: str) -> Iterator[tuple[int, str]]:
@@ -41,7 +41,7 @@ def list_commands(text: str) -> Iterator[tuple[int, str]]:
     begin, command = 0, ""
     for number, line in enumerate([*text.split("\n"), ""], 1):
         begin = begin if command else number
-        if _CONTINUED.search(line) and not line.lstrip().startswith("#"):
+        if CONTINUED.search(line) and not line.lstrip().startswith("#"):
             command += f"{line[:-1]} "
             continue
         command += line

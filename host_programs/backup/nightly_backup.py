@@ -62,7 +62,7 @@ class NightlyBackup:
     @property
     def own_directory(self) -> str:
         """Where the dumps go; "" where only the operator's script knows."""
-        return self.call.directory if self.call.directory.startswith("/") else ""
+        return self.call.directory if self.call.has_own_directory else ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Optional
 
-from documents.backup.plain_dump import is_dump_of, is_nightly_dump, name_dump
+from documents.backup.dump_script import is_dump_of, name_dump
+from documents.backup.plain_dump import is_nightly_dump
 from documents.bridge.kinds import CONFIG_PATH
 from documents.places import NO_ARCHIVE, BridgeDeployment, Deployment
 from host_programs.backup import archives, sources

@@ -15,11 +15,11 @@ from host_programs.messages import ScriptError
 from verdicts.host_facts.host import ScheduleFacts
 
 LIMIT = 5.0  # seconds
+# Debian's and SUSE's process is named cron; cronie's (Red Hat, Arch, Alpine) crond.
 _DAEMONS = ("cron", "crond")
-"""Debian's and SUSE's process is named cron; cronie's (Red Hat, Arch, Alpine) crond."""
+# A cron that knows this file expects a user in each line of /etc/cron.d. Busybox' crond reads no /etc/cron.d, and
+# dcron's takes the user for the command: neither has this path in its program.
 _CRONTAB = b"/etc/crontab\0"
-"""A cron that knows this file expects a user in each line of /etc/cron.d. Busybox' crond reads no /etc/cron.d, and
-dcron's takes the user for the command: neither has this path in its program."""
 
 
 def find_scheduler() -> str:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from documents.backup.plain_dump import check_dump_lines, is_dump_of, read_accounts
+from documents.backup.dump_script import is_dump_of
+from documents.backup.plain_dump import check_dump_lines, read_accounts
 from documents.refusal import Refused
 from tests.host_programs.private_postgres import Postgres, postgres
 

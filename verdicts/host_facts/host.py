@@ -136,10 +136,9 @@ class HostFacts:
     """All facts of the host. A thing that does not exist is None, False or empty.
 
     Docker: `docker` is the server's version, `docker_host` its address, `docker_free` the bytes free for it; `selinux`:
-    whether it confines containers by that;
-    `user_without_docker` is the SSH user, if he may not use Docker; `uids` and `gids` map a container's ids to the
-    host's, which differ where Docker runs without root or with userns-remap; `network`: whether the setting's network
-    exists.
+    whether it confines containers by that; `user_without_docker` is the SSH user, if he may not use Docker; `uids` and
+    `gids` map a container's ids to the host's, which differ where Docker runs without root or with userns-remap;
+    `network`: whether the setting's network exists.
 
     Steps: `root`: whether they run as root; `running_steps` are running steps of this stack, as "RESOURCE (pid
     NUMBER)"; `bash`: whether the host has it; `interrupted`: whether a run was killed between its edit of

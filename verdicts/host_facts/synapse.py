@@ -27,8 +27,8 @@ class SynapseFacts:
     configuration: `files` are those of its command line, in order; `decided_in` maps each key that we edit to the last
     of these files that has it, which is the one that counts; `workers` is how many run in the same container; `pusher`
     is the one that pushes events to appservices ("": the main process); `connections` is how many each process may have
-    to Postgres; `media` is "" if a media repository answers at
-    the bridge's address, else what answers there. `error` is why the configuration could not be read.
+    to Postgres; `media` is "" if the client API with its media repository answers at the bridge's address, else what
+    answers there. `error` is why the configuration could not be read.
     """
 
     version: str = ""
