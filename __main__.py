@@ -80,5 +80,5 @@ for name, bridge in bridges.items():
     outputs[bridge.key] = bridge_outputs(observed, bridge, check, container, databases[name], isolation, tokens[name])
 
 # Steps 19 and 20. What is left for the operator; on the host, what `status` needs to know.
-host.record(deployment)
+host.record(deployment, after=synapse.running)
 export(observed, deployment, outputs, backup, puppet_token)

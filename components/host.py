@@ -174,11 +174,12 @@ class MatrixHost(pulumi.ComponentResource):
 
         return pulumi.ResourceHook(name, run)
 
-    def record(self, deployment: Deployment) -> None:
-        """Leave what is deployed in a file beside the program file, for its verb `status`."""
+    def record(self, deployment: Deployment, after: pulumi.Input[Any]) -> None:
+        """Leave what is deployed in a file beside the program file, for its verb `status`; not before `after`: what an
+        `up` did not get to is not deployed."""
         self.command(
             "deployment",
-            without_secrets(deployment),
+            pulumi.Output.from_input(after).apply(lambda _: without_secrets(deployment)),
             create=record_deployment,
             opts=pulumi.ResourceOptions(parent=self),
         )

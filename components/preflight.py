@@ -118,7 +118,7 @@ def observe_host(machine: Machine, settings: Settings, deployment: Deployment) -
             }
             for bridge, found in zip(deployment.bridges, findings.bridges, strict=True)
         },
-        began=facts.began,
+        began=seen.began,
     )
 
 

@@ -58,11 +58,13 @@ class SynapseRegistration(pulumi.ComponentResource):
 
     Makes: one step that writes the registrations into Synapse's directory, puts our lines into homeserver.yaml, and
     restarts Synapse once; at the end it takes all of it back, with one restart.
-    Outputs, secret: `registered`, by the bridge's key, and `doublepuppet_as_token`, once Synapse runs with them.
+    Outputs: `running`, True once Synapse runs with them; secret: `registered`, by the bridge's key, and
+    `doublepuppet_as_token`, from then on.
     Errors: a homeserver.yaml that Synapse's own loader does not take (nothing is written), a Synapse that does not come
     up with it (the old file is back).
     """
 
+    running: pulumi.Output[bool]
     registered: dict[str, pulumi.Output[Registered]]
     doublepuppet_as_token: pulumi.Output[str]
 
@@ -89,16 +91,19 @@ class SynapseRegistration(pulumi.ComponentResource):
             # Another file: our lines leave the old one, and the registrations with them, before they come anew.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
-        running = step.then(None)
+        self.running = step.then(True)
         self.registered = {
-            bridge.key: pulumi.Output.all(args.tokens[bridge.bridge.name], running).apply(
+            bridge.key: pulumi.Output.all(args.tokens[bridge.bridge.name], self.running).apply(
                 lambda both: Registered(both[0].as_token, both[0].hs_token)
             )
             for bridge in deployment.bridges
         }
-        self.doublepuppet_as_token = pulumi.Output.all(args.doublepuppet, running).apply(lambda both: both[0].as_token)
+        self.doublepuppet_as_token = pulumi.Output.all(args.doublepuppet, self.running).apply(
+            lambda both: both[0].as_token
+        )
         self.register_outputs(
             {
+                "running": self.running,
                 "registered": pulumi.Output.all(**self.registered).apply(to_json),
                 "doublepuppet_as_token": self.doublepuppet_as_token,
             }

@@ -206,9 +206,10 @@ class BridgeDeployment(StackConfig):
 
 @dataclass(frozen=True)
 class Deployment(StackConfig):
-    """One Pulumi stack with all its bridges (at least one), in the settings' order."""
+    """One Pulumi stack with all its bridges (at least one), in the settings' order; `reapply`: the setting."""
 
     bridges: tuple[BridgeDeployment, ...]
+    reapply: int = 0
 
     @property
     def databases(self) -> tuple[Database, ...]:

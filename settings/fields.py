@@ -226,7 +226,7 @@ class Settings:
             ),
         )
         bridges = tuple(self._bridge_deployment(shared, bridge) for bridge in self.bridges)
-        return Deployment(**vars(shared), bridges=bridges)
+        return Deployment(**vars(shared), bridges=bridges, reapply=self.reapply)
 
     def _bridge_deployment(self, shared: StackConfig, bridge: BridgeSettings) -> BridgeDeployment:
         database = Database(self.postgres_container, bridge.database, bridge.role)

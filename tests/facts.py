@@ -148,6 +148,8 @@ def _met() -> BridgeFacts:
 def healthy(bridges: int = 1) -> HostFacts:
     """The host before the first `up` of so many bridges."""
     return HostFacts(
+        began="2026-11-24T14:12:35.000000+00:00",
+        recorded=None,
         docker="27.3.1",
         docker_host="unix:///var/run/docker.sock",
         uids=(IdRange(0, 0, 2**32 - 1),),
@@ -223,6 +225,7 @@ def deployed() -> HostFacts:
     )
     return changed(
         replace(host, bridges=(own,)),
+        recorded=plan,
         directory=_directory(entries=(".proven.json", ".stack", "deployed.json"), stack=STACK),
         doublepuppet=OwnFile(STACK, 991, 991),
         postgres=replace(
@@ -239,7 +242,7 @@ def deployed() -> HostFacts:
         homeserver=File(text=add_entries(HOMESERVER, Entries.of(plan)), writable=True),
         backup_script=File(text=script, writable=True),
         backup_edited=script,
-        dump_script=OwnFile(STACK, 0, 0),
+        dump_script=OwnFile(STACK, 0, 0, mode=0o700),
     )
 
 

@@ -87,6 +87,14 @@ def add_call(text: str, call: DumpCall, at_end: bool = False) -> str:
     return "".join([*lines[:place], *added, *lines[place:]])
 
 
+def has_call(text: str, call: DumpCall) -> bool:
+    """Whether the script calls the dump script just as `add_call` would have it."""
+    try:
+        return add_call(text, call) == text
+    except Refused:
+        return False
+
+
 def remove_call(text: str, owner: str) -> str:
     """The script without this owner's call. Marks that the operator wrote stay, as an empty pair.
 

@@ -51,7 +51,8 @@ dump() { # DATABASE ROLE
     fi
 }
 
-pg_dump() { docker exec "$container" pg_dump -w -U "$2" -d "$1" </dev/null 2>errors; }
+# A forgotten session that holds a table is an error, not a night without an end.
+pg_dump() { docker exec "$container" pg_dump --lock-wait-timeout=60s -w -U "$2" -d "$1" </dev/null 2>errors; }
 
 # Of a filter's output nothing but its size can be told.
 whole() { # FILE
@@ -75,7 +76,7 @@ fi
 
 # Whoever owns the directory could put a link in the place of a file that is being written. So a dump is made inside of
 # a directory that only we can change, wherever that is moved to, and leaves it once it is whole.
-find "$directory" -maxdepth 1 -type d -name ".$mark.*" -mmin +1440 -exec rm -rf -- {} + # of runs that were killed
+find -H "$directory" -maxdepth 1 -type d -name ".$mark.*" -mmin +1440 -exec rm -rf -- {} + # of runs that were killed
 if ! private=$(mktemp -d -- "$directory/.$mark.XXXXXXXX") || ! cd -P -- "$private" ||
     [ "$(stat -c '%u %a' .)" != "$EUID 700" ]; then
     fail "$directory: cannot be written" "${all[@]}"
@@ -96,7 +97,7 @@ for pair in "${databases[@]}"; do
         note "$database.made" "$file"
         rm -f -- "$records/$database.failed"
         digits='[0-9][0-9]'
-        find "$directory" -maxdepth 1 -type f -mmin "+$((days * 1440))" \
+        find -H "$directory" -maxdepth 1 -type f -mmin "+$((days * 1440))" \
             -name "${database}_$digits$digits$digits${digits}T$digits$digits${digits}Z.$mark.sql.gz*" -delete
     else
         rm -f -- part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
@@ -42,7 +43,8 @@ def read_own_file(path: Path, parse_owner: Callable[[str], str] = file_owner) ->
     if content is None:
         return None
     text = content.data.decode(errors="surrogateescape")
-    return OwnFile(parse_owner(text), content.status.st_uid, content.status.st_gid, changed=not is_sealed(text))
+    status = content.status
+    return OwnFile(parse_owner(text), status.st_uid, status.st_gid, not is_sealed(text), stat.S_IMODE(status.st_mode))
 
 
 def read_directory(path: str, foreign: bool = False, makes_parents: bool = False) -> Directory:

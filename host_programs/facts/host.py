@@ -15,7 +15,7 @@ from typing import Optional
 
 from documents.backup import backup_script
 from documents.backup.dump_script import parse_dump_script_owner
-from documents.places import BridgeDeployment, Deployment
+from documents.places import Deployment
 from documents.refusal import Refused
 from documents.timestamps import now
 from host_programs import docker, host_lock
@@ -52,11 +52,10 @@ class FactsRequest:
 
 @dataclass(frozen=True)
 class ObservedFacts:
-    """`began`: when, as documents/timestamps.py, now. `health`: None if the stack is not deployed. `lost_program_file`:
-    where the stack's newest program file should be, if the stack is deployed and the file is gone."""
+    """`health`: None if the stack is not deployed. `lost_program_file`: where the stack's newest program file should
+    be, if the stack is deployed and the file is gone."""
 
     host: HostFacts
-    began: str = ""
     health: Optional[Health] = None
     lost_program_file: str = ""
 
@@ -65,7 +64,8 @@ def observe(request: FactsRequest) -> ObservedFacts:
     """Read all facts, side by side. ScriptError if Docker does not answer."""
     deployment, began = request.deployment, now()
     deployed = (Path(deployment.shared_directory) / DEPLOYED).is_file()
-    recorded = _read_recorded_bridges(deployment)
+    recorded = _read_recorded(deployment)
+    earlier = {bridge.key: bridge for bridge in recorded.bridges} if recorded else {}
     server, mas, postgres = deployment.synapse, deployment.mas, deployment.postgres
     script = _read_program(deployment.backup.script) if deployment.backup.script else None
     with ThreadPoolExecutor(max_workers=READERS) as pool:
@@ -93,11 +93,13 @@ def observe(request: FactsRequest) -> ObservedFacts:
         health = pool.submit(read_health, deployment, status_context) if deployed else None
         read_bridges = [
             pool.submit(
-                bridges.read_bridge, bridge, containers, bridge.place.image in images.result(), recorded.get(bridge.key)
+                bridges.read_bridge, bridge, containers, bridge.place.image in images.result(), earlier.get(bridge.key)
             )
             for bridge in deployment.bridges
         ]
         host = HostFacts(
+            began=began,
+            recorded=recorded,
             docker=docker_version,
             docker_host=context.result().stdout.strip(),
             uids=docker_facts.read_id_map(containers, deployment, "uid_map"),
@@ -140,7 +142,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
             bridges=tuple(bridge.result() for bridge in read_bridges),
         )
         lost = _find_lost_program(request) if deployed else ""
-        return ObservedFacts(host, began, health.result() if health else None, lost)
+        return ObservedFacts(host, health.result() if health else None, lost)
 
 
 def _read_program(path: str) -> Optional[File]:
@@ -157,13 +159,13 @@ def _read_homeserver(path: str) -> Optional[File]:
     return file and replace(file, template=str(folder / templates[0]) if templates else "")
 
 
-def _read_recorded_bridges(deployment: Deployment) -> dict[str, BridgeDeployment]:
-    """The bridges as the last `up` had them, by their keys; none if there was none, or another version wrote it."""
+def _read_recorded(deployment: Deployment) -> Optional[Deployment]:
+    """The stack as the last `up` left it; None if there was none, or another version wrote it."""
     try:
         recorded = read_deployment(Path(deployment.shared_directory) / DEPLOYED)
     except ScriptError:
-        return {}
-    return {bridge.key: bridge for bridge in recorded.bridges} if recorded.stack == deployment.stack else {}
+        return None
+    return recorded if recorded.stack == deployment.stack else None
 
 
 def _find_lost_program(request: FactsRequest) -> str:

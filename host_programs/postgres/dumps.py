@@ -21,6 +21,7 @@ from host_programs.messages import ScriptError
 _CLOSING = f"-- {CLOSING_LINE}".encode()
 CHUNK = 1 << 20  # bytes
 DUMP_TIMEOUT = 6 * 3600.0  # seconds for one dump, or one restore
+LOCK_WAIT = "--lock-wait-timeout=60s"  # a forgotten session that holds a table is an error, not a run without an end
 
 
 def hash_stream(stream: IO[bytes]) -> str:
@@ -66,7 +67,8 @@ def check_dumpable(database: Database) -> None:
 
 
 def _dump_command(database: Database, *options: str) -> list[str]:
-    return ["exec", database.container, "pg_dump", *options, "-w", "-U", database.role, "-d", database.database]
+    name, role = database.database, database.role
+    return ["exec", database.container, "pg_dump", *options, LOCK_WAIT, "-w", "-U", role, "-d", name]
 
 
 def _require_success(database: Database, code: int, errors: str) -> None:

@@ -12,7 +12,7 @@ import runpy
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -264,7 +264,7 @@ def record(
 
     def run(_: Machine, verb: Callable[[Any], Any], arguments: Any) -> ObservedFacts:
         looks.append((verb.__name__, arguments))
-        return ObservedFacts(facts, began)
+        return ObservedFacts(replace(facts, began=began or facts.began))
 
     async def program() -> None:
         """As pulumi.runtime.run_in_stack does, without the stack's own resource."""

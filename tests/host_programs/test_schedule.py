@@ -298,10 +298,10 @@ def test_the_look_tells_whose_the_files_are_and_whether_they_are_as_written(
     path = f"{host.folder}/etc/cron.d/{NAME}"
     assert look(host, monkeypatch, CRON).files == {}
     host.install(CRON)
-    assert look(host, monkeypatch, CRON).files == {path: OwnFile(STACK, 0, 0)}
+    assert look(host, monkeypatch, CRON).files == {path: OwnFile(STACK, 0, 0, mode=0o644)}
     with Path(path).open("a") as file:
         file.write("# by hand\n")
-    assert look(host, monkeypatch, CRON).files == {path: OwnFile(STACK, 0, 0, changed=True)}
+    assert look(host, monkeypatch, CRON).files == {path: OwnFile(STACK, 0, 0, changed=True, mode=0o644)}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
+from documents.places import Deployment
 from verdicts.host_facts.archive import SourceFacts
 from verdicts.host_facts.docker import Container, IdRange
 from verdicts.host_facts.synapse import SynapseFacts, Worker
@@ -46,12 +47,13 @@ class Directory:
 @dataclass(frozen=True)
 class OwnFile:
     """A file that should be ours. `stack` is the one that it names as its writer ("": none); `uid` and `gid` own it;
-    `changed`: whether it is not as it was written (documents/marks.py, seal)."""
+    `changed`: whether its text is not as it was written (documents/marks.py, seal); `mode`: its permissions."""
 
     stack: str
     uid: int
     gid: int
     changed: bool = False
+    mode: int = 0o600
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,9 @@ class PostgresFacts:
 class HostFacts:
     """All facts of the host. A thing that does not exist is None, False or empty.
 
+    `began`: when the look did, as documents/timestamps.py, now; `recorded`: the stack as the last `up` left it, without
+    what is in bridgeConfig (None: no `up` got so far, or another version of this program wrote it).
+
     Docker: `docker` is the server's version, `docker_host` its address, `docker_free` the bytes free for it; `selinux`:
     whether it confines containers by that; `user_without_docker` is the SSH user, if he may not use Docker; `uids` and
     `gids` map a container's ids to the host's, which differ where Docker runs without root or with userns-remap;
@@ -159,6 +164,8 @@ class HostFacts:
     settings' order; `leaving_containers` are containers of this stack whose bridge is no longer in the settings.
     """
 
+    began: str
+    recorded: Optional[Deployment]
     docker: str
     docker_host: str
     docker_free: int

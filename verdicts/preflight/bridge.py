@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL, owner_comment
 from documents.places import NO_ARCHIVE
+from documents.timestamps import rfc3339_seconds
 from settings.fields import Settings
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.ownership import check_directory, check_owner
@@ -94,18 +95,20 @@ def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator
         )
 
 
-def next_attempt(bridge: ObservedBridge) -> int:
+def next_attempt(bridge: ObservedBridge, began: str) -> int:
     """The number for the container's label ATTEMPT_LABEL. Pulumi replaces the container when the number changes.
+    `began`: of HostFacts.
 
     It changes if the container never got ready, if somebody removed it, stopped it or took it out of its network since,
-    or if it is stopped for a change of the database.
+    or if it is stopped for a change of the database. Where the container is gone, nothing on the host tells the last
+    number, which the state may hold: the time is one that no earlier run had.
     """
     place, container = bridge.deployment.place, bridge.facts.container
     mark = bridge.facts.ready_mark if bridge.owns_directory else ""
     ready_container, number, *_ = [*mark.split(), "", ""]
     last = int(number) if number.isdigit() else 0
     if container is None or not bridge.owns_container:
-        return last + 1
+        return int(rfc3339_seconds(began) or last + 1)
     current = int(container.labels.get(ATTEMPT_LABEL, "1"))
     fit = not container.stays_stopped and (not container.running or place.network in container.networks)
     if ready_container == container.id and fit and not stops_the_bridge(bridge):

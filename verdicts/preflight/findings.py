@@ -22,7 +22,7 @@ from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
 from verdicts.preflight.postgres import check_postgres, find_full_connections
 from verdicts.preflight.registrations import check_own_registrations, check_registrations
-from verdicts.preflight.stack import check_containers, check_host, check_own_files
+from verdicts.preflight.stack import check_containers, check_host, check_own_files, check_renames
 from verdicts.preflight.synapse import check_synapse, find_old_events
 from verdicts.preflight.versions import describe_change
 from verdicts.schedule import describe_new_schedule, find_missing_scheduler
@@ -66,7 +66,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
     edits = [check_homeserver_file(facts, settings, deployment)]
     edits += [check_backup_script_file(facts, deployment)] if deployment.backup.script else []
     disks = list(find_full_disks(facts, deployment))
-    drift = [*find_drift(facts, deployment, bridges, edits, settings.reapply)]
+    drift = [*find_drift(facts, deployment, bridges, edits)]
     return Findings(
         problems=(
             *check_host(facts),
@@ -79,6 +79,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *(line for bridge in bridges for line in check_bridge(bridge, settings)),
             *check_directories(facts, deployment),
             *check_moves(facts, deployment),
+            *check_renames(facts, deployment),
             *find_files_among_dumps(facts, deployment),
             *(f"{line}: make room" for line, certain in disks if certain),
             *(line for edit in edits for line in edit.problems),
@@ -94,8 +95,8 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *find_missing_scheduler(facts.schedule, deployment),
             *(found.text for found in drift),
         ),
-        changes=(*(edit.change for edit in edits if edit.change), *_describe_changes(facts, deployment, bridges)),
-        bridges=tuple(_summarize_bridge(bridge, drift) for bridge in bridges),
+        changes=(*(edit.change for edit in edits if edit.is_due), *_describe_changes(facts, deployment, bridges)),
+        bridges=tuple(_summarize_bridge(bridge, drift, facts.began) for bridge in bridges),
     )
 
 
@@ -119,14 +120,14 @@ def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[Ob
         )
 
 
-def _summarize_bridge(bridge: ObservedBridge, drift: list[Drift]) -> BridgeFindings:
+def _summarize_bridge(bridge: ObservedBridge, drift: list[Drift], began: str) -> BridgeFindings:
     doubts: dict[str, str] = {}
     for found in drift:
         if found.bridge in ("", bridge.deployment.key):
             doubts = {**dict.fromkeys(found.doubts, found.text), **doubts}
     source = bridge.facts.restoring
     return BridgeFindings(
-        attempt=next_attempt(bridge),
+        attempt=next_attempt(bridge, began),
         restore=bridge.origin or (source.path if source else bridge.deployment.archive.restore),
         role_exists=bridge.role.is_ours,
         database_exists=bridge.database.is_ours,

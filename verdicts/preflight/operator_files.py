@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from documents.backup.backup_script import dump_call_of, has_call
 from documents.backup.script_check import check_backup_script
 from documents.diff import make_diff
 from documents.homeserver.adding import add_entries
@@ -22,14 +23,20 @@ AT_START = 2  # seconds after a container's start: what its entrypoint writes is
 
 @dataclass(frozen=True)
 class FileEdit:
-    """A file of the operator's that `up` edits. `missing` are entries of ours that it does not hold; `change` is the
-    diff ("": none)."""
+    """A file of the operator's that `up` edits. `lost` is what the last `up` wrote there and it does not hold; `change`
+    is the diff ("": none); `same_plan`: whether the settings want there what the last `up` wrote."""
 
     path: str
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     change: str = ""
+    same_plan: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `up` will make the change: its step runs for another plan alone, and not for what was lost."""
+        return bool(self.change) and not (self.lost and self.same_plan)
 
 
 def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Deployment) -> FileEdit:
@@ -42,6 +49,10 @@ def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Depl
     except Refused as refused:
         return FileEdit(path, (*problems, *refused.lines(path)))
     missing = find_missing_entries(file.text, entries)
+    recorded = facts.recorded
+    is_known = recorded is not None and recorded.synapse.homeserver_file == path
+    written = Entries.of(recorded) if recorded and is_known else None
+    lost = find_missing_entries(file.text, written) if written else ()
     warnings: tuple[str, ...] = ()
     head = find_generated_mark(file.text)
     writers = [f"{path}:{head.line}: {head.reason}"] if head else []
@@ -55,7 +66,13 @@ def check_homeserver_file(facts: HostFacts, settings: Settings, deployment: Depl
             problems = (*problems, f"{line}; or `pulumi config set acceptGenerated true`")
     elif file.template and edited != file.text:
         warnings = (f"{path}: {file.template} lies beside it: if it is made from that, our entries have to be there",)
-    return FileEdit(path, problems, warnings, missing, change=make_diff(file.text, edited, path))
+    change, same = make_diff(file.text, edited, path), written == entries and not is_reapplied(facts, deployment)
+    return FileEdit(path, problems, warnings, lost, change, same)
+
+
+def is_reapplied(facts: HostFacts, deployment: Deployment) -> bool:
+    """Whether this `up` runs every step again, as the setting reapply says."""
+    return facts.recorded is not None and facts.recorded.reapply != deployment.reapply
 
 
 def _find_rewrite(path: str, file: File, facts: HostFacts) -> Iterator[str]:
@@ -77,9 +94,12 @@ def check_backup_script_file(facts: HostFacts, deployment: Deployment) -> FileEd
         problems = (*problems, f"{file.foreign}; {fix}")
     if facts.backup_syntax:
         problems = (*problems, f"{path}:{facts.backup_syntax}")
-    missing = () if check.has_call else ("the call of our dump script",)
     change = make_diff(file.text, facts.backup_edited, path, ours=True) if facts.backup_edited else ""
-    return FileEdit(path, (*problems, *check.problems), check.warnings, missing, change)
+    recorded = facts.recorded
+    written = dump_call_of(recorded) if recorded and recorded.backup.script == path else None
+    lost = ("the call of our dump script",) if written and not has_call(file.text, written) else ()
+    same = written == dump_call_of(deployment) and not is_reapplied(facts, deployment)
+    return FileEdit(path, (*problems, *check.problems), check.warnings, lost, change, same)
 
 
 def _check_file(path: str, key: str, file: File | None) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from documents.places import Deployment
+from documents.places import BridgeDeployment, Deployment
 from verdicts.host_facts.host import HostFacts
 from verdicts.preflight.ownership import check_directory, check_owner
 from verdicts.schedule import check_schedule_owners
@@ -60,6 +60,43 @@ def check_containers(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
             yield f"container {name}: is not in the network {network}: correct the setting network"
     if not facts.network:
         yield f"network {network}: does not exist: correct the setting network (docker network ls)"
+
+
+def check_renames(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """A bridge that lives and gets another name, or whose names another bridge takes: what is under the old name would
+    be removed while the new one begins."""
+    lives = {bridge.key: bridge for bridge in facts.recorded.bridges} if facts.recorded else {}
+    keys = {bridge.key for bridge in deployment.bridges}
+    leaving = [bridge for key, bridge in lives.items() if key not in keys]
+    anew = "`pulumi up` (which archives it), then add it as it should be, with restore latest"
+    advice = f"take the bridge from the list, {anew}"
+    for bridge in deployment.bridges:
+        wanted = _names(bridge)
+        if bridge.key in lives:
+            for key, name in _names(lives[bridge.key]).items():
+                if name != wanted[key]:
+                    yield (
+                        f"{bridge.setting}.{key}: is {name} since the bridge's first `up`, and {wanted[key]} would "
+                        f"begin anew beside it: set it back; or {advice}"
+                    )
+            continue
+        for other in leaving:
+            shared = [f"{key} {name}" for key, name in _names(other).items() if name == wanted[key]]
+            if shared:
+                yield (
+                    f"{bridge.setting}: {bridge.key} takes {', '.join(shared)} of {other.key}, which lives and would "
+                    f"be removed in the same `pulumi up`: set its name back to {other.key}; or {advice}"
+                )
+
+
+def _names(bridge: BridgeDeployment) -> dict[str, str]:
+    """What a bridge is called on the host, by setting."""
+    place = bridge.place
+    return {
+        "container": place.container,
+        "database": place.database.database,
+        "role": place.database.role,
+    }
 
 
 def check_own_files(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
