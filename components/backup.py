@@ -54,7 +54,8 @@ class DatabaseBackup(pulumi.ComponentResource):
     """`mautrix:stack:DatabaseBackup`: the bridges' databases in the nightly backup.
 
     Makes: one step that installs our dump script, puts a call of it into the operator's script (or has the host run it
-    each night), makes the dumps once, and proves each. At the end all of it goes; the dumps stay.
+    each night), makes the dumps once, and proves each. Only then a script that was named before loses its call. At the
+    end all of it goes; the dumps stay.
     Outputs: `dumps`, what was seen of each; `proven`, True once they are.
     Errors: a dump that is not whole or does not restore. Then all is as before.
     """
@@ -70,9 +71,7 @@ class DatabaseBackup(pulumi.ComponentResource):
             pulumi.Output.from_input(args.databases).apply(lambda _: dumps),
             create=nightly_backup.install_and_prove_dumps,
             delete=nightly_backup.remove_dumps,
-            triggers=[dumps.script],  # the old one loses its call
-            # The removal takes our dump script, too: it comes before the new script gets its call.
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.dumps, self.proven = step.result.apply(lambda seen: seen.dumps), step.then(True)
         self.register_outputs({"dumps": self.dumps.apply(to_json), "proven": self.proven})

@@ -17,11 +17,11 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from documents.backup.script_commands import CALL, CLEAN_UP, CONTINUED, EXIT_TRAP, UPLOAD, search_code
+from documents.backup.script_commands import A_CALL, CLEAN_UP, CONTINUED, EXIT_TRAP, UPLOAD, search_code
 from documents.places import Deployment
 from documents.refusal import Problem, Refused
 
-SHELLS = ("bash", "sh", "dash", "ash", "ksh", "zsh")
+SHELLS = ("bash", "sh", "dash", "ash", "ksh", "mksh", "zsh")
 
 _ADDED = " (added by Pulumi)"  # marks with these words are ours and are removed with the call; the operator's stay
 _MARK = re.compile(r"[ \t]*# (?P<way>>>>|<<<) (?P<owner>\S+)(?P<added> \(added by Pulumi\))?[ \t]*")
@@ -131,7 +131,7 @@ def find_interpreter(text: str) -> str:
     if not first.startswith("#!"):
         return "sh"
     words = [word.rpartition("/")[2] for word in first[2:].split() if not word.startswith("-")]
-    name = next((word for word in words if word != "env" and "=" not in word), "")
+    name = next((word for word in words if word not in ("env", "busybox") and "=" not in word), "")
     if name not in SHELLS:
         fix = "set backupScript to none: the host then runs our dump script by itself"
         raise Refused([Problem(1, f"is a script for {name or first}, and the call is for a shell", fix)])
@@ -179,20 +179,24 @@ def _choose_place(lines: list[str]) -> int:
 def _is_at_head(text: str, marks: _Marks) -> bool | None:
     """Whether the call between the marks was made for a directory of its own; None if there is no call."""
     calls = [line for line in split_lines(text)[marks.begin + 1 : marks.end] if _is_call(line)]
-    return re.search(r' "/[^"]*" \|\|', calls[0]) is not None if len(calls) == 1 else None
+    return re.search(r' "/[^"]*" ?> ?/dev/null \|\|', "".join(calls)) is not None if calls else None
 
 
 def _is_call(line: str) -> bool:
-    return line.lstrip(" \t").startswith(CALL)
+    return A_CALL.match(line) is not None
 
 
 def _call_line(text: str, call: DumpCall) -> str:
-    """One line for any POSIX shell, also under `set -eu`. The script's last exit status stays what it was before."""
+    """One line for any POSIX shell, also under `set -eu`. The script's last exit status stays what it was before, and
+    so does what it says, unless a dump fails. Where our dump script is gone (a copy of this one came back after a
+    destroy), the line does nothing."""
     directory = re.sub(r"\$\{(\w+)\}|\$(\w+)", lambda name: f"${{{name[1] or name[2]}-}}", call.directory)
     on_failure = "trap 'exit 1' EXIT"
     if any(True for _ in search_code(text, EXIT_TRAP)):
         on_failure = "echo 'a dump failed; the EXIT trap of this script decides its exit status' >&2"
-    return f'{CALL} {shlex.quote(call.command)} "{directory}" || {on_failure}; (exit "$mautrix_status") && :'
+    command = shlex.quote(call.command)
+    run = f'[ ! -x {command} ] || {command} "{directory}" >/dev/null || {on_failure}'
+    return f'mautrix_status=$?; {run}; (exit "$mautrix_status") && :'
 
 
 def split_lines(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from documents.backup.backup_script import add_call, dump_call_of, find_interpreter
+from documents.backup.backup_script import add_call, dump_call_of, find_interpreter, has_call
 from documents.backup.dump_script import name_dump
 from documents.backup.script_commands import ENCRYPTION, EXIT_TRAP, STOP, UPLOAD, list_commands, search_code
 from documents.places import Deployment
@@ -34,14 +34,14 @@ class BackupScriptCheck:
 
 def check_backup_script(text: str, deployment: Deployment) -> BackupScriptCheck:
     """Everything there is to report about the operator's script."""
-    plan, has_call = deployment.backup, False
+    plan, call = deployment.backup, dump_call_of(deployment)
     problems: list[Problem] = []
     try:
         find_interpreter(text)
     except Refused as refused:
         problems += refused.problems
     try:
-        has_call = add_call(text, dump_call_of(deployment)) == text
+        add_call(text, call)
     except Refused as refused:
         problems += refused.problems
     warnings = [*_describe_proof(text)] if plan.proves_script else []
@@ -57,7 +57,7 @@ def check_backup_script(text: str, deployment: Deployment) -> BackupScriptCheck:
         text, EXIT_TRAP, f"{no_status}: a failed dump of ours is told by `status` and on stderr"
     )
     return BackupScriptCheck(
-        Refused(problems).lines(plan.script), tuple(f"{plan.script}:{w}" for w in warnings), has_call
+        Refused(problems).lines(plan.script), tuple(f"{plan.script}:{w}" for w in warnings), has_call(text, call)
     )
 
 

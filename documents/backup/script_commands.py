@@ -6,7 +6,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-CALL = "mautrix_status=$?;"  # how the line of every owner's call begins
+# A line of any owner's call: one as we write it, or one of the three that a formatter makes of it.
+A_CALL = re.compile(
+    r"""\s*(?:mautrix_status=\$\?|\[ ! -x \S.*\] \|\| .*>\s*/dev/null \|\||\(exit "\$mautrix_status"\))"""
+)
 
 # A command's first word, wherever a command may begin: behind assignments, behind a command that runs others, with a
 # path before it. An image of `docker run` counts, too.
@@ -45,7 +48,7 @@ def list_commands(text: str) -> Iterator[tuple[int, str]]:
             command += f"{line[:-1]} "
             continue
         command += line
-        if not re.match(rf"\s*(?:#|{re.escape(CALL)}|(?:echo|printf)\s(?!.*[|]))", command):
+        if not A_CALL.match(command) and not re.match(r"\s*(?:#|(?:echo|printf)\s(?!.*[|]))", command):
             yield begin, command
         command = ""
 

@@ -63,7 +63,7 @@ whole() { # FILE
 
 all=("${databases[@]%%:*}")
 if [ $# -ne 1 ] || [ -z "$1" ]; then
-    fail "no directory for the dumps was given: the setting backupDir should name a variable that the script has set" \
+    fail "give it the directory for the dumps: $name DIRECTORY (what calls it should have set the variable in backupDir)" \
         "${all[@]}"
     exit 1
 fi

@@ -77,7 +77,11 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
     script, own_directory = Path(arguments.script), arguments.own_directory
     is_kept = bool(own_directory) or arguments.runs_script
     with _lock(arguments), _make_workplace(arguments) as private, ExitStack() as always, ExitStack() as undo:
-        proof.read_note(arguments.note)  # an unreadable one stops this before anything is made
+        noted = proof.read_note(arguments.note)  # an unreadable one stops this before anything is made
+        called = [arguments.script] if arguments.script else []
+        earlier = [other for other in noted.scripts if other not in called]
+        undo.callback(proof.write_note, arguments.note, noted)
+        proof.write_note(arguments.note, replace(noted, scripts=(*earlier, *called)))
         scripts.install_dump_script(Path(arguments.call.command), arguments.dump_script, arguments.stack, undo)
         if arguments.script:
             scripts.add_call(script, scripts.read_script(script), arguments.call, undo)
@@ -93,9 +97,11 @@ def install_and_prove_dumps(arguments: NightlyBackup) -> ProvenBackup:
                     dumps.make_dump(bridge, file)
         dump_restore.prove_restores(arguments.postgres, arguments.stack, restorable)
         schedule_files.install_schedule(arguments.schedule, arguments.stack, undo)
-        if is_kept:
-            proof.add_to_note(arguments.note, [*made.values()], new_directories)
-        else:
+        for other in earlier:  # the dumps had to be made at night until these were proven
+            _remove_call(other, arguments.stack, undo)
+        kept = proof.add_dumps(noted, [*made.values()], new_directories) if is_kept else noted
+        proof.write_note(arguments.note, replace(kept, scripts=tuple(called)))
+        if not is_kept:
             proven = [replace(dump, path="", proof=f"{dump.proof}; not kept") for dump in proven]
             say(
                 f"{script}: was not run, so nothing proves that our call is reached: run it once, and `pulumi preview` "
@@ -119,7 +125,8 @@ def _make_dumps(arguments: NightlyBackup, directory: str, undo: ExitStack) -> di
 
     undo.callback(take_back)
     command = [arguments.script] if arguments.runs_script else [arguments.call.command, directory]
-    scripts.run_script(command, [arguments.filter])
+    # What the operator's script says is his, and may hold a secret.
+    scripts.run_script(command, [arguments.filter], shown=not arguments.runs_script)
     made = _list_new(noted, before)
     missing = [name for name in names if name not in made]
     if missing:
@@ -140,14 +147,24 @@ def _list_new(directory: Path, before: Mapping[str, DumpRecord]) -> dict[str, Pa
 def remove_dumps(arguments: NightlyBackup) -> None:
     """Take out our call, and remove the schedule, our dump script and the dumps of the proof. ScriptError, and nothing
     is removed, if only one of our marks stands in the operator's script, or if the note of the dumps cannot be read."""
-    with _lock(arguments):
-        proof.read_note(arguments.note)
-        if arguments.script:
-            scripts.remove_call(Path(arguments.script), arguments.stack)
+    with _lock(arguments), ExitStack() as undo:
+        noted = proof.read_note(arguments.note)
+        for path in dict.fromkeys([*([arguments.script] if arguments.script else []), *noted.scripts]):
+            if path == arguments.script:
+                scripts.remove_call(Path(path), arguments.stack, undo)
+            else:
+                _remove_call(path, arguments.stack, undo)
+        undo.pop_all()  # what follows can be done again, and does not bring the call back
         schedule_files.remove_schedule(arguments.schedule, arguments.stack)
         proof.remove_noted(arguments.note, arguments.suffix)
         scripts.remove_dump_script(Path(arguments.call.command), arguments.stack)
         safe_files.remove_tree(Path(arguments.records))
+
+
+def _remove_call(script: str, stack: str, undo: ExitStack) -> None:
+    """Take our call out of a script that the settings no longer name."""
+    with host_lock.hold_lock(script, stack):
+        scripts.remove_call(Path(script), stack, undo)
 
 
 def _lock(arguments: NightlyBackup) -> AbstractContextManager[None]:

@@ -6,7 +6,7 @@ import json
 import shlex
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host_programs.files import safe_files
@@ -54,21 +54,28 @@ class NotedDump:
 
 @dataclass(frozen=True)
 class Note:
-    """Dumps that proofs made, and directories that they made for them, innermost first."""
+    """Dumps that proofs made, and directories that they made for them, innermost first; `scripts`: the operator's that
+    have our call."""
 
     files: tuple[NotedDump, ...] = ()
     directories: tuple[str, ...] = ()
+    scripts: tuple[str, ...] = ()
 
 
-def add_to_note(note: Path, made: Sequence[Path], new_directories: Sequence[Path]) -> None:
-    """Note these, too; an earlier dump that is gone is noted no longer. ScriptError, and the note stays, if it cannot
-    be read."""
-    before = read_note(note)
-    files = {dump.path: dump for dump in before.files if safe_files.inspect_file(Path(dump.path), foreign=True)}
+def add_dumps(note: Note, made: Sequence[Path], new_directories: Sequence[Path]) -> Note:
+    """With these, too; an earlier dump that is gone is noted no longer."""
+    files = {dump.path: dump for dump in note.files if safe_files.inspect_file(Path(dump.path), foreign=True)}
     files |= {str(path): NotedDump(str(path), _hash_file(path)) for path in made}
-    directories = dict.fromkeys([*map(str, new_directories), *before.directories])
-    data = json.dumps(to_json(Note(tuple(files.values()), tuple(directories))), indent=1) + "\n"
-    safe_files.write_file(note, data.encode())
+    directories = dict.fromkeys([*map(str, new_directories), *note.directories])
+    return replace(note, files=tuple(files.values()), directories=tuple(directories))
+
+
+def write_note(path: Path, note: Note) -> None:
+    """An empty one is none."""
+    if note == Note():
+        safe_files.remove_file(path)
+    else:
+        safe_files.write_file(path, (json.dumps(to_json(note), indent=1) + "\n").encode())
 
 
 def read_note(note: Path) -> Note:

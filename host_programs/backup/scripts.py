@@ -85,7 +85,7 @@ def add_call(path: Path, text: str, call: DumpCall, undo: ExitStack) -> None:
         say(f"{path}: has the call")
 
 
-def remove_call(path: Path, stack: str) -> None:
+def remove_call(path: Path, stack: str, undo: ExitStack) -> None:
     """Take our call out of the operator's script. ScriptError, and nothing changed, if only one of our marks stands in
     it."""
     if safe_files.read_file(path, foreign=True) is None:
@@ -93,10 +93,11 @@ def remove_call(path: Path, stack: str) -> None:
         return
     text = read_script(path, errors="surrogateescape")  # whatever somebody wrote into it meanwhile
     try:
-        new = backup_script.remove_call(text, stack)
+        new = backup_script.remove_call(text, stack).encode(errors="surrogateescape")
     except Refused as refused:
         raise ScriptError("\n".join(refused.lines(str(path)))) from None
-    if safe_files.rewrite_file(path, new.encode(errors="surrogateescape"), foreign=True):
+    if safe_files.rewrite_file(path, new, foreign=True):
+        undo.callback(_put_back, path, text.encode(errors="surrogateescape"), new)
         say(f"{path}: the call of {stack} is out")
 
 
@@ -134,9 +135,11 @@ def _check_place(shell: str, edited: str, call: DumpCall) -> str:
 
 def _find_error(shell: str, text: str) -> Optional[str]:
     """The last line that the shell says against it; None if it finds nothing."""
+    # A script may switch these on by itself, which nothing does where it is only read.
+    options = ["-O", "extglob"] if shell == "bash" and "extglob" in text else []
     try:
         done = subprocess.run(
-            [shell, "-n"],
+            [shell, *options, "-n"],
             input=text,
             text=True,
             capture_output=True,
@@ -184,10 +187,10 @@ def make_cron_environment() -> dict[str, str]:
     return {"PATH": CRON_PATH, **named, **language}
 
 
-def run_script(command: Sequence[str], secrets: Sequence[str] = ()) -> None:
-    """Run the script with its arguments as cron would, and show what it says, but the secrets. ScriptError if it is not
-    root's alone; with its last lines if it fails, or takes longer than LIMIT. Whatever it has started ends with it
-    then, and when this process is ended."""
+def run_script(command: Sequence[str], secrets: Sequence[str] = (), shown: bool = True) -> None:
+    """Run the script with its arguments as cron would, and show what it says, but the secrets; if not `shown`, only
+    where it fails. ScriptError if it is not root's alone; with its last lines if it fails, or takes longer than LIMIT.
+    Whatever it has started ends with it then, and when this process is ended."""
     script, environment = Path(command[0]), make_cron_environment()
     if foreign := find_foreign_owner(script):
         raise ScriptError(foreign)
@@ -218,7 +221,8 @@ def run_script(command: Sequence[str], secrets: Sequence[str] = ()) -> None:
         try:
             for raw in process.stdout:
                 last.append(clean_log(raw.decode(errors="replace").rstrip("\n"), secrets))
-                say(f"  {script.name} | {last[-1]}")
+                if shown:
+                    say(f"  {script.name} | {last[-1]}")
             process.wait()
         except BaseException:
             _kill_group(process)

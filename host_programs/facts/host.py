@@ -148,7 +148,7 @@ def observe(request: FactsRequest) -> ObservedFacts:
 def _read_program(path: str) -> Optional[File]:
     """A program of the operator's, which root runs."""
     file = read_file(path)
-    return file and replace(file, foreign=scripts.find_foreign_owner(Path(path)))
+    return file and replace(file, foreign=scripts.find_foreign_owner(Path(path)), executable=os.access(path, os.X_OK))
 
 
 def _read_homeserver(path: str) -> Optional[File]:

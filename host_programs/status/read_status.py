@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional, TypeVar
 
 from documents.backup.dump_script import parse_dump_script_owner
+from documents.backup.schedule import format_cron_line
 from documents.backup.script_check import check_backup_script
 from documents.homeserver.entries import Entries
 from documents.marks import is_sealed
@@ -19,11 +20,14 @@ from documents.places import AUTO, BridgeDeployment, Database, Deployment
 from documents.timestamps import file_name_seconds, rfc3339_seconds
 from host_programs import program_file
 from host_programs.backup import archives
+from host_programs.backup.proof import read_note
+from host_programs.backup.records import read_records
 from host_programs.bridge.bridge_status import BridgeAddress, describe_error, read_bridge_status
 from host_programs.docker import inspect_containers, read_recent_log
 from host_programs.facts.files import read_own_file
 from host_programs.facts.scheduler import read_schedule
 from host_programs.files import safe_files
+from host_programs.files.directory import PROVEN
 from host_programs.status.last_dumps import read_last_dump
 from host_programs.status.rights import read_rights
 from host_programs.synapse.client import explain_silence, url_of
@@ -266,6 +270,8 @@ def _backup(deployment: Deployment, script_text: str, script_error: str) -> Back
             return replace(
                 known,
                 schedule=files[0].path if files else "",
+                line=format_cron_line(deployment),
+                ran=_ran_since_up(deployment),
                 problems=tuple(find_schedule_faults(schedule, deployment, REAPPLY)),
             )
         if script_error:
@@ -274,3 +280,11 @@ def _backup(deployment: Deployment, script_text: str, script_error: str) -> Back
         return replace(known, calls=checked.has_call, problems=() if checked.has_call else checked.problems)
 
     return _answer_or_error(read, lambda error: BackupCall(script, dump_script, None, error=error))
+
+
+def _ran_since_up(deployment: Deployment) -> bool:
+    """Whether anything has run our dump script but `up`: of each database there is a newer dump than the proof's."""
+    proven = {dump.path for dump in read_note(Path(deployment.shared_directory) / PROVEN).files}
+    names = [database.database for database in deployment.dumped_databases]
+    made = read_records(Path(deployment.dump_records), names).values()
+    return all(record.path and record.path not in proven for record in made)

@@ -33,7 +33,8 @@ SIGNAL = DumpCall("mautrix-signal/contabo", "/opt/matrix/mautrix-bridges/mautrix
 WHATSAPP = DumpCall("mautrix-whatsapp/contabo", "/opt/matrix/mautrix-whatsapp/mautrix-backup.sh", "/srv/dumps")
 TEMPLATE = (Path(backup_script.__file__).parents[2] / "host_programs/backup/bridge_backup.sh").read_text()
 CALL = (
-    "mautrix_status=$?; /opt/matrix/mautrix-bridges/mautrix-backup.sh \"${BACKUP_DIR-}\" || trap 'exit 1' EXIT; "
+    "mautrix_status=$?; [ ! -x /opt/matrix/mautrix-bridges/mautrix-backup.sh ] || "
+    "/opt/matrix/mautrix-bridges/mautrix-backup.sh \"${BACKUP_DIR-}\" >/dev/null || trap 'exit 1' EXIT; "
     '(exit "$mautrix_status") && :'
 )
 ADDED = [
@@ -216,7 +217,19 @@ def test_the_call_goes_in_as_three_lines_before_the_clean_up() -> None:
         backup_script.text_above_call(backup_script.add_call(text, SIGNAL), SIGNAL.owner) == "BACKUP_DIR=x\npg_dump a\n"
     )
     quoted = backup_script.add_call(text, DumpCall("s/t", "/opt/my scripts/dump.sh", "/srv/dumps"))
-    assert "'/opt/my scripts/dump.sh' \"/srv/dumps\" ||" in quoted
+    assert "[ ! -x '/opt/my scripts/dump.sh' ] || '/opt/my scripts/dump.sh' \"/srv/dumps\" >/dev/null ||" in quoted
+
+
+@pytest.mark.parametrize("call", [SIGNAL, replace(SIGNAL, directory=OWN)], ids=["among his", "at the head"])
+def test_a_formatter_does_not_make_our_call_his(call: DumpCall) -> None:
+    """shfmt makes three lines of it. They were taken for the operator's: refused, and left behind by a removal."""
+    text = "#!/bin/bash\nBACKUP_DIR=x\npg_dump a\nfind x\n"
+    done = backup_script.add_call(text, call)
+    (line,) = [line for line in done.split("\n") if line.startswith("mautrix_status=")]
+    formatted = done.replace(line, "\n".join(f"\t{part}" for part in line.split("; ")))
+    assert formatted.count("\n") == done.count("\n") + 2
+    assert backup_script.remove_call(formatted, call.owner) == text
+    assert backup_script.add_call(formatted, call) == done
 
 
 def test_a_script_with_an_exit_trap_of_its_own_keeps_it() -> None:
@@ -232,6 +245,7 @@ def test_a_script_with_an_exit_trap_of_its_own_keeps_it() -> None:
     ("first", "shell"),
     [
         ("#!/bin/bash", "bash"), ("#!/usr/bin/env bash", "bash"), ("#! /bin/sh -eu", "sh"), ("#!/bin/dash", "dash"),
+        ("#!/bin/busybox sh", "sh"), ("#!/usr/bin/env -S bash -eu", "bash"), ("#!/bin/mksh", "mksh"),
         ("#!/usr/bin/env -S bash -e", "bash"), ("#!/usr/bin/env LC_ALL=C zsh", "zsh"), ("", "sh"), ("pg_dump", "sh"),
     ],
 )  # fmt: skip

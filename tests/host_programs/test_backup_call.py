@@ -24,12 +24,13 @@ class Host:
 
     def __init__(self, home: Path) -> None:
         self.home, self.calls = home, home / "calls"
+        self.say = ":"
         self.block = DumpCall("mautrix-signal/contabo", str(home / "our dumps.sh"), "${BACKUP_DIR}")
 
     def run(self, shell: str, text: str, code: int = 0, block: DumpCall | None = None) -> tuple[int, str, str]:
         """Exit status, stdout, and the arguments of our dump script, of `text` with the call in it."""
         dumps = self.home / "our dumps.sh"
-        dumps.write_text(f'#!/bin/sh\necho "$#:$1" >> "{self.calls}"\nexit {code}\n')
+        dumps.write_text(f'#!/bin/sh\necho "$#:$1" >> "{self.calls}"\n{self.say}\nexit {code}\n')
         dumps.chmod(0o755)
         self.calls.unlink(missing_ok=True)
         script = self.home / "pg_backup.sh"
@@ -44,6 +45,27 @@ def host(tmp_path: Path) -> Host:
 
 
 HEADS = ["", "set -eu\n", "set -e\n"]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_where_our_dump_script_is_gone_the_script_runs_as_without_us(host: Host, shell: str, head: str) -> None:
+    """A copy of his script from before a destroy failed every night."""
+    call = replace(host.block, command=str(host.home / "gone.sh"))
+    text = f"{head}BACKUP_DIR=/srv\n: pg_dump\nfind /nowhere 2>/dev/null || echo on\n"
+    assert host.run(shell, text, block=call) == (0, "on\n", "")
+
+
+def test_nothing_of_ours_is_on_the_script_s_stdout(host: Host) -> None:
+    """Another program may read it, and cron sends it by mail."""
+    host.say = "echo a dump"
+    assert host.run("bash", "BACKUP_DIR=/srv\n: pg_dump\necho his\n") == (0, "his\n", "1:/srv\n")
+
+
+def test_extended_globs_that_the_script_switches_on_are_no_error_in_it() -> None:
+    """`bash -n` runs no shopt, so it refused a healthy script."""
+    text = "#!/bin/bash\nshopt -s extglob\npg_dump a\nrm -f /srv/!(*.gz|keep)\n"
+    assert scripts.edit(text, DumpCall("a/b", "/opt/dump.sh", "/srv"))[1] == ""
 
 
 @pytest.mark.parametrize("head", HEADS)

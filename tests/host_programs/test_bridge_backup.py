@@ -181,12 +181,13 @@ def test_the_days_are_the_setting_s(box: Box) -> None:
 
 
 @pytest.mark.parametrize("words", [[""], ["/a", "/b"]])
-def test_without_a_directory_it_says_which_setting_is_wrong(box: Box, words: list[str]) -> None:
+def test_without_a_directory_it_says_how_it_is_called(box: Box, words: list[str]) -> None:
     """The script that calls it has no such variable."""
     done = box.run(*words)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(
-        "no directory for the dumps was given: the setting backupDir should name a variable that the script has set\n"
+        "give it the directory for the dumps: dump.sh DIRECTORY (what calls it should have set the variable in "
+        "backupDir)\n"
     )
 
 

@@ -181,7 +181,7 @@ def test_apply_installs_edits_runs_and_proves_and_remove_leaves_no_trace(box: Bo
 
 def test_what_is_said_names_the_run_the_sizes_and_the_proof(box: Box) -> None:
     said = box.run(INSTALL).stderr
-    assert "pg_backup.sh | Backup created: " in said
+    assert "one run of " in said and "Backup created" not in said, "what his script says is his"
     assert "proven: mautrix_signal: mautrix_signal_" in said and "restores" in said
 
 
@@ -191,10 +191,38 @@ def test_no_secret_that_the_script_prints_is_shown(box: Box) -> None:
         SCRIPT.replace("\nfind", "\necho '+ PGPASSWORD=hunter2-hunter2 restic -r rest:https://u:hunter2@x/'\nfind")
     )
     said = box.run(INSTALL).stderr
-    assert "PGPASSWORD=…" in said and "hunter2" not in said
+    assert "PGPASSWORD" not in said and "hunter2" not in said
     box.write(SCRIPT.replace("\nfind", "\necho '+ PGPASSWORD=hunter2-hunter2'\nexit 3\nfind"))
     said = box.run(INSTALL).stderr
-    assert "its run failed with exit code 3" in said and "hunter2" not in said
+    assert "its run failed with exit code 3" in said and "PGPASSWORD=…" in said and "hunter2" not in said
+
+
+def test_an_earlier_script_keeps_its_call_until_the_new_dumps_are_proven(box: Box) -> None:
+    """It lost the call before anything new was made: with a proof that failed, nothing made dumps at night."""
+    box.config = {"backupDir": str(box.home / "own/dumps"), "proveBackupScript": "false"}
+    before = box.file.read_text()
+    box.good(INSTALL)
+    called, first = box.file.read_text(), box.file
+    box.file = box.home / "scripts/other.sh"
+    box.write(SCRIPT)
+    note = box.note.read_text()
+    assert box.run(INSTALL, fail_dump="mas").returncode == 1
+    assert first.read_text() == called and "added by Pulumi" not in box.file.read_text()
+    assert box.note.read_text() == note
+    box.good(INSTALL)
+    assert first.read_text() == before and "added by Pulumi" in box.file.read_text()
+    assert json.loads(box.note.read_text())["scripts"] == [str(box.file)]
+
+
+def test_a_removal_takes_the_call_out_of_every_script_that_has_it(box: Box) -> None:
+    """A run that was killed between the two scripts leaves the call in both, and the state knows one."""
+    box.config = {"backupDir": str(box.home / "own/dumps"), "proveBackupScript": "false"}
+    before = box.file.read_text()
+    box.good(INSTALL)
+    first, box.file = box.file, box.home / "scripts/other.sh"
+    box.write(SCRIPT)
+    box.good(REMOVE)
+    assert first.read_text() == before and not box.note.exists()
 
 
 def test_a_filter_that_a_shell_quotes_in_its_error_is_not_shown(box: Box) -> None:

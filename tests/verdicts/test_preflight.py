@@ -731,6 +731,13 @@ def test_a_setting_that_changed_is_no_drift(changed: dict[str, str]) -> None:
     assert not [line for line in found.warnings if "no longer holds" in line] and found.changes
 
 
+def test_a_backup_script_that_only_a_shell_can_run_is_told() -> None:
+    """Our proof ran it through its shell, and cron could not."""
+    host = _set("backup_script", replace(healthy().backup_script, executable=False))(healthy())  # type: ignore[type-var]
+    (told,) = [line for line in verdict(host).warnings if "is not executable" in line]
+    assert "`chmod u+x /opt/matrix/scripts/pg_backup.sh`" in told
+
+
 @pytest.mark.parametrize("key", ["database", "role", "container"])
 def test_a_bridge_that_lives_keeps_its_names(key: str) -> None:
     """The old one would be dropped, or left behind, while the new one begins empty."""

@@ -287,7 +287,11 @@ def test_a_docker_that_does_not_answer_is_told_first_and_the_bridges_are_no_less
             f"{SCRIPT}:3: one mark: put it back",
         ),
         ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, STACK, error="no such file: check x")}, 1, f"{SCRIPT}: no such"),
-        ({"backup": BackupCall("", DUMP_SCRIPT, STACK, problems=("/etc/cron.d/x: is missing",))}, 1, "is missing"),
+        (
+            {"backup": BackupCall("", DUMP_SCRIPT, STACK, problems=("/etc/cron.d/x: is missing",), ran=True)},
+            1,
+            "is missing",
+        ),
         ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, None, True)}, 1, f"{DUMP_SCRIPT}: our dump script is not there"),
         ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, "p/x", True)}, 1, f"is not {STACK}'s, but p/x's"),
         ({"backup": BackupCall(SCRIPT, DUMP_SCRIPT, "", True)}, 1, f"is not {STACK}'s, but nobody's"),
@@ -319,8 +323,15 @@ def test_what_somebody_changed_after_up_is_told(changed: dict[str, Any], level: 
 
 def test_no_backup_script_is_no_fault() -> None:
     for schedule, words in (("/etc/cron.d/x", "/etc/cron.d/x runs"), ("", "nothing of ours runs")):
-        report = evaluate_status(stack(backup=BackupCall("", DUMP_SCRIPT, STACK, schedule=schedule)))
+        report = evaluate_status(stack(backup=BackupCall("", DUMP_SCRIPT, STACK, schedule=schedule, ran=True)))
         assert report.level == 0 and f"none of yours: {words} {DUMP_SCRIPT}" in format_status(report)
+
+
+def test_a_host_on_which_nothing_makes_the_dumps_is_not_ok() -> None:
+    """It said OK where neither cron nor systemd was, until the proof's own dumps were old."""
+    ((level, told),) = findings(stack(backup=BackupCall("", DUMP_SCRIPT, STACK, line="0 4 * * * root /x")))
+    assert level == 1 and told.startswith(f"{DUMP_SCRIPT}: nothing on the host runs it at night: ")
+    assert told.endswith("run what this line does: 0 4 * * * root /x")
 
 
 def role(**changed: Any) -> PostgresRights:

@@ -16,7 +16,7 @@ class File:
     """A file of the operator's. `text` is None if it is not UTF-8; `error` is why it cannot be read; `writable`:
     whether it can be replaced in its directory; `foreign`: who else than root can change a program that root runs, as a
     line with its fix ("": nobody); `changed_at`: when it was written (seconds since the epoch); `template`: a file
-    beside it that it may be made from ("": none)."""
+    beside it that it may be made from ("": none); `executable`: whether it can be run by its name alone."""
 
     text: Optional[str] = None
     error: str = ""
@@ -24,6 +24,7 @@ class File:
     foreign: str = ""
     changed_at: float = 0.0
     template: str = ""
+    executable: bool = True
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,10 @@ def describe_owner(uid: int, gid: int, mode: int) -> str:
 
 def _check_shared_directory(facts: HostFacts, deployment: Deployment, again: str) -> Iterator[str]:
     directory = deployment.shared_directory
-    names = {"deployed.json": "`status` knows nothing without it"}
-    if deployment.backup.has_own_directory or deployment.backup.proves_script:  # else the proof's dumps were not kept
-        names[".proven.json"] = "a destroy does not know the dumps of the proof without it"
+    names = {
+        "deployed.json": "`status` knows nothing without it",
+        ".proven.json": "a destroy does not know the dumps of the proof without it",
+    }
     if not facts.directory.entries:
         yield f"{directory}: is empty or missing: if somebody removed it, {again}"
         return

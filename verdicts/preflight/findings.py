@@ -112,6 +112,9 @@ def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[Ob
     if facts.dump_script is None:
         yield f"a new file, {deployment.dump_script} (0700): makes the dumps, in {deployment.backup.directory}"
     yield from describe_new_schedule(facts.schedule, deployment)
+    earlier = facts.recorded.backup.script if facts.recorded else ""
+    if earlier not in ("", deployment.backup.script):
+        yield f"{earlier}: loses the call of our dump script, once the new dumps are proven"
     yield from filter(None, map(describe_change, bridges))
     for name in facts.leaving_containers:
         yield (

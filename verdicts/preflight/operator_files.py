@@ -99,7 +99,11 @@ def check_backup_script_file(facts: HostFacts, deployment: Deployment) -> FileEd
     written = dump_call_of(recorded) if recorded and recorded.backup.script == path else None
     lost = ("the call of our dump script",) if written and not has_call(file.text, written) else ()
     same = written == dump_call_of(deployment) and not is_reapplied(facts, deployment)
-    return FileEdit(path, (*problems, *check.problems), check.warnings, lost, change, same)
+    warnings = check.warnings
+    if not file.executable:
+        words = "is not executable, so a crontab that names it alone fails each night, and our dumps with it"
+        warnings = (*warnings, f"{path}: {words}: `chmod u+x {path}`, unless a shell is named before it there")
+    return FileEdit(path, (*problems, *check.problems), warnings, lost, change, same)
 
 
 def _check_file(path: str, key: str, file: File | None) -> Iterator[str]:

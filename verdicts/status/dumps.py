@@ -49,6 +49,9 @@ def build_backup_row(backup: BackupCall, stack: str) -> Row:
     if not script:
         words = f"none of yours: {backup.schedule or 'nothing of ours'} runs {dump_script}"
         findings += map(warning, backup.problems)
+        if not backup.schedule and not backup.ran:
+            fix = f"have something there run what this line does: {backup.line}"
+            findings.append(warning(f"{dump_script}: nothing on the host runs it at night: {fix}"))
     elif backup.error:
         words = "not known"
         findings.append(warning(f"{script}: {backup.error}: the databases are not dumped at night"))

@@ -67,8 +67,9 @@ class HomeserverEntries:
 class BackupCall:
     """`calls`: whether the operator's `script` ("": there is none) calls our `dump_script`. `problems`: what prevents
     the call, as whole lines. `schedule`: without such a script, the file by which the host runs ours ("": there is
-    none). `dump_script_owner`: the stack that our dump script names, None if the script does not exist;
-    `dump_script_changed`: since `up` wrote it. `error`: why the operator's script cannot be read."""
+    none); `line`: what something else has to run then, and `ran`: whether it did since the last `up`.
+    `dump_script_owner`: the stack that our dump script names, None if the script does not exist; `dump_script_changed`:
+    since `up` wrote it. `error`: why the operator's script cannot be read."""
 
     script: str
     dump_script: str
@@ -76,6 +77,8 @@ class BackupCall:
     calls: bool = False
     problems: tuple[str, ...] = ()
     schedule: str = ""
+    line: str = ""
+    ran: bool = False
     error: str = ""
     dump_script_changed: bool = False
 
