@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
+import marshal
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,10 +53,27 @@ def build_program_file(stack: str) -> ProgramFile:
         sources = [path for package in _PACKAGES for path in sorted((_CHECKOUT / package).rglob("*.py"))]
         texts = {str(path.relative_to(_CHECKOUT)): path.read_bytes() for path in sources}
         for name, text in {"__main__.py": _MAIN, **texts}.items():
-            info = zipfile.ZipInfo(name)  # of 1980
-            info.create_system, info.external_attr = 3, 0o644 << 16
-            file.writestr(info, text)
+            file.writestr(_make_member(name), text)
     return ProgramFile(f"# Programs: written by the Pulumi stack {stack}.\n".encode() + archive.getvalue())
+
+
+def _make_member(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)  # of 1980
+    info.create_system, info.external_attr = 3, 0o644 << 16
+    return info
+
+
+def add_compiled(data: bytes, path: str) -> bytes:
+    """A program file that starts faster: with each module as this Python compiles it, for the file at `path`. Another
+    Python takes the source beside it (zipimport passes over bytecode of another version)."""
+    archive = io.BytesIO(data)
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as file:
+        for name in file.namelist():
+            code, digest = compile(file.read(name), f"{path}/{name}", "exec", dont_inherit=True), bytes(8)
+            # "Unchecked": the file is written as a whole, and nothing changes a source in it.
+            head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + digest
+            file.writestr(_make_member(f"{name}c"), head + marshal.dumps(code))
+    return archive.getvalue()
 
 
 def running_file() -> bytes:

@@ -22,13 +22,14 @@ class Programs:
 
 
 def install_programs(arguments: Programs) -> Programs:
-    """Claim the stack's directory, and copy the running file into it. Files of earlier versions stay: steps in Pulumi's
-    state may need them. A link leads a person to the newest file. ScriptError if the directory is somebody else's."""
+    """Claim the stack's directory, and copy the running file into it, with its modules compiled. Files of earlier
+    versions stay: steps in Pulumi's state may need them. A link leads a person to the newest file. ScriptError if the
+    directory is somebody else's."""
     data, path = program_file.running_file(), Path(arguments.path)
     actual = hashlib.sha256(data).hexdigest()
     if actual != arguments.sha256:
         raise ScriptError(f"{path}: its SHA-256 should be {arguments.sha256}, and is {actual}: run this again")
     directory.claim_directory(arguments.claim)
-    safe_files.write_file(path, data, mode=0o700)
+    safe_files.write_file(path, program_file.add_compiled(data, str(path)), mode=0o700)
     safe_files.make_link(path.with_name(directory.NEWEST), path.name)
     return arguments

@@ -9,7 +9,9 @@ user. It is checked on its way, and with such a command nothing of it is restore
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +27,7 @@ from host_programs.docker import stream_to_docker
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import dumps, psql
 
+WORKERS = 2  # dumps that are restored as a proof at a time
 # pg_dump's options for an archive: any role can restore it. The archive is compressed as a whole.
 ARCHIVED = ("--format=custom", "--compress=0", "--no-owner", "--no-privileges")
 # Run by the role in its database: the database itself and the schema public, which is not the role's, stay.
@@ -71,8 +74,15 @@ def name_scratch_database(database: str) -> str:
 
 
 def prove_restores(server: Postgres, stack: str, paths: Mapping[Database, Path]) -> None:
-    """Restore each bridge's plain dump into a scratch database, and roll it back. ScriptError unless each can be
-    restored."""
+    """Restore each bridge's plain dump into a scratch database, and roll it back, some side by side. ScriptError unless
+    each can be restored."""
+    parts = [dict(itertools.islice(paths.items(), first, None, WORKERS)) for first in range(min(WORKERS, len(paths)))]
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        for part in [pool.submit(_prove_one_by_one, server, stack, part) for part in parts]:
+            part.result()
+
+
+def _prove_one_by_one(server: Postgres, stack: str, paths: Mapping[Database, Path]) -> None:
     with _scratch_database(server, stack, next(iter(paths))) as scratch:
         for database, path in paths.items():
             own = replace(scratch, role=database.role)

@@ -6,9 +6,12 @@ Run as Pulumi runs it: the file in the project copies itself to the host, and th
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
 import os
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +32,8 @@ from tests.host_programs.steps import PYTHON
 __all__ = ["postgres"]
 
 BUILT = build_program_file(STACK)
+with zipfile.ZipFile(io.BytesIO(BUILT.data)) as _file:
+    SOURCES = {name: _file.read(name) for name in _file.namelist()}
 INSTALL, CLEANUP = "programs install", "stack cleanup"
 
 
@@ -59,6 +64,14 @@ class Host:
             check=False,
         )  # fmt: skip
 
+    def read_sources(self) -> dict[str, bytes]:
+        """What is installed, but the bytecode, which is there for each module."""
+        with zipfile.ZipFile(self.path) as file:
+            members = {name: file.read(name) for name in file.namelist()}
+        sources = {name: content for name, content in members.items() if name.endswith(".py")}
+        assert members.keys() == {*sources, *(f"{name}c" for name in sources)}
+        return sources
+
     def install(self) -> None:
         done = self.run(INSTALL)
         assert (done.returncode, done.stderr) == (0, "")
@@ -72,12 +85,33 @@ def host(tmp_path: Path, postgres: Postgres) -> Iterator[Host]:
 
 def test_the_program_file_is_copied_into_the_stack_s_own_directory_and_is_root_s_alone(host: Host) -> None:
     host.install()
-    assert host.path.read_bytes() == BUILT.data
+    assert host.read_sources() == SOURCES
     status = host.path.stat()
     assert (status.st_mode & 0o777, status.st_uid) == (0o700, os.geteuid())
     assert (host.shared / CLAIM).read_text() == f"{STACK}\n"
     assert sorted(path.name for path in host.shared.iterdir()) == [CLAIM, BUILT.name, "mautrix-host.pyz"]
     assert (host.shared / "mautrix-host.pyz").readlink() == Path(BUILT.name), "for a person"
+
+
+def test_a_step_runs_compiled_and_from_the_source_where_the_host_s_python_is_another_by_then(host: Host) -> None:
+    """Each step compiled some forty modules anew. After an upgrade of Python the bytecode is of another version."""
+    host.install()
+    told = "import sys; sys.path.insert(0, sys.argv[1]); from host_programs import dispatch as d; print(d.__file__)"
+
+    def find_code() -> str:
+        done = subprocess.run([*PYTHON, "-c", told, host.path], capture_output=True, text=True, cwd="/", check=False)
+        return f"{done.stdout}{done.stderr}".strip()
+
+    assert find_code() == f"{host.path}/host_programs/dispatch.pyc"
+    other = bytes([importlib.util.MAGIC_NUMBER[0] ^ 1]) + importlib.util.MAGIC_NUMBER[1:]
+    data = host.path.read_bytes()
+    assert data.count(importlib.util.MAGIC_NUMBER) > 40
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(host.path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, other + content[4:] if name.endswith(".pyc") else content)
+    assert find_code() == f"{host.path}/host_programs/dispatch.py"
 
 
 def test_it_is_copied_through_a_connection_too(host: Host) -> None:
@@ -88,7 +122,7 @@ def test_it_is_copied_through_a_connection_too(host: Host) -> None:
         capture_output=True, env=host.server.environment(), cwd="/", timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
-    assert host.path.read_bytes() == BUILT.data
+    assert host.read_sources() == SOURCES
 
 
 @pytest.mark.parametrize("found", ["the same", "cut", "longer"])
@@ -98,7 +132,7 @@ def test_a_file_in_its_place_is_replaced_by_the_whole_one(host: Host, found: str
         host.path.write_bytes(BUILT.data[:5000] if found == "cut" else BUILT.data + b"more")
     host.path.chmod(0o755)
     host.install()
-    assert host.path.read_bytes() == BUILT.data and host.path.stat().st_mode & 0o777 == 0o700
+    assert host.read_sources() == SOURCES and host.path.stat().st_mode & 0o777 == 0o700
     assert len([*host.shared.iterdir()]) == 3
 
 
@@ -185,5 +219,5 @@ def test_a_destroy_that_stops_can_be_run_again(host: Host) -> None:
     done = host.run(CLEANUP, host.path, STUB_STATUS="exited")
     assert (done.returncode, done.stdout) == (1, "")
     assert "matrix-postgres: is exited: the role mautrix_signal and the database mautrix_signal cannot" in done.stderr
-    assert host.path.read_bytes() == BUILT.data
+    assert host.read_sources() == SOURCES
     assert host.run(CLEANUP, host.path).returncode == 0 and not host.shared.exists()

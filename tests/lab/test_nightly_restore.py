@@ -76,7 +76,7 @@ def test_a_lost_database_comes_back_beside_a_stack_that_lives(deployed: Lab, sha
     lab.write_config({"restore": str(dump)}, reapply=1)
     said = told(lab.pulumi("preview").stdout)
     assert "database mautrix_signal: is missing: if somebody removed it" in said
-    assert f"put it back, with the content of {dump}" in said
+    assert f"this `pulumi up` puts it back (reapply is 1), with the content of {dump}" in said
     said = told(lab.pulumi(*UP).stdout)
     assert f"restored: {dump.name} into mautrix_signal" in said
     assert (same(lab), ping(lab), lab.psql(SEEN, "mautrix_signal")) == (before, 200, "last night")
