@@ -5,8 +5,9 @@ Each bad value is one line: the key, the value, and what it should be. A secret'
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -24,7 +25,9 @@ def read() -> Settings:
     import pulumi
 
     config = pulumi.Config()
-    texts = {key_of(field.name): config.get(key_of(field.name)) for field in fields(Settings)}
+    stored = (key.partition(":") for key in pulumi.runtime.get_config_env())
+    keys = [*map(key_of, _names()), *(key for namespace, _, key in stored if namespace == config.name)]
+    texts = {key: config.get(key) for key in keys}
     secret = {key for key in texts if pulumi.runtime.is_config_secret(config.full_key(key))}
     try:
         settings = parse(texts, secret)
@@ -42,9 +45,14 @@ def parse(texts: Mapping[str, str | None], secret: Collection[str] = ()) -> Sett
     """Settings from config values by key, as Pulumi keeps them: text, lists and mappings as JSON; `secret` are the keys
     that were set with --secret.
 
-    Raises BadSettings with a line for each key that is missing or bad.
+    Raises BadSettings with a line for each key that is missing, bad, or no setting.
     """
     parsed, problems = _check_fields(Settings, texts, secret)
+    known = [*map(key_of, _names())]
+    for key in texts.keys() - {*known}:
+        near = [name for name in known if name.lower() == key.lower()] or difflib.get_close_matches(key, known, 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        problems.append(f"{key}: no such setting: {meant}`pulumi config rm {key}`; docs/settings.md has all of them")
     for field in fields(Settings):
         key = key_of(field.name)
         if texts.get(key) == "" and field.metadata["empty"]:
@@ -63,6 +71,10 @@ def parse(texts: Mapping[str, str | None], secret: Collection[str] = ()) -> Sett
     if problems:
         raise BadSettings("\n".join(problems))
     return Settings(**parsed, bridges=tuple(bridges))
+
+
+def _names() -> Iterator[str]:
+    return (field.name for field in fields(Settings))
 
 
 def _parse_entry(

@@ -279,6 +279,18 @@ def test_the_port_for_postgres_is_a_stack_s_own_and_no_outgoing_connection_s(sta
     assert parse({**defaults(), "host": "ssh://h", "postgresLocalPort": "1234"}).local_port(stack) == 1234
 
 
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("backupdir", "did you mean backupDir? "), ("doublePuppetId", "did you mean doublepuppetId? "), ("xyzzy", "")],
+)
+def test_a_key_that_is_no_setting_is_refused_beside_the_rest(key: str, near: str) -> None:
+    """A misspelt one was taken, and did nothing."""
+    with pytest.raises(BadSettings) as bad:
+        parse({**defaults(), key: "hunter2", "backupDays": "none"})
+    line = f"{key}: no such setting: {near}`pulumi config rm {key}`; docs/settings.md has all of them"
+    assert line in str(bad.value).split("\n") and "backupDays: " in str(bad.value) and "hunter2" not in str(bad.value)
+
+
 def test_all_bad_values_are_reported_together() -> None:
     assert len(lines(domain="a b", bridges='[{"port": "x"}, {"kind": "y"}]', keepImage="maybe")) == 4
 
