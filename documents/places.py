@@ -67,6 +67,11 @@ class Database:
     role: str
 
     @property
+    def scratch(self) -> str:
+        """The database that dumps are restored into as a proof."""
+        return f"{self.database[:49]}_restore_check"
+
+    @property
     def names(self) -> tuple[str, str]:
         """Both as an error names them, and as the claim of the bridge's directory does."""
         return f"role {self.role}", f"database {self.database}"

@@ -14,6 +14,7 @@ import os
 import re
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -276,9 +277,11 @@ def read_manifest(path: Path) -> Manifest:
         raise ScriptError(f"{path}: damaged, or no archive of a bridge: {error}") from error
 
 
-def list_archives(directory: str, bridge: str, owner: Optional[str] = None) -> Iterator[tuple[Path, Manifest]]:
+def list_archives(
+    directory: str, bridge: str, owner: Optional[str] = None, strict: bool = False
+) -> Iterator[tuple[Path, Manifest]]:
     """A bridge's archives in a directory, those of one deployment or all, the newest first by the timestamp in the
-    name. An unreadable one is left out, with a note."""
+    name. An unreadable one is left out, with a note; if `strict`, it is a ScriptError."""
     psql.check_name("bridge", bridge)
     for name in reversed(safe_files.list_directory(Path(directory), foreign=True)):
         if not re.fullmatch(rf"{re.escape(bridge)}-{_STAMP.pattern}\.tar\.gz", name):
@@ -287,6 +290,8 @@ def list_archives(directory: str, bridge: str, owner: Optional[str] = None) -> I
         try:
             manifest = read_manifest(path)
         except ScriptError as error:
+            if strict:
+                raise
             say(f"note: {error}")
             continue
         if owner in (None, manifest.archive_owner):
@@ -294,8 +299,18 @@ def list_archives(directory: str, bridge: str, owner: Optional[str] = None) -> I
 
 
 def is_key_archived(directory: str, bridge: str, key: str) -> bool:
-    """Whether an archive of the bridge, of any deployment, holds the pickle key of this fingerprint."""
-    return any(manifest.key == key for _, manifest in list_archives(directory, bridge))
+    """Whether an archive of the bridge, of any deployment, is whole and holds the pickle key of this fingerprint."""
+    return any(manifest.key == key and is_whole(path) for path, manifest in list_archives(directory, bridge))
+
+
+def is_whole(path: Path) -> bool:
+    """Whether an archive is there, and all of it is as it was written. If not, why is told."""
+    try:
+        with open_archive(path):
+            return True
+    except ScriptError as error:
+        say(f"note: {error}")
+        return False
 
 
 def list_earlier_archives(directory: str, bridge: str, owner: str) -> Iterator[tuple[Path, Manifest]]:
@@ -323,7 +338,7 @@ def open_member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     return stream
 
 
-_UNREADABLE = (tarfile.TarError, EOFError, OSError, KeyError, WireError, ValueError)
+_UNREADABLE = (tarfile.TarError, zlib.error, EOFError, OSError, KeyError, WireError, ValueError)
 
 
 def _parse_manifest(path: Path, tar: tarfile.TarFile) -> Manifest:

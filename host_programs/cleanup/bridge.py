@@ -21,9 +21,9 @@ from host_programs.files import directory
 from host_programs.files.directory import ClaimedDirectory
 from host_programs.messages import ScriptError, say
 from host_programs.postgres import isolation, measure
-from host_programs.postgres.dump_restore import name_scratch_database
 from host_programs.postgres.psql import quote_identifier, run_as_superuser
 from host_programs.postgres.renewal import renew_database
+from host_programs.status.deployed import read_deployment
 from host_programs.synapse.registration_files import remove_registrations
 
 
@@ -63,12 +63,21 @@ def claim_directory(arguments: BridgeParts) -> ClaimedDirectory:
 
 def renew_bridge(arguments: BridgeParts) -> ClaimedDirectory:
     """`claim_directory` once more; and role and database, if somebody removed or changed them since: the provider
-    believes its state, in which they are there. A config of ours that names them shows that they were."""
+    believes its state, in which they are there. A config of ours that names them shows that they were, or the record of
+    the last `up`."""
     claim_directory(arguments)
     configs = map(directory.read_config, directory.list_configs(Path(arguments.directory.path)))
-    if any(names_database(config, arguments.database) for config in configs):
+    if any(names_database(config, arguments.database) for config in configs) or _is_recorded(arguments):
         renew_database(arguments.postgres, arguments.stack, arguments.database, arguments.container)
     return arguments.directory
+
+
+def _is_recorded(arguments: BridgeParts) -> bool:
+    try:
+        recorded = read_deployment(Path(arguments.directory.shared) / directory.DEPLOYED)
+    except ScriptError:
+        return False
+    return recorded.stack == arguments.stack and arguments.database in recorded.databases
 
 
 def cleanup_bridge(arguments: BridgeParts) -> None:
@@ -119,7 +128,7 @@ def _remove_database(arguments: BridgeParts) -> bool:
     if parse_owner_comment(by_role.get(place.role)).get("public"):
         isolation.give_public_back(isolation.Isolation(stack, server, (place,), arguments.isolated))
     gone = drop_database(server, stack, by_database, place.database, database in claimed)
-    drop_database(server, stack, by_database, name_scratch_database(place.database))
+    drop_database(server, stack, by_database, place.scratch)
     if place.role in by_role:
         _drop_role(server, stack, by_role[place.role], place.role, role in claimed and gone)
     was_there = place.database in by_database
@@ -128,7 +137,7 @@ def _remove_database(arguments: BridgeParts) -> bool:
 
 def drop_database(server: Postgres, stack: str, comments: Mapping[str, str], name: str, claimed: bool = False) -> bool:
     """Drop the database, whoever is connected, if it is the stack's; whether it is not there any more. `claimed`: as of
-    `explain_other_owner`. ScriptError if it has content that was never archived."""
+    `explain_other_owner`. ScriptError if it has content that no whole archive holds."""
     if name not in comments:
         return True
     reason = explain_other_owner(comments[name], stack, claimed)
@@ -136,10 +145,13 @@ def drop_database(server: Postgres, stack: str, comments: Mapping[str, str], nam
         say(f"warning: database {name} stays: it {reason}")
         return False
     note = parse_owner_comment(comments[name])
-    needed = not note.get("archived") and not note.get("scratch")
-    if needed and measure.count_objects(server.container, server.superuser, name):
+    archive = str(note.get("archived", ""))
+    is_needed = not note.get("scratch") and not (archive and archives.is_whole(Path(archive)))
+    if is_needed and measure.count_objects(server.container, server.superuser, name):
+        reason = f"its archive {archive} is gone or damaged" if archive else "was never archived"
+        fix = f"put {archive} back, and run this again; or " if archive else ""
         raise ScriptError(
-            f"database {name}: was never archived, so it stays, and all that is left with it: `pulumi up` and then "
+            f"database {name}: {reason}, so it stays, and all that is left with it: {fix}`pulumi up` and then "
             "`pulumi destroy` archive it"
         )
     run_as_superuser(server, f"drop database if exists {quote_identifier(name)} with (force);")

@@ -34,6 +34,7 @@ def read_bridge(
     directory, own = Path(place.directory), read_directory(place.directory)
     container = containers.get(place.container)
     config = find_path_on_host(container, CONFIG_PATH) if container else None
+    is_done = recorded is not None and recorded.archive.go_back == archive.go_back
     # Without its image, the step that writes the config asks the bridge.
     refused = find_refused_settings(SettingsQuestion.of(deployment, place.image)) if has_image else ()
     return BridgeFacts(
@@ -48,8 +49,8 @@ def read_bridge(
         ready_mark=read_text(directory / READY),
         config_refused=refused,
         archive_dir=read_directory(archive.directory, makes_parents=True),
-        restoring=find_source(deployment),
-        going_back=_read_source(deployment, archive.go_back) if archive.go_back else None,
+        restoring=find_source(deployment, is_new=recorded is None),
+        going_back=_read_source(deployment, archive.go_back, is_new=not is_done) if archive.go_back else None,
         archives={
             manifest.image: SourceFacts(str(path), manifest)
             for path, manifest in reversed([*_list_archives(deployment)])
@@ -71,20 +72,28 @@ def _find_earlier_archives(deployment: BridgeDeployment, recorded: BridgeDeploym
     return earlier if is_left else ""
 
 
-def find_source(deployment: BridgeDeployment) -> Optional[SourceFacts]:
+def find_source(deployment: BridgeDeployment, is_new: bool = True) -> Optional[SourceFacts]:
     """The archive or nightly dump that the setting `restore` names, None if it names none; `latest` is the newest
-    archive of this stack, this domain and this bridge."""
+    archive of this stack, this domain and this bridge. `is_new`: no `up` has used it yet, so an archive is read to its
+    end, and one that cannot be read is not passed over for an older one."""
     wanted = deployment.archive.restore
     if wanted != "latest":
-        return None if wanted == NO_ARCHIVE else _read_source(deployment, wanted)
-    for path, manifest in _list_archives(deployment):
-        return SourceFacts(str(path), manifest)
-    return SourceFacts(error=f"{deployment.archive.directory}: holds no archive of {deployment.archive_owner}")
+        return None if wanted == NO_ARCHIVE else _read_source(deployment, wanted, is_new)
+    directory, bridge = deployment.archive.directory, deployment.bridge.name
+    try:
+        for path, _ in archives.list_archives(directory, bridge, deployment.archive_owner, strict=is_new):
+            return _read_source(deployment, str(path), is_new)
+    except ScriptError as error:
+        return SourceFacts(error=f"{error}; `latest` takes no older one in its place")
+    return SourceFacts(error=f"{directory}: holds no archive of {deployment.archive_owner}")
 
 
-def _read_source(deployment: BridgeDeployment, path: str) -> SourceFacts:
+def _read_source(deployment: BridgeDeployment, path: str, is_new: bool) -> SourceFacts:
     database, mark = deployment.place.database.database, deployment.shared_name
     try:
+        if not is_nightly_dump(path) and is_new:
+            with archives.open_archive(Path(path)) as (_, manifest):
+                return SourceFacts(path, manifest)
         if not is_nightly_dump(path):
             return SourceFacts(path, archives.read_manifest(Path(path)))
         if not is_dump_of(Path(path).name, database, mark):

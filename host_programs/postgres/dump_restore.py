@@ -68,11 +68,6 @@ def try_restore(server: Postgres, stack: str, database: Database, dump: Dump, *q
         return psql.run_sessions(server.container, *statements)
 
 
-def name_scratch_database(database: str) -> str:
-    """The database that dumps are restored into as a proof; `database`: the first bridge's."""
-    return f"{database[:49]}_restore_check"
-
-
 def prove_restores(server: Postgres, stack: str, paths: Mapping[Database, Path]) -> None:
     """Restore each bridge's plain dump into a scratch database, and roll it back, some side by side. ScriptError unless
     each can be restored."""
@@ -116,7 +111,7 @@ def _require_success(database: Database, error: str) -> None:
 def _scratch_database(server: Postgres, stack: str, database: Database) -> Iterator[Database]:
     """An empty database that belongs to the role of `database` and lets nobody else in. It is dropped whatever
     happens. ScriptError if there is one of that name that is not ours."""
-    scratch = psql.check_name("database", name_scratch_database(database.database))
+    scratch = psql.check_name("database", database.scratch)
     quoted, comment = psql.quote_identifier(scratch), owner_comment(stack, scratch=True)
     drop = f"SET client_min_messages = warning;\nDROP DATABASE IF EXISTS {quoted} WITH (FORCE);\n"
     # To make or drop a database waits for a checkpoint: run_sql gives it 600 s, run_as_superuser would give 120.

@@ -76,6 +76,7 @@ class Box:
 def box(tmp_path: Path, bridge_database: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
     for key, value in bridge_database.environment().items():
         monkeypatch.setenv(key, value)
+    monkeypatch.setattr(archives, "is_whole", lambda path: not str(path).startswith("/damaged"))
     yield Box(tmp_path, bridge_database)
 
 
@@ -129,6 +130,14 @@ def test_the_images_that_up_pulled_go_unless_they_are_kept_and_no_other(
     assert gone == ["the directory"]
     cleanup_bridge(replace(box.arguments, image="signal:c"))
     assert gone[1:] == ["the directory", "signal:a", "signal:c"], "once, and before an image that may not go"
+
+
+def test_a_database_is_not_dropped_for_an_archive_that_is_damaged_by_now(box: Box) -> None:
+    """Its comment alone said that it was archived."""
+    box.comments(owner_comment(STACK, began="none", archived="/damaged.tar.gz"), owner_comment(STACK, public={}))
+    with pytest.raises(ScriptError, match=r"database mautrix_signal: its archive /damaged.tar.gz is gone or damaged"):
+        cleanup_bridge(box.arguments)
+    assert box.server.sql("select count(*) from pg_database where datname = 'mautrix_signal';") == ["1"]
 
 
 def test_messages_that_were_never_archived_are_not_dropped(box: Box) -> None:

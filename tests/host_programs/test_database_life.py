@@ -801,6 +801,24 @@ def test_latest_is_the_newest_of_this_stack_and_domain(box: Box) -> None:
     assert find_source(deployment()) is None
 
 
+def test_latest_is_not_an_older_archive_where_the_newest_is_damaged(box: Box) -> None:
+    """The older one came back without a word, and what came after it was lost."""
+    for stamp in ("20260101T000000Z", "20260102T000000Z"):
+        box.good(ARCHIVE, timestamp=stamp, stack=STACK, domain="echo6.co")
+    plan = deployment({"archiveDir": str(box.directory), "restore": "latest"})
+    newest = box.directory / "mautrix-signal-20260102T000000Z.tar.gz"
+    whole_one = newest.read_bytes()
+    middle = len(whole_one) // 2
+    for damaged in (whole_one[:middle], b"", whole_one[:middle] + bytes(40) + whole_one[middle + 40 :]):
+        newest.write_bytes(damaged)
+        found = find_source(plan)
+        assert found is not None and found.manifest is None and str(newest) in found.error
+        assert not archives.is_whole(newest)
+    newest.write_bytes(whole_one)
+    found = find_source(plan)
+    assert found is not None and found.path == str(newest) and archives.is_whole(newest)
+
+
 # before the container goes ----------------------------------------------------------------------------------------
 
 

@@ -731,6 +731,20 @@ def test_a_setting_that_changed_is_no_drift(changed: dict[str, str]) -> None:
     assert not [line for line in found.warnings if "no longer holds" in line] and found.changes
 
 
+@pytest.mark.parametrize(("comment", "told"), [("", 1), (owner_comment("p/other"), 1), (owner_comment(STACK), 0)])
+def test_somebody_else_s_database_under_the_name_for_the_proof_is_refused(comment: str, told: int) -> None:
+    """It was found in the step, with the bridge stopped for its archive."""
+    problems = verdict(_add("postgres.databases", {"mautrix_signal_restore_check": comment})(deployed())).problems
+    assert len([line for line in problems if "mautrix_signal_restore_check: is not this stack's" in line]) == told
+
+
+def test_a_database_of_ours_that_no_bridge_has_is_told() -> None:
+    orphan = {"mautrix_slack": owner_comment(STACK, began="none"), "x": owner_comment("p/other"), "y": ""}
+    found = verdict(_add("postgres.databases", orphan)(deployed()))
+    (told,) = [line for line in found.warnings if "no bridge of the settings has it" in line]
+    assert told.startswith("database mautrix_slack: ") and found.problems == ()
+
+
 def test_a_backup_script_that_only_a_shell_can_run_is_told() -> None:
     """Our proof ran it through its shell, and cron could not."""
     host = _set("backup_script", replace(healthy().backup_script, executable=False))(healthy())  # type: ignore[type-var]

@@ -96,7 +96,8 @@ def _find_bridge_drift(bridge: ObservedBridge, again: str) -> Iterator[Drift]:
     deployment, facts, key = bridge.deployment, bridge.facts, bridge.deployment.key
     place, container = deployment.place, facts.container
     source = bridge.pending_source
-    content = f", with the content of {source.path}" if source and source.path else ", empty"
+    lost = f", empty: set {bridge.setting}.restore first, to an archive or a nightly dump of it"
+    content = f", with the content of {source.path}" if source and source.path else lost
     for thing, owned, loss in zip(place.database.names, (bridge.role, bridge.database), ("", content), strict=True):
         if not owned.exists and not bridge.postgres.error:
             text = f"{thing}: is missing: if somebody removed it, {again}{loss}"

@@ -20,7 +20,7 @@ from verdicts.preflight.drift import Drift, find_drift
 from verdicts.preflight.keys import LivingKey, find_living_key
 from verdicts.preflight.observed import ObservedBridge
 from verdicts.preflight.operator_files import check_backup_script_file, check_homeserver_file
-from verdicts.preflight.postgres import check_postgres, find_full_connections
+from verdicts.preflight.postgres import check_postgres, find_full_connections, find_orphans
 from verdicts.preflight.registrations import check_own_registrations, check_registrations
 from verdicts.preflight.stack import check_containers, check_host, check_own_files, check_renames
 from verdicts.preflight.synapse import check_synapse, find_old_events
@@ -90,6 +90,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *find_left_archives(facts, deployment),
             *find_old_events(facts, deployment),
             *find_full_connections(facts, deployment),
+            *find_orphans(facts, deployment),
             *(line for line, certain in disks if not certain),
             *(line for edit in edits for line in edit.warnings),
             *find_missing_scheduler(facts.schedule, deployment),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from documents.bridge.config import MAX_CONNECTIONS
+from documents.marks import parse_owner_comment
 from documents.places import Deployment
 from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
@@ -31,6 +32,23 @@ def find_full_connections(facts: HostFacts, deployment: Deployment) -> Iterator[
         )
 
 
+def _is_ours(comment: str, deployment: Deployment) -> bool:
+    return parse_owner_comment(comment).get("stack") == deployment.stack
+
+
+def find_orphans(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
+    """Databases of this stack that none of its bridges has, nor one that leaves in this run."""
+    known = {database.database for database in deployment.databases}
+    known |= {database.database for database in facts.recorded.databases} if facts.recorded else set()
+    for name, comment in sorted(facts.postgres.databases.items()):
+        if name not in known and _is_ours(comment, deployment) and not parse_owner_comment(comment).get("scratch"):
+            yield (
+                f"database {name}: this stack made it, and no bridge of the settings has it: nothing dumps it, and a "
+                f"destroy stops at it: a bridge with database {name} takes it up; take that from the list again, and "
+                "it is archived and removed"
+            )
+
+
 def check_postgres(facts: HostFacts, settings: Settings, deployment: Deployment) -> Iterator[str]:
     if facts.postgres_container is None or not facts.postgres_container.running:
         return
@@ -54,6 +72,13 @@ def check_postgres(facts: HostFacts, settings: Settings, deployment: Deployment)
         yield f"postgresPassword: {source} not {superuser}'s password over the network: {answer}: {fix}"
     if postgres.admin_exists is False:
         yield f"adminUser: Synapse has no user {settings.admin_user!r}: correct it, or let that user log in once"
+    for bridge in deployment.bridges:
+        scratch = bridge.place.database.scratch
+        if scratch in postgres.databases and not _is_ours(postgres.databases[scratch], deployment):
+            yield (
+                f"database {scratch}: is not this stack's, and proofs restore the dumps of {bridge.setting} into one "
+                "of that name: look whose it is, and rename it"
+            )
     needed = [("synapseDatabase", settings.synapse_database)]
     needed += [("masDatabase", settings.mas_database)] if settings.has_mas else []
     for key, name in [*needed, *(("isolatedDatabases", name) for name in settings.isolated)]:
