@@ -17,8 +17,25 @@ from documents.refusal import Problem, Refused
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
 _ASSIGNED = re.compile(r"^\s*(?:(?:export|readonly|local|declare)\s+)?([A-Za-z_]\w*)=(.*/.*)$", re.MULTILINE)
-_BY_NUMBER = re.compile(r"\b(?:ls|find|stat|sort)\b.*\|.*\b(?:head|tail|sed|awk)\b|\bls\b.*\|.*\bwc\b")
-_TAKES = re.compile(r"\brm\b|\bxargs\b|=[\"']?(?:\$\(|`)|\b(?:while|until|for|cp|mv)\b|-delete\b")
+# Whatever may take files by their number or order; rather one too many: the way out is one setting.
+_BY_NUMBER = re.compile(
+    r"""\b(?:ls|find|stat|sort|printf|echo)\b.*\|.*\b(?:head|tail|sed|awk|sort)\b|\bls\b.*\|.*\bwc\b"""
+    r"""|\bls\b(?:\s+-\S+)*\s+-\w*[tSvXU]\w*\b|\b(?:mapfile|readarray|logrotate|savelog)\b|-printf\b|\[[@*]\]:"""
+    r"""|\bstat\b.*%[WYZwyz]|\(\.?[oO][mnac]|\bmv\b.*\.\d+\s.*\.\d+\b|=\([^)]*\*"""
+)
+_TAKES = re.compile(
+    r"""\b(?:rm|xargs|unlink|shred|mapfile|readarray|logrotate|savelog|tee|while|until|for|cp|mv|scp|rsync)\b"""
+    r"""|=[\"']?(?:\$\(|`)|=\(|-delete\b|>\s*(?!/dev/|&)\S"""
+)
+_CLEANS = re.compile(
+    r"""\bfind\b.*(?:-delete\b|-exec\s+(?:rm|unlink)\b|\|.*\b(?:rm|unlink)\b)|\b(?:tmpwatch|tmpreaper)\b"""
+    r"""|\brsync\b.*\s--del\w*|\brm\s+(?:-\S+\s+)*-\w*[rR]"""
+)
+_LITERAL = re.compile(
+    r"""^\s*(?:(?:export|readonly|local|declare)\s+)?([A-Za-z_]\w*)=["']?(/[\w./-]+)["']?\s*(?:[;#].*)?$""",
+    re.MULTILINE,
+)
+_PATH = re.compile(r"""(?<![\w./}$-])/[\w.+-]+(?:/[\w.*+-]*)*""")
 _PACKS = re.compile(r"\b(?:tar|zip|7z[ar]?|mksquashfs)\b")
 _REMOVES = re.compile(r"\brm\s+-\w*[rR]")
 
@@ -44,6 +61,7 @@ def check_backup_script(text: str, deployment: Deployment) -> BackupScriptCheck:
         add_call(text, call)
     except Refused as refused:
         problems += refused.problems
+    problems += _check_removals([*list_commands(text)], deployment)
     warnings = [*_describe_proof(text)] if plan.proves_script else []
     if plan.has_own_directory:
         warnings += _check_beside(text, deployment)
@@ -92,6 +110,56 @@ def _check_beside(text: str, deployment: Deployment) -> Iterator[str]:
     if not any(re.search(rf"(?<![\w./-]){re.escape(path)}/?(?![\w./-])", code) for path in above):
         kept = f"{plan.directory} is not among what it sends, so our dumps stay on this host alone: add that path"
         yield from [*_describe_each_tool(text, UPLOAD, f"uploads ({{word}}), and {kept}")][:1]
+
+
+def _check_removals(commands: list[tuple[int, str]], deployment: Deployment) -> Iterator[Problem]:
+    """A clean-up of a directory above ours: an archive may be the only copy of a bridge that was removed."""
+    plan, dumped = deployment.backup, [database.database for database in deployment.dumped_databases]
+    kept = {
+        f"{bridge.setting}.archiveDir": (bridge.archive.directory, [f"{bridge.bridge.name}-20260131T235959Z.tar.gz"])
+        for bridge in deployment.bridges
+    }
+    if plan.has_own_directory:
+        dumps = [name_dump(name, deployment.shared_name, "20260131T235959Z") + plan.suffix for name in dumped]
+        kept["backupDir"] = (plan.directory, dumps)
+    values = dict(_LITERAL.findall("\n".join(line for _, line in commands)))
+    for number, line in commands:
+        if not _CLEANS.search(line):
+            continue
+        line = re.sub(r"\$\{?(\w+)\}?", lambda name: values.get(name[1], name[0]), line)
+        reached = {
+            directory: key
+            for key, (directory, names) in kept.items()
+            if _reaches(line.replace('"', "").replace("'", ""), directory, names)
+        }
+        for directory, key in reached.items():
+            fix = f"leave that out there (find: `-path {directory} -prune -o`), or set {key} to a directory elsewhere"
+            yield Problem(number, f"removes files below a directory in which ours are ({directory})", fix)
+
+
+def _reaches(line: str, directory: str, names: list[str]) -> bool:
+    """Whether a clean-up takes files of these names in the directory."""
+    spared = re.findall(r"(?:-path\s+|--exclude[= ])(\S+)", line)
+    if any(fnmatch.fnmatchcase(name, glob) for glob in spared for name in (directory, f"{directory}/{names[0]}")):
+        return False
+    ours = PurePosixPath(directory)
+    above = [path for path in map(PurePosixPath, _PATH.findall(line)) if _is_above(path, ours)]
+    if not above:
+        return False
+    depth = re.search(r"-maxdepth\s+(\d+)", line)
+    nearest = max(len([part for part in path.parts if "*" not in part]) for path in above)
+    if depth and int(depth[1]) < len(ours.parts) + 1 - nearest:
+        return False
+    globs = re.findall(r"-i?name\s+(\S+)", line)
+    return not globs or any(fnmatch.fnmatchcase(name, glob) for name in (*names, ours.name) for glob in globs)
+
+
+def _is_above(path: PurePosixPath, ours: PurePosixPath) -> bool:
+    """Whether a path, whose last part may be a pattern, holds or is a directory of ours."""
+    fixed = path.parent if "*" in path.name else path
+    if "*" in path.name and fixed in ours.parents:
+        return fnmatch.fnmatchcase(ours.parts[len(fixed.parts)], path.name)
+    return fixed == ours or fixed in ours.parents
 
 
 # our dumps among the script's own --------------------------------------------------------------------------------
@@ -161,7 +229,7 @@ def _check_order(commands: list[tuple[int, str]], name: str, deployment: Deploym
         if elsewhere or not (_BY_NUMBER.search(line) and _TAKES.search(line)):
             continue
         patterns = re.findall(rf"{variable}/([^\s\"'|);&]+)", line) + re.findall(r"-i?name\s+[\"']?([^\s\"']+)", line)
-        globs = [re.sub(r"\$\{?\w+\}?", "*", pattern) for pattern in patterns]
+        globs = [re.sub(r"\$\{?\w+\}?", "*", pattern).partition("(")[0] for pattern in patterns]
         if globs and not any(fnmatch.fnmatchcase(dump, glob) for dump in ours for glob in globs):
             continue
         reason = f"takes files of {name} (backupDir) by their number or order: with ours among them it takes others"

@@ -395,6 +395,14 @@ def test_what_leaves_ours_alone_is_not_refused(line: str) -> None:
     [
         ('cd "$BACKUP_DIR" && ls -t | tail -n +8 | xargs rm', ORDER),
         ('for f in $(ls -t ${BACKUP_DIR}/*.gz | sed 1,7d); do rm "$f"; done', ORDER),
+        ('ls -1t "$BACKUP_DIR"/*.sql.gz > /tmp/list', ORDER),
+        ('files=($(ls -t "$BACKUP_DIR"/*.sql.gz))', ORDER),
+        ('files=("$BACKUP_DIR"/*.sql.gz); rm -f "${files[@]:7}"', ORDER),
+        ("find $BACKUP_DIR -type f -printf '%T@ %p\\n' | sort -rn | awk 'NR>7 {print $2}' | xargs rm", ORDER),
+        ('mapfile -t old < <(ls -t "$BACKUP_DIR")', ORDER),
+        ('newest=$(ls -t "$BACKUP_DIR"/*.gz | head -1)', ORDER),
+        ('for f in $(stat -c "%Y %n" $BACKUP_DIR/*); do rm $f; done', ORDER),
+        ('rm -f "$BACKUP_DIR"/*.gz(om[8,-1])', ORDER),
         ('zip -r x.zip "$BACKUP_DIR"/*', PACKS),
         ("BACKUP_DIR=$(mktemp -d)", "makes BACKUP_DIR (backupDir)"),
         ("trap 'rm -rf \"$BACKUP_DIR\"' EXIT", REMOVES),
@@ -403,6 +411,42 @@ def test_what_leaves_ours_alone_is_not_refused(line: str) -> None:
 def test_other_ways_to_harm_ours_or_theirs(line: str, reason: str) -> None:
     found = judged(f"BACKUP_DIR=/srv\npg_dump a\n{line}\n").problems
     assert [problem.split(": ")[0][-2:] for problem in found] == [":3"] and reason in found[0].replace(":3: ", " ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "find /var/backups -type f -mtime +7 -delete", 'find "$ROOT" -mtime +7 -exec rm {} +', "rm -rf /var/backups/*",
+        "tmpreaper 7d /var/backups", "rsync -a --delete /srv/ /var/backups/", "rm -rf ${ROOT}/m*",
+        "find /var/backups -name '*.sql.gz' -mtime +7 | xargs rm",
+        f"find {OWN} -mtime +7 -delete", "find /var -maxdepth 3 -mtime +7 -delete",
+    ],
+)  # fmt: skip
+def test_a_clean_up_above_our_own_directory_is_refused(line: str) -> None:
+    """`find /var/backups -mtime +7 -delete` takes the archive of a bridge that was removed, the only copy of it."""
+    found = judged(f"ROOT=/var/backups\npg_dump a\n{line}\n", backupDir=OWN, proveBackupScript="false").problems
+    assert [problem for problem in found if f":3: removes files below a directory in which ours are ({OWN})" in problem]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "find /var/backups -maxdepth 1 -mtime +7 -delete", "find /var/backups/synapse -mtime +7 -delete",
+        "rm -rf /var/backups/synapse", "rm -f /var/backups/*.gz", "find /var/backups -name 'synapse_*' -delete",
+        "find /var/backups -path '/var/backups/mautrix-*' -prune -o -mtime +7 -delete",
+        "find /var/backups -mtime +7 -ls",
+        "rsync -a --delete /srv/ r:/backups/", "rm -rf /var/backups-old/*",
+    ],
+)  # fmt: skip
+def test_a_clean_up_that_leaves_ours_alone_is_not_refused(line: str) -> None:
+    assert judged(f"pg_dump a\n{line}\n", backupDir=OWN, proveBackupScript="false").problems == ()
+
+
+def test_a_clean_up_above_the_archives_is_refused_wherever_the_dumps_are() -> None:
+    archives = whole().bridges[0].archive.directory
+    above = archives.rpartition("/")[0]
+    (problem,) = judged(f"BACKUP_DIR=/srv\npg_dump a\nfind {above} -mtime +9 -delete\n").problems
+    assert f"({archives})" in problem and "or set bridges[0].archiveDir to a directory elsewhere" in problem
 
 
 def test_a_variable_that_is_local_to_a_function_is_refused() -> None:
