@@ -28,7 +28,7 @@ _REGISTRATION = "the bridge ran with -g, which makes a registration", "run it as
 
 _EXPLANATIONS = {
     # bridgev2/matrix/mxmain/main.go
-    0: ("the bridge was stopped in an orderly way", "start it again if nobody meant to stop it"),
+    0: ("the bridge was stopped in an orderly way", "if nobody meant to stop it, start it again"),
     1: (
         "the bridge could not start: most often Synapse refused the bot's encryption device",
         f"check that the registration in Synapse has io.element.msc4190; {_LOG}",

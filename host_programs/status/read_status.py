@@ -239,7 +239,7 @@ def _homeserver(deployment: Deployment, container: Optional[Container], seconds:
             return HomeserverEntries(path, error="no such file: check the setting synapseDir")
         if container is None or not container.running:
             name = deployment.synapse.container
-            return HomeserverEntries(path, error=f"only {name} can read it, which does not run: start it")
+            return HomeserverEntries(path, error=f"only {name} can read it, which does not run: docker start {name}")
         request = homeserver_edit.EditRequest(content.data.decode(), Entries.of(deployment))
         found = program_file.run_inside(container.name, homeserver_edit.add_entries, request, timeout=seconds)
         return HomeserverEntries(path, found.missing, "; ".join(found.refused))

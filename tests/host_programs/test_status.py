@@ -287,7 +287,9 @@ def test_a_synapse_that_is_stopped_is_the_first_thing_told(tmp_path: Path, docke
     docker.on("container inspect matrix-synapse", out(json.dumps(stopped)))
     told = texts(host.report())
     assert told[0].startswith("Synapse: does not answer at http://127.0.0.1:")
-    assert any("only matrix-synapse can read it, which does not run: start it" in text for text in told)
+    assert any(
+        "only matrix-synapse can read it, which does not run: docker start matrix-synapse" in text for text in told
+    )
 
 
 def test_a_bridge_that_ended_is_told_with_its_exit_code_s_meaning(tmp_path: Path, docker: StubDocker) -> None:

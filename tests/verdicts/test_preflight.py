@@ -46,7 +46,8 @@ def test_the_plan_s_host_has_no_problems() -> None:
 
 
 def test_the_changes_are_what_up_will_write() -> None:
-    homeserver, script, new = verdict(healthy()).changes
+    homeserver, script, new, database = verdict(healthy()).changes
+    assert database == "a new database, mautrix_signal: begins empty"
     assert new == "a new file, /opt/matrix/mautrix-bridges/mautrix-backup.sh (0700): makes the dumps, in ${BACKUP_DIR}"
     assert "+++ " in homeserver and "/opt/matrix/synapse/homeserver.yaml" in homeserver
     assert any(line.startswith("+") and "- /data/registration.yaml" in line for line in homeserver.splitlines())
@@ -477,7 +478,7 @@ def without_script(
 def test_without_a_backup_script_a_new_file_has_the_host_make_the_dumps(scheduler: str, path: str) -> None:
     found = without_script(healthy(), scheduler)
     assert found.problems == ()
-    homeserver, dump_script, schedule = found.changes
+    homeserver, dump_script, schedule, _ = found.changes
     assert "homeserver.yaml" in homeserver
     assert "/opt/matrix/mautrix-bridges/mautrix-backup.sh" in dump_script
     assert schedule == f"a new file, {path}: the host makes the dumps each night at 03:30"
@@ -487,7 +488,7 @@ def test_without_a_backup_script_a_new_file_has_the_host_make_the_dumps(schedule
 def test_without_anything_that_runs_them_the_line_is_told() -> None:
     """`up` said success, and no dump was ever made again."""
     found = without_script(healthy(), "")
-    assert found.problems == () and len(found.changes) == 2
+    assert found.problems == () and len(found.changes) == 3
     (told,) = [line for line in found.warnings if line.startswith("backupScript: none, and neither a cron that reads")]
     line = "30 3 * * * root /opt/matrix/mautrix-bridges/mautrix-backup.sh /srv/dumps >/dev/null"
     assert told.endswith(f"nothing makes the dumps at night: have something there run what this line does: {line}")
@@ -743,6 +744,18 @@ def test_a_database_of_ours_that_no_bridge_has_is_told() -> None:
     found = verdict(_add("postgres.databases", orphan)(deployed()))
     (told,) = [line for line in found.warnings if "no bridge of the settings has it" in line]
     assert told.startswith("database mautrix_slack: ") and found.problems == ()
+
+
+def test_what_a_new_database_begins_with_is_told_before_it_is_made() -> None:
+    """A destroyed bridge came back empty, beside its archive, and its user linked a new account."""
+    left = {"signal:v1": SourceFacts(PATH, MANIFEST)}
+    for restoring, words in (
+        (SourceFacts(PATH, MANIFEST), f"with the content of {PATH}"),
+        (None, "empty, and not with"),
+    ):
+        host = but(healthy(), {"restoring": restoring, "archives": left})
+        told = preflight(host, settings(LATEST), whole(LATEST)).changes[-1]
+        assert told.startswith(f"a new database, mautrix_signal: begins {words}")
 
 
 def test_a_backup_script_that_only_a_shell_can_run_is_told() -> None:

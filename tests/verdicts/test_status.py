@@ -228,6 +228,12 @@ def test_a_dump_that_is_old_gone_or_was_not_made_is_a_warning_with_its_reason(
     assert len([line for line in find_status_warnings(Health(**health)) if line.startswith("dumps of")]) == level
 
 
+def test_a_bridge_that_was_stopped_is_told_with_the_command_that_starts_it() -> None:
+    stopped = BridgeStatus(container="exited", exit_code=0, exit_meaning=str(explain_exit_code(0)))
+    ((_, told),) = of_bridge(status=stopped)
+    assert told.endswith("if nobody meant to stop it, start it again (docker start mautrix-signal)")
+
+
 def test_the_cause_is_told_before_the_bridges_that_suffer_from_it() -> None:
     """A monitoring program shows the first line alone."""
     ill = bridge(status=replace(RUNNING, ping="connection refused"))
@@ -236,6 +242,7 @@ def test_the_cause_is_told_before_the_bridges_that_suffer_from_it() -> None:
     first = text.splitlines()[0]
     assert first.startswith("CRITICAL: Synapse: does not answer at http://127.0.0.1:8008: connection refused: ")
     assert first.endswith("(and 2 more)")
+    assert "mautrix-signal: Synapse's ping of it fails: connection refused: Synapse does not answer, see there" in text
     assert len(find_status_warnings(facts)) == 2, "preflight itself reports that Synapse does not answer"
 
 

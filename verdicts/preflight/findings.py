@@ -117,11 +117,22 @@ def _describe_changes(facts: HostFacts, deployment: Deployment, bridges: list[Ob
     if earlier not in ("", deployment.backup.script):
         yield f"{earlier}: loses the call of our dump script, once the new dumps are proven"
     yield from filter(None, map(describe_change, bridges))
+    yield from (_describe_beginning(bridge) for bridge in bridges if not bridge.was_deployed)
     for name in facts.leaving_containers:
         yield (
             f"container {name}: is no longer among the bridges: it stops, its database is archived, and all of it is "
             "removed"
         )
+
+
+def _describe_beginning(bridge: ObservedBridge) -> str:
+    """What a new database begins with."""
+    name, source, archives = bridge.deployment.place.database.database, bridge.facts.restoring, bridge.facts.archives
+    if source and source.path:
+        return f"a new database, {name}: begins with the content of {source.path}"
+    found = max((archive.path for archive in archives.values()), default="")
+    hint = f", and not with what {found} holds, as with {bridge.setting}.restore latest" if found else ""
+    return f"a new database, {name}: begins empty{hint}"
 
 
 def _summarize_bridge(bridge: ObservedBridge, drift: list[Drift], began: str) -> BridgeFindings:

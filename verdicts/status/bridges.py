@@ -14,7 +14,7 @@ RESTARTED_RECENTLY = HOUR  # Docker never resets its count of restarts: an old o
 
 def build_bridge_row(bridge: BridgeStatusFacts, facts: StatusFacts) -> Row:
     status, archive, running = bridge.status, bridge.archive, bridge.status.container == "running"
-    findings = [*check_container(bridge, facts.read_at)]
+    findings = [*check_container(bridge, facts.read_at, facts.synapse_silent)]
     if bridge.registration_problem:
         findings.append(critical(f"{bridge.registration_problem}: {REAPPLY}"))
     findings += check_dumps(bridge.dump, facts)
@@ -64,14 +64,15 @@ def _check_stopped_bridge(bridge: BridgeHealth) -> Finding:
     return critical(f"{name}: its container is {state}, not running: {fix}")
 
 
-def check_container(bridge: BridgeHealth, now: float) -> Iterator[Finding]:
+def check_container(bridge: BridgeHealth, now: float, synapse_silent: str = "") -> Iterator[Finding]:
+    """`synapse_silent`: as of StatusFacts; then a ping that fails is its fault."""
     if bridge.status.container == "running":
-        yield from _check_running_bridge(bridge, now)
+        yield from _check_running_bridge(bridge, now, synapse_silent)
     else:
         yield _check_stopped_bridge(bridge)
 
 
-def _check_running_bridge(bridge: BridgeHealth, now: float) -> Iterator[Finding]:
+def _check_running_bridge(bridge: BridgeHealth, now: float, synapse_silent: str) -> Iterator[Finding]:
     name, status = bridge.name, bridge.status
     if not status.ready:
         reason = f" ({status.problem})" if status.problem else ""
@@ -81,6 +82,7 @@ def _check_running_bridge(bridge: BridgeHealth, now: float) -> Iterator[Finding]
         yield warning(f"{name}: not all of it is known: {status.problem}: run this again")
     if status.ping not in ("200", "not asked"):
         fix = "compare its registration's url with the container's name and port, and see Synapse's log"
+        fix = "Synapse does not answer, see there" if synapse_silent else fix
         yield critical(f"{name}: Synapse's ping of it fails: {status.ping}: {fix}")
     running_for = RESTARTED_RECENTLY if bridge.started_at is None else now - bridge.started_at
     if status.restart_count and running_for < RESTARTED_RECENTLY:
@@ -92,7 +94,8 @@ def _check_running_bridge(bridge: BridgeHealth, now: float) -> Iterator[Finding]
 def _explain_end(bridge: BridgeHealth) -> str:
     status = bridge.status
     meaning = status.exit_meaning or f"the last lines of its log tell why (docker logs --tail 50 {bridge.name})"
-    return f"{meaning}{_describe_last_error(status)}"
+    start = f" (docker start {bridge.name})" if meaning.endswith("start it again") else ""
+    return f"{meaning}{start}{_describe_last_error(status)}"
 
 
 def _describe_last_error(status: BridgeStatus) -> str:
