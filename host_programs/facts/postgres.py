@@ -10,7 +10,7 @@ from documents.places import Database, Deployment
 from host_programs.docker import read_variable, run_docker
 from host_programs.messages import ScriptError
 from host_programs.postgres.access import Login, explain_refusal, login_statement
-from host_programs.postgres.measure import COUNT_OBJECTS, SCHEMA
+from host_programs.postgres.measure import COUNT_OBJECTS, SCHEMA, count_foreign
 from host_programs.postgres.psql import PsqlResult, Statement, quote_literal, run_sessions
 from host_programs.synapse.event_position import AS_OWNER, READ, EventPosition
 from host_programs.wire import from_json
@@ -64,6 +64,7 @@ def read_postgres(deployment: Deployment, isolated_databases: tuple[str, ...], p
             _statement(server.superuser, deployment.synapse.database, admin),
             _statement(server.superuser, deployment.synapse.database, READ),
             *(_statement(database.role, database.database, CONTENT) for database in bridges),
+            *(_statement(database.role, database.database, count_foreign("current_user")) for database in bridges),
         )
     except ScriptError as error:
         return PostgresFacts(error=str(error).rpartition(f"psql as {server.superuser}: ")[2])
@@ -80,6 +81,11 @@ def read_postgres(deployment: Deployment, isolated_databases: tuple[str, ...], p
         events_behind=position.behind if position else 0,
         objects={name: objects for name, (objects, _) in found.items()},
         schemas={name: schema for name, (_, schema) in found.items()},
+        foreign={
+            database.database: int(answer.stdout)
+            for database, answer in zip(bridges, contents[len(bridges) :])
+            if answer.succeeded
+        },
     )
 
 

@@ -41,6 +41,35 @@ SELECT (SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace IN (SELECT o
 """
 
 
+# The commands that give a bridge's role what is somebody else's in its database, such as what a superuser restored. Not
+# what belongs to an extension, or to another object, which it follows.
+FOREIGN = """
+select format('alter %s %s owner to %I', kind, name, {role}) from (
+  select case relkind when 'S' then 'sequence' when 'v' then 'view' when 'm' then 'materialized view'
+      when 'f' then 'foreign table' else 'table' end, format('%I.%I', nspname, relname), relowner, nspname,
+    'pg_class'::regclass, pg_class.oid
+  from pg_class join pg_namespace on relnamespace = pg_namespace.oid where relkind in ('r', 'p', 'v', 'm', 'f', 'S')
+  union all
+  select 'routine', format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(pg_proc.oid)), proowner,
+    nspname, 'pg_proc'::regclass, pg_proc.oid
+  from pg_proc join pg_namespace on pronamespace = pg_namespace.oid
+  union all
+  select 'type', format('%I.%I', nspname, typname), typowner, nspname, 'pg_type'::regclass, pg_type.oid
+  from pg_type join pg_namespace on typnamespace = pg_namespace.oid
+  where typrelid = 0 and typelem = 0 and typtype in ('b', 'd', 'e', 'r')
+  union all
+  select 'schema', format('%I', nspname), nspowner, nspname, 'pg_namespace'::regclass, oid
+  from pg_namespace where nspname <> 'public') as things (kind, name, owner, place, catalog, thing)
+where owner <> {role}::regrole and place !~ '^pg_' and place <> 'information_schema' and not exists (
+  select from pg_depend where classid = catalog and objid = thing and deptype in ('a', 'e', 'i'))
+"""
+
+
+def count_foreign(role: str) -> str:
+    """SQL that counts what is not the role's in its database; `role`: as an SQL expression."""
+    return f"select count(*) from ({FOREIGN.format(role=role)}) as foreign_things;"
+
+
 # Reads the pickled accounts of mautrix-go's crypto store, in hex (documents/bridge/pickle_key.py); in one line.
 ACCOUNTS = (
     "select 'select encode(account, ''hex'') from public.crypto_account' "

@@ -11,7 +11,8 @@ from documents.marks import parse_owner_comment
 from documents.places import Database, Postgres
 from host_programs.docker import stop_container
 from host_programs.messages import say
-from host_programs.postgres.psql import quote_identifier, run_as_superuser
+from host_programs.postgres.measure import FOREIGN, count_foreign
+from host_programs.postgres.psql import quote_identifier, quote_literal, run_as_superuser, run_sql
 
 PRESENT = """
 select json_build_object(
@@ -28,7 +29,7 @@ ATTRIBUTES = "login nosuperuser nocreatedb nocreaterole noreplication nobypassrl
 
 def renew_database(server: Postgres, stack: str, place: Database, container: str) -> None:
     """Make the role and the database again, if they are gone. Take from a role of this stack what it has too much, and
-    give it its database back.
+    give it its database back, with all that is in it.
 
     Before a database is made again, the bridge's `container` is stopped, which Docker would start again and again: it
     would fill the database before that has its first content. Who fills it starts the container."""
@@ -38,6 +39,17 @@ def renew_database(server: Postgres, stack: str, place: Database, container: str
     for subject, statement in _list_statements(stack, place, present):
         run_as_superuser(server, statement)
         say(f"{subject}: is as `up` made it again")
+    if present["database"] and parse_owner_comment(present["database"]["comment"]).get("stack") == stack:
+        _give_back(server, place)
+
+
+def _give_back(server: Postgres, place: Database) -> None:
+    """What is in the database belongs to its role again: a superuser's restore makes it the superuser's."""
+    role = quote_literal(place.role)
+    (count,) = run_sql(server.container, server.superuser, place.database, count_foreign(role))
+    if count != "0":
+        run_sql(server.container, server.superuser, place.database, f"{FOREIGN.format(role=role)} \\gexec\n")
+        say(f"database {place.database}: {count} things in it belong to {place.role} again")
 
 
 def _list_statements(

@@ -73,7 +73,7 @@ def test_all_that_postgres_tells_comes_with_one_command(
     assert found.roles["mautrix_signal"] == found.databases["mautrix_signal"] == ""
     assert found.superuser and found.locked_out == {"synapse": ("mas",)}
     assert found.schemas == {"mautrix_signal": {"version": (25, 9), "crypto_version": (11, 11)}}
-    assert found.objects["mautrix_signal"] > 4
+    assert found.objects["mautrix_signal"] > 4 and found.foreign == {"mautrix_signal": 0}
     assert found.superuser_password == "of the container"
     assert "matrix-postgres" in found.login_refused, "this one has no network"
     bridge_database.sql("drop owned by mautrix_signal;", "mautrix_signal", "mautrix_signal")

@@ -16,6 +16,7 @@ from documents.places import Postgres as Place
 from host_programs.cleanup.bridge import BridgeParts, renew_bridge
 from host_programs.files.directory import ClaimedDirectory
 from host_programs.postgres import renewal
+from host_programs.postgres.measure import count_foreign
 from host_programs.postgres.renewal import renew_database
 from tests.facts import DOUBLEPUPPET, KEYS, STACK, TOKENS, deployment
 from tests.host_programs.private_postgres import Postgres, bridge_database, postgres
@@ -94,6 +95,27 @@ def test_what_was_changed_is_changed_back(server: Postgres, change: str) -> None
     assert present(server) == AS_MADE
     allowed = "select has_database_privilege('mautrix_signal', 'mautrix_signal', 'CONNECT');"
     assert server.sql(allowed) == ["t"]
+
+
+def test_what_a_superuser_restored_is_the_bridge_s_again(server: Postgres) -> None:
+    """Neither the bridge nor an archive got at it."""
+    server.sql(
+        "create schema extra; create type extra.mood as enum ('a'); create domain public.short as text; "
+        "create function public.one() returns int language sql as 'select 1'; create view public.v as select 1; "
+        'create table public."a b" (id serial, at extra.mood); alter table portal owner to synapse;',
+        "mautrix_signal",
+    )
+    (count,) = server.sql(count_foreign("'mautrix_signal'"), "mautrix_signal")
+    assert int(count) >= 7
+    renew_database(SERVER, STACK, PLACE, "mautrix-signal")
+    assert server.sql(count_foreign("'mautrix_signal'"), "mautrix_signal") == ["0"]
+    assert server.sql(
+        'insert into "a b" (at) values (null); select count(*) from portal;', "mautrix_signal", "mautrix_signal"
+    ) == ["500"]
+    server.sql("comment on database mautrix_signal is 'mine'; ")
+    server.sql("alter table portal owner to synapse;", "mautrix_signal")
+    renew_database(SERVER, STACK, PLACE, "mautrix-signal")
+    assert server.sql(count_foreign("'mautrix_signal'"), "mautrix_signal") == ["1"], "a database that is not ours"
 
 
 def test_what_is_not_known_as_ours_is_not_changed(server: Postgres) -> None:

@@ -110,7 +110,8 @@ class PostgresFacts:
     Postgres could not be asked.
 
     Of each bridge's database that its role gets into: `objects` is how many tables, views, types and functions are in
-    it; `schemas` are the parts of its schema, each with its version and the oldest version whose program can use it.
+    it; `schemas` are the parts of its schema, each with its version and the oldest version whose program can use it;
+    `foreign`: how many things in it are not its role's.
 
     `superuser_password` is a secret, the setting's or the container's ("": neither has one); `login_refused` is what
     Postgres says against it over the network ("": nothing); `admin_exists`: whether Synapse knows the user of the
@@ -127,6 +128,7 @@ class PostgresFacts:
     locked_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
     objects: dict[str, int] = field(default_factory=dict)
     schemas: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    foreign: dict[str, int] = field(default_factory=dict)
     superuser_password: str = field(default="", repr=False)
     login_refused: str = ""
     admin_exists: Optional[bool] = None
