@@ -555,6 +555,10 @@ def test_without_mas_nothing_of_it_is_asked_for() -> None:
         "# homeserver.yaml - rendered from template by scripts/bootstrap.sh\n",
         "# This file is a template - run scripts/setup.sh to generate homeserver.yaml\n",
         "# Values replaced from .env using envsubst\n",
+        "# This file is managed by the role matrix_synapse\n",
+        "#### Don't touch: every run of setup.sh writes it anew ####\n",
+        "# Manual changes will be overwritten\n",
+        "# created by deploy/install.sh\n",
     ],
 )
 def test_a_file_that_a_program_rewrites_is_edited_only_with_consent(head: str) -> None:
