@@ -195,6 +195,7 @@ def healthy(bridges: int = 1) -> HostFacts:
         backup_dir=_directory(),
         doublepuppet=None,
         leaving_containers=(),
+        leaving_archives={},
         renderers=(),
         worker_containers=(),
         workers={},

@@ -135,6 +135,11 @@ def observe(request: FactsRequest) -> ObservedFacts:
             ),
             doublepuppet=read_own_file(Path(deployment.doublepuppet_path)),
             leaving_containers=bridges.list_leaving(containers, deployment),
+            leaving_archives={
+                key: read_directory(bridge.archive.directory, makes_parents=True)
+                for key, bridge in earlier.items()
+                if key not in {bridge.key for bridge in deployment.bridges}
+            },
             renderers=synapse.find_renderers(containers, server),
             worker_containers=synapse.find_worker_containers(containers, server),
             workers={name: worker.result() for name, worker in workers.items()},

@@ -1281,6 +1281,23 @@ def test_a_removed_bridge_is_reported_and_an_added_one_is_checked() -> None:
     assert found.bridges[0].attempt == 1
 
 
+def test_a_bridge_that_leaves_can_be_archived_or_nothing_stops() -> None:
+    """It was stopped first, and `up` failed then."""
+    others = [{"kind": "slack"}]
+    folder = replace(healthy().bridges[0].archive_dir, free=2**20)
+    host = replace(deployed(), recorded=whole(None, others), leaving_archives={"slack": folder})
+    big = _add("postgres.bytes", {"mautrix_slack": 2**30})(host)
+    assert [line for line in verdict(big).problems if "may need 1536: make room" in line and "of mautrix-slack" in line]
+    for fault, words in (
+        (replace(folder, fault="/x: others may write"), "/x: others"),
+        (replace(folder, writable=False), "/v"),
+    ):
+        (told,) = verdict(replace(host, leaving_archives={"slack": fault})).problems
+        assert told.startswith(words) and "archive of mautrix-slack, which leaves the list, goes there" in told
+    taken = _add("postgres.databases", {"mautrix_slack_restore_check": ""})(host)
+    assert "proofs restore the dumps of slack into one" in verdict(taken).problems[0]
+
+
 def test_images_that_are_to_come_need_room_together() -> None:
     others = [{"kind": "whatsapp"}, {"kind": "slack"}]
     host = replace(healthy(3), docker_free=500 * 2**20)

@@ -164,7 +164,8 @@ class HostFacts:
     does; `backup_dir` is where the dumps go, or the script's directory where only the script knows.
 
     `directory` is the stack's own; `bridges` are in the
-    settings' order; `leaving_containers` are containers of this stack whose bridge is no longer in the settings.
+    settings' order; `leaving_containers` are containers of this stack whose bridge is no longer in the settings;
+    `leaving_archives` are the directories for the archives of recorded bridges that are no longer there, by their keys.
     """
 
     began: str
@@ -200,6 +201,7 @@ class HostFacts:
     backup_dir: Directory
     doublepuppet: Optional[OwnFile]
     leaving_containers: tuple[str, ...]
+    leaving_archives: dict[str, Directory]
     renderers: tuple[str, ...]
     worker_containers: tuple[str, ...]
     workers: dict[str, Worker]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from documents.backup.dump_script import is_dump_name
-from documents.places import Deployment
-from verdicts.host_facts.host import HostFacts
+from documents.places import BridgeDeployment, Deployment
+from verdicts.host_facts.host import Directory, HostFacts
 
 MEBI = 2**20
 IMAGE_BYTES = 600 * MEBI  # a bridge's image unpacked, with room for its download
@@ -32,6 +32,19 @@ def check_directories(facts: HostFacts, deployment: Deployment) -> Iterator[str]
     ):
         if directory.fault:
             yield f"{directory.fault} (setting {key})"
+    for bridge, directory in list_leaving(facts):
+        use = f"the archive of {bridge.bridge.name}, which leaves the list, goes there"
+        if directory.fault:
+            yield f"{directory.fault} ({use})"
+        elif not directory.writable:
+            yield f"{bridge.archive.directory}: is read-only, and {use}"
+
+
+def list_leaving(facts: HostFacts) -> Iterator[tuple[BridgeDeployment, Directory]]:
+    """The bridges that the settings no longer have, as the last `up` recorded them, and where their archives go."""
+    for bridge in facts.recorded.bridges if facts.recorded else ():
+        if bridge.key in facts.leaving_archives:
+            yield bridge, facts.leaving_archives[bridge.key]
 
 
 def find_files_among_dumps(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
@@ -83,6 +96,9 @@ def find_full_disks(facts: HostFacts, deployment: Deployment) -> Iterator[tuple[
     for bridge, found in bridges:
         size, place = sizes.get(bridge.place.database.database, 0), f"in {bridge.archive.directory}"
         needs.append((place, found.archive_dir.free, "an archive", size + size // 2))
+    for bridge, directory in list_leaving(facts):
+        size, place = sizes.get(bridge.place.database.database, 0), f"in {bridge.archive.directory}"
+        needs.append((place, directory.free, f"the archive of {bridge.bridge.name}", size + size // 2))
     for place, free, use, needed in needs:
         if free < needed:
             yield f"disk: {free // MEBI} MiB free {place}: {use} may need {needed // MEBI}", free * 10 < needed

@@ -9,6 +9,7 @@ from documents.marks import parse_owner_comment
 from documents.places import Deployment
 from settings.fields import Settings
 from verdicts.host_facts.host import HostFacts
+from verdicts.preflight.disks import list_leaving
 
 OLDEST_POSTGRES = 14  # Synapse 1.163.2 says so, too (synapse/storage/engines/postgres.py)
 
@@ -72,11 +73,11 @@ def check_postgres(facts: HostFacts, settings: Settings, deployment: Deployment)
         yield f"postgresPassword: {source} not {superuser}'s password over the network: {answer}: {fix}"
     if postgres.admin_exists is False:
         yield f"adminUser: Synapse has no user {settings.admin_user!r}: correct it, or let that user log in once"
-    for bridge in deployment.bridges:
+    for bridge in (*deployment.bridges, *(bridge for bridge, _ in list_leaving(facts))):
         scratch = bridge.place.database.scratch
         if scratch in postgres.databases and not _is_ours(postgres.databases[scratch], deployment):
             yield (
-                f"database {scratch}: is not this stack's, and proofs restore the dumps of {bridge.setting} into one "
+                f"database {scratch}: is not this stack's, and proofs restore the dumps of {bridge.key} into one "
                 "of that name: look whose it is, and rename it"
             )
     needed = [("synapseDatabase", settings.synapse_database)]
