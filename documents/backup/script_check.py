@@ -19,13 +19,13 @@ _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
 _ASSIGNED = re.compile(r"^\s*(?:(?:export|readonly|local|declare)\s+)?([A-Za-z_]\w*)=(.*/.*)$", re.MULTILINE)
 # Whatever may take files by their number or order; rather one too many: the way out is one setting.
 _BY_NUMBER = re.compile(
-    r"""\b(?:ls|find|stat|sort|printf|echo)\b.*\|.*\b(?:head|tail|sed|awk|sort)\b|\bls\b.*\|.*\bwc\b"""
-    r"""|\bls\b(?:\s+-\S+)*\s+-\w*[tSvXU]\w*\b|\b(?:mapfile|readarray|logrotate|savelog)\b|-printf\b|\[[@*]\]:"""
+    r"""\b(?:ls|find|stat|sort|(?:printf|echo)\b[^|]*\*[^|]*)\b.*\|.*\b(?:head|tail|sed|awk|sort)\b|\bls\b.*\|.*\bwc\b"""
+    r"""|\bls\b(?:\s+-\S+)*\s+-\w*[tSvXU]\w*\b|\b(?:mapfile|readarray|logrotate|savelog)\b|-printf\s+\S*%[TACB]|\[[@*]\]:"""
     r"""|\bstat\b.*%[WYZwyz]|\(\.?[oO][mnac]|\bmv\b.*\.\d+\s.*\.\d+\b|=\([^)]*\*"""
 )
 _TAKES = re.compile(
-    r"""\b(?:rm|xargs|unlink|shred|mapfile|readarray|logrotate|savelog|tee|while|until|for|cp|mv|scp|rsync)\b"""
-    r"""|=[\"']?(?:\$\(|`)|=\(|-delete\b|>\s*(?!/dev/|&)\S"""
+    r"""\b(?:rm|xargs|unlink|shred|mapfile|readarray|logrotate|savelog|while|until|for|cp|mv|scp|rsync)\b"""
+    r"""|=[\"']?(?:\$\(|`)|=\(|-delete\b|(?<![>\d])>(?!>)\s*(?!/dev/|&)\S|\btee\b(?!\s+-a)"""
 )
 _CLEANS = re.compile(
     r"""\bfind\b.*(?:-delete\b|-exec\s+(?:rm|unlink)\b|\|.*\b(?:rm|unlink)\b)|\b(?:tmpwatch|tmpreaper)\b"""
@@ -35,7 +35,7 @@ _LITERAL = re.compile(
     r"""^\s*(?:(?:export|readonly|local|declare)\s+)?([A-Za-z_]\w*)=["']?(/[\w./-]+)["']?\s*(?:[;#].*)?$""",
     re.MULTILINE,
 )
-_PATH = re.compile(r"""(?<![\w./}$-])/[\w.+-]+(?:/[\w.*+-]*)*""")
+_PATH = re.compile(r"""(?<![\w./}$:-])/[\w.+-]+(?:/[\w.*+-]*)*""")
 _PACKS = re.compile(r"\b(?:tar|zip|7z[ar]?|mksquashfs)\b")
 _REMOVES = re.compile(r"\brm\s+-\w*[rR]")
 
@@ -143,6 +143,8 @@ def _reaches(line: str, directory: str, names: list[str]) -> bool:
     if any(fnmatch.fnmatchcase(name, glob) for glob in spared for name in (directory, f"{directory}/{names[0]}")):
         return False
     ours = PurePosixPath(directory)
+    if sent := re.search(r"\brsync\b[^|;&>]*", line):  # it deletes where it copies to
+        line = sent[0].split()[-1]
     above = [path for path in map(PurePosixPath, _PATH.findall(line)) if _is_above(path, ours)]
     if not above:
         return False

@@ -384,6 +384,10 @@ def test_a_script_that_ours_would_harm_or_that_would_lose_ours_is_refused_with_t
         'rm -rf "$BACKUP_DIR/old"',
         'tar czf "$BACKUP_DIR/media.tar.gz" /srv/media',
         'rm -f "$BACKUP_DIR"/synapse_latest.sql.gz',
+        'ls -lht "$BACKUP_DIR" | head >> "$LOG"',
+        'ls -lht "$BACKUP_DIR" | tee -a "$LOG"',
+        "COUNT=$(find \"$BACKUP_DIR\" -name '*.gz' -printf '%s\\n' | wc -l)",
+        'echo "$BACKUP_DIR: done" | sed "s/^/x/"',
     ],
 )
 def test_what_leaves_ours_alone_is_not_refused(line: str) -> None:
@@ -400,6 +404,7 @@ def test_what_leaves_ours_alone_is_not_refused(line: str) -> None:
         ('files=("$BACKUP_DIR"/*.sql.gz); rm -f "${files[@]:7}"', ORDER),
         ("find $BACKUP_DIR -type f -printf '%T@ %p\\n' | sort -rn | awk 'NR>7 {print $2}' | xargs rm", ORDER),
         ('mapfile -t old < <(ls -t "$BACKUP_DIR")', ORDER),
+        ("printf '%s\\n' $BACKUP_DIR/*.gz | sort | head -n -7 | xargs rm", ORDER),
         ('newest=$(ls -t "$BACKUP_DIR"/*.gz | head -1)', ORDER),
         ('for f in $(stat -c "%Y %n" $BACKUP_DIR/*); do rm $f; done', ORDER),
         ('rm -f "$BACKUP_DIR"/*.gz(om[8,-1])', ORDER),
@@ -435,7 +440,8 @@ def test_a_clean_up_above_our_own_directory_is_refused(line: str) -> None:
         "rm -rf /var/backups/synapse", "rm -f /var/backups/*.gz", "find /var/backups -name 'synapse_*' -delete",
         "find /var/backups -path '/var/backups/mautrix-*' -prune -o -mtime +7 -delete",
         "find /var/backups -mtime +7 -ls",
-        "rsync -a --delete /srv/ r:/backups/", "rm -rf /var/backups-old/*",
+        "rsync -a --delete /srv/ r:/var/backups/", "rsync -a --delete /var/backups/ nas:/x >>/var/log/x",
+        "rm -rf /var/backups-old/*",
     ],
 )  # fmt: skip
 def test_a_clean_up_that_leaves_ours_alone_is_not_refused(line: str) -> None:
