@@ -49,7 +49,7 @@ def parse(texts: Mapping[str, str | None], secret: Collection[str] = ()) -> Sett
     """
     parsed, problems = _check_fields(Settings, texts, secret)
     known = [*map(key_of, _names())]
-    for key in texts.keys() - {*known}:
+    for key in sorted(texts.keys() - {*known}):
         near = [name for name in known if name.lower() == key.lower()] or difflib.get_close_matches(key, known, 1)
         meant = f"did you mean {near[0]}? " if near else ""
         problems.append(f"{key}: no such setting: {meant}`pulumi config rm {key}`; docs/settings.md has all of them")

@@ -28,6 +28,7 @@ def render_dump_script(template: str, deployment: Deployment) -> str:
         f"mark={shlex.quote(deployment.shared_name)}",
         f"container={shlex.quote(deployment.postgres.container)}",
         f"databases=({' '.join(shlex.quote(f'{database}:{role}') for database, role in pairs)}) # database:role",
+        f"directory={shlex.quote(plan.directory if plan.has_own_directory else '')}",
         f"days={plan.days}",
         f"filter={shlex.quote(plan.filter)}",
         f"suffix={shlex.quote(plan.suffix)}",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Dumps the bridges' and MAS' databases into DIRECTORY, each as DATABASE_TIME.MARK.sql.gz (and the filter's suffix).
 #
-#   mautrix-backup.sh DIRECTORY
+#   mautrix-backup.sh [DIRECTORY]    # default: `directory` below, if there is one
 #
 # For cron, for a backup script that calls it, and for a hand. One line a dump on stdout, errors on stderr. Exit status 1
 # if a dump failed; the others are made all the same. Dumps of ours that are older than `days` go, once a new one of the
@@ -13,6 +13,7 @@
 mark=bridges # in the names of this stack's dumps
 container=postgres
 databases=(bridge:bridge) # database:role
+directory=''
 days=14
 filter='' # a command that each dump is piped through; empty: none
 suffix=''
@@ -62,12 +63,12 @@ whole() { # FILE
 }
 
 all=("${databases[@]%%:*}")
-if [ $# -ne 1 ] || [ -z "$1" ]; then
+directory=${1:-$directory}
+if [ $# -gt 1 ] || [ -z "$directory" ]; then
     fail "give it the directory for the dumps: $name DIRECTORY (what calls it should have set the variable in backupDir)" \
         "${all[@]}"
     exit 1
 fi
-directory=$1
 [[ $directory == /* ]] || directory=$PWD/$directory
 if ! mkdir -p -- "$directory"; then
     fail "$directory: cannot be made" "${all[@]}"

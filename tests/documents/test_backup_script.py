@@ -588,6 +588,7 @@ def test_the_settings_of_the_dump_script() -> None:
         "mark=mautrix-bridges",
         "container=matrix-postgres",
         "databases=(mautrix_signal:mautrix_signal mas:mas) # database:role",
+        "directory=''",
         "days=14",
         "filter='age -r '\"'\"'x'\"'\"''",
         "suffix=.age",

@@ -180,6 +180,13 @@ def test_the_days_are_the_setting_s(box: Box) -> None:
     assert [path.exists() for path in paths] == [True, False]
 
 
+def test_by_hand_it_needs_no_word_where_the_dumps_have_a_directory_of_their_own(box: Box) -> None:
+    """`status` says to run it, and it asked for a variable of a script that there is not."""
+    box.install(backupDir=str(box.dumps))
+    done = subprocess.run([str(box.script)], env=box.server.environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and len(box.names()) == 2
+
+
 @pytest.mark.parametrize("words", [[""], ["/a", "/b"]])
 def test_without_a_directory_it_says_how_it_is_called(box: Box, words: list[str]) -> None:
     """The script that calls it has no such variable."""

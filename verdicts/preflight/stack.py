@@ -68,8 +68,10 @@ def check_renames(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
     lives = {bridge.key: bridge for bridge in facts.recorded.bridges} if facts.recorded else {}
     keys = {bridge.key for bridge in deployment.bridges}
     leaving = [bridge for key, bridge in lives.items() if key not in keys]
-    anew = "`pulumi up` (which archives it), then add it as it should be, with restore latest"
-    advice = f"take the bridge from the list, {anew}"
+    advice = "`pulumi destroy` (which archives it), then `pulumi up` with the new name and restore latest"
+    if len(deployment.bridges) > 1:
+        anew = "`pulumi up` (which archives it), then add it as it should be, with restore latest"
+        advice = f"take the bridge from the list, {anew}"
     for bridge in deployment.bridges:
         wanted = _names(bridge)
         if bridge.key in lives:
