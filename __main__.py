@@ -1,5 +1,7 @@
 """The plan, step by step: mautrix bridges beside a Synapse, MAS and Postgres stack that runs on one host."""
 
+from typing import Any
+
 import pulumi
 
 from components.backup import DatabaseBackup, DatabaseBackupArgs
@@ -43,9 +45,10 @@ database_names = pulumi.Output.all(*(database.database for database in databases
 # Steps 4 and 5. The nightly dumps with the bridges' among them, one run, every dump proven.
 backup = DatabaseBackup("backup", DatabaseBackupArgs(host, database_names, parts.backup))
 
-# Step 3. The roles reach their own databases and no other, proven. From here on a bridge that runs has an old password:
-# where one may run, all that is slow comes before.
-slow = backup.proven if observed.deployed else None
+# Step 3. The roles reach their own databases and no other, proven. From here on a bridge that runs may have an old
+# password: all that is slow, or that may fail, comes before.
+slow: list[pulumi.Output[Any]] = [backup.proven] if observed.deployed else []
+slow += [image.image_id for image in images.values()] if observed.rotates else []
 isolation = DatabaseIsolation(
     "isolation", DatabaseIsolationArgs(host, deployment, database_names, tokens, settings.isolated, after=slow)
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class DatabaseIsolationArgs:
     databases: pulumi.Input[Any]
     tokens: Mapping[str, pulumi.Output[Tokens]]
     isolated: tuple[str, ...]
-    after: pulumi.Input[Any] = None
+    after: Sequence[pulumi.Input[Any]] = ()
 
 
 class DatabaseIsolation(pulumi.ComponentResource):
@@ -64,7 +64,7 @@ class DatabaseIsolation(pulumi.ComponentResource):
             )
             return Access(deployment.postgres, passwords, args.isolated)
 
-        tokens = pulumi.Output.all(pulumi.Output.all(**args.tokens), public.then(None), args.after)
+        tokens = pulumi.Output.all(pulumi.Output.all(**args.tokens), public.then(None), *args.after)
         proof = args.host.command(
             f"{name}-proof",
             tokens.apply(lambda values: access(values[0])),

@@ -60,6 +60,11 @@ class ObservedHost:
     def deployed(self) -> bool:
         return any(found.database_exists for found in self.bridges.values())
 
+    @property
+    def rotates(self) -> bool:
+        """Whether a bridge that is there gets new tokens and a new password."""
+        return any(found.rotates for found in self.bridges.values())
+
 
 def machine_of(settings: Settings, deployment: Deployment) -> Machine:
     """This machine, or the one behind SSH."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Dumps the bridges' and MAS' databases into DIRECTORY, each as DATABASE_TIME.MARK.sql.gz (and the filter's suffix).
 #
-#   mautrix-backup.sh [DIRECTORY]    # default: `directory` below, if there is one
+#   mautrix-backup.sh [DIRECTORY]    # default: `directory` below
 #
 # For cron, for a backup script that calls it, and for a hand. One line a dump on stdout, errors on stderr. Exit status 1
 # if a dump failed; the others are made all the same. Dumps of ours that are older than `days` go, once a new one of the
@@ -52,7 +52,7 @@ dump() { # DATABASE ROLE
     fi
 }
 
-# A forgotten session that holds a table is an error, not a night without an end.
+# A session that holds a table is an error, not a night without an end.
 pg_dump() { docker exec "$container" pg_dump --lock-wait-timeout=60s -w -U "$2" -d "$1" </dev/null 2>errors; }
 
 # Of a filter's output nothing but its size can be told.
@@ -65,8 +65,7 @@ whole() { # FILE
 all=("${databases[@]%%:*}")
 directory=${1:-$directory}
 if [ $# -gt 1 ] || [ -z "$directory" ]; then
-    fail "give it the directory for the dumps: $name DIRECTORY (what calls it should have set the variable in backupDir)" \
-        "${all[@]}"
+    fail "no directory for the dumps: $name DIRECTORY (what calls it should set the variable in backupDir)" "${all[@]}"
     exit 1
 fi
 [[ $directory == /* ]] || directory=$PWD/$directory

@@ -198,6 +198,15 @@ def test_nothing_slow_stands_between_the_first_new_secret_and_the_new_container(
         assert {name for name in between if recording[name].is_step} - SEEDS == steps | more
 
 
+def test_a_rotation_waits_for_the_images_and_nothing_else_does(plan: Recording) -> None:
+    """An image that cannot be pulled left the bridge that ran without its password; but it is one bridge's failure."""
+    deployed = facts.deployed()
+    rotation = record(deployed, {**facts.defaults(), "tokenGeneration": "2"})
+    assert "mautrix-signal-image" in rotation.after("isolation-proof")
+    for recording in (plan, record(deployed, facts.defaults())):
+        assert "mautrix-signal-image" not in recording.after("isolation-proof")
+
+
 # the components --------------------------------------------------------------------------------------------------
 
 

@@ -193,8 +193,7 @@ def test_without_a_directory_it_says_how_it_is_called(box: Box, words: list[str]
     done = box.run(*words)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith(
-        "give it the directory for the dumps: dump.sh DIRECTORY (what calls it should have set the variable in "
-        "backupDir)\n"
+        "no directory for the dumps: dump.sh DIRECTORY (what calls it should set the variable in backupDir)\n"
     )
 
 

@@ -125,7 +125,8 @@ def test_a_bridge_that_somebody_stopped_runs_again_after_up(deployed: Lab) -> No
 
 def test_wrong_settings_stop_at_preview_with_a_line_each_and_nothing_is_touched(running_lab: Lab) -> None:
     before = snapshot(running_lab)
-    running_lab.write_config({"port": -1}, domain="echo6 co", adminUser="matt", network="", keepimage="true")
+    bad = {"domain": "echo6 co", "adminUser": "matt", "network": "", "keepimage": "true"}
+    running_lab.write_config({"port": -1}, **bad)
     try:
         for words in (("preview",), ("up", "--yes", "--skip-preview")):
             done = running_lab.pulumi(*words, check=False)
@@ -136,8 +137,7 @@ def test_wrong_settings_stop_at_preview_with_a_line_each_and_nothing_is_touched(
                 "adminUser: 'matt' should be a user id like @name:domain",
                 "bridges[0].port: -1 should be a whole number from 1 to 65535",
                 "network: not set; set it with `pulumi config set network …`",
-                "keepimage: no such setting: did you mean keepImage? `pulumi config rm keepimage`; docs/settings.md has "
-                "all of them",
+                "did you mean keepImage? `pulumi config rm keepimage`; docs/settings.md has all of them",
             ):
                 assert [each for each in told if each.endswith(line)], f"{line}\n{done.stdout}"
         running_lab.write_config(readyTimeout="soon")

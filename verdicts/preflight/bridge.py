@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from documents.marks import ATTEMPT_LABEL, STACK_LABEL, TOKENS_LABEL, owner_comment
+from documents.marks import ATTEMPT_LABEL, STACK_LABEL, owner_comment
 from documents.places import NO_ARCHIVE
 from documents.timestamps import rfc3339_seconds
 from settings.fields import Settings
@@ -83,10 +83,7 @@ def find_bridge_warnings(bridge: ObservedBridge, settings: Settings) -> Iterator
     if bridge.origin and restore not in (NO_ARCHIVE, bridge.origin):
         fix = "to put it in place of the present content, name its path in goBackTo; else set it to none"
         yield f"{bridge.setting}.restore: {restore!r} counts only where the database is new: {fix}"
-    container = bridge.facts.container
-    if container is None or not bridge.owns_container:
-        return
-    generation = container.labels.get(TOKENS_LABEL)
+    generation = bridge.generation
     if generation is not None and generation != str(settings.token_generation):
         yield (
             f"tokenGeneration: {settings.token_generation}, and {place.container} runs with {generation}: from the "

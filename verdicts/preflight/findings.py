@@ -35,8 +35,9 @@ class BridgeFindings:
     `attempt` is from `next_attempt`; `restore` is what the database begins with, or began with: none, or the path of an
     archive, where the pickle key comes from, too, or of a nightly dump; `role_exists` and `database_exists`: whether
     this stack has them already, so that a state without them imports them; `container_exists`: whether it has the
-    container, which the state may not know; `key`: the pickle key that the database needs; `doubts`: why a proof of the
-    last `up` cannot stand now, by the output's name.
+    container, which the state may not know; `key`: the pickle key that the database needs; `rotates`: whether the
+    container runs with tokens of another generation than the setting's; `doubts`: why a proof of the last `up` cannot
+    stand now, by the output's name.
     """
 
     attempt: int
@@ -45,6 +46,7 @@ class BridgeFindings:
     database_exists: bool
     container_exists: bool
     key: LivingKey
+    rotates: bool = False
     doubts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -97,7 +99,7 @@ def preflight(facts: HostFacts, settings: Settings, deployment: Deployment) -> F
             *(found.text for found in drift),
         ),
         changes=(*(edit.change for edit in edits if edit.is_due), *_describe_changes(facts, deployment, bridges)),
-        bridges=tuple(_summarize_bridge(bridge, drift, facts.began) for bridge in bridges),
+        bridges=tuple(_summarize_bridge(bridge, drift, facts.began, settings) for bridge in bridges),
     )
 
 
@@ -135,7 +137,7 @@ def _describe_beginning(bridge: ObservedBridge) -> str:
     return f"a new database, {name}: begins empty{hint}"
 
 
-def _summarize_bridge(bridge: ObservedBridge, drift: list[Drift], began: str) -> BridgeFindings:
+def _summarize_bridge(bridge: ObservedBridge, drift: list[Drift], began: str, settings: Settings) -> BridgeFindings:
     doubts: dict[str, str] = {}
     for found in drift:
         if found.bridge in ("", bridge.deployment.key):
@@ -148,5 +150,6 @@ def _summarize_bridge(bridge: ObservedBridge, drift: list[Drift], began: str) ->
         database_exists=bridge.database.is_ours,
         container_exists=bridge.owns_container,
         key=find_living_key(bridge),
+        rotates=bridge.generation not in (None, str(settings.token_generation)),
         doubts=doubts,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from documents.marks import STACK_LABEL, explain_other_owner, parse_owner_comment
+from documents.marks import STACK_LABEL, TOKENS_LABEL, explain_other_owner, parse_owner_comment
 from documents.places import BridgeDeployment
 from verdicts.host_facts.archive import SourceFacts
 from verdicts.host_facts.host import BridgeFacts, PostgresFacts
@@ -71,6 +71,12 @@ class ObservedBridge:
         if comment is None:
             return Owned(exists=False)
         return Owned(True, explain_other_owner(comment, self.deployment.stack, name in self.facts.claimed))
+
+    @property
+    def generation(self) -> str | None:
+        """The setting tokenGeneration as the container has it; None if there is no container of ours."""
+        container = self.facts.container
+        return container.labels.get(TOKENS_LABEL) if container and self.owns_container else None
 
     @property
     def ready_container(self) -> str:
