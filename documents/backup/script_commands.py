@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 # A line of any owner's call: one as we write it, or one of the three that a formatter makes of it.
 A_CALL = re.compile(
-    r"""\s*(?:mautrix_status=\$\?|\[ ! -x \S.*\] \|\| .*>\s*/dev/null \|\||\(exit "\$mautrix_status"\))"""
+    r"""\s*(?:mautrix_status=\$\?|\(exit "\$mautrix_status"\)"""
+    r"""|\[ ! -x \S.*\] \|\| .*> ?/dev/null \|\| (?:trap 'exit 1' EXIT|echo 'a dump failed;))"""
 )
 
 # A command's first word, wherever a command may begin: behind assignments, behind a command that runs others, with a

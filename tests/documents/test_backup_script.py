@@ -220,6 +220,12 @@ def test_the_call_goes_in_as_three_lines_before_the_clean_up() -> None:
     assert "[ ! -x '/opt/my scripts/dump.sh' ] || '/opt/my scripts/dump.sh' \"/srv/dumps\" >/dev/null ||" in quoted
 
 
+def test_a_line_of_his_between_our_marks_is_not_taken_for_ours() -> None:
+    his = "[ ! -x /usr/bin/age ] || /usr/bin/age -h >/dev/null || true"
+    done = backup_script.add_call("#!/bin/sh\npg_dump a\n", SIGNAL).replace(CALL, f"{CALL}\n{his}")
+    assert his in backup_script.remove_call(done, SIGNAL.owner)
+
+
 @pytest.mark.parametrize("call", [SIGNAL, replace(SIGNAL, directory=OWN)], ids=["among his", "at the head"])
 def test_a_formatter_does_not_make_our_call_his(call: DumpCall) -> None:
     """shfmt makes three lines of it. They were taken for the operator's: refused, and left behind by a removal."""
