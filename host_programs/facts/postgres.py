@@ -79,6 +79,7 @@ def read_postgres(deployment: Deployment, isolated_databases: tuple[str, ...], p
         login_refused=explain_refusal(provider, login) if password else "",
         admin_exists=None if not user.succeeded else user.stdout.strip() != "0",
         events_behind=position.behind if position else 0,
+        first_appservice=position.never_pushed if position else False,
         objects={name: objects for name, (objects, _) in found.items()},
         schemas={name: schema for name, (_, schema) in found.items()},
         foreign={

@@ -22,19 +22,22 @@ AS_OWNER = (
 NEWEST = "(select coalesce(max(stream_ordering), 0) from public.events)"
 POSITION = "(select coalesce(max(stream_ordering), 0) from public.appservice_stream_position)"
 NEVER_PUSHED = f"{POSITION} = 0 and not exists (select from public.application_services_state)"
-READ = f"{AS_OWNER}select json_build_object('position', {POSITION}, 'newest', {NEWEST});"
+ANSWER = f"select json_build_object('position', {POSITION}, 'newest', {NEWEST}, 'never_pushed', {NEVER_PUSHED});"
+READ = f"{AS_OWNER}{ANSWER}"
 SKIP = (
     f"{AS_OWNER}begin; update public.appservice_stream_position set stream_ordering = {NEWEST} where {NEVER_PUSHED}; "
-    f"select json_build_object('position', {POSITION}, 'newest', {NEWEST}); commit;"
+    f"{ANSWER} commit;"
 )
 
 
 @dataclass(frozen=True)
 class EventPosition:
-    """Two numbers of Synapse's event stream: `position` is the last event that was gone through, `newest` the last."""
+    """Two numbers of Synapse's event stream: `position` is the last event that was gone through, `newest` the last.
+    `never_pushed`: no application service was ever served."""
 
     position: int
     newest: int
+    never_pushed: bool = False
 
     @property
     def behind(self) -> int:

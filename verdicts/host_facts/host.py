@@ -116,7 +116,7 @@ class PostgresFacts:
     `superuser_password` is a secret, the setting's or the container's ("": neither has one); `login_refused` is what
     Postgres says against it over the network ("": nothing); `admin_exists`: whether Synapse knows the user of the
     setting adminUser (None: its database does not tell); `events_behind`: how many events Synapse has to go through for
-    its application services before the next one.
+    its application services before the next one; `first_appservice`: it never served one.
     """
 
     version: int = 0
@@ -133,6 +133,7 @@ class PostgresFacts:
     login_refused: str = ""
     admin_exists: Optional[bool] = None
     events_behind: int = 0
+    first_appservice: bool = False
     error: str = ""
 
 

@@ -53,7 +53,7 @@ def find_old_events(facts: HostFacts, deployment: Deployment) -> Iterator[str]:
         return
     head = f"Synapse goes through {behind} old events for its application services before a bridge gets a new one"
     minutes = f"about {max(round(behind / EVENTS_PER_SECOND / 60), 1)} min, at {EVENTS_PER_SECOND} a second"
-    if facts.synapse.registrations:
+    if not facts.postgres.first_appservice:
         yield f"{head} ({minutes}): `up` waits as long as it goes on"
     elif skips:
         yield f"appserviceCatchUp: skip: {behind} old events go to no bridge: `up` has Synapse begin behind them"
