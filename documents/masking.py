@@ -43,6 +43,16 @@ _STRANGERS = tuple(
         (r"(?i)(\bpassword\s{1,4})'(?!…)(?:[^'\n]|''){1,512}'", r"\1'…'"),  # SQL's
         (r"(\b[a-z][a-z0-9+.-]{0,30}://[^\s:/@]{0,200}:)[^\s@/]{1,300}@", r"\1…@"),
         (r"((?:^|\s)(?:-u|--user)[ =][\"']?[^\s:\"'/]{1,200}:)(?!…)[^\s\"']+", r"\1…"),  # curl's
+        # what a script's commands are given: by an option's name, a tool's own letter, in a header, in an address
+        (r"(?i)((?:^|\s)--?[\w-]{0,30}(?:password|passphrase|passwd|pass|secret|token|api-?key)[= ][\"']?)(?!…)"
+         r"[^\s\"'…]+", r"\1…"),
+        (r"(\b(?:mysql|mysqldump|mariadb|mariadb-dump|7z[ar]?)\b[^\n|;]{0,200}?\s-p)(?!…)[^\s…]+", r"\1…"),
+        (r"(\b(?:sshpass\s{1,4}-p|openssl\b[^\n|;]{0,200}?\s-k|zip\b[^\n|;]{0,200}?\s-P) ?)(?!…)[^\s…]+", r"\1…"),
+        (r"(\b(?:lftp|ncftpput|smbclient)\b[^\n|;]{0,200}?\s-[uU] ?[^\s,%]{1,100}[,%])(?!…)[^\s…]+", r"\1…"),
+        (r"(?i)(\b(?:x-[\w-]{0,30}(?:key|token|auth)|(?:set-)?cookie)\s{0,4}:\s{0,4})(?!…)[^\n\"'…]{1,512}", r"\1…"),
+        (r"(?i)((?<![\w-])[\w-]{0,40}(?:password|passwd|passphrase|secret|access_token|sig)=)(?![\"'…$])[^\s\"'…&;|)]+",
+         r"\1…"),
+        (r"(\bbot\d{3,20}:|/webhooks/\d{1,30}/)(?!…)[\w-]{8,}", r"\1…"),
         (r"\b(syt|syl|syr|mat|mar|mct|mcr)_[A-Za-z0-9_-]{8,}", r"\1_…"),  # Synapse's and MAS's own tokens
         (r"(-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)[^-]{1,8000}", r"\1…"),
     )
