@@ -74,14 +74,14 @@ def _find_earlier_archives(deployment: BridgeDeployment, recorded: BridgeDeploym
 
 def find_source(deployment: BridgeDeployment, is_new: bool = True) -> Optional[SourceFacts]:
     """The archive or nightly dump that the setting `restore` names, None if it names none; `latest` is the newest
-    archive of this stack, this domain and this bridge. `is_new`: no `up` has used it yet, so an archive is read to its
-    end, and one that cannot be read is not passed over for an older one."""
+    archive of this stack, this domain and this bridge, and none if that cannot be read. `is_new`: no `up` has used it
+    yet, so an archive is read to its end."""
     wanted = deployment.archive.restore
     if wanted != "latest":
         return None if wanted == NO_ARCHIVE else _read_source(deployment, wanted, is_new)
     directory, bridge = deployment.archive.directory, deployment.bridge.name
     try:
-        for path, _ in archives.list_archives(directory, bridge, deployment.archive_owner, strict=is_new):
+        for path, _ in archives.list_archives(directory, bridge, deployment.archive_owner, strict=True):
             return _read_source(deployment, str(path), is_new)
     except ScriptError as error:
         return SourceFacts(error=f"{error}; `latest` takes no older one in its place")
