@@ -49,7 +49,7 @@ def _give_back(server: Postgres, place: Database) -> None:
     (count,) = run_sql(server.container, server.superuser, place.database, count_foreign(role))
     if count != "0":
         run_sql(server.container, server.superuser, place.database, f"{FOREIGN.format(role=role)} \\gexec\n")
-        say(f"database {place.database}: {count} things in it belong to {place.role} again")
+        say(f"database {place.database}: objects that belong to {place.role} again: {count}")
 
 
 def _list_statements(

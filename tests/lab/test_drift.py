@@ -3,6 +3,7 @@ Preview tells each in one line, no output says PASS, and `reapply` mends all of 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -72,6 +73,7 @@ def test_what_is_no_longer_as_up_left_it_is_told_and_reapply_mends_it(lab: Lab, 
     for thing, words in expected.items():
         assert f"{thing}: {words}" in text, thing
     assert text.count("`pulumi config set reapply 1` and `pulumi up` put it back") >= len(expected)
+    assert "up will make this change" not in text, "it will not: that takes reapply"
 
     lab.pulumi(*UP, "--expect-no-changes")
     outputs = lab.outputs()
@@ -95,7 +97,12 @@ def test_rights_that_somebody_changed_are_told_and_reapply_takes_them_back(lab: 
     shared.spoilt = True
     lab.pulumi(*UP)
     lab.psql("grant connect on database mas to public; alter role mautrix_signal createdb;")
+    lab.psql("alter table disappearing_message owner to synapse;", "mautrix_signal")
+    registration = lab.host_dir / "synapse/doublepuppet.yaml"
+    os.chown(registration, 0, 0)
     text = told(lab, "preview")
+    assert f"{registration}: has another owner or mode (0:0, 0600) than `up` gave it (991:991, 0600)" in text
+    assert "database mautrix_signal: 1 object in it is not mautrix_signal's" in text
     assert "Postgres: every role may connect to mas again, through PUBLIC: raise the setting reapply" in text
     assert "Postgres: role mautrix_signal: has CREATEDB, should have none: raise the setting reapply" in text
     lab.pulumi(*UP)
@@ -104,6 +111,13 @@ def test_rights_that_somebody_changed_are_told_and_reapply_takes_them_back(lab: 
     lab.pulumi(*UP)
     assert "Postgres:" not in told(lab, "preview", "--expect-no-changes")
     assert lab.outputs()["isolation"]["refused"] == ["synapse", "mas"]
+    assert registration.stat().st_uid == 991
+    owner = "select tableowner from pg_tables where tablename = 'disappearing_message'"
+    assert lab.psql(owner, "mautrix_signal") == "mautrix_signal"
+
+    lab.write_config({"database": "another"}, reapply=1)
+    done = lab.pulumi("preview", check=False)
+    assert done.returncode and "bridges[0].database: is mautrix_signal since the bridge's first `up`" in done.stdout
     lab.write_config()
 
 

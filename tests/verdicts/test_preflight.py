@@ -796,7 +796,7 @@ DRIFTS: list[tuple[Change, str, set[str]]] = [
     (_drop("postgres.databases", "mautrix_signal"), f"database mautrix_signal: {GONE}, empty", {"isolation", "ready"}),
     (
         _set("postgres.foreign", {"mautrix_signal": 3}),
-        "database mautrix_signal: 3 things in it are not mautrix_signal's, which can neither use nor archive them",
+        "database mautrix_signal: 3 objects in it are not mautrix_signal's, which can neither use nor archive what is",
         {"ready"},
     ),
     (_set("bridge.registration", None), f"/opt/matrix/synapse/registration.yaml: {GONE}", {"verdict", "ready"}),

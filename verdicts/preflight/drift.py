@@ -103,8 +103,9 @@ def _find_bridge_drift(bridge: ObservedBridge, again: str) -> Iterator[Drift]:
             text = f"{thing}: is missing: if somebody removed it, {again}{loss}"
             yield Drift(text, (ISOLATION, READY), key)
     if foreign := bridge.postgres.foreign.get(place.database.database):
-        text = f"database {place.database.database}: {foreign} things in it are not {place.database.role}'s, which can "
-        yield Drift(f"{text}neither use nor archive them (a superuser's restore?): {again}", (READY,), key)
+        count = f"{foreign} objects in it are" if foreign > 1 else "1 object in it is"
+        text = f"database {place.database.database}: {count} not {place.database.role}'s, which can neither use nor "
+        yield Drift(f"{text}archive what is not its own (a superuser's restore?): {again}", (READY,), key)
     if facts.directory.stack is None:
         lost = "its mark, the file .stack, is missing" if facts.directory.entries else "is empty or missing"
         yield Drift(f"{place.directory}: {lost}: if somebody removed it, {again}", (READY,), key)
